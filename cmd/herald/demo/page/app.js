@@ -1,0 +1,228 @@
+// The demo page of `herald dev`: ties the stream, the state and the forms.
+
+import { State } from "./state.js";
+import { Stream } from "./stream.js";
+import { View, byId, setText } from "./view.js";
+
+const saveAfter = 200; // milliseconds
+const announceAfter = 800;
+const slowAfter = 5000;
+const ownTypes = ["checkpoint", "gap", "end"]; // Herald's own event types
+const knownTypes = ["message", "notification", "task-progress"];
+const userName = /^[A-Za-z0-9._-]{1,128}$/;
+
+const view = new View();
+let state;
+let stream;
+let saveTimer = 0;
+let slowTimer = 0;
+let announceTimer = 0;
+let news = "";
+let frame = 0;
+
+// watch shows a user's stream instead of the present one.
+function watch(user) {
+  stream?.close();
+  if (state) saveNow();
+  view.reset();
+  state = new State(user);
+  stream = new Stream({ url, types: [...ownTypes, ...knownTypes, ...state.types], onEvent: receive, onState: showConnection });
+
+  document.title = `${user} · Herald demo`;
+  const address = new URL(location);
+  address.searchParams.set("user", user);
+  history.replaceState(null, "", address);
+  byId("user").value = user;
+  byId("send-user").value = user;
+  byId("connected").checked = true;
+  for (const chip of document.querySelectorAll(".chip[data-user]")) chip.setAttribute("aria-pressed", chip.dataset.user === user);
+  setText(byId("curl"), `curl -N '${new URL(`events?user=${user}`, document.baseURI)}'`);
+  setText(byId("task-result"), "");
+  setText(byId("send-result"), "");
+  showTypes();
+  view.draw(state);
+  stream.open();
+}
+
+// url is where the stream goes on from the last event that is shown. When the
+// browser reconnects by itself, its Last-Event-ID header counts instead.
+function url() {
+  const address = new URL("events", document.baseURI);
+  address.search = new URLSearchParams({ user: state.user });
+  if (state.lastEventId) address.searchParams.set("lastEventId", state.lastEventId);
+  return address;
+}
+
+function receive(event) {
+  announce(state.apply(event));
+  // A page in the background draws no frames; its state moves on all the same.
+  frame ||= requestAnimationFrame(() => {
+    frame = 0;
+    view.draw(state);
+  });
+  saveTimer ||= setTimeout(saveNow, saveAfter);
+}
+
+// saveNow saves what is shown together with the id. If the tab dies before, the
+// older item still fits together: what it lacks is sent again after its id.
+function saveNow() {
+  clearTimeout(saveTimer);
+  saveTimer = 0;
+  state.save();
+}
+
+function showConnection(connection) {
+  const badge = byId("badge");
+  badge.dataset.state = connection;
+  setText(badge, connection);
+  announce(`Connection ${connection}`);
+  clearTimeout(slowTimer);
+  byId("slow-hint").hidden = true;
+  if (connection === "connecting") slowTimer = setTimeout(() => { byId("slow-hint").hidden = false; }, slowAfter);
+}
+
+// announce tells a screen reader, the latest news only and not too often.
+function announce(text) {
+  if (!text) return;
+  news = text;
+  announceTimer ||= setTimeout(() => {
+    announceTimer = 0;
+    setText(byId("announcer"), news);
+  }, announceAfter);
+}
+
+// listen adds an event type to those that this user's stream shows.
+function listen(type) {
+  const listened = stream.types.includes(type) || type === "open" || type === "error";
+  if (!type || listened) return;
+  state.types.push(type);
+  stream.listen(type);
+  showTypes();
+  saveNow();
+}
+
+function showTypes() {
+  byId("type-list").replaceChildren(...[...knownTypes, ...state.types].map((type) => {
+    const item = document.createElement("li");
+    item.className = "pill";
+    setText(item, type);
+    return item;
+  }));
+}
+
+// post sends a request and returns its JSON answer. It throws an Error with
+// the server's own words where there are some.
+async function post(address, contentType, body) {
+  let response;
+  try {
+    response = await fetch(address, { method: "POST", headers: { "Content-Type": contentType }, body });
+  } catch {
+    throw new Error("The server did not answer.");
+  }
+  const answer = await response.json().catch(() => null);
+  if (!response.ok) throw new Error(answer?.error?.message ?? `The server answered ${response.status} ${response.statusText}.`);
+  return answer ?? {};
+}
+
+// onSubmit runs a form's action, one at a time, and shows what came of it.
+function onSubmit(form, result, action) {
+  byId(form).addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const button = event.target.querySelector("[type=submit]");
+    if (button.ariaDisabled === "true") return;
+    button.ariaDisabled = "true";
+    const output = byId(result);
+    try {
+      setText(output, await action());
+      output.classList.remove("error");
+    } catch (error) {
+      setText(output, error.message);
+      output.classList.add("error");
+    } finally {
+      button.ariaDisabled = null;
+    }
+  });
+}
+
+async function startTask() {
+  const seconds = Number(byId("task-seconds").value);
+  if (!Number.isInteger(seconds) || seconds < 1 || seconds > 120) throw new Error("Seconds must be a whole number from 1 to 120.");
+  const name = byId("task-name").value.trim();
+  if (!name) throw new Error("Give the task a name.");
+  const { task } = await post("demo/tasks", "application/json", JSON.stringify({ user: state.user, name, seconds }));
+  return `Accepted as task ${task}. Its progress comes on the stream.`;
+}
+
+async function send() {
+  const everyone = byId("send-to").value === "all";
+  const type = byId("send-type").value.trim();
+  const user = byId("send-user").value.trim();
+  if (!everyone && !userName.test(user)) throw new Error(byId("user-error").textContent);
+  const address = new URL(everyone ? "broadcast" : `users/${encodeURIComponent(user)}/notifications`, document.baseURI);
+  if (type) address.searchParams.set("type", type);
+  if (!ownTypes.includes(type)) listen(type);
+  const at = await post(address, byId("send-content-type").value, byId("send-value").value);
+  return `In Kafka: ${at.topic}, partition ${at.partition}, offset ${at.offset}.`;
+}
+
+function chooseUser(user) {
+  const valid = userName.test(user);
+  byId("user-error").hidden = valid;
+  byId("user").setAttribute("aria-invalid", !valid);
+  if (valid && user !== state.user) watch(user);
+}
+
+async function copy(button) {
+  const source = byId(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    setText(button, "Copied");
+    setTimeout(() => setText(button, "Copy"), 1500);
+    announce("Copied");
+  } catch { // not allowed here: select it, for the person to copy
+    getSelection().selectAllChildren(source);
+  }
+}
+
+onSubmit("task-form", "task-result", startTask);
+onSubmit("send-form", "send-result", send);
+byId("user-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  chooseUser(byId("user").value.trim());
+});
+byId("user").addEventListener("change", (event) => chooseUser(event.target.value.trim()));
+byId("type-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  listen(byId("new-type").value.trim());
+  byId("new-type").value = "";
+});
+byId("send-to").addEventListener("change", (event) => { byId("send-user-field").hidden = event.target.value === "all"; });
+byId("connected").addEventListener("change", (event) => { event.target.checked ? stream.open() : stream.close(); });
+byId("clear-tasks").addEventListener("click", () => {
+  state.clearFinished();
+  view.draw(state);
+  saveNow();
+});
+byId("clear-log").addEventListener("click", () => {
+  state.clearLog();
+  view.draw(state);
+  saveNow();
+});
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (button?.dataset.copy) copy(button);
+  if (button?.dataset.user) chooseUser(button.dataset.user);
+});
+
+// A page that goes away saves last of all, with nothing arriving afterwards.
+// One that comes back out of the browser's memory connects again.
+addEventListener("pagehide", () => {
+  stream.close();
+  saveNow();
+});
+addEventListener("pageshow", (event) => {
+  if (event.persisted && byId("connected").checked) stream.open();
+});
+
+const asked = new URLSearchParams(location.search).get("user") ?? "";
+watch(userName.test(asked) ? asked : "alice");

@@ -1,0 +1,95 @@
+// One event stream: native EventSource, plus what a page must add to it.
+//
+// EventSource reconnects by itself after a broken connection and sends the
+// Last-Event-ID header. After any answer but 200 it closes for good; then this
+// opens a new one, later and later, with the id in the query.
+
+const firstDelay = 1000; // milliseconds
+const maxDelay = 30_000;
+
+export class Stream {
+  #source = null;
+  #timer = 0;
+  #attempts = 0;
+  #state = "closed";
+  #types = new Set();
+
+  // url returns the address to open, with the last event id to go on from.
+  // onEvent gets each event as {type, id, data}, onState one of
+  // connecting, open, retrying, closed.
+  constructor({ url, types, onEvent, onState }) {
+    this.url = url;
+    this.onEvent = onEvent;
+    this.onState = onState;
+    for (const type of types) this.#types.add(type);
+  }
+
+  get types() { return [...this.#types]; }
+
+  open() {
+    if (this.#source || this.#timer) return;
+    this.#setState("connecting");
+    this.#connect();
+  }
+
+  // close cuts the connection. Nothing arrives once it has returned.
+  close() {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    this.#attempts = 0;
+    this.#source?.close();
+    this.#source = null;
+    this.#setState("closed");
+  }
+
+  // listen asks for the events of one more type.
+  listen(type) {
+    if (this.#types.has(type)) return;
+    this.#types.add(type);
+    if (this.#source) this.#add(this.#source, type);
+  }
+
+  #connect() {
+    const source = new EventSource(this.url());
+    this.#source = source;
+    for (const type of this.#types) this.#add(source, type);
+    // A record may be of type "open" or "error" too. It is a MessageEvent; the
+    // browser's own open and error are not.
+    source.addEventListener("open", (event) => {
+      if (event instanceof MessageEvent) return this.#deliver(source, event);
+      this.#attempts = 0;
+      this.#setState("open");
+    });
+    source.addEventListener("error", (event) => {
+      if (event instanceof MessageEvent) return this.#deliver(source, event);
+      if (this.#source !== source) return;
+      this.#setState("retrying");
+      if (source.readyState === EventSource.CLOSED) this.#reopen();
+    });
+  }
+
+  #reopen() {
+    this.#source = null;
+    const delay = Math.min(maxDelay, firstDelay * 2 ** this.#attempts++);
+    this.#timer = setTimeout(() => {
+      this.#timer = 0;
+      this.#connect();
+    }, delay * (0.75 + Math.random() / 2));
+  }
+
+  #add(source, type) {
+    if (type === "open" || type === "error") return; // listened for always
+    source.addEventListener(type, (event) => this.#deliver(source, event));
+  }
+
+  #deliver(source, event) {
+    if (this.#source !== source) return; // cut in the meantime
+    this.onEvent({ type: event.type, id: event.lastEventId, data: event.data });
+  }
+
+  #setState(state) {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.onState(state);
+  }
+}

@@ -1,0 +1,120 @@
+// Drawing. Everything received is put in with textContent, never as markup.
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", fractionalSecondDigits: 3 });
+
+export function byId(id) {
+  return document.getElementById(id);
+}
+
+// setText changes the element only if the text differs.
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// clone returns a copy of a template's only element.
+function clone(id) {
+  return byId(id).content.firstElementChild.cloneNode(true);
+}
+
+function part(element, name) {
+  return element.querySelector(`[data-part="${name}"]`);
+}
+
+// List keeps the children of an element in step with a list, adding, moving
+// and removing as little as possible, so that a selection or a focus stays.
+class List {
+  #children = new Map();
+
+  constructor(element, { key, create, update }) {
+    Object.assign(this, { element, key, create, update });
+  }
+
+  draw(items) {
+    const gone = new Set(this.#children.keys());
+    for (const item of items) gone.delete(this.key(item));
+    for (const key of gone) {
+      this.#children.get(key).remove();
+      this.#children.delete(key);
+    }
+    let at = this.element.firstElementChild;
+    for (const item of items) {
+      let child = this.#children.get(this.key(item));
+      if (!child) {
+        child = this.create(item);
+        this.#children.set(this.key(item), child);
+      }
+      this.update?.(child, item);
+      if (child === at) at = at.nextElementSibling;
+      else this.element.insertBefore(child, at);
+    }
+  }
+}
+
+export class View {
+  #tasks = new List(byId("task-list"), {
+    key: (task) => task.task,
+    create: (task) => createTask(task),
+    update: (element, task) => updateTask(element, task),
+  });
+  #log = new List(byId("log-list"), { key: (entry) => entry.n, create: (entry) => createEntry(entry) });
+
+  // reset empties the lists, for another user's.
+  reset() {
+    this.#tasks.draw([]);
+    this.#log.draw([]);
+  }
+
+  // draw shows a user's state.
+  draw(state) {
+    for (const [name, count] of Object.entries(state.counters)) {
+      const element = byId(`count-${name}`);
+      setText(element, count.toLocaleString("en"));
+      element.classList.toggle("alarm", count > 0 && element.dataset.alarm !== undefined);
+    }
+    setText(byId("last-event-id"), state.lastEventId || "none yet");
+    byId("copy-id").disabled = !state.lastEventId;
+    byId("task-empty").hidden = state.tasks.length > 0;
+    byId("log-empty").hidden = state.log.some((entry) => entry.type !== "checkpoint");
+    byId("clear-tasks").disabled = !state.tasks.some((task) => task.state === "complete" || task.state === "cancelled");
+    byId("clear-log").disabled = state.log.length === 0;
+    this.#tasks.draw(state.tasks);
+    this.#log.draw(state.log);
+  }
+}
+
+function createTask(task) {
+  const element = clone("task-template");
+  element.dataset.task = task.task;
+  setText(part(element, "name"), task.name);
+  part(element, "bar").setAttribute("aria-label", `Progress of ${task.name}`);
+  return element;
+}
+
+function updateTask(element, task) {
+  if (element.dataset.seq === String(task.seq)) return;
+  element.dataset.seq = task.seq;
+  element.dataset.state = task.state;
+  const percent = Math.round(task.percent);
+  part(element, "bar").value = percent;
+  setText(part(element, "state"), task.state);
+  setText(part(element, "percent"), `${percent} %`);
+  setText(part(element, "step"), task.step);
+  setText(part(element, "received"), task.received === 1 ? "1 record" : `${task.received} records`);
+}
+
+function createEntry(entry) {
+  const element = clone("entry-template");
+  element.dataset.type = entry.type;
+  setText(part(element, "type"), entry.type);
+  const time = part(element, "time");
+  time.dateTime = new Date(entry.time).toISOString();
+  setText(time, clock.format(entry.time));
+  const value = part(element, "value");
+  setText(value, entry.value || "(empty value)");
+  value.classList.toggle("muted", !entry.value);
+  const cut = part(element, "cut");
+  cut.hidden = entry.length <= entry.value.length;
+  setText(cut, `The first ${entry.value.length.toLocaleString("en")} of ${entry.length.toLocaleString("en")} characters.`);
+  setText(part(element, "id"), entry.id || "no id");
+  return element;
+}

@@ -1,0 +1,317 @@
+package consumer
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go/compress"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Layout of a record batch, magic 2 (KIP-98; Kafka documentation, "Record Batch").
+const (
+	batchHeaderSize  = 61
+	batchLengthFrom  = 12 // batchLength counts from here on
+	batchCRCFrom     = 21 // the CRC covers everything from here on
+	attrCodecMask    = 0x07
+	attrLogAppend    = 0x08
+	attrTransaction  = 0x10
+	attrControl      = 0x20
+	controlTypeAbort = 0
+)
+
+// maxBatchSize bounds what one batch may decompress to, in bytes. Kafka's default limit for a
+// batch is 1 MiB compressed; this leaves two orders of magnitude for compression.
+const maxBatchSize = 128 << 20
+
+var (
+	// ErrCorruptBatch says that a record batch fails its CRC or contradicts itself.
+	ErrCorruptBatch = errors.New("corrupt record batch")
+
+	// ErrOldMessageFormat says that a topic holds message sets of magic 0 or 1, which Kafka 4 no
+	// longer writes. Rewrite the topic (for example with MirrorMaker) to read it.
+	ErrOldMessageFormat = errors.New("message format 0 or 1 is not supported")
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// batches iterates over the records of one partition in one fetch response, as a read_committed
+// consumer sees them: control records and the records of aborted transactions are left out.
+//
+// The zero value with data and aborted set is ready; next must be the offset that was asked for,
+// because a broker answers with whole batches that may begin before it.
+type batches struct {
+	data    []byte
+	aborted []kmsg.FetchResponseTopicPartitionAbortedTransaction
+	next    int64 // the offset after the last batch or record passed over
+
+	active map[int64]struct{} // producers whose transaction, aborted later, is open here
+	body   []byte             // records of the current batch, decompressed
+	unread int32              // how many of them are left
+	base   batchHeader
+
+	headers []Header // reused by each record
+	scratch *bytes.Buffer
+}
+
+type batchHeader struct {
+	offset     int64
+	lastDelta  int32
+	attributes int16
+	timestamp  int64
+	maxTime    int64
+	producer   int64
+	count      int32
+}
+
+func (h *batchHeader) last() int64 { return h.offset + int64(h.lastDelta) }
+
+var scratchPool = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// close gives the buffer for decompression back. Records handed out before are invalid after it.
+func (b *batches) close() {
+	if b.scratch != nil {
+		if b.scratch.Cap() <= 4<<20 {
+			scratchPool.Put(b.scratch)
+		}
+		b.scratch = nil
+	}
+}
+
+// read fills rec with the next record. It returns false at the end of the response, where a batch
+// may be cut off, and with an error that wraps [ErrCorruptBatch] or [ErrOldMessageFormat]. After
+// either, next is the offset to go on from.
+func (b *batches) read(rec *Record) (bool, error) {
+	for {
+		for b.unread > 0 {
+			b.unread--
+			if err := b.record(rec); err != nil {
+				return false, err
+			}
+			if b.unread == 0 && len(b.body) > 0 {
+				return false, fmt.Errorf("%w at offset %d: %d bytes behind the last record", ErrCorruptBatch, b.base.offset, len(b.body))
+			}
+			if rec.Offset < b.next {
+				continue // before the offset that was asked for
+			}
+			b.next = rec.Offset + 1
+			if b.unread == 0 {
+				b.next = b.base.last() + 1
+			}
+			return true, nil
+		}
+		more, err := b.batch()
+		if !more || err != nil {
+			return false, err
+		}
+	}
+}
+
+// batch moves on to the next batch with records for us; false at the end.
+func (b *batches) batch() (bool, error) {
+	for len(b.data) >= batchLengthFrom+5 {
+		offset := int64(binary.BigEndian.Uint64(b.data))
+		size := int64(int32(binary.BigEndian.Uint32(b.data[8:])))
+		if magic := b.data[16]; magic != 2 {
+			return false, fmt.Errorf("%w (magic %d at offset %d)", ErrOldMessageFormat, magic, offset)
+		}
+		if size < batchHeaderSize-batchLengthFrom {
+			return false, fmt.Errorf("%w at offset %d: length %d", ErrCorruptBatch, offset, size)
+		}
+		end := batchLengthFrom + size
+		if end > int64(len(b.data)) {
+			return false, nil // cut off: a broker fills its answer to the byte
+		}
+		raw := b.data[:end]
+		b.data = b.data[end:]
+		if err := b.header(raw); err != nil {
+			return false, err
+		}
+		b.unread = 0
+		if b.base.last() < b.next || b.skipped(raw[batchHeaderSize:]) {
+			b.next = max(b.next, b.base.last()+1)
+			continue
+		}
+		if b.base.count == 0 { // compaction keeps the header of an emptied batch
+			b.next = max(b.next, b.base.last()+1)
+			continue
+		}
+		if err := b.decompress(raw[batchHeaderSize:]); err != nil {
+			return false, err
+		}
+		b.unread = b.base.count
+		return true, nil
+	}
+	return false, nil
+}
+
+func (b *batches) header(raw []byte) error {
+	h := batchHeader{
+		offset:     int64(binary.BigEndian.Uint64(raw)),
+		attributes: int16(binary.BigEndian.Uint16(raw[21:])),
+		lastDelta:  int32(binary.BigEndian.Uint32(raw[23:])),
+		timestamp:  int64(binary.BigEndian.Uint64(raw[27:])),
+		maxTime:    int64(binary.BigEndian.Uint64(raw[35:])),
+		producer:   int64(binary.BigEndian.Uint64(raw[43:])),
+		count:      int32(binary.BigEndian.Uint32(raw[57:])),
+	}
+	if got, want := crc32.Checksum(raw[batchCRCFrom:], castagnoli), binary.BigEndian.Uint32(raw[17:]); got != want {
+		return fmt.Errorf("%w at offset %d: CRC %08x, expected %08x", ErrCorruptBatch, h.offset, got, want)
+	}
+	if h.offset < 0 || h.lastDelta < 0 || h.last() < h.offset || h.count < 0 || int64(h.count) > int64(h.lastDelta)+1 {
+		return fmt.Errorf("%w at offset %d: %d records over %d offsets", ErrCorruptBatch, h.offset, h.count, int64(h.lastDelta)+1)
+	}
+	b.base = h
+	return nil
+}
+
+// skipped says whether the batch holds nothing for a read_committed reader, and keeps the set of
+// aborted transactions that are open at this point of the log (KIP-98).
+func (b *batches) skipped(body []byte) bool {
+	for len(b.aborted) > 0 {
+		first := 0
+		for i := range b.aborted {
+			if b.aborted[i].FirstOffset < b.aborted[first].FirstOffset {
+				first = i
+			}
+		}
+		if b.aborted[first].FirstOffset > b.base.last() {
+			break
+		}
+		if b.active == nil {
+			b.active = make(map[int64]struct{})
+		}
+		b.active[b.aborted[first].ProducerID] = struct{}{}
+		b.aborted[first] = b.aborted[len(b.aborted)-1]
+		b.aborted = b.aborted[:len(b.aborted)-1]
+	}
+	if b.base.attributes&attrControl != 0 {
+		if controlType(body) == controlTypeAbort {
+			delete(b.active, b.base.producer)
+		}
+		return true
+	}
+	if b.base.attributes&attrTransaction == 0 {
+		return false
+	}
+	_, aborted := b.active[b.base.producer]
+	return aborted
+}
+
+// controlType returns the type of a control batch's record, -1 if it cannot be read. Control
+// batches hold one record, whose key is a version and a type (int16 each), and are not compressed.
+func controlType(body []byte) int16 {
+	p := fields{data: body}
+	p.varint() // length
+	p.bytes(1) // attributes
+	p.varint() // timestamp delta
+	p.varint() // offset delta
+	key := p.bytes(p.varint())
+	if p.bad || len(key) < 4 {
+		return -1
+	}
+	return int16(binary.BigEndian.Uint16(key[2:]))
+}
+
+func (b *batches) decompress(raw []byte) error {
+	codec := compress.Compression(b.base.attributes & attrCodecMask)
+	if codec == compress.None {
+		b.body = raw
+		return nil
+	}
+	if int(codec) >= len(compress.Codecs) || compress.Codecs[codec] == nil {
+		return fmt.Errorf("%w at offset %d: unknown compression %d", ErrCorruptBatch, b.base.offset, codec)
+	}
+	if b.scratch == nil {
+		b.scratch = scratchPool.Get().(*bytes.Buffer)
+	}
+	b.scratch.Reset()
+	r := codec.Codec().NewReader(bytes.NewReader(raw))
+	n, err := b.scratch.ReadFrom(io.LimitReader(r, maxBatchSize+1))
+	_ = r.Close() // gives the decoder back to its pool; it has nothing to flush
+	if err != nil {
+		return fmt.Errorf("%w at offset %d: %s: %w", ErrCorruptBatch, b.base.offset, codec, err)
+	}
+	if n > maxBatchSize {
+		return fmt.Errorf("%w at offset %d: more than %d bytes decompressed", ErrCorruptBatch, b.base.offset, maxBatchSize)
+	}
+	b.body = b.scratch.Bytes()
+	return nil
+}
+
+// record decodes one record of the current batch.
+func (b *batches) record(rec *Record) error {
+	p := fields{data: b.body}
+	body := p.bytes(p.varint())
+	b.body = p.data
+	corrupt := p.bad
+
+	p = fields{data: body}
+	p.bytes(1) // attributes, unused
+	timeDelta := p.varint()
+	offsetDelta := p.varint()
+	key := p.nullable()
+	value := p.nullable()
+	b.headers = b.headers[:0]
+	for count := p.varint(); count > 0 && !p.bad; count-- {
+		b.headers = append(b.headers, Header{Key: string(p.bytes(p.varint())), Value: p.nullable()})
+	}
+	if corrupt || p.bad || body == nil || offsetDelta < 0 || offsetDelta > int64(b.base.lastDelta) {
+		b.unread = 0
+		return fmt.Errorf("%w at offset %d: a record cannot be read", ErrCorruptBatch, b.base.offset)
+	}
+	ms := b.base.timestamp + timeDelta
+	if b.base.attributes&attrLogAppend != 0 {
+		ms = b.base.maxTime
+	}
+	*rec = Record{
+		Offset:  b.base.offset + offsetDelta,
+		Time:    time.UnixMilli(ms),
+		Key:     key,
+		Value:   value,
+		Headers: b.headers,
+	}
+	return nil
+}
+
+// fields decodes the fields of a record; once something is missing, bad stays set and everything
+// reads as zero.
+type fields struct {
+	data []byte
+	bad  bool
+}
+
+func (f *fields) varint() int64 {
+	v, n := binary.Varint(f.data)
+	if n <= 0 {
+		f.bad, f.data = true, nil
+		return 0
+	}
+	f.data = f.data[n:]
+	return v
+}
+
+func (f *fields) bytes(n int64) []byte {
+	if f.bad || n < 0 || n > int64(len(f.data)) {
+		f.bad, f.data = true, nil
+		return nil
+	}
+	v := f.data[:n:n]
+	f.data = f.data[n:]
+	return v
+}
+
+// nullable reads a length and that many bytes; a length of -1 is null.
+func (f *fields) nullable() []byte {
+	n := f.varint()
+	if n == -1 {
+		return nil
+	}
+	return f.bytes(n)
+}

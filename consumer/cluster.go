@@ -1,0 +1,239 @@
+package consumer
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	clientID = "herald"
+
+	// anyBroker routes a request to whichever bootstrap broker answers.
+	anyBroker = -1
+
+	// maxResponse bounds what one response may make us allocate. Kafka's largest sensible
+	// response is one fetch of the bytes asked for plus one oversized batch.
+	maxResponse = 256 << 20
+
+	// requestTimeout bounds every request that is not a long poll.
+	requestTimeout = 10 * time.Second
+)
+
+// ErrUnsupportedBroker says that a broker does not speak the protocol versions Herald needs:
+// Apache Kafka 3.1 or later (Fetch v13, KIP-516).
+var ErrUnsupportedBroker = errors.New("broker is too old: Herald needs Apache Kafka 3.1 or later")
+
+// cluster sends single requests to the brokers of one Kafka cluster over kafka-go's connections.
+type cluster struct {
+	addr      net.Addr
+	transport *kafka.Transport
+}
+
+// newCluster needs brokers as host:port. The transport's own view of the cluster is used only to
+// find brokers' addresses, so it asks for no topics.
+func newCluster(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechanism) *cluster {
+	return &cluster{
+		addr: kafka.TCP(brokers...),
+		transport: &kafka.Transport{
+			ClientID:       clientID,
+			DialTimeout:    5 * time.Second,
+			IdleTimeout:    time.Minute,
+			MetadataTTL:    2 * time.Second,
+			MetadataTopics: []string{},
+			TLS:            tlsConfig,
+			SASL:           mechanism,
+		},
+	}
+}
+
+func (c *cluster) close() { c.transport.CloseIdleConnections() }
+
+// request sends req to a broker and returns the response. A negative broker means any of them.
+//
+// buf, if not nil, is where the response is read into; the response points into it. When request
+// returns an error the buffer may still be written to and must be abandoned: a cancelled round
+// trip does not stop the read under it.
+func (c *cluster) request(ctx context.Context, broker int32, req kmsg.Request, buf *[]byte) (kmsg.Response, error) {
+	if buf == nil {
+		buf = new([]byte)
+	}
+	res, err := c.transport.RoundTrip(ctx, c.addr, &exchange{req: req, broker: broker, buf: buf})
+	if err != nil {
+		name := kmsg.NameForKey(req.Key())
+		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+			// What a broker does that cannot read a request: it closes the connection.
+			return nil, fmt.Errorf("%s v%d to broker %d: connection closed: %w", name, req.GetVersion(), broker, err)
+		}
+		return nil, fmt.Errorf("%s v%d to broker %d: %w", name, req.GetVersion(), broker, err)
+	}
+	return res.(*reply).Response, nil
+}
+
+// exchange is one request on a kafka-go connection in an encoding of our choice. kafka-go calls
+// Broker to pick the connection and RawExchange to use it.
+type exchange struct {
+	req    kmsg.Request
+	broker int32
+	buf    *[]byte
+}
+
+// reply carries the decoded response through kafka-go, which wants a protocol.Message.
+type reply struct {
+	kmsg.Response
+}
+
+func (r *reply) ApiKey() protocol.ApiKey    { return protocol.ApiKey(r.Key()) }
+func (x *exchange) ApiKey() protocol.ApiKey { return protocol.ApiKey(x.req.Key()) }
+
+func (x *exchange) Broker(protocol.Cluster) (protocol.Broker, error) {
+	return protocol.Broker{ID: x.broker}, nil
+}
+
+func (x *exchange) Required(map[protocol.ApiKey]int16) bool { return true }
+
+// RawExchange writes the request and reads its response. A connection carries one request at a
+// time, so the correlation id only guards against a broker that answers something else.
+func (x *exchange) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
+	const correlation = 1
+	formatter := kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))
+	if _, err := rw.Write(formatter.AppendRequest(nil, x.req, correlation)); err != nil {
+		return nil, err
+	}
+	var head [8]byte
+	if _, err := io.ReadFull(rw, head[:]); err != nil {
+		return nil, err
+	}
+	size := int32(binary.BigEndian.Uint32(head[:4])) - 4
+	if size < 0 || size > maxResponse {
+		return nil, fmt.Errorf("response of %d bytes (at most %d)", size, maxResponse)
+	}
+	if got := int32(binary.BigEndian.Uint32(head[4:])); got != correlation {
+		return nil, fmt.Errorf("response to request %d, expected %d", got, correlation)
+	}
+	body, err := readBody(rw, x.buf, int(size))
+	if err != nil {
+		return nil, err
+	}
+	res := x.req.ResponseKind()
+	res.SetVersion(x.req.GetVersion())
+	if res.IsFlexible() && res.Key() != int16(protocol.ApiVersions) {
+		if body, err = skipTags(body); err != nil {
+			return nil, err
+		}
+	}
+	if err := res.ReadFrom(body); err != nil {
+		return nil, fmt.Errorf("decode response: %w", err)
+	}
+	return &reply{res}, nil
+}
+
+// readBody reads n bytes into *buf, growing it as the bytes arrive so that a size alone, without
+// the bytes behind it, makes nobody allocate.
+func readBody(r io.Reader, buf *[]byte, n int) ([]byte, error) {
+	const step = 4 << 20
+	b := (*buf)[:0]
+	for len(b) < n {
+		part := min(n-len(b), max(step, cap(b)-len(b)))
+		if cap(b)-len(b) < part {
+			grown := make([]byte, len(b), max(len(b)+part, 2*cap(b)))
+			copy(grown, b)
+			b = grown
+		}
+		if _, err := io.ReadFull(r, b[len(b):len(b)+part]); err != nil {
+			return nil, err
+		}
+		b = b[:len(b)+part]
+	}
+	*buf = b
+	return b, nil
+}
+
+// skipTags passes over the tagged fields of a flexible response header (KIP-482).
+func skipTags(b []byte) ([]byte, error) {
+	count, n := binary.Uvarint(b)
+	if n <= 0 {
+		return nil, io.ErrUnexpectedEOF
+	}
+	b = b[n:]
+	for range count {
+		_, n := binary.Uvarint(b)
+		if n <= 0 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		size, m := binary.Uvarint(b[n:])
+		if m <= 0 || size > uint64(len(b)-n-m) {
+			return nil, io.ErrUnexpectedEOF
+		}
+		b = b[n+m+int(size):]
+	}
+	return b, nil
+}
+
+// check makes sure that the cluster speaks the versions Herald sends, so that an old broker gives
+// a clear error instead of closed connections.
+func (c *cluster) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	req := kmsg.NewPtrApiVersionsRequest()
+	res, err := c.request(ctx, anyBroker, req, nil)
+	if err != nil {
+		return err
+	}
+	for _, k := range res.(*kmsg.ApiVersionsResponse).ApiKeys {
+		if k.ApiKey == int16(protocol.Fetch) && (k.MaxVersion < fetchVersion || k.MinVersion > fetchVersion) {
+			return fmt.Errorf("%w (Fetch v%d to v%d, need v%d)", ErrUnsupportedBroker, k.MinVersion, k.MaxVersion, fetchVersion)
+		}
+	}
+	return nil
+}
+
+// Special offsets of ListOffsets (KIP-79, KIP-734).
+const (
+	offsetLatest   = -1
+	offsetEarliest = -2
+)
+
+// listOffset asks a partition's leader for its first offset or for the end that a read_committed
+// consumer sees (the last stable offset, KIP-98).
+func (c *cluster) listOffset(ctx context.Context, leader int32, p Partition, which int64) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.Version = 7
+	req.ReplicaID = -1
+	req.IsolationLevel = readCommitted
+	part := kmsg.NewListOffsetsRequestTopicPartition()
+	part.Partition, part.Timestamp, part.CurrentLeaderEpoch = p.ID, which, -1
+	topic := kmsg.NewListOffsetsRequestTopic()
+	topic.Topic, topic.Partitions = p.Topic, append(topic.Partitions, part)
+	req.Topics = append(req.Topics, topic)
+
+	res, err := c.request(ctx, leader, req, nil)
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range res.(*kmsg.ListOffsetsResponse).Topics {
+		for _, got := range t.Partitions {
+			if t.Topic != p.Topic || got.Partition != p.ID {
+				continue
+			}
+			if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
+				return 0, fmt.Errorf("list offsets of %s: %w", p, err)
+			}
+			return got.Offset, nil
+		}
+	}
+	return 0, fmt.Errorf("list offsets of %s: no answer for it", p)
+}

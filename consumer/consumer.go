@@ -1,0 +1,245 @@
+package consumer
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/segmentio/kafka-go/sasl"
+)
+
+// Config is what a [Consumer] needs. Brokers, Group and Routes have no defaults.
+type Config struct {
+	Brokers []string // host:port
+	TLS     *tls.Config
+	SASL    sasl.Mechanism
+
+	// Group and Replica name the consumer group, "<Group>.<Replica>": every replica reads every
+	// shared partition, as a group of its own. Two replicas of one name still read everything,
+	// but overwrite each other's committed offsets; an error in the log says so.
+	Group   string
+	Replica string
+
+	Routes []Route
+
+	// ReplayConcurrency bounds how many replays read at a time. Default 16. Each holds up to
+	// one response (8 MiB) in memory.
+	ReplayConcurrency int
+
+	Logger   *slog.Logger          // default: none
+	Registry prometheus.Registerer // default: metrics are not exported
+}
+
+// Consumer reads the topics of its routes. See the package documentation.
+type Consumer struct {
+	cfg     Config
+	routes  routes
+	static  map[string]*Route
+	cluster *cluster
+	reader  *reader
+	sink    Sink
+	log     *slog.Logger
+	metrics *metrics
+
+	replays chan struct{}
+	buffers sync.Pool // of *[]byte, for replays
+	wake    chan struct{}
+	online  atomic.Bool // the last metadata request was answered
+
+	mu     sync.Mutex
+	topics map[string]*topic
+	stale  bool // all leaders are to be asked for again
+}
+
+// New checks cfg and returns a consumer that delivers to sink once [Consumer.Run] is called.
+func New(cfg Config, sink Sink) (*Consumer, error) {
+	rs, err := newRoutes(cfg.Routes)
+	if err != nil {
+		return nil, err
+	}
+	if len(cfg.Brokers) == 0 {
+		return nil, errors.New("no Kafka broker given")
+	}
+	if cfg.Group == "" || cfg.Replica == "" {
+		return nil, errors.New("a consumer group needs the names of group and replica")
+	}
+	if cfg.ReplayConcurrency == 0 {
+		cfg.ReplayConcurrency = 16
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Consumer{
+		cfg:     cfg,
+		routes:  rs,
+		static:  make(map[string]*Route),
+		cluster: newCluster(cfg.Brokers, cfg.TLS, cfg.SASL),
+		sink:    sink,
+		log:     cfg.Logger,
+		metrics: newMetrics(cfg.Registry),
+		replays: make(chan struct{}, cfg.ReplayConcurrency),
+		wake:    make(chan struct{}, 1),
+		topics:  make(map[string]*topic),
+	}
+	for _, r := range rs.always() {
+		c.static[r.Topic] = r
+		c.topics[r.Topic] = newTopic(r.Topic, r)
+	}
+	return c, nil
+}
+
+// Run reads until ctx ends, then commits and leaves the group. It returns an error only if the
+// cluster can never be read ([ErrUnsupportedBroker]); a cluster that is away is waited for.
+func (c *Consumer) Run(ctx context.Context) error {
+	defer c.cluster.close()
+	c.reader = &reader{consumer: c, ctx: ctx, feeds: make(map[Partition]*feed), shards: make(map[shardKey][]*shard)}
+	var group sync.WaitGroup
+	group.Go(func() { c.runGroup(ctx) })
+	err := c.runTopics(ctx)
+	c.reader.wg.Wait()
+	group.Wait()
+	return err
+}
+
+// Ready says whether all topics that are always read are being read and Kafka answers. The error
+// says what is missing.
+func (c *Consumer) Ready() error {
+	if !c.online.Load() {
+		return errors.New("kafka does not answer")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range c.static {
+		select {
+		case <-c.topics[name].ready:
+		default:
+			return fmt.Errorf("topic %s is not read yet", name)
+		}
+	}
+	return nil
+}
+
+// CheckUser says whether user can have streams here. The error is [ErrUserTopic].
+func (c *Consumer) CheckUser(user string) error {
+	_, err := c.routes.userTopics(user)
+	return err
+}
+
+// Join begins to read user's own topics, if the routes give users topics, and returns all sources
+// of the user's streams once they are being read: it waits for Kafka if need be, until ctx ends.
+// A topic that does not exist yet is a source without partitions; its first record will be
+// delivered. Every Join that returns no error wants one [Consumer.Leave].
+func (c *Consumer) Join(ctx context.Context, user string) ([]Source, error) {
+	own, err := c.routes.userTopics(user)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	list := make([]*topic, 0, len(own)+len(c.static))
+	for name, route := range own {
+		t := c.topics[name]
+		if t == nil {
+			t = newTopic(name, route)
+			c.topics[name] = t
+		}
+		t.users++
+		list = append(list, t)
+	}
+	for name := range c.static {
+		list = append(list, c.topics[name])
+	}
+	c.mu.Unlock()
+	c.poke()
+	for _, t := range list {
+		select {
+		case <-t.ready:
+		case <-ctx.Done():
+			c.leave(own)
+			return nil, fmt.Errorf("topic %s: %w", t.name, context.Cause(ctx))
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sources := make([]Source, 0, len(list))
+	for _, t := range list {
+		sources = append(sources, Source{Topic: t.name, TopicID: t.id, Partitions: int32(len(t.leaders))})
+	}
+	return sources, nil
+}
+
+// Leave takes back one [Consumer.Join] of user. A user's own topics are read a little longer, so
+// that a client that reconnects finds them.
+func (c *Consumer) Leave(user string) {
+	if own, err := c.routes.userTopics(user); err == nil {
+		c.leave(own)
+	}
+}
+
+func (c *Consumer) leave(own map[string]*Route) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range own {
+		t := c.topics[name]
+		if t.users--; t.users == 0 {
+			t.left = time.Now()
+		}
+	}
+}
+
+// routeOf returns the route of a topic that is read now, nil if there is none.
+func (c *Consumer) routeOf(name string) *Route {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.topics[name]; t != nil {
+		return t.route
+	}
+	return nil
+}
+
+// leader returns where to read p and the id of its topic.
+func (c *Consumer) leader(p Partition) (broker int32, topicID [16]byte, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.topics[p.Topic]
+	if t == nil || int(p.ID) >= len(t.leaders) || p.ID < 0 {
+		return -1, topicID, fmt.Errorf("partition %s is not known", p)
+	}
+	if broker = t.leaders[p.ID]; broker < 0 {
+		return -1, topicID, fmt.Errorf("partition %s has no leader", p)
+	}
+	return broker, t.id, nil
+}
+
+// own fills in whom a record is for.
+func (c *Consumer) own(route *Route, topic string, rec *Record) {
+	switch route.Kind {
+	case Broadcast:
+		rec.Broadcast = true
+	case PerUser:
+		prefix, suffix := route.fixed()
+		rec.User = []byte(topic[len(prefix) : len(topic)-len(suffix)])
+	case Shared:
+		rec.User = route.user(rec)
+	}
+}
+
+// refresh has the leaders of all topics asked for again soon.
+func (c *Consumer) refresh() {
+	c.mu.Lock()
+	c.stale = true
+	c.mu.Unlock()
+	c.poke()
+}
+
+func (c *Consumer) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}

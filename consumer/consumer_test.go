@@ -1,0 +1,228 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// ledger is a Sink that keeps what it was given.
+type ledger struct {
+	mu    sync.Mutex
+	begun map[Partition]int64
+	next  map[Partition]int64
+	lines []string // "user value", "* value" for everyone
+	gaps  []Gap
+}
+
+func newLedger() *ledger {
+	return &ledger{begun: make(map[Partition]int64), next: make(map[Partition]int64)}
+}
+
+func (l *ledger) Begin(p Partition, _ [16]byte, next int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.begun[p], l.next[p] = next, next
+}
+
+func (l *ledger) Deliver(p Partition, records []Record, next int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range records {
+		l.lines = append(l.lines, line(&records[i]))
+	}
+	l.next[p] = next
+}
+
+func (l *ledger) Gap(p Partition, _ [16]byte, gap Gap) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.gaps = append(l.gaps, gap)
+	l.next[p] = gap.To
+}
+
+func (l *ledger) End(p Partition) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.next, p)
+}
+
+func line(r *Record) string {
+	if r.Broadcast {
+		return "* " + string(r.Value)
+	}
+	return string(r.User) + " " + string(r.Value)
+}
+
+// sorted waits until the ledger has n lines and returns them in order of their text.
+func (l *ledger) sorted(t *testing.T, n int) []string {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		l.mu.Lock()
+		lines := slices.Sorted(slices.Values(l.lines))
+		l.mu.Unlock()
+		if len(lines) >= n {
+			return lines
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d records arrived, want %d: %q", len(lines), n, lines)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// start runs a consumer of the given routes on an in-process broker.
+func start(t *testing.T, topics []string, specs ...string) (*Consumer, *ledger, *Producer) {
+	t.Helper()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, topics...), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	cfg := Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	for _, spec := range specs {
+		route, err := ParseRoute(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Routes = append(cfg.Routes, route)
+	}
+	sink := newLedger()
+	c, err := New(cfg, sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	producer := NewProducer(cfg.Brokers, nil, nil)
+	t.Cleanup(producer.Close)
+	return c, sink, producer
+}
+
+func produce(t *testing.T, p *Producer, topic, key, value string) Position {
+	t.Helper()
+	m := Message{Topic: topic, Value: []byte(value)}
+	if key != "" {
+		m.Key = []byte(key)
+	}
+	pos, err := p.Produce(t.Context(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pos
+}
+
+func TestRecordsReachTheirUsers(t *testing.T) {
+	c, sink, producer := start(t, []string{"shared", "all"}, "shared", "all,kind=broadcast", "own.{user}")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	sources, err := c.Join(ctx, "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(sources) != 3 {
+		t.Fatalf("sources %v, want three", sources)
+	}
+	if err := c.Ready(); err != nil {
+		t.Errorf("Ready: %v", err)
+	}
+	produce(t, producer, "shared", "alice", "a")
+	produce(t, producer, "shared", "bob", "b")
+	produce(t, producer, "all", "", "c")
+	produce(t, producer, "own.alice", "", "first ever")
+	produce(t, producer, "own.bob", "", "nobody joined for it")
+	want := []string{"* c", "alice a", "alice first ever", "bob b"}
+	if diff := cmp.Diff(want, sink.sorted(t, len(want))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestReplayIsOneUsersRange(t *testing.T) {
+	c, _, producer := start(t, []string{"shared"}, "shared")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := c.Join(ctx, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	var first, last Position
+	for i := range 20 {
+		pos := produce(t, producer, "shared", "alice", fmt.Sprint(i))
+		if i == 0 {
+			first = pos
+		}
+		last = pos
+		produce(t, producer, "shared", "bob", "not alice's")
+	}
+	var got []string
+	next, err := c.Replay(ctx, first.Partition, "alice", first.Offset, last.Offset, func(r *Record) bool {
+		if string(r.Value) == "7" && len(got) == 7 {
+			return false
+		}
+		got = append(got, line(r))
+		return true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err = c.Replay(ctx, first.Partition, "alice", next, last.Offset, func(r *Record) bool {
+		got = append(got, line(r))
+		return true
+	})
+	if err != nil || next != last.Offset {
+		t.Fatalf("next %d, error %v, want %d", next, err, last.Offset)
+	}
+	var want []string
+	for i := range 19 {
+		want = append(want, fmt.Sprintf("alice %d", i))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	_, err = c.Replay(ctx, first.Partition, "alice", 1_000_000, 1_000_001, func(*Record) bool { return true })
+	if _, ok := errors.AsType[*OutOfRangeError](err); !ok {
+		t.Errorf("an offset beyond the end gives %v, want an OutOfRangeError", err)
+	}
+}
+
+func TestUserWithoutATopicIsRefused(t *testing.T) {
+	rs, err := newRoutes([]Route{{Topic: "n.{user}", Kind: PerUser}, {Topic: "n.admin"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range []string{"", "admin", "a/b", "a\x00b", "{user}", "é"} {
+		if _, err := rs.userTopics(user); !errors.Is(err, ErrUserTopic) {
+			t.Errorf("user %q: %v, want ErrUserTopic", user, err)
+		}
+	}
+}
+
+func TestParseRoute(t *testing.T) {
+	for _, text := range []string{"", "{user}", "a.{user}.{user}", "a,kind=odd", "a,kind", "a,x=y", "__consumer_offsets", "a b", "a,user=header:", "a,kind=broadcast,user=header:x", "a.{user},kind=shared"} {
+		if r, err := ParseRoute(text); err == nil {
+			t.Errorf("%q is taken as %+v", text, r)
+		}
+	}
+	got, err := ParseRoute("orders,user=header:owner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Route{Topic: "orders", Kind: Shared, UserHeader: "owner"}, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,130 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	// fetchVersion names topics by id (KIP-516) and keeps sessions (KIP-227). Kafka 3.1 or later.
+	fetchVersion = 13
+
+	// readCommitted is the isolation level at which open and aborted transactions are not seen.
+	readCommitted = 1
+
+	fetchMaxWait   = 250 * time.Millisecond
+	fetchSlack     = 10 * time.Second // what a broker may take beyond fetchMaxWait
+	fetchMaxBytes  = 8 << 20          // of one response
+	fetchPartBytes = 1 << 20          // of one partition in it
+)
+
+// fetchRequest is what all our fetches have in common.
+func fetchRequest(sessionID, epoch int32) *kmsg.FetchRequest {
+	req := kmsg.NewPtrFetchRequest()
+	req.Version = fetchVersion
+	req.ReplicaID = -1
+	req.MaxWaitMillis = int32(fetchMaxWait.Milliseconds())
+	req.MinBytes = 1
+	req.MaxBytes = fetchMaxBytes
+	req.IsolationLevel = readCommitted
+	req.SessionID = sessionID
+	req.SessionEpoch = epoch
+	return req
+}
+
+func fetchPartition(id int32, offset int64) kmsg.FetchRequestTopicPartition {
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.Partition = id
+	p.CurrentLeaderEpoch = -1
+	p.FetchOffset = offset
+	p.LogStartOffset = -1
+	p.PartitionMaxBytes = fetchPartBytes
+	return p
+}
+
+// place is a partition as a fetch names it.
+type place struct {
+	topic [16]byte
+	id    int32
+}
+
+// session is one incremental fetch session (KIP-227) with one broker: after the first request only
+// partitions whose offset moved are named, and only partitions with news are answered. It is used
+// by one goroutine.
+type session struct {
+	cluster *cluster
+	broker  int32
+
+	id    int32
+	epoch int32
+	sent  map[place]int64 // the offset the broker holds for each partition
+	buf   []byte
+}
+
+// reset forgets the session, so that the next fetch begins a new one.
+func (s *session) reset() { s.id, s.epoch, s.sent = 0, 0, nil }
+
+// fetch asks for want and waits up to [fetchMaxWait]. What it returns points into the session's
+// buffer until the next call.
+func (s *session) fetch(ctx context.Context, want map[place]int64) (*kmsg.FetchResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack)
+	defer cancel()
+	if s.sent == nil {
+		s.sent = make(map[place]int64, len(want))
+	}
+	res, err := s.cluster.request(ctx, s.broker, s.request(want), &s.buf)
+	if err != nil {
+		s.buf = nil // may still be written to
+		s.reset()
+		return nil, err
+	}
+	fetched := res.(*kmsg.FetchResponse)
+	if err := kerr.ErrorForCode(fetched.ErrorCode); err != nil {
+		s.reset()
+		return nil, fmt.Errorf("fetch from broker %d: %w", s.broker, err)
+	}
+	s.id = fetched.SessionID
+	if s.id == 0 { // the broker keeps no session for us: every fetch names all
+		s.reset()
+		return fetched, nil
+	}
+	s.epoch++
+	if s.epoch <= 0 {
+		s.epoch = 1 // KIP-227: wraps to 1
+	}
+	return fetched, nil
+}
+
+func (s *session) request(want map[place]int64) *kmsg.FetchRequest {
+	req := fetchRequest(s.id, s.epoch)
+	topics := make(map[[16]byte]int)
+	for p, offset := range want {
+		if sent, ok := s.sent[p]; ok && sent == offset {
+			continue
+		}
+		s.sent[p] = offset
+		i, ok := topics[p.topic]
+		if !ok {
+			i = len(req.Topics)
+			topics[p.topic] = i
+			topic := kmsg.NewFetchRequestTopic()
+			topic.TopicID = p.topic
+			req.Topics = append(req.Topics, topic)
+		}
+		req.Topics[i].Partitions = append(req.Topics[i].Partitions, fetchPartition(p.id, offset))
+	}
+	for p := range s.sent {
+		if _, ok := want[p]; ok {
+			continue
+		}
+		delete(s.sent, p)
+		forgotten := kmsg.NewFetchRequestForgottenTopic()
+		forgotten.TopicID, forgotten.Partitions = p.topic, []int32{p.id}
+		req.ForgottenTopics = append(req.ForgottenTopics, forgotten)
+	}
+	return req
+}

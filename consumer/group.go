@@ -1,0 +1,157 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+const (
+	commitInterval = 5 * time.Second
+	sessionTimeout = 10 * time.Second
+	groupBackoff   = 500 * time.Millisecond
+)
+
+func itoa(id int32) string { return strconv.Itoa(int(id)) }
+
+// runGroup keeps the replica a member of its consumer group and commits what has been read, so
+// that Kafka's tools show the group and its lag. Reading does not wait for it: a replica reads all
+// partitions whatever the group says, and a coordinator that is away delays nobody.
+func (c *Consumer) runGroup(ctx context.Context) {
+	for ctx.Err() == nil {
+		names := c.groupTopics()
+		if len(names) == 0 {
+			pause(ctx, groupBackoff)
+			continue
+		}
+		if err := c.member(ctx, names); err != nil && ctx.Err() == nil {
+			c.log.Debug("consumer group", "group", c.groupID(), "error", err)
+			pause(ctx, groupBackoff)
+		}
+	}
+}
+
+func (c *Consumer) groupID() string { return c.cfg.Group + "." + c.cfg.Replica }
+
+// groupTopics returns the topics that are always read and exist.
+func (c *Consumer) groupTopics() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []string
+	for name := range c.static {
+		if t := c.topics[name]; len(t.leaders) > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// member is one membership, which ends with ctx, with an error, or when there are more topics.
+func (c *Consumer) member(ctx context.Context, names []string) error {
+	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID:                    c.groupID(),
+		Brokers:               c.cfg.Brokers,
+		Topics:                names,
+		Dialer:                &kafka.Dialer{ClientID: clientID, Timeout: requestTimeout, TLS: c.cfg.TLS, SASLMechanism: c.cfg.SASL},
+		SessionTimeout:        sessionTimeout,
+		RebalanceTimeout:      sessionTimeout,
+		JoinGroupBackoff:      groupBackoff,
+		WatchPartitionChanges: true,
+	})
+	if err != nil {
+		return err
+	}
+	defer group.Close() //nolint:errcheck // leaving is a courtesy: the session times out anyway
+	for {
+		gen, err := group.Next(ctx)
+		if err != nil {
+			return err
+		}
+		c.metrics.rebal.Inc()
+		if c.shared(gen) {
+			c.log.Error("another replica uses the same group and replica name; give each its own --replica", "group", c.groupID())
+		}
+		if err := c.generation(ctx, gen, names); err != nil {
+			return err
+		}
+	}
+}
+
+// shared says whether somebody else was given a part of what we read.
+func (c *Consumer) shared(gen *kafka.Generation) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range gen.Assignments {
+		if t := c.topics[name]; t != nil && len(gen.Assignments[name]) < len(t.leaders) {
+			return true
+		}
+	}
+	return len(gen.Assignments) < 1
+}
+
+// errMoreTopics ends a membership whose list of topics is outdated.
+var errMoreTopics = errors.New("more topics to commit")
+
+// generation commits until the generation or ctx ends.
+func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, names []string) error {
+	ended := make(chan struct{})
+	gen.Start(func(generation context.Context) {
+		<-generation.Done()
+		close(ended)
+	})
+	committed := make(map[Partition]int64)
+	ticker := time.NewTicker(commitInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ended:
+			return nil
+		case <-ctx.Done():
+			c.commit(gen, committed)
+			return ctx.Err()
+		case <-ticker.C:
+			c.commit(gen, committed)
+			if !slices.Equal(names, c.groupTopics()) {
+				return errMoreTopics
+			}
+		}
+	}
+}
+
+// commit commits the positions that moved since committed, which it updates.
+func (c *Consumer) commit(gen *kafka.Generation, committed map[Partition]int64) {
+	offsets := make(map[string]map[int]int64)
+	moved := make(map[Partition]int64)
+	for _, f := range c.reader.all() {
+		if _, ok := gen.Assignments[f.Topic]; !ok {
+			continue
+		}
+		f.mu.Lock()
+		next := f.next
+		f.mu.Unlock()
+		if last, ok := committed[f.Partition]; ok && last == next {
+			continue
+		}
+		if offsets[f.Topic] == nil {
+			offsets[f.Topic] = make(map[int]int64)
+		}
+		offsets[f.Topic][int(f.ID)] = next
+		moved[f.Partition] = next
+	}
+	if len(offsets) == 0 {
+		return
+	}
+	if err := gen.CommitOffsets(offsets); err != nil {
+		c.metrics.commits.WithLabelValues("error").Inc()
+		c.log.Debug("commit", "group", gen.GroupID, "error", err)
+		return
+	}
+	c.metrics.commits.WithLabelValues("ok").Inc()
+	maps.Copy(committed, moved)
+}

@@ -1,0 +1,146 @@
+package consumer
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// ErrNoTopic says that a record's topic does not exist and the cluster does not create it.
+var ErrNoTopic = errors.New("topic does not exist")
+
+// Message is a record to write.
+type Message struct {
+	Topic   string
+	Key     []byte // nil: null; records with the same key go to the same partition
+	Value   []byte // nil: null
+	Headers []Header
+}
+
+// Producer writes single records and says where they went, which kafka-go's Writer does not. It
+// is safe for concurrent use.
+type Producer struct {
+	cluster *cluster
+}
+
+// NewProducer returns a producer for the cluster at brokers (host:port). tlsConfig and mechanism
+// may be nil.
+func NewProducer(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechanism) *Producer {
+	return &Producer{newCluster(brokers, tlsConfig, mechanism)}
+}
+
+// Close closes idle connections.
+func (p *Producer) Close() { p.cluster.close() }
+
+// Produce writes one record, acknowledged by all in-sync replicas, and returns its position. The
+// partition follows from the key as Kafka's Java client computes it (murmur2). A topic that does
+// not exist is created where the cluster allows it; otherwise the error is [ErrNoTopic].
+//
+// After an error that is not the broker's word (a time-out, a closed connection) the record may
+// have been written all the same.
+func (p *Producer) Produce(ctx context.Context, m Message) (Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	for {
+		pos, err := p.produce(ctx, m)
+		if err == nil || !retriable(err) {
+			return pos, err
+		}
+		pause(ctx, 50*time.Millisecond)
+		if ctx.Err() != nil {
+			return Position{}, err
+		}
+	}
+}
+
+// retriable says whether the broker refused a record that it, or another one, will soon take.
+func retriable(err error) bool {
+	return errors.Is(err, kerr.NotLeaderForPartition) || errors.Is(err, kerr.LeaderNotAvailable) ||
+		errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kafka.BrokerNotAvailable)
+}
+
+func (p *Producer) produce(ctx context.Context, m Message) (Position, error) {
+	found, err := p.cluster.metadata(ctx, []string{m.Topic}, true)
+	if err != nil {
+		return Position{}, err
+	}
+	topic := found[m.Topic]
+	if topic.missing() {
+		return Position{}, fmt.Errorf("produce to %s: %w", m.Topic, ErrNoTopic)
+	}
+	if topic.err != nil {
+		return Position{}, topic.err
+	}
+	part := choosePartition(m, len(topic.leaders))
+	if len(topic.leaders) == 0 || topic.leaders[part.ID] < 0 {
+		return Position{}, fmt.Errorf("produce to %s: %w", part, kerr.LeaderNotAvailable)
+	}
+	batch, err := encode(m)
+	if err != nil {
+		return Position{}, fmt.Errorf("produce to %s: %w", part, err)
+	}
+	req := kmsg.NewPtrProduceRequest()
+	req.Version = 9
+	req.Acks = -1
+	req.TimeoutMillis = int32(requestTimeout.Milliseconds())
+	rp := kmsg.NewProduceRequestTopicPartition()
+	rp.Partition, rp.Records = part.ID, batch
+	rt := kmsg.NewProduceRequestTopic()
+	rt.Topic, rt.Partitions = m.Topic, append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	res, err := p.cluster.request(ctx, topic.leaders[part.ID], req, nil)
+	if err != nil {
+		return Position{}, err
+	}
+	for _, t := range res.(*kmsg.ProduceResponse).Topics {
+		for _, got := range t.Partitions {
+			if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
+				return Position{}, fmt.Errorf("produce to %s: %w", part, err)
+			}
+			return Position{part, got.BaseOffset}, nil
+		}
+	}
+	return Position{}, fmt.Errorf("produce to %s: no answer for it", part)
+}
+
+// choosePartition follows the Java client: murmur2 of the key, anywhere without one.
+func choosePartition(m Message, count int) Partition {
+	all := make([]int, count)
+	for i := range all {
+		all[i] = i
+	}
+	if count == 0 {
+		return Partition{Topic: m.Topic}
+	}
+	id := kafka.Murmur2Balancer{}.Balance(kafka.Message{Key: m.Key}, all...)
+	return Partition{m.Topic, int32(id)}
+}
+
+// encode returns the record as a batch of its own.
+func encode(m Message) ([]byte, error) {
+	record := protocol.Record{Time: time.Now()}
+	if m.Key != nil {
+		record.Key = protocol.NewBytes(m.Key)
+	}
+	if m.Value != nil {
+		record.Value = protocol.NewBytes(m.Value)
+	}
+	for _, h := range m.Headers {
+		record.Headers = append(record.Headers, protocol.Header{Key: h.Key, Value: h.Value})
+	}
+	set := protocol.RecordSet{Version: 2, Records: protocol.NewRecordReader(record)}
+	var b bytes.Buffer
+	if _, err := set.WriteTo(&b); err != nil {
+		return nil, fmt.Errorf("encode record: %w", err)
+	}
+	return b.Bytes()[4:], nil // without the size in front, which the request adds itself
+}

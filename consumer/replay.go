@@ -1,0 +1,177 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// OutOfRangeError says that a partition does not hold the offset asked for: it was deleted by
+// retention (Offset < Start) or never written in this log (Offset > End).
+type OutOfRangeError struct {
+	Position
+	Start int64 // the first offset retained
+	End   int64 // the last stable offset
+}
+
+func (e *OutOfRangeError) Error() string {
+	return fmt.Sprintf("offset %d of %s is not in the log, which holds %d to %d", e.Offset, e.Partition, e.Start, e.End)
+}
+
+// Range returns the first offset that p retains and the end that readers see.
+func (c *Consumer) Range(ctx context.Context, p Partition) (start, end int64, err error) {
+	leader, _, err := c.leader(p)
+	if err != nil {
+		return 0, 0, err
+	}
+	if start, err = c.cluster.listOffset(ctx, leader, p, offsetEarliest); err != nil {
+		return 0, 0, err
+	}
+	if end, err = c.cluster.listOffset(ctx, leader, p, offsetLatest); err != nil {
+		return 0, 0, err
+	}
+	return start, end, nil
+}
+
+// Replay calls fn for each record of p from offset from and before to that is for user or for
+// everyone, in offset order, until fn returns false. It returns the offset to go on from: to, or
+// that of the record that fn refused, or how far it came before an error. The error is ctx's, an
+// [*OutOfRangeError], or what Kafka answered; after any of them Replay may be called again.
+//
+// At most [Config.ReplayConcurrency] replays read at a time; others wait for their turn.
+func (c *Consumer) Replay(ctx context.Context, p Partition, user string, from, to int64, fn func(*Record) bool) (next int64, err error) {
+	select {
+	case c.replays <- struct{}{}:
+		defer func() { <-c.replays }()
+	case <-ctx.Done():
+		return from, ctx.Err()
+	}
+	c.metrics.replays.Inc()
+	route := c.routeOf(p.Topic)
+	if route == nil {
+		return from, fmt.Errorf("replay %s: topic is not read here", p)
+	}
+	scan := replay{consumer: c, Partition: p, route: route, user: user, next: from, to: to, fn: fn}
+	for idle := 0; scan.next < to && !scan.stopped; {
+		before := scan.next
+		if err := scan.fetch(ctx); err != nil {
+			return scan.next, fmt.Errorf("replay %s@%d: %w", p, scan.next, err)
+		}
+		if scan.next > before || scan.stopped {
+			idle = 0
+			continue
+		}
+		if idle++; idle == 3 { // the log ends before to: it was cut behind our back
+			return scan.next, &OutOfRangeError{Position: Position{p, to}, End: scan.next}
+		}
+	}
+	return scan.next, nil
+}
+
+type replay struct {
+	Partition
+	consumer *Consumer
+	route    *Route
+	user     string
+	next, to int64
+	fn       func(*Record) bool
+	stopped  bool
+}
+
+// fetch reads one response's worth of the range.
+func (r *replay) fetch(ctx context.Context) error {
+	leader, topicID, err := r.consumer.leader(r.Partition)
+	if err != nil {
+		return err
+	}
+	req := fetchRequest(0, -1) // no session
+	topic := kmsg.NewFetchRequestTopic()
+	topic.TopicID = topicID
+	topic.Partitions = append(topic.Partitions, fetchPartition(r.ID, r.next))
+	req.Topics = append(req.Topics, topic)
+
+	buf, _ := r.consumer.buffers.Get().(*[]byte)
+	if buf == nil {
+		buf = new([]byte)
+	}
+	deadline, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack)
+	defer cancel()
+	res, err := r.consumer.cluster.request(deadline, leader, req, buf)
+	if err != nil {
+		r.consumer.refresh()
+		return err // buf may still be written to: it is not put back
+	}
+	defer r.consumer.buffers.Put(buf)
+	fetched := res.(*kmsg.FetchResponse)
+	if err := kerr.ErrorForCode(fetched.ErrorCode); err != nil {
+		return err
+	}
+	for i := range fetched.Topics {
+		for j := range fetched.Topics[i].Partitions {
+			if err := r.partition(ctx, &fetched.Topics[i].Partitions[j]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *replay) partition(ctx context.Context, part *kmsg.FetchResponseTopicPartition) error {
+	err := kerr.ErrorForCode(part.ErrorCode)
+	if errors.Is(err, kerr.OffsetOutOfRange) {
+		start, end, err := r.consumer.Range(ctx, r.Partition)
+		if err != nil {
+			return err
+		}
+		return &OutOfRangeError{Position: Position{r.Partition, r.next}, Start: start, End: end}
+	}
+	if err != nil {
+		r.consumer.refresh()
+		return err
+	}
+	b := batches{data: part.RecordBatches, aborted: part.AbortedTransactions, next: r.next}
+	defer b.close()
+	r.consumer.metrics.bytes.WithLabelValues("replay").Add(float64(len(part.RecordBatches)))
+	var rec Record
+	for b.next < r.to {
+		more, err := b.read(&rec)
+		if err != nil {
+			return err
+		}
+		if !more || rec.Offset >= r.to {
+			break
+		}
+		r.consumer.metrics.replayed.Inc()
+		if !r.wants(&rec) {
+			r.next = b.next
+			continue
+		}
+		if !r.fn(&rec) {
+			r.next, r.stopped = rec.Offset, true
+			return nil
+		}
+		r.next = b.next
+	}
+	r.next = min(b.next, r.to)
+	return ctx.Err()
+}
+
+// wants says whether the record is the user's, and marks it as the live way does.
+func (r *replay) wants(rec *Record) bool {
+	r.consumer.own(r.route, r.Topic, rec)
+	return rec.Broadcast || string(rec.User) == r.user
+}
+
+// pause waits before trying again; it returns early when ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,44 @@
+package consumer
+
+// Sink takes what a [Consumer] reads live. Calls for one partition come one after the other, in
+// offset order; calls for different partitions may come at the same time. A Sink must not block:
+// the partition waits, and with it all that share its fetch.
+type Sink interface {
+	// Begin says that p is read from next on. topicID tells one topic from a later one of the
+	// same name (KIP-516).
+	Begin(p Partition, topicID [16]byte, next int64)
+
+	// Deliver hands over records, with whom they are for, and how far p has now been read: all
+	// offsets before next. There may be no records. They are valid until Deliver returns.
+	Deliver(p Partition, records []Record, next int64)
+
+	// Gap says that reading goes on at gap.To and that what lies between is lost.
+	Gap(p Partition, topicID [16]byte, gap Gap)
+
+	// End says that p is no longer read.
+	End(p Partition)
+}
+
+// GapReason says why records were lost. Its values are a part of the protocol with clients.
+type GapReason string
+
+// The reasons.
+const (
+	GapRetention GapReason = "retention"  // deleted by Kafka's retention
+	GapRecreated GapReason = "recreated"  // the topic was deleted and created again
+	GapUnknownID GapReason = "unknown-id" // the position is not one of this log
+)
+
+// Gap is a range of offsets that cannot be delivered: From up to, not including, To. With
+// [GapRecreated] and [GapUnknownID] To may be smaller: the log is another one.
+type Gap struct {
+	From, To int64
+	Reason   GapReason
+}
+
+// Source is a topic that one user's streams are fed from.
+type Source struct {
+	Topic      string
+	TopicID    [16]byte // zero while the topic does not exist
+	Partitions int32    // 0 while the topic does not exist
+}
