@@ -1,0 +1,90 @@
+package stream
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+
+	"herald/consumer"
+)
+
+// Herald's own event types.
+const (
+	typeCheckpoint = "checkpoint"
+	typeGap        = "gap"
+	typeEnd        = "end"
+)
+
+// reserved says whether a record may not have this event type: it is one of Herald's own, or one
+// that an EventSource dispatches itself.
+func reserved(eventType string) bool {
+	switch eventType {
+	case typeCheckpoint, typeGap, typeEnd, "open", "error":
+		return true
+	}
+	return false
+}
+
+// ValidType says whether records can have this event type; others arrive as "message".
+func ValidType(eventType string) bool {
+	return eventType != "" && len(eventType) <= 128 && utf8.ValidString(eventType) &&
+		!strings.ContainsAny(eventType, "\r\n\x00") && !reserved(eventType)
+}
+
+// appendRecord appends the event and data lines of a record and the blank line that ends it. The
+// id line is the stream's own and goes before.
+func appendRecord(b []byte, r *consumer.Record, typeHeader string) []byte {
+	if eventType, ok := r.Header(typeHeader); ok && ValidType(string(eventType)) {
+		b = append(b, "event: "...)
+		b = append(b, eventType...)
+		b = append(b, '\n')
+	}
+	return append(appendData(b, r.Value), '\n')
+}
+
+// appendData appends value as data lines. CR LF, CR and LF each end a line, as the event stream
+// format has it, and reach the client as LF; bytes that are no UTF-8 become U+FFFD.
+func appendData(b, value []byte) []byte {
+	if !utf8.Valid(value) {
+		value = bytes.ToValidUTF8(value, []byte("\uFFFD"))
+	}
+	for {
+		b = append(b, "data: "...)
+		end := bytes.IndexAny(value, "\r\n")
+		if end < 0 {
+			return append(append(b, value...), '\n')
+		}
+		b = append(append(b, value[:end]...), '\n')
+		if value[end] == '\r' && end+1 < len(value) && value[end+1] == '\n' {
+			end++
+		}
+		value = value[end+1:]
+	}
+}
+
+// appendOwn appends one of Herald's own events. data is marshalled as JSON; id may be empty.
+func appendOwn(b []byte, eventType, id string, data any) []byte {
+	b = append(b, "event: "+eventType+"\n"...)
+	if id != "" {
+		b = append(b, "id: "+id+"\n"...)
+	}
+	text, err := json.Marshal(data)
+	if err != nil {
+		text = []byte("{}") // the types marshalled here cannot fail
+	}
+	b = append(b, "data: "...)
+	return append(append(b, text...), '\n', '\n')
+}
+
+type gapData struct {
+	Source    string             `json:"source,omitempty"`
+	Partition int32              `json:"partition"`
+	From      int64              `json:"from"`
+	To        int64              `json:"to"`
+	Reason    consumer.GapReason `json:"reason"`
+}
+
+type endData struct {
+	Reason string `json:"reason"`
+}

@@ -1,0 +1,169 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"herald/consumer"
+)
+
+// Viewer is whom a stream is for and until when.
+type Viewer struct {
+	User    string
+	Expires time.Time // zero: never
+}
+
+// Config is what a [Handler] needs. Zero durations and sizes take the defaults.
+type Config struct {
+	Hub    *Hub
+	Log    Log
+	Viewer func(echo.Context) (Viewer, error) // its error is returned to Echo as it is
+
+	Heartbeat    time.Duration // between signs of life; default 15 s
+	WriteTimeout time.Duration // for a write to make progress; default 10 s
+	Retry        time.Duration // reconnection time told to clients, jittered by half; default 2 s
+	MaxQueue     int           // bytes that wait for one stream; default 256 KiB
+	Logger       *slog.Logger
+}
+
+// Why a stream ends, as its end event says.
+var (
+	errDraining = errors.New("draining")
+	errExpired  = errors.New("token-expired")
+)
+
+// Handler serves streams.
+type Handler struct {
+	cfg   Config
+	drain context.Context //nolint:containedctx // the life of all streams
+	stop  context.CancelCauseFunc
+}
+
+// NewHandler returns a handler for cfg.
+func NewHandler(cfg Config) *Handler {
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = 15 * time.Second
+	}
+	if cfg.WriteTimeout == 0 {
+		cfg.WriteTimeout = 10 * time.Second
+	}
+	if cfg.Retry == 0 {
+		cfg.Retry = 2 * time.Second
+	}
+	if cfg.MaxQueue == 0 {
+		cfg.MaxQueue = 256 << 10
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	h := &Handler{cfg: cfg}
+	h.drain, h.stop = context.WithCancelCause(context.Background())
+	return h
+}
+
+// Drain ends all streams with a reason, so that their clients reconnect elsewhere.
+func (h *Handler) Drain() { h.stop(errDraining) }
+
+// Events serves the caller's stream (GET). It resumes from the Last-Event-ID header or, without
+// one, the lastEventId query parameter.
+func (h *Handler) Events(c echo.Context) error {
+	viewer, err := h.cfg.Viewer(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(c.Request().Context())
+	defer cancel(nil)
+	defer context.AfterFunc(h.drain, func() { cancel(errDraining) })()
+	if !viewer.Expires.IsZero() {
+		timer := time.AfterFunc(time.Until(viewer.Expires), func() { cancel(errExpired) })
+		defer timer.Stop()
+	}
+	header := c.Response().Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Accel-Buffering", "no")
+	c.Response().WriteHeader(http.StatusOK)
+
+	out := &writer{c.Response(), http.NewResponseController(c.Response()), h.cfg.WriteTimeout}
+	lastID := c.Request().Header.Get("Last-Event-ID")
+	if lastID == "" {
+		lastID = c.QueryParam("lastEventId")
+	}
+	err = h.serve(ctx, viewer, lastID, out)
+	if errors.Is(err, errDraining) || errors.Is(err, errExpired) {
+		err = out.write(appendOwn(nil, typeEnd, "", endData{err.Error()}))
+	}
+	h.cfg.Logger.Debug("stream ended", "error", err)
+	return nil // the response has begun: its end is the answer
+}
+
+func (h *Handler) serve(ctx context.Context, viewer Viewer, lastID string, out *writer) error {
+	retry := h.cfg.Retry/2 + rand.N(h.cfg.Retry) //nolint:gosec // jitter needs no secret
+	if err := out.write(fmt.Appendf(nil, "retry: %d\n\n", retry.Milliseconds())); err != nil {
+		return err
+	}
+	sources, err := h.join(ctx, viewer.User, out)
+	if err != nil {
+		return err
+	}
+	defer h.cfg.Log.Leave(viewer.User)
+	names := make([]string, 0, len(sources))
+	for _, s := range sources {
+		names = append(names, s.Topic)
+	}
+	slices.Sort(names)
+	sub := newSubscription(viewer.User, names, h.cfg.MaxQueue)
+	h.cfg.Hub.add(sub)
+	defer h.cfg.Hub.remove(sub)
+	f := &feed{hub: h.cfg.Hub, log: h.cfg.Log, sub: sub, out: out, heartbeat: h.cfg.Heartbeat}
+	if err := f.begin(ctx, lastID); err != nil {
+		return err
+	}
+	return f.run(ctx)
+}
+
+// join waits until the user's sources are being read; the client sees signs of life meanwhile.
+func (h *Handler) join(ctx context.Context, user string, out *writer) ([]consumer.Source, error) {
+	for {
+		wait, cancel := context.WithTimeout(ctx, h.cfg.Heartbeat)
+		sources, err := h.cfg.Log.Join(wait, user)
+		late := wait.Err() != nil
+		cancel()
+		switch {
+		case err == nil:
+			return sources, nil
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case !late:
+			return nil, err
+		}
+		if err := out.write([]byte(":\n")); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// writer writes to the client at once, or fails after the time-out.
+type writer struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	timeout time.Duration
+}
+
+func (w *writer) write(b []byte) error {
+	if err := w.control.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	if _, err := w.Write(b); err != nil {
+		return err
+	}
+	return w.control.Flush()
+}

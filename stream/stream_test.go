@@ -1,0 +1,206 @@
+package stream
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/labstack/echo/v4"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"herald/consumer"
+)
+
+type event struct{ id, kind, data string }
+
+// client is a stream being read.
+type client struct {
+	t    *testing.T
+	scan *bufio.Scanner
+	res  *http.Response
+	last string
+}
+
+func open(t *testing.T, url, lastID string) *client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Last-Event-ID", lastID)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = res.Body.Close() })
+	return &client{t: t, scan: bufio.NewScanner(res.Body), res: res, last: lastID}
+}
+
+// next returns the next event, comments and retry left out.
+func (c *client) next() event {
+	c.t.Helper()
+	var e event
+	var data []string
+	for c.scan.Scan() {
+		name, value, _ := strings.Cut(c.scan.Text(), ": ")
+		switch name {
+		case "id":
+			e.id, c.last = value, value
+		case "event":
+			e.kind = value
+		case "data":
+			data = append(data, value)
+		case "":
+			if data != nil {
+				e.data = strings.Join(data, "\n")
+				return e
+			}
+		}
+	}
+	c.t.Fatalf("stream ended: %v", c.scan.Err())
+	return e
+}
+
+func serve(t *testing.T) (url string, producer *consumer.Producer) {
+	t.Helper()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "shared", "all"), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	hub := NewHub("event-type")
+	c, err := consumer.New(consumer.Config{
+		Brokers: broker.ListenAddrs(), Group: "g", Replica: "r",
+		Routes: []consumer.Route{{Topic: "shared"}, {Topic: "all", Kind: consumer.Broadcast}, {Topic: "own.{user}", Kind: consumer.PerUser}},
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}, hub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	h := NewHandler(Config{Hub: hub, Log: c, Viewer: func(c echo.Context) (Viewer, error) {
+		return Viewer{User: c.QueryParam("user")}, nil
+	}})
+	e := echo.New()
+	e.GET("/events", h.Events)
+	server := httptest.NewServer(e)
+	t.Cleanup(func() {
+		h.Drain()
+		server.Close()
+		cancel()
+		<-done
+	})
+	producer = consumer.NewProducer(broker.ListenAddrs(), nil, nil)
+	t.Cleanup(producer.Close)
+	return server.URL + "/events?user=", producer
+}
+
+func put(t *testing.T, p *consumer.Producer, topic, key, value string, headers ...consumer.Header) {
+	t.Helper()
+	if _, err := p.Produce(t.Context(), consumer.Message{Topic: topic, Key: []byte(key), Value: []byte(value), Headers: headers}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestResumeAtEveryEvent cuts a stream after each of its events, while records of several users
+// keep coming, and wants each of the user's records once and in order.
+func TestResumeAtEveryEvent(t *testing.T) {
+	url, producer := serve(t)
+	c := open(t, url+"alice", "")
+	if e := c.next(); e.kind != typeCheckpoint || e.id == "" {
+		t.Fatalf("the first event is %+v, want a checkpoint with an id", e)
+	}
+	const count = 40
+	var want, got []string
+	for i := range count {
+		put(t, producer, "shared", "bob", "bob's")
+		put(t, producer, "shared", "alice", fmt.Sprint(i))
+		want = append(want, fmt.Sprint(i))
+		if i%3 != 0 {
+			continue // several records wait for the reconnect
+		}
+		for len(got) <= i {
+			e := c.next()
+			if e.kind == typeCheckpoint {
+				continue
+			}
+			got = append(got, e.data)
+			_ = c.res.Body.Close()
+			c = open(t, url+"alice", c.last)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestEveryKindOfTopic(t *testing.T) {
+	url, producer := serve(t)
+	alice, bob := open(t, url+"alice", ""), open(t, url+"bob", "")
+	alice.next()
+	bob.next()
+	put(t, producer, "own.alice", "", "first ever")
+	if e := alice.next(); e.data != "first ever" {
+		t.Errorf("alice got %+v", e)
+	}
+	put(t, producer, "all", "", "for all", consumer.Header{Key: "event-type", Value: []byte("news")})
+	for _, c := range []*client{alice, bob} {
+		if e := c.next(); e.data != "for all" || e.kind != "news" {
+			t.Errorf("got %+v, want the broadcast as news", e)
+		}
+	}
+	put(t, producer, "shared", "bob", "a\r\nb", consumer.Header{Key: "event-type", Value: []byte("end")})
+	if e := bob.next(); e.data != "a\nb" || e.kind != "" {
+		t.Errorf("bob got %+v, want two lines of type message", e)
+	}
+}
+
+func TestUnknownIDIsTold(t *testing.T) {
+	url, producer := serve(t)
+	first := open(t, url+"alice", "")
+	id := first.next().id
+	put(t, producer, "shared", "alice", "x")
+	first.next()
+	for _, bad := range []string{"nonsense", "1~", strings.Split(id, "~")[0] + "~" + tag("shared", nameSize) + "zzzz.0-5"} {
+		c := open(t, url+"alice", bad)
+		if e := c.next(); e.kind != typeGap {
+			t.Errorf("id %q: first event %+v, want a gap", bad, e)
+		}
+	}
+}
+
+func FuzzDecodeID(f *testing.F) {
+	f.Add("1~abcdef0123.0-41.7-9")
+	f.Fuzz(func(t *testing.T, id string) {
+		_, _ = decodeID(id)
+	})
+}
+
+func TestIDRoundTrip(t *testing.T) {
+	topics := []feedTopic{newFeedTopic("a", [16]byte{1}), newFeedTopic("b", [16]byte{2})}
+	at := cursor{{Topic: "a", ID: 0}: 42, {Topic: "a", ID: 7}: 1, {Topic: "b", ID: 1}: 1 << 40, {Topic: "b", ID: 2}: 0}
+	id := encodeID(topics, at)
+	saved, err := decodeID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, next := range at {
+		if got := saved[tag(p.Topic, nameSize)].next[p.ID]; got != next {
+			t.Errorf("%s: %d, want %d (%s)", p, got, next, id)
+		}
+	}
+	if strings.Trim(id, "0123456789abcdefghijklmnopqrstuvwxyz.~-") != "" || len(id) > 128 {
+		t.Errorf("id %q", id)
+	}
+}
