@@ -6,3 +6,6 @@ test: ## vet and test all packages
 	go test -timeout 10m ./...
 race: ## test under the race detector
 	go test -race -timeout 15m ./...
+.PHONY: run
+run: ## start broker, server and demo page in one process
+	go run ./cmd/herald dev

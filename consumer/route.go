@@ -239,3 +239,22 @@ func (r *Route) fixed() (prefix, suffix string) {
 	prefix, suffix, _ = strings.Cut(r.Topic, userPlaceholder)
 	return prefix, suffix
 }
+
+// Message returns an empty message that the route takes to user, or to everyone if user is empty;
+// false if the route leads elsewhere.
+func (r *Route) Message(user string) (Message, bool) {
+	if (r.Kind == Broadcast) != (user == "") {
+		return Message{}, false
+	}
+	m := Message{Topic: r.Topic}
+	switch {
+	case r.Kind == PerUser:
+		m.Topic = strings.Replace(r.Topic, userPlaceholder, user, 1)
+		return m, validTopic(m.Topic) == nil
+	case r.Kind == Shared && r.UserHeader != "":
+		m.Headers = []Header{{r.UserHeader, []byte(user)}}
+	case r.Kind == Shared:
+		m.Key = []byte(user)
+	}
+	return m, true
+}
