@@ -147,6 +147,9 @@ func (f *feed) run(ctx context.Context) error {
 	for {
 		// Read before the queue is taken: all records before these positions are in it.
 		now, _ := f.hub.positions(f.sub, false)
+		for p := range now {
+			f.meet(p)
+		}
 		queue, lagging := f.sub.take()
 		f.send(queue)
 		if err := f.flush(); err != nil {
@@ -198,7 +201,17 @@ func (f *feed) send(queue []item) {
 	}
 }
 
+// meet takes a partition that appeared while the stream was open into its cursor. Its topic may
+// be new as well, and ids name topics by their topic id.
+func (f *feed) meet(p consumer.Partition) {
+	if _, known := f.at[p]; !known {
+		f.at[p] = 0
+		_, f.topics = f.hub.positions(f.sub, true)
+	}
+}
+
 func (f *feed) event(p consumer.Partition, offset int64, body []byte) {
+	f.meet(p)
 	f.at[p] = offset + 1
 	f.buf = append(f.buf, "id: "...)
 	f.buf = append(f.buf, f.id()...)

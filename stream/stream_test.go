@@ -166,6 +166,27 @@ func TestEveryKindOfTopic(t *testing.T) {
 	}
 }
 
+// TestResumeAcrossTheFirstRecordEver opens a stream before the user's topic exists: the ids after
+// its first record must name the topic that came, or a resume would take it for a re-created one.
+func TestResumeAcrossTheFirstRecordEver(t *testing.T) {
+	url, producer := serve(t)
+	c := open(t, url+"alice", "")
+	c.next()
+	put(t, producer, "own.alice", "", "first")
+	if e := c.next(); e.data != "first" {
+		t.Fatalf("got %+v", e)
+	}
+	_ = c.res.Body.Close()
+	put(t, producer, "own.alice", "", "second")
+	c = open(t, url+"alice", c.last)
+	if e := c.next(); e.kind != typeCheckpoint {
+		t.Errorf("the resumed stream begins with %+v, want a checkpoint", e)
+	}
+	if e := c.next(); e.data != "second" {
+		t.Errorf("got %+v, want the second record", e)
+	}
+}
+
 func TestUnknownIDIsTold(t *testing.T) {
 	url, producer := serve(t)
 	first := open(t, url+"alice", "")

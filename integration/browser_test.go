@@ -1,0 +1,393 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestDemoPage drives the demo page of a built `herald dev` in Chromium, as a
+// person would. HERALD_DEMO_URL names a server that runs already instead.
+func TestDemoPage(t *testing.T) {
+	browser := startChromium(t)
+	base := os.Getenv("HERALD_DEMO_URL")
+	if base == "" {
+		base = startDev(t)
+	}
+	driveDemoPage(t, browser, strings.TrimSuffix(base, "/"))
+}
+
+// driveDemoPage watches tasks and notifications over a cut, a reload and a
+// visit elsewhere, each with something produced meanwhile, and expects every
+// record shown once, to the right user only.
+func driveDemoPage(t *testing.T, browser context.Context, base string) {
+	alice := fmt.Sprintf("alice-%d", rand.Uint32()) // nobody's history
+	bob := fmt.Sprintf("bob-%d", rand.Uint32())
+	page := openDemo(t, browser, base, alice)
+	other := openDemo(t, browser, base, bob)
+
+	// Two tasks at once, by keyboard.
+	page.do(
+		chromedp.SetValue(chromedp.CSS("#task-seconds"), "8"),
+		chromedp.SendKeys(chromedp.CSS("#task-seconds"), "\r"))
+	page.wait("the first task", func(s demoState) bool { return len(s.Tasks) == 1 })
+	page.do(
+		chromedp.SetValue(chromedp.CSS("#task-name"), "Second <b>report</b>"),
+		chromedp.SendKeys(chromedp.CSS("#task-name"), "\r"))
+	page.wait("two tasks under way", func(s demoState) bool {
+		return len(s.Tasks) == 2 && s.Tasks[0].Percent >= 10 && s.Tasks[1].Percent >= 10
+	})
+
+	// A notification from the page itself.
+	page.do(
+		chromedp.SetValue(chromedp.CSS("#send-value"), "one"),
+		chromedp.Click(chromedp.CSS("#send-form [type=submit]")))
+	page.wait("the notification one", shows("one"))
+
+	// Cut, and resume. What comes meanwhile waits in Kafka.
+	page.do(chromedp.Click(chromedp.CSS("#connected")))
+	cut := page.wait("the cut", func(s demoState) bool { return s.Badge == "closed" })
+	notify(t, base, "/users/"+alice+"/notifications?type=notification", "two")
+	if diff := cmp.Diff(cut, page.state()); diff != "" {
+		t.Errorf("the page changed while it was cut off (-before +after):\n%s", diff)
+	}
+	page.do(chromedp.Click(chromedp.CSS("#connected")))
+	page.wait("the notification two", shows("two"))
+
+	// Reload in the middle of the tasks.
+	before := page.state()
+	page.do(chromedp.Reload())
+	after := page.wait("the reloaded page", func(s demoState) bool { return s.Badge == "open" })
+	page.checkGoesOn(before, after)
+
+	// Elsewhere, and back.
+	before = page.state()
+	if before.Tasks[0].State != "running" {
+		t.Errorf("task = %+v before leaving the page, want it still running", before.Tasks[0])
+	}
+	page.do(chromedp.Navigate("about:blank"))
+	notify(t, base, "/users/"+alice+"/notifications?type=notification", "three")
+	page.do(chromedp.Navigate(base + "/?user=" + alice))
+	after = page.wait("the notification three", shows("three"))
+	page.checkGoesOn(before, after)
+
+	// To everyone, as text whatever it looks like.
+	const markup = `<img src=x onerror="document.title='broken into'">`
+	page.do(
+		chromedp.SetValue(chromedp.CSS("#send-to"), "all"),
+		chromedp.SetValue(chromedp.CSS("#send-type"), "notice.all"),
+		chromedp.SetValue(chromedp.CSS("#send-value"), markup),
+		chromedp.Click(chromedp.CSS("#send-form [type=submit]")))
+	page.wait("the broadcast", shows(markup))
+	notify(t, base, "/broadcast?type=notification", "for everyone")
+
+	end := page.wait("the end of both tasks", func(s demoState) bool {
+		return s.Tasks[0].State == "complete" && s.Tasks[1].State == "complete" && shows("for everyone")(s)
+	})
+	for _, task := range end.Tasks {
+		if task.Percent != 100 || task.Records != task.Seq {
+			t.Errorf("task = %+v, want 100 %% and as many records as its last one's number", task)
+		}
+	}
+	want := []string{"for everyone", markup, "three", "two", "one"}
+	if diff := cmp.Diff(want, end.received()); diff != "" {
+		t.Errorf("notifications shown (-want +got):\n%s", diff)
+	}
+	if c := end.Counters; c["duplicates"] != "0" || c["missing"] != "0" || c["gaps"] != "0" {
+		t.Errorf("counters = %v, want no duplicates, missing or gaps", c)
+	}
+
+	// Bob listens for notification, not for notice.all.
+	got := other.wait("the broadcast at "+bob, shows("for everyone"))
+	if diff := cmp.Diff([]string{"for everyone"}, got.received()); diff != "" || len(got.Tasks) != 0 {
+		t.Errorf("%s sees %d tasks and these notifications (-want +got):\n%s", bob, len(got.Tasks), diff)
+	}
+}
+
+// demoState is what the page shows.
+type demoState struct {
+	Badge       string
+	LastEventID string
+	Tasks       []struct { // newest first
+		ID      string
+		Percent int
+		State   string
+		Records int
+		Seq     int
+	}
+	Log      []struct{ Type, Value string } // newest first
+	Counters map[string]string
+}
+
+const readDemoState = `(() => {
+	const all = (selector, read) => [...document.querySelectorAll(selector)].map(read);
+	const text = (element, part) => element.querySelector('[data-part=' + part + ']').textContent;
+	return {
+		Badge: document.getElementById('badge')?.textContent ?? '',
+		LastEventID: document.getElementById('last-event-id')?.textContent ?? '',
+		Tasks: all('.task', (e) => ({
+			ID: e.dataset.task,
+			Percent: e.querySelector('progress').value,
+			State: text(e, 'state'),
+			Records: parseInt(text(e, 'received')),
+			Seq: Number(e.dataset.seq),
+		})),
+		Log: all('.entry', (e) => ({ Type: text(e, 'type'), Value: text(e, 'value') })),
+		Counters: Object.fromEntries(all('.counters dd', (e) => [e.id.replace('count-', ''), e.textContent])),
+	};
+})()`
+
+// received returns the values shown but for those of Herald's own events.
+func (s demoState) received() []string {
+	var values []string
+	for _, entry := range s.Log {
+		if !slices.Contains([]string{"checkpoint", "end"}, entry.Type) {
+			values = append(values, entry.Value)
+		}
+	}
+	return values
+}
+
+// shows tells whether a page shows the value.
+func shows(value string) func(demoState) bool {
+	return func(s demoState) bool { return slices.Contains(s.received(), value) }
+}
+
+// demoPage is a tab with the demo page of one user.
+type demoPage struct {
+	t   *testing.T
+	ctx context.Context //nolint:containedctx // chromedp's tabs are contexts
+}
+
+// openDemo opens a tab and waits for its stream. An error on its console, a
+// violated Content-Security-Policy say, fails the test.
+func openDemo(t *testing.T, browser context.Context, base, user string) demoPage {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(browser)
+	t.Cleanup(cancel)
+	p := demoPage{t: t, ctx: ctx}
+	p.do()
+	messages := chromedp.Console(ctx)
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for message, err := range messages {
+			if err != nil {
+				return // the tab is closed
+			}
+			if message.Type == chromedp.ConsoleError || message.Type == chromedp.ConsoleException {
+				t.Errorf("console of %s: %s", user, message.Text)
+			}
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		reading.Wait()
+	})
+	p.do(chromedp.Navigate(base + "/?user=" + url.QueryEscape(user)))
+	p.wait("an open stream", func(s demoState) bool { return s.Badge == "open" })
+	return p
+}
+
+func (p demoPage) do(steps ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	if err := chromedp.Do(p.ctx, steps...); err != nil {
+		p.t.Fatalf("drive the page: %v", err)
+	}
+}
+
+// state reads what the page shows. A page on its way out shows nothing.
+func (p demoPage) state() demoState {
+	p.t.Helper()
+	s, err := chromedp.Run(p.ctx, chromedp.Evaluate[demoState](readDemoState))
+	if err != nil {
+		p.t.Fatalf("read the page: %v", err)
+	}
+	return s
+}
+
+// wait waits until the page shows what is wanted, and returns what it shows.
+func (p demoPage) wait(what string, ok func(demoState) bool) demoState {
+	p.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		s := p.state()
+		if ok(s) {
+			return s
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("waited for %s in vain; the page shows %+v", what, s)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// checkGoesOn checks that a page that was left and came back shows what it had
+// shown, or more.
+func (p demoPage) checkGoesOn(before, after demoState) {
+	p.t.Helper()
+	for i, task := range before.Tasks {
+		if again := after.Tasks[i]; again.ID != task.ID || again.Percent < task.Percent || again.Records < task.Records {
+			p.t.Errorf("task = %+v, before it was %+v: want it to go on", again, task)
+		}
+	}
+	had, has := before.received(), after.received()
+	if len(has) < len(had) || !slices.Equal(has[len(has)-len(had):], had) {
+		p.t.Errorf("notifications = %q, before they were %q: want these and newer ones", has, had)
+	}
+}
+
+// notify produces a text through the server's API.
+func notify(t *testing.T, base, path, text string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+path, strings.NewReader(text))
+	if err != nil {
+		t.Fatalf("POST %s: %v", path, err)
+	}
+	request.Header.Set("Content-Type", "text/plain")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatalf("POST %s: %v", path, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusCreated {
+		t.Fatalf("POST %s = %s, want 201", path, response.Status)
+	}
+}
+
+// startChromium returns a context for tabs of a fresh headless Chromium.
+func startChromium(t *testing.T) context.Context {
+	t.Helper()
+	path := findChromium()
+	if path == "" {
+		const message = "NOT TESTED: the demo page in a browser. No Chromium found: install it, or set HERALD_CHROMIUM to its path."
+		if os.Getenv("HERALD_REQUIRE_CHROMIUM") == "1" {
+			t.Fatal(message)
+		}
+		t.Skip(message)
+	}
+	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
+		chromedp.ExecPath(path),
+		chromedp.UserDataDir(t.TempDir()),
+		chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true))
+	if os.Geteuid() == 0 {
+		options = append(options, chromedp.NoSandbox) // Chromium's sandbox refuses root
+	}
+	ctx, cancelTimeout := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancelTimeout)
+	ctx, stop := chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(stop)
+	ctx, cancel := chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("start %s: %v", path, err)
+	}
+	return ctx
+}
+
+// findChromium returns the browser's path, or "".
+func findChromium() string {
+	if path := os.Getenv("HERALD_CHROMIUM"); path != "" {
+		return path
+	}
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "headless-shell"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+// startDev builds and starts `herald dev` and returns the page's URL. It is
+// interrupted at the end, and must then leave with exit code 0.
+func startDev(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "herald")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "herald/cmd/herald").CombinedOutput(); err != nil {
+		t.Fatalf("build herald: %v\n%s", err, out)
+	}
+	public, admin, kafka := freeAddress(t), freeAddress(t), freeAddress(t)
+	command := exec.Command(binary, "dev", "--listen="+public, "--admin-listen="+admin, "--kafka-listen="+kafka) //nolint:noctx // ends by the interrupt below
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	if err := command.Start(); err != nil {
+		t.Fatalf("start herald dev: %v", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- command.Wait() }()
+	t.Cleanup(func() {
+		if err := command.Process.Signal(os.Interrupt); err != nil {
+			t.Errorf("interrupt herald dev: %v", err)
+		}
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("herald dev after an interrupt: %v, want exit code 0", err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Error("herald dev still runs 30 s after an interrupt")
+			_ = command.Process.Kill()
+			<-ended
+		}
+		if t.Failed() {
+			t.Logf("output of herald dev:\n%s", output.String())
+		}
+	})
+	waitReady(t, "http://"+admin+"/readyz")
+	return "http://" + public
+}
+
+// waitReady waits until the address answers 200.
+func waitReady(t *testing.T, address string) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatalf("GET %s: %v", address, err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("herald dev is not ready after 30 s: GET %s: %v", address, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// freeAddress returns a loopback address that nothing listens on, below the
+// ports that the kernel gives to outgoing connections.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
+		var config net.ListenConfig
+		if listener, err := config.Listen(t.Context(), "tcp", address); err == nil {
+			listener.Close()
+			return address
+		}
+	}
+	t.Fatal("no free port found in 100 tries")
+	return ""
+}
