@@ -18,6 +18,10 @@ import (
 // ErrNoTopic says that a record's topic does not exist and the cluster does not create it.
 var ErrNoTopic = errors.New("topic does not exist")
 
+// createTimeout is how long a topic that does not exist is waited for: Kafka answers the request
+// that has it created as if it were not going to be.
+const createTimeout = 2 * time.Second
+
 // Message is a record to write.
 type Message struct {
 	Topic   string
@@ -50,9 +54,11 @@ func (p *Producer) Close() { p.cluster.close() }
 func (p *Producer) Produce(ctx context.Context, m Message) (Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
+	created := time.Now().Add(createTimeout)
 	for {
 		pos, err := p.produce(ctx, m)
-		if err == nil || !retriable(err) {
+		coming := errors.Is(err, ErrNoTopic) && time.Now().Before(created)
+		if err == nil || !coming && !retriable(err) {
 			return pos, err
 		}
 		pause(ctx, 50*time.Millisecond)
