@@ -70,7 +70,8 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	if s.Extend != nil {
 		s.Extend(e, pub)
 	}
-	srv.public = &http.Server{Handler: e, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	// A page of another origin must not publish in the name of whoever opened it.
+	srv.public = &http.Server{Handler: http.NewCrossOriginProtection().Handler(e), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
 	srv.admin = &http.Server{Handler: admin(c, registry), ReadHeaderTimeout: 10 * time.Second}
 	for i, address := range []string{s.Listen, s.AdminListen} {
 		if srv.listen[i], err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {

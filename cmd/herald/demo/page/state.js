@@ -130,9 +130,9 @@ function describeGap(data) {
     "unknown-id": "the last event id was not known",
     "replay-limit": "there were too many to replay",
   };
-  const where = gap.source ? ` of ${gap.source}` : "";
-  const range = gap.from !== undefined && gap.to !== undefined ? ` from ${gap.from} to ${gap.to}` : "";
-  return `Records${where}${range} were not delivered: ${reasons[gap.reason] ?? gap.reason ?? "no reason given"}.`;
+  const why = reasons[gap.reason] ?? gap.reason ?? "no reason given";
+  if (!gap.source) return `Records may have been missed: ${why}.`;
+  return `Records of ${gap.source} from ${gap.from} to ${gap.to} were not delivered: ${why}.`;
 }
 
 function describeEnd(data) {
