@@ -3,68 +3,74 @@ package auth
 import (
 	"errors"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/go-cmp/cmp"
 )
 
-var secret = []byte(strings.Repeat("s", minSecret))
-
-func TestTokens(t *testing.T) {
-	j, err := NewJWT(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sign := func(method jwt.SigningMethod, key any, sub string, exp time.Time) string {
-		token, err := jwt.NewWithClaims(method, jwt.RegisteredClaims{Subject: sub, ExpiresAt: jwt.NewNumericDate(exp)}).SignedString(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return "Bearer " + token
-	}
-	later, past := time.Now().Add(time.Hour), time.Now().Add(-time.Hour)
+func TestCheckUser(t *testing.T) {
 	for _, test := range []struct {
-		name, header string
-		want         error
+		name, user string
+		want       error
 	}{
-		{"good", sign(jwt.SigningMethodHS256, secret, "alice", later), nil},
-		{"lower-case scheme", strings.Replace(sign(jwt.SigningMethodHS256, secret, "alice", later), "Bearer", "bearer", 1), nil},
-		{"none given", "", ErrNoToken},
-		{"algorithm none", sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "alice", later), ErrInvalidToken},
-		{"another algorithm", sign(jwt.SigningMethodHS512, secret, "alice", later), ErrInvalidToken},
-		{"another key", sign(jwt.SigningMethodHS256, []byte("other"), "alice", later), ErrInvalidToken},
-		{"expired", sign(jwt.SigningMethodHS256, secret, "alice", past), ErrInvalidToken},
-		{"no user", sign(jwt.SigningMethodHS256, secret, "", later), ErrUser},
-		{"line break in the user", sign(jwt.SigningMethodHS256, secret, "a\nb", later), ErrUser},
+		{"plain", "alice", nil},
+		{"address", "alice@example.org", nil},
+		{"other scripts", "Ålice 愛", nil},
+		{"longest", strings.Repeat("a", 256), nil},
+		{"empty", "", ErrUser},
+		{"too long", strings.Repeat("a", 257), ErrUser},
+		{"NUL", "al\x00ice", ErrUser},
+		{"CR", "alice\r", ErrUser},
+		{"LF", "alice\nbob", ErrUser},
+		{"DEL", "alice\x7f", ErrUser},
+		{"C1 control", "alice\u0085", ErrUser},
+		{"no UTF-8", "alice\xff", ErrUser},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := httptest.NewRequest("GET", "/", nil)
-			r.Header.Set("Authorization", test.header)
-			id, err := j.Authenticate(r)
-			if !errors.Is(err, test.want) || err == nil && id.User != "alice" {
-				t.Errorf("%+v, %v; want %v", id, err, test.want)
+			if err := CheckUser(test.user); !errors.Is(err, test.want) {
+				t.Errorf("CheckUser(%q) = %v, want %v", test.user, err, test.want)
 			}
 		})
 	}
-	if _, err := NewJWT([]byte("short")); err == nil {
-		t.Error("a short secret is taken")
+}
+
+func TestInsecureBelievesTheQuery(t *testing.T) {
+	for _, test := range []struct {
+		name, query string
+		want        Identity
+		err         error
+	}{
+		{"named", "user=alice", Identity{User: "alice", Publish: true}, nil},
+		{"escaped", "user=" + url.QueryEscape("a&b c"), Identity{User: "a&b c", Publish: true}, nil},
+		{"missing", "", Identity{}, ErrUser},
+		{"line break", "user=a%0ab", Identity{}, ErrUser},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := Insecure{}.Authenticate(httptest.NewRequest("GET", "/events?"+test.query, nil))
+			if !errors.Is(err, test.err) {
+				t.Errorf("error %v, want %v", err, test.err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
 
-func TestSignedTokenIsTaken(t *testing.T) {
-	j, err := NewJWT(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := j.Sign(Identity{User: "alice", Expires: time.Now().Add(time.Hour), Publish: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := httptest.NewRequest("GET", "/", nil)
-	r.Header.Set("Authorization", "Bearer "+token)
-	if id, err := j.Authenticate(r); err != nil || id.User != "alice" || !id.Publish {
-		t.Errorf("%+v, %v", id, err)
+func TestChallenge(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{ErrNoToken, `Bearer`},
+		{ErrInvalidToken, `Bearer error="invalid_token"`},
+		{ErrExpired, `Bearer error="invalid_token", error_description="the token expired"`},
+		{ErrNotYetValid, `Bearer error="invalid_token", error_description="the token is not yet valid"`},
+	} {
+		if got := Challenge(test.err); got != test.want {
+			t.Errorf("%v: %s, want %s", test.err, got, test.want)
+		}
 	}
 }

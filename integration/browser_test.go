@@ -5,12 +5,10 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -274,11 +272,8 @@ func startChromium(t *testing.T) context.Context {
 	t.Helper()
 	path := findChromium()
 	if path == "" {
-		const message = "NOT TESTED: the demo page in a browser. No Chromium found: install it, or set HERALD_CHROMIUM to its path."
-		if os.Getenv("HERALD_REQUIRE_CHROMIUM") == "1" {
-			t.Fatal(message)
-		}
-		t.Skip(message)
+		const message = "the demo page in a browser. No Chromium found: install it, or set HERALD_CHROMIUM to its path."
+		notTested(t, "HERALD_REQUIRE_CHROMIUM", message)
 	}
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(path),
@@ -318,10 +313,7 @@ func findChromium() string {
 // interrupted at the end, and must then leave with exit code 0.
 func startDev(t *testing.T) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "herald")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "herald/cmd/herald").CombinedOutput(); err != nil {
-		t.Fatalf("build herald: %v\n%s", err, out)
-	}
+	binary := heraldBinary(t)
 	public, admin, kafka := freeAddress(t), freeAddress(t), freeAddress(t)
 	command := exec.Command(binary, "dev", "--listen="+public, "--admin-listen="+admin, "--kafka-listen="+kafka) //nolint:noctx // ends by the interrupt below
 	var output bytes.Buffer
@@ -351,43 +343,4 @@ func startDev(t *testing.T) string {
 	})
 	waitReady(t, "http://"+admin+"/readyz")
 	return "http://" + public
-}
-
-// waitReady waits until the address answers 200.
-func waitReady(t *testing.T, address string) {
-	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
-		if err != nil {
-			t.Fatalf("GET %s: %v", address, err)
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err == nil {
-			response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				return
-			}
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("herald dev is not ready after 30 s: GET %s: %v", address, err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-}
-
-// freeAddress returns a loopback address that nothing listens on, below the
-// ports that the kernel gives to outgoing connections.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
-		var config net.ListenConfig
-		if listener, err := config.Listen(t.Context(), "tcp", address); err == nil {
-			listener.Close()
-			return address
-		}
-	}
-	t.Fatal("no free port found in 100 tries")
-	return ""
 }

@@ -157,14 +157,21 @@ func (p *produceCommand) Run(ctx context.Context) error {
 }
 
 type tokenCommand struct {
-	JWTSecretFile string        `name:"jwt-secret-file" required:"" help:"File with the secret."`
-	User          string        `required:"" help:"Whom the token is for."`
+	JWTSecretFile string        `name:"jwt-secret-file" help:"File with the secret."`
+	NewSecret     string        `placeholder:"FILE" help:"Write a fresh secret to this file, which must not exist, and print no token."`
+	User          string        `help:"Whom the token is for."`
 	Publish       bool          `help:"Allow publishing."`
 	TTL           time.Duration `name:"ttl" default:"1h" help:"How long the token is valid."`
 }
 
 // Run implements the command.
 func (t *tokenCommand) Run() error {
+	if t.NewSecret != "" {
+		return auth.WriteSecretFile(t.NewSecret)
+	}
+	if t.JWTSecretFile == "" || t.User == "" {
+		return errors.New("a token needs --jwt-secret-file and --user; --new-secret FILE makes a secret")
+	}
 	j, err := auth.LoadJWT(t.JWTSecretFile)
 	if err != nil {
 		return err

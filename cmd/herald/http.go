@@ -31,7 +31,7 @@ func (f *frontDoor) identify(c echo.Context) (auth.Identity, error) {
 	case errors.Is(err, auth.ErrUser):
 		return id, echo.NewHTTPError(http.StatusBadRequest, err.Error())
 	default:
-		c.Response().Header().Set("WWW-Authenticate", "Bearer")
+		c.Response().Header().Set("WWW-Authenticate", auth.Challenge(err))
 		return id, echo.NewHTTPError(http.StatusUnauthorized, "a valid bearer token is needed")
 	}
 }

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Builds Herald here and makes an image of the binary, without fetching any base image.
+# Usage: deploy/build-binary-image.sh [TAG], default herald:latest. Needs Go and a Docker engine.
+set -euo pipefail
+
+tag=${1:-herald:latest}
+deploy=$(cd "$(dirname "$0")" && pwd)
+context=$(mktemp -d)
+trap 'rm -rf "$context"' EXIT
+
+certificates=/etc/ssl/certs/ca-certificates.crt
+if [[ -r $certificates ]]; then
+	install -D -m 0644 "$certificates" "$context/rootfs$certificates"
+else
+	echo "herald image: no $certificates here: TLS to Kafka will need a CA file mounted there" >&2
+fi
+CGO_ENABLED=0 go -C "$deploy/.." build -trimpath -ldflags='-s -w' -o "$context/rootfs/herald" ./cmd/herald
+docker build --quiet --tag "$tag" --file "$deploy/Dockerfile.binary" "$context"

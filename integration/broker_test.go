@@ -1,0 +1,245 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/segmentio/kafka-go"
+	"github.com/testcontainers/testcontainers-go"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	defaultKafkaImage = "apache/kafka:4.1.0"
+
+	kafkaPort       = "9092/tcp"
+	kafkaStart      = "/kafka-start.sh"       // deploy/kafka/start.sh in the container
+	kafkaAdvertised = "/tmp/kafka-advertised" // what start.sh waits for
+
+	kafkaStartTimeout = 90 * time.Second
+)
+
+// broker is the Apache Kafka that the tests share: a container, or a cluster that is there anyway.
+type broker struct {
+	addresses []string                        // host:port
+	container *testcontainers.DockerContainer // nil: somebody else's cluster
+	client    *kafka.Client                   // for topics
+	producer  *kgo.Client                     // with the partition of each record given
+}
+
+// shared is started when a test first needs it.
+var shared struct {
+	once sync.Once
+	broker
+	err error
+}
+
+// sharedBroker returns the broker of this package. Without Docker the test is skipped.
+func sharedBroker(t *testing.T) *broker {
+	t.Helper()
+	shared.once.Do(func() { shared.err = shared.open() })
+	err := shared.err
+	if errors.Is(err, errNoDocker) {
+		notTested(t, "HERALD_REQUIRE_DOCKER", "Herald on Apache Kafka. No Docker engine answers: start one, or set HERALD_TEST_BROKERS to a Kafka cluster. "+err.Error())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &shared.broker
+}
+
+// ownContainer skips the test unless it may stop and start the broker.
+func (b *broker) ownContainer(t *testing.T) {
+	t.Helper()
+	if b.container == nil {
+		notTested(t, "HERALD_REQUIRE_DOCKER", "a restart of Kafka: HERALD_TEST_BROKERS names a cluster that tests must not stop")
+	}
+}
+
+// open connects to the cluster that the environment names or starts a container.
+func (b *broker) open() error {
+	ctx, cancel := context.WithTimeout(context.Background(), kafkaStartTimeout)
+	defer cancel()
+	if list := os.Getenv("HERALD_TEST_BROKERS"); list != "" {
+		b.addresses = strings.Split(list, ",")
+	} else if err := b.run(ctx); err != nil {
+		return err
+	}
+	b.client = &kafka.Client{Addr: kafka.TCP(b.addresses...), Timeout: 15 * time.Second}
+	if err := b.waitForAnswer(ctx); err != nil {
+		return err
+	}
+	var err error
+	b.producer, err = kgo.NewClient(kgo.SeedBrokers(b.addresses...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchMaxBytes(4<<20), kgo.ProducerLinger(0))
+	if err != nil {
+		return fmt.Errorf("producer: %w", err)
+	}
+	return nil
+}
+
+// run starts the container. Its port on the host is fixed and not one that the kernel gives to
+// outgoing connections, so that the advertised address holds when the container is restarted.
+func (b *broker) run(ctx context.Context) error {
+	if err := dockerAnswers(ctx); err != nil {
+		return err
+	}
+	address, err := unusedAddress(ctx)
+	if err != nil {
+		return err
+	}
+	image := kafkaImage()
+	b.container, err = testcontainers.Run(ctx, image, kafkaContainer(publish(kafkaPort, address))...)
+	if err != nil {
+		return fmt.Errorf("start %s: %w (HERALD_KAFKA_IMAGE names another image; deploy/kafka/build.sh builds one without a registry)", image, err)
+	}
+	b.addresses = []string{address}
+	return nil
+}
+
+func kafkaImage() string {
+	if image := os.Getenv("HERALD_KAFKA_IMAGE"); image != "" {
+		return image
+	}
+	return defaultKafkaImage
+}
+
+// publish maps the container's port to the address, host:port, of this machine.
+func publish(port, address string) testcontainers.ContainerCustomizer {
+	to := netip.MustParseAddrPort(address)
+	return testcontainers.WithHostConfigModifier(func(c *container.HostConfig) {
+		c.PortBindings = network.PortMap{
+			network.MustParsePort(port): {{HostIP: to.Addr(), HostPort: strconv.Itoa(int(to.Port()))}},
+		}
+	})
+}
+
+// kafkaContainer returns how a broker's container is run. The mapped address is told to the start
+// script once the container runs.
+func kafkaContainer(more ...testcontainers.ContainerCustomizer) []testcontainers.ContainerCustomizer {
+	tell := func(ctx context.Context, c testcontainers.Container) error {
+		port, err := c.MappedPort(ctx, kafkaPort)
+		if err != nil {
+			return fmt.Errorf("mapped port of kafka: %w", err)
+		}
+		return c.CopyToContainer(ctx, []byte("127.0.0.1:"+port.Port()), kafkaAdvertised, 0o644)
+	}
+	return append([]testcontainers.ContainerCustomizer{
+		testcontainers.WithExposedPorts(kafkaPort),
+		testcontainers.WithFiles(testcontainers.ContainerFile{
+			HostFilePath: "../deploy/kafka/start.sh", ContainerFilePath: kafkaStart, FileMode: 0o755,
+		}),
+		testcontainers.WithEntrypoint("sh", kafkaStart),
+		testcontainers.WithCmd(),
+		testcontainers.WithEnv(map[string]string{"KAFKA_ADVERTISED_FILE": kafkaAdvertised}),
+		testcontainers.WithAdditionalLifecycleHooks(testcontainers.ContainerLifecycleHooks{
+			PostStarts: []testcontainers.ContainerHook{tell},
+		}),
+	}, more...)
+}
+
+var errNoDocker = errors.New("no docker engine")
+
+// dockerAnswers returns [errNoDocker] if no engine answers. The library panics if it finds no
+// address of one.
+func dockerAnswers(ctx context.Context) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", errNoDocker, r)
+		}
+	}()
+	provider, err := testcontainers.ProviderDefault.GetProvider()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoDocker, err)
+	}
+	defer provider.Close()
+	if err := provider.Health(ctx); err != nil {
+		return fmt.Errorf("%w: %w", errNoDocker, err)
+	}
+	return nil
+}
+
+// waitForAnswer waits until Kafka itself answers: Docker's proxy takes connections before.
+func (b *broker) waitForAnswer(ctx context.Context) error {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
+		answer, err := b.client.Metadata(attempt, &kafka.MetadataRequest{})
+		cancel()
+		if err == nil && len(answer.Brokers) > 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("kafka at %s does not answer: %w; its log:\n%s", b.addresses, err, b.log())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// log returns what the container has printed.
+func (b *broker) log() string {
+	if b.container == nil {
+		return "(not ours)"
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	lines, err := b.container.Logs(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	defer lines.Close()
+	text, err := io.ReadAll(lines)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// stop stops the broker: with SIGTERM, and with SIGKILL after the patience (0: at once). It is
+// started again at the end of the test, if the test has not done that itself.
+func (b *broker) stop(t *testing.T, patience time.Duration) {
+	t.Helper()
+	t.Cleanup(func() { b.start(t) })
+	if err := b.container.Stop(t.Context(), &patience); err != nil {
+		t.Fatalf("stop kafka: %v", err)
+	}
+}
+
+// start starts the same container at the same address again and waits until Kafka answers.
+func (b *broker) start(t *testing.T) {
+	t.Helper()
+	if b.container.IsRunning() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), kafkaStartTimeout)
+	defer cancel()
+	if err := b.container.Start(ctx); err != nil {
+		t.Fatalf("start kafka again: %v", err)
+	}
+	b.client.Transport = &kafka.Transport{} // its old connections may be broken
+	if err := b.waitForAnswer(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stopSharedBroker removes the container, if there is one.
+func stopSharedBroker() error {
+	if shared.producer != nil {
+		shared.producer.Close()
+	}
+	if shared.container == nil {
+		return nil
+	}
+	return testcontainers.TerminateContainer(shared.container)
+}

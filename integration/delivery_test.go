@@ -1,0 +1,198 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestOnlyTheRightUser writes records of several users, with names that resemble each other, to
+// each partition of a shared topic and to topics of their own. Each gets the own ones, in the
+// order of their partition.
+func TestOnlyTheRightUser(t *testing.T) {
+	const partitions, rounds = 3, 5
+	b := sharedBroker(t)
+	topic, own := b.newTopic(t, "shared", partitions), topicName(t, "own")
+	h := startHerald(t, b, "--topic="+topic, "--topic="+own+".{user}")
+	users := []string{"alice", "Alice", "alice2", "ali", "bob", "alice.bob"}
+	streams := map[string]*eventSource{}
+	for _, user := range users {
+		b.createTopic(t, own+"."+user, 1)
+		streams[user] = openStream(t, h, user)
+	}
+	want := map[string][]string{}
+	write := func(user, source string, round int, r *kgo.Record) {
+		r.Value = fmt.Appendf(nil, "%s %s %d", user, source, round)
+		b.produce(t, r)
+		key := user + " " + source
+		want[key] = append(want[key], string(r.Value))
+	}
+	for round := range rounds {
+		for partition := range int32(partitions) {
+			b.produce(t, &kgo.Record{Topic: topic, Partition: partition, Value: []byte("a null key is nobody's")})
+			b.produce(t, inPartition(partition, record(topic, "carol", "carol has no stream")))
+			for _, user := range users {
+				write(user, fmt.Sprintf("%s/%d", topic, partition), round, inPartition(partition, record(topic, user, "")))
+			}
+		}
+		for _, user := range users {
+			write(user, own, round, &kgo.Record{Topic: own + "." + user})
+		}
+	}
+	got := map[string][]string{}
+	for _, user := range users {
+		for _, value := range streams[user].Values(rounds * (partitions + 1)) {
+			words := strings.Fields(value)
+			key := user + " " + words[1%len(words)]
+			got[key] = append(got[key], value)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("records by user and partition (-want +got):\n%s", diff)
+	}
+}
+
+// TestTwoStreamsOfOneUser gives both streams every record, and goes on with one when the other is
+// cut.
+func TestTwoStreamsOfOneUser(t *testing.T) {
+	b := sharedBroker(t)
+	topic := b.newTopic(t, "shared", 1)
+	h := startHerald(t, b, "--topic="+topic)
+	first, second := openStream(t, h, "alice"), openStream(t, h, "alice")
+	b.produce(t, record(topic, "alice", "a"), record(topic, "bob", "not alice's"), record(topic, "alice", "b"))
+	want := []string{"a", "b"}
+	for name, s := range map[string]*eventSource{"first": first, "second": second} {
+		if diff := cmp.Diff(want, s.Values(2)); diff != "" {
+			t.Errorf("%s stream (-want +got):\n%s", name, diff)
+		}
+	}
+	first.Cut()
+	b.produce(t, record(topic, "alice", "c"))
+	if got := second.Record().Data; got != "c" {
+		t.Errorf("after the first stream was cut, the second got %q, want c", got)
+	}
+	first.Reconnect()
+	if got := first.Record().Data; got != "c" {
+		t.Errorf("the first stream went on with %q, want c", got)
+	}
+}
+
+// TestBroadcast gives everyone the records of a broadcast topic, whatever their key.
+func TestBroadcast(t *testing.T) {
+	b := sharedBroker(t)
+	topic, everyone := b.newTopic(t, "shared", 1), b.newTopic(t, "everyone", 1)
+	h := startHerald(t, b, "--topic="+topic, "--topic="+everyone+",kind=broadcast")
+	streams := map[string]*eventSource{"alice": openStream(t, h, "alice"), "bob": openStream(t, h, "bob")}
+	b.produce(t, &kgo.Record{Topic: everyone, Value: []byte("without a key")}, record(everyone, "alice", "with alice's key"))
+	for user, s := range streams {
+		if diff := cmp.Diff([]string{"without a key", "with alice's key"}, s.Values(2)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", user, diff)
+		}
+	}
+	b.produce(t, record(topic, "bob", "for bob"), record(everyone, "", "for all"))
+	if got := streams["alice"].Record().Data; got != "for all" {
+		t.Errorf("alice got %q, want the broadcast only", got)
+	}
+}
+
+// TestUserTopicCreatedLater creates a user's topic, under an open stream and while the stream is
+// cut; its first record may not be missed.
+func TestUserTopicCreatedLater(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		t.Run(fmt.Sprintf("cut=%t", cut), func(t *testing.T) {
+			b := sharedBroker(t)
+			own := topicName(t, "own")
+			h := startHerald(t, b, "--topic="+own+".{user}")
+			alice, bob := openStream(t, h, "alice"), openStream(t, h, "bob")
+			if cut {
+				alice.Cut()
+			}
+			for _, user := range []string{"bob", "alice"} {
+				b.createTopic(t, own+"."+user, 2)
+				b.produce(t, record(own+"."+user, "", user+" 1"), record(own+"."+user, "", user+" 2"))
+			}
+			if cut {
+				alice.Reconnect()
+			}
+			for user, s := range map[string]*eventSource{"alice": alice, "bob": bob} {
+				if diff := cmp.Diff([]string{user + " 1", user + " 2"}, s.Values(2)); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", user, diff)
+				}
+			}
+			alice.Cut()
+			b.produce(t, record(own+".alice", "", "alice 3"))
+			alice.Reconnect()
+			if got := alice.Record().Data; got != "alice 3" {
+				t.Errorf("after another cut alice got %q, want alice 3", got)
+			}
+		})
+	}
+}
+
+// TestPublish writes through the HTTP endpoints, to the user and to all.
+func TestPublish(t *testing.T) {
+	b := sharedBroker(t)
+	topic, everyone := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1)
+	h := startHerald(t, b, "--topic="+topic, "--topic="+everyone+",kind=broadcast", "--enable-publish")
+	alice, bob := openStream(t, h, "alice"), openStream(t, h, "bob")
+	post(t, h, "/users/alice/notifications?type=order.shipped", `{"order":7}`, topic)
+	if got := alice.Record(); got.Type != "order.shipped" || got.Data != `{"order":7}` {
+		t.Errorf("alice got %+v", got)
+	}
+	partition := post(t, h, "/broadcast", "hello", everyone)
+	for user, s := range map[string]*eventSource{"alice": alice, "bob": bob} {
+		if got := s.Record(); got.Type != "message" || got.Data != "hello" {
+			t.Errorf("%s got %+v, want the broadcast", user, got)
+		}
+	}
+	answer, err := b.client.Fetch(t.Context(), &kafka.FetchRequest{Topic: everyone, Partition: partition, MinBytes: 1, MaxBytes: 1 << 20})
+	if err != nil {
+		t.Fatalf("fetch %s/%d: %v", everyone, partition, err)
+	}
+	r, err := answer.Records.ReadRecord()
+	if err != nil {
+		t.Fatalf("read %s/%d: %v", everyone, partition, err)
+	}
+	headers := map[string]string{}
+	for _, header := range r.Headers {
+		headers[header.Key] = string(header.Value)
+	}
+	if diff := cmp.Diff(map[string]string{"content-type": "application/json"}, headers); diff != "" {
+		t.Errorf("headers of the record (-want +got):\n%s", diff)
+	}
+}
+
+// post publishes the value and returns the partition that it went to.
+func post(t *testing.T, h *herald, path, value, topic string) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+h.public+path, strings.NewReader(value))
+	if err != nil {
+		t.Fatalf("POST %s: %v", path, err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatalf("POST %s: %v", path, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusCreated {
+		t.Fatalf("POST %s = %s %s (%v), want 201", path, response.Status, body, err)
+	}
+	var at struct {
+		Topic     string
+		Partition int
+		Offset    *int64
+	}
+	if err := json.Unmarshal(body, &at); err != nil || at.Topic != topic || at.Offset == nil {
+		t.Fatalf("POST %s answered %s (%v), want a position in %s", path, body, err, topic)
+	}
+	return at.Partition
+}

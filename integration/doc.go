@@ -1,0 +1,12 @@
+// Package integration tests the built herald binary on a real Apache Kafka, as producers and
+// browsers use it. It has no code of its own.
+//
+// The tests share one Kafka container, started when the first of them needs it. Environment:
+//
+//   - HERALD_KAFKA_IMAGE: image of that container, default apache/kafka. Where no image registry
+//     can be reached, deploy/kafka/build.sh makes herald/kafka:4.3.1.
+//   - HERALD_TEST_BROKERS: host:port,… of a cluster that is there already, used instead of a
+//     container. It must allow topics to be created. Tests that stop Kafka are skipped.
+//   - HERALD_REQUIRE_DOCKER=1, HERALD_REQUIRE_CHROMIUM=1: fail, rather than skip, where these are
+//     missing.
+package integration

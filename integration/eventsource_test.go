@@ -1,0 +1,254 @@
+package integration
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+// event is one event as an EventSource dispatches it.
+type event struct {
+	ID   string // the last event ID when it was dispatched
+	Type string // "message" if the stream names none
+	Data string
+}
+
+// eventReader reads an event stream: WHATWG HTML, section 9.2.6. It is stricter than a browser in
+// one thing: bytes that are no UTF-8 are an error, for Herald may not send any.
+type eventReader struct {
+	r        *bufio.Reader
+	begun    bool
+	afterCR  bool   // a LF now belongs to the line that has ended
+	idBuffer string // the "last event ID buffer"
+	Comments int
+	Retry    string // the last value of a retry field
+}
+
+// next returns the next event; io.EOF is the end of the stream. An event that the stream's end
+// cuts short is discarded.
+func (e *eventReader) next() (event, error) {
+	var eventType string
+	var data strings.Builder
+	for {
+		line, err := e.line()
+		if err != nil {
+			return event{}, err
+		}
+		if line == "" {
+			if data.Len() > 0 {
+				if eventType == "" {
+					eventType = "message"
+				}
+				return event{e.idBuffer, eventType, strings.TrimSuffix(data.String(), "\n")}, nil
+			}
+			eventType = ""
+			continue
+		}
+		field, value, _ := strings.Cut(line, ":")
+		value = strings.TrimPrefix(value, " ")
+		switch field {
+		case "":
+			e.Comments++
+		case "event":
+			eventType = value
+		case "data":
+			data.WriteString(value)
+			data.WriteByte('\n')
+		case "id":
+			if !strings.Contains(value, "\x00") {
+				e.idBuffer = value
+			}
+		case "retry":
+			if value != "" && strings.Trim(value, "0123456789") == "" {
+				e.Retry = value
+			}
+		}
+	}
+}
+
+// line returns the next line without its end: CR LF, LF or CR. A line without an end is discarded.
+func (e *eventReader) line() (string, error) {
+	var line strings.Builder
+	for {
+		c, err := e.r.ReadByte()
+		if err != nil {
+			return "", err
+		}
+		afterCR := e.afterCR
+		e.afterCR = c == '\r'
+		switch {
+		case c == '\n' && afterCR:
+			continue
+		case c != '\n' && c != '\r':
+			line.WriteByte(c)
+			continue
+		}
+		text := line.String()
+		if !e.begun {
+			e.begun = true
+			text = strings.TrimPrefix(text, "\uFEFF")
+		}
+		if !utf8.ValidString(text) {
+			return "", fmt.Errorf("line %.80q is no UTF-8", text)
+		}
+		return text, nil
+	}
+}
+
+// eventSource is a user's stream, read as far as the test has asked for: the last event ID is that
+// of the event returned last, so a test can cut the connection at any point.
+type eventSource struct {
+	t      *testing.T
+	url    string
+	LastID string // sent as Last-Event-ID when connecting
+	reader *eventReader
+	stop   context.CancelFunc
+	limit  int64 // bytes after which the connection is cut; 0: none
+}
+
+// openStream opens the user's stream and reads up to its first checkpoint.
+func openStream(t *testing.T, h *herald, user string) *eventSource {
+	t.Helper()
+	return openStreamAt(t, h.public, user)
+}
+
+func openStreamAt(t *testing.T, address, user string) *eventSource {
+	t.Helper()
+	s := newStream(t, address, user)
+	s.Connect()
+	s.Checkpoint()
+	return s
+}
+
+// newStream returns a stream that is not connected yet.
+func newStream(t *testing.T, address, user string) *eventSource {
+	t.Helper()
+	s := &eventSource{t: t, url: "http://" + address + "/events?user=" + url.QueryEscape(user)}
+	t.Cleanup(s.Cut)
+	return s
+}
+
+// Connect sends the request, with the last event ID if there is one.
+func (s *eventSource) Connect() {
+	s.t.Helper()
+	s.Cut()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	s.stop = cancel
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
+	if err != nil {
+		s.t.Fatalf("GET %s: %v", s.url, err)
+	}
+	request.Header.Set("Accept", "text/event-stream")
+	if s.LastID != "" {
+		request.Header.Set("Last-Event-ID", s.LastID)
+	}
+	// A connection of its own each time, as a cut one has in a browser.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		s.t.Fatalf("GET %s: %v", s.url, err)
+	}
+	context.AfterFunc(ctx, func() { response.Body.Close() })
+	if kind := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || kind != "text/event-stream" {
+		s.t.Fatalf("GET %s = %s, Content-Type %q; want 200 and text/event-stream", s.url, response.Status, kind)
+	}
+	var body io.Reader = response.Body
+	if s.limit > 0 {
+		body = io.LimitReader(body, s.limit)
+	}
+	s.reader = &eventReader{r: bufio.NewReader(body), idBuffer: s.LastID}
+}
+
+// Cut closes the connection.
+func (s *eventSource) Cut() {
+	if s.stop != nil {
+		s.stop()
+		s.stop = nil
+	}
+}
+
+// Reconnect cuts the connection, connects again with the last event ID and reads the checkpoint.
+func (s *eventSource) Reconnect() {
+	s.t.Helper()
+	s.Connect()
+	s.Checkpoint()
+}
+
+// Checkpoint reads the checkpoint with which every stream begins.
+func (s *eventSource) Checkpoint() {
+	s.t.Helper()
+	if e := s.Event(); e.Type != "checkpoint" || e.ID == "" {
+		s.t.Fatalf("the stream begins with %+v, want a checkpoint with an id", e)
+	}
+}
+
+// Event waits for the next event, whatever its type.
+func (s *eventSource) Event() event {
+	s.t.Helper()
+	e, err := s.read()
+	if err != nil {
+		s.t.Fatalf("no event where one was due: %v", err)
+	}
+	return e
+}
+
+// read returns the next event or an error: io.EOF where the stream ended.
+func (s *eventSource) read() (event, error) {
+	timer := time.AfterFunc(patience, s.stop)
+	e, err := s.reader.next()
+	if !timer.Stop() {
+		return event{}, fmt.Errorf("nothing came in %s", patience)
+	}
+	if err == nil {
+		s.LastID = e.ID
+	}
+	return e, err
+}
+
+// Record waits for the next record, past checkpoints. A gap or an end fails the test.
+func (s *eventSource) Record() event {
+	s.t.Helper()
+	for {
+		switch e := s.Event(); e.Type {
+		case "checkpoint":
+		case "gap", "end":
+			s.t.Fatalf("got %+v where a record was due", e)
+		default:
+			return e
+		}
+	}
+}
+
+// Values waits for n records and returns their values.
+func (s *eventSource) Values(n int) []string {
+	s.t.Helper()
+	values := make([]string, 0, n)
+	for range n {
+		values = append(values, s.Record().Data)
+	}
+	return values
+}
+
+// AwaitEnd reads to the stream's end and returns what came before it.
+func (s *eventSource) AwaitEnd() []event {
+	s.t.Helper()
+	var events []event
+	for {
+		e, err := s.read()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return events
+		}
+		if err != nil {
+			s.t.Fatalf("the stream does not end: %v", err)
+		}
+		events = append(events, e)
+	}
+}

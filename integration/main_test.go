@@ -1,0 +1,34 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := stopSharedBroker(); err != nil {
+		fmt.Fprintln(os.Stderr, "stop kafka:", err)
+		code = 1
+	}
+	removeBuilt()
+	os.Exit(code)
+}
+
+// said holds the lines of notTested, so that each is printed once.
+var said sync.Map
+
+// notTested skips the test because something is missing, or fails it if the environment variable
+// require is 1. The line goes to stderr too: go test keeps the reason of a skip to itself.
+func notTested(t *testing.T, require, line string) {
+	t.Helper()
+	if os.Getenv(require) == "1" {
+		t.Fatalf("%s (%s=1 makes this a failure)", line, require)
+	}
+	if _, again := said.LoadOrStore(line, true); !again {
+		fmt.Fprintf(os.Stderr, "NOT TESTED: %s\n", line)
+	}
+	t.Skip(line)
+}

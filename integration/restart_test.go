@@ -1,0 +1,146 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestHeraldRestart ends herald between a user's records, again and again, and goes on with the
+// same last id. What was written meanwhile comes too; each record comes once.
+func TestHeraldRestart(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *herald, *eventSource){
+		"kill -9": func(_ *testing.T, h *herald, _ *eventSource) { h.Kill() },
+		"SIGTERM": func(t *testing.T, h *herald, s *eventSource) {
+			t.Helper()
+			h.Stop()
+			checkDrained(t, s)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := sharedBroker(t)
+			shared, everyone, own := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1), topicName(t, "own")
+			b.createTopic(t, own+".alice", 1)
+			h := startHerald(t, b, "--topic="+shared, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
+			sources := sourcesOf(shared, own, everyone)
+			alice := openStream(t, h, "alice")
+			got, next := inOrder{}, 0
+			write := func(times int) {
+				for range times {
+					for _, s := range sources {
+						b.write(t, s, next)
+						b.produce(t, inPartition(s.record.Partition, record(shared, "bob", "bob's")))
+					}
+					next++
+				}
+			}
+			for range 3 {
+				write(2)
+				// Leave some unread: they were sent, not received.
+				for range len(sources) + 2 {
+					got.add(t, alice.Record().Data)
+				}
+				last := alice.LastID
+				end(t, h, alice)
+				write(2)
+				h.Start()
+				alice.LastID = last
+				alice.Reconnect()
+				for range 3*len(sources) - 2 {
+					got.add(t, alice.Record().Data)
+				}
+			}
+			write(1)
+			for range sources {
+				got.add(t, alice.Record().Data)
+			}
+			want := inOrder{}
+			for _, s := range sources {
+				want[s.name] = next
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("records received (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// checkDrained reads the rest of a stream that herald has closed, whose last event says why.
+func checkDrained(t *testing.T, s *eventSource) {
+	t.Helper()
+	rest := s.AwaitEnd()
+	if len(rest) == 0 || rest[len(rest)-1].Type != "end" || rest[len(rest)-1].Data != `{"reason":"draining"}` {
+		t.Errorf("the stream closed with %+v, want an end event with reason draining", rest)
+	}
+}
+
+// TestKafkaRestart stops Kafka under open streams, gently and not, and starts it again: the same
+// streams go on.
+func TestKafkaRestart(t *testing.T) {
+	for name, patience := range map[string]time.Duration{"SIGTERM": 30 * time.Second, "kill -9": 0} {
+		t.Run(name, func(t *testing.T) {
+			b := sharedBroker(t)
+			b.ownContainer(t)
+			shared, everyone, own := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1), topicName(t, "own")
+			b.createTopic(t, own+".alice", 1)
+			h := startHerald(t, b, "--topic="+shared, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
+			sources := sourcesOf(shared, own, everyone)
+			alice, bob := openStream(t, h, "alice"), openStream(t, h, "bob")
+			got := inOrder{}
+			write := func(n int) {
+				for _, s := range sources {
+					b.write(t, s, n)
+				}
+				for range sources {
+					got.add(t, alice.Record().Data)
+				}
+				if want, value := fmt.Sprint("everyone ", n), bob.Record().Data; value != want {
+					t.Errorf("bob got %q, want %q", value, want)
+				}
+			}
+			write(0)
+			b.stop(t, patience)
+			h.WaitNotReady()
+			late := newStream(t, h.public, "alice") // opened while Kafka is away
+			late.LastID = alice.LastID
+			late.Connect()
+			b.start(t)
+			write(1)
+			h.WaitReady()
+			late.Checkpoint()
+			values := inOrder{}
+			for _, s := range sources {
+				values[s.name] = 1
+			}
+			for range sources {
+				values.add(t, late.Record().Data)
+			}
+			alice.Reconnect() // has missed nothing
+			write(2)
+		})
+	}
+}
+
+// TestKafkaAwayAtStart starts herald before Kafka: it waits, alive and not ready, and comes by
+// itself.
+func TestKafkaAwayAtStart(t *testing.T) {
+	b := sharedBroker(t)
+	b.ownContainer(t)
+	topic := b.newTopic(t, "shared", 1)
+	h := newHerald(t, b, "--topic="+topic)
+	b.stop(t, 30*time.Second)
+	h.Launch()
+	h.WaitNotReady()
+	if status, err := get(t, "http://"+h.admin+"/livez"); status != 200 {
+		t.Errorf("/livez = %d, %v while Kafka is away, want 200", status, err)
+	}
+	b.start(t)
+	h.WaitReady()
+	alice := openStream(t, h, "alice")
+	b.produce(t, record(topic, "alice", "hello"))
+	if got := alice.Record().Data; got != "hello" {
+		t.Errorf("got %q, want hello", got)
+	}
+}

@@ -1,0 +1,215 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// source is a partition that a test writes numbered records to, as the value says: "NAME NUMBER".
+type source struct {
+	name   string
+	record kgo.Record
+}
+
+// sourcesOf returns sources of each kind of route for alice: three partitions of a shared topic,
+// her own topic and a broadcast topic.
+func sourcesOf(shared, own, everyone string) []source {
+	return []source{
+		{"shared/0", kgo.Record{Topic: shared, Key: []byte("alice")}},
+		{"shared/1", kgo.Record{Topic: shared, Key: []byte("alice"), Partition: 1}},
+		{"shared/2", kgo.Record{Topic: shared, Key: []byte("alice"), Partition: 2}},
+		{"own", kgo.Record{Topic: own + ".alice"}},
+		{"everyone", kgo.Record{Topic: everyone}},
+	}
+}
+
+// write writes record number n to the source.
+func (b *broker) write(t *testing.T, s source, n int) {
+	t.Helper()
+	r := s.record
+	r.Value = fmt.Appendf(nil, "%s %d", s.name, n)
+	b.produce(t, &r)
+}
+
+// inOrder is what has come from each source so far; anything but the next number is an error.
+type inOrder map[string]int
+
+func (o inOrder) add(t *testing.T, value string) {
+	t.Helper()
+	var name string
+	var n int
+	if _, err := fmt.Sscan(value, &name, &n); err != nil {
+		t.Fatalf("got %q, which is nobody's or not this test's", value)
+	}
+	if n != o[name] {
+		t.Errorf("got %s, want number %d: a record is missing, repeated or out of order", value, o[name])
+	}
+	o[name] = n + 1
+}
+
+// TestResumeAfterEachEvent cuts the stream after every event, the checkpoint of each connection
+// included, while producers go on: so the cuts fall before, into and after the seam between replay
+// and live. Each source's records must come once and in order.
+func TestResumeAfterEachEvent(t *testing.T) {
+	const each = 40 // records a source
+	b := sharedBroker(t)
+	shared, everyone, own := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1), topicName(t, "own")
+	b.createTopic(t, own+".alice", 1)
+	h := startHerald(t, b, "--topic="+shared, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
+	sources := sourcesOf(shared, own, everyone)
+	alice := openStream(t, h, "alice")
+
+	var producers sync.WaitGroup
+	defer producers.Wait()
+	for _, s := range sources {
+		producers.Go(func() {
+			for n := range each {
+				r := s.record
+				r.Value = fmt.Appendf(nil, "%s %d", s.name, n)
+				others := inPartition(r.Partition, record(shared, "bob", "bob's"))
+				if err := b.producer.ProduceSync(t.Context(), others, &r).FirstErr(); err != nil {
+					t.Errorf("produce to %s: %v", s.name, err)
+					return
+				}
+				time.Sleep(10 * time.Millisecond) // so that the cuts meet records that come live, too
+			}
+		})
+	}
+	got := inOrder{}
+	for received := 0; received < each*len(sources); received++ {
+		alice.Reconnect()
+		if received%2 == 0 {
+			alice.Reconnect() // with the id of a checkpoint that nothing came after
+		}
+		for range received % 3 { // sometimes on into the live part
+			if received+1 < each*len(sources) {
+				got.add(t, alice.Record().Data)
+				received++
+			}
+		}
+		got.add(t, alice.Record().Data)
+	}
+	want := inOrder{}
+	for _, s := range sources {
+		want[s.name] = each
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("records received (-want +got):\n%s", diff)
+	}
+	// Nothing is left that would come twice.
+	b.write(t, sources[0], each)
+	alice.Reconnect()
+	got.add(t, alice.Record().Data)
+}
+
+// TestResumeAfterEachByte cuts the connection after every number of bytes of a replay. What is cut
+// short was not received, and comes again as a whole.
+func TestResumeAfterEachByte(t *testing.T) {
+	b := sharedBroker(t)
+	topic := b.newTopic(t, "shared", 1)
+	h := startHerald(t, b, "--topic="+topic)
+	start := openStream(t, h, "alice").LastID
+	want := []string{"first", "second\nline", "", "fourth"}
+	for _, value := range want {
+		b.produce(t, record(topic, "alice", value))
+	}
+	for limit := int64(1); ; limit++ {
+		alice := newStream(t, h.public, "alice")
+		alice.LastID, alice.limit = start, limit
+		alice.Connect()
+		got := []string{}
+		cut := false
+		for len(got) < len(want) && !cut {
+			e, err := alice.read()
+			switch {
+			case errors.Is(err, io.EOF):
+				cut = true
+			case err != nil:
+				t.Fatalf("cut after %d bytes: %v", limit, err)
+			case e.Type == "message":
+				got = append(got, e.Data)
+			}
+		}
+		before := len(got)
+		if cut {
+			alice.limit = 0
+			alice.Reconnect()
+			got = append(got, alice.Values(len(want)-len(got))...)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("cut after %d bytes, %d records in (-want +got):\n%s", limit, before, diff)
+		}
+		alice.Cut()
+		if !cut {
+			return // the limit is past the last record
+		}
+	}
+}
+
+// TestLastEventID resumes from the query parameter, as a page does that was reloaded; the header,
+// which the browser sends when it reconnects, is newer and wins.
+func TestLastEventID(t *testing.T) {
+	b := sharedBroker(t)
+	topic := b.newTopic(t, "shared", 1)
+	h := startHerald(t, b, "--topic="+topic)
+	alice := openStream(t, h, "alice")
+	ids := []string{alice.LastID}
+	for _, value := range []string{"a", "b"} {
+		b.produce(t, record(topic, "alice", value))
+		ids = append(ids, alice.Record().ID)
+	}
+	for name, test := range map[string]struct {
+		query, header string
+		want          []string
+	}{
+		"query":  {ids[0], "", []string{"a", "b"}},
+		"header": {"", ids[1], []string{"b"}},
+		"both":   {ids[0], ids[1], []string{"b"}},
+	} {
+		s := newStream(t, h.public, "alice")
+		if test.query != "" {
+			s.url += "&lastEventId=" + test.query
+		}
+		s.LastID = test.header
+		s.Reconnect()
+		if diff := cmp.Diff(test.want, s.Values(len(test.want))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// TestEndlessResponse checks the headers that make browsers and proxies stream.
+func TestEndlessResponse(t *testing.T) {
+	b := sharedBroker(t)
+	h := startHerald(t, b, "--topic="+b.newTopic(t, "shared", 1))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+h.public+"/events?user=alice", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Accept-Encoding", "gzip, br")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	got := map[string]string{}
+	for _, name := range []string{"Content-Type", "Cache-Control", "X-Accel-Buffering", "Content-Encoding", "Content-Length"} {
+		got[name] = strings.Join(response.Header.Values(name), ", ")
+	}
+	want := map[string]string{
+		"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no",
+		"Content-Encoding": "", "Content-Length": "",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+}

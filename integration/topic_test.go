@@ -1,0 +1,68 @@
+package integration
+
+import (
+	"crypto/rand"
+	"strings"
+	"testing"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// topicName returns a name that no other test and no other run uses.
+func topicName(t *testing.T, name string) string {
+	t.Helper()
+	test := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, t.Name())
+	return test + "-" + name + "-" + rand.Text()[:8]
+}
+
+// createTopic creates the topic with the number of partitions and entries of its configuration
+// (name, value, …).
+func (b *broker) createTopic(t *testing.T, topic string, partitions int, entries ...string) {
+	t.Helper()
+	config := kafka.TopicConfig{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1}
+	for i := 0; i+1 < len(entries); i += 2 {
+		config.ConfigEntries = append(config.ConfigEntries, kafka.ConfigEntry{ConfigName: entries[i], ConfigValue: entries[i+1]})
+	}
+	answer, err := b.client.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{config}})
+	if err != nil {
+		t.Fatalf("create topic %s: %v", topic, err)
+	}
+	if err := answer.Errors[topic]; err != nil {
+		t.Fatalf("create topic %s: %v", topic, err)
+	}
+}
+
+// newTopic creates a topic of its own for the test.
+func (b *broker) newTopic(t *testing.T, name string, partitions int, entries ...string) string {
+	t.Helper()
+	topic := topicName(t, name)
+	b.createTopic(t, topic, partitions, entries...)
+	return topic
+}
+
+// produce writes the records, each to the partition that it names, one after the other.
+func (b *broker) produce(t *testing.T, records ...*kgo.Record) {
+	t.Helper()
+	for _, r := range records {
+		if err := b.producer.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatalf("produce to %s/%d: %v", r.Topic, r.Partition, err)
+		}
+	}
+}
+
+// record makes a record for partition 0.
+func record(topic, key, value string) *kgo.Record {
+	return &kgo.Record{Topic: topic, Key: []byte(key), Value: []byte(value)}
+}
+
+// inPartition makes the record one for that partition.
+func inPartition(partition int32, r *kgo.Record) *kgo.Record {
+	r.Partition = partition
+	return r
+}
