@@ -15,6 +15,7 @@ type commands struct {
 	Dev     devCommand     `cmd:"" help:"Start broker, server and demo page in one process, nothing else needed."`
 	Serve   serveCommand   `cmd:"" help:"Serve the topics of a Kafka cluster."`
 	Produce produceCommand `cmd:"" help:"Write one notification to Kafka."`
+	Tail    tailCommand    `cmd:"" help:"Follow a stream in the terminal; resumes by itself."`
 	Token   tokenCommand   `cmd:"" help:"Print a token for development."`
 }
 

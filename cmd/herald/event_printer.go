@@ -1,0 +1,83 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// eventPrinter prints events, for people or as one line of JSON each.
+type eventPrinter struct {
+	w    io.Writer
+	json bool
+	all  bool // Herald's own events too
+	now  func() time.Time
+}
+
+func (p *eventPrinter) print(e event) error {
+	own := e.Type == "checkpoint" || e.Type == "gap" || e.Type == "end"
+	switch {
+	case own && !p.all:
+		return nil
+	case p.json:
+		return p.printJSON(e)
+	default:
+		return p.printText(e)
+	}
+}
+
+func (p *eventPrinter) printJSON(e event) error {
+	enc := json.NewEncoder(p.w)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(struct {
+		Time time.Time `json:"time"`
+		Type string    `json:"type"`
+		ID   string    `json:"id"`
+		Data string    `json:"data"`
+	}{p.now(), e.Type, e.ID, e.Data}); err != nil {
+		return fmt.Errorf("print event: %w", err)
+	}
+	return nil
+}
+
+// printText writes time, type, id and data; the data's further lines are indented.
+func (p *eventPrinter) printText(e event) error {
+	id := e.ID
+	if id == "" {
+		id = "-"
+	}
+	lines := strings.Split(e.Data, "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	_, err := fmt.Fprintf(p.w, "%s %s %s %s\n", p.now().Format("15:04:05.000"), printable(e.Type), printable(id), strings.Join(lines, "\n    "))
+	if err != nil {
+		return fmt.Errorf("print event: %w", err)
+	}
+	return nil
+}
+
+// printable shows control characters as escapes: what comes from the network must not steer the
+// terminal.
+func printable(text string) string {
+	if !strings.ContainsFunc(text, steers) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if steers(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// steers tells control characters, but for the tab, and those that turn the direction of writing.
+func steers(r rune) bool {
+	return r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r))
+}
