@@ -131,11 +131,10 @@ func (c *Consumer) CheckUser(user string) error {
 	return err
 }
 
-// Join begins to read user's own topics, if the routes give users topics, and returns all sources
+// Join begins to read user's own topics, if the routes give users topics, and returns all topics
 // of the user's streams once they are being read: it waits for Kafka if need be, until ctx ends.
-// A topic that does not exist yet is a source without partitions; its first record will be
-// delivered. Every Join that returns no error wants one [Consumer.Leave].
-func (c *Consumer) Join(ctx context.Context, user string) ([]Source, error) {
+// A topic that does not exist yet is among them: its first record will be delivered. Every Join that returns no error wants one [Consumer.Leave].
+func (c *Consumer) Join(ctx context.Context, user string) ([]string, error) {
 	own, err := c.routes.userTopics(user)
 	if err != nil {
 		return nil, err
@@ -164,13 +163,11 @@ func (c *Consumer) Join(ctx context.Context, user string) ([]Source, error) {
 			return nil, fmt.Errorf("topic %s: %w", t.name, context.Cause(ctx))
 		}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	sources := make([]Source, 0, len(list))
+	names := make([]string, 0, len(list))
 	for _, t := range list {
-		sources = append(sources, Source{Topic: t.name, TopicID: t.id, Partitions: int32(len(t.leaders))})
+		names = append(names, t.name)
 	}
-	return sources, nil
+	return names, nil
 }
 
 // Leave takes back one [Consumer.Join] of user. A user's own topics are read a little longer, so

@@ -35,10 +35,3 @@ type Gap struct {
 	From, To int64
 	Reason   GapReason
 }
-
-// Source is a topic that one user's streams are fed from.
-type Source struct {
-	Topic      string
-	TopicID    [16]byte // zero while the topic does not exist
-	Partitions int32    // 0 while the topic does not exist
-}

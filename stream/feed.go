@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 
 // Log is what streams need of Kafka; [consumer.Consumer] is one.
 type Log interface {
-	Join(ctx context.Context, user string) ([]consumer.Source, error)
+	Join(ctx context.Context, user string) (topics []string, err error)
 	Leave(user string)
 	Replay(ctx context.Context, p consumer.Partition, user string, from, to int64, fn func(*consumer.Record) bool) (int64, error)
 	Range(ctx context.Context, p consumer.Partition) (start, end int64, err error)
@@ -37,7 +38,7 @@ type feed struct {
 
 // begin sets the cursor from the client's last event id and writes the first checkpoint.
 func (f *feed) begin(ctx context.Context, lastID string) error {
-	now, topics := f.hub.positions(f.sub, true)
+	now, topics := f.hub.seam(f.sub)
 	f.topics, f.at = topics, now
 	if lastID != "" {
 		saved, err := decodeID(lastID)
@@ -107,10 +108,7 @@ func (f *feed) checkpoint() {
 
 // id encodes the cursor and notes that the client will have been told it.
 func (f *feed) id() string {
-	f.told = make(cursor, len(f.at))
-	for p, next := range f.at {
-		f.told[p] = next
-	}
+	f.told = maps.Clone(f.at)
 	return encodeID(f.topics, f.at)
 }
 
@@ -146,7 +144,7 @@ func (f *feed) run(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		// Read before the queue is taken: all records before these positions are in it.
-		now, _ := f.hub.positions(f.sub, false)
+		now := f.hub.positions(f.sub)
 		for p := range now {
 			f.meet(p)
 		}
@@ -194,7 +192,7 @@ func (f *feed) send(queue []item) {
 		case it.gap != nil:
 			f.gap(it.partition, *it.gap)
 			f.at[it.partition] = it.gap.To
-			_, f.topics = f.hub.positions(f.sub, true)
+			_, f.topics = f.hub.seam(f.sub)
 		case it.offset >= f.at[it.partition]:
 			f.event(it.partition, it.offset, it.body)
 		}
@@ -206,7 +204,7 @@ func (f *feed) send(queue []item) {
 func (f *feed) meet(p consumer.Partition) {
 	if _, known := f.at[p]; !known {
 		f.at[p] = 0
-		_, f.topics = f.hub.positions(f.sub, true)
+		_, f.topics = f.hub.seam(f.sub)
 	}
 }
 
@@ -222,7 +220,7 @@ func (f *feed) event(p consumer.Partition, offset int64, body []byte) {
 // catchUp replays from the cursor to where live delivery takes over.
 func (f *feed) catchUp(ctx context.Context) error {
 	f.sub.rejoin()
-	seam, topics := f.hub.positions(f.sub, true)
+	seam, topics := f.hub.seam(f.sub)
 	f.topics = topics
 	parts := make([]consumer.Partition, 0, len(seam))
 	for p := range seam {

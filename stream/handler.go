@@ -7,12 +7,9 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/labstack/echo/v4"
-
-	"herald/consumer"
 )
 
 // Viewer is whom a stream is for and until when.
@@ -110,17 +107,12 @@ func (h *Handler) serve(ctx context.Context, viewer Viewer, lastID string, out *
 	if err := out.write(fmt.Appendf(nil, "retry: %d\n\n", retry.Milliseconds())); err != nil {
 		return err
 	}
-	sources, err := h.join(ctx, viewer.User, out)
+	topics, err := h.join(ctx, viewer.User, out)
 	if err != nil {
 		return err
 	}
 	defer h.cfg.Log.Leave(viewer.User)
-	names := make([]string, 0, len(sources))
-	for _, s := range sources {
-		names = append(names, s.Topic)
-	}
-	slices.Sort(names)
-	sub := newSubscription(viewer.User, names, h.cfg.MaxQueue)
+	sub := newSubscription(viewer.User, topics, h.cfg.MaxQueue)
 	h.cfg.Hub.add(sub)
 	defer h.cfg.Hub.remove(sub)
 	f := &feed{hub: h.cfg.Hub, log: h.cfg.Log, sub: sub, out: out, heartbeat: h.cfg.Heartbeat}
@@ -130,16 +122,16 @@ func (h *Handler) serve(ctx context.Context, viewer Viewer, lastID string, out *
 	return f.run(ctx)
 }
 
-// join waits until the user's sources are being read; the client sees signs of life meanwhile.
-func (h *Handler) join(ctx context.Context, user string, out *writer) ([]consumer.Source, error) {
+// join waits until the user's topics are being read; the client sees signs of life meanwhile.
+func (h *Handler) join(ctx context.Context, user string, out *writer) ([]string, error) {
 	for {
 		wait, cancel := context.WithTimeout(ctx, h.cfg.Heartbeat)
-		sources, err := h.cfg.Log.Join(wait, user)
+		topics, err := h.cfg.Log.Join(wait, user)
 		late := wait.Err() != nil
 		cancel()
 		switch {
 		case err == nil:
-			return sources, nil
+			return topics, nil
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case !late:

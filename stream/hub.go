@@ -127,26 +127,35 @@ func (h *Hub) remove(s *subscription) {
 	h.users[s.user] = left
 }
 
-// positions returns how far each partition of s's topics has been read, and the topics as ids name
-// them. With settled, a delivery under way is waited for, which makes the positions the seam
-// between replay and live for a subscription that was added before.
-func (h *Hub) positions(s *subscription, settled bool) (cursor, []feedTopic) {
+// positions returns how far each partition of s's topics has been read: what was delivered before
+// is in the queues.
+func (h *Hub) positions(s *subscription) cursor {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	at := make(cursor)
+	for p, part := range h.partitions {
+		if s.reads(p.Topic) {
+			at[p] = part.next.Load()
+		}
+	}
+	return at
+}
+
+// seam is positions for a subscription that was added before: it waits for a delivery under way,
+// so that records before them come by replay and all others are queued. It also returns the topics
+// as ids name them.
+func (h *Hub) seam(s *subscription) (cursor, []feedTopic) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	at := make(cursor)
 	ids := make(map[string][16]byte)
 	for p, part := range h.partitions {
-		if !s.reads(p.Topic) {
-			continue
-		}
-		if settled {
+		if s.reads(p.Topic) {
 			part.mu.Lock()
 			ids[p.Topic] = part.topicID
 			at[p] = part.next.Load()
 			part.mu.Unlock()
-			continue
 		}
-		at[p] = part.next.Load()
 	}
 	topics := make([]feedTopic, 0, len(s.topics))
 	for _, name := range s.topics {

@@ -29,6 +29,7 @@ type subscription struct {
 }
 
 func newSubscription(user string, topics []string, maxBytes int) *subscription {
+	slices.Sort(topics)
 	return &subscription{user: user, topics: topics, maxBytes: maxBytes, wake: make(chan struct{}, 1)}
 }
 
