@@ -227,3 +227,18 @@ func TestParseRoute(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestMessageForNobodyElse wants no notification for one user in a topic that others read.
+func TestMessageForNobodyElse(t *testing.T) {
+	list := []Route{{Topic: "n.{user}", Kind: PerUser}, {Topic: "n.all", Kind: Broadcast}}
+	for _, user := range []string{"all", "a/b", "a\nb"} {
+		if m, ok := MessageFor(list, user); ok {
+			t.Errorf("a message for %q goes to %q", user, m.Topic)
+		}
+	}
+	for user, want := range map[string]string{"alice": "n.alice", "": "n.all"} {
+		if m, ok := MessageFor(list, user); !ok || m.Topic != want {
+			t.Errorf("a message for %q goes to %q, want %q", user, m.Topic, want)
+		}
+	}
+}

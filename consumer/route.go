@@ -217,17 +217,9 @@ func (rs routes) userTopics(user string) (map[string]*Route, error) {
 		if rs[i].Kind != PerUser {
 			continue
 		}
-		if user == "" {
-			return nil, fmt.Errorf("%w: the name is empty", ErrUserTopic)
-		}
-		name := strings.Replace(rs[i].Topic, userPlaceholder, user, 1)
-		if err := validTopic(name); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrUserTopic, err)
-		}
-		for _, other := range rs.always() {
-			if other.Topic == name {
-				return nil, fmt.Errorf("%w: %q is a %s topic", ErrUserTopic, name, other.Kind)
-			}
+		name, err := rs.userTopic(&rs[i], user)
+		if err != nil {
+			return nil, err
 		}
 		topics[name] = &rs[i]
 	}
@@ -240,21 +232,44 @@ func (r *Route) fixed() (prefix, suffix string) {
 	return prefix, suffix
 }
 
-// Message returns an empty message that the route takes to user, or to everyone if user is empty;
-// false if the route leads elsewhere.
-func (r *Route) Message(user string) (Message, bool) {
-	if (r.Kind == Broadcast) != (user == "") {
-		return Message{}, false
+// userTopic returns the topic that the per-user route r gives user. The error is [ErrUserTopic].
+func (rs routes) userTopic(r *Route, user string) (string, error) {
+	if user == "" {
+		return "", fmt.Errorf("%w: the name is empty", ErrUserTopic)
 	}
-	m := Message{Topic: r.Topic}
-	switch {
-	case r.Kind == PerUser:
-		m.Topic = strings.Replace(r.Topic, userPlaceholder, user, 1)
-		return m, validTopic(m.Topic) == nil
-	case r.Kind == Shared && r.UserHeader != "":
-		m.Headers = []Header{{r.UserHeader, []byte(user)}}
-	case r.Kind == Shared:
-		m.Key = []byte(user)
+	name := strings.Replace(r.Topic, userPlaceholder, user, 1)
+	if err := validTopic(name); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrUserTopic, err)
 	}
-	return m, true
+	for _, other := range rs.always() {
+		if other.Topic == name {
+			return "", fmt.Errorf("%w: %q is a %s topic", ErrUserTopic, name, other.Kind)
+		}
+	}
+	return name, nil
+}
+
+// MessageFor returns an empty message that the first route that fits takes to user, or to everyone
+// if user is empty; false if none does. A user's topic is never one that another route reads.
+func MessageFor(list []Route, user string) (Message, bool) {
+	rs := routes(list)
+	for i := range rs {
+		r := &rs[i]
+		if (r.Kind == Broadcast) != (user == "") {
+			continue
+		}
+		switch {
+		case r.Kind == PerUser:
+			if name, err := rs.userTopic(r, user); err == nil {
+				return Message{Topic: name}, true
+			}
+		case r.UserHeader != "":
+			return Message{Topic: r.Topic, Headers: []Header{{r.UserHeader, []byte(user)}}}, true
+		case r.Kind == Shared:
+			return Message{Topic: r.Topic, Key: []byte(user)}, true
+		default:
+			return Message{Topic: r.Topic}, true
+		}
+	}
+	return Message{}, false
 }

@@ -104,21 +104,18 @@ func (p *publisher) publish(c echo.Context, user string) error {
 var errNoRoute = errors.New("no topic takes this notification")
 
 func (p *publisher) write(ctx context.Context, user, eventType, contentType string, value []byte) (consumer.Position, error) {
-	for i := range p.routes {
-		m, ok := p.routes[i].Message(user)
-		if !ok {
-			continue
-		}
-		m.Value = value
-		if eventType != "" {
-			m.Headers = append(m.Headers, consumer.Header{Key: eventTypeHeader, Value: []byte(eventType)})
-		}
-		if contentType != "" {
-			m.Headers = append(m.Headers, consumer.Header{Key: "content-type", Value: []byte(contentType)})
-		}
-		return p.producer.Produce(ctx, m)
+	m, ok := consumer.MessageFor(p.routes, user)
+	if !ok {
+		return consumer.Position{}, errNoRoute
 	}
-	return consumer.Position{}, errNoRoute
+	m.Value = value
+	if eventType != "" {
+		m.Headers = append(m.Headers, consumer.Header{Key: eventTypeHeader, Value: []byte(eventType)})
+	}
+	if contentType != "" {
+		m.Headers = append(m.Headers, consumer.Header{Key: "content-type", Value: []byte(contentType)})
+	}
+	return p.producer.Produce(ctx, m)
 }
 
 // demoProducer is the publisher as the demo page's worker needs it.
