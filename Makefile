@@ -1,4 +1,4 @@
-.PHONY: help test race
+.PHONY: help run test race
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 test: ## vet and test all packages
@@ -6,6 +6,5 @@ test: ## vet and test all packages
 	go test -count=1 -timeout 10m ./...  # uncached: integration tests build the binary, which go test does not see
 race: ## test under the race detector
 	go test -count=1 -race -timeout 15m ./...
-.PHONY: run
 run: ## start broker, server and demo page in one process
 	go run ./cmd/herald dev

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -252,19 +251,7 @@ func (p demoPage) checkGoesOn(before, after demoState) {
 // notify produces a text through the server's API.
 func notify(t *testing.T, base, path, text string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+path, strings.NewReader(text))
-	if err != nil {
-		t.Fatalf("POST %s: %v", path, err)
-	}
-	request.Header.Set("Content-Type", "text/plain")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatalf("POST %s: %v", path, err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusCreated {
-		t.Fatalf("POST %s = %s, want 201", path, response.Status)
-	}
+	publishAt(t, base+path, "text/plain", text)
 }
 
 // startChromium returns a context for tabs of a fresh headless Chromium.

@@ -169,23 +169,30 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-// post publishes the value and returns the partition that it went to.
-func post(t *testing.T, h *herald, path, value, topic string) int {
+// publishAt posts the value, which must be taken (201), and returns the answer.
+func publishAt(t *testing.T, address, contentType, value string) []byte {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+h.public+path, strings.NewReader(value))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address, strings.NewReader(value))
 	if err != nil {
-		t.Fatalf("POST %s: %v", path, err)
+		t.Fatalf("POST %s: %v", address, err)
 	}
-	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Content-Type", contentType)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		t.Fatalf("POST %s: %v", path, err)
+		t.Fatalf("POST %s: %v", address, err)
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusCreated {
-		t.Fatalf("POST %s = %s %s (%v), want 201", path, response.Status, body, err)
+		t.Fatalf("POST %s = %s %s (%v), want 201", address, response.Status, body, err)
 	}
+	return body
+}
+
+// post publishes the value and returns the partition that it went to.
+func post(t *testing.T, h *herald, path, value, topic string) int {
+	t.Helper()
+	body := publishAt(t, "http://"+h.public+path, "application/json", value)
 	var at struct {
 		Topic     string
 		Partition int

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // TestHeraldRestart ends herald between a user's records, again and again, and goes on with the
@@ -21,10 +19,7 @@ func TestHeraldRestart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := sharedBroker(t)
-			shared, everyone, own := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1), topicName(t, "own")
-			b.createTopic(t, own+".alice", 1)
-			h := startHerald(t, b, "--topic="+shared, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
-			sources := sourcesOf(shared, own, everyone)
+			h, sources, shared := startWithSources(t, b)
 			alice := openStream(t, h, "alice")
 			got, next := inOrder{}, 0
 			write := func(times int) {
@@ -56,13 +51,7 @@ func TestHeraldRestart(t *testing.T) {
 			for range sources {
 				got.add(t, alice.Record().Data)
 			}
-			want := inOrder{}
-			for _, s := range sources {
-				want[s.name] = next
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("records received (-want +got):\n%s", diff)
-			}
+			got.check(t, sources, next)
 		})
 	}
 }
@@ -83,10 +72,7 @@ func TestKafkaRestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := sharedBroker(t)
 			b.ownContainer(t)
-			shared, everyone, own := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1), topicName(t, "own")
-			b.createTopic(t, own+".alice", 1)
-			h := startHerald(t, b, "--topic="+shared, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
-			sources := sourcesOf(shared, own, everyone)
+			h, sources, _ := startWithSources(t, b)
 			alice, bob := openStream(t, h, "alice"), openStream(t, h, "bob")
 			got := inOrder{}
 			write := func(n int) {

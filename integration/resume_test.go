@@ -32,6 +32,16 @@ func sourcesOf(shared, own, everyone string) []source {
 	}
 }
 
+// startWithSources starts herald with a route of each kind and returns alice's sources and the
+// shared topic's name.
+func startWithSources(t *testing.T, b *broker) (h *herald, sources []source, shared string) {
+	t.Helper()
+	shared, everyone, own := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1), topicName(t, "own")
+	b.createTopic(t, own+".alice", 1)
+	h = startHerald(t, b, "--topic="+shared, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
+	return h, sourcesOf(shared, own, everyone), shared
+}
+
 // write writes record number n to the source.
 func (b *broker) write(t *testing.T, s source, n int) {
 	t.Helper()
@@ -56,16 +66,25 @@ func (o inOrder) add(t *testing.T, value string) {
 	o[name] = n + 1
 }
 
+// check wants each records from each of the sources, and from no other.
+func (o inOrder) check(t *testing.T, sources []source, each int) {
+	t.Helper()
+	want := inOrder{}
+	for _, s := range sources {
+		want[s.name] = each
+	}
+	if diff := cmp.Diff(want, o); diff != "" {
+		t.Errorf("records received (-want +got):\n%s", diff)
+	}
+}
+
 // TestResumeAfterEachEvent cuts the stream after every event, the checkpoint of each connection
 // included, while producers go on: so the cuts fall before, into and after the seam between replay
 // and live. Each source's records must come once and in order.
 func TestResumeAfterEachEvent(t *testing.T) {
 	const each = 40 // records a source
 	b := sharedBroker(t)
-	shared, everyone, own := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1), topicName(t, "own")
-	b.createTopic(t, own+".alice", 1)
-	h := startHerald(t, b, "--topic="+shared, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
-	sources := sourcesOf(shared, own, everyone)
+	h, sources, shared := startWithSources(t, b)
 	alice := openStream(t, h, "alice")
 
 	var producers sync.WaitGroup
@@ -98,13 +117,7 @@ func TestResumeAfterEachEvent(t *testing.T) {
 		}
 		got.add(t, alice.Record().Data)
 	}
-	want := inOrder{}
-	for _, s := range sources {
-		want[s.name] = each
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("records received (-want +got):\n%s", diff)
-	}
+	got.check(t, sources, each)
 	// Nothing is left that would come twice.
 	b.write(t, sources[0], each)
 	alice.Reconnect()
