@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -125,6 +127,11 @@ func (c *Consumer) Ready() error {
 	return nil
 }
 
+// SharedTopics returns the topics that are read for all users, sorted.
+func (c *Consumer) SharedTopics() []string {
+	return slices.Sorted(maps.Keys(c.static))
+}
+
 // CheckUser says whether user can have streams here. The error is [ErrUserTopic].
 func (c *Consumer) CheckUser(user string) error {
 	_, err := c.routes.userTopics(user)
@@ -133,7 +140,8 @@ func (c *Consumer) CheckUser(user string) error {
 
 // Join begins to read user's own topics, if the routes give users topics, and returns all topics
 // of the user's streams once they are being read: it waits for Kafka if need be, until ctx ends.
-// A topic that does not exist yet is among them: its first record will be delivered. Every Join that returns no error wants one [Consumer.Leave].
+// A topic that does not exist yet is among them: its first record will be delivered. Every Join
+// that returns no error wants one [Consumer.Leave].
 func (c *Consumer) Join(ctx context.Context, user string) ([]string, error) {
 	own, err := c.routes.userTopics(user)
 	if err != nil {

@@ -79,6 +79,15 @@ func ParseRoute(text string) (Route, error) {
 	return r, nil
 }
 
+// UnmarshalText implements [encoding.TextUnmarshaler] as [ParseRoute] does.
+func (r *Route) UnmarshalText(text []byte) error {
+	route, err := ParseRoute(string(text))
+	if err == nil {
+		*r = route
+	}
+	return err
+}
+
 func (r *Route) set(option string) error {
 	key, value, ok := strings.Cut(option, "=")
 	if !ok {
@@ -164,6 +173,13 @@ func (r *Route) user(rec *Record) []byte {
 
 // routes is a checked set of routes.
 type routes []Route
+
+// CheckRoutes says whether a [Consumer] takes this set of routes: there is at least one, and no
+// topic has two meanings.
+func CheckRoutes(list []Route) error {
+	_, err := newRoutes(list)
+	return err
+}
 
 // newRoutes refuses sets in which one topic would have two meanings.
 func newRoutes(list []Route) (routes, error) {

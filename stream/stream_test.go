@@ -77,7 +77,7 @@ func serve(t *testing.T) (url string, producer *consumer.Producer) {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
-	hub := NewHub("event-type")
+	hub := NewHub("event-type", nil)
 	c, err := consumer.New(consumer.Config{
 		Brokers: broker.ListenAddrs(), Group: "g", Replica: "r",
 		Routes: []consumer.Route{{Topic: "shared"}, {Topic: "all", Kind: consumer.Broadcast}, {Topic: "own.{user}", Kind: consumer.PerUser}},

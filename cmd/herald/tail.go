@@ -17,7 +17,7 @@ import (
 )
 
 // tokenVariable is the environment variable with a bearer token for tail.
-const tokenVariable = "HERALD_TOKEN"
+const tokenVariable = envPrefix + "_TOKEN"
 
 const (
 	defaultRetry = 2 * time.Second        // until the server says another reconnection time
