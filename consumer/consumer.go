@@ -127,9 +127,15 @@ func (c *Consumer) Ready() error {
 	return nil
 }
 
-// SharedTopics returns the topics that are read for all users, sorted.
-func (c *Consumer) SharedTopics() []string {
-	return slices.Sorted(maps.Keys(c.static))
+// Topics returns the topics of user's streams or, with an empty user, those that all users share.
+// Those of a user who cannot have a topic are the shared ones too.
+func (c *Consumer) Topics(user string) []string {
+	names := slices.Collect(maps.Keys(c.static))
+	if own, err := c.routes.userTopics(user); err == nil {
+		names = slices.AppendSeq(names, maps.Keys(own))
+	}
+	slices.Sort(names)
+	return names
 }
 
 // CheckUser says whether user can have streams here. The error is [ErrUserTopic].

@@ -178,13 +178,10 @@ func (h *Hub) seam(topics []string) (cursor, []feedTopic) {
 }
 
 // IDAfter returns an event id from which a stream over topics goes on behind the written record.
-// In all other partitions it goes on from where this replica has read to, which may be before
-// records that were written earlier. It returns false if a position is not known here: the
-// record's topic is not read now and has several partitions.
+// In other partitions it goes on from where this replica has read to, which may be before records
+// that were written earlier; topics that are not read here start at now. It returns false if the
+// record's own topic is not read here and has several partitions.
 func (h *Hub) IDAfter(topics []string, w consumer.Written) (string, bool) {
-	if !slices.Contains(topics, w.Topic) {
-		topics = append(slices.Clone(topics), w.Topic)
-	}
 	at, named := h.seam(topics)
 	if _, read := at[w.Partition]; !read && w.Partitions > 1 {
 		return "", false
@@ -195,5 +192,13 @@ func (h *Hub) IDAfter(topics []string, w consumer.Written) (string, bool) {
 			named[i] = newFeedTopic(w.Topic, w.TopicID)
 		}
 	}
+	named = slices.DeleteFunc(named, func(t feedTopic) bool {
+		for p := range at {
+			if p.Topic == t.name {
+				return false
+			}
+		}
+		return true
+	})
 	return encodeID(named, at), true
 }

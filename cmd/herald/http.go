@@ -122,7 +122,7 @@ func (p *publisher) publish(c echo.Context, user string) error {
 	p.published.WithLabelValues("ok").Inc()
 	answer := published{Topic: written.Topic, Partition: written.ID, Offset: written.Offset}
 	if p.front.consumer.Ready() == nil { // else positions are not known yet
-		answer.EventID, _ = p.hub.IDAfter(p.front.consumer.SharedTopics(), written)
+		answer.EventID, _ = p.hub.IDAfter(p.front.consumer.Topics(user), written)
 	}
 	return c.JSON(http.StatusCreated, answer)
 }

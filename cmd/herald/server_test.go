@@ -136,7 +136,7 @@ func TestPublishedEventID(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Her own topic is not read by now: its position comes from the answer to the write.
-	ownID, ok := srv.streams.Hub().IDAfter(srv.consumer.SharedTopics(), own)
+	ownID, ok := srv.streams.Hub().IDAfter(srv.consumer.Topics("alice"), own)
 	if !ok {
 		t.Fatal("no id for a record of a topic with one partition")
 	}
