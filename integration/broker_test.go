@@ -163,7 +163,7 @@ func dockerAnswers(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoDocker, err)
 	}
-	defer provider.Close()
+	defer provider.Close() //nolint:errcheck // it has answered
 	if err := provider.Health(ctx); err != nil {
 		return fmt.Errorf("%w: %w", errNoDocker, err)
 	}
