@@ -104,7 +104,7 @@ func (p *Producer) produce(ctx context.Context, m Message) (Written, error) {
 	req := kmsg.NewPtrProduceRequest()
 	req.Version = 9
 	req.Acks = -1
-	req.TimeoutMillis = int32(requestTimeout.Milliseconds())
+	req.TimeoutMillis = int32(requestTimeout / time.Millisecond)
 	rp := kmsg.NewProduceRequestTopicPartition()
 	rp.Partition, rp.Records = part.ID, batch
 	rt := kmsg.NewProduceRequestTopic()
@@ -114,15 +114,15 @@ func (p *Producer) produce(ctx context.Context, m Message) (Written, error) {
 	if err != nil {
 		return Written{}, err
 	}
-	for _, t := range res.(*kmsg.ProduceResponse).Topics {
-		for _, got := range t.Partitions {
-			if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
-				return Written{}, fmt.Errorf("produce to %s: %w", part, err)
-			}
-			return Written{Position{part, got.BaseOffset}, topic.id, len(topic.leaders)}, nil
-		}
+	answer := res.(*kmsg.ProduceResponse).Topics
+	if len(answer) != 1 || len(answer[0].Partitions) != 1 {
+		return Written{}, fmt.Errorf("produce to %s: no answer for it", part)
 	}
-	return Written{}, fmt.Errorf("produce to %s: no answer for it", part)
+	got := &answer[0].Partitions[0]
+	if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
+		return Written{}, fmt.Errorf("produce to %s: %w", part, err)
+	}
+	return Written{Position{part, got.BaseOffset}, topic.id, len(topic.leaders)}, nil
 }
 
 // choosePartition follows the Java client: murmur2 of the key, anywhere without one.
@@ -135,7 +135,7 @@ func choosePartition(m Message, count int) Partition {
 		return Partition{Topic: m.Topic}
 	}
 	id := kafka.Murmur2Balancer{}.Balance(kafka.Message{Key: m.Key}, all...)
-	return Partition{m.Topic, int32(id)}
+	return Partition{m.Topic, int32(id)} //nolint:gosec // less than count
 }
 
 // encode returns the record as a batch of its own.

@@ -10,11 +10,11 @@ import (
 type Kind int
 
 const (
-	// Shared: one topic for many users; the user is named in each record.
+	// Shared is one topic for many users; the user is named in each record.
 	Shared Kind = iota
-	// PerUser: one topic a user; the user is a part of the topic's name.
+	// PerUser is one topic a user; the user is a part of the topic's name.
 	PerUser
-	// Broadcast: every record is for everyone.
+	// Broadcast is one topic whose every record is for everyone.
 	Broadcast
 )
 

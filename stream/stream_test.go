@@ -99,7 +99,9 @@ func serve(t *testing.T) (url string, producer *consumer.Producer) {
 		h.Drain()
 		server.Close()
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
 	})
 	producer = consumer.NewProducer(broker.ListenAddrs(), nil, nil)
 	t.Cleanup(producer.Close)
@@ -203,7 +205,7 @@ func TestUnknownIDIsTold(t *testing.T) {
 
 func FuzzDecodeID(f *testing.F) {
 	f.Add("1~abcdef0123.0-41.7-9")
-	f.Fuzz(func(t *testing.T, id string) {
+	f.Fuzz(func(_ *testing.T, id string) {
 		_, _ = decodeID(id)
 	})
 }

@@ -63,7 +63,7 @@ func (c *configFile) load(ctx *kong.Context) error {
 	if path == "" {
 		return nil
 	}
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(path) //nolint:gosec // the file that the user named
 	if err != nil {
 		return err
 	}

@@ -71,7 +71,7 @@ func call(t *testing.T, method, url, body string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // only read
+	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +93,7 @@ func dataUntil(t *testing.T, url string, want ...string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // only read
+	defer res.Body.Close()
 	var got []string
 	events := newEventReader(bufio.NewReader(res.Body), "")
 	for len(want) > 0 {
