@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"sync"
 	"time"
 
@@ -54,10 +55,13 @@ type batches struct {
 	active map[int64]struct{} // producers whose transaction, aborted later, is open here
 	body   []byte             // records of the current batch, decompressed
 	unread int32              // how many of them are left
+	delta  int64              // offset delta of the last one read; -1 before the first
 	base   batchHeader
+	begun  bool // there was a whole batch
 
 	headers []Header // reused by each record
 	scratch *bytes.Buffer
+	limit   int64 // what a batch may decompress to, in bytes; zero: maxBatchSize
 }
 
 type batchHeader struct {
@@ -85,8 +89,8 @@ func (b *batches) close() {
 }
 
 // read fills rec with the next record. It returns false at the end of the response, where a batch
-// may be cut off, and with an error that wraps [ErrCorruptBatch] or [ErrOldMessageFormat]. After
-// either, next is the offset to go on from.
+// may be cut off behind whole ones, and with an error that wraps [ErrCorruptBatch] or
+// [ErrOldMessageFormat]. After either, next is the offset to go on from.
 func (b *batches) read(rec *Record) (bool, error) {
 	for {
 		for b.unread > 0 {
@@ -97,14 +101,16 @@ func (b *batches) read(rec *Record) (bool, error) {
 			if b.unread == 0 && len(b.body) > 0 {
 				return false, fmt.Errorf("%w at offset %d: %d bytes behind the last record", ErrCorruptBatch, b.base.offset, len(b.body))
 			}
-			if rec.Offset < b.next {
-				continue // before the offset that was asked for
+			wanted := rec.Offset >= b.next // not before the offset that was asked for
+			if wanted {
+				b.next = rec.Offset + 1
 			}
-			b.next = rec.Offset + 1
-			if b.unread == 0 {
+			if b.unread == 0 { // compaction may have left a hole behind the last record
 				b.next = b.base.last() + 1
 			}
-			return true, nil
+			if wanted {
+				return true, nil
+			}
 		}
 		more, err := b.batch()
 		if !more || err != nil {
@@ -126,10 +132,11 @@ func (b *batches) batch() (bool, error) {
 		}
 		end := batchLengthFrom + size
 		if end > int64(len(b.data)) {
-			return false, nil // cut off: a broker fills its answer to the byte
+			break // cut off: a broker fills its answer to the byte
 		}
 		raw := b.data[:end]
 		b.data = b.data[end:]
+		b.begun = true
 		if err := b.header(raw); err != nil {
 			return false, err
 		}
@@ -138,15 +145,23 @@ func (b *batches) batch() (bool, error) {
 			b.next = max(b.next, b.base.last()+1)
 			continue
 		}
-		if b.base.count == 0 { // compaction keeps the header of an emptied batch
+		if b.base.count == 0 && end == batchHeaderSize { // compaction keeps the header of an emptied batch
 			b.next = max(b.next, b.base.last()+1)
 			continue
+		}
+		if b.base.count == 0 {
+			return false, fmt.Errorf("%w at offset %d: no records in %d bytes", ErrCorruptBatch, offset, end-batchHeaderSize)
 		}
 		if err := b.decompress(raw[batchHeaderSize:]); err != nil {
 			return false, err
 		}
-		b.unread = b.base.count
+		b.unread, b.delta = b.base.count, -1
 		return true, nil
+	}
+	if !b.begun && len(b.data) > 0 {
+		// Kafka answers with one whole batch at least, however large (KIP-74). To ask again, as for a
+		// batch that was cut off, would get the same answer for ever.
+		return false, fmt.Errorf("%w at offset %d: no whole batch in %d bytes", ErrCorruptBatch, b.next, len(b.data))
 	}
 	return false, nil
 }
@@ -164,7 +179,7 @@ func (b *batches) header(raw []byte) error {
 	if got, want := crc32.Checksum(raw[batchCRCFrom:], castagnoli), binary.BigEndian.Uint32(raw[17:]); got != want {
 		return fmt.Errorf("%w at offset %d: CRC %08x, expected %08x", ErrCorruptBatch, h.offset, got, want)
 	}
-	if h.offset < 0 || h.lastDelta < 0 || h.last() < h.offset || h.count < 0 || int64(h.count) > int64(h.lastDelta)+1 {
+	if h.offset < 0 || h.lastDelta < 0 || h.last() < h.offset || h.last() == math.MaxInt64 || h.count < 0 || int64(h.count) > int64(h.lastDelta)+1 {
 		return fmt.Errorf("%w at offset %d: %d records over %d offsets", ErrCorruptBatch, h.offset, h.count, int64(h.lastDelta)+1)
 	}
 	b.base = h
@@ -231,18 +246,55 @@ func (b *batches) decompress(raw []byte) error {
 	if b.scratch == nil {
 		b.scratch = scratchPool.Get().(*bytes.Buffer)
 	}
+	limit := b.limit
+	if limit == 0 {
+		limit = maxBatchSize
+	}
+	tooLarge := func() error {
+		return fmt.Errorf("%w at offset %d: more than %d bytes decompressed", ErrCorruptBatch, b.base.offset, limit)
+	}
+	if codec == compress.Snappy && snappySize(raw) > limit {
+		return tooLarge()
+	}
 	b.scratch.Reset()
 	r := codec.Codec().NewReader(bytes.NewReader(raw))
-	n, err := b.scratch.ReadFrom(io.LimitReader(r, maxBatchSize+1))
+	n, err := b.scratch.ReadFrom(io.LimitReader(r, limit+1))
 	_ = r.Close() // gives the decoder back to its pool; it has nothing to flush
 	if err != nil {
 		return fmt.Errorf("%w at offset %d: %s: %w", ErrCorruptBatch, b.base.offset, codec, err)
 	}
-	if n > maxBatchSize {
-		return fmt.Errorf("%w at offset %d: more than %d bytes decompressed", ErrCorruptBatch, b.base.offset, maxBatchSize)
+	if n > limit {
+		return tooLarge()
 	}
 	b.body = b.scratch.Bytes()
 	return nil
+}
+
+// xerialMagic begins snappy blocks in the framing that Kafka's Java client writes; other clients
+// write one block without a frame.
+var xerialMagic = []byte("\x82SNAPPY\x00")
+
+const xerialHeaderSize = 16 // the magic and two versions
+
+// snappySize returns what snappy data claims to decompress to, or how long a frame claims to be if
+// that is more. Both are believed by the decoder, which allocates as much before it reads on.
+func snappySize(raw []byte) int64 {
+	if !bytes.HasPrefix(raw, xerialMagic) {
+		size, _ := binary.Uvarint(raw)
+		return int64(min(size, math.MaxUint32))
+	}
+	var total int64
+	for raw = raw[min(xerialHeaderSize, len(raw)):]; len(raw) >= 4; {
+		frame := int64(binary.BigEndian.Uint32(raw))
+		raw = raw[4:]
+		if frame > int64(len(raw)) {
+			return max(total, frame)
+		}
+		size, _ := binary.Uvarint(raw[:frame])
+		total += int64(min(size, math.MaxUint32))
+		raw = raw[frame:]
+	}
+	return total
 }
 
 // record decodes one record of the current batch.
@@ -259,13 +311,16 @@ func (b *batches) record(rec *Record) error {
 	key := p.nullable()
 	value := p.nullable()
 	b.headers = b.headers[:0]
-	for count := p.varint(); count > 0 && !p.bad; count-- {
+	count := p.varint()
+	corrupt = corrupt || count < 0
+	for ; count > 0 && !p.bad; count-- {
 		b.headers = append(b.headers, Header{Key: string(p.bytes(p.varint())), Value: p.nullable()})
 	}
-	if corrupt || p.bad || body == nil || offsetDelta < 0 || offsetDelta > int64(b.base.lastDelta) {
+	if corrupt || p.bad || len(p.data) > 0 || offsetDelta <= b.delta || offsetDelta > int64(b.base.lastDelta) {
 		b.unread = 0
 		return fmt.Errorf("%w at offset %d: a record cannot be read", ErrCorruptBatch, b.base.offset)
 	}
+	b.delta = offsetDelta
 	ms := b.base.timestamp + timeDelta
 	if b.base.attributes&attrLogAppend != 0 {
 		ms = b.base.maxTime

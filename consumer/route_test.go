@@ -1,0 +1,87 @@
+package consumer
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// spell writes a route as ParseRoute reads it, with every option.
+func spell(r Route) string {
+	text := r.Topic + ",kind=" + r.Kind.String()
+	if r.UserHeader != "" {
+		text += ",user=header:" + r.UserHeader
+	}
+	return text
+}
+
+// FuzzParseRoute checks what keeps users apart: whatever two routes are accepted together, no two
+// users get the same topic, and no user gets one that others read or that Kafka keeps for itself.
+func FuzzParseRoute(f *testing.F) {
+	for _, seed := range [][3]string{
+		{"notifications", "orders,user=header:owner", "alice"},
+		{"notifications.{user}", "announcements,kind=broadcast", "alice"},
+		{"n.{user}", "n.admin", "admin"},
+		{"a.{user}", "{user}.b", "x.b"},
+		{"a{user}", "ab{user}", "bc"},
+		{"{user}a", "{user}ba", "cb"},
+		{"_{user}", "a.{user}.{user}", "_x"},
+		{"a,kind=per-user", "{user},kind=broadcast", ".."},
+		{"a.{user}.x", "a.{user}.y", "a/b"},
+	} {
+		f.Add(seed[0], seed[1], seed[2])
+	}
+	f.Fuzz(func(t *testing.T, first, second, user string) {
+		var list []Route
+		for _, text := range []string{first, second} {
+			r, err := ParseRoute(text)
+			if err != nil {
+				if r != (Route{}) {
+					t.Fatalf("%q: %+v with error %v", text, r, err)
+				}
+				continue
+			}
+			again, err := ParseRoute(spell(r))
+			if diff := cmp.Diff(r, again); err != nil || diff != "" {
+				t.Fatalf("%q spelt %q: %v\n%s", text, spell(r), err, diff)
+			}
+			list = append(list, r)
+		}
+		rs, err := newRoutes(list)
+		if err != nil {
+			return
+		}
+		own, err := rs.userTopics(user)
+		if err != nil {
+			return
+		}
+		for name, route := range own {
+			if strings.HasPrefix(name, "__") || len(name) > maxTopicName {
+				t.Fatalf("%q has the topic %q", user, name)
+			}
+			rec := new(Record) // the way back, by which records find their user
+			new(Consumer).own(route, name, rec)
+			if string(rec.User) != user || rec.Broadcast {
+				t.Fatalf("records in %q are for %q, want %q", name, rec.User, user)
+			}
+			for i := range rs {
+				if rs[i].Topic == name {
+					t.Fatalf("%q has the topic %q, which others read", user, name)
+				}
+				// Whose else could the topic be?
+				prefix, suffix := rs[i].fixed()
+				if rs[i].Kind != PerUser || len(name) < len(prefix)+len(suffix) || !strings.HasPrefix(name, prefix) || !strings.HasSuffix(name, suffix) {
+					continue
+				}
+				other := name[len(prefix) : len(name)-len(suffix)]
+				if theirs, err := rs.userTopics(other); err == nil && other != user && theirs[name] != nil {
+					t.Fatalf("%q and %q share the topic %q", user, other, name)
+				}
+			}
+		}
+		if m, ok := MessageFor(list, user); ok && len(own) > 0 && list[0].Kind == PerUser && own[m.Topic] == nil {
+			t.Fatalf("a message for %q goes to %q, which is not theirs", user, m.Topic)
+		}
+	})
+}
