@@ -37,7 +37,7 @@ func TestBrokerProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Println("broker", broker.ListenAddrs()[0])
+	_, _ = fmt.Fprintln(os.Stdout, "broker", broker.ListenAddrs()[0])
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until the parent ends
 	os.Exit(0)
 }
@@ -109,6 +109,7 @@ var drainers = []struct {
 }
 
 func drainHerald(b *testing.B, address string) {
+	b.Helper()
 	sink := &countSink{enough: make(chan struct{})}
 	sink.left.Store(int64(b.N))
 	c, err := New(Config{Brokers: []string{address}, Group: "bench", Replica: "one", Routes: []Route{{Topic: "t"}}}, sink)
@@ -128,6 +129,7 @@ func drainHerald(b *testing.B, address string) {
 }
 
 func drainReader(b *testing.B, address string) {
+	b.Helper()
 	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{address}, Topic: "t", MinBytes: 1, MaxBytes: 8 << 20})
 	for range b.N {
 		if _, err := r.ReadMessage(b.Context()); err != nil {
@@ -139,6 +141,7 @@ func drainReader(b *testing.B, address string) {
 }
 
 func drainClient(b *testing.B, address string) {
+	b.Helper()
 	client := &kafka.Client{Addr: kafka.TCP(address)}
 	for read, offset := 0, int64(0); read < b.N; {
 		res, err := client.Fetch(b.Context(), &kafka.FetchRequest{Topic: "t", Offset: offset, MinBytes: 1, MaxBytes: 8 << 20, MaxWait: time.Second})
@@ -163,6 +166,7 @@ func drainClient(b *testing.B, address string) {
 }
 
 func drainFranz(b *testing.B, address string) {
+	b.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.FetchMaxBytes(8<<20), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"t": {0: kgo.NewOffset().AtStart()}}))
 	if err != nil {
