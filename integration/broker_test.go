@@ -18,6 +18,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/testcontainers/testcontainers-go"
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -40,6 +41,8 @@ type broker struct {
 	network   *testcontainers.DockerNetwork   // for containers that talk to ours
 	client    *kafka.Client                   // for topics
 	producer  *kgo.Client                     // with the partition of each record given
+	admin     *kadm.Client                    // for what the client cannot do
+	replicas  int                             // of each topic
 }
 
 // shared is started when a test first needs it.
@@ -96,6 +99,8 @@ func (b *broker) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("producer: %w", err)
 	}
+	b.admin = kadm.NewClient(b.producer)
+	b.replicas = max(b.replicas, 1)
 	return nil
 }
 
@@ -154,9 +159,7 @@ func kafkaContainer(more ...testcontainers.ContainerCustomizer) []testcontainers
 	}
 	return append([]testcontainers.ContainerCustomizer{
 		testcontainers.WithExposedPorts(kafkaPort),
-		testcontainers.WithFiles(testcontainers.ContainerFile{
-			HostFilePath: "../deploy/kafka/start.sh", ContainerFilePath: kafkaStart, FileMode: 0o755,
-		}),
+		testcontainers.WithFiles(startScript()),
 		testcontainers.WithEntrypoint("sh", kafkaStart),
 		testcontainers.WithCmd(),
 		testcontainers.WithEnv(map[string]string{"KAFKA_ADVERTISED_FILE": kafkaAdvertised, "KAFKA_HOST": kafkaHost}),
@@ -164,6 +167,10 @@ func kafkaContainer(more ...testcontainers.ContainerCustomizer) []testcontainers
 			PostStarts: []testcontainers.ContainerHook{tell},
 		}),
 	}, more...)
+}
+
+func startScript() testcontainers.ContainerFile {
+	return testcontainers.ContainerFile{HostFilePath: "../deploy/kafka/start.sh", ContainerFilePath: kafkaStart, FileMode: 0o755}
 }
 
 var errNoDocker = errors.New("no docker engine")

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -9,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if err := stopSharedBroker(); err != nil {
+	if err := errors.Join(stopSharedBroker(), stopSharedCluster()); err != nil {
 		fmt.Fprintln(os.Stderr, "stop kafka:", err)
 		code = 1
 	}

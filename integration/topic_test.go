@@ -25,7 +25,7 @@ func topicName(t *testing.T, name string) string {
 // (name, value, …).
 func (b *broker) createTopic(t *testing.T, topic string, partitions int, entries ...string) {
 	t.Helper()
-	config := kafka.TopicConfig{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1}
+	config := kafka.TopicConfig{Topic: topic, NumPartitions: partitions, ReplicationFactor: b.replicas}
 	for i := 0; i+1 < len(entries); i += 2 {
 		config.ConfigEntries = append(config.ConfigEntries, kafka.ConfigEntry{ConfigName: entries[i], ConfigValue: entries[i+1]})
 	}
