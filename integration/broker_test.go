@@ -95,7 +95,8 @@ func (b *broker) connect(ctx context.Context) error {
 	}
 	var err error
 	b.producer, err = kgo.NewClient(kgo.SeedBrokers(b.addresses...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(4<<20), kgo.ProducerLinger(0))
+		kgo.ProducerBatchMaxBytes(4<<20), kgo.ProducerLinger(0),
+		kgo.MetadataMinAge(100*time.Millisecond)) // what admin says of leaders is no older
 	if err != nil {
 		return fmt.Errorf("producer: %w", err)
 	}

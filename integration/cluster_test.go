@@ -155,6 +155,22 @@ func (c *cluster) waitForNodes(ctx context.Context) error {
 	}
 }
 
+// newTopic creates a topic of its own for the test, with all replicas in sync.
+func (c *cluster) newTopic(t *testing.T, name string, partitions int) string {
+	t.Helper()
+	topic := topicName(t, name)
+	c.createTopic(t, topic, partitions)
+	return topic
+}
+
+func (c *cluster) createTopic(t *testing.T, topic string, partitions int) {
+	t.Helper()
+	if _, err := c.admin.CreateTopic(t.Context(), int32(partitions), clusterSize, nil, topic); err != nil {
+		t.Fatalf("create topic %s: %v", topic, err)
+	}
+	c.waitInSync(t, topic)
+}
+
 // waitFor waits until the condition, which what names, holds.
 func waitFor(t *testing.T, what string, condition func(ctx context.Context) bool) {
 	t.Helper()
@@ -178,6 +194,9 @@ func (c *cluster) waitInSync(t *testing.T, topics ...string) {
 			return false
 		}
 		for _, topic := range found {
+			if len(topic.Partitions) == 0 {
+				return false
+			}
 			for _, p := range topic.Partitions {
 				if len(p.ISR) < len(p.Replicas) || p.Leader < 0 {
 					return false

@@ -139,12 +139,18 @@ func newStream(t *testing.T, address, user string) *eventSource {
 // Connect sends the request, with the last event ID if there is one.
 func (s *eventSource) Connect() {
 	s.t.Helper()
+	if err := s.connect(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *eventSource) connect() error {
 	s.Cut()
 	ctx, cancel := context.WithCancel(s.t.Context())
 	s.stop = cancel
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
 	if err != nil {
-		s.t.Fatalf("GET %s: %v", s.url, err)
+		return fmt.Errorf("GET %s: %w", s.url, err)
 	}
 	request.Header.Set("Accept", "text/event-stream")
 	if s.LastID != "" {
@@ -154,17 +160,18 @@ func (s *eventSource) Connect() {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
-		s.t.Fatalf("GET %s: %v", s.url, err)
+		return fmt.Errorf("GET %s: %w", s.url, err)
 	}
 	context.AfterFunc(ctx, func() { _ = response.Body.Close() })
 	if kind := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || kind != "text/event-stream" {
-		s.t.Fatalf("GET %s = %s, Content-Type %q; want 200 and text/event-stream", s.url, response.Status, kind)
+		return fmt.Errorf("GET %s = %s, Content-Type %q; want 200 and text/event-stream", s.url, response.Status, kind)
 	}
 	var body io.Reader = response.Body
 	if s.limit > 0 {
 		body = io.LimitReader(body, s.limit)
 	}
 	s.reader = &eventReader{r: bufio.NewReader(body), idBuffer: s.LastID}
+	return nil
 }
 
 // Cut closes the connection.
