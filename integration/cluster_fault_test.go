@@ -7,18 +7,47 @@ import (
 	"time"
 )
 
-// TestLeaderKilled kills the broker that leads a partition, as kill -9 does, and starts it again.
+// TestLeaderKilled kills a broker, as kill -9 does, and starts it again: the only one that Herald was
+// told of, which leads a partition and coordinates Herald's consumer group. What was read meanwhile
+// is committed to the next coordinator.
 func TestLeaderKilled(t *testing.T) {
 	c := sharedCluster(t)
-	tr := startTraffic(t, c)
-	leader := c.leaderOf(t, tr.lanes[0].topic, 0)
-	c.killNode(t, leader)
+	n := c.nodes[0]
+	tr := startTraffic(t, c, n)
+	lane := tr.lanes[0]
+	group := ""
+	for _, arg := range tr.h.args {
+		if name, ok := strings.CutPrefix(arg, "--group="); ok {
+			group = name + ".test"
+		}
+	}
+	committed := func() int64 {
+		offsets, err := c.admin.FetchOffsets(t.Context(), group)
+		if err != nil {
+			return -1
+		}
+		got, _ := offsets.Lookup(lane.topic, lane.partition)
+		return got.At
+	}
+	waitFor(t, "an offset is committed", func(context.Context) bool { return committed() > 0 })
+	c.moveLeader(t, lane.topic, lane.partition, n)
+	for p := range int32(offsetsPartitions) {
+		c.moveLeader(t, "__consumer_offsets", p, n)
+	}
 	tr.Advance()
-	c.startNode(t, leader)
+	c.killNode(t, n)
+	tr.Advance()
+	tr.checkUp()
+	at := lane.written.Load()
+	waitFor(t, "what was read since is committed", func(context.Context) bool { return committed() >= at })
+	c.startNode(t, n)
 	tr.Advance()
 	tr.Finish()
 	tr.checkUp()
 }
+
+// offsetsPartitions is how many partitions start.sh gives __consumer_offsets.
+const offsetsPartitions = 4
 
 // TestBrokersRestarted stops and starts each broker, one after the other, as an upgrade does.
 func TestBrokersRestarted(t *testing.T) {
@@ -78,53 +107,22 @@ func TestAllBrokersStopped(t *testing.T) {
 	tr.checkUp()
 }
 
-// TestCoordinatorKilled kills the broker that coordinates Herald's consumer group. Reading goes on;
-// what was read is committed to the next coordinator.
-func TestCoordinatorKilled(t *testing.T) {
-	c := sharedCluster(t)
-	tr := startTraffic(t, c)
-	group := ""
-	for _, arg := range tr.h.args {
-		if name, ok := strings.CutPrefix(arg, "--group="); ok {
-			group = name + ".test"
-		}
-	}
-	committed := func() int64 {
-		offsets, err := c.admin.FetchOffsets(t.Context(), group)
-		if err != nil {
-			return -1
-		}
-		got, _ := offsets.Lookup(tr.lanes[0].topic, 0)
-		return got.At
-	}
-	waitFor(t, "an offset is committed", func(context.Context) bool { return committed() > 0 })
-	found := c.admin.FindGroupCoordinators(t.Context(), group)[group]
-	if found.Err != nil {
-		t.Fatalf("coordinator of %s: %v", group, found.Err)
-	}
-	coordinator := c.nodes[found.NodeID-1]
-	c.killNode(t, coordinator)
-	tr.Advance()
-	at := tr.lanes[0].written.Load()
-	waitFor(t, "what was read since is committed", func(context.Context) bool { return committed() >= at })
-	c.startNode(t, coordinator)
-	tr.Advance()
-	tr.Finish()
-	tr.checkUp()
-}
-
 // TestBrokerPaused has a broker that takes connections and requests and never answers. What other
 // brokers lead goes on. What it leads comes once another leads it or, where it has the only
-// replica, once it answers again.
+// replica, once it answers again. Herald was told of no other broker.
 func TestBrokerPaused(t *testing.T) {
 	c := sharedCluster(t)
-	tr := startTraffic(t, c)
+	n := c.nodes[0]
+	tr := startTraffic(t, c, n)
 	only := tr.lanes[0]
-	n := c.leaderOf(t, only.topic, only.partition)
+	for _, l := range tr.lanes[:2] {
+		c.moveLeader(t, l.topic, l.partition, n)
+	}
 	c.assign(t, only.topic, only.partition, n.id)
 	tr.Advance()
 	c.pause(t, n)
 	tr.AdvanceIn(tr.lanes[1:]...)
+	tr.checkUp()
 	c.unpause(t, n)
 	tr.Advance()
 	tr.Finish()

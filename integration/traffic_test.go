@@ -56,9 +56,17 @@ type trafficReader struct {
 }
 
 // startTraffic starts herald with a route of each kind, the producers, and for each of two users a
-// stream that stays open and one that is cut and resumed all the time.
-func startTraffic(t *testing.T, c *cluster) *traffic {
+// stream that stays open and one that is cut and resumed all the time. Herald is told of the first
+// brokers only, if there are any.
+func startTraffic(t *testing.T, c *cluster, first ...*node) *traffic {
 	t.Helper()
+	told := c.broker
+	if len(first) > 0 {
+		told.addresses = nil
+		for _, n := range first {
+			told.addresses = append(told.addresses, n.address)
+		}
+	}
 	tr := &traffic{t: t, c: c, users: []string{"alice", "bob"}, stop: make(chan struct{})}
 	shared, everyone, own := c.newTopic(t, "shared", clusterSize), c.newTopic(t, "everyone", 1), topicName(t, "own")
 	for p := range int32(clusterSize) {
@@ -69,7 +77,7 @@ func startTraffic(t *testing.T, c *cluster) *traffic {
 		c.createTopic(t, own+"."+user, 1)
 		tr.lanes = append(tr.lanes, &lane{name: "own." + user, topic: own + "." + user, keys: []string{user}})
 	}
-	tr.h = startHerald(t, &c.broker, "--topic="+shared, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
+	tr.h = startHerald(t, &told, "--topic="+shared, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
 	t.Cleanup(tr.end)
 	for _, user := range tr.users {
 		tr.read(user, 0)
