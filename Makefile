@@ -1,10 +1,59 @@
-.PHONY: help run test race
+SHELL := bash -o pipefail
+
+GOLANGCI_LINT_VERSION := v2.15.0
+golangci_lint := bin/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 30s
+LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
+
+.PHONY: help run build test race integration fuzz bench lint fmt kafka-image
+
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+run: ## start broker, server and demo page in one process
+	go run ./cmd/herald dev
+
+build: ## build bin/herald, static
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/herald ./cmd/herald
+
 test: ## vet and test all packages
 	go vet ./...
 	go test -count=1 -timeout 10m ./...  # uncached: integration tests build the binary, which go test does not see
+
 race: ## test under the race detector
 	go test -count=1 -race -timeout 15m ./...
-run: ## start broker, server and demo page in one process
-	go run ./cmd/herald dev
+
+# HERALD_KAFKA_IMAGE names another image of Kafka. Without a registry there is no Ryuk, the
+# container that cleans up behind testcontainers: the tests clean up themselves.
+integration: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
+integration: export HERALD_REQUIRE_DOCKER = 1
+integration: export TESTCONTAINERS_RYUK_DISABLED ?= true
+integration: export TESTCONTAINERS_HOST_OVERRIDE ?= localhost
+integration: ## test on Kafka in Docker, whose image is built if it is missing
+	@docker info >/dev/null || { echo 'make integration: no Docker engine answers: start dockerd' >&2; exit 1; }
+	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh
+	go test -count=1 -timeout 10m -v ./integration 2>&1 | grep -vE '^=== (RUN|PAUSE|CONT)|^[0-9/]+ [0-9:]+ '
+
+fuzz: ## run each fuzz target for FUZZTIME, default 30s
+	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' * | while IFS=: read -r file target; do \
+		echo "$$file: $${target#func }"; \
+		go test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) "./$${file%/*}" </dev/null || exit 1; \
+	done
+
+bench: ## run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+lint: $(golangci_lint) ## run the linters
+	$(golangci_lint) run
+	go mod tidy -diff
+
+fmt: $(golangci_lint) ## format the code
+	$(golangci_lint) fmt
+
+$(golangci_lint):
+	GOBIN='$(CURDIR)/$(@D)' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+
+kafka-image: ## build the local image of Apache Kafka for tests
+	KAFKA_IMAGE=$(LOCAL_KAFKA_IMAGE) deploy/kafka/build.sh

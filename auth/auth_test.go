@@ -2,6 +2,7 @@ package auth
 
 import (
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -48,7 +49,8 @@ func TestInsecureBelievesTheQuery(t *testing.T) {
 		{"line break", "user=a%0ab", Identity{}, ErrUser},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := Insecure{}.Authenticate(httptest.NewRequest("GET", "/events?"+test.query, nil))
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?"+test.query, nil)
+			got, err := Insecure{}.Authenticate(r)
 			if !errors.Is(err, test.err) {
 				t.Errorf("error %v, want %v", err, test.err)
 			}

@@ -5,6 +5,8 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"errors"
+	"maps"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -20,33 +22,31 @@ var (
 	later  = now.Add(time.Hour)
 )
 
-func newJWT(t testing.TB, change func(*JWTConfig)) *JWT {
-	t.Helper()
+func newJWT(tb testing.TB, change func(*JWTConfig)) *JWT {
+	tb.Helper()
 	cfg := JWTConfig{Secret: secret, Now: func() time.Time { return now }}
 	if change != nil {
 		change(&cfg)
 	}
 	j, err := NewJWT(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return j
 }
 
-func sign(t testing.TB, claims jwt.MapClaims) string {
-	t.Helper()
-	return signWith(t, jwt.SigningMethodHS256, secret, nil, claims)
+func sign(tb testing.TB, claims jwt.MapClaims) string {
+	tb.Helper()
+	return signWith(tb, jwt.SigningMethodHS256, secret, nil, claims)
 }
 
-func signWith(t testing.TB, method jwt.SigningMethod, key any, header map[string]any, claims jwt.MapClaims) string {
-	t.Helper()
+func signWith(tb testing.TB, method jwt.SigningMethod, key any, header map[string]any, claims jwt.MapClaims) string {
+	tb.Helper()
 	token := jwt.NewWithClaims(method, claims)
-	for k, v := range header {
-		token.Header[k] = v
-	}
+	maps.Copy(token.Header, header)
 	text, err := token.SignedString(key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return text
 }
@@ -64,8 +64,9 @@ func alice(change map[string]any) jwt.MapClaims {
 	return claims
 }
 
-func authenticate(j *JWT, header string) (Identity, error) {
-	r := httptest.NewRequest("GET", "/events", nil)
+func authenticate(t *testing.T, j *JWT, header string) (Identity, error) {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events", nil)
 	if header != "" {
 		r.Header.Set("Authorization", header)
 	}
@@ -83,21 +84,33 @@ func TestGoodTokens(t *testing.T) {
 		{"plain", nil, "Bearer " + good, Identity{User: "alice", Expires: later}},
 		{"lower-case scheme", nil, "bearer " + good, Identity{User: "alice", Expires: later}},
 		{"several spaces", nil, "BEARER   " + good + " ", Identity{User: "alice", Expires: later}},
-		{"leeway moves the end", func(c *JWTConfig) { c.Leeway = time.Minute }, "Bearer " + good,
-			Identity{User: "alice", Expires: later.Add(time.Minute)}},
-		{"expired within the leeway", func(c *JWTConfig) { c.Leeway = time.Minute }, "Bearer " + sign(t, alice(map[string]any{"exp": now.Unix() - 59})),
-			Identity{User: "alice", Expires: now.Add(time.Second)}},
-		{"publish", nil, "Bearer " + sign(t, alice(map[string]any{"permissions": []string{"other", "publish"}})),
-			Identity{User: "alice", Expires: later, Publish: true}},
-		{"other permissions", nil, "Bearer " + sign(t, alice(map[string]any{"permissions": []string{"Publish", "publish "}})),
-			Identity{User: "alice", Expires: later}},
-		{"no expiry where allowed", func(c *JWTConfig) { c.AllowNoExpiry = true }, "Bearer " + sign(t, alice(map[string]any{"exp": nil})),
-			Identity{User: "alice"}},
-		{"user in another claim", func(c *JWTConfig) { c.UserClaim = "email" }, "Bearer " + sign(t, alice(map[string]any{"email": "a@example.org"})),
-			Identity{User: "a@example.org", Expires: later}},
+		{
+			"leeway moves the end", func(c *JWTConfig) { c.Leeway = time.Minute }, "Bearer " + good,
+			Identity{User: "alice", Expires: later.Add(time.Minute)},
+		},
+		{
+			"expired within the leeway", func(c *JWTConfig) { c.Leeway = time.Minute }, "Bearer " + sign(t, alice(map[string]any{"exp": now.Unix() - 59})),
+			Identity{User: "alice", Expires: now.Add(time.Second)},
+		},
+		{
+			"publish", nil, "Bearer " + sign(t, alice(map[string]any{"permissions": []string{"other", "publish"}})),
+			Identity{User: "alice", Expires: later, Publish: true},
+		},
+		{
+			"other permissions", nil, "Bearer " + sign(t, alice(map[string]any{"permissions": []string{"Publish", "publish "}})),
+			Identity{User: "alice", Expires: later},
+		},
+		{
+			"no expiry where allowed", func(c *JWTConfig) { c.AllowNoExpiry = true }, "Bearer " + sign(t, alice(map[string]any{"exp": nil})),
+			Identity{User: "alice"},
+		},
+		{
+			"user in another claim", func(c *JWTConfig) { c.UserClaim = "email" }, "Bearer " + sign(t, alice(map[string]any{"email": "a@example.org"})),
+			Identity{User: "a@example.org", Expires: later},
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := authenticate(newJWT(t, test.config), test.header)
+			got, err := authenticate(t, newJWT(t, test.config), test.header)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -160,7 +173,7 @@ func TestAttacks(t *testing.T) {
 		{"permissions as numbers", change("permissions", []any{"publish", 1}), ErrInvalidToken},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			id, err := authenticate(newJWT(t, nil), "Bearer "+test.token)
+			id, err := authenticate(t, newJWT(t, nil), "Bearer "+test.token)
 			if !errors.Is(err, test.want) {
 				t.Errorf("error %v, want %v", err, test.want)
 			}
@@ -173,7 +186,7 @@ func TestAttacks(t *testing.T) {
 
 func TestExpiryZeroIsNotForever(t *testing.T) {
 	j := newJWT(t, func(c *JWTConfig) { c.AllowNoExpiry = true })
-	if id, err := authenticate(j, "Bearer "+sign(t, alice(map[string]any{"exp": 0}))); !errors.Is(err, ErrExpired) {
+	if id, err := authenticate(t, j, "Bearer "+sign(t, alice(map[string]any{"exp": 0}))); !errors.Is(err, ErrExpired) {
 		t.Errorf("%+v, %v", id, err)
 	}
 }
@@ -196,7 +209,7 @@ func TestHeaders(t *testing.T) {
 		{"two tokens in one", []string{"Bearer " + good + ", Bearer " + good}, ErrInvalidToken},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := httptest.NewRequest("GET", "/events?access_token="+good, nil)
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?access_token="+good, nil)
 			r.Header["Authorization"] = test.values
 			if id, err := newJWT(t, nil).Authenticate(r); !errors.Is(err, test.want) {
 				t.Errorf("%+v, %v; want %v", id, err, test.want)
@@ -207,7 +220,7 @@ func TestHeaders(t *testing.T) {
 
 func TestErrorsDoNotTellTheToken(t *testing.T) {
 	for _, token := range []string{sign(t, alice(map[string]any{"sub": "s3cret-name\n"})), "s3cret-name", "s3cret-name.s3cret-name.s3cret-name"} {
-		_, err := authenticate(newJWT(t, nil), "Bearer "+token)
+		_, err := authenticate(t, newJWT(t, nil), "Bearer "+token)
 		if err == nil || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("error %v", err)
 		}
@@ -244,7 +257,7 @@ func TestSignedTokenIsTaken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := authenticate(j, "Bearer "+token)
+		got, err := authenticate(t, j, "Bearer "+token)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,7 +280,7 @@ func FuzzAuthenticate(f *testing.F) {
 		f.Add(header)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
-		id, err := authenticate(j, header)
+		id, err := authenticate(t, j, header)
 		if err == nil && CheckUser(id.User) != nil {
 			t.Errorf("user %q", id.User)
 		}

@@ -94,8 +94,11 @@ type reply struct {
 	kmsg.Response
 }
 
-func (r *reply) ApiKey() protocol.ApiKey    { return protocol.ApiKey(r.Key()) }
-func (x *exchange) ApiKey() protocol.ApiKey { return protocol.ApiKey(x.req.Key()) }
+// ApiKey implements [protocol.Message].
+func (r *reply) ApiKey() protocol.ApiKey { return protocol.ApiKey(r.Key()) } //nolint:revive // kafka-go's name
+
+// ApiKey implements [protocol.Message].
+func (x *exchange) ApiKey() protocol.ApiKey { return protocol.ApiKey(x.req.Key()) } //nolint:revive // kafka-go's name
 
 func (x *exchange) Broker(protocol.Cluster) (protocol.Broker, error) {
 	return protocol.Broker{ID: x.broker}, nil
@@ -173,10 +176,14 @@ func skipTags(b []byte) ([]byte, error) {
 			return nil, io.ErrUnexpectedEOF
 		}
 		size, m := binary.Uvarint(b[n:])
-		if m <= 0 || size > uint64(len(b)-n-m) {
+		if m <= 0 || size > uint64(len(b)) {
 			return nil, io.ErrUnexpectedEOF
 		}
-		b = b[n+m+int(size):]
+		tag := n + m + int(size) //nolint:gosec // bounded by the length of b
+		if tag > len(b) {
+			return nil, io.ErrUnexpectedEOF
+		}
+		b = b[tag:]
 	}
 	return b, nil
 }

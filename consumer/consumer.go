@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -125,6 +127,17 @@ func (c *Consumer) Ready() error {
 	return nil
 }
 
+// Topics returns the topics of user's streams or, with an empty user, those that all users share.
+// Those of a user who cannot have a topic are the shared ones too.
+func (c *Consumer) Topics(user string) []string {
+	names := slices.Collect(maps.Keys(c.static))
+	if own, err := c.routes.userTopics(user); err == nil {
+		names = slices.AppendSeq(names, maps.Keys(own))
+	}
+	slices.Sort(names)
+	return names
+}
+
 // CheckUser says whether user can have streams here. The error is [ErrUserTopic].
 func (c *Consumer) CheckUser(user string) error {
 	_, err := c.routes.userTopics(user)
@@ -133,7 +146,8 @@ func (c *Consumer) CheckUser(user string) error {
 
 // Join begins to read user's own topics, if the routes give users topics, and returns all topics
 // of the user's streams once they are being read: it waits for Kafka if need be, until ctx ends.
-// A topic that does not exist yet is among them: its first record will be delivered. Every Join that returns no error wants one [Consumer.Leave].
+// A topic that does not exist yet is among them: its first record will be delivered. Every Join
+// that returns no error wants one [Consumer.Leave].
 func (c *Consumer) Join(ctx context.Context, user string) ([]string, error) {
 	own, err := c.routes.userTopics(user)
 	if err != nil {

@@ -125,7 +125,7 @@ func produce(t *testing.T, p *Producer, topic, key, value string) Position {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pos
+	return pos.Position
 }
 
 func TestRecordsReachTheirUsers(t *testing.T) {

@@ -27,7 +27,7 @@ func fetchRequest(sessionID, epoch int32) *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
 	req.Version = fetchVersion
 	req.ReplicaID = -1
-	req.MaxWaitMillis = int32(fetchMaxWait.Milliseconds())
+	req.MaxWaitMillis = int32(fetchMaxWait / time.Millisecond)
 	req.MinBytes = 1
 	req.MaxBytes = fetchMaxBytes
 	req.IsolationLevel = readCommitted

@@ -35,7 +35,7 @@ func (c *cluster) metadata(ctx context.Context, names []string, create bool) (ma
 	req.Topics = []kmsg.MetadataRequestTopic{} // empty: none; nil would mean all
 	for _, name := range names {
 		topic := kmsg.NewMetadataRequestTopic()
-		topic.Topic = kmsg.StringPtr(name)
+		topic.Topic = new(name)
 		req.Topics = append(req.Topics, topic)
 	}
 	res, err := c.request(ctx, anyBroker, req, nil)

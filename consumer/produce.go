@@ -30,6 +30,13 @@ type Message struct {
 	Headers []Header
 }
 
+// Written is where a record went.
+type Written struct {
+	Position
+	TopicID    [16]byte // of the topic that the record went to (KIP-516)
+	Partitions int      // how many partitions the topic has
+}
+
 // Producer writes single records and says where they went, which kafka-go's Writer does not. It
 // is safe for concurrent use.
 type Producer struct {
@@ -45,13 +52,13 @@ func NewProducer(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechani
 // Close closes idle connections.
 func (p *Producer) Close() { p.cluster.close() }
 
-// Produce writes one record, acknowledged by all in-sync replicas, and returns its position. The
+// Produce writes one record, acknowledged by all in-sync replicas, and returns where it went. The
 // partition follows from the key as Kafka's Java client computes it (murmur2). A topic that does
 // not exist is created where the cluster allows it; otherwise the error is [ErrNoTopic].
 //
 // After an error that is not the broker's word (a time-out, a closed connection) the record may
 // have been written all the same.
-func (p *Producer) Produce(ctx context.Context, m Message) (Position, error) {
+func (p *Producer) Produce(ctx context.Context, m Message) (Written, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	created := time.Now().Add(createTimeout)
@@ -63,7 +70,7 @@ func (p *Producer) Produce(ctx context.Context, m Message) (Position, error) {
 		}
 		pause(ctx, 50*time.Millisecond)
 		if ctx.Err() != nil {
-			return Position{}, err
+			return Written{}, err
 		}
 	}
 }
@@ -74,30 +81,30 @@ func retriable(err error) bool {
 		errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kafka.BrokerNotAvailable)
 }
 
-func (p *Producer) produce(ctx context.Context, m Message) (Position, error) {
+func (p *Producer) produce(ctx context.Context, m Message) (Written, error) {
 	found, err := p.cluster.metadata(ctx, []string{m.Topic}, true)
 	if err != nil {
-		return Position{}, err
+		return Written{}, err
 	}
 	topic := found[m.Topic]
 	if topic.missing() {
-		return Position{}, fmt.Errorf("produce to %s: %w", m.Topic, ErrNoTopic)
+		return Written{}, fmt.Errorf("produce to %s: %w", m.Topic, ErrNoTopic)
 	}
 	if topic.err != nil {
-		return Position{}, topic.err
+		return Written{}, topic.err
 	}
 	part := choosePartition(m, len(topic.leaders))
 	if len(topic.leaders) == 0 || topic.leaders[part.ID] < 0 {
-		return Position{}, fmt.Errorf("produce to %s: %w", part, kerr.LeaderNotAvailable)
+		return Written{}, fmt.Errorf("produce to %s: %w", part, kerr.LeaderNotAvailable)
 	}
 	batch, err := encode(m)
 	if err != nil {
-		return Position{}, fmt.Errorf("produce to %s: %w", part, err)
+		return Written{}, fmt.Errorf("produce to %s: %w", part, err)
 	}
 	req := kmsg.NewPtrProduceRequest()
 	req.Version = 9
 	req.Acks = -1
-	req.TimeoutMillis = int32(requestTimeout.Milliseconds())
+	req.TimeoutMillis = int32(requestTimeout / time.Millisecond)
 	rp := kmsg.NewProduceRequestTopicPartition()
 	rp.Partition, rp.Records = part.ID, batch
 	rt := kmsg.NewProduceRequestTopic()
@@ -105,17 +112,17 @@ func (p *Producer) produce(ctx context.Context, m Message) (Position, error) {
 	req.Topics = append(req.Topics, rt)
 	res, err := p.cluster.request(ctx, topic.leaders[part.ID], req, nil)
 	if err != nil {
-		return Position{}, err
+		return Written{}, err
 	}
-	for _, t := range res.(*kmsg.ProduceResponse).Topics {
-		for _, got := range t.Partitions {
-			if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
-				return Position{}, fmt.Errorf("produce to %s: %w", part, err)
-			}
-			return Position{part, got.BaseOffset}, nil
-		}
+	answer := res.(*kmsg.ProduceResponse).Topics
+	if len(answer) != 1 || len(answer[0].Partitions) != 1 {
+		return Written{}, fmt.Errorf("produce to %s: no answer for it", part)
 	}
-	return Position{}, fmt.Errorf("produce to %s: no answer for it", part)
+	got := &answer[0].Partitions[0]
+	if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
+		return Written{}, fmt.Errorf("produce to %s: %w", part, err)
+	}
+	return Written{Position{part, got.BaseOffset}, topic.id, len(topic.leaders)}, nil
 }
 
 // choosePartition follows the Java client: murmur2 of the key, anywhere without one.
@@ -128,7 +135,7 @@ func choosePartition(m Message, count int) Partition {
 		return Partition{Topic: m.Topic}
 	}
 	id := kafka.Murmur2Balancer{}.Balance(kafka.Message{Key: m.Key}, all...)
-	return Partition{m.Topic, int32(id)}
+	return Partition{m.Topic, int32(id)} //nolint:gosec // less than count
 }
 
 // encode returns the record as a batch of its own.

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -180,10 +181,7 @@ func (r *reader) run(s *shard) {
 
 func (r *reader) wanted(s *shard) (map[place]*feed, map[place]int64) {
 	r.mu.Lock()
-	feeds := make(map[place]*feed, len(s.feeds))
-	for at, f := range s.feeds {
-		feeds[at] = f
-	}
+	feeds := maps.Clone(s.feeds)
 	r.mu.Unlock()
 	want := make(map[place]int64, len(feeds))
 	for at, f := range feeds {

@@ -10,11 +10,11 @@ import (
 type Kind int
 
 const (
-	// Shared: one topic for many users; the user is named in each record.
+	// Shared is one topic for many users; the user is named in each record.
 	Shared Kind = iota
-	// PerUser: one topic a user; the user is a part of the topic's name.
+	// PerUser is one topic a user; the user is a part of the topic's name.
 	PerUser
-	// Broadcast: every record is for everyone.
+	// Broadcast is one topic whose every record is for everyone.
 	Broadcast
 )
 
@@ -77,6 +77,15 @@ func ParseRoute(text string) (Route, error) {
 		return Route{}, fmt.Errorf("topic %q: %w", text, err)
 	}
 	return r, nil
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler] as [ParseRoute] does.
+func (r *Route) UnmarshalText(text []byte) error {
+	route, err := ParseRoute(string(text))
+	if err == nil {
+		*r = route
+	}
+	return err
 }
 
 func (r *Route) set(option string) error {
@@ -164,6 +173,13 @@ func (r *Route) user(rec *Record) []byte {
 
 // routes is a checked set of routes.
 type routes []Route
+
+// CheckRoutes says whether a [Consumer] takes this set of routes: there is at least one, and no
+// topic has two meanings.
+func CheckRoutes(list []Route) error {
+	_, err := newRoutes(list)
+	return err
+}
 
 // newRoutes refuses sets in which one topic would have two meanings.
 func newRoutes(list []Route) (routes, error) {

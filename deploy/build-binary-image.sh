@@ -14,5 +14,7 @@ if [[ -r $certificates ]]; then
 else
 	echo "herald image: no $certificates here: TLS to Kafka will need a CA file mounted there" >&2
 fi
-CGO_ENABLED=0 go -C "$deploy/.." build -trimpath -ldflags='-s -w' -o "$context/rootfs/herald" ./cmd/herald
+version=$(git -C "$deploy" describe --tags --always --dirty 2>/dev/null || echo unknown)
+CGO_ENABLED=0 go -C "$deploy/.." build -trimpath -ldflags="-s -w -X main.version=$version" \
+	-o "$context/rootfs/herald" ./cmd/herald
 docker build --quiet --tag "$tag" --file "$deploy/Dockerfile.binary" "$context"

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/segmentio/kafka-go"
 	"github.com/testcontainers/testcontainers-go"
+	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -24,6 +25,8 @@ const (
 	defaultKafkaImage = "apache/kafka:4.1.0"
 
 	kafkaPort       = "9092/tcp"
+	kafkaHost       = "kafka"                 // its name on the containers' network
+	kafkaInternal   = kafkaHost + ":19092"    // its address there
 	kafkaStart      = "/kafka-start.sh"       // deploy/kafka/start.sh in the container
 	kafkaAdvertised = "/tmp/kafka-advertised" // what start.sh waits for
 
@@ -34,6 +37,7 @@ const (
 type broker struct {
 	addresses []string                        // host:port
 	container *testcontainers.DockerContainer // nil: somebody else's cluster
+	network   *testcontainers.DockerNetwork   // for containers that talk to ours
 	client    *kafka.Client                   // for topics
 	producer  *kgo.Client                     // with the partition of each record given
 }
@@ -51,7 +55,7 @@ func sharedBroker(t *testing.T) *broker {
 	shared.once.Do(func() { shared.err = shared.open() })
 	err := shared.err
 	if errors.Is(err, errNoDocker) {
-		notTested(t, "HERALD_REQUIRE_DOCKER", "Herald on Apache Kafka. No Docker engine answers: start one, or set HERALD_TEST_BROKERS to a Kafka cluster. "+err.Error())
+		notTested(t, requireDocker, "Herald on Apache Kafka. No Docker engine answers: start one, or set HERALD_TEST_BROKERS to a Kafka cluster. "+err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -59,15 +63,16 @@ func sharedBroker(t *testing.T) *broker {
 	return &shared.broker
 }
 
-// ownContainer skips the test unless it may stop and start the broker.
-func (b *broker) ownContainer(t *testing.T) {
+// ownContainer skips the test of what unless the broker is a container of the tests' own, which
+// they may stop and join.
+func (b *broker) ownContainer(t *testing.T, what string) {
 	t.Helper()
 	if b.container == nil {
-		notTested(t, "HERALD_REQUIRE_DOCKER", "a restart of Kafka: HERALD_TEST_BROKERS names a cluster that tests must not stop")
+		notTested(t, requireDocker, what+": HERALD_TEST_BROKERS names somebody else's cluster")
 	}
 }
 
-// open connects to the cluster that the environment names or starts a container.
+// open connects to the cluster that the environment names, or to a container that it starts.
 func (b *broker) open() error {
 	ctx, cancel := context.WithTimeout(context.Background(), kafkaStartTimeout)
 	defer cancel()
@@ -76,6 +81,11 @@ func (b *broker) open() error {
 	} else if err := b.run(ctx); err != nil {
 		return err
 	}
+	return b.connect(ctx)
+}
+
+// connect waits for the broker at the addresses.
+func (b *broker) connect(ctx context.Context) error {
 	b.client = &kafka.Client{Addr: kafka.TCP(b.addresses...), Timeout: 15 * time.Second}
 	if err := b.waitForAnswer(ctx); err != nil {
 		return err
@@ -99,8 +109,12 @@ func (b *broker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if b.network, err = tcnetwork.New(ctx); err != nil {
+		return fmt.Errorf("network of containers: %w", err)
+	}
 	image := kafkaImage()
-	b.container, err = testcontainers.Run(ctx, image, kafkaContainer(publish(kafkaPort, address))...)
+	b.container, err = testcontainers.Run(ctx, image, kafkaContainer(
+		publish(kafkaPort, address), tcnetwork.WithNetwork([]string{kafkaHost}, b.network))...)
 	if err != nil {
 		return fmt.Errorf("start %s: %w (HERALD_KAFKA_IMAGE names another image; deploy/kafka/build.sh builds one without a registry)", image, err)
 	}
@@ -119,8 +133,11 @@ func kafkaImage() string {
 func publish(port, address string) testcontainers.ContainerCustomizer {
 	to := netip.MustParseAddrPort(address)
 	return testcontainers.WithHostConfigModifier(func(c *container.HostConfig) {
-		c.PortBindings = network.PortMap{
-			network.MustParsePort(port): {{HostIP: to.Addr(), HostPort: strconv.Itoa(int(to.Port()))}},
+		if c.PortBindings == nil {
+			c.PortBindings = network.PortMap{}
+		}
+		c.PortBindings[network.MustParsePort(port)] = []network.PortBinding{
+			{HostIP: to.Addr(), HostPort: strconv.Itoa(int(to.Port()))},
 		}
 	})
 }
@@ -142,7 +159,7 @@ func kafkaContainer(more ...testcontainers.ContainerCustomizer) []testcontainers
 		}),
 		testcontainers.WithEntrypoint("sh", kafkaStart),
 		testcontainers.WithCmd(),
-		testcontainers.WithEnv(map[string]string{"KAFKA_ADVERTISED_FILE": kafkaAdvertised}),
+		testcontainers.WithEnv(map[string]string{"KAFKA_ADVERTISED_FILE": kafkaAdvertised, "KAFKA_HOST": kafkaHost}),
 		testcontainers.WithAdditionalLifecycleHooks(testcontainers.ContainerLifecycleHooks{
 			PostStarts: []testcontainers.ContainerHook{tell},
 		}),
@@ -163,7 +180,7 @@ func dockerAnswers(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoDocker, err)
 	}
-	defer provider.Close()
+	defer provider.Close() //nolint:errcheck // it has answered
 	if err := provider.Health(ctx); err != nil {
 		return fmt.Errorf("%w: %w", errNoDocker, err)
 	}
@@ -187,14 +204,19 @@ func (b *broker) waitForAnswer(ctx context.Context) error {
 	}
 }
 
-// log returns what the container has printed.
+// log returns what the broker has printed.
 func (b *broker) log() string {
 	if b.container == nil {
 		return "(not ours)"
 	}
+	return containerLog(b.container)
+}
+
+// containerLog returns what the container has printed.
+func containerLog(c testcontainers.Container) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	lines, err := b.container.Logs(ctx)
+	lines, err := c.Logs(ctx)
 	if err != nil {
 		return err.Error()
 	}
@@ -233,13 +255,13 @@ func (b *broker) start(t *testing.T) {
 	}
 }
 
-// stopSharedBroker removes the container, if there is one.
+// stopSharedBroker removes the container and its network, if there are any.
 func stopSharedBroker() error {
 	if shared.producer != nil {
 		shared.producer.Close()
 	}
-	if shared.container == nil {
+	if shared.network == nil {
 		return nil
 	}
-	return testcontainers.TerminateContainer(shared.container)
+	return errors.Join(testcontainers.TerminateContainer(shared.container), shared.network.Remove(context.Background()))
 }

@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -24,7 +23,7 @@ func TestDemoPage(t *testing.T) {
 	browser := startChromium(t)
 	base := os.Getenv("HERALD_DEMO_URL")
 	if base == "" {
-		base = startDev(t)
+		base = "http://" + startDev(t).public
 	}
 	driveDemoPage(t, browser, strings.TrimSuffix(base, "/"))
 }
@@ -33,6 +32,7 @@ func TestDemoPage(t *testing.T) {
 // visit elsewhere, each with something produced meanwhile, and expects every
 // record shown once, to the right user only.
 func driveDemoPage(t *testing.T, browser context.Context, base string) {
+	t.Helper()
 	alice := fmt.Sprintf("alice-%d", rand.Uint32()) // nobody's history
 	bob := fmt.Sprintf("bob-%d", rand.Uint32())
 	page := openDemo(t, browser, base, alice)
@@ -294,40 +294,4 @@ func findChromium() string {
 		}
 	}
 	return ""
-}
-
-// startDev builds and starts `herald dev` and returns the page's URL. It is
-// interrupted at the end, and must then leave with exit code 0.
-func startDev(t *testing.T) string {
-	t.Helper()
-	binary := heraldBinary(t)
-	public, admin, kafka := freeAddress(t), freeAddress(t), freeAddress(t)
-	command := exec.Command(binary, "dev", "--listen="+public, "--admin-listen="+admin, "--kafka-listen="+kafka) //nolint:noctx // ends by the interrupt below
-	var output bytes.Buffer
-	command.Stdout, command.Stderr = &output, &output
-	if err := command.Start(); err != nil {
-		t.Fatalf("start herald dev: %v", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
-	t.Cleanup(func() {
-		if err := command.Process.Signal(os.Interrupt); err != nil {
-			t.Errorf("interrupt herald dev: %v", err)
-		}
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Errorf("herald dev after an interrupt: %v, want exit code 0", err)
-			}
-		case <-time.After(30 * time.Second):
-			t.Error("herald dev still runs 30 s after an interrupt")
-			_ = command.Process.Kill()
-			<-ended
-		}
-		if t.Failed() {
-			t.Logf("output of herald dev:\n%s", output.String())
-		}
-	})
-	waitReady(t, "http://"+admin+"/readyz")
-	return "http://" + public
 }

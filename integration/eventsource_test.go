@@ -156,7 +156,7 @@ func (s *eventSource) Connect() {
 	if err != nil {
 		s.t.Fatalf("GET %s: %v", s.url, err)
 	}
-	context.AfterFunc(ctx, func() { response.Body.Close() })
+	context.AfterFunc(ctx, func() { _ = response.Body.Close() })
 	if kind := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || kind != "text/event-stream" {
 		s.t.Fatalf("GET %s = %s, Content-Type %q; want 200 and text/event-stream", s.url, response.Status, kind)
 	}

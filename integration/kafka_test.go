@@ -113,7 +113,7 @@ func commitThroughGroup(t *testing.T, b *broker, topic string, partition int, of
 	if err != nil {
 		t.Fatalf("consumer group: %v", err)
 	}
-	defer group.Close()
+	defer group.Close() //nolint:errcheck // leaving is a courtesy
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {

@@ -20,6 +20,9 @@ func TestMain(m *testing.M) {
 // said holds the lines of notTested, so that each is printed once.
 var said sync.Map
 
+// requireDocker is the environment variable that makes a missing Docker engine a failure.
+const requireDocker = "HERALD_REQUIRE_DOCKER"
+
 // notTested skips the test because something is missing, or fails it if the environment variable
 // require is 1. The line goes to stderr too: go test keeps the reason of a skip to itself.
 func notTested(t *testing.T, require, line string) {

@@ -32,7 +32,8 @@ var built struct {
 func heraldBinary(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {
-		if built.directory, built.err = os.MkdirTemp("", "herald-integration-"); built.err != nil {
+		built.directory, built.err = os.MkdirTemp("", "herald-integration-") //nolint:usetesting // outlives the first test
+		if built.err != nil {
 			return
 		}
 		build := exec.Command("go", "build", "-o", built.directory+"/herald", "herald/cmd/herald") //nolint:noctx // go test's time-out bounds it
@@ -53,7 +54,7 @@ func removeBuilt() {
 	}
 }
 
-// herald is a `herald serve` process. Its addresses stay the same when it is started again.
+// herald is a process of the built binary. Its addresses stay the same when it is started again.
 type herald struct {
 	t       *testing.T
 	binary  string
@@ -61,12 +62,12 @@ type herald struct {
 	public  string // host:port of the public listener
 	admin   string // host:port of the admin listener
 	command *exec.Cmd
-	ended   chan error // what the process left with
-	stderr  output
+	ended   chan struct{} // closed when the process has ended
+	err     error         // what it left with
+	printed output
 }
 
-// startHerald starts `herald serve` with an empty environment, a free port for each listener and
-// these arguments, and waits until it is ready.
+// startHerald starts `herald serve` with these arguments and waits until it is ready.
 func startHerald(t *testing.T, b *broker, args ...string) *herald {
 	t.Helper()
 	h := newHerald(t, b, args...)
@@ -77,17 +78,34 @@ func startHerald(t *testing.T, b *broker, args ...string) *herald {
 // newHerald is startHerald without the start. The replica has a consumer group of its own.
 func newHerald(t *testing.T, b *broker, args ...string) *herald {
 	t.Helper()
+	return newProcess(t, "serve", append([]string{
+		"--insecure-no-auth", "--brokers=" + strings.Join(b.addresses, ","),
+		"--group=" + topicName(t, "group"), "--replica=test",
+	}, args...)...)
+}
+
+// startDev starts `herald dev` and waits until it is ready. At the end it is interrupted, as by
+// Ctrl-C.
+func startDev(t *testing.T) *herald {
+	t.Helper()
+	h := newProcess(t, "dev", "--kafka-listen="+freeAddress(t))
+	h.Start()
+	t.Cleanup(func() { h.End(os.Interrupt) })
+	return h
+}
+
+// newProcess returns a herald that is not started yet, with an empty environment and a free port
+// for each listener. What still runs at the end of the test is killed.
+func newProcess(t *testing.T, command string, args ...string) *herald {
+	t.Helper()
 	h := &herald{t: t, binary: heraldBinary(t), public: freeAddress(t), admin: freeAddress(t)}
-	h.args = append([]string{
-		"serve", "--insecure-no-auth", "--brokers=" + strings.Join(b.addresses, ","),
-		"--group=" + topicName(t, "group"), "--replica=test", "--listen=" + h.public, "--admin-listen=" + h.admin,
-	}, args...)
+	h.args = append([]string{command, "--listen=" + h.public, "--admin-listen=" + h.admin}, args...)
 	t.Cleanup(func() {
 		if h.command != nil {
 			h.Kill()
 		}
 		if t.Failed() {
-			t.Logf("herald %s\n%s", strings.Join(h.args, " "), h.stderr.String())
+			t.Logf("herald %s\n%s", strings.Join(h.args, " "), h.printed.String())
 		}
 	})
 	return h
@@ -103,14 +121,17 @@ func (h *herald) Start() {
 // Launch starts the process without waiting.
 func (h *herald) Launch() {
 	h.t.Helper()
-	h.command = exec.Command(h.binary, h.args...) //nolint:noctx,gosec // Kill and Stop end it; the binary is our own
+	h.command = exec.Command(h.binary, h.args...) //nolint:noctx // Kill and End end it
 	h.command.Env = []string{}
-	h.command.Stderr = &h.stderr
+	h.command.Stdout, h.command.Stderr = &h.printed, &h.printed
 	if err := h.command.Start(); err != nil {
 		h.t.Fatalf("start herald: %v", err)
 	}
-	h.ended = make(chan error, 1)
-	go func(command *exec.Cmd, ended chan<- error) { ended <- command.Wait() }(h.command, h.ended)
+	h.ended = make(chan struct{})
+	go func() {
+		defer close(h.ended)
+		h.err = h.command.Wait()
+	}()
 }
 
 // WaitReady waits until /readyz answers 200.
@@ -121,22 +142,7 @@ func (h *herald) WaitNotReady() { h.t.Helper(); h.waitStatus(http.StatusServiceU
 
 func (h *herald) waitStatus(want int) {
 	h.t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		status, err := get(h.t, "http://"+h.admin+"/readyz")
-		if status == want {
-			return
-		}
-		select {
-		case err := <-h.ended:
-			h.ended <- err
-			h.t.Fatalf("herald ended before /readyz answered %d: %v", want, err)
-		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			h.t.Fatalf("/readyz did not answer %d in %s; last %d, %v", want, patience, status, err)
-		}
-	}
+	waitStatus(h.t, "http://"+h.admin+"/readyz", want, h.ended)
 }
 
 // Kill ends the process as kill -9 does.
@@ -147,19 +153,22 @@ func (h *herald) Kill() {
 }
 
 // Stop ends the process with SIGTERM; it must leave with exit code 0.
-func (h *herald) Stop() {
+func (h *herald) Stop() { h.t.Helper(); h.End(syscall.SIGTERM) }
+
+// End ends the process with the signal; it must leave with exit code 0.
+func (h *herald) End(signal os.Signal) {
 	h.t.Helper()
-	if err := h.command.Process.Signal(syscall.SIGTERM); err != nil {
-		h.t.Fatalf("SIGTERM to herald: %v", err)
+	if err := h.command.Process.Signal(signal); err != nil {
+		h.t.Fatalf("%v to herald: %v", signal, err)
 	}
 	select {
-	case err := <-h.ended:
+	case <-h.ended:
 		h.command = nil
-		if err != nil {
-			h.t.Errorf("herald after SIGTERM: %v, want exit code 0", err)
+		if h.err != nil {
+			h.t.Errorf("herald after %v: %v, want exit code 0", signal, h.err)
 		}
 	case <-time.After(patience):
-		h.t.Fatalf("herald still runs %s after SIGTERM", patience)
+		h.t.Fatalf("herald still runs %s after %v", patience, signal)
 	}
 }
 
@@ -195,19 +204,24 @@ func get(t *testing.T, address string) (int, error) {
 	return response.StatusCode, response.Body.Close()
 }
 
-// waitReady waits until the address answers 200.
-func waitReady(t *testing.T, address string) {
+// waitStatus waits until the address answers with the status. That its server ends before is a
+// failure; ended may be nil.
+func waitStatus(t *testing.T, address string, want int, ended <-chan struct{}) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
 		status, err := get(t, address)
-		if status == http.StatusOK {
+		if status == want {
 			return
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("GET %s did not answer 200 in %s; last %d, %v", address, patience, status, err)
+		select {
+		case <-ended:
+			t.Fatalf("herald ended before %s answered %d", address, want)
+		case <-time.After(20 * time.Millisecond):
 		}
-		time.Sleep(20 * time.Millisecond)
+		if time.Now().After(deadline) {
+			t.Fatalf("GET %s did not answer %d in %s; last %d, %v", address, want, patience, status, err)
+		}
 	}
 }
 

@@ -71,7 +71,7 @@ func TestKafkaRestart(t *testing.T) {
 	for name, patience := range map[string]time.Duration{"SIGTERM": 30 * time.Second, "kill -9": 0} {
 		t.Run(name, func(t *testing.T) {
 			b := sharedBroker(t)
-			b.ownContainer(t)
+			b.ownContainer(t, "a restart of Kafka")
 			h, sources, _ := startWithSources(t, b)
 			alice, bob := openStream(t, h, "alice"), openStream(t, h, "bob")
 			got := inOrder{}
@@ -113,7 +113,7 @@ func TestKafkaRestart(t *testing.T) {
 // itself.
 func TestKafkaAwayAtStart(t *testing.T) {
 	b := sharedBroker(t)
-	b.ownContainer(t)
+	b.ownContainer(t, "a restart of Kafka")
 	topic := b.newTopic(t, "shared", 1)
 	h := newHerald(t, b, "--topic="+topic)
 	b.stop(t, 30*time.Second)

@@ -38,12 +38,12 @@ type feed struct {
 
 // begin sets the cursor from the client's last event id and writes the first checkpoint.
 func (f *feed) begin(ctx context.Context, lastID string) error {
-	now, topics := f.hub.seam(f.sub)
+	now, topics := f.hub.seam(f.sub.topics)
 	f.topics, f.at = topics, now
 	if lastID != "" {
 		saved, err := decodeID(lastID)
 		if err != nil {
-			f.buf = appendOwn(f.buf, typeGap, "", gapData{Reason: consumer.GapUnknownID})
+			f.tellGap(gapData{Reason: consumer.GapUnknownID})
 		} else if err := f.restore(ctx, saved, now); err != nil {
 			return err
 		}
@@ -99,7 +99,12 @@ func (f *feed) beyond(ctx context.Context, p consumer.Partition, next int64) (in
 }
 
 func (f *feed) gap(p consumer.Partition, g consumer.Gap) {
-	f.buf = appendOwn(f.buf, typeGap, "", gapData{p.Topic, p.ID, g.From, g.To, g.Reason})
+	f.tellGap(gapData{p.Topic, p.ID, g.From, g.To, g.Reason})
+}
+
+func (f *feed) tellGap(g gapData) {
+	f.hub.metrics.gaps.WithLabelValues(string(g.Reason)).Inc()
+	f.buf = appendOwn(f.buf, typeGap, "", g)
 }
 
 func (f *feed) checkpoint() {
@@ -144,7 +149,7 @@ func (f *feed) run(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		// Read before the queue is taken: all records before these positions are in it.
-		now := f.hub.positions(f.sub)
+		now := f.hub.positions(f.sub.topics)
 		for p := range now {
 			f.meet(p)
 		}
@@ -192,9 +197,10 @@ func (f *feed) send(queue []item) {
 		case it.gap != nil:
 			f.gap(it.partition, *it.gap)
 			f.at[it.partition] = it.gap.To
-			_, f.topics = f.hub.seam(f.sub)
+			_, f.topics = f.hub.seam(f.sub.topics)
 		case it.offset >= f.at[it.partition]:
 			f.event(it.partition, it.offset, it.body)
+			f.hub.metrics.events.WithLabelValues("live").Inc()
 		}
 	}
 }
@@ -204,7 +210,7 @@ func (f *feed) send(queue []item) {
 func (f *feed) meet(p consumer.Partition) {
 	if _, known := f.at[p]; !known {
 		f.at[p] = 0
-		_, f.topics = f.hub.seam(f.sub)
+		_, f.topics = f.hub.seam(f.sub.topics)
 	}
 }
 
@@ -220,7 +226,7 @@ func (f *feed) event(p consumer.Partition, offset int64, body []byte) {
 // catchUp replays from the cursor to where live delivery takes over.
 func (f *feed) catchUp(ctx context.Context) error {
 	f.sub.rejoin()
-	seam, topics := f.hub.seam(f.sub)
+	seam, topics := f.hub.seam(f.sub.topics)
 	f.topics = topics
 	parts := make([]consumer.Partition, 0, len(seam))
 	for p := range seam {
@@ -249,6 +255,7 @@ func (f *feed) replay(ctx context.Context, p consumer.Partition, to int64) error
 			return false
 		}
 		f.event(p, r.Offset, appendRecord(nil, r, f.hub.typeHeader))
+		f.hub.metrics.events.WithLabelValues("replay").Inc()
 		return true
 	})
 	f.at[p] = max(f.at[p], next)

@@ -66,6 +66,9 @@ func NewHandler(cfg Config) *Handler {
 	return h
 }
 
+// Hub is where the handler's streams get their records from.
+func (h *Handler) Hub() *Hub { return h.cfg.Hub }
+
 // Drain ends all streams with a reason, so that their clients reconnect elsewhere.
 func (h *Handler) Drain() { h.stop(errDraining) }
 
@@ -89,16 +92,26 @@ func (h *Handler) Events(c echo.Context) error {
 	header.Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
 
-	out := &writer{c.Response(), http.NewResponseController(c.Response()), h.cfg.WriteTimeout}
+	out := &writer{c.Response(), http.NewResponseController(c.Response()), h.cfg.WriteTimeout, h.cfg.Hub.metrics}
 	lastID := c.Request().Header.Get("Last-Event-ID")
 	if lastID == "" {
 		lastID = c.QueryParam("lastEventId")
 	}
-	err = h.serve(ctx, viewer, lastID, out)
-	if errors.Is(err, errDraining) || errors.Is(err, errExpired) {
-		err = out.write(appendOwn(nil, typeEnd, "", endData{err.Error()}))
+	m := h.cfg.Hub.metrics
+	start := "now"
+	if lastID != "" {
+		start = "id"
 	}
-	h.cfg.Logger.Debug("stream ended", "error", err)
+	m.opened.WithLabelValues(start).Inc()
+	m.open.Inc()
+	defer m.open.Dec()
+	err = h.serve(ctx, viewer, lastID, out)
+	reason := endReason(err, c.Request().Context().Err() != nil)
+	if errors.Is(err, errDraining) || errors.Is(err, errExpired) {
+		err = out.write(appendOwn(nil, typeEnd, "", endData{reason}))
+	}
+	m.ended.WithLabelValues(reason).Inc()
+	h.cfg.Logger.Debug("stream ended", "reason", reason, "error", err)
 	return nil // the response has begun: its end is the answer
 }
 
@@ -112,7 +125,7 @@ func (h *Handler) serve(ctx context.Context, viewer Viewer, lastID string, out *
 		return err
 	}
 	defer h.cfg.Log.Leave(viewer.User)
-	sub := newSubscription(viewer.User, topics, h.cfg.MaxQueue)
+	sub := newSubscription(viewer.User, topics, h.cfg.MaxQueue, h.cfg.Hub.metrics.overflows.Inc)
 	h.cfg.Hub.add(sub)
 	defer h.cfg.Hub.remove(sub)
 	f := &feed{hub: h.cfg.Hub, log: h.cfg.Log, sub: sub, out: out, heartbeat: h.cfg.Heartbeat}
@@ -148,13 +161,16 @@ type writer struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	timeout time.Duration
+	metrics *metrics
 }
 
 func (w *writer) write(b []byte) error {
 	if err := w.control.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	if _, err := w.Write(b); err != nil {
+	n, err := w.Write(b)
+	w.metrics.bytes.Add(float64(n))
+	if err != nil {
 		return err
 	}
 	return w.control.Flush()

@@ -77,7 +77,7 @@ func serve(t *testing.T) (url string, producer *consumer.Producer) {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
-	hub := NewHub("event-type")
+	hub := NewHub("event-type", nil)
 	c, err := consumer.New(consumer.Config{
 		Brokers: broker.ListenAddrs(), Group: "g", Replica: "r",
 		Routes: []consumer.Route{{Topic: "shared"}, {Topic: "all", Kind: consumer.Broadcast}, {Topic: "own.{user}", Kind: consumer.PerUser}},
@@ -99,7 +99,9 @@ func serve(t *testing.T) (url string, producer *consumer.Producer) {
 		h.Drain()
 		server.Close()
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
 	})
 	producer = consumer.NewProducer(broker.ListenAddrs(), nil, nil)
 	t.Cleanup(producer.Close)

@@ -18,8 +18,9 @@ type item struct {
 // subscription is the queue of one stream.
 type subscription struct {
 	user     string
-	topics   []string // sorted
+	topics   []string
 	maxBytes int
+	overflow func() // called when records begin to pass by
 	wake     chan struct{}
 
 	mu      sync.Mutex
@@ -28,14 +29,9 @@ type subscription struct {
 	lagging bool // live records pass by; what was missed comes by replay
 }
 
-func newSubscription(user string, topics []string, maxBytes int) *subscription {
-	slices.Sort(topics)
-	return &subscription{user: user, topics: topics, maxBytes: maxBytes, wake: make(chan struct{}, 1)}
-}
-
-func (s *subscription) reads(topic string) bool {
-	_, ok := slices.BinarySearch(s.topics, topic)
-	return ok
+func newSubscription(user string, topics []string, maxBytes int, overflow func()) *subscription {
+	slices.Sort(topics) // ids name them in this order
+	return &subscription{user: user, topics: topics, maxBytes: maxBytes, overflow: overflow, wake: make(chan struct{}, 1)}
 }
 
 // push queues an item without waiting. An item larger than the bound is taken by an empty queue.
@@ -47,6 +43,7 @@ func (s *subscription) push(it item) {
 	}
 	if len(s.queue) > 0 && s.bytes+len(it.body) > s.maxBytes {
 		s.lagging = true
+		s.overflow()
 	} else {
 		s.queue = append(s.queue, it)
 		s.bytes += len(it.body)

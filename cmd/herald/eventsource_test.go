@@ -66,7 +66,7 @@ func TestEventStream(t *testing.T) {
 				"byte a time": iotest.OneByteReader(strings.NewReader(test.text)),
 			} {
 				got, er, err := readAll(t, r, "")
-				if err != io.EOF {
+				if !errors.Is(err, io.EOF) {
 					t.Fatalf("%s: %v", name, err)
 				}
 				if diff := cmp.Diff(test.want, got); diff != "" {
@@ -140,7 +140,7 @@ func FuzzEventStream(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		got, er, err := readAll(t, strings.NewReader(text), "")
 		slow, slowEnd, slowErr := readAll(t, iotest.OneByteReader(strings.NewReader(text)), "")
-		if diff := cmp.Diff(got, slow); diff != "" || err != io.EOF || slowErr != io.EOF || er.lastID != slowEnd.lastID {
+		if diff := cmp.Diff(got, slow); diff != "" || !errors.Is(err, io.EOF) || !errors.Is(slowErr, io.EOF) || er.lastID != slowEnd.lastID {
 			t.Fatalf("%v, %v: %s", err, slowErr, diff)
 		}
 		// A line end of the other kind is no other stream.

@@ -4,11 +4,18 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+)
+
+// Exit codes.
+const (
+	exitFailed = 1 // it was tried and did not work
+	exitUsage  = 2 // a flag, variable or file says something that cannot be
 )
 
 type commands struct {
@@ -17,21 +24,50 @@ type commands struct {
 	Produce produceCommand `cmd:"" help:"Write one notification to Kafka."`
 	Tail    tailCommand    `cmd:"" help:"Follow a stream in the terminal; resumes by itself."`
 	Token   tokenCommand   `cmd:"" help:"Print a token for development."`
+	Version versionCommand `cmd:"" help:"Print the version."`
 }
+
+const description = "Streams Kafka records to people over Server-Sent Events."
+
+const firstSteps = `Herald streams Kafka records to people over Server-Sent Events.
+
+  herald dev            try it: broker, server and demo page in one process
+  herald serve --help   run it on a Kafka cluster
+  herald --help         all commands
+`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	var cli commands
-	parser := kong.Must(&cli, kong.Name("herald"), kong.Description("Streams Kafka records to people over Server-Sent Events."),
-		kong.DefaultEnvars("HERALD"), kong.BindTo(ctx, (*context.Context)(nil)))
-	parsed, err := parser.Parse(os.Args[1:])
+	os.Exit(run(ctx, os.Args[1:], os.Stderr))
+}
+
+// run is the program; it returns the exit code.
+func run(ctx context.Context, args []string, stderr io.Writer) int {
+	if len(args) == 0 {
+		_, _ = io.WriteString(stderr, firstSteps)
+		return exitUsage
+	}
+	parser := newParser(ctx, new(commands))
+	parsed, err := parser.Parse(args)
+	if err == nil {
+		err = checkEnvironment(os.Environ(), parser.Model)
+	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "herald:", err)
-		os.Exit(2)
+		_, _ = fmt.Fprintln(stderr, "herald:", err)
+		return exitUsage
 	}
 	if err := parsed.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "herald:", err)
-		os.Exit(1)
+		_, _ = fmt.Fprintln(stderr, "herald:", err)
+		return exitFailed
 	}
+	return 0
+}
+
+func newParser(ctx context.Context, cli *commands) *kong.Kong {
+	return kong.Must(cli,
+		kong.Name("herald"), kong.Description(description),
+		kong.DefaultEnvars(envPrefix), kong.Resolvers(new(configFile)),
+		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.BindTo(ctx, (*context.Context)(nil)))
 }

@@ -1,12 +1,100 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
-
-	"go.uber.org/goleak"
+	"time"
 )
 
-// TestMain fails the package if a goroutine is left when its tests are done.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+// start runs the program until it ends by itself or the test ends it.
+func start(t *testing.T, args ...string) (code int, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var out bytes.Buffer
+	code = run(ctx, args, &out)
+	if ctx.Err() != nil {
+		t.Fatalf("herald %q still ran after a minute", args)
+	}
+	return code, out.String()
+}
+
+// taken returns an address that somebody listens on.
+func taken(t *testing.T) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String()
+}
+
+// with returns args and more in a slice of their own.
+func with(args []string, more ...string) []string { return slices.Concat(args, more) }
+
+// TestMistakesAtStart wants one line that names the flag and says what to do.
+func TestMistakesAtStart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	busy := taken(t)
+	free := []string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"}
+	serve := with([]string{"serve", "--brokers=127.0.0.1:1", "--topic=t", "--insecure-no-auth"}, free...)
+	dev := with([]string{"dev", "--kafka-listen=127.0.0.1:0"}, free...)
+	for name, test := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"nothing":           {nil, exitUsage, "herald dev"},
+		"unknown command":   {[]string{"sevre"}, exitUsage, `did you mean "serve"`},
+		"public port":       {with(serve, "--listen="+busy), exitFailed, "--listen " + busy + ": bind: address already in use: stop what listens there, or choose another port"},
+		"admin port":        {with(serve, "--admin-listen="+busy), exitFailed, "--admin-listen " + busy + ": bind: address already in use"},
+		"kafka port":        {with(dev, "--kafka-listen="+busy), exitFailed, "--kafka-listen " + busy + ": bind: address already in use"},
+		"no address":        {with(serve, "--listen=nowhere"), exitFailed, "--listen nowhere: "},
+		"foreign address":   {with(serve, "--listen=192.0.2.1:80"), exitFailed, "choose an address of this machine"},
+		"data in a file":    {with(dev, "--data-dir="+file), exitFailed, "choose a directory that this user can write to"},
+		"no secret file":    {with(serve[:3], "--jwt-secret-file="+file+"x"), exitFailed, "--jwt-secret-file: "},
+		"empty secret file": {with(serve[:3], "--jwt-secret-file="+file), exitFailed, "--jwt-secret-file: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, stderr := start(t, test.args...)
+			if code != test.code || !strings.Contains(stderr, test.want) {
+				t.Errorf("exit code %d, %q, want %d and %q", code, stderr, test.code, test.want)
+			}
+			if test.args != nil && strings.Count(stderr, "\n") != 1 {
+				t.Errorf("%q: want one line", stderr)
+			}
+		})
+	}
+}
+
+// TestStopWhileKafkaIsAway ends a server that has never reached Kafka.
+func TestStopWhileKafkaIsAway(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	ended := make(chan int, 1)
+	go func() {
+		var stderr bytes.Buffer
+		ended <- run(ctx, []string{
+			"serve", "--brokers=" + taken(t), "--topic=t", "--insecure-no-auth", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-level=error",
+		}, &stderr)
+		t.Log(stderr.String())
+	}()
+	select {
+	case code := <-ended:
+		if code != 0 {
+			t.Errorf("exit code %d, want 0", code)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("herald still runs 20 s after its context ended")
+	}
 }

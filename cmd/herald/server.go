@@ -7,11 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"herald/auth"
@@ -19,25 +19,24 @@ import (
 	"herald/stream"
 )
 
-const eventTypeHeader = "event-type"
-
-// listeners are where a server listens; both commands have them.
-type listeners struct {
-	Listen      string `default:"127.0.0.1:8080" help:"Address of the public listener."`
-	AdminListen string `default:"127.0.0.1:8081" help:"Address of the admin listener: /livez, /readyz, /metrics."`
-}
+const readHeaderTimeout = 10 * time.Second
 
 // server is one Herald: a consumer, the streams fed by it, and two HTTP servers.
 type server struct {
+	log      *slog.Logger
 	consumer *consumer.Consumer
+	producer *consumer.Producer
 	streams  *stream.Handler
-	public   *http.Server
-	admin    *http.Server
-	listen   [2]net.Listener
+	drain    time.Duration
+
+	public         *http.Server
+	publicListener net.Listener
+	admin          *http.Server
+	adminListener  net.Listener
 }
 
 type settings struct {
-	listeners
+	serverFlags
 	Brokers        []string
 	Group, Replica string
 	Routes         []consumer.Route
@@ -46,23 +45,40 @@ type settings struct {
 	Extend         func(*echo.Echo, *publisher) // more public routes
 }
 
+// newServer listens, so that a port that is taken is told before anything else starts. Its server
+// wants one call of run.
 func newServer(ctx context.Context, s settings) (*server, error) {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	registry := prometheus.NewRegistry()
-	hub := stream.NewHub(eventTypeHeader)
+	if err := checkFileLimit(); err != nil {
+		return nil, err
+	}
+	registry := newRegistry()
+	log := s.logger()
+	hub := stream.NewHub(s.EventTypeHeader, registry)
 	c, err := consumer.New(consumer.Config{
 		Brokers: s.Brokers, Group: s.Group, Replica: s.Replica, Routes: s.Routes, Logger: log, Registry: registry,
 	}, hub)
 	if err != nil {
 		return nil, err
 	}
-	front := &frontDoor{auth: s.Auth, consumer: c}
-	srv := &server{consumer: c, streams: stream.NewHandler(stream.Config{Hub: hub, Log: c, Viewer: front.viewer, Logger: log})}
+	front := &frontDoor{auth: s.Auth, consumer: c, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "herald_http_refusals_total", Help: "Requests refused, by reason: token or user.",
+	}, []string{"reason"})}
+	pub := &publisher{
+		producer: consumer.NewProducer(s.Brokers, nil, nil), routes: s.Routes, typeHeader: s.EventTypeHeader, front: front, hub: hub,
+		published: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "herald_http_published_total", Help: "Notifications taken by POST, by result: ok, refused or error.",
+		}, []string{"result"}),
+	}
+	registry.MustRegister(front.refused, pub.published)
+	srv := &server{log: log, consumer: c, producer: pub.producer, drain: s.DrainTimeout}
+	srv.streams = stream.NewHandler(stream.Config{
+		Hub: hub, Log: c, Viewer: front.viewer, Logger: log,
+		Heartbeat: s.Heartbeat, WriteTimeout: s.WriteTimeout, Retry: s.Retry, MaxQueue: s.MaxQueueBytes,
+	})
 
 	e := echo.New()
-	e.HTTPErrorHandler = errorAsJSON
+	e.HTTPErrorHandler = errorAsJSON(log)
 	e.GET("/events", srv.streams.Events)
-	pub := &publisher{producer: consumer.NewProducer(s.Brokers, nil, nil), routes: s.Routes, front: front}
 	if s.Publish {
 		e.POST("/users/:user/notifications", pub.toUser)
 		e.POST("/broadcast", pub.toAll)
@@ -71,35 +87,51 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 		s.Extend(e, pub)
 	}
 	// A page of another origin must not publish in the name of whoever opened it.
-	srv.public = &http.Server{Handler: http.NewCrossOriginProtection().Handler(e), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
-	srv.admin = &http.Server{Handler: admin(c, registry), ReadHeaderTimeout: 10 * time.Second}
-	for i, address := range []string{s.Listen, s.AdminListen} {
-		if srv.listen[i], err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
-			return nil, fmt.Errorf("%w: choose another with --listen or --admin-listen", err)
-		}
+	srv.public = &http.Server{Handler: http.NewCrossOriginProtection().Handler(e), ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: 64 << 10}
+	srv.admin = &http.Server{Handler: admin(c, registry), ReadHeaderTimeout: readHeaderTimeout}
+
+	if srv.publicListener, err = listen(ctx, "listen", s.Listen); err != nil {
+		return nil, err
+	}
+	if srv.adminListener, err = listen(ctx, "admin-listen", s.AdminListen); err != nil {
+		_ = srv.publicListener.Close()
+		return nil, err
 	}
 	return srv, nil
 }
 
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "herald_build_info", Help: "1; the version is a label.", ConstLabels: prometheus.Labels{"version": buildVersion()},
+	})
+	build.Set(1)
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), build)
+	return registry
+}
+
 // run serves until ctx ends, then lets go of the streams.
 func (s *server) run(ctx context.Context) error {
+	defer s.producer.Close()
+	s.log.Info("herald runs", "version", buildVersion(), "listen", s.publicListener.Addr().String(), "admin_listen", s.adminListener.Addr().String())
 	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	errs := make(chan error, 3)
 	go func() { errs <- s.consumer.Run(reading) }()
-	go func() { errs <- s.public.Serve(s.listen[0]) }()
-	go func() { errs <- s.admin.Serve(s.listen[1]) }()
+	go func() { errs <- s.public.Serve(s.publicListener) }()
+	go func() { errs <- s.admin.Serve(s.adminListener) }()
 	var err error
 	ended := 0
 	select {
 	case <-ctx.Done():
+		s.log.Info("herald stops")
 	case err = <-errs:
 		ended++
 	}
 	s.streams.Drain()
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)
 	defer cancel()
-	err = errors.Join(err, s.public.Shutdown(closing), s.admin.Shutdown(closing))
+	err = errors.Join(err, shutdown(closing, s.public), shutdown(closing, s.admin))
 	stop()
 	for ; ended < 3; ended++ {
 		if e := <-errs; !errors.Is(e, http.ErrServerClosed) {
@@ -109,15 +141,23 @@ func (s *server) run(ctx context.Context) error {
 	return err
 }
 
+// shutdown waits for the requests under way until ctx ends, then cuts them off.
+func shutdown(ctx context.Context, s *http.Server) error {
+	if err := s.Shutdown(ctx); err != nil {
+		return s.Close()
+	}
+	return nil
+}
+
 func admin(c *consumer.Consumer, registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := c.Ready(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
-		fmt.Fprintln(w, "ok")
+		_, _ = fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux

@@ -17,7 +17,7 @@ import (
 )
 
 // tokenVariable is the environment variable with a bearer token for tail.
-const tokenVariable = "HERALD_TOKEN"
+const tokenVariable = envPrefix + "_TOKEN"
 
 const (
 	defaultRetry = 2 * time.Second        // until the server says another reconnection time
@@ -160,11 +160,11 @@ func (t *tailer) connect(ctx context.Context) (opened bool, err error) {
 	if err != nil {
 		return false, refusal{err}
 	}
-	res, err := t.client.Do(req)
+	res, err := t.client.Do(req) //nolint:bodyclose // closed below; the linter loses it in the closure
 	if err != nil {
 		return false, reason(ctx, err)
 	}
-	defer res.Body.Close() //nolint:errcheck // only read
+	defer res.Body.Close()
 	if err := accept(res); err != nil {
 		return false, err
 	}

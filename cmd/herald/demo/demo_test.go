@@ -20,7 +20,7 @@ func newServer(d *Demo) *echo.Echo {
 // get asks for a path; etag, if any, goes into If-None-Match.
 func get(t *testing.T, e *echo.Echo, method, path, etag string) *httptest.ResponseRecorder {
 	t.Helper()
-	r := httptest.NewRequest(method, path, nil)
+	r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
 	if etag != "" {
 		r.Header.Set("If-None-Match", etag)
 	}

@@ -58,8 +58,10 @@ func (d *Demo) postTask(c echo.Context) error {
 	case errors.As(err, &refused):
 	case errors.Is(err, errTooManyTasks):
 		c.Response().Header().Set("Retry-After", "5")
-		refused = &refusal{http.StatusTooManyRequests, "too-many-tasks",
-			fmt.Sprintf("%d tasks are running already: wait until one is complete", maxRunning)}
+		refused = &refusal{
+			http.StatusTooManyRequests, "too-many-tasks",
+			fmt.Sprintf("%d tasks are running already: wait until one is complete", maxRunning),
+		}
 	case errors.Is(err, errClosed):
 		refused = &refusal{http.StatusServiceUnavailable, "stopping", "the server is stopping: try again when it is back"}
 	default:
@@ -86,13 +88,14 @@ func readTask(c echo.Context) (taskRequest, error) {
 			err = nil
 		}
 	}
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return r, &refusal{http.StatusRequestEntityTooLarge, "too-large", fmt.Sprintf("the body is larger than %d bytes", maxBody)}
 	}
 	if err != nil {
-		return r, &refusal{http.StatusBadRequest, "json",
-			`send one JSON object like {"user":"alice","name":"Quarterly report","seconds":10}: ` + err.Error()}
+		return r, &refusal{
+			http.StatusBadRequest, "json",
+			`send one JSON object like {"user":"alice","name":"Quarterly report","seconds":10}: ` + err.Error(),
+		}
 	}
 	return r, r.validate()
 }

@@ -60,8 +60,9 @@ func (p *producer) reports(t *testing.T) []progress {
 	return reports
 }
 
-func post(e *echo.Echo, contentType, body string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodPost, "/demo/tasks", strings.NewReader(body))
+func post(t *testing.T, e *echo.Echo, contentType, body string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/demo/tasks", strings.NewReader(body))
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
 	}
@@ -75,7 +76,7 @@ const goodTask = `{"user":"alice","name":"Quarterly report","seconds":3}`
 // startTask starts goodTask and returns its id.
 func startTask(t *testing.T, e *echo.Echo) string {
 	t.Helper()
-	w := post(e, "application/json", goodTask)
+	w := post(t, e, "application/json", goodTask)
 	var answer struct{ Task string }
 	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || w.Code != http.StatusAccepted || answer.Task == "" {
 		t.Fatalf("POST /demo/tasks = %d %s, want 202 and the task's id", w.Code, w.Body)
@@ -135,7 +136,7 @@ func TestCloseCancelsTasks(t *testing.T) {
 		if last.State != "cancelled" || last.Percent != 33 {
 			t.Errorf("last report = %+v, want cancelled at 33 %%", last)
 		}
-		if w := post(e, "application/json", goodTask); w.Code != http.StatusServiceUnavailable {
+		if w := post(t, e, "application/json", goodTask); w.Code != http.StatusServiceUnavailable {
 			t.Errorf("POST after Close = %d %s, want 503", w.Code, w.Body)
 		}
 	})
@@ -179,7 +180,7 @@ func TestKafkaAwayForGood(t *testing.T) {
 func TestTaskRefusedWhenKafkaIsAway(t *testing.T) {
 	d := New(&producer{fail: errors.New("broker at secret-host away")}, discard)
 	defer d.Close()
-	w := post(newServer(d), "application/json", goodTask)
+	w := post(t, newServer(d), "application/json", goodTask)
 	if w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "secret-host") {
 		t.Errorf("POST = %d %s, want 503 without the cause", w.Code, w.Body)
 	}
@@ -196,7 +197,7 @@ func TestTooManyTasks(t *testing.T) {
 		for range maxRunning {
 			startTask(t, e)
 		}
-		w := post(e, "application/json", goodTask)
+		w := post(t, e, "application/json", goodTask)
 		if w.Code != http.StatusTooManyRequests || errorCode(t, w) != "too-many-tasks" {
 			t.Errorf("POST = %d %s, want 429 too-many-tasks", w.Code, w.Body)
 		}
@@ -249,7 +250,7 @@ func TestTaskRequestChecked(t *testing.T) {
 			p := &producer{}
 			d := New(p, discard)
 			defer d.Close()
-			w := post(newServer(d), test.contentType, test.body)
+			w := post(t, newServer(d), test.contentType, test.body)
 			if code := errorCode(t, w); w.Code != test.status || code != test.code {
 				t.Errorf("POST = %d %s, want %d %s", w.Code, code, test.status, test.code)
 			}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+	"github.com/alecthomas/kong"
+	yaml "go.yaml.in/yaml/v4"
+)
+
+const (
+	envPrefix  = "HERALD"
+	configFlag = "config" // the flag that names the configuration file
+)
+
+// configFile gives flags the values of the file that --config names. A key is a flag's name; the
+// command line and the environment go before it. It implements [kong.Resolver].
+type configFile struct {
+	read   bool
+	values map[string]string
+}
+
+// Validate implements [kong.Resolver]; keys are checked when the command is known, in Resolve.
+func (c *configFile) Validate(*kong.Application) error { return nil }
+
+// Resolve implements [kong.Resolver].
+func (c *configFile) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	if !c.read {
+		c.read = true
+		if err := c.load(ctx); err != nil {
+			return nil, err
+		}
+	}
+	value, ok := c.values[flag.Name]
+	if !ok || slices.ContainsFunc(flag.Envs, isSet) {
+		return nil, nil //nolint:nilnil // how a resolver says that it has no value
+	}
+	return value, nil
+}
+
+func isSet(variable string) bool {
+	_, ok := os.LookupEnv(variable)
+	return ok
+}
+
+// load reads the file, if the command has one.
+func (c *configFile) load(ctx *kong.Context) error {
+	flags := make(map[string]*kong.Flag)
+	for _, f := range ctx.Flags() {
+		flags[f.Name] = f
+	}
+	if flags[configFlag] == nil {
+		return nil
+	}
+	path, _ := ctx.FlagValue(flags[configFlag]).(string)
+	if path == "" {
+		return nil
+	}
+	text, err := os.ReadFile(path) //nolint:gosec // the file that the user named
+	if err != nil {
+		return err
+	}
+	if c.values, err = parseConfig(text, flags); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// parseConfig reads one YAML mapping of flags' names to values or lists of them.
+func parseConfig(text []byte, flags map[string]*kong.Flag) (map[string]string, error) {
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	var document yaml.Node
+	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
+		return nil, nil // an empty file
+	} else if err != nil {
+		return nil, err
+	}
+	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one YAML document")
+	}
+	root := document.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("line %d: want lines like \"listen: 127.0.0.1:8080\"", root.Line)
+	}
+	var names []string
+	for name, f := range flags {
+		if name != configFlag && name != "help" && !f.Hidden {
+			names = append(names, name)
+		}
+	}
+	values := make(map[string]string)
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		key, node := root.Content[i], root.Content[i+1]
+		if !slices.Contains(names, key.Value) {
+			return nil, fmt.Errorf("line %d: unknown key %q%s", key.Line, key.Value, suggestion(key.Value, names))
+		}
+		if _, twice := values[key.Value]; twice {
+			return nil, fmt.Errorf("line %d: %s is given twice", key.Line, key.Value)
+		}
+		value, err := configValue(node, flags[key.Value])
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %s: %w", node.Line, key.Value, err)
+		}
+		values[key.Value] = value
+	}
+	return values, nil
+}
+
+// configValue returns the value as the flag's text would be on the command line.
+func configValue(node *yaml.Node, flag *kong.Flag) (string, error) {
+	if node.Kind == yaml.ScalarNode && node.Tag != "!!null" {
+		if flag.IsSlice() {
+			return kong.JoinEscaped([]string{node.Value}, flag.Tag.Sep), nil
+		}
+		return node.Value, nil
+	}
+	if node.Kind != yaml.SequenceNode || !flag.IsSlice() {
+		return "", errors.New("want one value")
+	}
+	var items []string
+	for _, item := range node.Content {
+		if item.Kind != yaml.ScalarNode || item.Tag == "!!null" {
+			return "", errors.New("want a list of values")
+		}
+		items = append(items, item.Value)
+	}
+	return kong.JoinEscaped(items, flag.Tag.Sep), nil
+}
+
+// foreignVariables begin with our prefix and are not settings: those that Kubernetes makes for a
+// service called herald or herald-… (kubernetes.io, "Environment variables" of Services), those of
+// deploy/compose.yaml, and those of the tests.
+var foreignVariables = regexp.MustCompile(`^HERALD_(([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?)|IMAGE|KAFKA_IMAGE|TEST_.*|REQUIRE_.*)$`)
+
+// checkEnvironment refuses variables that look like settings and are none.
+func checkEnvironment(environ []string, model *kong.Application) error {
+	known := []string{tokenVariable}
+	err := kong.Visit(model, func(node kong.Visitable, next kong.Next) error {
+		if f, ok := node.(*kong.Flag); ok {
+			known = append(known, f.Envs...)
+		}
+		return next(nil)
+	})
+	if err != nil {
+		return err
+	}
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, envPrefix+"_") && !slices.Contains(known, name) && !foreignVariables.MatchString(name) {
+			return fmt.Errorf("unknown environment variable %s%s", name, suggestion(name, known))
+		}
+	}
+	return nil
+}
+
+// suggestion names the candidate nearest to name, if one is near.
+func suggestion(name string, candidates []string) string {
+	best, least := "", max(2, len(name)/3)+1
+	for _, c := range candidates {
+		if d := levenshtein.ComputeDistance(name, c); d < least {
+			best, least = c, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %q?", best)
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"herald/auth"
+	"herald/consumer"
+)
+
+// serverFlags are those of both commands that start a server.
+type serverFlags struct {
+	Config string `placeholder:"FILE" help:"YAML file with flags' names as keys, such as \"listen: 0.0.0.0:8080\"." group:"Configuration"`
+
+	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of the public listener; port 0 takes a free one. Default: ${default}." group:"Listeners"`
+	AdminListen string `default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Address of the admin listener: /livez, /readyz, /metrics. Default: ${default}." group:"Listeners"`
+
+	EventTypeHeader string        `default:"event-type" placeholder:"NAME" help:"Record header that holds the event type. Default: ${default}." group:"Streams"`
+	Heartbeat       time.Duration `default:"15s" placeholder:"DURATION" help:"Time between comments on a quiet stream, which keep proxies from closing it. Default: ${default}." group:"Streams"`
+	Retry           time.Duration `default:"2s" placeholder:"DURATION" help:"Reconnection time told to clients, spread by half up and down. Default: ${default}." group:"Streams"`
+	WriteTimeout    time.Duration `default:"10s" placeholder:"DURATION" help:"A stream whose client takes nothing for so long is closed. Default: ${default}." group:"Streams"`
+	MaxQueueBytes   int           `default:"262144" placeholder:"BYTES" help:"Bytes that wait for one slow stream; what comes beyond is read from Kafka again once the client has caught up. Default: ${default}." group:"Streams"`
+	DrainTimeout    time.Duration `default:"10s" placeholder:"DURATION" help:"How long streams and requests have to end after SIGTERM. Default: ${default}." group:"Streams"`
+
+	LogLevel  slog.Level `default:"info" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error. Default: ${default}." group:"Log"`
+	LogFormat string     `default:"text" enum:"text,json" placeholder:"FORMAT" help:"Format of the log on standard error: text or json. Default: ${default}." group:"Log"`
+}
+
+// check refuses values that no server can work with.
+func (s *serverFlags) check() error {
+	for _, d := range []struct {
+		flag       string
+		value      time.Duration
+		least, top time.Duration
+	}{
+		{"heartbeat", s.Heartbeat, time.Second, time.Hour},
+		{"retry", s.Retry, 10 * time.Millisecond, time.Hour},
+		{"write-timeout", s.WriteTimeout, 100 * time.Millisecond, time.Hour},
+		{"drain-timeout", s.DrainTimeout, 0, time.Hour},
+	} {
+		if d.value < d.least || d.value > d.top {
+			return fmt.Errorf("--%s=%v: want %v to %v", d.flag, d.value, d.least, d.top)
+		}
+	}
+	if s.MaxQueueBytes < 4<<10 || s.MaxQueueBytes > 1<<30 {
+		return fmt.Errorf("--max-queue-bytes=%d: want %d to %d", s.MaxQueueBytes, 4<<10, 1<<30)
+	}
+	if s.EventTypeHeader == "" {
+		return errors.New("--event-type-header is empty: name the record header that holds the event type")
+	}
+	return nil
+}
+
+func (s *serverFlags) logger() *slog.Logger {
+	opts := &slog.HandlerOptions{Level: s.LogLevel}
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+}
+
+type serveCommand struct {
+	Brokers        []string         `required:"" placeholder:"HOST:PORT" help:"Kafka brokers to begin with; the others are found." group:"Kafka"`
+	Topic          []consumer.Route `required:"" sep:";" placeholder:"NAME[,KEY=VALUE…]" help:"A topic to serve, see above; repeatable, or several separated by semicolons." group:"Kafka"`
+	Group          string           `default:"herald" placeholder:"NAME" help:"Consumer group; that of a replica is GROUP.REPLICA. Default: ${default}." group:"Kafka"`
+	Replica        string           `placeholder:"NAME" help:"Name of this replica, unlike all others. Default: the host's name." group:"Kafka"`
+	JWTSecretFile  string           `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret (32 bytes or more) of HS256 tokens." group:"Authentication (one of them)"`
+	InsecureNoAuth bool             `help:"No authentication: ?user= names the user. For closed networks only." group:"Authentication (one of them)"`
+	EnablePublish  bool             `help:"Serve POST /users/{user}/notifications and POST /broadcast, for tokens with the permission." group:"Publishing"`
+
+	serverFlags
+}
+
+// Help implements kong.HelpProvider.
+func (*serveCommand) Help() string {
+	return `Example:
+
+    herald token --new-secret secret
+    herald serve --brokers localhost:9092 --topic notifications --jwt-secret-file secret
+    herald token --jwt-secret-file secret --user alice > alice.token
+    herald tail --token-file alice.token
+    herald produce --user alice '{"text":"hello"}'
+
+Topics. Each --topic says which records belong to whom; all kinds may be mixed:
+
+    notifications                   shared: the record key is the user
+    orders,user=header:owner        shared: the record header "owner" is the user
+    notifications.{user}            one topic a user, read while that user has a stream open
+    announcements,kind=broadcast    for everyone
+
+A topic that does not exist yet is waited for.
+
+Endpoints. On the public listener:
+
+    GET /events                          the caller's stream; resumes from Last-Event-ID
+    POST /users/{user}/notifications     with --enable-publish
+    POST /broadcast                      with --enable-publish
+
+On the admin listener, which is for operators only:
+
+    GET /livez      200 while the process runs
+    GET /readyz     200 while Kafka answers and the shared topics are read, else 503 and why
+    GET /metrics    for Prometheus
+
+Configuration. A flag goes before the environment variable beside it, that before the file of --config, that before the default. The file's keys are the flags' names:
+
+    brokers: [a:9092, b:9092]
+    topic:
+      - notifications
+      - announcements,kind=broadcast
+    jwt-secret-file: /run/secrets/herald
+
+Signals. SIGTERM and SIGINT end the streams with a reason, so that clients reconnect elsewhere, and then the process; a second one ends it at once.
+
+Exit codes. 0: ended by a signal. 1: it could not run. 2: a flag, variable or file is wrong.`
+}
+
+// Validate implements kong.Validatable: what is wrong in itself is told before anything starts.
+func (s *serveCommand) Validate() error {
+	if s.InsecureNoAuth == (s.JWTSecretFile != "") {
+		return errors.New("say how users are authenticated: either --jwt-secret-file or --insecure-no-auth")
+	}
+	if err := consumer.CheckRoutes(s.Topic); err != nil {
+		return fmt.Errorf("--topic: %w", err)
+	}
+	return s.check()
+}
+
+// Run implements the command.
+func (s *serveCommand) Run(ctx context.Context) error {
+	set := settings{serverFlags: s.serverFlags, Brokers: s.Brokers, Group: s.Group, Replica: s.Replica, Routes: s.Topic, Publish: s.EnablePublish}
+	if s.InsecureNoAuth {
+		set.Auth = auth.Insecure{}
+	} else {
+		j, err := auth.LoadJWT(s.JWTSecretFile)
+		if err != nil {
+			return fmt.Errorf("--jwt-secret-file: %w", err)
+		}
+		set.Auth = j
+	}
+	if set.Replica == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("no host name: give --replica: %w", err)
+		}
+		set.Replica = host
+	}
+	srv, err := newServer(ctx, set)
+	if err != nil {
+		return err
+	}
+	return srv.run(ctx)
+}

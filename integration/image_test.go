@@ -1,0 +1,92 @@
+package integration
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/testcontainers/testcontainers-go"
+	tcnetwork "github.com/testcontainers/testcontainers-go/network"
+)
+
+// TestImage runs Herald's image beside Kafka as strictly as a cluster would: no capabilities, no
+// way to new ones, nothing writable.
+//
+// The image is that of deploy/Dockerfile.binary. deploy/Dockerfile compiles in a base image with
+// Go, which only an image registry has: no test builds it.
+func TestImage(t *testing.T) {
+	b := sharedBroker(t)
+	b.ownContainer(t, "Herald's image")
+	topic := b.newTopic(t, "notifications", 1)
+	public, admin := freeAddress(t), freeAddress(t)
+	c, err := testcontainers.Run(t.Context(), buildImage(t),
+		testcontainers.WithCmd("serve", "--insecure-no-auth", "--brokers="+kafkaInternal, "--topic="+topic,
+			"--group="+topicName(t, "group"), "--replica=image"),
+		tcnetwork.WithNetwork(nil, b.network), testcontainers.WithExposedPorts("8080/tcp", "8081/tcp"),
+		publish("8080/tcp", public), publish("8081/tcp", admin),
+		testcontainers.WithHostConfigModifier(func(c *container.HostConfig) {
+			c.ReadonlyRootfs = true
+			c.CapDrop = []string{"ALL"}
+			c.SecurityOpt = []string{"no-new-privileges"}
+		}))
+	if err != nil {
+		t.Fatalf("run the image: %v", err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("herald's container:\n%s", containerLog(c))
+		}
+		if err := testcontainers.TerminateContainer(c); err != nil {
+			t.Error(err)
+		}
+	})
+	waitStatus(t, "http://"+admin+"/readyz", http.StatusOK, nil)
+	details, err := c.Inspect(t.Context())
+	if err != nil {
+		t.Fatalf("inspect the container: %v", err)
+	}
+	if user, _, _ := strings.Cut(details.Config.User, ":"); user == "" || user == "0" || user == "root" {
+		t.Errorf("the image's user is %q, want one that is not root", details.Config.User)
+	}
+
+	alice := openStreamAt(t, public, "alice")
+	b.produce(t, record(topic, "bob", "not alice's"), record(topic, "alice", "hello"))
+	if got := alice.Record().Data; got != "hello" {
+		t.Errorf("got %q, want hello", got)
+	}
+
+	timeout := 30 * time.Second // then Docker kills, and the exit code is 137
+	if err := c.Stop(t.Context(), &timeout); err != nil {
+		t.Fatalf("stop the container: %v", err)
+	}
+	checkDrained(t, alice)
+	state, err := c.State(t.Context())
+	if err != nil {
+		t.Fatalf("state of the container: %v", err)
+	}
+	if state.ExitCode != 0 {
+		t.Errorf("exit code %d after docker stop, want 0", state.ExitCode)
+	}
+}
+
+// buildImage builds Herald's image, which is removed at the end, and returns its name.
+func buildImage(t *testing.T) string {
+	t.Helper()
+	tag := "herald/test:" + strings.ToLower(rand.Text()[:12])
+	if out, err := exec.CommandContext(t.Context(), "../deploy/build-binary-image.sh", tag).CombinedOutput(); err != nil {
+		t.Fatalf("build the image: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+		defer cancel()
+		if out, err := exec.CommandContext(ctx, "docker", "image", "rm", tag).CombinedOutput(); err != nil {
+			t.Errorf("remove the image: %v\n%s", err, out)
+		}
+	})
+	return tag
+}

@@ -1,0 +1,63 @@
+package stream
+
+import (
+	"errors"
+	"net"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are those of all streams.
+type metrics struct {
+	open       prometheus.Gauge
+	opened     *prometheus.CounterVec
+	ended      *prometheus.CounterVec
+	events     *prometheus.CounterVec
+	bytes      prometheus.Counter
+	gaps       *prometheus.CounterVec
+	overflows  prometheus.Counter
+	tombstones prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	m := &metrics{
+		open:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_streams", Help: "Streams that are open."}),
+		opened:     counter("herald_streams_opened_total", "Streams opened, by where they start: now or id.", "start"),
+		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, write-timeout, draining, token-expired or error.", "reason"),
+		events:     counter("herald_stream_events_total", "Events written to streams, by source: live or replay.", "source"),
+		bytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_written_bytes_total", Help: "Bytes written to streams."}),
+		gaps:       counter("herald_stream_gaps_total", "Gaps told to streams, by reason: retention, recreated or unknown-id.", "reason"),
+		overflows:  prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_overflows_total", Help: "Times that a slow stream's queue was full and the stream fell back to replay."}),
+		tombstones: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_tombstones_total", Help: "Live records with a null value, which are not delivered."}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.open, m.opened, m.ended, m.events, m.bytes, m.gaps, m.overflows, m.tombstones)
+	}
+	return m
+}
+
+// endReason says why a stream ended as the metric's label has it; gone says that the client had
+// left.
+func endReason(err error, gone bool) string {
+	switch {
+	case errors.Is(err, errDraining), errors.Is(err, errExpired):
+		return err.Error()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "write-timeout"
+	case gone, isConnectionError(err):
+		return "client"
+	default:
+		return "error"
+	}
+}
+
+// isConnectionError tells a write that failed because the client had left, which may be seen before
+// the request's context ends.
+func isConnectionError(err error) bool {
+	_, ok := errors.AsType[*net.OpError](err)
+	return ok
+}
