@@ -163,7 +163,7 @@ func (b *batches) batch() (bool, error) {
 			return false, err
 		}
 		b.unread = 0
-		if b.base.last() < b.next || b.skipped(raw[batchHeaderSize:]) {
+		if b.skipped(raw[batchHeaderSize:]) || b.base.last() < b.next {
 			b.next = max(b.next, b.base.last()+1)
 			continue
 		}

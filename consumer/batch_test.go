@@ -436,7 +436,7 @@ func TestAbortedTransactions(t *testing.T) {
 	}{
 		{0, txn(0, 1, "aborted", "aborted")},
 		{2, txn(2, 2, "p2 a", "p2 b")},
-		{4, simple(4, "no transaction")},
+		{4, makeBatch(recordBatch{FirstOffset: 4, ProducerID: 1}, values("no transaction, for all its producer id")...)},
 		{5, txn(5, 1, "aborted")},
 		{6, marker(6, 1, false)},
 		{7, txn(7, 1, "p1 a", "p1 b")},
@@ -452,10 +452,14 @@ func TestAbortedTransactions(t *testing.T) {
 		{19, txn(19, 1, "p1 c")},
 		{20, makeBatch(recordBatch{FirstOffset: 20, LastOffsetDelta: 1, ProducerID: 1, Attributes: attrTransaction})}, // emptied by compaction
 		{22, marker(22, 1, true)},
-		{23, simple(23, "same producer, no transaction")},
+		{23, simple(23, "no transaction")},
 	}
 	aborts := []struct{ producer, first, marker int64 }{{1, 0, 6}, {3, 11, 15}, {1, 13, 17}, {3, 16, 18}}
 	committed := []int64{2, 3, 4, 7, 8, 14, 19, 23}
+	var whole []byte
+	for _, batch := range log {
+		whole = append(whole, batch.data...)
+	}
 	for asked := int64(0); asked < 24; asked++ {
 		var data []byte
 		for i := range log {
@@ -463,33 +467,36 @@ func TestAbortedTransactions(t *testing.T) {
 				data = append(data, log[i].data...)
 			}
 		}
-		var list []abortedTxn
+		var all, list []abortedTxn
 		for _, a := range aborts {
+			all = append(all, abortedTxn{ProducerID: a.producer, FirstOffset: a.first})
 			if a.marker >= asked {
-				list = append(list, abortedTxn{ProducerID: a.producer, FirstOffset: a.first})
+				list = append(list, all[len(all)-1])
 			}
 		}
+		reversed := slices.Clone(list)
+		slices.Reverse(reversed)
 		var want []int64
 		for _, offset := range committed {
 			if offset >= asked {
 				want = append(want, offset)
 			}
 		}
-		for _, order := range []string{"ascending", "descending"} {
-			b := batches{data: data, next: asked, aborted: slices.Clone(list)}
-			if order == "descending" {
-				slices.Reverse(b.aborted)
-			}
+		for name, b := range map[string]batches{
+			"ascending list":         {data: data, next: asked, aborted: slices.Clone(list)},
+			"descending list":        {data: data, next: asked, aborted: reversed},
+			"more before than asked": {data: whole, next: asked, aborted: all},
+		} {
 			records, err := readAll(&b)
 			var got []int64
 			for _, r := range records {
 				got = append(got, r.Offset)
 				if strings.HasPrefix(string(r.Value), "aborted") {
-					t.Errorf("offset %d, list %s: an aborted record", asked, order)
+					t.Errorf("offset %d, %s: an aborted record", asked, name)
 				}
 			}
 			if diff := cmp.Diff(want, got); err != nil || diff != "" || b.next != 24 {
-				t.Errorf("offset %d, list %s: %v, next %d, want 24\n%s", asked, order, err, b.next, diff)
+				t.Errorf("offset %d, %s: %v, next %d, want 24\n%s", asked, name, err, b.next, diff)
 			}
 		}
 	}

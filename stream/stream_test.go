@@ -202,28 +202,3 @@ func TestUnknownIDIsTold(t *testing.T) {
 		}
 	}
 }
-
-func FuzzDecodeID(f *testing.F) {
-	f.Add("1~abcdef0123.0-41.7-9")
-	f.Fuzz(func(_ *testing.T, id string) {
-		_, _ = decodeID(id)
-	})
-}
-
-func TestIDRoundTrip(t *testing.T) {
-	topics := []feedTopic{newFeedTopic("a", [16]byte{1}), newFeedTopic("b", [16]byte{2})}
-	at := cursor{{Topic: "a", ID: 0}: 42, {Topic: "a", ID: 7}: 1, {Topic: "b", ID: 1}: 1 << 40, {Topic: "b", ID: 2}: 0}
-	id := encodeID(topics, at)
-	saved, err := decodeID(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for p, next := range at {
-		if got := saved[tag(p.Topic, nameSize)].next[p.ID]; got != next {
-			t.Errorf("%s: %d, want %d (%s)", p, got, next, id)
-		}
-	}
-	if strings.Trim(id, "0123456789abcdefghijklmnopqrstuvwxyz.~-") != "" || len(id) > 128 {
-		t.Errorf("id %q", id)
-	}
-}
