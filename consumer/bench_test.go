@@ -77,7 +77,7 @@ type countSink struct {
 }
 
 func (s *countSink) Begin(Partition, [16]byte, int64) {}
-func (s *countSink) Gap(Partition, [16]byte, Gap)     {}
+func (s *countSink) Gap(Partition, Gap)               {}
 func (s *countSink) End(Partition)                    {}
 
 func (s *countSink) Deliver(_ Partition, records []Record, _ int64) {

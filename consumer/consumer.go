@@ -62,6 +62,8 @@ type Consumer struct {
 	wake    chan struct{}
 	online  atomic.Bool // the last metadata request was answered
 
+	replayLogged atomic.Int64 // the second of Unix time in which an error of a replay was logged last
+
 	mu     sync.Mutex
 	topics map[string]*topic
 	stale  bool // all leaders are to be asked for again
@@ -115,12 +117,18 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 // cluster can never be read ([ErrUnsupportedBroker]); a cluster that is away is waited for.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.cluster.close()
+	member, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	c.reader.ctx = ctx
 	var group sync.WaitGroup
-	group.Go(func() { c.runGroup(ctx) })
-	group.Go(func() { c.reader.watch(ctx) })
+	group.Go(func() { c.runGroup(member) })
+	c.reader.wg.Go(func() { c.reader.watch(ctx) })
 	err := c.runTopics(ctx)
+	stop()
 	c.reader.wg.Wait()
+	leave() // the last commit is of all that was read
 	group.Wait()
 	return err
 }

@@ -242,7 +242,7 @@ func TestUnreadableRecordsAreLeftOut(t *testing.T) {
 	if diff := cmp.Diff(Gap{From: 0, To: 1, Reason: GapUnreadable}, sink.waitGap(t)); diff != "" {
 		t.Error(diff)
 	}
-	_, err = c.Replay(t.Context(), Partition{"t", 0}, "alice", 0, 1, func(*Record) bool { return true })
+	_, err = c.Replay(t.Context(), Partition{"t", 0}, topicID(t, c, "t"), "alice", 0, 1, func(*Record) bool { return true })
 	unreadable, ok := errors.AsType[*UnreadableError](err)
 	if !ok || unreadable.Offset != 0 || unreadable.Next != 1 || !errors.Is(err, ErrCorruptBatch) {
 		t.Errorf("Replay: %v, want an UnreadableError at 0 that goes on at 1", err)

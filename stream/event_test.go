@@ -112,11 +112,11 @@ func arrivesAs(header []byte) string {
 // apart, or that takes a neighbour's lines, shows in them.
 func framed(r *consumer.Record, topic string) []byte {
 	const id = "1~abcdef0123.0-7"
-	b := appendOwn(nil, typeCheckpoint, "before", struct{}{})
+	b := appendOwn([]byte("id: before\n"), typeCheckpoint, struct{}{})
 	b = append(b, "id: "+id+"\n"...) // as feed.event writes it
 	b = appendRecord(b, r, "event-type")
-	b = appendOwn(b, typeGap, "", gapData{Source: topic, From: 1, To: math.MaxInt64, Reason: consumer.GapRetention})
-	return appendOwn(b, typeCheckpoint, "after", struct{}{})
+	b = appendOwn(b, typeGap, gapData{Source: topic, From: 1, To: math.MaxInt64, Reason: consumer.GapRetention})
+	return appendOwn(append(b, "id: after\n"...), typeCheckpoint, struct{}{})
 }
 
 // checkFraming wants exactly the events that were written, whatever is in them.
