@@ -127,11 +127,11 @@ type packing struct {
 	pack  func([]byte) []byte
 }
 
-func packings(t testing.TB) []packing {
-	t.Helper()
+func packings(tb testing.TB) []packing {
+	tb.Helper()
 	must := func(err error) {
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	with := func(codec compress.Codec) func([]byte) []byte {
@@ -165,7 +165,7 @@ func packings(t testing.TB) []packing {
 		list = append(list, packing{"franz-go's " + compress.Compression(i+1).String(), int16(i + 1), func(raw []byte) []byte {
 			packed, used := c.Compress(new(bytes.Buffer), raw)
 			if int16(used) != int16(i+1) {
-				t.Fatalf("compressed with codec %d, want %d", used, i+1)
+				tb.Fatalf("compressed with codec %d, want %d", used, i+1)
 			}
 			return bytes.Clone(packed)
 		}})
@@ -460,7 +460,7 @@ func TestAbortedTransactions(t *testing.T) {
 	for _, batch := range log {
 		whole = append(whole, batch.data...)
 	}
-	for asked := int64(0); asked < 24; asked++ {
+	for asked := range int64(24) {
 		var data []byte
 		for i := range log {
 			if i == len(log)-1 || log[i+1].base > asked {

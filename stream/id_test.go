@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,9 +91,9 @@ func TestBadIDs(t *testing.T) {
 func FuzzID(f *testing.F) {
 	pairs := func(list ...uint64) []byte {
 		var b []byte
-		for i := 0; i < len(list); i += 2 {
-			b = binary.BigEndian.AppendUint32(b, uint32(list[i]))
-			b = binary.BigEndian.AppendUint64(b, list[i+1])
+		for pair := range slices.Chunk(list, 2) {
+			b = binary.BigEndian.AppendUint32(b, uint32(pair[0]))
+			b = binary.BigEndian.AppendUint64(b, pair[1])
 		}
 		return b
 	}
