@@ -40,6 +40,25 @@ var (
 	ErrOldMessageFormat = errors.New("message format 0 or 1 is not supported")
 )
 
+// UnreadableError says that records of a partition cannot be read, because of [ErrCorruptBatch] or
+// [ErrOldMessageFormat], and where to go on.
+type UnreadableError struct {
+	Position       // the first record that cannot be read
+	Next     int64 // the offset behind those that cannot
+	err      error
+}
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("%s@%d: %v", e.Partition, e.Offset, e.err)
+}
+
+// Unwrap returns the reason.
+func (e *UnreadableError) Unwrap() error { return e.err }
+
+// readTries is how often records that cannot be read are asked for before they are given up: what a
+// broken connection or a failing disk of one replica did may be right the next time.
+const readTries = 3
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // batches iterates over the records of one partition in one fetch response, as a read_committed
@@ -59,7 +78,8 @@ type batches struct {
 	base   batchHeader
 	begun  bool // there was a whole batch
 
-	headers []Header // reused by each record
+	headers []Header // of all records since the caller last cut it back
+	keys    headerKeys
 	scratch *bytes.Buffer
 	limit   int64 // what a batch may decompress to, in bytes; zero: maxBatchSize
 }
@@ -90,7 +110,8 @@ func (b *batches) close() {
 
 // read fills rec with the next record. It returns false at the end of the response, where a batch
 // may be cut off behind whole ones, and with an error that wraps [ErrCorruptBatch] or
-// [ErrOldMessageFormat]. After either, next is the offset to go on from.
+// [ErrOldMessageFormat]. After the end next is the offset to go on from; after an error it is the
+// first that cannot be read, and [batches.behind] where to go on.
 func (b *batches) read(rec *Record) (bool, error) {
 	for {
 		for b.unread > 0 {
@@ -124,6 +145,7 @@ func (b *batches) batch() (bool, error) {
 	for len(b.data) >= batchLengthFrom+5 {
 		offset := int64(binary.BigEndian.Uint64(b.data))
 		size := int64(int32(binary.BigEndian.Uint32(b.data[8:])))
+		b.base = batchHeader{offset: offset}
 		if magic := b.data[16]; magic != 2 {
 			return false, fmt.Errorf("%w (magic %d at offset %d)", ErrOldMessageFormat, magic, offset)
 		}
@@ -175,6 +197,9 @@ func (b *batches) header(raw []byte) error {
 		maxTime:    int64(binary.BigEndian.Uint64(raw[35:])),
 		producer:   int64(binary.BigEndian.Uint64(raw[43:])),
 		count:      int32(binary.BigEndian.Uint32(raw[57:])),
+	}
+	if h.lastDelta > 0 && h.last() < b.next+maxBatchSize { // believed for want of better if the batch is corrupt, see behind
+		b.base.lastDelta = h.lastDelta
 	}
 	if got, want := crc32.Checksum(raw[batchCRCFrom:], castagnoli), binary.BigEndian.Uint32(raw[17:]); got != want {
 		return fmt.Errorf("%w at offset %d: CRC %08x, expected %08x", ErrCorruptBatch, h.offset, got, want)
@@ -310,11 +335,11 @@ func (b *batches) record(rec *Record) error {
 	offsetDelta := p.varint()
 	key := p.nullable()
 	value := p.nullable()
-	b.headers = b.headers[:0]
+	first := len(b.headers)
 	count := p.varint()
 	corrupt = corrupt || count < 0
 	for ; count > 0 && !p.bad; count-- {
-		b.headers = append(b.headers, Header{Key: string(p.bytes(p.varint())), Value: p.nullable()})
+		b.headers = append(b.headers, Header{Key: b.keys.intern(p.bytes(p.varint())), Value: p.nullable()})
 	}
 	if corrupt || p.bad || len(p.data) > 0 || offsetDelta <= b.delta || offsetDelta > int64(b.base.lastDelta) {
 		b.unread = 0
@@ -330,7 +355,7 @@ func (b *batches) record(rec *Record) error {
 		Time:    time.UnixMilli(ms),
 		Key:     key,
 		Value:   value,
-		Headers: b.headers,
+		Headers: b.headers[first:len(b.headers):len(b.headers)],
 	}
 	return nil
 }
@@ -369,4 +394,32 @@ func (f *fields) nullable() []byte {
 		return nil
 	}
 	return f.bytes(n)
+}
+
+// headerKeys keeps the keys of record headers that were met, so that each is made a string once.
+type headerKeys map[string]string
+
+// intern returns key as a string. A nil map keeps nothing.
+func (k headerKeys) intern(key []byte) string {
+	const most = 64 // a topic has a handful of keys; one that has more is no reason to keep them
+	if s, ok := k[string(key)]; ok {
+		return s
+	}
+	s := string(key)
+	if k != nil && len(k) < most {
+		k[s] = s
+	}
+	return s
+}
+
+// behind returns, after an error, the offset to go on from so that the batch with the error is
+// left out. The header may be a part of what is corrupt: the offset of the batch behind it is
+// believed first, then the header if what it says can be; else one offset is given up.
+func (b *batches) behind() int64 {
+	if len(b.data) >= 8 {
+		if next := int64(binary.BigEndian.Uint64(b.data)); next > b.next && next > b.base.offset {
+			return next
+		}
+	}
+	return max(b.next, b.base.last()) + 1
 }

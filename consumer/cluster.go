@@ -73,12 +73,24 @@ func (c *cluster) request(ctx context.Context, broker int32, req kmsg.Request, b
 	if err != nil {
 		name := kmsg.NameForKey(req.Key())
 		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-			// What a broker does that cannot read a request: it closes the connection.
-			return nil, fmt.Errorf("%s v%d to broker %d: connection closed: %w", name, req.GetVersion(), broker, err)
+			// What a broker does that cannot read a request, or does not like who sends it.
+			return nil, fmt.Errorf("%s v%d to broker %d: connection closed%s: %w", name, req.GetVersion(), broker, c.advice(), err)
 		}
 		return nil, fmt.Errorf("%s v%d to broker %d: %w", name, req.GetVersion(), broker, err)
 	}
 	return res.(*reply).Response, nil
+}
+
+// advice says what may be wrong when brokers close connections.
+func (c *cluster) advice() string {
+	switch {
+	case c.transport.SASL != nil:
+		return " (are the SASL mechanism, user and password right, and does the listener want TLS?)"
+	case c.transport.TLS == nil:
+		return " (does the listener want TLS or SASL?)"
+	default:
+		return ""
+	}
 }
 
 // exchange is one request on a kafka-go connection in an encoding of our choice. kafka-go calls

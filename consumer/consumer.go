@@ -31,8 +31,16 @@ type Config struct {
 	Routes []Route
 
 	// ReplayConcurrency bounds how many replays read at a time. Default 16. Each holds up to
-	// one response (8 MiB) in memory.
+	// one response in memory.
 	ReplayConcurrency int
+
+	// FetchMaxBytes bounds one response of a broker, in bytes; a larger batch is taken all the same.
+	// Default 8 MiB. Live reading holds one response for each broker and 250 partitions.
+	FetchMaxBytes int32
+
+	// Rack is where this replica runs. If it is the rack of a broker that follows a partition, and
+	// the cluster's replica.selector.class allows it, the partition is read there (KIP-392).
+	Rack string
 
 	Logger   *slog.Logger          // default: none
 	Registry prometheus.Registerer // default: metrics are not exported
@@ -74,6 +82,9 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	if cfg.ReplayConcurrency == 0 {
 		cfg.ReplayConcurrency = 16
 	}
+	if cfg.FetchMaxBytes == 0 {
+		cfg.FetchMaxBytes = 8 << 20
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -89,6 +100,10 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 		wake:    make(chan struct{}, 1),
 		topics:  make(map[string]*topic),
 	}
+	c.reader = newReader(c)
+	if cfg.Registry != nil {
+		cfg.Registry.MustRegister(lagCollector{c.reader})
+	}
 	for _, r := range rs.always() {
 		c.static[r.Topic] = r
 		c.topics[r.Topic] = newTopic(r.Topic, r)
@@ -100,9 +115,10 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 // cluster can never be read ([ErrUnsupportedBroker]); a cluster that is away is waited for.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.cluster.close()
-	c.reader = &reader{consumer: c, ctx: ctx, feeds: make(map[Partition]*feed), shards: make(map[shardKey][]*shard)}
+	c.reader.ctx = ctx
 	var group sync.WaitGroup
 	group.Go(func() { c.runGroup(ctx) })
+	group.Go(func() { c.reader.watch(ctx) })
 	err := c.runTopics(ctx)
 	c.reader.wg.Wait()
 	group.Wait()
@@ -227,16 +243,15 @@ func (c *Consumer) leader(p Partition) (broker int32, topicID [16]byte, err erro
 	return broker, t.id, nil
 }
 
-// own fills in whom a record is for.
-func (c *Consumer) own(route *Route, topic string, rec *Record) {
-	switch route.Kind {
+// own fills in whom a record of the route is for; user is the one that the topic's name has.
+func (r *Route) own(rec *Record, user []byte) {
+	switch r.Kind {
 	case Broadcast:
 		rec.Broadcast = true
 	case PerUser:
-		prefix, suffix := route.fixed()
-		rec.User = []byte(topic[len(prefix) : len(topic)-len(suffix)])
+		rec.User = user
 	case Shared:
-		rec.User = route.user(rec)
+		rec.User = r.user(rec)
 	}
 }
 

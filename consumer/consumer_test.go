@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -83,13 +84,32 @@ func (l *ledger) sorted(t *testing.T, n int) []string {
 // start runs a consumer of the given routes on an in-process broker.
 func start(t *testing.T, topics []string, specs ...string) (*Consumer, *ledger, *Producer) {
 	t.Helper()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, topics...), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
+	_, c, sink, producer := startOn(t, nil, topics, specs...)
+	return c, sink, producer
+}
+
+// startOn is start with more options for the broker, which it returns.
+func startOn(t *testing.T, opts []kfake.Opt, topics []string, specs ...string) (*kfake.Cluster, *Consumer, *ledger, *Producer) {
+	t.Helper()
+	opts = append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(3, topics...), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1)}, opts...)
+	broker, err := kfake.NewCluster(opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
+	c, sink, producer := startAt(t, broker, specs...)
+	return broker, c, sink, producer
+}
+
+// startAt is start on a broker that runs. A spec rack=NAME is the consumer's rack and no route.
+func startAt(t *testing.T, broker *kfake.Cluster, specs ...string) (*Consumer, *ledger, *Producer) {
+	t.Helper()
 	cfg := Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, spec := range specs {
+		if rack, ok := strings.CutPrefix(spec, "rack="); ok {
+			cfg.Rack = rack
+			continue
+		}
 		route, err := ParseRoute(spec)
 		if err != nil {
 			t.Fatal(err)
@@ -114,6 +134,8 @@ func start(t *testing.T, topics []string, specs ...string) (*Consumer, *ledger, 
 	t.Cleanup(producer.Close)
 	return c, sink, producer
 }
+
+func sortedCopy(lines []string) []string { return slices.Sorted(slices.Values(lines)) }
 
 func produce(t *testing.T, p *Producer, topic, key, value string) Position {
 	t.Helper()

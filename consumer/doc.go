@@ -13,6 +13,7 @@
 //	batch.go     record batches (KIP-98) into records, transactions resolved
 //	fetch.go     one fetch session (KIP-227) on one broker
 //	reader.go    live reading of many partitions over few sessions
+//	deliver.go   its answers: records, and what a broker says instead
 //	replay.go    reading a range of one partition again
 //	group.go     membership of the consumer group, commits
 //	produce.go   writing records, for the publish endpoints and the command line

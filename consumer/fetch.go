@@ -18,21 +18,21 @@ const (
 
 	fetchMaxWait   = 250 * time.Millisecond
 	fetchSlack     = 10 * time.Second // what a broker may take beyond fetchMaxWait
-	fetchMaxBytes  = 8 << 20          // of one response
-	fetchPartBytes = 1 << 20          // of one partition in it
+	fetchPartBytes = 1 << 20          // of one partition in a response
 )
 
 // fetchRequest is what all our fetches have in common.
-func fetchRequest(sessionID, epoch int32) *kmsg.FetchRequest {
+func (c *Consumer) fetchRequest(sessionID, epoch int32) *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
 	req.Version = fetchVersion
 	req.ReplicaID = -1
 	req.MaxWaitMillis = int32(fetchMaxWait / time.Millisecond)
 	req.MinBytes = 1
-	req.MaxBytes = fetchMaxBytes
+	req.MaxBytes = c.cfg.FetchMaxBytes
 	req.IsolationLevel = readCommitted
 	req.SessionID = sessionID
 	req.SessionEpoch = epoch
+	req.Rack = c.cfg.Rack
 	return req
 }
 
@@ -56,13 +56,14 @@ type place struct {
 // partitions whose offset moved are named, and only partitions with news are answered. It is used
 // by one goroutine.
 type session struct {
-	cluster *cluster
-	broker  int32
+	consumer *Consumer
+	broker   int32
 
 	id    int32
 	epoch int32
 	sent  map[place]int64 // the offset the broker holds for each partition
 	buf   []byte
+	small int // how many responses in a row needed little of buf
 }
 
 // reset forgets the session, so that the next fetch begins a new one.
@@ -76,7 +77,8 @@ func (s *session) fetch(ctx context.Context, want map[place]int64) (*kmsg.FetchR
 	if s.sent == nil {
 		s.sent = make(map[place]int64, len(want))
 	}
-	res, err := s.cluster.request(ctx, s.broker, s.request(want), &s.buf)
+	s.shrink()
+	res, err := s.consumer.cluster.request(ctx, s.broker, s.request(want), &s.buf)
 	if err != nil {
 		s.buf = nil // may still be written to
 		s.reset()
@@ -99,8 +101,20 @@ func (s *session) fetch(ctx context.Context, want map[place]int64) (*kmsg.FetchR
 	return fetched, nil
 }
 
+// shrink lets go of a buffer that a burst has made large.
+func (s *session) shrink() {
+	const large, patience = 256 << 10, 64
+	if cap(s.buf) <= large || len(s.buf) > large {
+		s.small = 0
+		return
+	}
+	if s.small++; s.small == patience {
+		s.buf, s.small = nil, 0
+	}
+}
+
 func (s *session) request(want map[place]int64) *kmsg.FetchRequest {
-	req := fetchRequest(s.id, s.epoch)
+	req := s.consumer.fetchRequest(s.id, s.epoch)
 	topics := make(map[[16]byte]int)
 	for p, offset := range want {
 		if sent, ok := s.sent[p]; ok && sent == offset {

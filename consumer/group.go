@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -16,8 +15,6 @@ const (
 	sessionTimeout = 10 * time.Second
 	groupBackoff   = 500 * time.Millisecond
 )
-
-func itoa(id int32) string { return strconv.Itoa(int(id)) }
 
 // runGroup keeps the replica a member of its consumer group and commits what has been read, so
 // that Kafka's tools show the group and its lag. Reading does not wait for it: a replica reads all
@@ -69,11 +66,13 @@ func (c *Consumer) member(ctx context.Context, names []string) error {
 	}
 	defer group.Close() //nolint:errcheck // leaving is a courtesy: the session times out anyway
 	for {
+		begun := time.Now()
 		gen, err := group.Next(ctx)
 		if err != nil {
 			return err
 		}
-		c.metrics.rebal.Inc()
+		c.metrics.generations.Inc()
+		c.metrics.rebalances.Observe(time.Since(begun).Seconds())
 		if c.shared(gen) {
 			c.log.Error("another replica uses the same group and replica name; give each its own --replica", "group", c.groupID())
 		}

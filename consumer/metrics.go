@@ -1,37 +1,52 @@
 package consumer
 
 import (
+	"strconv"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // metrics are the consumer's. Users' topics share one series: a label a user would make as many
 // series as there are users.
 type metrics struct {
-	records  prometheus.Counter
-	replayed prometheus.Counter
-	replays  prometheus.Counter
-	bytes    *prometheus.CounterVec
-	errors   *prometheus.CounterVec
-	rebal    prometheus.Counter
-	commits  *prometheus.CounterVec
-	lagging  *prometheus.GaugeVec
-	up       prometheus.Gauge
+	records     prometheus.Counter
+	replayed    prometheus.Counter
+	replays     prometheus.Counter
+	liveBytes   prometheus.Counter
+	replayBytes prometheus.Counter
+	fetches     prometheus.Histogram
+	errors      *prometheus.CounterVec
+	generations prometheus.Counter
+	rebalances  prometheus.Histogram
+	commits     *prometheus.CounterVec
+	stalled     prometheus.Gauge
+	up          prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
+	bytes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_read_bytes_total", Help: "Record batch bytes read from Kafka, by use: live or replay."}, []string{"use"})
 	m := &metrics{
-		records:  prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_records_total", Help: "Records read live from Kafka."}),
-		replayed: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_records_total", Help: "Records read again for replays."}),
-		replays:  prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replays_total", Help: "Ranges of a partition read again for one stream."}),
-		bytes:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_read_bytes_total", Help: "Record batch bytes read from Kafka, live or for replays."}, []string{"for"}),
-		errors:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_errors_total", Help: "Errors while reading from Kafka: contact, fetch, partition, topic, corrupt."}, []string{"kind"}),
-		rebal:    prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_generations_total", Help: "Generations of the consumer group joined."}),
-		commits:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_commits_total", Help: "Offset commits by result: ok or error."}, []string{"result"}),
-		lagging:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "herald_kafka_lag_records", Help: "Offsets between what is read and the end of a partition that is always read."}, []string{"topic", "partition"}),
-		up:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_up", Help: "1 while Kafka answers metadata requests."}),
+		records:     prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_records_total", Help: "Records read live from Kafka."}),
+		replayed:    prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_records_total", Help: "Records read again for replays."}),
+		replays:     prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replays_total", Help: "Ranges of a partition read again for one stream."}),
+		liveBytes:   bytes.WithLabelValues("live"),
+		replayBytes: bytes.WithLabelValues("replay"),
+		fetches: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "herald_kafka_fetch_duration_seconds", Help: "Time from a live fetch to its answer; a broker without news waits 0.25 s.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .2, .3, .5, 1, 2.5, 5, 10},
+		}),
+		errors:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_errors_total", Help: "Errors while reading from Kafka, by kind: contact, fetch, moved, gone, denied, unreadable, out-of-range or other."}, []string{"kind"}),
+		generations: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_generations_total", Help: "Generations of the consumer group joined."}),
+		rebalances: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "herald_kafka_rebalance_duration_seconds", Help: "Time to join a generation of the consumer group; reading goes on meanwhile.",
+			Buckets: []float64{.01, .05, .1, .5, 1, 2.5, 5, 10, 30},
+		}),
+		commits: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_commits_total", Help: "Offset commits, by result: ok or error."}, []string{"result"}),
+		stalled: prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_stalled_partitions", Help: "Partitions that have records to read and have not moved for half a minute."}),
+		up:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_up", Help: "1 while Kafka answers metadata requests."}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.records, m.replayed, m.replays, m.bytes, m.errors, m.rebal, m.commits, m.lagging, m.up)
+		reg.MustRegister(m.records, m.replayed, m.replays, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.stalled, m.up)
 	}
 	return m
 }
@@ -45,9 +60,28 @@ func (m *metrics) contact(err error) {
 	m.up.Set(1)
 }
 
-// lag notes how far the feed is behind end. f.mu is held.
-func (m *metrics) lag(f *feed, end int64) {
-	if f.route.Kind != PerUser {
-		m.lagging.WithLabelValues(f.Topic, itoa(f.ID)).Set(float64(max(0, end-f.next)))
+var lagDescription = prometheus.NewDesc("herald_kafka_lag_records",
+	"Offsets between what is read and the end of a partition; users' topics are summed under their route, without a partition.",
+	[]string{"topic", "partition"}, nil)
+
+// lagCollector tells the lag of what a reader reads when it is asked.
+type lagCollector struct{ *reader }
+
+// Describe implements [prometheus.Collector].
+func (lagCollector) Describe(ch chan<- *prometheus.Desc) { ch <- lagDescription }
+
+// Collect implements [prometheus.Collector].
+func (l lagCollector) Collect(ch chan<- prometheus.Metric) {
+	users := make(map[string]int64) // by route
+	for _, f := range l.all() {
+		lag := f.lag()
+		if f.route.Kind == PerUser {
+			users[f.route.Topic] += lag
+			continue
+		}
+		ch <- prometheus.MustNewConstMetric(lagDescription, prometheus.GaugeValue, float64(lag), f.Topic, strconv.Itoa(int(f.ID)))
+	}
+	for topic, lag := range users {
+		ch <- prometheus.MustNewConstMetric(lagDescription, prometheus.GaugeValue, float64(lag), topic, "")
 	}
 }

@@ -3,12 +3,12 @@ package consumer
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // shardSize is how many partitions share a fetch session. Apache Kafka walks all of a session's
@@ -19,13 +19,36 @@ const shardSize = 250
 type feed struct {
 	Partition
 	route   *Route
+	owner   []byte // see Route.owner
 	topicID [16]byte
 
 	mu     sync.Mutex // held while records are delivered
 	closed bool
-	next   int64 // the offset to fetch next
+	next   int64     // the offset to fetch next
+	end    int64     // the end of the log as last heard of
+	moved  time.Time // when next last changed
+	tries  int       // how often the records at next could not be read
+	failed string    // the error logged last
 
-	shard *shard // guarded by reader.mu; nil while no leader is known
+	// Guarded by reader.mu.
+	shard     *shard // nil while no leader is known
+	follower  int32  // the broker to read from in place of the leader (KIP-392); -1: none
+	preferred time.Time
+}
+
+// preferFor is how long a follower is read before the leader is asked again which one is nearest.
+const preferFor = 5 * time.Minute
+
+func (f *feed) position() (next int64, moved time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.next, f.moved
+}
+
+func (f *feed) lag() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return max(0, f.end-f.next)
 }
 
 // shardKey says which partitions go together: those of topics that are always read never wait
@@ -38,8 +61,10 @@ type shardKey struct {
 // shard is a set of feeds with a goroutine and a fetch session of its own.
 type shard struct {
 	shardKey
-	feeds map[place]*feed // guarded by reader.mu
-	wake  chan struct{}
+	feeds   map[place]*feed // guarded by reader.mu
+	changed bool            // guarded by reader.mu: feeds is not what run has
+	wake    chan struct{}
+	scratch
 }
 
 // reader reads many partitions live.
@@ -55,18 +80,27 @@ type reader struct {
 	shards map[shardKey][]*shard
 }
 
-// assign puts the feed where its leader is; with leader -1 it waits for the next metadata.
+func newReader(c *Consumer) *reader {
+	return &reader{consumer: c, feeds: make(map[Partition]*feed), shards: make(map[shardKey][]*shard)}
+}
+
+// assign puts the feed where its leader is, or the follower it prefers; with leader -1 it waits for
+// the next metadata.
 func (r *reader) assign(f *feed, leader int32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.feeds[f.Partition] != f || f.shard != nil && f.shard.broker == leader {
+	broker := leader
+	if leader >= 0 && f.follower >= 0 && time.Since(f.preferred) < preferFor {
+		broker = f.follower
+	}
+	if r.feeds[f.Partition] != f || f.shard != nil && f.shard.broker == broker {
 		return
 	}
 	r.detach(f)
-	if leader < 0 {
+	if broker < 0 {
 		return
 	}
-	key := shardKey{leader, f.route.Kind == PerUser}
+	key := shardKey{broker, f.route.Kind == PerUser}
 	var to *shard
 	for _, s := range r.shards[key] {
 		if len(s.feeds) < shardSize {
@@ -75,12 +109,13 @@ func (r *reader) assign(f *feed, leader int32) {
 		}
 	}
 	if to == nil {
-		to = &shard{shardKey: key, feeds: make(map[place]*feed), wake: make(chan struct{}, 1)}
+		to = &shard{shardKey: key, feeds: make(map[place]*feed), wake: make(chan struct{}, 1), scratch: scratch{keys: make(headerKeys)}}
 		r.shards[key] = append(r.shards[key], to)
 		r.wg.Go(func() { r.run(to) })
 	}
 	f.shard = to
 	to.feeds[place{f.topicID, f.ID}] = f
+	to.changed = true
 	select {
 	case to.wake <- struct{}{}:
 	default:
@@ -91,6 +126,7 @@ func (r *reader) assign(f *feed, leader int32) {
 func (r *reader) detach(f *feed) {
 	if f.shard != nil {
 		delete(f.shard.feeds, place{f.topicID, f.ID})
+		f.shard.changed = true
 		f.shard = nil
 	}
 }
@@ -104,7 +140,28 @@ func (r *reader) park(f *feed) {
 	r.consumer.refresh()
 }
 
+// prefer reads the feed from a follower that its leader says is nearer.
+func (r *reader) prefer(f *feed, follower int32) {
+	r.mu.Lock()
+	f.follower, f.preferred = follower, time.Now()
+	r.mu.Unlock()
+	r.assign(f, follower)
+}
+
+// forsake goes back to the leader. It returns false if the feed is read there.
+func (r *reader) forsake(f *feed) bool {
+	r.mu.Lock()
+	was := f.follower >= 0
+	f.follower = -1
+	r.mu.Unlock()
+	if was {
+		r.park(f)
+	}
+	return was
+}
+
 func (r *reader) add(f *feed) {
+	f.follower = -1
 	r.mu.Lock()
 	r.feeds[f.Partition] = f
 	r.mu.Unlock()
@@ -145,11 +202,13 @@ func (r *reader) all() []*feed {
 
 // run fetches for one shard until the reader's context ends.
 func (r *reader) run(s *shard) {
-	const maxBackoff = 2 * time.Second
-	session := &session{cluster: r.consumer.cluster, broker: s.broker}
-	backoff := 50 * time.Millisecond
+	const minBackoff, maxBackoff = 50 * time.Millisecond, 2 * time.Second
+	session := &session{consumer: r.consumer, broker: s.broker}
+	backoff := minBackoff
+	var feeds map[place]*feed
+	want := make(map[place]int64)
 	for r.ctx.Err() == nil {
-		feeds, want := r.wanted(s)
+		feeds = r.wanted(s, feeds, want)
 		if len(feeds) == 0 {
 			session.reset()
 			select {
@@ -159,10 +218,12 @@ func (r *reader) run(s *shard) {
 				return
 			}
 		}
+		begun := time.Now()
 		res, err := session.fetch(r.ctx, want)
 		if err == nil {
-			backoff = 50 * time.Millisecond
-			r.deliver(feeds, res)
+			r.consumer.metrics.fetches.Observe(time.Since(begun).Seconds())
+			backoff = minBackoff
+			r.deliver(s, feeds, res)
 			continue
 		}
 		if r.ctx.Err() != nil {
@@ -172,110 +233,37 @@ func (r *reader) run(s *shard) {
 			continue // begun anew by the next fetch
 		}
 		r.consumer.metrics.errors.WithLabelValues("fetch").Inc()
-		r.consumer.log.Debug("fetch", "broker", s.broker, "error", err)
+		r.consumer.log.Log(r.ctx, fetchLevel(backoff == minBackoff), "fetch; it is tried again", "broker", s.broker, "partitions", len(feeds), "error", err)
+		for _, f := range feeds {
+			r.forsake(f)
+		}
 		r.consumer.refresh()
 		pause(r.ctx, backoff)
 		backoff = min(2*backoff, maxBackoff)
 	}
 }
 
-func (r *reader) wanted(s *shard) (map[place]*feed, map[place]int64) {
+// fetchLevel is that of a failed fetch: the first in a row is worth a line.
+func fetchLevel(first bool) slog.Level {
+	if first {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
+
+// wanted returns the shard's feeds, which are those it was given unless they changed, and notes the
+// offset to fetch of each in want.
+func (r *reader) wanted(s *shard, feeds map[place]*feed, want map[place]int64) map[place]*feed {
 	r.mu.Lock()
-	feeds := maps.Clone(s.feeds)
+	if s.changed || feeds == nil {
+		feeds, s.changed = maps.Clone(s.feeds), false
+		clear(want)
+	}
 	r.mu.Unlock()
-	want := make(map[place]int64, len(feeds))
 	for at, f := range feeds {
 		f.mu.Lock()
 		want[at] = f.next
 		f.mu.Unlock()
 	}
-	return feeds, want
-}
-
-func (r *reader) deliver(feeds map[place]*feed, res *kmsg.FetchResponse) {
-	for i := range res.Topics {
-		t := &res.Topics[i]
-		for j := range t.Partitions {
-			if f := feeds[place{t.TopicID, t.Partitions[j].Partition}]; f != nil {
-				r.partition(f, &t.Partitions[j])
-			}
-		}
-	}
-}
-
-// partition hands one partition's answer to the sink, or deals with its error.
-func (r *reader) partition(f *feed, part *kmsg.FetchResponseTopicPartition) {
-	c := r.consumer
-	switch err := kerr.ErrorForCode(part.ErrorCode); {
-	case err == nil:
-		if err := r.records(f, part); err != nil {
-			c.metrics.errors.WithLabelValues("corrupt").Inc()
-			c.log.Error("records cannot be read; the partition waits", "topic", f.Topic, "partition", f.ID, "offset", f.next, "error", err)
-			r.park(f)
-		}
-	case errors.Is(err, kerr.OffsetOutOfRange):
-		r.outOfRange(f)
-	default:
-		c.metrics.errors.WithLabelValues("partition").Inc()
-		c.log.Info("partition moves", "topic", f.Topic, "partition", f.ID, "error", err)
-		r.park(f)
-	}
-}
-
-func (r *reader) records(f *feed, part *kmsg.FetchResponseTopicPartition) error {
-	const chunk = 512 // records handed over at a time
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
-		return nil
-	}
-	c := r.consumer
-	c.metrics.bytes.WithLabelValues("live").Add(float64(len(part.RecordBatches)))
-	b := batches{data: part.RecordBatches, aborted: part.AbortedTransactions, next: f.next}
-	defer b.close()
-	list := make([]Record, 0, chunk)
-	for {
-		var rec Record
-		more, err := b.read(&rec)
-		if more {
-			rec.Headers = append([]Header(nil), rec.Headers...)
-			c.own(f.route, f.Topic, &rec)
-			list = append(list, rec)
-		}
-		// Records of a compressed batch share its buffer: what was read must be handed over before the
-		// next batch is decompressed into it.
-		if len(list) > 0 && (!more || len(list) == chunk || b.unread == 0 && b.scratch != nil) || !more && b.next > f.next {
-			c.sink.Deliver(f.Partition, list, b.next)
-			f.next = b.next
-			c.metrics.records.Add(float64(len(list)))
-			list = list[:0]
-		}
-		if err != nil || !more {
-			c.metrics.lag(f, part.LastStableOffset)
-			return err
-		}
-	}
-}
-
-// outOfRange finds out why the log does not hold the feed's next offset and tells the sink what
-// was lost: retention overtook us, or the log was cut or replaced.
-func (r *reader) outOfRange(f *feed) {
-	c := r.consumer
-	start, end, err := c.Range(r.ctx, f.Partition)
-	if err != nil {
-		r.park(f)
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed || f.next >= start && f.next <= end {
-		return
-	}
-	gap := Gap{From: f.next, To: start, Reason: GapRetention}
-	if f.next > end {
-		gap = Gap{From: f.next, To: end, Reason: GapUnknownID}
-	}
-	c.log.Warn("records are lost", "topic", f.Topic, "partition", f.ID, "from", gap.From, "to", gap.To, "reason", gap.Reason)
-	c.sink.Gap(f.Partition, f.topicID, gap)
-	f.next = gap.To
+	return feeds
 }

@@ -40,7 +40,8 @@ func (c *Consumer) Range(ctx context.Context, p Partition) (start, end int64, er
 // Replay calls fn for each record of p from offset from and before to that is for user or for
 // everyone, in offset order, until fn returns false. It returns the offset to go on from: to, or
 // that of the record that fn refused, or how far it came before an error. The error is ctx's, an
-// [*OutOfRangeError], or what Kafka answered; after any of them Replay may be called again.
+// [*OutOfRangeError], an [*UnreadableError], or what Kafka answered; after any of them Replay may
+// be called again, after an UnreadableError from its Next.
 //
 // At most [Config.ReplayConcurrency] replays read at a time; others wait for their turn.
 func (c *Consumer) Replay(ctx context.Context, p Partition, user string, from, to int64, fn func(*Record) bool) (next int64, err error) {
@@ -55,10 +56,15 @@ func (c *Consumer) Replay(ctx context.Context, p Partition, user string, from, t
 	if route == nil {
 		return from, fmt.Errorf("replay %s: topic is not read here", p)
 	}
-	scan := replay{consumer: c, Partition: p, route: route, user: user, next: from, to: to, fn: fn}
-	for idle := 0; scan.next < to && !scan.stopped; {
+	scan := replay{consumer: c, Partition: p, route: route, owner: route.owner(p.Topic), user: user, next: from, to: to, fn: fn}
+	for idle, tries := 0, 1; scan.next < to && !scan.stopped; {
 		before := scan.next
-		if err := scan.fetch(ctx); err != nil {
+		err := scan.fetch(ctx)
+		if _, unreadable := errors.AsType[*UnreadableError](err); unreadable && tries < readTries {
+			tries++
+			continue
+		}
+		if err != nil {
 			return scan.next, fmt.Errorf("replay %s@%d: %w", p, scan.next, err)
 		}
 		if scan.next > before || scan.stopped {
@@ -76,6 +82,7 @@ type replay struct {
 	Partition
 	consumer *Consumer
 	route    *Route
+	owner    []byte // see Route.owner
 	user     string
 	next, to int64
 	fn       func(*Record) bool
@@ -88,7 +95,7 @@ func (r *replay) fetch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	req := fetchRequest(0, -1) // no session
+	req := r.consumer.fetchRequest(0, -1) // no session
 	topic := kmsg.NewFetchRequestTopic()
 	topic.TopicID = topicID
 	topic.Partitions = append(topic.Partitions, fetchPartition(r.ID, r.next))
@@ -135,12 +142,13 @@ func (r *replay) partition(ctx context.Context, part *kmsg.FetchResponseTopicPar
 	}
 	b := batches{data: part.RecordBatches, aborted: part.AbortedTransactions, next: r.next}
 	defer b.close()
-	r.consumer.metrics.bytes.WithLabelValues("replay").Add(float64(len(part.RecordBatches)))
+	r.consumer.metrics.replayBytes.Add(float64(len(part.RecordBatches)))
 	var rec Record
 	for b.next < r.to {
+		b.headers = b.headers[:0]
 		more, err := b.read(&rec)
 		if err != nil {
-			return err
+			return &UnreadableError{Position{r.Partition, b.next}, b.behind(), err}
 		}
 		if !more || rec.Offset >= r.to {
 			break
@@ -162,7 +170,7 @@ func (r *replay) partition(ctx context.Context, part *kmsg.FetchResponseTopicPar
 
 // wants says whether the record is the user's, and marks it as the live way does.
 func (r *replay) wants(rec *Record) bool {
-	r.consumer.own(r.route, r.Topic, rec)
+	r.route.own(rec, r.owner)
 	return rec.Broadcast || string(rec.User) == r.user
 }
 

@@ -242,10 +242,13 @@ func (rs routes) userTopics(user string) (map[string]*Route, error) {
 	return topics, nil
 }
 
-// fixed returns what stands before and after the user in a per-user topic's name.
-func (r *Route) fixed() (prefix, suffix string) {
-	prefix, suffix, _ = strings.Cut(r.Topic, userPlaceholder)
-	return prefix, suffix
+// owner returns the user that a topic of a per-user route has in its name; empty for other routes.
+func (r *Route) owner(topic string) []byte {
+	if r.Kind != PerUser {
+		return nil
+	}
+	prefix, suffix, _ := strings.Cut(r.Topic, userPlaceholder)
+	return []byte(topic[len(prefix) : len(topic)-len(suffix)])
 }
 
 // userTopic returns the topic that the per-user route r gives user. The error is [ErrUserTopic].

@@ -246,12 +246,12 @@ func (c *Consumer) absent(t *topic, m *topicMetadata) bool {
 		t.settle()
 		return true
 	}
-	c.metrics.errors.WithLabelValues("topic").Inc()
+	c.metrics.errors.WithLabelValues(kindOf(m.err)).Inc()
 	if t.failed != m.err.Error() {
 		t.failed = m.err.Error()
 		c.log.Error("topic cannot be read; it is tried again", "topic", t.name, "error", m.err)
 	}
-	return false
+	return kindOf(m.err) == errorDenied // which will last: the next poll of all topics asks again
 }
 
 // begin starts to read a partition: at the end of the log or, if nobody can have seen it before,
@@ -269,7 +269,7 @@ func (c *Consumer) begin(ctx context.Context, t *topic, p Partition, leader int3
 		c.log.Debug("list offsets", "topic", p.Topic, "partition", p.ID, "error", err)
 		return false
 	}
-	f := &feed{Partition: p, route: t.route, topicID: t.id, next: next}
+	f := &feed{Partition: p, route: t.route, owner: t.route.owner(p.Topic), topicID: t.id, next: next, end: next, moved: time.Now()}
 	if old := c.reader.feed(p); old != nil {
 		c.reader.remove(p)
 		c.log.Warn("topic was deleted and created again", "topic", p.Topic, "partition", p.ID)

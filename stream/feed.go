@@ -260,7 +260,11 @@ func (f *feed) replay(ctx context.Context, p consumer.Partition, to int64) error
 	})
 	f.at[p] = max(f.at[p], next)
 	lost, isLost := errors.AsType[*consumer.OutOfRangeError](err)
+	bad, isBad := errors.AsType[*consumer.UnreadableError](err)
 	switch {
+	case isBad:
+		f.gap(p, consumer.Gap{From: bad.Offset, To: bad.Next, Reason: consumer.GapUnreadable})
+		f.at[p] = bad.Next
 	case isLost && lost.Offset < lost.Start:
 		f.gap(p, consumer.Gap{From: lost.Offset, To: lost.Start, Reason: consumer.GapRetention})
 		f.at[p] = lost.Start

@@ -30,7 +30,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, write-timeout, draining, token-expired or error.", "reason"),
 		events:     counter("herald_stream_events_total", "Events written to streams, by source: live or replay.", "source"),
 		bytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_written_bytes_total", Help: "Bytes written to streams."}),
-		gaps:       counter("herald_stream_gaps_total", "Gaps told to streams, by reason: retention, recreated or unknown-id.", "reason"),
+		gaps:       counter("herald_stream_gaps_total", "Gaps told to streams, by reason: retention, recreated, unknown-id or unreadable.", "reason"),
 		overflows:  prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_overflows_total", Help: "Times that a slow stream's queue was full and the stream fell back to replay."}),
 		tombstones: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_tombstones_total", Help: "Live records with a null value, which are not delivered."}),
 	}

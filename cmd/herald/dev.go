@@ -61,8 +61,9 @@ func (d *devCommand) Run(ctx context.Context) error {
 	var page *demo.Demo
 	log := d.logger()
 	srv, err := newServer(ctx, settings{
-		serverFlags: d.serverFlags, Brokers: []string{address}, Group: "herald", Replica: "dev", Routes: devRoutes,
-		Auth: auth.Insecure{}, Publish: true,
+		serverFlags: d.serverFlags,
+		Consumer:    consumer.Config{Brokers: []string{address}, Group: "herald", Replica: "dev", Routes: devRoutes},
+		Auth:        auth.Insecure{}, Publish: true,
 		Extend: func(e *echo.Echo, p *publisher) {
 			page = demo.New(demoProducer{p}, log)
 			page.Register(e)

@@ -15,7 +15,12 @@ type produceCommand struct {
 	Value   string          `arg:"" help:"The record's value."`
 
 	EventTypeHeader string `default:"event-type" placeholder:"NAME" help:"Record header for the event type, as the server has it. Default: ${default}."`
+
+	kafkaFlags
 }
+
+// Validate implements kong.Validatable.
+func (p *produceCommand) Validate() error { return p.check() }
 
 // Run implements the command.
 func (p *produceCommand) Run(ctx context.Context) error {
@@ -26,7 +31,11 @@ func (p *produceCommand) Run(ctx context.Context) error {
 	case route == nil:
 		route = &consumer.Route{Topic: "notifications"}
 	}
-	producer := consumer.NewProducer(p.Brokers, nil, nil)
+	tlsConfig, mechanism, err := p.security()
+	if err != nil {
+		return err
+	}
+	producer := consumer.NewProducer(p.Brokers, tlsConfig, mechanism)
 	defer producer.Close()
 	pub := publisher{producer: producer, routes: []consumer.Route{*route}, typeHeader: p.EventTypeHeader}
 	written, err := pub.write(ctx, notification{user: p.User, eventType: p.Type, value: []byte(p.Value)})

@@ -68,10 +68,13 @@ type serveCommand struct {
 	Topic          []consumer.Route `required:"" sep:";" placeholder:"NAME[,KEY=VALUE…]" help:"A topic to serve, see above; repeatable, or several separated by semicolons." group:"Kafka"`
 	Group          string           `default:"herald" placeholder:"NAME" help:"Consumer group; that of a replica is GROUP.REPLICA. Default: ${default}." group:"Kafka"`
 	Replica        string           `placeholder:"NAME" help:"Name of this replica, unlike all others. Default: the host's name." group:"Kafka"`
+	KafkaRack      string           `placeholder:"NAME" help:"Rack of this replica: partitions are read from a broker there where the cluster allows it (KIP-392)." group:"Kafka"`
+	FetchMaxBytes  int32            `name:"kafka-fetch-max-bytes" default:"8388608" placeholder:"BYTES" help:"Most that a broker answers at a time. Memory holds one answer for each broker and 250 partitions. Default: ${default}." group:"Kafka"`
 	JWTSecretFile  string           `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret (32 bytes or more) of HS256 tokens." group:"Authentication (one of them)"`
 	InsecureNoAuth bool             `help:"No authentication: ?user= names the user. For closed networks only." group:"Authentication (one of them)"`
 	EnablePublish  bool             `help:"Serve POST /users/{user}/notifications and POST /broadcast, for tokens with the permission." group:"Publishing"`
 
+	kafkaFlags
 	serverFlags
 }
 
@@ -127,12 +130,28 @@ func (s *serveCommand) Validate() error {
 	if err := consumer.CheckRoutes(s.Topic); err != nil {
 		return fmt.Errorf("--topic: %w", err)
 	}
-	return s.check()
+	if s.FetchMaxBytes < 64<<10 || s.FetchMaxBytes > 128<<20 {
+		return fmt.Errorf("--kafka-fetch-max-bytes=%d: want %d to %d", s.FetchMaxBytes, 64<<10, 128<<20)
+	}
+	if err := s.kafkaFlags.check(); err != nil {
+		return err
+	}
+	return s.serverFlags.check()
 }
 
 // Run implements the command.
 func (s *serveCommand) Run(ctx context.Context) error {
-	set := settings{serverFlags: s.serverFlags, Brokers: s.Brokers, Group: s.Group, Replica: s.Replica, Routes: s.Topic, Publish: s.EnablePublish}
+	tlsConfig, mechanism, err := s.security()
+	if err != nil {
+		return err
+	}
+	set := settings{
+		serverFlags: s.serverFlags, Publish: s.EnablePublish,
+		Consumer: consumer.Config{
+			Brokers: s.Brokers, TLS: tlsConfig, SASL: mechanism, Group: s.Group, Replica: s.Replica, Routes: s.Topic,
+			FetchMaxBytes: s.FetchMaxBytes, Rack: s.KafkaRack,
+		},
+	}
 	if s.InsecureNoAuth {
 		set.Auth = auth.Insecure{}
 	} else {
@@ -142,12 +161,12 @@ func (s *serveCommand) Run(ctx context.Context) error {
 		}
 		set.Auth = j
 	}
-	if set.Replica == "" {
+	if set.Consumer.Replica == "" {
 		host, err := os.Hostname()
 		if err != nil {
 			return fmt.Errorf("no host name: give --replica: %w", err)
 		}
-		set.Replica = host
+		set.Consumer.Replica = host
 	}
 	srv, err := newServer(ctx, set)
 	if err != nil {

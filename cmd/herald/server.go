@@ -37,12 +37,10 @@ type server struct {
 
 type settings struct {
 	serverFlags
-	Brokers        []string
-	Group, Replica string
-	Routes         []consumer.Route
-	Auth           auth.Authenticator
-	Publish        bool
-	Extend         func(*echo.Echo, *publisher) // more public routes
+	Consumer consumer.Config // without Logger and Registry
+	Auth     auth.Authenticator
+	Publish  bool
+	Extend   func(*echo.Echo, *publisher) // more public routes
 }
 
 // newServer listens, so that a port that is taken is told before anything else starts. Its server
@@ -54,9 +52,8 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	registry := newRegistry()
 	log := s.logger()
 	hub := stream.NewHub(s.EventTypeHeader, registry)
-	c, err := consumer.New(consumer.Config{
-		Brokers: s.Brokers, Group: s.Group, Replica: s.Replica, Routes: s.Routes, Logger: log, Registry: registry,
-	}, hub)
+	s.Consumer.Logger, s.Consumer.Registry = log, registry
+	c, err := consumer.New(s.Consumer, hub)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +61,7 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 		Name: "herald_http_refusals_total", Help: "Requests refused, by reason: token or user.",
 	}, []string{"reason"})}
 	pub := &publisher{
-		producer: consumer.NewProducer(s.Brokers, nil, nil), routes: s.Routes, typeHeader: s.EventTypeHeader, front: front, hub: hub,
+		producer: consumer.NewProducer(s.Consumer.Brokers, s.Consumer.TLS, s.Consumer.SASL), routes: s.Consumer.Routes, typeHeader: s.EventTypeHeader, front: front, hub: hub,
 		published: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "herald_http_published_total", Help: "Notifications taken by POST, by result: ok, refused or error.",
 		}, []string{"result"}),

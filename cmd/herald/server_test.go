@@ -38,8 +38,9 @@ func startServer(t *testing.T) *server {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	srv, err := newServer(ctx, settings{
-		serverFlags: flags, Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", Routes: devRoutes,
-		Auth: auth.Insecure{}, Publish: true,
+		serverFlags: flags,
+		Consumer:    consumer.Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", Routes: devRoutes},
+		Auth:        auth.Insecure{}, Publish: true,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/segmentio/kafka-go/sasl/scram"
+)
+
+// kafkaFlags say how connections to Kafka are secured.
+type kafkaFlags struct {
+	KafkaTLS              bool   `name:"kafka-tls" help:"Connect to Kafka by TLS." group:"Kafka"`
+	KafkaCAFile           string `name:"kafka-ca-file" placeholder:"FILE" help:"PEM file of the authorities that sign the brokers' certificates. Default: those of the system." group:"Kafka"`
+	KafkaCertFile         string `name:"kafka-cert-file" placeholder:"FILE" help:"PEM file of our certificate, for brokers that want one; read again for each connection." group:"Kafka"`
+	KafkaKeyFile          string `name:"kafka-key-file" placeholder:"FILE" help:"PEM file of our certificate's key." group:"Kafka"`
+	KafkaServerName       string `name:"kafka-server-name" placeholder:"NAME" help:"Name that the brokers' certificates must have. Default: the host connected to." group:"Kafka"`
+	KafkaSASLMechanism    string `name:"kafka-sasl-mechanism" enum:",plain,scram-sha-256,scram-sha-512" default:"" placeholder:"NAME" help:"Authenticate to Kafka: plain, scram-sha-256 or scram-sha-512." group:"Kafka"`
+	KafkaSASLUser         string `name:"kafka-sasl-user" placeholder:"NAME" help:"User of the SASL mechanism." group:"Kafka"`
+	KafkaSASLPasswordFile string `name:"kafka-sasl-password-file" placeholder:"FILE" help:"File with that user's password." group:"Kafka"`
+}
+
+// check refuses flags that have no effect together.
+func (k *kafkaFlags) check() error {
+	switch {
+	case !k.KafkaTLS && (k.KafkaCAFile != "" || k.KafkaCertFile != "" || k.KafkaServerName != ""):
+		return errors.New("--kafka-ca-file, --kafka-cert-file and --kafka-server-name need --kafka-tls")
+	case (k.KafkaCertFile == "") != (k.KafkaKeyFile == ""):
+		return errors.New("--kafka-cert-file and --kafka-key-file go together")
+	case k.KafkaSASLMechanism == "" && (k.KafkaSASLUser != "" || k.KafkaSASLPasswordFile != ""):
+		return errors.New("--kafka-sasl-user and --kafka-sasl-password-file need --kafka-sasl-mechanism")
+	case k.KafkaSASLMechanism != "" && (k.KafkaSASLUser == "" || k.KafkaSASLPasswordFile == ""):
+		return errors.New("--kafka-sasl-mechanism needs --kafka-sasl-user and --kafka-sasl-password-file")
+	}
+	return nil
+}
+
+// security reads the files. Both results are nil where nothing is asked for.
+func (k *kafkaFlags) security() (*tls.Config, sasl.Mechanism, error) {
+	config, err := k.tls()
+	if err != nil {
+		return nil, nil, err
+	}
+	mechanism, err := k.sasl()
+	return config, mechanism, err
+}
+
+func (k *kafkaFlags) tls() (*tls.Config, error) {
+	if !k.KafkaTLS {
+		return nil, nil //nolint:nilnil // no TLS
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: k.KafkaServerName}
+	if k.KafkaCAFile != "" {
+		text, err := os.ReadFile(k.KafkaCAFile)
+		if err != nil {
+			return nil, fmt.Errorf("--kafka-ca-file: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("--kafka-ca-file: %s has no certificate in PEM", k.KafkaCAFile)
+		}
+	}
+	if k.KafkaCertFile != "" {
+		load := func() (*tls.Certificate, error) {
+			c, err := tls.LoadX509KeyPair(k.KafkaCertFile, k.KafkaKeyFile)
+			return &c, err
+		}
+		if _, err := load(); err != nil {
+			return nil, fmt.Errorf("--kafka-cert-file and --kafka-key-file: %w", err)
+		}
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
+	}
+	return config, nil
+}
+
+func (k *kafkaFlags) sasl() (sasl.Mechanism, error) {
+	if k.KafkaSASLMechanism == "" {
+		return nil, nil //nolint:nilnil // no SASL
+	}
+	text, err := os.ReadFile(k.KafkaSASLPasswordFile)
+	if err != nil {
+		return nil, fmt.Errorf("--kafka-sasl-password-file: %w", err)
+	}
+	password := strings.TrimRight(string(text), "\r\n")
+	if password == "" {
+		return nil, fmt.Errorf("--kafka-sasl-password-file: %s is empty", k.KafkaSASLPasswordFile)
+	}
+	var mechanism sasl.Mechanism
+	switch k.KafkaSASLMechanism {
+	case "plain":
+		mechanism = plain.Mechanism{Username: k.KafkaSASLUser, Password: password}
+	case "scram-sha-256":
+		mechanism, err = scram.Mechanism(scram.SHA256, k.KafkaSASLUser, password)
+	default:
+		mechanism, err = scram.Mechanism(scram.SHA512, k.KafkaSASLUser, password)
+	}
+	if err != nil { // of characters that SASLprep (RFC 4013) forbids
+		return nil, fmt.Errorf("--kafka-sasl-user or its password: %w", err)
+	}
+	return mechanism, nil
+}

@@ -1,0 +1,214 @@
+package consumer
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// brokerVariable makes TestBrokerProcess a broker.
+const brokerVariable = "HERALD_TEST_BROKER_PROCESS"
+
+// TestBrokerProcess is no test but the process of the broker that the benchmarks read from, so that
+// the broker's work is not counted as the reader's.
+func TestBrokerProcess(t *testing.T) {
+	spec := os.Getenv(brokerVariable)
+	if spec == "" {
+		t.Skip("this is the broker of the benchmarks")
+	}
+	var records, codec int
+	if _, err := fmt.Sscan(spec, &records, &codec); err != nil {
+		t.Fatal(err)
+	}
+	compression := map[int]kgo.CompressionCodec{0: kgo.NoCompression(), 1: kgo.GzipCompression(), 2: kgo.SnappyCompression(), 3: kgo.Lz4Compression(), 4: kgo.ZstdCompression()}[codec]
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1),
+		kfake.SyntheticFetch(kfake.SyntheticBatch{Records: records, RecordBytes: 100, RandomFrac: 0.5, Compression: compression}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = fmt.Fprintln(os.Stdout, "broker", broker.ListenAddrs()[0])
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until the parent ends
+	os.Exit(0)
+}
+
+// synthetic starts a broker whose topics hold endless batches of so many records.
+func synthetic(b *testing.B, records, codec int) (address string) {
+	b.Helper()
+	command := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^TestBrokerProcess$")
+	command.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", brokerVariable, records, codec))
+	in, err := command.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := command.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = in.Close()
+		_ = command.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	address, ok := strings.CutPrefix(strings.TrimSpace(line), "broker ")
+	if err != nil || !ok {
+		b.Fatalf("the broker said %q: %v", line, err)
+	}
+	return address
+}
+
+// countSink counts records and says when there have been enough.
+type countSink struct {
+	left   atomic.Int64
+	enough chan struct{}
+}
+
+func (s *countSink) Begin(Partition, [16]byte, int64) {}
+func (s *countSink) Gap(Partition, [16]byte, Gap)     {}
+func (s *countSink) End(Partition)                    {}
+
+func (s *countSink) Deliver(_ Partition, records []Record, _ int64) {
+	n := int64(len(records))
+	if left := s.left.Add(-n); left <= 0 && left+n > 0 {
+		close(s.enough)
+	}
+}
+
+// cpu returns the CPU time this process has used.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// drainers read b.N records of topic "t" from its start.
+var drainers = []struct {
+	name  string
+	drain func(b *testing.B, address string)
+}{
+	{"herald", drainHerald},
+	{"kafka.Reader", drainReader},
+	{"kafka.Client", drainClient},
+	{"franz-go", drainFranz},
+}
+
+func drainHerald(b *testing.B, address string) {
+	b.Helper()
+	sink := &countSink{enough: make(chan struct{})}
+	sink.left.Store(int64(b.N))
+	c, err := New(Config{Brokers: []string{address}, Group: "bench", Replica: "one", Routes: []Route{{Topic: "t"}}}, sink)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c.topics["t"].settle() // as if it had been known and missing: it is read from its start
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	<-sink.enough
+	b.StopTimer()
+	cancel()
+	if err := <-ended; err != nil {
+		b.Fatal(err)
+	}
+}
+
+func drainReader(b *testing.B, address string) {
+	b.Helper()
+	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{address}, Topic: "t", MinBytes: 1, MaxBytes: 8 << 20})
+	for range b.N {
+		if _, err := r.ReadMessage(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	_ = r.Close()
+}
+
+func drainClient(b *testing.B, address string) {
+	b.Helper()
+	client := &kafka.Client{Addr: kafka.TCP(address)}
+	for read, offset := 0, int64(0); read < b.N; {
+		res, err := client.Fetch(b.Context(), &kafka.FetchRequest{Topic: "t", Offset: offset, MinBytes: 1, MaxBytes: 8 << 20, MaxWait: time.Second})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for {
+			rec, err := res.Records.ReadRecord()
+			if err != nil {
+				break
+			}
+			read++
+			offset = rec.Offset + 1
+			if rec.Key != nil {
+				_ = rec.Key.Close()
+			}
+			if rec.Value != nil {
+				_ = rec.Value.Close()
+			}
+		}
+	}
+}
+
+func drainFranz(b *testing.B, address string) {
+	b.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.FetchMaxBytes(8<<20), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"t": {0: kgo.NewOffset().AtStart()}}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for read := 0; read < b.N; {
+		fetches := client.PollFetches(b.Context())
+		if err := fetches.Err(); err != nil {
+			b.Fatal(err)
+		}
+		read += fetches.NumRecords()
+	}
+	b.StopTimer()
+	client.Close()
+}
+
+// BenchmarkDrain reads a partition that is far behind, with batches of several sizes and codecs,
+// beside other readers. One operation is one record; cpu-ns/op is the CPU of the reading process.
+func BenchmarkDrain(b *testing.B) {
+	for _, records := range []int{1, 10, 1000} {
+		for codec, name := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
+			for _, d := range drainers {
+				b.Run(fmt.Sprintf("batch=%d/codec=%s/%s", records, name, d.name), func(b *testing.B) {
+					address := synthetic(b, records, codec)
+					seed(b, address)
+					b.ReportAllocs()
+					b.ResetTimer()
+					before := cpu(b)
+					d.drain(b, address)
+					b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
+				})
+			}
+		}
+	}
+}
+
+// seed has the broker create the topic.
+func seed(b *testing.B, address string) {
+	b.Helper()
+	p := NewProducer([]string{address}, nil, nil)
+	defer p.Close()
+	if _, err := p.Produce(b.Context(), Message{Topic: "t", Value: []byte("x")}); err != nil {
+		b.Fatal(err)
+	}
+}

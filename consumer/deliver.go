@@ -1,0 +1,232 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// chunkSize is how many records are handed over at a time.
+const chunkSize = 512
+
+// scratch is what a shard's goroutine uses again for each partition.
+type scratch struct {
+	records []Record
+	headers []Header
+	keys    headerKeys
+}
+
+func (r *reader) deliver(s *shard, feeds map[place]*feed, res *kmsg.FetchResponse) {
+	for i := range res.Topics {
+		t := &res.Topics[i]
+		for j := range t.Partitions {
+			if f := feeds[place{t.TopicID, t.Partitions[j].Partition}]; f != nil {
+				r.partition(s, f, &t.Partitions[j])
+			}
+		}
+	}
+}
+
+// partition hands one partition's answer to the sink, or deals with its error.
+func (r *reader) partition(s *shard, f *feed, part *kmsg.FetchResponseTopicPartition) {
+	switch err := kerr.ErrorForCode(part.ErrorCode); {
+	case err == nil && part.PreferredReadReplica >= 0 && part.PreferredReadReplica != s.broker:
+		r.prefer(f, part.PreferredReadReplica)
+	case err == nil:
+		err := r.records(s, f, part)
+		if unreadable, ok := errors.AsType[*UnreadableError](err); ok {
+			r.unreadable(f, unreadable)
+		}
+	case errors.Is(err, kerr.OffsetOutOfRange):
+		if r.forsake(f) { // a follower may lack what the leader has
+			return
+		}
+		r.outOfRange(f)
+	default:
+		r.refused(f, err)
+	}
+}
+
+// records hands the partition's records over. The error is an [*UnreadableError].
+func (r *reader) records(s *shard, f *feed, part *kmsg.FetchResponseTopicPartition) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.failed = ""
+	f.end = max(part.LastStableOffset, f.next)
+	m := r.consumer.metrics
+	m.liveBytes.Add(float64(len(part.RecordBatches)))
+	b := batches{data: part.RecordBatches, aborted: part.AbortedTransactions, next: f.next, headers: s.headers[:0], keys: s.keys}
+	list := s.records[:0]
+	defer b.close()
+	for {
+		var rec Record
+		more, err := b.read(&rec)
+		if more {
+			f.route.own(&rec, f.owner)
+			list = append(list, rec)
+		}
+		// Records of a compressed batch share its buffer: what was read must be handed over before the
+		// next batch is decompressed into it.
+		if len(list) > 0 && (!more || len(list) == chunkSize || b.unread == 0 && b.scratch != nil) || !more && b.next > f.next {
+			r.consumer.sink.Deliver(f.Partition, list, b.next)
+			f.next, f.moved, f.tries = b.next, time.Now(), 0
+			m.records.Add(float64(len(list)))
+			clear(list) // they point into the response, which may be large
+			clear(b.headers)
+			s.records, s.headers = list[:0], b.headers[:0]
+			list, b.headers = s.records, s.headers
+		}
+		if err != nil {
+			return &UnreadableError{Position{f.Partition, b.next}, b.behind(), err}
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+// unreadable asks for the records once more or gives them up: a gap, so that those behind them
+// arrive.
+func (r *reader) unreadable(f *feed, err *UnreadableError) {
+	c := r.consumer
+	c.metrics.errors.WithLabelValues("unreadable").Inc()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return
+	}
+	if f.tries++; f.tries < readTries {
+		r.park(f)
+		return
+	}
+	f.tries = 0
+	c.log.Error("records cannot be read and are left out", "topic", f.Topic, "partition", f.ID, "offset", err.Offset, "next", err.Next, "error", err.err)
+	c.sink.Gap(f.Partition, f.topicID, Gap{From: f.next, To: err.Next, Reason: GapUnreadable})
+	f.next, f.moved = err.Next, time.Now()
+}
+
+// Kinds of what a broker may answer instead of records, as the metric's label has them.
+const (
+	errorMoved  = "moved"  // another broker has the partition, or will
+	errorGone   = "gone"   // the topic was deleted, perhaps created again
+	errorDenied = "denied" // an access control list
+	errorOther  = "other"
+)
+
+func kindOf(err error) string {
+	is := func(list ...error) bool {
+		for _, e := range list {
+			if errors.Is(err, e) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case is(kerr.NotLeaderForPartition, kerr.FencedLeaderEpoch, kerr.UnknownLeaderEpoch, kerr.ReplicaNotAvailable,
+		kerr.LeaderNotAvailable, kerr.OffsetNotAvailable, kerr.KafkaStorageError):
+		return errorMoved
+	case is(kerr.UnknownTopicOrPartition, kerr.UnknownTopicID, kerr.InconsistentTopicID):
+		return errorGone
+	case is(kerr.TopicAuthorizationFailed, kerr.ClusterAuthorizationFailed):
+		return errorDenied
+	default:
+		return errorOther
+	}
+}
+
+// refused deals with a partition that its broker does not give us: the next metadata says where it
+// is. The same error again is not logged again.
+func (r *reader) refused(f *feed, err error) {
+	c := r.consumer
+	kind := kindOf(err)
+	c.metrics.errors.WithLabelValues(kind).Inc()
+	f.mu.Lock()
+	again := f.failed == err.Error()
+	f.failed = err.Error()
+	next := f.next
+	f.mu.Unlock()
+	if !again {
+		level := slog.LevelWarn
+		switch kind {
+		case errorMoved, errorGone:
+			level = slog.LevelInfo
+		case errorDenied:
+			level = slog.LevelError
+		}
+		c.log.Log(r.ctx, level, "partition is not read; it is tried again", "topic", f.Topic, "partition", f.ID, "offset", next, "error", err)
+	}
+	r.forsake(f)
+	r.park(f)
+}
+
+// outOfRange finds out why the log does not hold the feed's next offset and tells the sink what
+// was lost: retention overtook us, or the log was cut or replaced.
+func (r *reader) outOfRange(f *feed) {
+	c := r.consumer
+	c.metrics.errors.WithLabelValues("out-of-range").Inc()
+	start, end, err := c.Range(r.ctx, f.Partition)
+	if err != nil {
+		r.park(f)
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed || f.next >= start && f.next <= end {
+		return
+	}
+	gap := Gap{From: f.next, To: start, Reason: GapRetention}
+	if f.next > end {
+		gap = Gap{From: f.next, To: end, Reason: GapUnknownID}
+	}
+	c.log.Warn("records are lost", "topic", f.Topic, "partition", f.ID, "from", gap.From, "to", gap.To, "reason", gap.Reason)
+	c.sink.Gap(f.Partition, f.topicID, gap)
+	f.next, f.moved = gap.To, time.Now()
+}
+
+const (
+	watchInterval = 10 * time.Second
+	stallAfter    = 30 * time.Second
+)
+
+// watch looks for partitions that do not move although they have records to read, which no error
+// tells: it says so and has them read anew. It asks Kafka for the ends of those partitions only
+// that have not moved for a while.
+func (r *reader) watch(ctx context.Context) {
+	c := r.consumer
+	suspects := make(map[*feed]int64) // the next offset of those that had records to read at the last look
+	for ctx.Err() == nil {
+		pause(ctx, watchInterval)
+		still := make(map[*feed]int64)
+		stalled := 0
+		for _, f := range r.all() {
+			next, moved := f.position()
+			if f.route.Kind == PerUser || time.Since(moved) < stallAfter {
+				continue
+			}
+			_, end, err := c.Range(ctx, f.Partition)
+			if err != nil || end <= next {
+				continue // Kafka's absence is told elsewhere
+			}
+			still[f] = next
+			f.mu.Lock()
+			f.end = end
+			f.mu.Unlock()
+			if was, suspected := suspects[f]; suspected && was == next {
+				stalled++
+				c.log.Error("partition does not move; it is read anew", "topic", f.Topic, "partition", f.ID, "offset", next, "end", end)
+				r.forsake(f)
+				r.park(f)
+			}
+		}
+		suspects = still
+		c.metrics.stalled.Set(float64(stalled))
+	}
+}
