@@ -414,12 +414,17 @@ func (k headerKeys) intern(key []byte) string {
 
 // behind returns, after an error, the offset to go on from so that the batch with the error is
 // left out. The header may be a part of what is corrupt: the offset of the batch behind it is
-// believed first, then the header if what it says can be; else one offset is given up.
+// believed first, then the header if what it says can be; else one offset is given up. To believe
+// anything would give up good records, or go back.
 func (b *batches) behind() int64 {
+	credible := func(next int64) bool { return next > b.next && next-b.next <= maxBatchSize }
 	if len(b.data) >= 8 {
-		if next := int64(binary.BigEndian.Uint64(b.data)); next > b.next && next > b.base.offset {
+		if next := int64(binary.BigEndian.Uint64(b.data)); credible(next) && next > b.base.offset {
 			return next
 		}
 	}
-	return max(b.next, b.base.last()) + 1
+	if next := b.base.last() + 1; credible(next) {
+		return next
+	}
+	return b.next + 1
 }

@@ -127,11 +127,11 @@ type packing struct {
 	pack  func([]byte) []byte
 }
 
-func packings(t testing.TB) []packing {
-	t.Helper()
+func packings(tb testing.TB) []packing {
+	tb.Helper()
 	must := func(err error) {
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	with := func(codec compress.Codec) func([]byte) []byte {
@@ -165,7 +165,7 @@ func packings(t testing.TB) []packing {
 		list = append(list, packing{"franz-go's " + compress.Compression(i+1).String(), int16(i + 1), func(raw []byte) []byte {
 			packed, used := c.Compress(new(bytes.Buffer), raw)
 			if int16(used) != int16(i+1) {
-				t.Fatalf("compressed with codec %d, want %d", used, i+1)
+				tb.Fatalf("compressed with codec %d, want %d", used, i+1)
 			}
 			return bytes.Clone(packed)
 		}})
@@ -386,6 +386,38 @@ func TestContradictions(t *testing.T) {
 	}
 }
 
+// TestBehindACorruptBatch wants a way on that gives up the batch and neither what is behind it nor,
+// by going back, sends again what was read, though offset and length are not covered by the CRC.
+func TestBehindACorruptBatch(t *testing.T) {
+	edit := func(change func(batch []byte)) []byte {
+		bad, good := simple(7, "a", "b"), simple(9, "c")
+		bad[len(bad)-1]++ // the CRC is wrong
+		change(bad)
+		return append(bad, good...)
+	}
+	for _, test := range []struct {
+		name string
+		data []byte
+		want int64
+	}{
+		{"only the CRC", edit(func([]byte) {}), 9},
+		{"nothing behind it", edit(func([]byte) {})[:len(simple(7, "a", "b"))], 9},
+		{"length too small", edit(func(b []byte) { b[11]-- }), 9},
+		{"length of nothing", edit(func(b []byte) { b[11] = 0 }), 8},
+		{"last offset of all", edit(func(b []byte) { copy(b, "\x7f\xff\xff\xff\xff\xff\xff\xff") }), 8},
+		{"offset far ahead", edit(func(b []byte) { b[1] = 1 }), 8},
+		{"offset before", edit(func(b []byte) { b[7] = 0 }), 9},
+	} {
+		b := batches{data: test.data, next: 7}
+		if _, err := readAll(&b); !errors.Is(err, ErrCorruptBatch) {
+			t.Errorf("%s: error %v", test.name, err)
+		}
+		if got := b.behind(); got != test.want {
+			t.Errorf("%s: on from %d, want %d", test.name, got, test.want)
+		}
+	}
+}
+
 // TestTruncatedCompression cuts the compressed records themselves, under a right CRC.
 func TestTruncatedCompression(t *testing.T) {
 	records := values(strings.Repeat("abcdefgh", 100), "b")
@@ -460,7 +492,7 @@ func TestAbortedTransactions(t *testing.T) {
 	for _, batch := range log {
 		whole = append(whole, batch.data...)
 	}
-	for asked := int64(0); asked < 24; asked++ {
+	for asked := range int64(24) {
 		var data []byte
 		for i := range log {
 			if i == len(log)-1 || log[i+1].base > asked {
@@ -650,6 +682,9 @@ func FuzzBatches(f *testing.F) {
 			}
 			if err == nil && !more && b.next < end {
 				t.Fatalf("ends at %d before the end of the last whole batch, %d", b.next, end)
+			}
+			if behind := b.behind(); err != nil && b.next < math.MaxInt64 && (behind <= b.next || behind-b.next > maxBatchSize) {
+				t.Fatalf("next is %d, and %d behind the error", b.next, behind)
 			}
 			if err != nil || !more {
 				return
