@@ -27,6 +27,9 @@ const (
 	controlTypeAbort = 0
 )
 
+// maxHeaders bounds the headers of a record: empty ones take 2 bytes in a batch and 40 in memory.
+const maxHeaders = 1 << 16
+
 // maxBatchSize bounds what one batch may decompress to, in bytes. Kafka's default limit for a
 // batch is 1 MiB compressed; this leaves two orders of magnitude for compression.
 const maxBatchSize = 128 << 20
@@ -337,7 +340,7 @@ func (b *batches) record(rec *Record) error {
 	value := p.nullable()
 	first := len(b.headers)
 	count := p.varint()
-	corrupt = corrupt || count < 0
+	corrupt = corrupt || count < 0 || count > maxHeaders
 	for ; count > 0 && !p.bad; count-- {
 		b.headers = append(b.headers, Header{Key: b.keys.intern(p.bytes(p.varint())), Value: p.nullable()})
 	}

@@ -116,7 +116,7 @@ func drainHerald(b *testing.B, address string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c.topics["t"].settle() // as if it had been known and missing: it is read from its start
+	c.topics["t"].settle(true) // as if it had been known and missing: it is read from its start
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()

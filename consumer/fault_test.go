@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,6 +139,9 @@ func TestOneTopicIsDenied(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the allowed topic is not read")
 		}
+	}
+	if topics, err := c.Join(t.Context(), "alice"); err != nil || !slices.Equal(topics, []string{"good"}) {
+		t.Errorf("Join: %q, %v, want the allowed topic", topics, err)
 	}
 	want := sequence(t, producer, "good", "alice", "g", 3)
 	sink.wantLines(t, want)

@@ -16,16 +16,16 @@ const (
 	beginConcurrency = 16                     // partitions whose end is asked for at a time
 )
 
-// topic is a topic that is read or waited for. All but ready is guarded by Consumer.mu.
+// topic is a topic that is read or waited for. All but what newTopic sets is guarded by Consumer.mu.
 type topic struct {
-	name  string
-	route *Route
-	ready chan struct{} // closed once the cluster has said what the topic is and all of it is read
+	name    string
+	route   *Route
+	settled chan struct{} // closed once the topic is known, or is known not to be for us
 
 	id      [16]byte
 	past    [][16]byte // ids it had before: an outdated broker may still name them
 	leaders []int32
-	known   bool // the cluster said once whether the topic exists
+	known   bool // the cluster said once what the topic is, and all of it was read from then on
 	missing bool
 	again   bool   // to be asked about again soon: something of it is not read yet
 	failed  string // the last error logged
@@ -35,7 +35,25 @@ type topic struct {
 }
 
 func newTopic(name string, route *Route) *topic {
-	return &topic{name: name, route: route, ready: make(chan struct{})}
+	return &topic{name: name, route: route, settled: make(chan struct{})}
+}
+
+// settle lets go of those who wait for the topic. Consumer.mu is held.
+func (t *topic) settle(known bool) {
+	t.known = t.known || known
+	select {
+	case <-t.settled:
+	default:
+		close(t.settled)
+	}
+}
+
+// reason is why the topic is not read, as the end of a sentence. Consumer.mu is held.
+func (t *topic) reason() string {
+	if t.failed == "" {
+		return ""
+	}
+	return ": " + t.failed
 }
 
 // runTopics keeps what is read in line with what the cluster has, until ctx ends.
@@ -116,19 +134,25 @@ func (c *Consumer) due(timeIsUp bool) (names []string, all bool) {
 	return names, all
 }
 
-// contact keeps and tells whether Kafka answers.
+// contact keeps and tells whether Kafka answers: when that changes, and once a minute while it does
+// not.
 func (c *Consumer) contact(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	if was := c.online.Swap(err == nil); was && err != nil {
-		c.log.Warn("kafka does not answer; streams stay open and it is tried again", "error", err)
-	} else if !was && err == nil {
-		c.log.Info("kafka answers", "brokers", c.cfg.Brokers)
-	} else if err != nil {
-		c.log.Debug("kafka does not answer", "brokers", c.cfg.Brokers, "error", err)
-	}
 	c.metrics.contact(err)
+	if err == nil {
+		if c.away.Swap(nil) != nil {
+			c.log.Info("kafka answers", "brokers", c.cfg.Brokers)
+			c.awayTold = time.Time{}
+		}
+		return
+	}
+	c.away.Store(&err)
+	if time.Since(c.awayTold) >= time.Minute {
+		c.awayTold = time.Now()
+		c.log.Warn("kafka does not answer; streams stay open and it is tried again", "brokers", c.cfg.Brokers, "error", err)
+	}
 }
 
 // retire stops reading the topics of users who have been gone for a while.
@@ -218,16 +242,8 @@ func (c *Consumer) adoptTopic(ctx context.Context, name string, m topicMetadata)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t.settle()
+	t.settle(true)
 	return true
-}
-
-// settle marks that the cluster has said what the topic is. Consumer.mu is held.
-func (t *topic) settle() {
-	if !t.known {
-		t.known = true
-		close(t.ready)
-	}
 }
 
 // absent deals with a topic that cannot be read. c.mu is held.
@@ -238,7 +254,7 @@ func (c *Consumer) absent(t *topic, m *topicMetadata) bool {
 			t.failed = m.err.Error()
 			c.log.Warn("topic does not exist; it will be read from its start once it does", "topic", t.name)
 		}
-		t.settle()
+		t.settle(true)
 		return true
 	}
 	c.metrics.errors.WithLabelValues(kindOf(m.err)).Inc()
@@ -246,7 +262,11 @@ func (c *Consumer) absent(t *topic, m *topicMetadata) bool {
 		t.failed = m.err.Error()
 		c.log.Error("topic cannot be read; it is tried again", "topic", t.name, "error", m.err)
 	}
-	return kindOf(m.err) == errorDenied // which will last: the next poll of all topics asks again
+	if kindOf(m.err) != errorDenied {
+		return false
+	}
+	t.settle(false)
+	return true // it will last: the next poll of all topics asks again
 }
 
 // end stops reading the partitions of a topic that had so many.
