@@ -27,6 +27,9 @@ const (
 	controlTypeAbort = 0
 )
 
+// maxHeaders bounds the headers of a record: empty ones take 2 bytes in a batch and 40 in memory.
+const maxHeaders = 1 << 16
+
 // maxBatchSize bounds what one batch may decompress to, in bytes. Kafka's default limit for a
 // batch is 1 MiB compressed; this leaves two orders of magnitude for compression.
 const maxBatchSize = 128 << 20
@@ -163,7 +166,7 @@ func (b *batches) batch() (bool, error) {
 			return false, err
 		}
 		b.unread = 0
-		if b.base.last() < b.next || b.skipped(raw[batchHeaderSize:]) {
+		if b.skipped(raw[batchHeaderSize:]) || b.base.last() < b.next {
 			b.next = max(b.next, b.base.last()+1)
 			continue
 		}
@@ -337,7 +340,7 @@ func (b *batches) record(rec *Record) error {
 	value := p.nullable()
 	first := len(b.headers)
 	count := p.varint()
-	corrupt = corrupt || count < 0
+	corrupt = corrupt || count < 0 || count > maxHeaders
 	for ; count > 0 && !p.bad; count-- {
 		b.headers = append(b.headers, Header{Key: b.keys.intern(p.bytes(p.varint())), Value: p.nullable()})
 	}
@@ -414,12 +417,17 @@ func (k headerKeys) intern(key []byte) string {
 
 // behind returns, after an error, the offset to go on from so that the batch with the error is
 // left out. The header may be a part of what is corrupt: the offset of the batch behind it is
-// believed first, then the header if what it says can be; else one offset is given up.
+// believed first, then the header if what it says can be; else one offset is given up. To believe
+// anything would give up good records, or go back.
 func (b *batches) behind() int64 {
+	credible := func(next int64) bool { return next > b.next && next-b.next <= maxBatchSize }
 	if len(b.data) >= 8 {
-		if next := int64(binary.BigEndian.Uint64(b.data)); next > b.next && next > b.base.offset {
+		if next := int64(binary.BigEndian.Uint64(b.data)); credible(next) && next > b.base.offset {
 			return next
 		}
 	}
-	return max(b.next, b.base.last()) + 1
+	if next := b.base.last() + 1; credible(next) {
+		return next
+	}
+	return b.next + 1
 }

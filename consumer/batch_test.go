@@ -127,11 +127,11 @@ type packing struct {
 	pack  func([]byte) []byte
 }
 
-func packings(t testing.TB) []packing {
-	t.Helper()
+func packings(tb testing.TB) []packing {
+	tb.Helper()
 	must := func(err error) {
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	with := func(codec compress.Codec) func([]byte) []byte {
@@ -165,7 +165,7 @@ func packings(t testing.TB) []packing {
 		list = append(list, packing{"franz-go's " + compress.Compression(i+1).String(), int16(i + 1), func(raw []byte) []byte {
 			packed, used := c.Compress(new(bytes.Buffer), raw)
 			if int16(used) != int16(i+1) {
-				t.Fatalf("compressed with codec %d, want %d", used, i+1)
+				tb.Fatalf("compressed with codec %d, want %d", used, i+1)
 			}
 			return bytes.Clone(packed)
 		}})
@@ -386,6 +386,38 @@ func TestContradictions(t *testing.T) {
 	}
 }
 
+// TestBehindACorruptBatch wants a way on that gives up the batch and neither what is behind it nor,
+// by going back, sends again what was read, though offset and length are not covered by the CRC.
+func TestBehindACorruptBatch(t *testing.T) {
+	edit := func(change func(batch []byte)) []byte {
+		bad, good := simple(7, "a", "b"), simple(9, "c")
+		bad[len(bad)-1]++ // the CRC is wrong
+		change(bad)
+		return append(bad, good...)
+	}
+	for _, test := range []struct {
+		name string
+		data []byte
+		want int64
+	}{
+		{"only the CRC", edit(func([]byte) {}), 9},
+		{"nothing behind it", edit(func([]byte) {})[:len(simple(7, "a", "b"))], 9},
+		{"length too small", edit(func(b []byte) { b[11]-- }), 9},
+		{"length of nothing", edit(func(b []byte) { b[11] = 0 }), 8},
+		{"last offset of all", edit(func(b []byte) { copy(b, "\x7f\xff\xff\xff\xff\xff\xff\xff") }), 8},
+		{"offset far ahead", edit(func(b []byte) { b[1] = 1 }), 8},
+		{"offset before", edit(func(b []byte) { b[7] = 0 }), 9},
+	} {
+		b := batches{data: test.data, next: 7}
+		if _, err := readAll(&b); !errors.Is(err, ErrCorruptBatch) {
+			t.Errorf("%s: error %v", test.name, err)
+		}
+		if got := b.behind(); got != test.want {
+			t.Errorf("%s: on from %d, want %d", test.name, got, test.want)
+		}
+	}
+}
+
 // TestTruncatedCompression cuts the compressed records themselves, under a right CRC.
 func TestTruncatedCompression(t *testing.T) {
 	records := values(strings.Repeat("abcdefgh", 100), "b")
@@ -436,7 +468,7 @@ func TestAbortedTransactions(t *testing.T) {
 	}{
 		{0, txn(0, 1, "aborted", "aborted")},
 		{2, txn(2, 2, "p2 a", "p2 b")},
-		{4, simple(4, "no transaction")},
+		{4, makeBatch(recordBatch{FirstOffset: 4, ProducerID: 1}, values("no transaction, for all its producer id")...)},
 		{5, txn(5, 1, "aborted")},
 		{6, marker(6, 1, false)},
 		{7, txn(7, 1, "p1 a", "p1 b")},
@@ -452,44 +484,51 @@ func TestAbortedTransactions(t *testing.T) {
 		{19, txn(19, 1, "p1 c")},
 		{20, makeBatch(recordBatch{FirstOffset: 20, LastOffsetDelta: 1, ProducerID: 1, Attributes: attrTransaction})}, // emptied by compaction
 		{22, marker(22, 1, true)},
-		{23, simple(23, "same producer, no transaction")},
+		{23, simple(23, "no transaction")},
 	}
 	aborts := []struct{ producer, first, marker int64 }{{1, 0, 6}, {3, 11, 15}, {1, 13, 17}, {3, 16, 18}}
 	committed := []int64{2, 3, 4, 7, 8, 14, 19, 23}
-	for asked := int64(0); asked < 24; asked++ {
+	var whole []byte
+	for _, batch := range log {
+		whole = append(whole, batch.data...)
+	}
+	for asked := range int64(24) {
 		var data []byte
 		for i := range log {
 			if i == len(log)-1 || log[i+1].base > asked {
 				data = append(data, log[i].data...)
 			}
 		}
-		var list []abortedTxn
+		var all, list []abortedTxn
 		for _, a := range aborts {
+			all = append(all, abortedTxn{ProducerID: a.producer, FirstOffset: a.first})
 			if a.marker >= asked {
-				list = append(list, abortedTxn{ProducerID: a.producer, FirstOffset: a.first})
+				list = append(list, all[len(all)-1])
 			}
 		}
+		reversed := slices.Clone(list)
+		slices.Reverse(reversed)
 		var want []int64
 		for _, offset := range committed {
 			if offset >= asked {
 				want = append(want, offset)
 			}
 		}
-		for _, order := range []string{"ascending", "descending"} {
-			b := batches{data: data, next: asked, aborted: slices.Clone(list)}
-			if order == "descending" {
-				slices.Reverse(b.aborted)
-			}
+		for name, b := range map[string]batches{
+			"ascending list":         {data: data, next: asked, aborted: slices.Clone(list)},
+			"descending list":        {data: data, next: asked, aborted: reversed},
+			"more before than asked": {data: whole, next: asked, aborted: all},
+		} {
 			records, err := readAll(&b)
 			var got []int64
 			for _, r := range records {
 				got = append(got, r.Offset)
 				if strings.HasPrefix(string(r.Value), "aborted") {
-					t.Errorf("offset %d, list %s: an aborted record", asked, order)
+					t.Errorf("offset %d, %s: an aborted record", asked, name)
 				}
 			}
 			if diff := cmp.Diff(want, got); err != nil || diff != "" || b.next != 24 {
-				t.Errorf("offset %d, list %s: %v, next %d, want 24\n%s", asked, order, err, b.next, diff)
+				t.Errorf("offset %d, %s: %v, next %d, want 24\n%s", asked, name, err, b.next, diff)
 			}
 		}
 	}
@@ -643,6 +682,9 @@ func FuzzBatches(f *testing.F) {
 			}
 			if err == nil && !more && b.next < end {
 				t.Fatalf("ends at %d before the end of the last whole batch, %d", b.next, end)
+			}
+			if behind := b.behind(); err != nil && b.next < math.MaxInt64 && (behind <= b.next || behind-b.next > maxBatchSize) {
+				t.Fatalf("next is %d, and %d behind the error", b.next, behind)
 			}
 			if err != nil || !more {
 				return

@@ -77,7 +77,7 @@ type countSink struct {
 }
 
 func (s *countSink) Begin(Partition, [16]byte, int64) {}
-func (s *countSink) Gap(Partition, [16]byte, Gap)     {}
+func (s *countSink) Gap(Partition, Gap)               {}
 func (s *countSink) End(Partition)                    {}
 
 func (s *countSink) Deliver(_ Partition, records []Record, _ int64) {
@@ -116,7 +116,7 @@ func drainHerald(b *testing.B, address string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c.topics["t"].settle() // as if it had been known and missing: it is read from its start
+	c.topics["t"].settle(true) // as if it had been known and missing: it is read from its start
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()

@@ -43,13 +43,16 @@ type cluster struct {
 
 // newCluster needs brokers as host:port. The transport's own view of the cluster is used only to
 // find brokers' addresses, so it asks for no topics.
-func newCluster(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechanism) *cluster {
+//
+// idle is how long an unused connection is kept. A broker that restarts closes its connections, which
+// is noticed at the next request only.
+func newCluster(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechanism, idle time.Duration) *cluster {
 	return &cluster{
 		addr: kafka.TCP(brokers...),
 		transport: &kafka.Transport{
 			ClientID:       clientID,
 			DialTimeout:    5 * time.Second,
-			IdleTimeout:    time.Minute,
+			IdleTimeout:    idle,
 			MetadataTTL:    2 * time.Second,
 			MetadataTopics: []string{},
 			TLS:            tlsConfig,

@@ -60,7 +60,10 @@ type Consumer struct {
 	replays chan struct{}
 	buffers sync.Pool // of *[]byte, for replays
 	wake    chan struct{}
-	online  atomic.Bool // the last metadata request was answered
+	away    atomic.Pointer[error] // why the last metadata request was not answered; nil: it was
+
+	awayTold     time.Time    // when the log last said that Kafka is away; used by runTopics only
+	replayLogged atomic.Int64 // the second of Unix time in which an error of a replay was logged last
 
 	mu     sync.Mutex
 	topics map[string]*topic
@@ -92,7 +95,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 		cfg:     cfg,
 		routes:  rs,
 		static:  make(map[string]*Route),
-		cluster: newCluster(cfg.Brokers, cfg.TLS, cfg.SASL),
+		cluster: newCluster(cfg.Brokers, cfg.TLS, cfg.SASL, time.Minute),
 		sink:    sink,
 		log:     cfg.Logger,
 		metrics: newMetrics(cfg.Registry),
@@ -100,6 +103,8 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 		wake:    make(chan struct{}, 1),
 		topics:  make(map[string]*topic),
 	}
+	notYet := errors.New("it was not asked yet")
+	c.away.Store(&notYet)
 	c.reader = newReader(c)
 	if cfg.Registry != nil {
 		cfg.Registry.MustRegister(lagCollector{c.reader})
@@ -115,12 +120,18 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 // cluster can never be read ([ErrUnsupportedBroker]); a cluster that is away is waited for.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.cluster.close()
+	member, leave := context.WithCancel(context.WithoutCancel(ctx))
+	defer leave()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	c.reader.ctx = ctx
 	var group sync.WaitGroup
-	group.Go(func() { c.runGroup(ctx) })
-	group.Go(func() { c.reader.watch(ctx) })
+	group.Go(func() { c.runGroup(member) })
+	c.reader.wg.Go(func() { c.reader.watch(ctx) })
 	err := c.runTopics(ctx)
+	stop()
 	c.reader.wg.Wait()
+	leave() // the last commit is of all that was read
 	group.Wait()
 	return err
 }
@@ -128,20 +139,21 @@ func (c *Consumer) Run(ctx context.Context) error {
 // Ready says whether all topics that are always read are being read and Kafka answers. The error
 // says what is missing.
 func (c *Consumer) Ready() error {
-	if !c.online.Load() {
-		return errors.New("kafka does not answer")
+	if reason := c.away.Load(); reason != nil {
+		return fmt.Errorf("kafka does not answer: %w", *reason)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name := range c.static {
-		select {
-		case <-c.topics[name].ready:
-		default:
-			return fmt.Errorf("topic %s is not read yet", name)
+		if t := c.topics[name]; !t.known {
+			return fmt.Errorf("topic %s is not read yet%s", name, t.reason())
 		}
 	}
 	return nil
 }
+
+// Online says whether Kafka answered last time it was asked.
+func (c *Consumer) Online() bool { return c.away.Load() == nil }
 
 // Topics returns the topics of user's streams or, with an empty user, those that all users share.
 // Those of a user who cannot have a topic are the shared ones too.
@@ -162,8 +174,9 @@ func (c *Consumer) CheckUser(user string) error {
 
 // Join begins to read user's own topics, if the routes give users topics, and returns all topics
 // of the user's streams once they are being read: it waits for Kafka if need be, until ctx ends.
-// A topic that does not exist yet is among them: its first record will be delivered. Every Join
-// that returns no error wants one [Consumer.Leave].
+// A topic that does not exist yet is among them: its first record will be delivered. One that Kafka
+// does not let us read is not, so that the others go on without it. Every Join that returns no
+// error wants one [Consumer.Leave].
 func (c *Consumer) Join(ctx context.Context, user string) ([]string, error) {
 	own, err := c.routes.userTopics(user)
 	if err != nil {
@@ -187,15 +200,19 @@ func (c *Consumer) Join(ctx context.Context, user string) ([]string, error) {
 	c.poke()
 	for _, t := range list {
 		select {
-		case <-t.ready:
+		case <-t.settled:
 		case <-ctx.Done():
 			c.leave(own)
 			return nil, fmt.Errorf("topic %s: %w", t.name, context.Cause(ctx))
 		}
 	}
 	names := make([]string, 0, len(list))
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, t := range list {
-		names = append(names, t.name)
+		if t.known {
+			names = append(names, t.name)
+		}
 	}
 	return names, nil
 }

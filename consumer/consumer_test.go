@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,17 +20,22 @@ type ledger struct {
 	mu    sync.Mutex
 	begun map[Partition]int64
 	next  map[Partition]int64
-	lines []string // "user value", "* value" for everyone
+	ids   map[string][16]byte // of topics
+	lines []string            // "user value", "* value" for everyone
 	gaps  []Gap
 }
 
 func newLedger() *ledger {
-	return &ledger{begun: make(map[Partition]int64), next: make(map[Partition]int64)}
+	return &ledger{begun: make(map[Partition]int64), next: make(map[Partition]int64), ids: make(map[string][16]byte)}
 }
 
-func (l *ledger) Begin(p Partition, _ [16]byte, next int64) {
+func (l *ledger) Begin(p Partition, id [16]byte, next int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if was, ok := l.ids[p.Topic]; ok && was != id {
+		l.gaps = append(l.gaps, Gap{Reason: GapRecreated})
+	}
+	l.ids[p.Topic] = id
 	l.begun[p], l.next[p] = next, next
 }
 
@@ -42,7 +48,7 @@ func (l *ledger) Deliver(p Partition, records []Record, next int64) {
 	l.next[p] = next
 }
 
-func (l *ledger) Gap(p Partition, _ [16]byte, gap Gap) {
+func (l *ledger) Gap(p Partition, gap Gap) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.gaps = append(l.gaps, gap)
@@ -83,13 +89,32 @@ func (l *ledger) sorted(t *testing.T, n int) []string {
 // start runs a consumer of the given routes on an in-process broker.
 func start(t *testing.T, topics []string, specs ...string) (*Consumer, *ledger, *Producer) {
 	t.Helper()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, topics...), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
+	_, c, sink, producer := startOn(t, nil, topics, specs...)
+	return c, sink, producer
+}
+
+// startOn is start with more options for the broker, which it returns.
+func startOn(t *testing.T, opts []kfake.Opt, topics []string, specs ...string) (*kfake.Cluster, *Consumer, *ledger, *Producer) {
+	t.Helper()
+	opts = append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(3, topics...), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1)}, opts...)
+	broker, err := kfake.NewCluster(opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
+	c, sink, producer := startAt(t, broker, specs...)
+	return broker, c, sink, producer
+}
+
+// startAt is start on a broker that runs. A spec rack=NAME is the consumer's rack and no route.
+func startAt(t *testing.T, broker *kfake.Cluster, specs ...string) (*Consumer, *ledger, *Producer) {
+	t.Helper()
 	cfg := Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, spec := range specs {
+		if rack, ok := strings.CutPrefix(spec, "rack="); ok {
+			cfg.Rack = rack
+			continue
+		}
 		route, err := ParseRoute(spec)
 		if err != nil {
 			t.Fatal(err)
@@ -114,6 +139,18 @@ func start(t *testing.T, topics []string, specs ...string) (*Consumer, *ledger, 
 	t.Cleanup(producer.Close)
 	return c, sink, producer
 }
+
+// topicID returns what the consumer knows the topic by.
+func topicID(t *testing.T, c *Consumer, topic string) [16]byte {
+	t.Helper()
+	_, id, err := c.leader(Partition{topic, 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func sortedCopy(lines []string) []string { return slices.Sorted(slices.Values(lines)) }
 
 func produce(t *testing.T, p *Producer, topic, key, value string) Position {
 	t.Helper()
@@ -171,7 +208,7 @@ func TestReplayIsOneUsersRange(t *testing.T) {
 		produce(t, producer, "shared", "bob", "not alice's")
 	}
 	var got []string
-	next, err := c.Replay(ctx, first.Partition, "alice", first.Offset, last.Offset, func(r *Record) bool {
+	next, err := c.Replay(ctx, first.Partition, topicID(t, c, "shared"), "alice", first.Offset, last.Offset, func(r *Record) bool {
 		if string(r.Value) == "7" && len(got) == 7 {
 			return false
 		}
@@ -181,7 +218,7 @@ func TestReplayIsOneUsersRange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next, err = c.Replay(ctx, first.Partition, "alice", next, last.Offset, func(r *Record) bool {
+	next, err = c.Replay(ctx, first.Partition, topicID(t, c, "shared"), "alice", next, last.Offset, func(r *Record) bool {
 		got = append(got, line(r))
 		return true
 	})
@@ -195,7 +232,7 @@ func TestReplayIsOneUsersRange(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	_, err = c.Replay(ctx, first.Partition, "alice", 1_000_000, 1_000_001, func(*Record) bool { return true })
+	_, err = c.Replay(ctx, first.Partition, topicID(t, c, "shared"), "alice", 1_000_000, 1_000_001, func(*Record) bool { return true })
 	if _, ok := errors.AsType[*OutOfRangeError](err); !ok {
 		t.Errorf("an offset beyond the end gives %v, want an OutOfRangeError", err)
 	}

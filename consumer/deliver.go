@@ -108,7 +108,7 @@ func (r *reader) unreadable(f *feed, err *UnreadableError) {
 	}
 	f.tries = 0
 	c.log.Error("records cannot be read and are left out", "topic", f.Topic, "partition", f.ID, "offset", err.Offset, "next", err.Next, "error", err.err)
-	c.sink.Gap(f.Partition, f.topicID, Gap{From: f.next, To: err.Next, Reason: GapUnreadable})
+	c.sink.Gap(f.Partition, Gap{From: f.next, To: err.Next, Reason: GapUnreadable})
 	f.next, f.moved = err.Next, time.Now()
 }
 
@@ -187,7 +187,7 @@ func (r *reader) outOfRange(f *feed) {
 		gap = Gap{From: f.next, To: end, Reason: GapUnknownID}
 	}
 	c.log.Warn("records are lost", "topic", f.Topic, "partition", f.ID, "from", gap.From, "to", gap.To, "reason", gap.Reason)
-	c.sink.Gap(f.Partition, f.topicID, gap)
+	c.sink.Gap(f.Partition, gap)
 	f.next, f.moved = gap.To, time.Now()
 }
 

@@ -35,13 +35,14 @@ func (c *Consumer) runGroup(ctx context.Context) {
 
 func (c *Consumer) groupID() string { return c.cfg.Group + "." + c.cfg.Replica }
 
-// groupTopics returns the topics that are always read and exist.
+// groupTopics returns the topics that are always read and exist. To name one that does not would
+// have it created: kafka-go's metadata requests allow that.
 func (c *Consumer) groupTopics() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var names []string
 	for name := range c.static {
-		if t := c.topics[name]; len(t.leaders) > 0 {
+		if t := c.topics[name]; len(t.leaders) > 0 && !t.missing {
 			names = append(names, name)
 		}
 	}
@@ -52,14 +53,14 @@ func (c *Consumer) groupTopics() []string {
 // member is one membership, which ends with ctx, with an error, or when there are more topics.
 func (c *Consumer) member(ctx context.Context, names []string) error {
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID:                    c.groupID(),
-		Brokers:               c.cfg.Brokers,
-		Topics:                names,
-		Dialer:                &kafka.Dialer{ClientID: clientID, Timeout: requestTimeout, TLS: c.cfg.TLS, SASLMechanism: c.cfg.SASL},
-		SessionTimeout:        sessionTimeout,
-		RebalanceTimeout:      sessionTimeout,
-		JoinGroupBackoff:      groupBackoff,
-		WatchPartitionChanges: true,
+		ID:               c.groupID(),
+		Brokers:          c.cfg.Brokers,
+		Topics:           names,
+		Dialer:           &kafka.Dialer{ClientID: clientID, Timeout: requestTimeout, TLS: c.cfg.TLS, SASLMechanism: c.cfg.SASL},
+		SessionTimeout:   sessionTimeout,
+		RebalanceTimeout: sessionTimeout,
+		JoinGroupBackoff: groupBackoff,
+		GroupBalancers:   []kafka.GroupBalancer{everything{c}},
 	})
 	if err != nil {
 		return err
@@ -73,25 +74,36 @@ func (c *Consumer) member(ctx context.Context, names []string) error {
 		}
 		c.metrics.generations.Inc()
 		c.metrics.rebalances.Observe(time.Since(begun).Seconds())
-		if c.shared(gen) {
-			c.log.Error("another replica uses the same group and replica name; give each its own --replica", "group", c.groupID())
-		}
 		if err := c.generation(ctx, gen, names); err != nil {
 			return err
 		}
 	}
 }
 
-// shared says whether somebody else was given a part of what we read.
-func (c *Consumer) shared(gen *kafka.Generation) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for name := range gen.Assignments {
-		if t := c.topics[name]; t != nil && len(gen.Assignments[name]) < len(t.leaders) {
-			return true
+// everything assigns all partitions to each member, because each replica reads them all. It
+// implements [kafka.GroupBalancer].
+type everything struct{ *Consumer }
+
+// ProtocolName implements [kafka.GroupBalancer].
+func (everything) ProtocolName() string { return "everything" }
+
+// UserData implements [kafka.GroupBalancer].
+func (everything) UserData() ([]byte, error) { return nil, nil }
+
+// AssignGroups implements [kafka.GroupBalancer]. The group's leader runs it, and so sees whether
+// there is more than the one member that there should be.
+func (e everything) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+	if len(members) > 1 {
+		e.log.Error("another replica uses the same group and replica name; give each its own --replica", "group", e.groupID(), "members", len(members))
+	}
+	assignments := make(kafka.GroupMemberAssignments)
+	for _, m := range members {
+		assignments[m.ID] = make(map[string][]int)
+		for _, p := range partitions {
+			assignments[m.ID][p.Topic] = append(assignments[m.ID][p.Topic], p.ID)
 		}
 	}
-	return len(gen.Assignments) < 1
+	return assignments
 }
 
 // errMoreTopics ends a membership whose list of topics is outdated.
@@ -128,7 +140,7 @@ func (c *Consumer) commit(gen *kafka.Generation, committed map[Partition]int64) 
 	offsets := make(map[string]map[int]int64)
 	moved := make(map[Partition]int64)
 	for _, f := range c.reader.all() {
-		if _, ok := gen.Assignments[f.Topic]; !ok {
+		if f.route.Kind == PerUser {
 			continue
 		}
 		f.mu.Lock()

@@ -37,14 +37,18 @@ func (c *Consumer) Range(ctx context.Context, p Partition) (start, end int64, er
 	return start, end, nil
 }
 
+// ErrRecreated says that a topic is not the one that was asked for: it was deleted and created again.
+var ErrRecreated = errors.New("topic was deleted and created again")
+
 // Replay calls fn for each record of p from offset from and before to that is for user or for
 // everyone, in offset order, until fn returns false. It returns the offset to go on from: to, or
 // that of the record that fn refused, or how far it came before an error. The error is ctx's, an
-// [*OutOfRangeError], an [*UnreadableError], or what Kafka answered; after any of them Replay may
-// be called again, after an UnreadableError from its Next.
+// [*OutOfRangeError], an [*UnreadableError], [ErrRecreated] if topicID is not that of the topic any
+// more, or what Kafka answered; after any of them Replay may be called again, after an
+// UnreadableError from its Next.
 //
 // At most [Config.ReplayConcurrency] replays read at a time; others wait for their turn.
-func (c *Consumer) Replay(ctx context.Context, p Partition, user string, from, to int64, fn func(*Record) bool) (next int64, err error) {
+func (c *Consumer) Replay(ctx context.Context, p Partition, topicID [16]byte, user string, from, to int64, fn func(*Record) bool) (next int64, err error) {
 	select {
 	case c.replays <- struct{}{}:
 		defer func() { <-c.replays }()
@@ -56,7 +60,7 @@ func (c *Consumer) Replay(ctx context.Context, p Partition, user string, from, t
 	if route == nil {
 		return from, fmt.Errorf("replay %s: topic is not read here", p)
 	}
-	scan := replay{consumer: c, Partition: p, route: route, owner: route.owner(p.Topic), user: user, next: from, to: to, fn: fn}
+	scan := replay{consumer: c, Partition: p, topicID: topicID, route: route, owner: route.owner(p.Topic), user: user, next: from, to: to, fn: fn}
 	for idle, tries := 0, 1; scan.next < to && !scan.stopped; {
 		before := scan.next
 		err := scan.fetch(ctx)
@@ -64,23 +68,40 @@ func (c *Consumer) Replay(ctx context.Context, p Partition, user string, from, t
 			tries++
 			continue
 		}
-		if err != nil {
-			return scan.next, fmt.Errorf("replay %s@%d: %w", p, scan.next, err)
-		}
 		if scan.next > before || scan.stopped {
 			idle = 0
-			continue
+		} else if idle++; err == nil && idle%3 == 0 { // is there as much as was read once?
+			start, end, rangeErr := c.Range(ctx, p)
+			if err = rangeErr; err == nil && end < to {
+				err = &OutOfRangeError{Position: Position{p, to}, Start: start, End: end}
+			}
 		}
-		if idle++; idle == 3 { // the log ends before to: it was cut behind our back
-			return scan.next, &OutOfRangeError{Position: Position{p, to}, End: scan.next}
+		if err != nil {
+			return scan.next, c.replayFailed(ctx, fmt.Errorf("replay %s@%d: %w", p, scan.next, err))
 		}
 	}
 	return scan.next, nil
 }
 
+// replayFailed counts an error of a replay that is Kafka's, logs it, but at most once a second for
+// all of them, and returns it.
+func (c *Consumer) replayFailed(ctx context.Context, err error) error {
+	_, outOfRange := errors.AsType[*OutOfRangeError](err)
+	if ctx.Err() != nil || outOfRange {
+		return err
+	}
+	c.metrics.errors.WithLabelValues("replay").Inc()
+	now := time.Now().Unix()
+	if last := c.replayLogged.Load(); now > last && c.replayLogged.CompareAndSwap(last, now) {
+		c.log.Warn("replay; it is tried again", "error", err)
+	}
+	return err
+}
+
 type replay struct {
 	Partition
 	consumer *Consumer
+	topicID  [16]byte
 	route    *Route
 	owner    []byte // see Route.owner
 	user     string
@@ -94,6 +115,9 @@ func (r *replay) fetch(ctx context.Context) error {
 	leader, topicID, err := r.consumer.leader(r.Partition)
 	if err != nil {
 		return err
+	}
+	if topicID != r.topicID {
+		return ErrRecreated
 	}
 	req := r.consumer.fetchRequest(0, -1) // no session
 	topic := kmsg.NewFetchRequestTopic()
@@ -109,7 +133,9 @@ func (r *replay) fetch(ctx context.Context) error {
 	defer cancel()
 	res, err := r.consumer.cluster.request(deadline, leader, req, buf)
 	if err != nil {
-		r.consumer.refresh()
+		if ctx.Err() == nil {
+			r.consumer.refresh()
+		}
 		return err // buf may still be written to: it is not put back
 	}
 	defer r.consumer.buffers.Put(buf)

@@ -5,15 +5,15 @@ package consumer
 // the partition waits, and with it all that share its fetch.
 type Sink interface {
 	// Begin says that p is read from next on. topicID tells one topic from a later one of the
-	// same name (KIP-516).
+	// same name (KIP-516): before that one begins, all partitions of the first have ended.
 	Begin(p Partition, topicID [16]byte, next int64)
 
 	// Deliver hands over records, with whom they are for, and how far p has now been read: all
 	// offsets before next. There may be no records. They are valid until Deliver returns.
 	Deliver(p Partition, records []Record, next int64)
 
-	// Gap says that reading goes on at gap.To and that what lies between is lost.
-	Gap(p Partition, topicID [16]byte, gap Gap)
+	// Gap says that reading goes on at gap.To and that what lies between cannot be delivered.
+	Gap(p Partition, gap Gap)
 
 	// End says that p is no longer read.
 	End(p Partition)
@@ -31,7 +31,7 @@ const (
 )
 
 // Gap is a range of offsets that cannot be delivered: From up to, not including, To. With
-// [GapRecreated] and [GapUnknownID] To may be smaller: the log is another one.
+// [GapUnknownID] To may be smaller: the log was cut.
 type Gap struct {
 	From, To int64
 	Reason   GapReason

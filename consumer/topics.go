@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -10,21 +11,23 @@ import (
 const (
 	metadataInterval = 5 * time.Second        // all topics, when nothing happens
 	metadataRetry    = 250 * time.Millisecond // between requests after errors
-	missingInterval  = 250 * time.Millisecond // topics waited for
+	missingInterval  = 250 * time.Millisecond // topics waited for, and those of which a part is not read yet
 	userLinger       = 10 * time.Second       // a user's topic after the last Leave
 	beginConcurrency = 16                     // partitions whose end is asked for at a time
 )
 
-// topic is a topic that is read or waited for. All but ready is guarded by Consumer.mu.
+// topic is a topic that is read or waited for. All but what newTopic sets is guarded by Consumer.mu.
 type topic struct {
-	name  string
-	route *Route
-	ready chan struct{} // closed once the cluster has said what the topic is and all of it is read
+	name    string
+	route   *Route
+	settled chan struct{} // closed once the topic is known, or is known not to be for us
 
 	id      [16]byte
+	past    [][16]byte // ids it had before: an outdated broker may still name them
 	leaders []int32
-	known   bool // the cluster said once whether the topic exists
+	known   bool // the cluster said once what the topic is, and all of it was read from then on
 	missing bool
+	again   bool   // to be asked about again soon: something of it is not read yet
 	failed  string // the last error logged
 
 	users int // Joins, for a per-user topic
@@ -32,7 +35,25 @@ type topic struct {
 }
 
 func newTopic(name string, route *Route) *topic {
-	return &topic{name: name, route: route, ready: make(chan struct{})}
+	return &topic{name: name, route: route, settled: make(chan struct{})}
+}
+
+// settle lets go of those who wait for the topic. Consumer.mu is held.
+func (t *topic) settle(known bool) {
+	t.known = t.known || known
+	select {
+	case <-t.settled:
+	default:
+		close(t.settled)
+	}
+}
+
+// reason is why the topic is not read, as the end of a sentence. Consumer.mu is held.
+func (t *topic) reason() string {
+	if t.failed == "" {
+		return ""
+	}
+	return ": " + t.failed
 }
 
 // runTopics keeps what is read in line with what the cluster has, until ctx ends.
@@ -78,17 +99,13 @@ func (c *Consumer) poll(ctx context.Context, full *time.Time) time.Duration {
 		c.mu.Lock()
 		c.stale = c.stale || all
 		c.mu.Unlock()
-		pause(ctx, metadataRetry)
-		return metadataRetry
+		pause(ctx, metadataRetry) // whoever pokes meanwhile
+		return 0
 	}
 	if all {
 		*full = time.Now()
 	}
-	if !c.adopt(ctx, names, found) {
-		pause(ctx, metadataRetry)
-		c.refresh()
-		return metadataRetry
-	}
+	c.adopt(ctx, names, found)
 	return c.nextPoll()
 }
 
@@ -96,7 +113,7 @@ func (c *Consumer) nextPoll() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range c.topics {
-		if t.missing {
+		if t.missing || t.again {
 			return missingInterval
 		}
 	}
@@ -110,57 +127,55 @@ func (c *Consumer) due(timeIsUp bool) (names []string, all bool) {
 	all = timeIsUp || c.stale
 	c.stale = false
 	for name, t := range c.topics {
-		if all || !t.known || t.missing {
+		if all || !t.known || t.missing || t.again {
 			names = append(names, name)
 		}
 	}
 	return names, all
 }
 
-// contact keeps and tells whether Kafka answers.
+// contact keeps and tells whether Kafka answers: when that changes, and once a minute while it does
+// not.
 func (c *Consumer) contact(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	if was := c.online.Swap(err == nil); was && err != nil {
-		c.log.Warn("kafka does not answer; streams stay open and it is tried again", "error", err)
-	} else if !was && err == nil {
-		c.log.Info("kafka answers", "brokers", c.cfg.Brokers)
-	} else if err != nil {
-		c.log.Debug("kafka does not answer", "brokers", c.cfg.Brokers, "error", err)
-	}
 	c.metrics.contact(err)
+	if err == nil {
+		if c.away.Swap(nil) != nil {
+			c.log.Info("kafka answers", "brokers", c.cfg.Brokers)
+			c.awayTold = time.Time{}
+		}
+		return
+	}
+	c.away.Store(&err)
+	if time.Since(c.awayTold) >= time.Minute {
+		c.awayTold = time.Now()
+		c.log.Warn("kafka does not answer; streams stay open and it is tried again", "brokers", c.cfg.Brokers, "error", err)
+	}
 }
 
 // retire stops reading the topics of users who have been gone for a while.
 func (c *Consumer) retire() {
-	var gone []Partition
+	gone := make(map[string]int) // how many partitions each had
 	c.mu.Lock()
 	for name, t := range c.topics {
 		if t.route.Kind == PerUser && t.users == 0 && time.Since(t.left) > userLinger {
 			delete(c.topics, name)
-			for i := range t.leaders {
-				gone = append(gone, Partition{name, int32(i)})
-			}
+			gone[name] = len(t.leaders)
 		}
 	}
 	c.mu.Unlock()
-	for _, p := range gone {
-		if c.reader.feed(p) != nil {
-			c.reader.remove(p)
-			c.sink.End(p)
-		}
+	for name, partitions := range gone {
+		c.end(name, partitions)
 	}
 }
 
-// adopt brings the reading in line with what the cluster said of the named topics. It returns
-// false if some of it has to be tried again soon.
-func (c *Consumer) adopt(ctx context.Context, names []string, found map[string]topicMetadata) bool {
+// adopt brings the reading in line with what the cluster said of the named topics.
+func (c *Consumer) adopt(ctx context.Context, names []string, found map[string]topicMetadata) {
 	var (
 		wg    sync.WaitGroup
 		slots = make(chan struct{}, beginConcurrency)
-		mu    sync.Mutex
-		done  = true
 	)
 	for _, name := range names {
 		m, ok := found[name]
@@ -170,17 +185,18 @@ func (c *Consumer) adopt(ctx context.Context, names []string, found map[string]t
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if !c.adoptTopic(ctx, name, m) {
-				mu.Lock()
-				done = false
-				mu.Unlock()
+			again := !c.adoptTopic(ctx, name, m)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if t := c.topics[name]; t != nil {
+				t.again = again
 			}
 		})
 	}
 	wg.Wait()
-	return done
 }
 
+// adoptTopic returns false if the topic is to be asked about again soon.
 func (c *Consumer) adoptTopic(ctx context.Context, name string, m topicMetadata) bool {
 	c.mu.Lock()
 	t := c.topics[name]
@@ -195,27 +211,30 @@ func (c *Consumer) adoptTopic(ctx context.Context, name string, m topicMetadata)
 	}
 	fresh := t.known // partitions seen first after the topic was known are read from their start
 	recreated := t.id != ([16]byte{}) && t.id != m.id
-	if len(t.leaders) > len(m.leaders) && !recreated {
+	if slices.Contains(t.past, m.id) || len(t.leaders) > len(m.leaders) && !recreated {
 		c.mu.Unlock() // an outdated answer
 		return true
+	}
+	old := len(t.leaders)
+	if recreated {
+		t.past = append(t.past, t.id)
 	}
 	t.id, t.leaders, t.missing, t.failed = m.id, m.leaders, false, ""
 	c.mu.Unlock()
 
+	if recreated {
+		c.log.Warn("topic was deleted and created again", "topic", name)
+		c.end(name, old)
+	}
 	complete := true
 	for i, leader := range m.leaders {
 		p := Partition{name, int32(i)}
-		f := c.reader.feed(p)
-		switch {
-		case f == nil:
-			if !c.begin(ctx, t, p, leader, fresh) {
-				complete = false
-				continue
-			}
-		case f.topicID != m.id:
-			c.begin(ctx, t, p, leader, true)
-		default:
+		if f := c.reader.feed(p); f != nil {
 			c.reader.assign(f, leader)
+			continue
+		}
+		if !c.begin(ctx, t.route, p, m.id, leader, fresh) {
+			complete = false
 		}
 	}
 	if !complete {
@@ -223,16 +242,8 @@ func (c *Consumer) adoptTopic(ctx context.Context, name string, m topicMetadata)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t.settle()
+	t.settle(true)
 	return true
-}
-
-// settle marks that the cluster has said what the topic is. Consumer.mu is held.
-func (t *topic) settle() {
-	if !t.known {
-		t.known = true
-		close(t.ready)
-	}
 }
 
 // absent deals with a topic that cannot be read. c.mu is held.
@@ -243,7 +254,7 @@ func (c *Consumer) absent(t *topic, m *topicMetadata) bool {
 			t.failed = m.err.Error()
 			c.log.Warn("topic does not exist; it will be read from its start once it does", "topic", t.name)
 		}
-		t.settle()
+		t.settle(true)
 		return true
 	}
 	c.metrics.errors.WithLabelValues(kindOf(m.err)).Inc()
@@ -251,12 +262,27 @@ func (c *Consumer) absent(t *topic, m *topicMetadata) bool {
 		t.failed = m.err.Error()
 		c.log.Error("topic cannot be read; it is tried again", "topic", t.name, "error", m.err)
 	}
-	return kindOf(m.err) == errorDenied // which will last: the next poll of all topics asks again
+	if kindOf(m.err) != errorDenied {
+		return false
+	}
+	t.settle(false)
+	return true // it will last: the next poll of all topics asks again
+}
+
+// end stops reading the partitions of a topic that had so many.
+func (c *Consumer) end(name string, partitions int) {
+	for i := range partitions {
+		p := Partition{name, int32(i)}
+		if c.reader.feed(p) != nil {
+			c.reader.remove(p)
+			c.sink.End(p)
+		}
+	}
 }
 
 // begin starts to read a partition: at the end of the log or, if nobody can have seen it before,
-// at its start. If the partition was read under another topic id, what came before is a gap.
-func (c *Consumer) begin(ctx context.Context, t *topic, p Partition, leader int32, fromStart bool) bool {
+// at its start.
+func (c *Consumer) begin(ctx context.Context, route *Route, p Partition, topicID [16]byte, leader int32, fromStart bool) bool {
 	if leader < 0 {
 		return false
 	}
@@ -269,14 +295,8 @@ func (c *Consumer) begin(ctx context.Context, t *topic, p Partition, leader int3
 		c.log.Debug("list offsets", "topic", p.Topic, "partition", p.ID, "error", err)
 		return false
 	}
-	f := &feed{Partition: p, route: t.route, owner: t.route.owner(p.Topic), topicID: t.id, next: next, end: next, moved: time.Now()}
-	if old := c.reader.feed(p); old != nil {
-		c.reader.remove(p)
-		c.log.Warn("topic was deleted and created again", "topic", p.Topic, "partition", p.ID)
-		c.sink.Gap(p, t.id, Gap{From: old.next, To: next, Reason: GapRecreated})
-	} else {
-		c.sink.Begin(p, t.id, next)
-	}
+	f := &feed{Partition: p, route: route, owner: route.owner(p.Topic), topicID: topicID, next: next, end: next, moved: time.Now()}
+	c.sink.Begin(p, topicID, next)
 	c.reader.add(f)
 	c.reader.assign(f, leader)
 	return true

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,10 +19,11 @@ import (
 // a topic that is not there yet, stop. The image is that of [TestImage].
 func TestCompose(t *testing.T) {
 	if err := dockerAnswers(t.Context()); err != nil {
-		notTested(t, requireDocker, "deploy/compose.yaml. "+err.Error())
+		notTested(t, requireDocker, "deploy/compose.yaml. No Docker engine answers: start one. "+err.Error())
 	}
+	command := composeCommand(t)
 	public, admin, broker := freeAddress(t), freeAddress(t), freeAddress(t)
-	startCompose(t,
+	startCompose(t, command,
 		"HERALD_KAFKA_IMAGE="+kafkaImage(), "HERALD_IMAGE="+buildImage(t),
 		"HERALD_PORT="+port(t, public), "HERALD_ADMIN_PORT="+port(t, admin), "KAFKA_PORT="+port(t, broker))
 	waitStatus(t, "http://"+admin+"/readyz", http.StatusOK, nil)
@@ -49,14 +51,13 @@ func TestCompose(t *testing.T) {
 	}
 }
 
-// startCompose starts deploy/compose.yaml with these variables. Its containers, network and volume
-// are removed at the end.
-func startCompose(t *testing.T, environment ...string) {
+// startCompose starts deploy/compose.yaml by the command with these variables. Its containers,
+// network and volume are removed at the end.
+func startCompose(t *testing.T, command []string, environment ...string) {
 	t.Helper()
-	command := composeCommand(t)
 	project := "herald-test-" + strings.ToLower(rand.Text()[:12])
 	compose := func(ctx context.Context, args ...string) ([]byte, error) {
-		args = append(append(command[1:], "-p", project, "-f", "../deploy/compose.yaml"), args...)
+		args = slices.Concat(command[1:], []string{"-p", project, "-f", "../deploy/compose.yaml"}, args)
 		c := exec.CommandContext(ctx, command[0], args...)
 		c.Env = append(os.Environ(), environment...)
 		return c.CombinedOutput()

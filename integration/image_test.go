@@ -77,6 +77,9 @@ func TestImage(t *testing.T) {
 // buildImage builds Herald's image, which is removed at the end, and returns its name.
 func buildImage(t *testing.T) string {
 	t.Helper()
+	if _, err := exec.LookPath("docker"); err != nil {
+		notTested(t, requireDocker, "Herald's image. There is no docker command to build it with.")
+	}
 	tag := "herald/test:" + strings.ToLower(rand.Text()[:12])
 	if out, err := exec.CommandContext(t.Context(), "../deploy/build-binary-image.sh", tag).CombinedOutput(); err != nil {
 		t.Fatalf("build the image: %v\n%s", err, out)

@@ -38,7 +38,7 @@ func heraldBinary(t *testing.T) string {
 		if built.err != nil {
 			return
 		}
-		build := exec.Command("go", "build", "-o", built.directory+"/herald", "herald/cmd/herald") //nolint:noctx // go test's time-out bounds it
+		build := exec.Command("go", "build", "-trimpath", "-o", built.directory+"/herald", "herald/cmd/herald") //nolint:noctx // go test's time-out bounds it
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("build herald: %w\n%s", err, out)

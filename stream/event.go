@@ -63,12 +63,9 @@ func appendData(b, value []byte) []byte {
 	}
 }
 
-// appendOwn appends one of Herald's own events. data is marshalled as JSON; id may be empty.
-func appendOwn(b []byte, eventType, id string, data any) []byte {
+// appendOwn appends one of Herald's own events. data is marshalled as JSON. An id line goes before.
+func appendOwn(b []byte, eventType string, data any) []byte {
 	b = append(b, "event: "+eventType+"\n"...)
-	if id != "" {
-		b = append(b, "id: "+id+"\n"...)
-	}
 	text, err := json.Marshal(data)
 	if err != nil {
 		text = []byte("{}") // the types marshalled here cannot fail

@@ -3,8 +3,6 @@ package stream
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	"herald/consumer"
@@ -14,12 +12,15 @@ import (
 type Log interface {
 	Join(ctx context.Context, user string) (topics []string, err error)
 	Leave(user string)
-	Replay(ctx context.Context, p consumer.Partition, user string, from, to int64, fn func(*consumer.Record) bool) (int64, error)
+	Replay(ctx context.Context, p consumer.Partition, topicID [16]byte, user string, from, to int64, fn func(*consumer.Record) bool) (int64, error)
 	Range(ctx context.Context, p consumer.Partition) (start, end int64, err error)
 }
 
-// checkpointAfter is how many offsets a quiet stream's position may move before it is told.
-const checkpointAfter = 10_000
+const (
+	checkpointAfter = 10_000      // offsets by which a quiet stream's position may move before it is told
+	keepBuffer      = 64 << 10    // bytes of a stream's buffer that are kept
+	retryAfter      = time.Second // when Kafka has no answer
+)
 
 // feed is one open stream: it brings the client from its cursor to now and keeps it there. It is
 // used by one goroutine.
@@ -30,91 +31,51 @@ type feed struct {
 	out       *writer
 	heartbeat time.Duration
 
-	topics []feedTopic
-	at     cursor // what was written, or considered and not for this user
-	told   cursor // what the last id said
-	buf    []byte
+	at    cursor // what was written, or considered and not for this user
+	moved int64  // offsets by which at has moved since the client was told an id
+	buf   []byte
 }
 
-// begin sets the cursor from the client's last event id and writes the first checkpoint.
-func (f *feed) begin(ctx context.Context, lastID string) error {
-	now, topics := f.hub.seam(f.sub.topics)
-	f.topics, f.at = topics, now
+// begin sets the cursor from the client's last event id and writes the first checkpoint. What the
+// id has to do with the log is found out by catchUp.
+func (f *feed) begin(lastID string) error {
+	f.at = f.hub.seam(f.sub.topics)
 	if lastID != "" {
-		saved, err := decodeID(lastID)
+		sources, err := decodeID(lastID)
 		if err != nil {
-			f.tellGap(gapData{Reason: consumer.GapUnknownID})
-		} else if err := f.restore(ctx, saved, now); err != nil {
-			return err
+			f.gap(gapData{Reason: consumer.GapUnknownID})
+		}
+		for i := range f.at {
+			if s, ok := sources[f.at[i].tag]; ok { // else a topic the client had no promise of: it starts now
+				f.at[i].positions = s.positions
+				if s.incarnation != f.at[i].incarnation.tag {
+					f.at[i].incarnation = incarnation{tag: s.incarnation}
+				}
+			}
 		}
 	}
 	f.checkpoint()
 	return f.flush()
 }
 
-// restore moves the cursor to where an id says.
-func (f *feed) restore(ctx context.Context, saved map[string]savedSource, now cursor) error {
-	f.at = make(cursor, len(now))
-	for _, t := range f.topics {
-		source, known := saved[t.tag]
-		for p, end := range now {
-			if p.Topic != t.name {
-				continue
-			}
-			next := source.next[p.ID]
-			switch {
-			case !known:
-				next = end // a topic the client had no promise of
-			case source.incarnation != t.incarnation && len(source.next) > 0:
-				f.gap(p, consumer.Gap{From: next, To: 0, Reason: consumer.GapRecreated})
-				next = 0
-			case next > end:
-				var err error
-				if next, err = f.beyond(ctx, p, next); err != nil {
-					return err
-				}
-			}
-			f.at[p] = next
-		}
-	}
-	return nil
-}
-
-// beyond deals with a cursor past what was read here: another replica may be ahead of this one,
-// or the log does not hold that offset, and what is retained comes from its start.
-func (f *feed) beyond(ctx context.Context, p consumer.Partition, next int64) (int64, error) {
-	for {
-		start, end, err := f.log.Range(ctx, p)
-		if err == nil && next <= end {
-			return next, nil
-		}
-		if err == nil {
-			f.gap(p, consumer.Gap{From: next, To: start, Reason: consumer.GapUnknownID})
-			return start, nil
-		}
-		if err := f.idle(ctx); err != nil {
-			return 0, err
-		}
-	}
-}
-
-func (f *feed) gap(p consumer.Partition, g consumer.Gap) {
-	f.tellGap(gapData{p.Topic, p.ID, g.From, g.To, g.Reason})
-}
-
-func (f *feed) tellGap(g gapData) {
+// gap tells of a loss, with the cursor behind it as its id.
+func (f *feed) gap(g gapData) {
 	f.hub.metrics.gaps.WithLabelValues(string(g.Reason)).Inc()
-	f.buf = appendOwn(f.buf, typeGap, "", g)
+	f.own(typeGap, g)
 }
 
-func (f *feed) checkpoint() {
-	f.buf = appendOwn(f.buf, typeCheckpoint, f.id(), struct{}{})
+func (f *feed) checkpoint() { f.own(typeCheckpoint, struct{}{}) }
+
+func (f *feed) own(eventType string, data any) {
+	f.id()
+	f.buf = appendOwn(f.buf, eventType, data)
 }
 
-// id encodes the cursor and notes that the client will have been told it.
-func (f *feed) id() string {
-	f.told = maps.Clone(f.at)
-	return encodeID(f.topics, f.at)
+// id writes the cursor as the id of the event that follows.
+func (f *feed) id() {
+	f.buf = append(f.buf, "id: "...)
+	f.buf = append(appendID(f.buf, f.at), '\n')
+	f.moved = 0
 }
 
 func (f *feed) flush() error {
@@ -123,49 +84,28 @@ func (f *feed) flush() error {
 	}
 	err := f.out.write(f.buf)
 	f.buf = f.buf[:0]
+	if cap(f.buf) > keepBuffer {
+		f.buf = nil
+	}
 	return err
-}
-
-// idle writes a heartbeat and waits a moment, when Kafka has no answer.
-func (f *feed) idle(ctx context.Context) error {
-	f.buf = append(f.buf, ":\n"...)
-	if err := f.flush(); err != nil {
-		return err
-	}
-	select {
-	case <-time.After(time.Second):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // run delivers until ctx ends or the client is gone. The error is ctx's cause or the write's.
 func (f *feed) run(ctx context.Context) error {
-	if err := f.catchUp(ctx); err != nil {
-		return err
-	}
+	f.sub.unsettle() // the cursor is to be compared with the log first
 	ticker := time.NewTicker(f.heartbeat)
 	defer ticker.Stop()
 	for {
-		// Read before the queue is taken: all records before these positions are in it.
-		now := f.hub.positions(f.sub.topics)
-		for p := range now {
-			f.meet(p)
-		}
-		queue, lagging := f.sub.take()
+		queue, behind := f.sub.take()
 		f.send(queue)
 		if err := f.flush(); err != nil {
 			return err
 		}
-		if lagging {
+		if behind {
 			if err := f.catchUp(ctx); err != nil {
 				return err
 			}
 			continue
-		}
-		for p, next := range now {
-			f.at[p] = max(f.at[p], next)
 		}
 		select {
 		case <-f.sub.wake:
@@ -179,104 +119,199 @@ func (f *feed) run(ctx context.Context) error {
 
 // beat keeps the connection alive; now and then with the position a quiet stream has come to.
 func (f *feed) beat() {
-	moved := int64(0)
-	for p, next := range f.at {
-		moved += next - f.told[p]
+	now := f.hub.positions(f.sub.topics) // before the queue is taken: all records before them are in it
+	queue, behind := f.sub.take()
+	f.send(queue)
+	if !behind {
+		f.advance(now)
 	}
-	if moved >= checkpointAfter {
+	if f.moved >= checkpointAfter {
 		f.checkpoint()
 		return
 	}
 	f.buf = append(f.buf, ":\n"...)
 }
 
-// send writes queued items into the buffer, each with the cursor after it as its id.
-func (f *feed) send(queue []item) {
-	for _, it := range queue {
-		switch {
-		case it.gap != nil:
-			f.gap(it.partition, *it.gap)
-			f.at[it.partition] = it.gap.To
-			_, f.topics = f.hub.seam(f.sub.topics)
-		case it.offset >= f.at[it.partition]:
-			f.event(it.partition, it.offset, it.body)
-			f.hub.metrics.events.WithLabelValues("live").Inc()
+// advance takes positions into the cursor that were read without a record for this user.
+func (f *feed) advance(now cursor) {
+	for i := range now {
+		at := &f.at[i]
+		if at.incarnation != now[i].incarnation {
+			continue
+		}
+		for _, p := range now[i].positions {
+			if from := at.next(p.partition); from < p.next {
+				at.set(p.partition, p.next)
+				f.moved += p.next - from
+			}
 		}
 	}
 }
 
-// meet takes a partition that appeared while the stream was open into its cursor. Its topic may
-// be new as well, and ids name topics by their topic id.
-func (f *feed) meet(p consumer.Partition) {
-	if _, known := f.at[p]; !known {
-		f.at[p] = 0
-		_, f.topics = f.hub.seam(f.sub.topics)
+// send writes queued items into the buffer, each with the cursor behind it as its id.
+func (f *feed) send(queue []item) {
+	for i := range queue {
+		it := &queue[i]
+		at := f.at.source(it.partition.Topic)
+		if it.offset < at.next(it.partition.ID) {
+			continue // replayed
+		}
+		at.set(it.partition.ID, it.offset+1)
+		f.id()
+		f.buf = append(f.buf, it.body...)
+		f.hub.metrics.live.Inc()
 	}
-}
-
-func (f *feed) event(p consumer.Partition, offset int64, body []byte) {
-	f.meet(p)
-	f.at[p] = offset + 1
-	f.buf = append(f.buf, "id: "...)
-	f.buf = append(f.buf, f.id()...)
-	f.buf = append(f.buf, '\n')
-	f.buf = append(f.buf, body...)
 }
 
 // catchUp replays from the cursor to where live delivery takes over.
 func (f *feed) catchUp(ctx context.Context) error {
-	f.sub.rejoin()
-	seam, topics := f.hub.seam(f.sub.topics)
-	f.topics = topics
-	parts := make([]consumer.Partition, 0, len(seam))
-	for p := range seam {
-		parts = append(parts, p)
+	for {
+		f.sub.rejoin()
+		seam := f.hub.seam(f.sub.topics)
+		for i := range seam {
+			f.adopt(&f.at[i], &seam[i])
+		}
+		done := f.check(ctx, seam)
+		if err := f.flush(); err != nil {
+			return err
+		}
+		reached, err := f.reach(ctx, seam)
+		if done && reached || err != nil {
+			return err
+		}
+		if err := f.idle(ctx); err != nil {
+			return err
+		}
 	}
-	slices.SortFunc(parts, func(a, b consumer.Partition) int { return int(a.ID - b.ID) })
-	for _, p := range parts {
-		for f.at[p] < seam[p] {
-			if err := f.replay(ctx, p, seam[p]); err != nil {
-				return err
+}
+
+// adopt compares the cursor's topic with the one that is read now. If that is another incarnation,
+// all that the cursor had before it is lost.
+func (f *feed) adopt(at, now *source) {
+	switch {
+	case at.incarnation.tag == now.incarnation.tag:
+		at.incarnation = now.incarnation
+	case now.incarnation != absent: // an absent topic may come back as the one it was
+		lost := at.positions
+		*at = newSource(at.topic, now.incarnation)
+		for _, p := range lost {
+			if p.next > 0 {
+				f.gap(gapData{Source: at.topic, Partition: p.partition, From: p.next, Reason: consumer.GapRecreated})
 			}
 		}
 	}
-	return nil
 }
 
-// replay writes one buffer's worth of p's records, or as much as is found until a heartbeat is due.
-func (f *feed) replay(ctx context.Context, p consumer.Partition, to int64) error {
+// check deals with positions beyond what was read here: another replica may be ahead of this one,
+// or the log does not hold that offset, and what is retained comes from its start. It returns false
+// if Kafka has no answer for now.
+func (f *feed) check(ctx context.Context, seam cursor) bool {
+	done := true
+	for i := range seam {
+		for _, p := range seam[i].positions {
+			from := f.at[i].next(p.partition)
+			if from <= p.next {
+				continue
+			}
+			partition := consumer.Partition{Topic: seam[i].topic, ID: p.partition}
+			start, end, err := f.log.Range(ctx, partition)
+			if err != nil {
+				done = false
+				continue
+			}
+			f.lose(&f.at[i], partition, &consumer.OutOfRangeError{Start: start, End: end})
+		}
+	}
+	return done
+}
+
+// reach replays from the cursor to the seam, a piece of each partition in turn. It returns false if
+// none of those that are left gets on for now.
+func (f *feed) reach(ctx context.Context, seam cursor) (bool, error) {
+	for {
+		left, moved := 0, false
+		for i := range seam {
+			for _, p := range seam[i].positions {
+				from := f.at[i].next(p.partition)
+				if from >= p.next {
+					continue
+				}
+				if err := f.replay(ctx, &f.at[i], p); err != nil {
+					return false, err
+				}
+				left++
+				moved = moved || f.at[i].next(p.partition) != from
+			}
+		}
+		if left == 0 || !moved {
+			return left == 0, nil
+		}
+	}
+}
+
+// replay writes one buffer's worth of the partition's records before the offset to.next, or as much
+// as is found until a heartbeat is due.
+func (f *feed) replay(ctx context.Context, at *source, to position) error {
+	p := consumer.Partition{Topic: at.topic, ID: to.partition}
+	from := at.next(p.ID)
 	slice, cancel := context.WithTimeout(ctx, f.heartbeat)
 	defer cancel()
-	next, err := f.log.Replay(slice, p, f.sub.user, f.at[p], to, func(r *consumer.Record) bool {
+	next, err := f.log.Replay(slice, p, at.id, f.sub.user, from, to.next, func(r *consumer.Record) bool {
 		if r.Value == nil {
 			return true
 		}
 		if len(f.buf) > 0 && len(f.buf)+len(r.Value) > f.sub.maxBytes {
 			return false
 		}
-		f.event(p, r.Offset, appendRecord(nil, r, f.hub.typeHeader))
-		f.hub.metrics.events.WithLabelValues("replay").Inc()
+		at.set(p.ID, r.Offset+1)
+		f.id()
+		f.buf = appendRecord(f.buf, r, f.hub.typeHeader)
+		f.hub.metrics.replayed.Inc()
 		return true
 	})
-	f.at[p] = max(f.at[p], next)
-	lost, isLost := errors.AsType[*consumer.OutOfRangeError](err)
-	bad, isBad := errors.AsType[*consumer.UnreadableError](err)
-	switch {
-	case isBad:
-		f.gap(p, consumer.Gap{From: bad.Offset, To: bad.Next, Reason: consumer.GapUnreadable})
-		f.at[p] = bad.Next
-	case isLost && lost.Offset < lost.Start:
-		f.gap(p, consumer.Gap{From: lost.Offset, To: lost.Start, Reason: consumer.GapRetention})
-		f.at[p] = lost.Start
-	case isLost:
-		f.gap(p, consumer.Gap{From: f.at[p], To: to, Reason: consumer.GapUnknownID})
-		f.at[p] = to
-	case ctx.Err() != nil:
+	f.moved += max(0, next-at.next(p.ID))
+	at.set(p.ID, max(at.next(p.ID), next))
+	if lost, ok := errors.AsType[*consumer.OutOfRangeError](err); ok {
+		f.lose(at, p, lost)
+	}
+	if bad, ok := errors.AsType[*consumer.UnreadableError](err); ok {
+		at.set(p.ID, bad.Next)
+		f.gap(gapData{p.Topic, p.ID, bad.Offset, bad.Next, consumer.GapUnreadable})
+	}
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
-	case err != nil && slice.Err() == nil:
-		return f.idle(ctx)
-	case err != nil:
+	}
+	if len(f.buf) == 0 && slice.Err() != nil {
 		f.buf = append(f.buf, ":\n"...)
 	}
 	return f.flush()
+}
+
+// lose goes on with what the log retains. It does nothing if the log holds the cursor: then it ends
+// before the seam, which is out of date.
+func (f *feed) lose(at *source, p consumer.Partition, lost *consumer.OutOfRangeError) {
+	from := at.next(p.ID)
+	reason := consumer.GapRetention
+	switch {
+	case from > lost.End:
+		reason = consumer.GapUnknownID
+	case from >= lost.Start:
+		return
+	}
+	at.set(p.ID, lost.Start)
+	f.gap(gapData{p.Topic, p.ID, from, lost.Start, reason})
+}
+
+// idle writes a heartbeat and waits a moment, when Kafka has no answer.
+func (f *feed) idle(ctx context.Context) error {
+	f.buf = append(f.buf, ":\n"...)
+	if err := f.flush(); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(retryAfter):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

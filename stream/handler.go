@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -108,7 +109,7 @@ func (h *Handler) Events(c echo.Context) error {
 	err = h.serve(ctx, viewer, lastID, out)
 	reason := endReason(err, c.Request().Context().Err() != nil)
 	if errors.Is(err, errDraining) || errors.Is(err, errExpired) {
-		err = out.write(appendOwn(nil, typeEnd, "", endData{reason}))
+		err = out.write(appendOwn(nil, typeEnd, endData{reason}))
 	}
 	m.ended.WithLabelValues(reason).Inc()
 	h.cfg.Logger.Debug("stream ended", "reason", reason, "error", err)
@@ -129,7 +130,7 @@ func (h *Handler) serve(ctx context.Context, viewer Viewer, lastID string, out *
 	h.cfg.Hub.add(sub)
 	defer h.cfg.Hub.remove(sub)
 	f := &feed{hub: h.cfg.Hub, log: h.cfg.Log, sub: sub, out: out, heartbeat: h.cfg.Heartbeat}
-	if err := f.begin(ctx, lastID); err != nil {
+	if err := f.begin(lastID); err != nil {
 		return err
 	}
 	return f.run(ctx)
@@ -156,7 +157,7 @@ func (h *Handler) join(ctx context.Context, user string, out *writer) ([]string,
 	}
 }
 
-// writer writes to the client at once, or fails after the time-out.
+// writer writes to the client at once, or fails if the client takes nothing for the time-out.
 type writer struct {
 	http.ResponseWriter
 	control *http.ResponseController
@@ -164,7 +165,19 @@ type writer struct {
 	metrics *metrics
 }
 
+// writePiece is how many bytes a client must take within the write time-out to count as alive.
+const writePiece = 16 << 10
+
 func (w *writer) write(b []byte) error {
+	for piece := range slices.Chunk(b, writePiece) {
+		if err := w.writePiece(piece); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) writePiece(b []byte) error {
 	if err := w.control.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}

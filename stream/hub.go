@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,17 +17,22 @@ type Hub struct {
 	metrics    *metrics
 
 	mu     sync.RWMutex
-	topics map[string]map[int32]*partition
+	topics map[string]*topic
 	users  map[string][]*subscription
-	all    map[*subscription]struct{}
+}
+
+// topic is one that is read, or that a stream waits for.
+type topic struct {
+	incarnation
+	partitions map[int32]*partition
+	readers    map[*subscription]struct{}
 }
 
 // partition is how far a partition has been read. next is written with mu held over the delivery
 // of all records before it.
 type partition struct {
-	mu      sync.Mutex
-	topicID [16]byte
-	next    atomic.Int64
+	mu   sync.Mutex
+	next atomic.Int64
 }
 
 // NewHub returns a hub without streams. typeHeader names the record header that holds the event
@@ -35,105 +41,135 @@ func NewHub(typeHeader string, registry prometheus.Registerer) *Hub {
 	return &Hub{
 		typeHeader: typeHeader,
 		metrics:    newMetrics(registry),
-		topics:     make(map[string]map[int32]*partition),
+		topics:     make(map[string]*topic),
 		users:      make(map[string][]*subscription),
-		all:        make(map[*subscription]struct{}),
 	}
 }
 
 var _ consumer.Sink = (*Hub)(nil)
 
+// topic returns the topic, which is made if there is none. h.mu is held.
+func (h *Hub) topic(name string) *topic {
+	t := h.topics[name]
+	if t == nil {
+		t = &topic{incarnation: absent, partitions: make(map[int32]*partition), readers: make(map[*subscription]struct{})}
+		h.topics[name] = t
+	}
+	return t
+}
+
+// tidy forgets a topic that is not read and that nobody waits for. h.mu is held.
+func (h *Hub) tidy(name string) {
+	if t := h.topics[name]; t != nil && len(t.partitions) == 0 && len(t.readers) == 0 {
+		delete(h.topics, name)
+	}
+}
+
 // Begin implements [consumer.Sink].
 func (h *Hub) Begin(p consumer.Partition, topicID [16]byte, next int64) {
-	part := &partition{topicID: topicID}
-	part.next.Store(next)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.topics[p.Topic] == nil {
-		h.topics[p.Topic] = make(map[int32]*partition)
+	t := h.topic(p.Topic)
+	if t.id != topicID {
+		t.incarnation = newIncarnation(topicID)
 	}
-	h.topics[p.Topic][p.ID] = part
+	part := new(partition)
+	part.next.Store(next)
+	t.partitions[p.ID] = part
+	for s := range t.readers {
+		s.unsettle()
+	}
 }
 
 // End implements [consumer.Sink].
 func (h *Hub) End(p consumer.Partition) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.topics[p.Topic], p.ID)
-	if len(h.topics[p.Topic]) == 0 {
-		delete(h.topics, p.Topic)
+	t := h.topic(p.Topic)
+	delete(t.partitions, p.ID)
+	if len(t.partitions) == 0 {
+		t.incarnation = absent
 	}
+	h.tidy(p.Topic)
 }
 
 // Deliver implements [consumer.Sink].
 func (h *Hub) Deliver(p consumer.Partition, records []consumer.Record, next int64) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	part := h.topics[p.Topic][p.ID]
+	t, part := h.find(p)
 	if part == nil {
 		return
 	}
 	part.mu.Lock()
 	defer part.mu.Unlock()
 	for i := range records {
-		h.queue(p, &records[i])
+		h.queue(t, p, &records[i])
 	}
 	part.next.Store(next)
 }
 
+// find returns a partition that is read, nil if it is not. h.mu is held.
+func (h *Hub) find(p consumer.Partition) (*topic, *partition) {
+	t := h.topics[p.Topic]
+	if t == nil {
+		return nil, nil
+	}
+	return t, t.partitions[p.ID]
+}
+
 // queue gives the record to the streams it is for. h.mu is held.
-func (h *Hub) queue(p consumer.Partition, r *consumer.Record) {
-	if r.Value == nil { // a tombstone is no notification
+func (h *Hub) queue(t *topic, p consumer.Partition, r *consumer.Record) {
+	users := h.users[string(r.User)]
+	switch {
+	case r.Value == nil: // a tombstone is no notification
 		h.metrics.tombstones.Inc()
-		return
-	}
-	if r.Broadcast {
-		if len(h.all) > 0 {
-			it := item{partition: p, offset: r.Offset, body: appendRecord(nil, r, h.typeHeader)}
-			for s := range h.all {
-				s.push(it)
-			}
-		}
-		return
-	}
-	if subs := h.users[string(r.User)]; len(subs) > 0 {
+	case r.Broadcast && len(t.readers) > 0:
 		it := item{partition: p, offset: r.Offset, body: appendRecord(nil, r, h.typeHeader)}
-		for _, s := range subs {
+		for s := range t.readers {
+			s.push(it)
+		}
+	case !r.Broadcast && len(users) > 0:
+		it := item{partition: p, offset: r.Offset, body: appendRecord(nil, r, h.typeHeader)}
+		for _, s := range users {
 			s.push(it)
 		}
 	}
 }
 
-// Gap implements [consumer.Sink].
-func (h *Hub) Gap(p consumer.Partition, topicID [16]byte, gap consumer.Gap) {
+// Gap implements [consumer.Sink]. What a stream has lost by it depends on the stream's own cursor:
+// replay from there meets the same gap.
+func (h *Hub) Gap(p consumer.Partition, gap consumer.Gap) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	part := h.topics[p.Topic][p.ID]
+	t, part := h.find(p)
 	if part == nil {
 		return
 	}
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	part.topicID = topicID
-	part.next.Store(gap.To)
-	for s := range h.all {
-		if slices.Contains(s.topics, p.Topic) {
-			s.push(item{partition: p, offset: gap.From, gap: &gap})
-		}
+	for s := range t.readers { // before the position moves, or a stream could follow it over the gap
+		s.unsettle()
 	}
+	part.next.Store(gap.To)
 }
 
 func (h *Hub) add(s *subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.all[s] = struct{}{}
 	h.users[s.user] = append(h.users[s.user], s)
+	for _, name := range s.topics {
+		h.topic(name).readers[s] = struct{}{}
+	}
 }
 
 func (h *Hub) remove(s *subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.all, s)
+	for _, name := range s.topics {
+		delete(h.topics[name].readers, s)
+		h.tidy(name)
+	}
 	left := slices.DeleteFunc(h.users[s.user], func(o *subscription) bool { return o == s })
 	if len(left) == 0 {
 		delete(h.users, s.user)
@@ -142,63 +178,55 @@ func (h *Hub) remove(s *subscription) {
 	h.users[s.user] = left
 }
 
-// positions returns how far each partition of the topics has been read: what was delivered before
+// positions returns how far the topics, which are sorted, have been read: what was delivered before
 // is in the queues.
-func (h *Hub) positions(topics []string) cursor {
+func (h *Hub) positions(topics []string) cursor { return h.read(topics, false) }
+
+// seam is positions for a subscription that was added, or let in again, before: it waits for a
+// delivery under way, so that records before them come by replay and all others are queued.
+func (h *Hub) seam(topics []string) cursor { return h.read(topics, true) }
+
+func (h *Hub) read(topics []string, wait bool) cursor {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	at := make(cursor)
-	for _, topic := range topics {
-		for id, part := range h.topics[topic] {
-			at[consumer.Partition{Topic: topic, ID: id}] = part.next.Load()
+	at := make(cursor, 0, len(topics))
+	for _, name := range topics {
+		t := h.topics[name]
+		if t == nil {
+			at = append(at, newSource(name, absent))
+			continue
 		}
+		s := newSource(name, t.incarnation)
+		s.positions = make([]position, 0, len(t.partitions))
+		for id, part := range t.partitions {
+			if wait {
+				part.mu.Lock()
+			}
+			s.positions = append(s.positions, position{id, part.next.Load()})
+			if wait {
+				part.mu.Unlock()
+			}
+		}
+		slices.SortFunc(s.positions, func(a, b position) int { return cmp.Compare(a.partition, b.partition) })
+		at = append(at, s)
 	}
 	return at
 }
 
-// seam is positions for a subscription that was added before: it waits for a delivery under way,
-// so that records before them come by replay and all others are queued. It also returns the topics
-// as ids name them.
-func (h *Hub) seam(topics []string) (cursor, []feedTopic) {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	at := make(cursor)
-	named := make([]feedTopic, 0, len(topics))
-	for _, topic := range topics {
-		var topicID [16]byte
-		for id, part := range h.topics[topic] {
-			part.mu.Lock()
-			topicID = part.topicID
-			at[consumer.Partition{Topic: topic, ID: id}] = part.next.Load()
-			part.mu.Unlock()
-		}
-		named = append(named, newFeedTopic(topic, topicID))
-	}
-	return at, named
-}
-
-// IDAfter returns an event id from which a stream over topics goes on behind the written record.
-// In other partitions it goes on from where this replica has read to, which may be before records
-// that were written earlier; topics that are not read here start at now. It returns false if the
-// record's own topic is not read here and has several partitions.
+// IDAfter returns an event id from which a stream over topics, which are sorted, goes on behind the
+// written record. In other partitions it goes on from where this replica has read to, which may be
+// before records that were written earlier; topics that are not read here start at now. It returns
+// false if the record's own topic is not read here and has several partitions.
 func (h *Hub) IDAfter(topics []string, w consumer.Written) (string, bool) {
-	at, named := h.seam(topics)
-	if _, read := at[w.Partition]; !read && w.Partitions > 1 {
+	at := h.seam(topics)
+	own := at.source(w.Topic)
+	if own == nil || len(own.positions) == 0 && w.Partitions > 1 {
 		return "", false
 	}
-	at[w.Partition] = w.Offset + 1
-	for i := range named {
-		if named[i].name == w.Topic {
-			named[i] = newFeedTopic(w.Topic, w.TopicID)
-		}
+	if own.id != w.TopicID {
+		*own = newSource(w.Topic, newIncarnation(w.TopicID))
 	}
-	named = slices.DeleteFunc(named, func(t feedTopic) bool {
-		for p := range at {
-			if p.Topic == t.name {
-				return false
-			}
-		}
-		return true
-	})
-	return encodeID(named, at), true
+	own.set(w.ID, w.Offset+1)
+	at = slices.DeleteFunc(at, func(s source) bool { return len(s.positions) == 0 })
+	return string(appendID(nil, at)), true
 }

@@ -4,26 +4,23 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
-	"slices"
+	"math"
 	"strconv"
 	"strings"
-
-	"herald/consumer"
 )
 
 // Event ids, version 1:
 //
-//	id     = "1" *( "~" source )
-//	source = name incarnation *( "." partition "-" offset )
+//	id       = "1" *( "~" source )
+//	source   = name incarnation *( "." partition "-" offset )
 //
-// name is six characters of a hash of the topic's name, incarnation four of a hash of its topic
-// id; offset is that of the last record considered. A partition that is missing was not yet read
-// from. Ids are made of [0-9a-z.~-] only. They are never trusted: they say where to go on in the
+// name is six characters of a hash of the topic's name, incarnation six of a hash of its topic id;
+// offset is that of the last record considered. A partition that is missing was not yet read from.
+// Ids are made of [0-9a-z.~-] only. They are never trusted: they say where to go on in the
 // caller's own records and nothing else.
 const (
 	idVersion   = "1"
-	nameSize    = 6
-	incSize     = 4
+	tagSize     = 6
 	maxIDLength = 16 << 10
 )
 
@@ -31,58 +28,41 @@ var errBadID = errors.New("not an event id of Herald")
 
 var tagEncoding = base32.HexEncoding.WithPadding(base32.NoPadding)
 
-func tag(text string, size int) string {
+func tag(text string) string {
 	sum := sha256.Sum256([]byte(text))
-	return strings.ToLower(tagEncoding.EncodeToString(sum[:8]))[:size]
+	return strings.ToLower(tagEncoding.EncodeToString(sum[:8]))[:tagSize]
 }
 
-// cursor is how far a stream has come: for each partition the next offset to consider.
-type cursor map[consumer.Partition]int64
-
-// feedTopic is a topic as ids name it.
-type feedTopic struct {
-	name             string
-	tag, incarnation string
-}
-
-func newFeedTopic(name string, id [16]byte) feedTopic {
-	return feedTopic{name, tag(name, nameSize), tag(string(id[:]), incSize)}
-}
-
-// encodeID makes the id of a stream over topics at the cursor.
-func encodeID(topics []feedTopic, at cursor) string {
-	var b strings.Builder
-	b.WriteString(idVersion)
-	parts := make([]consumer.Partition, 0, len(at))
-	for p := range at {
-		parts = append(parts, p)
-	}
-	slices.SortFunc(parts, func(x, y consumer.Partition) int { return int(x.ID - y.ID) })
-	for _, t := range topics {
-		b.WriteByte('~')
-		b.WriteString(t.tag)
-		b.WriteString(t.incarnation)
-		for _, p := range parts {
-			if p.Topic != t.name || at[p] == 0 {
+// appendID appends the id of a stream at the cursor.
+func appendID(b []byte, at cursor) []byte {
+	b = append(b, idVersion...)
+	for i := range at {
+		s := &at[i]
+		b = append(b, '~')
+		b = append(b, s.tag...)
+		b = append(b, s.incarnation.tag...)
+		for _, p := range s.positions {
+			if p.next == 0 {
 				continue
 			}
-			b.WriteByte('.')
-			b.WriteString(strconv.Itoa(int(p.ID)))
-			b.WriteByte('-')
-			b.WriteString(strconv.FormatInt(at[p]-1, 10))
+			b = append(b, '.')
+			b = strconv.AppendInt(b, int64(p.partition), 10)
+			b = append(b, '-')
+			b = strconv.AppendInt(b, p.next-1, 10)
 		}
 	}
-	return b.String()
+	return b
 }
 
-// savedSource is what an id says of one topic.
-type savedSource struct {
-	incarnation string
-	next        map[int32]int64
+// saved is what an id says of one topic.
+type saved struct {
+	incarnation string // its tag
+	positions   []position
 }
 
-// decodeID reads an id: its sources by the name part of their tags.
-func decodeID(id string) (map[string]savedSource, error) {
+// decodeID reads an id: its sources by the tags of their names. It takes what appendID makes and
+// nothing else, so that one place has one id.
+func decodeID(id string) (map[string]saved, error) {
 	if len(id) > maxIDLength {
 		return nil, errBadID
 	}
@@ -90,24 +70,38 @@ func decodeID(id string) (map[string]savedSource, error) {
 	if fields[0] != idVersion {
 		return nil, errBadID
 	}
-	sources := make(map[string]savedSource, len(fields)-1)
+	sources := make(map[string]saved, len(fields)-1)
 	for _, field := range fields[1:] {
-		positions := strings.Split(field, ".")
-		head := positions[0]
-		if len(head) != nameSize+incSize {
+		texts := strings.Split(field, ".")
+		head := texts[0]
+		if len(head) != 2*tagSize || strings.Trim(head, "0123456789abcdefghijklmnopqrstuv") != "" {
 			return nil, errBadID
 		}
-		s := savedSource{incarnation: head[nameSize:], next: make(map[int32]int64, len(positions)-1)}
-		for _, text := range positions[1:] {
-			part, offset, ok := strings.Cut(text, "-")
-			id, err := strconv.ParseInt(part, 10, 32)
-			o, err2 := strconv.ParseInt(offset, 10, 64)
-			if !ok || err != nil || err2 != nil || id < 0 || o < 0 || o+1 <= 0 {
+		s := saved{incarnation: head[tagSize:], positions: make([]position, 0, len(texts)-1)}
+		last := int64(-1)
+		for _, text := range texts[1:] {
+			first, second, _ := strings.Cut(text, "-")
+			partition, ok := decimal(first, math.MaxInt32)
+			offset, ok2 := decimal(second, math.MaxInt64-1)
+			if !ok || !ok2 || partition <= last {
 				return nil, errBadID
 			}
-			s.next[int32(id)] = o + 1
+			last = partition
+			s.positions = append(s.positions, position{int32(partition), offset + 1}) //nolint:gosec // at most MaxInt32
 		}
-		sources[head[:nameSize]] = s
+		if _, twice := sources[head[:tagSize]]; twice {
+			return nil, errBadID
+		}
+		sources[head[:tagSize]] = s
 	}
 	return sources, nil
+}
+
+// decimal reads a number of 0 to limit as strconv.AppendInt writes it.
+func decimal(text string, limit int64) (int64, bool) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > limit || strconv.FormatInt(n, 10) != text {
+		return 0, false
+	}
+	return n, true
 }

@@ -13,7 +13,8 @@ type metrics struct {
 	open       prometheus.Gauge
 	opened     *prometheus.CounterVec
 	ended      *prometheus.CounterVec
-	events     *prometheus.CounterVec
+	live       prometheus.Counter
+	replayed   prometheus.Counter
 	bytes      prometheus.Counter
 	gaps       *prometheus.CounterVec
 	overflows  prometheus.Counter
@@ -24,18 +25,20 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
+	events := counter("herald_stream_events_total", "Records given to streams, by source: live or replay.", "source")
 	m := &metrics{
+		live:       events.WithLabelValues("live"),
+		replayed:   events.WithLabelValues("replay"),
 		open:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_streams", Help: "Streams that are open."}),
 		opened:     counter("herald_streams_opened_total", "Streams opened, by where they start: now or id.", "start"),
 		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, write-timeout, draining, token-expired or error.", "reason"),
-		events:     counter("herald_stream_events_total", "Events written to streams, by source: live or replay.", "source"),
 		bytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_written_bytes_total", Help: "Bytes written to streams."}),
 		gaps:       counter("herald_stream_gaps_total", "Gaps told to streams, by reason: retention, recreated, unknown-id or unreadable.", "reason"),
 		overflows:  prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_overflows_total", Help: "Times that a slow stream's queue was full and the stream fell back to replay."}),
 		tombstones: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_tombstones_total", Help: "Live records with a null value, which are not delivered."}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.open, m.opened, m.ended, m.events, m.bytes, m.gaps, m.overflows, m.tombstones)
+		reg.MustRegister(m.open, m.opened, m.ended, events, m.bytes, m.gaps, m.overflows, m.tombstones)
 	}
 	return m
 }

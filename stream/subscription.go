@@ -7,30 +7,32 @@ import (
 	"herald/consumer"
 )
 
-// item is one record or gap waiting for a stream.
+// item is one record waiting for a stream.
 type item struct {
 	partition consumer.Partition
 	offset    int64
 	body      []byte // event and data lines, shared by all streams of the record
-	gap       *consumer.Gap
 }
+
+// itemOverhead is about what a waiting item takes beside its body, in bytes.
+const itemOverhead = 64
 
 // subscription is the queue of one stream.
 type subscription struct {
 	user     string
-	topics   []string
+	topics   []string // sorted
 	maxBytes int
-	overflow func() // called when records begin to pass by
+	overflow func() // called when the queue is full
 	wake     chan struct{}
 
-	mu      sync.Mutex
-	queue   []item
-	bytes   int
-	lagging bool // live records pass by; what was missed comes by replay
+	mu     sync.Mutex
+	queue  []item
+	bytes  int
+	behind bool // live records pass by; what was missed comes by replay
 }
 
 func newSubscription(user string, topics []string, maxBytes int, overflow func()) *subscription {
-	slices.Sort(topics) // ids name them in this order
+	slices.Sort(topics)
 	return &subscription{user: user, topics: topics, maxBytes: maxBytes, overflow: overflow, wake: make(chan struct{}, 1)}
 }
 
@@ -38,16 +40,30 @@ func newSubscription(user string, topics []string, maxBytes int, overflow func()
 func (s *subscription) push(it item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lagging {
+	if s.behind {
 		return
 	}
-	if len(s.queue) > 0 && s.bytes+len(it.body) > s.maxBytes {
-		s.lagging = true
+	size := len(it.body) + itemOverhead
+	if len(s.queue) > 0 && s.bytes+size > s.maxBytes {
+		s.behind = true
 		s.overflow()
 	} else {
 		s.queue = append(s.queue, it)
-		s.bytes += len(it.body)
+		s.bytes += size
 	}
+	s.signal()
+}
+
+// unsettle has the stream compare its cursor with the log before it takes live records again:
+// something other than a record has happened.
+func (s *subscription) unsettle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.behind = true
+	s.signal()
+}
+
+func (s *subscription) signal() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -55,16 +71,16 @@ func (s *subscription) push(it item) {
 }
 
 // take empties the queue and says whether records passed by since.
-func (s *subscription) take() (queue []item, lagging bool) {
+func (s *subscription) take() (queue []item, behind bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	queue, s.queue, s.bytes = s.queue, nil, 0
-	return queue, s.lagging
+	return queue, s.behind
 }
 
 // rejoin lets live records in again.
 func (s *subscription) rejoin() {
 	s.mu.Lock()
-	s.lagging = false
+	s.behind = false
 	s.mu.Unlock()
 }

@@ -1,0 +1,291 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// sequence produces n records, one after the other, and returns their lines.
+func sequence(t *testing.T, p *Producer, topic, key, name string, n int) []string {
+	t.Helper()
+	var want []string
+	for i := range n {
+		value := fmt.Sprintf("%s%04d", name, i)
+		produce(t, p, topic, key, value)
+		want = append(want, key+" "+value)
+	}
+	return want
+}
+
+// wantLines waits for exactly these lines, in any order across partitions, and no gap.
+func (l *ledger) wantLines(t *testing.T, want []string) {
+	t.Helper()
+	if diff := cmp.Diff(want, l.sorted(t, len(want))); diff != "" {
+		t.Error(diff)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.gaps) > 0 {
+		t.Errorf("gaps %+v, want none", l.gaps)
+	}
+}
+
+// waitGap waits for a gap and returns it.
+func (l *ledger) waitGap(t *testing.T) Gap {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		l.mu.Lock()
+		gaps := l.gaps
+		l.mu.Unlock()
+		if len(gaps) > 0 {
+			return gaps[0]
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no gap is told")
+		}
+	}
+}
+
+func ready(t *testing.T, c *Consumer) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); c.Ready() != nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(c.Ready())
+		}
+	}
+}
+
+// TestPassingErrors has the broker answer with each error that passes, for a partition and for
+// whole fetches, and wants each record once all the same.
+func TestPassingErrors(t *testing.T) {
+	for _, test := range []struct {
+		err      *kerr.Error
+		topLevel bool
+	}{
+		{kerr.NotLeaderForPartition, false},
+		{kerr.FencedLeaderEpoch, false},
+		{kerr.UnknownLeaderEpoch, false},
+		{kerr.ReplicaNotAvailable, false},
+		{kerr.OffsetNotAvailable, false},
+		{kerr.KafkaStorageError, false},
+		{kerr.UnknownTopicID, false},
+		{kerr.InconsistentTopicID, false},
+		{kerr.UnknownServerError, false},
+		{kerr.TopicAuthorizationFailed, false},
+		{kerr.FetchSessionIDNotFound, true},
+		{kerr.InvalidFetchSessionEpoch, true},
+		{kerr.UnknownServerError, true},
+	} {
+		t.Run(fmt.Sprintf("%s top level %v", test.err.Message, test.topLevel), func(t *testing.T) {
+			t.Parallel()
+			broker, c, sink, producer := startOn(t, nil, []string{"t"}, "t")
+			ready(t, c)
+			want := sequence(t, producer, "t", "alice", "a", 10)
+			fault := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, TopLevel: test.topLevel, Err: test.err, Count: 3})
+			want = append(want, sequence(t, producer, "t", "alice", "b", 10)...)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if err := fault.Wait(ctx, 3); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, sequence(t, producer, "t", "alice", "c", 10)...)
+			sink.wantLines(t, want)
+		})
+	}
+}
+
+// TestLeadersMove moves all partitions between three brokers while records keep coming.
+func TestLeadersMove(t *testing.T) {
+	t.Parallel()
+	broker, c, sink, producer := startOn(t, []kfake.Opt{kfake.NumBrokers(3)}, []string{"t"}, "t")
+	ready(t, c)
+	var want []string
+	for round := range 10 {
+		broker.ShufflePartitionLeaders()
+		for user := range 5 {
+			want = append(want, sequence(t, producer, "t", fmt.Sprint("user", user), fmt.Sprint(round, "."), 5)...)
+		}
+	}
+	sink.wantLines(t, sortedCopy(want))
+}
+
+// TestOneTopicIsDenied wants the others to go on, and the denied one once it is allowed.
+func TestOneTopicIsDenied(t *testing.T) {
+	t.Parallel()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "good", "denied"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	denied := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "denied", Err: kerr.TopicAuthorizationFailed, Count: -1})
+	c, sink, producer := startAt(t, broker, "good", "denied")
+	begun := func(topic string) bool {
+		sink.mu.Lock()
+		defer sink.mu.Unlock()
+		_, ok := sink.begun[Partition{topic, 0}]
+		return ok
+	}
+	for deadline := time.Now().Add(20 * time.Second); !begun("good"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the allowed topic is not read")
+		}
+	}
+	if topics, err := c.Join(t.Context(), "alice"); err != nil || !slices.Equal(topics, []string{"good"}) {
+		t.Errorf("Join: %q, %v, want the allowed topic", topics, err)
+	}
+	want := sequence(t, producer, "good", "alice", "g", 3)
+	sink.wantLines(t, want)
+	if err := c.Ready(); err == nil || !strings.Contains(err.Error(), "denied") {
+		t.Errorf("Ready: %v, want the denied topic named", err)
+	}
+	denied.Remove()
+	ready(t, c)
+	want = append(sequence(t, producer, "denied", "alice", "d", 3), want...)
+	sink.wantLines(t, want)
+}
+
+// TestRecreatedTopicIsTold deletes a topic and creates it again: a gap, then the new one from its
+// start.
+func TestRecreatedTopicIsTold(t *testing.T) {
+	t.Parallel()
+	broker, c, sink, producer := startOn(t, nil, []string{"t"}, "t")
+	ready(t, c)
+	sequence(t, producer, "t", "alice", "old", 5)
+	sink.sorted(t, 5)
+	if err := broker.DeleteTopic("t"); err != nil {
+		t.Fatal(err)
+	}
+	if err := broker.CreateTopic("t", 3, nil); err != nil {
+		t.Fatal(err)
+	}
+	sequence(t, producer, "t", "alice", "new", 5)
+	if gap := sink.waitGap(t); gap.Reason != GapRecreated || gap.To != 0 {
+		t.Errorf("gap %+v, want %s back to 0", gap, GapRecreated)
+	}
+	lines := sink.sorted(t, 10)
+	if diff := cmp.Diff([]string{"alice new0000", "alice new0001", "alice new0002", "alice new0003", "alice new0004"}, lines[:5]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestRetentionOvertakes deletes records that were not read yet because the broker refused to hand
+// them out.
+func TestRetentionOvertakes(t *testing.T) {
+	t.Parallel()
+	broker, c, sink, producer := startOn(t, nil, []string{"t"}, "t")
+	ready(t, c)
+	refused := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "t", Err: kerr.KafkaStorageError, Count: -1})
+	var last Position
+	for i := range 10 {
+		last = produce(t, producer, "t", "alice", fmt.Sprint(i))
+	}
+	if err := broker.DeleteRecords("t", last.ID, 7); err != nil {
+		t.Fatal(err)
+	}
+	refused.Remove()
+	if diff := cmp.Diff([]string{"alice 7", "alice 8", "alice 9"}, sink.sorted(t, 3)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(Gap{From: 0, To: 7, Reason: GapRetention}, sink.waitGap(t)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestNewPartitionsAreReadFromTheirStart adds partitions and produces to them before anybody can
+// have noticed.
+func TestNewPartitionsAreReadFromTheirStart(t *testing.T) {
+	t.Parallel()
+	_, c, sink, producer := startOn(t, nil, []string{"t"}, "t")
+	ready(t, c)
+	req := kmsg.NewPtrCreatePartitionsRequest()
+	req.Version = 3
+	req.TimeoutMillis = 5000
+	topic := kmsg.NewCreatePartitionsRequestTopic()
+	topic.Topic, topic.Count = "t", 12
+	req.Topics = append(req.Topics, topic)
+	res, err := producer.cluster.request(t.Context(), anyBroker, req, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kerr.ErrorForCode(res.(*kmsg.CreatePartitionsResponse).Topics[0].ErrorCode); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for user := range 20 {
+		want = append(want, sequence(t, producer, "t", fmt.Sprint("user", user), "v", 2)...)
+	}
+	sink.wantLines(t, sortedCopy(want))
+}
+
+// TestUnreadableRecordsAreLeftOut reads a topic whose every batch fails its checksum.
+func TestUnreadableRecordsAreLeftOut(t *testing.T) {
+	t.Parallel()
+	batch, err := encode(Message{Value: []byte("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch[len(batch)-1] ^= 1
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.SyntheticFetch(kfake.SyntheticBatch{Batch: batch}))
+	if err != nil {
+		t.Skip("the in-process broker checks the batch: ", err)
+	}
+	t.Cleanup(broker.Close)
+	c, sink, producer := startAt(t, broker, "t")
+	ready(t, c)
+	produce(t, producer, "t", "", "creates the topic, which is then read from its start")
+	if diff := cmp.Diff(Gap{From: 0, To: 1, Reason: GapUnreadable}, sink.waitGap(t)); diff != "" {
+		t.Error(diff)
+	}
+	_, err = c.Replay(t.Context(), Partition{"t", 0}, topicID(t, c, "t"), "alice", 0, 1, func(*Record) bool { return true })
+	unreadable, ok := errors.AsType[*UnreadableError](err)
+	if !ok || unreadable.Offset != 0 || unreadable.Next != 1 || !errors.Is(err, ErrCorruptBatch) {
+		t.Errorf("Replay: %v, want an UnreadableError at 0 that goes on at 1", err)
+	}
+}
+
+// TestFollowerIsRead has the leader name a follower, wants the records from there, and from the
+// leader again when the follower refuses.
+func TestFollowerIsRead(t *testing.T) {
+	t.Parallel()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(1, "t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	leader := broker.LeaderFor("t", 0)
+	follower := 1 - leader
+	broker.SetFollowers("t", 0, []int32{follower})
+	served := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Nodes: []int32{follower}, Observe: true, Count: -1})
+	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		fetch := req.(*kmsg.FetchRequest)
+		if broker.CurrentNode() != leader || fetch.Rack == "" || len(fetch.Topics) == 0 || served.Hits() > 50 {
+			return nil, nil, false
+		}
+		res := fetch.ResponseKind().(*kmsg.FetchResponse)
+		part := kmsg.NewFetchResponseTopicPartition()
+		part.PreferredReadReplica = follower
+		res.Topics = append(res.Topics, kmsg.FetchResponseTopic{TopicID: fetch.Topics[0].TopicID, Partitions: []kmsg.FetchResponseTopicPartition{part}})
+		return res, nil, true
+	})
+	c, sink, producer := startAt(t, broker, "t", "rack=r")
+	ready(t, c)
+	want := sequence(t, producer, "t", "alice", "a", 5)
+	sink.wantLines(t, want)
+	if served.Hits() == 0 {
+		t.Error("nothing was read from the follower")
+	}
+	broker.SetFollowers("t", 0, nil) // the follower now answers NOT_LEADER_OR_FOLLOWER
+	want = append(want, sequence(t, producer, "t", "alice", "b", 5)...)
+	sink.wantLines(t, want)
+}

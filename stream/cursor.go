@@ -1,0 +1,70 @@
+package stream
+
+import (
+	"cmp"
+	"slices"
+)
+
+// incarnation is one topic: what is deleted and created again under the same name is another one,
+// whose offsets have nothing to do with the first's (KIP-516).
+type incarnation struct {
+	id  [16]byte // Kafka's topic id; zero if the topic does not exist
+	tag string   // a hash of it, as event ids have it
+}
+
+func newIncarnation(id [16]byte) incarnation {
+	return incarnation{id, tag(string(id[:]))}
+}
+
+// absent is the incarnation of a topic that does not exist.
+var absent = newIncarnation([16]byte{})
+
+// position is how far one partition has been read.
+type position struct {
+	partition int32
+	next      int64 // the next offset to consider
+}
+
+// source is how far one topic has been read. A partition that is missing was not read yet: it is
+// read from its start.
+type source struct {
+	topic string
+	tag   string // a hash of the topic's name, as event ids have it
+	incarnation
+	positions []position // sorted by partition
+}
+
+func newSource(topic string, i incarnation) source {
+	return source{topic: topic, tag: tag(topic), incarnation: i}
+}
+
+func (s *source) next(partition int32) int64 {
+	if i, ok := s.find(partition); ok {
+		return s.positions[i].next
+	}
+	return 0
+}
+
+func (s *source) set(partition int32, next int64) {
+	i, ok := s.find(partition)
+	if !ok {
+		s.positions = slices.Insert(s.positions, i, position{partition: partition})
+	}
+	s.positions[i].next = next
+}
+
+func (s *source) find(partition int32) (int, bool) {
+	return slices.BinarySearchFunc(s.positions, partition, func(p position, id int32) int { return cmp.Compare(p.partition, id) })
+}
+
+// cursor is how far a stream has come in each of its topics, sorted by name.
+type cursor []source
+
+// source returns the topic's part of the cursor; nil if it has none.
+func (c cursor) source(topic string) *source {
+	i, ok := slices.BinarySearchFunc(c, topic, func(s source, name string) int { return cmp.Compare(s.topic, name) })
+	if !ok {
+		return nil
+	}
+	return &c[i]
+}

@@ -1,0 +1,213 @@
+package stream
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"herald/consumer"
+)
+
+// parsed is what a client makes of a stream.
+type parsed struct {
+	events []event
+	retry  []string // values of retry fields
+}
+
+// parse reads a whole stream by the steps of WHATWG HTML 9.2.6, one character at a time. It shares
+// no code with what is tested, nor its idea of a line.
+func parse(stream []byte) parsed {
+	text := []rune(string(stream)) // "UTF-8 decode": what is no UTF-8 becomes U+FFFD
+	if len(text) > 0 && text[0] == '\uFEFF' {
+		text = text[1:]
+	}
+	var (
+		out                parsed
+		data, kind, lastID string
+		line               []rune
+	)
+	field := func(name, value string) {
+		switch name {
+		case "event":
+			kind = value
+		case "data":
+			data += value + "\n"
+		case "id":
+			if !strings.ContainsRune(value, 0) {
+				lastID = value
+			}
+		case "retry":
+			out.retry = append(out.retry, value)
+		}
+	}
+	endOfLine := func() {
+		colon := slices.Index(line, ':')
+		switch {
+		case len(line) == 0:
+			if data != "" {
+				if kind == "" {
+					kind = "message"
+				}
+				out.events = append(out.events, event{lastID, kind, data[:len(data)-1]})
+			}
+			data, kind = "", ""
+		case colon == 0: // a comment
+		case colon > 0:
+			value := line[colon+1:]
+			if len(value) > 0 && value[0] == ' ' {
+				value = value[1:]
+			}
+			field(string(line[:colon]), string(value))
+		default:
+			field(string(line), "")
+		}
+		line = nil
+	}
+	for i, c := range text {
+		switch {
+		case c == '\n' && i > 0 && text[i-1] == '\r': // ended the line already
+		case c == '\r' || c == '\n':
+			endOfLine()
+		default:
+			line = append(line, c)
+		}
+	}
+	return out // an incomplete event at the end is dropped
+}
+
+// normalised is a value as the contract says it arrives. How many U+FFFD stand for several bad bytes
+// in a row it leaves open: Herald writes one.
+func normalised(value []byte) string {
+	var b strings.Builder
+	bad := false
+	for len(value) > 0 {
+		r, size := utf8.DecodeRune(value)
+		wasBad := bad
+		bad = r == utf8.RuneError && size == 1
+		if !bad || !wasBad {
+			b.WriteRune(r)
+		}
+		value = value[size:]
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(b.String(), "\r\n", "\n"), "\r", "\n")
+}
+
+// arrivesAs is the type that the contract promises for the header event-type.
+func arrivesAs(header []byte) string {
+	switch text := string(header); {
+	case slices.Contains([]string{"", "checkpoint", "gap", "end", "open", "error"}, text),
+		strings.ContainsAny(text, "\r\n\x00"), !utf8.Valid(header), len(text) > 128:
+		return "message"
+	default:
+		return text
+	}
+}
+
+// framed is the end of a stream: a record and a gap between two checkpoints. An event that is torn
+// apart, or that takes a neighbour's lines, shows in them.
+func framed(r *consumer.Record, topic string) []byte {
+	const id = "1~abcdef0123.0-7"
+	b := appendOwn([]byte("id: before\n"), typeCheckpoint, struct{}{})
+	b = append(b, "id: "+id+"\n"...) // as feed.event writes it
+	b = appendRecord(b, r, "event-type")
+	b = appendOwn(b, typeGap, gapData{Source: topic, From: 1, To: math.MaxInt64, Reason: consumer.GapRetention})
+	return appendOwn(append(b, "id: after\n"...), typeCheckpoint, struct{}{})
+}
+
+// checkFraming wants exactly the events that were written, whatever is in them.
+func checkFraming(t *testing.T, r *consumer.Record, kind, topic string) {
+	t.Helper()
+	stream := framed(r, topic)
+	got := parse(stream)
+	if len(got.retry) > 0 || len(got.events) != 4 {
+		t.Fatalf("%d events, want 4; retry %q\n%q", len(got.events), got.retry, stream)
+	}
+	var gap gapData
+	if err := json.Unmarshal([]byte(got.events[2].data), &gap); err != nil {
+		t.Fatalf("gap %q: %v", got.events[2].data, err)
+	}
+	if utf8.ValidString(topic) && gap.Source != topic || gap.From != 1 || gap.To != math.MaxInt64 {
+		t.Fatalf("gap %+v of topic %q", gap, topic)
+	}
+	want := []event{
+		{"before", "checkpoint", "{}"},
+		{"1~abcdef0123.0-7", kind, normalised(r.Value)},
+		{"1~abcdef0123.0-7", "gap", got.events[2].data},
+		{"after", "checkpoint", "{}"},
+	}
+	if diff := cmp.Diff(want, got.events, cmp.AllowUnexported(event{})); diff != "" {
+		t.Fatalf("%s\n%q", diff, stream)
+	}
+}
+
+// TestTypes covers each reason for which a type is refused, and the bounds of those that are not.
+func TestTypes(t *testing.T) {
+	for _, test := range []struct{ name, header, want string }{
+		{"plain", "news", "news"},
+		{"the default by name", "message", "message"},
+		{"spaces and colons count", " a: b ", " a: b "},
+		{"other scripts", "новости", "новости"},
+		{"only spaces", "  ", "  "},
+		{"longest", strings.Repeat("x", 128), strings.Repeat("x", 128)},
+		{"too long", strings.Repeat("x", 129), "message"},
+		{"empty", "", "message"},
+		{"no UTF-8", "a\xff", "message"},
+		{"NUL", "a\x00", "message"},
+		{"CR", "a\rid: 9", "message"},
+		{"LF", "a\nretry: 1", "message"},
+		{"ours: checkpoint", "checkpoint", "message"},
+		{"ours: gap", "gap", "message"},
+		{"ours: end", "end", "message"},
+		{"EventSource's: open", "open", "message"},
+		{"EventSource's: error", "error", "message"},
+		{"not quite ours", "Gap", "Gap"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := &consumer.Record{Value: []byte("x"), Headers: []consumer.Header{{Key: "event-type", Value: []byte(test.header)}}}
+			checkFraming(t, r, test.want, "orders")
+			if ValidType(test.header) != (test.want != "message") && test.header != "message" {
+				t.Errorf("ValidType is %v", ValidType(test.header))
+			}
+		})
+	}
+}
+
+// TestTypeIsTheLastHeader wants what Kafka's own clients take of several headers of one name.
+func TestTypeIsTheLastHeader(t *testing.T) {
+	r := &consumer.Record{Value: []byte("x"), Headers: []consumer.Header{
+		{Key: "event-type", Value: []byte("first")}, {Key: "event-type", Value: []byte("last")}, {Key: "Event-Type", Value: []byte("other")},
+	}}
+	checkFraming(t, r, "last", "orders")
+	r.Headers = append(r.Headers, consumer.Header{Key: "event-type"})
+	checkFraming(t, r, "message", "orders")
+}
+
+// FuzzFraming gives values, types and topics of any bytes and wants each event whole and alone.
+func FuzzFraming(f *testing.F) {
+	for _, value := range []string{
+		"", "hello", " leading space", "a\nb", "a\r\nb", "a\rb", "\n", "\r", "\r\n", "\n\n", "\r\r\n\n", "a\r", "a\n\r\nb",
+		"\nid: 9\n\n", "x\n\nevent: end\ndata: {}\n\n", "\rretry: 1\r\r", ":\n", "\xff", "a\xff\xfe\nb", "\xe2\x82\r\n", "\xef\xbb\xbfa", "a\x00b", "\u2028\u0085\v\f",
+	} {
+		f.Add([]byte(value), []byte("news"), []byte("other"), "orders")
+		f.Add([]byte("x"), []byte(value), []byte(value), value)
+	}
+	for _, kind := range []string{"checkpoint", "gap", "end", "open", "error", "message", strings.Repeat("x", 129)} {
+		f.Add([]byte("{}"), []byte(kind), []byte("event-type"), "orders")
+	}
+	f.Fuzz(func(t *testing.T, value, kind, other []byte, topic string) {
+		if value == nil {
+			value = []byte{} // null is not delivered
+		}
+		// Only the header of that name has a say, wherever it stands.
+		headers := []consumer.Header{{Key: string(other), Value: value}, {Key: "event-type", Value: kind}, {Key: "event-type2", Value: other}}
+		checkFraming(t, &consumer.Record{Key: kind, Value: value, Headers: headers, User: other}, arrivesAs(kind), topic)
+		if string(other) != "event-type" {
+			checkFraming(t, &consumer.Record{Key: kind, Value: value, Headers: headers[:1]}, "message", topic)
+		}
+	})
+}

@@ -1,0 +1,142 @@
+package stream
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// at makes a source from pairs of partition and next offset.
+func at(topic string, topicID byte, pairs ...int64) source {
+	s := newSource(topic, newIncarnation([16]byte{topicID}))
+	for i := 0; i+1 < len(pairs); i += 2 {
+		s.set(int32(pairs[i]), pairs[i+1])
+	}
+	return s
+}
+
+// check wants the id of a cursor to give the cursor back, but for partitions not yet read from.
+func check(t *testing.T, c cursor) string {
+	t.Helper()
+	id := string(appendID(nil, c))
+	sources, err := decodeID(id)
+	if err != nil || len(sources) != len(c) {
+		t.Fatalf("%q: %d sources, want %d: %v", id, len(sources), len(c), err)
+	}
+	for i := range c {
+		want := slices.DeleteFunc(slices.Clone(c[i].positions), func(p position) bool { return p.next == 0 })
+		got := sources[c[i].tag]
+		if got.incarnation != c[i].incarnation.tag || !slices.Equal(got.positions, want) {
+			t.Fatalf("%q: %+v, want %s %+v", id, got, c[i].incarnation.tag, want)
+		}
+	}
+	if rest := strings.Trim(id, "0123456789abcdefghijklmnopqrstuvwxyz.~-"); rest != "" {
+		t.Fatalf("id %q has %q", id, rest)
+	}
+	return id
+}
+
+func TestIDRoundTrip(t *testing.T) {
+	id := check(t, cursor{at("a", 1, 0, 42, 7, 1), at("b", 2, 1, 1<<40, 2, 0), at("c", 0)})
+	if len(id) > 128 {
+		t.Errorf("id of %d bytes", len(id))
+	}
+}
+
+// TestIncarnation wants ids of a topic that was deleted and created again to differ, or a resume
+// would go on at an offset of another log.
+func TestIncarnation(t *testing.T) {
+	if before, after := check(t, cursor{at("a", 1, 0, 5)}), check(t, cursor{at("a", 2, 0, 5)}); before == after {
+		t.Errorf("both are %q", before)
+	}
+}
+
+func TestBadIDs(t *testing.T) {
+	for name, id := range map[string]string{
+		"empty":              "",
+		"another version":    "2~abcdef012345.0-41",
+		"no version":         "~abcdef012345.0-41",
+		"short tag":          "1~abcdef01234.0-41",
+		"long tag":           "1~abcdef0123456.0-41",
+		"tag of other bytes": "1~abcdef01234z.0-41",
+		"sign":               "1~abcdef012345.0-+41",
+		"leading zero":       "1~abcdef012345.0-041",
+		"partition twice":    "1~abcdef012345.0-41.0-42",
+		"wrong order":        "1~abcdef012345.1-41.0-42",
+		"source twice":       "1~abcdef012345.0-41~abcdef012345.0-41",
+		"empty source":       "1~",
+		"empty position":     "1~abcdef012345.",
+		"no offset":          "1~abcdef012345.0",
+		"empty offset":       "1~abcdef012345.0-",
+		"negative offset":    "1~abcdef012345.0--1",
+		"largest offset":     "1~abcdef012345.0-9223372036854775807",
+		"beyond all offsets": "1~abcdef012345.0-9223372036854775808",
+		"empty partition":    "1~abcdef012345.-1",
+		"large partition":    "1~abcdef012345.2147483648-1",
+		"hexadecimal":        "1~abcdef012345.0-0x10",
+		"space":              "1~abcdef012345.0- 1",
+		"behind the end":     "1~abcdef012345.0-1~",
+		"too long":           "1~abcdef012345" + strings.Repeat(".0-1", maxIDLength/4),
+	} {
+		if got, err := decodeID(id); !errors.Is(err, errBadID) {
+			t.Errorf("%s: %v, error %v", name, got, err)
+		}
+	}
+}
+
+// FuzzID encodes cursors of two topics, given as pairs of partition and next offset, and wants
+// them back. Ids travel in header and query: they are made of letters, digits and .~- only.
+func FuzzID(f *testing.F) {
+	pairs := func(list ...uint64) []byte {
+		var b []byte
+		for i := 0; i+1 < len(list); i += 2 {
+			b = binary.BigEndian.AppendUint32(b, uint32(list[i]))
+			b = binary.BigEndian.AppendUint64(b, list[i+1])
+		}
+		return b
+	}
+	f.Add("orders", "all", []byte("0123456789abcdef"), pairs(0, 0, 1, 1, 2, 42), pairs(math.MaxInt32, math.MaxInt64, 0, math.MaxInt64))
+	f.Add("", "~.-", []byte{}, []byte{}, pairs(7, 7))
+	f.Add("orders", "all", []byte{0xff}, pairs(1<<31-1, 1<<62, 0, 2), []byte{})
+	f.Fuzz(func(t *testing.T, first, second string, incarnation, firstAt, secondAt []byte) {
+		var topicID [16]byte
+		copy(topicID[:], incarnation)
+		c := cursor{newSource(first, newIncarnation(topicID)), newSource(second, absent)}
+		if c[0].tag == c[1].tag {
+			return // the same topic: a stream has each once
+		}
+		for i, b := range [][]byte{firstAt, secondAt} {
+			for ; len(b) >= 12 && len(c[i].positions) < 200; b = b[12:] {
+				c[i].set(int32(binary.BigEndian.Uint32(b)&math.MaxInt32), int64(binary.BigEndian.Uint64(b[4:])&math.MaxInt64))
+			}
+		}
+		check(t, c)
+	})
+}
+
+// FuzzDecodeID reads ids that anybody made up: one that is taken is one that Herald could have made.
+func FuzzDecodeID(f *testing.F) {
+	f.Add("1~abcdef012345.0-41.7-9")
+	f.Add("1~abcdef012345.0-9223372036854775807")
+	f.Add("1~abcdef012345.0--1~abcdef012345")
+	f.Fuzz(func(t *testing.T, id string) {
+		sources, err := decodeID(id)
+		if err != nil {
+			if len(sources) > 0 || !errors.Is(err, errBadID) {
+				t.Fatalf("%v with error %v", sources, err)
+			}
+			return
+		}
+		var again cursor // in the id's own order of sources
+		for _, field := range strings.Split(id, "~")[1:] {
+			s := sources[field[:tagSize]]
+			again = append(again, source{tag: field[:tagSize], incarnation: incarnation{tag: s.incarnation}, positions: s.positions})
+		}
+		if made := string(appendID(nil, again)); made != id {
+			t.Fatalf("%q is taken and made again as %q", id, made)
+		}
+	})
+}
