@@ -39,6 +39,7 @@ var ErrUnsupportedBroker = errors.New("broker is too old: Herald needs Apache Ka
 type cluster struct {
 	addr      net.Addr
 	transport *kafka.Transport
+	brokers   brokers
 }
 
 // newCluster needs brokers as host:port. The transport's own view of the cluster is used only to

@@ -54,7 +54,7 @@ func (c *Consumer) groupTopics() []string {
 func (c *Consumer) member(ctx context.Context, names []string) error {
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:               c.groupID(),
-		Brokers:          c.cfg.Brokers,
+		Brokers:          append(slices.Clone(c.cfg.Brokers), c.cluster.brokers.addresses()...),
 		Topics:           names,
 		Dialer:           &kafka.Dialer{ClientID: clientID, Timeout: requestTimeout, TLS: c.cfg.TLS, SASLMechanism: c.cfg.SASL},
 		SessionTimeout:   sessionTimeout,
