@@ -163,12 +163,21 @@ func kafkaContainer(more ...testcontainers.ContainerCustomizer) []testcontainers
 		testcontainers.WithFiles(startScript()),
 		testcontainers.WithEntrypoint("sh", kafkaStart),
 		testcontainers.WithCmd(),
-		testcontainers.WithEnv(map[string]string{"KAFKA_ADVERTISED_FILE": kafkaAdvertised, "KAFKA_HOST": kafkaHost}),
+		testcontainers.WithEnv(map[string]string{
+			"KAFKA_ADVERTISED_FILE": kafkaAdvertised, "KAFKA_HOST": kafkaHost, "KAFKA_PROPERTIES": promptCleaning,
+		}),
 		testcontainers.WithAdditionalLifecycleHooks(testcontainers.ContainerLifecycleHooks{
 			PostStarts: []testcontainers.ContainerHook{tell},
 		}),
 	}, more...)
 }
+
+// promptCleaning has retention and compaction done at once, not within minutes.
+const promptCleaning = `
+log.initial.task.delay.ms=500
+log.retention.check.interval.ms=500
+log.cleaner.backoff.ms=500
+`
 
 func startScript() testcontainers.ContainerFile {
 	return testcontainers.ContainerFile{HostFilePath: "../deploy/kafka/start.sh", ContainerFilePath: kafkaStart, FileMode: 0o755}

@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -230,6 +231,32 @@ func (s *eventSource) Record() event {
 			s.t.Fatalf("got %+v where a record was due", e)
 		default:
 			return e
+		}
+	}
+}
+
+// lossGap is the data of a gap event.
+type lossGap struct {
+	Source    string
+	Partition int32
+	From, To  int64
+	Reason    string
+}
+
+// Gap waits for the next gap, past checkpoints. A record or an end fails the test.
+func (s *eventSource) Gap() lossGap {
+	s.t.Helper()
+	for {
+		switch e := s.Event(); e.Type {
+		case "checkpoint":
+		case "gap":
+			var gap lossGap
+			if err := json.Unmarshal([]byte(e.Data), &gap); err != nil {
+				s.t.Fatalf("gap %q: %v", e.Data, err)
+			}
+			return gap
+		default:
+			s.t.Fatalf("got %+v where a gap was due", e)
 		}
 	}
 }

@@ -267,33 +267,3 @@ func (tr *traffic) Finish() {
 	}
 	tr.t.Logf("%d records", total)
 }
-
-// recordsOf returns the partition's records from the first to the end, as another client reads them.
-func (b *broker) recordsOf(t *testing.T, topic string, partition int32) []*kgo.Record {
-	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.addresses...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().AtStart()}}))
-	if err != nil {
-		t.Fatalf("consumer: %v", err)
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	ends, err := b.admin.ListCommittedOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		t.Fatalf("end of %s/%d: %v", topic, partition, err)
-	}
-	end, _ := ends.Lookup(topic, partition)
-	var records []*kgo.Record
-	for len(records) == 0 || records[len(records)-1].Offset+1 < end.Offset {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			t.Fatalf("read %s/%d: %v", topic, partition, err)
-		}
-		records = append(records, fetches.Records()...)
-	}
-	return records
-}
