@@ -10,7 +10,7 @@ import (
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if err := errors.Join(stopSharedBroker(), stopSharedCluster()); err != nil {
+	if err := errors.Join(stopSharedBroker(), stopSharedCluster(), stopSecureBroker()); err != nil {
 		fmt.Fprintln(os.Stderr, "stop kafka:", err)
 		code = 1
 	}
