@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -40,6 +41,7 @@ type cluster struct {
 	addr      net.Addr
 	transport *kafka.Transport
 	brokers   brokers
+	answered  atomic.Bool // so the way of connecting is right
 }
 
 // newCluster needs brokers as host:port. The transport's own view of the cluster is used only to
@@ -75,25 +77,31 @@ func (c *cluster) request(ctx context.Context, broker int32, req kmsg.Request, b
 	}
 	res, err := c.transport.RoundTrip(ctx, c.addr, &exchange{req: req, broker: broker, buf: buf})
 	if err != nil {
-		name := kmsg.NameForKey(req.Key())
-		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-			// What a broker does that cannot read a request, or does not like who sends it.
-			return nil, fmt.Errorf("%s v%d to broker %d: connection closed%s: %w", name, req.GetVersion(), broker, c.advice(), err)
+		to := fmt.Sprint("broker ", broker)
+		if broker == anyBroker {
+			to = "any broker"
 		}
-		return nil, fmt.Errorf("%s v%d to broker %d: %w", name, req.GetVersion(), broker, err)
+		return nil, fmt.Errorf("%s v%d to %s: %w%s", kmsg.NameForKey(req.Key()), req.GetVersion(), to, err, c.advice(err))
 	}
+	c.answered.Store(true)
 	return res.(*reply).Response, nil
 }
 
-// advice says what may be wrong when brokers close connections.
-func (c *cluster) advice() string {
-	switch {
-	case c.transport.SASL != nil:
-		return " (are the SASL mechanism, user and password right, and does the listener want TLS?)"
-	case c.transport.TLS == nil:
-		return " (does the listener want TLS or SASL?)"
-	default:
+// advice says what may be wrong when brokers close connections and have never answered: they do so
+// if they cannot read a request, or do not like who sends it.
+func (c *cluster) advice(err error) string {
+	if c.answered.Load() || !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return ""
+	}
+	switch secure, user := c.transport.TLS != nil, c.transport.SASL != nil; {
+	case user && secure:
+		return " (connection closed: does the listener speak TLS, and does it want this SASL mechanism?)"
+	case user:
+		return " (connection closed: does the listener want TLS, or another SASL mechanism?)"
+	case secure:
+		return " (connection closed: does the listener speak TLS, and does it want SASL?)"
+	default:
+		return " (connection closed: does the listener want TLS or SASL?)"
 	}
 }
 

@@ -69,7 +69,7 @@ type shard struct {
 
 // reader reads many partitions live.
 //
-// Lock order: feed.mu before reader.mu. Neither is held over a request to a broker.
+// Lock order: feed.mu before reader.mu or Consumer.mu. None is held over a request to a broker.
 type reader struct {
 	consumer *Consumer
 	ctx      context.Context //nolint:containedctx // the life of the goroutines that add starts, not a request's

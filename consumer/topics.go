@@ -29,6 +29,7 @@ type topic struct {
 	missing bool
 	again   bool   // to be asked about again soon: something of it is not read yet
 	failed  string // the last error logged
+	denied  bool   // an access control list keeps us from reading it, and that was logged
 
 	users int // Joins, for a per-user topic
 	left  time.Time
@@ -220,6 +221,7 @@ func (c *Consumer) adoptTopic(ctx context.Context, name string, m topicMetadata)
 		t.past = append(t.past, t.id)
 	}
 	t.id, t.leaders, t.missing, t.failed = m.id, m.leaders, false, ""
+	t.denied = t.denied && old > 0 // what was read before says itself when it is read again
 	c.mu.Unlock()
 
 	if recreated {
@@ -258,15 +260,45 @@ func (c *Consumer) absent(t *topic, m *topicMetadata) bool {
 		return true
 	}
 	c.metrics.errors.WithLabelValues(kindOf(m.err)).Inc()
-	if t.failed != m.err.Error() {
-		t.failed = m.err.Error()
-		c.log.Error("topic cannot be read; it is tried again", "topic", t.name, "error", m.err)
-	}
+	again := t.failed == m.err.Error()
+	t.failed = m.err.Error()
 	if kindOf(m.err) != errorDenied {
+		if !again {
+			c.log.Error("topic cannot be read; it is tried again", "topic", t.name, "error", m.err)
+		}
 		return false
 	}
+	c.deny(t, m.err)
 	t.settle(false)
 	return true // it will last: the next poll of all topics asks again
+}
+
+// deny notes and tells that an access control list keeps us from reading a topic: once, not for
+// each partition. c.mu is held.
+func (c *Consumer) deny(t *topic, err error) {
+	if !t.denied {
+		t.denied = true
+		c.log.Error("topic may not be read; it is tried again", "topic", t.name, "error", err)
+	}
+}
+
+// denied is [Consumer.deny] of the topic called name.
+func (c *Consumer) denied(name string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.topics[name]; t != nil {
+		c.deny(t, err)
+	}
+}
+
+// allowed notes that the topic is read again.
+func (c *Consumer) allowed(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.topics[name]; t != nil && t.denied {
+		t.denied = false
+		c.log.Info("topic may be read again", "topic", name)
+	}
 }
 
 // end stops reading the partitions of a topic that had so many.

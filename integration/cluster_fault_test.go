@@ -136,4 +136,7 @@ func (tr *traffic) checkUp() {
 	if up := tr.h.Metric("herald_kafka_up"); up != 1 {
 		tr.t.Errorf("herald_kafka_up = %v, want 1", up)
 	}
+	if strings.Contains(tr.h.printed.String(), "does the listener") {
+		tr.t.Error("the log takes a broker that went away for a mistake in how herald connects")
+	}
 }
