@@ -107,7 +107,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	c.away.Store(&notYet)
 	c.reader = newReader(c)
 	if cfg.Registry != nil {
-		cfg.Registry.MustRegister(lagCollector{c.reader})
+		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader})
 	}
 	for _, r := range rs.always() {
 		c.static[r.Topic] = r

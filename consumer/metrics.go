@@ -85,3 +85,19 @@ func (l lagCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(lagDescription, prometheus.GaugeValue, float64(lag), topic, "")
 	}
 }
+
+var partitionsDescription = prometheus.NewDesc("herald_kafka_partitions",
+	"Partitions read live, by the broker that they are read from.", []string{"broker"}, nil)
+
+// partitionsCollector tells where a reader reads when it is asked.
+type partitionsCollector struct{ *reader }
+
+// Describe implements [prometheus.Collector].
+func (partitionsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- partitionsDescription }
+
+// Collect implements [prometheus.Collector].
+func (p partitionsCollector) Collect(ch chan<- prometheus.Metric) {
+	for broker, count := range p.places() {
+		ch <- prometheus.MustNewConstMetric(partitionsDescription, prometheus.GaugeValue, float64(count), strconv.Itoa(int(broker)))
+	}
+}

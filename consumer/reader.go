@@ -200,6 +200,19 @@ func (r *reader) all() []*feed {
 	return list
 }
 
+// places returns how many partitions are read from each broker.
+func (r *reader) places() map[int32]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	count := make(map[int32]int)
+	for key, shards := range r.shards {
+		for _, s := range shards {
+			count[key.broker] += len(s.feeds)
+		}
+	}
+	return count
+}
+
 // run fetches for one shard until the reader's context ends.
 func (r *reader) run(s *shard) {
 	const minBackoff, maxBackoff = 50 * time.Millisecond, 2 * time.Second

@@ -60,7 +60,7 @@ func (c *Consumer) Replay(ctx context.Context, p Partition, topicID [16]byte, us
 	if route == nil {
 		return from, fmt.Errorf("replay %s: topic is not read here", p)
 	}
-	scan := replay{consumer: c, Partition: p, topicID: topicID, route: route, owner: route.owner(p.Topic), user: user, next: from, to: to, fn: fn}
+	scan := replay{consumer: c, Partition: p, topicID: topicID, route: route, owner: route.owner(p.Topic), user: user, next: from, to: to, fn: fn, follower: -1}
 	for idle, tries := 0, 1; scan.next < to && !scan.stopped; {
 		before := scan.next
 		err := scan.fetch(ctx)
@@ -108,11 +108,24 @@ type replay struct {
 	next, to int64
 	fn       func(*Record) bool
 	stopped  bool
+
+	follower int32 // where the leader says that it is nearer to read (KIP-392); -1: at the leader
+	atLeader bool  // the follower was no good
 }
 
-// fetch reads one response's worth of the range.
+// fetch reads one response's worth of the range, or finds out where to read it.
 func (r *replay) fetch(ctx context.Context) error {
-	leader, topicID, err := r.consumer.leader(r.Partition)
+	from, near := r.next, r.follower >= 0
+	err := r.fetchOnce(ctx)
+	if near && ctx.Err() == nil && !r.stopped && (err != nil || r.next == from) {
+		r.follower, r.atLeader = -1, true // it may be away, or lack what the leader has
+		return nil
+	}
+	return err
+}
+
+func (r *replay) fetchOnce(ctx context.Context) error {
+	broker, topicID, err := r.consumer.leader(r.Partition)
 	if err != nil {
 		return err
 	}
@@ -120,6 +133,12 @@ func (r *replay) fetch(ctx context.Context) error {
 		return ErrRecreated
 	}
 	req := r.consumer.fetchRequest(0, -1) // no session
+	if r.follower >= 0 {
+		broker = r.follower
+	}
+	if r.atLeader {
+		req.Rack = ""
+	}
 	topic := kmsg.NewFetchRequestTopic()
 	topic.TopicID = topicID
 	topic.Partitions = append(topic.Partitions, fetchPartition(r.ID, r.next))
@@ -131,7 +150,7 @@ func (r *replay) fetch(ctx context.Context) error {
 	}
 	deadline, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack)
 	defer cancel()
-	res, err := r.consumer.cluster.request(deadline, leader, req, buf)
+	res, err := r.consumer.cluster.request(deadline, broker, req, buf)
 	if err != nil {
 		if ctx.Err() == nil {
 			r.consumer.refresh()
@@ -165,6 +184,10 @@ func (r *replay) partition(ctx context.Context, part *kmsg.FetchResponseTopicPar
 	if err != nil {
 		r.consumer.refresh()
 		return err
+	}
+	if part.PreferredReadReplica >= 0 && r.follower < 0 && !r.atLeader {
+		r.follower = part.PreferredReadReplica
+		return nil
 	}
 	b := batches{data: part.RecordBatches, aborted: part.AbortedTransactions, next: r.next}
 	defer b.close()
