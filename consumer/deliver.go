@@ -174,7 +174,7 @@ func (r *reader) refused(f *feed, err error) {
 func (r *reader) outOfRange(f *feed) {
 	c := r.consumer
 	c.metrics.errors.WithLabelValues("out-of-range").Inc()
-	start, end, err := c.Range(r.ctx, f.Partition)
+	start, end, err := c.Range(r.ctx, f.Partition, f.topicID)
 	if err != nil {
 		r.park(f)
 		return
@@ -213,7 +213,7 @@ func (r *reader) watch(ctx context.Context) {
 			if f.route.Kind == PerUser || time.Since(moved) < stallAfter {
 				continue
 			}
-			_, end, err := c.Range(ctx, f.Partition)
+			_, end, err := c.Range(ctx, f.Partition, f.topicID)
 			if err != nil || end <= next {
 				continue // Kafka's absence is told elsewhere
 			}

@@ -22,11 +22,36 @@ func (e *OutOfRangeError) Error() string {
 	return fmt.Sprintf("offset %d of %s is not in the log, which holds %d to %d", e.Offset, e.Partition, e.Start, e.End)
 }
 
-// Range returns the first offset that p retains and the end that readers see.
-func (c *Consumer) Range(ctx context.Context, p Partition) (start, end int64, err error) {
-	leader, _, err := c.leader(p)
+// Confirm asks Kafka whether topicID is that of topic. The error is [ErrRecreated] if it is not, or
+// what Kafka answered; it may be asked again.
+func (c *Consumer) Confirm(ctx context.Context, topic string, topicID [16]byte) error {
+	select {
+	case c.replays <- struct{}{}:
+		defer func() { <-c.replays }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	found, err := c.cluster.metadata(ctx, []string{topic}, false)
+	if err != nil {
+		return err
+	}
+	m, ok := found[topic]
+	if ok && m.err == nil && m.id == topicID {
+		return nil
+	}
+	c.refresh()
+	return errors.Join(ErrRecreated, m.err)
+}
+
+// Range returns the first offset that p retains and the end that readers see. The error is
+// [ErrRecreated] if topicID is not that of the topic any more, or what Kafka answered.
+func (c *Consumer) Range(ctx context.Context, p Partition, topicID [16]byte) (start, end int64, err error) {
+	leader, id, err := c.leader(p)
 	if err != nil {
 		return 0, 0, err
+	}
+	if id != topicID {
+		return 0, 0, ErrRecreated
 	}
 	if start, err = c.cluster.listOffset(ctx, leader, p, offsetEarliest); err != nil {
 		return 0, 0, err
@@ -71,7 +96,7 @@ func (c *Consumer) Replay(ctx context.Context, p Partition, topicID [16]byte, us
 		if scan.next > before || scan.stopped {
 			idle = 0
 		} else if idle++; err == nil && idle%3 == 0 { // is there as much as was read once?
-			start, end, rangeErr := c.Range(ctx, p)
+			start, end, rangeErr := c.Range(ctx, p, topicID)
 			if err = rangeErr; err == nil && end < to {
 				err = &OutOfRangeError{Position: Position{p, to}, Start: start, End: end}
 			}
@@ -175,7 +200,7 @@ func (r *replay) fetchOnce(ctx context.Context) error {
 func (r *replay) partition(ctx context.Context, part *kmsg.FetchResponseTopicPartition) error {
 	err := kerr.ErrorForCode(part.ErrorCode)
 	if errors.Is(err, kerr.OffsetOutOfRange) {
-		start, end, err := r.consumer.Range(ctx, r.Partition)
+		start, end, err := r.consumer.Range(ctx, r.Partition, r.topicID)
 		if err != nil {
 			return err
 		}

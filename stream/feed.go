@@ -13,13 +13,14 @@ type Log interface {
 	Join(ctx context.Context, user string) (topics []string, err error)
 	Leave(user string)
 	Replay(ctx context.Context, p consumer.Partition, topicID [16]byte, user string, from, to int64, fn func(*consumer.Record) bool) (int64, error)
-	Range(ctx context.Context, p consumer.Partition) (start, end int64, err error)
+	Confirm(ctx context.Context, topic string, topicID [16]byte) error
+	Range(ctx context.Context, p consumer.Partition, topicID [16]byte) (start, end int64, err error)
 }
 
 const (
 	checkpointAfter = 10_000      // offsets by which a quiet stream's position may move before it is told
 	keepBuffer      = 64 << 10    // bytes of a stream's buffer that are kept
-	retryAfter      = time.Second // when Kafka has no answer
+	retryAfter      = time.Second // for partitions that wait
 )
 
 // feed is one open stream: it brings the client from its cursor to now and keeps it there. It is
@@ -34,6 +35,10 @@ type feed struct {
 	at    cursor // what was written, or considered and not for this user
 	moved int64  // offsets by which at has moved since the client was told an id
 	buf   []byte
+
+	// waiting are partitions for which Kafka had no answer: they are behind, and tried again later,
+	// while the others go on.
+	waiting map[consumer.Partition]struct{}
 }
 
 // begin sets the cursor from the client's last event id and writes the first checkpoint. What the
@@ -96,16 +101,8 @@ func (f *feed) run(ctx context.Context) error {
 	ticker := time.NewTicker(f.heartbeat)
 	defer ticker.Stop()
 	for {
-		queue, behind := f.sub.take()
-		f.send(queue)
-		if err := f.flush(); err != nil {
+		if err := f.deliver(ctx); err != nil {
 			return err
-		}
-		if behind {
-			if err := f.catchUp(ctx); err != nil {
-				return err
-			}
-			continue
 		}
 		select {
 		case <-f.sub.wake:
@@ -113,6 +110,23 @@ func (f *feed) run(ctx context.Context) error {
 			f.beat()
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+	}
+}
+
+// deliver writes what waits, from the queue and, if the stream is behind, from the log.
+func (f *feed) deliver(ctx context.Context) error {
+	for {
+		queue, behind := f.sub.take()
+		f.send(queue)
+		if err := f.flush(); err != nil {
+			return err
+		}
+		if !behind {
+			return nil
+		}
+		if err := f.catchUp(ctx); err != nil {
+			return err
 		}
 	}
 }
@@ -140,7 +154,7 @@ func (f *feed) advance(now cursor) {
 			continue
 		}
 		for _, p := range now[i].positions {
-			if from := at.next(p.partition); from < p.next {
+			if from := at.next(p.partition); from < p.next && !f.waits(at.topic, p.partition) {
 				at.set(p.partition, p.next)
 				f.moved += p.next - from
 			}
@@ -153,8 +167,8 @@ func (f *feed) send(queue []item) {
 	for i := range queue {
 		it := &queue[i]
 		at := f.at.source(it.partition.Topic)
-		if it.offset < at.next(it.partition.ID) {
-			continue // replayed
+		if it.offset < at.next(it.partition.ID) || f.waits(it.partition.Topic, it.partition.ID) {
+			continue // was replayed, or will be
 		}
 		at.set(it.partition.ID, it.offset+1)
 		f.id()
@@ -163,90 +177,97 @@ func (f *feed) send(queue []item) {
 	}
 }
 
-// catchUp replays from the cursor to where live delivery takes over.
+// catchUp replays from the cursor to where live delivery takes over. Partitions that cannot get there
+// for now are left waiting.
 func (f *feed) catchUp(ctx context.Context) error {
-	for {
-		f.sub.rejoin()
-		seam := f.hub.seam(f.sub.topics)
-		for i := range seam {
-			f.adopt(&f.at[i], &seam[i])
-		}
-		done := f.check(ctx, seam)
-		if err := f.flush(); err != nil {
-			return err
-		}
-		reached, err := f.reach(ctx, seam)
-		if done && reached || err != nil {
-			return err
-		}
-		if err := f.idle(ctx); err != nil {
-			return err
-		}
+	f.waiting = make(map[consumer.Partition]struct{})
+	f.sub.rejoin()
+	seam := f.hub.seam(f.sub.topics)
+	for i := range seam {
+		f.adopt(ctx, &f.at[i], &seam[i])
+		f.check(ctx, &f.at[i], &seam[i])
 	}
+	err := f.flush()
+	for more := true; more && err == nil; {
+		more, err = f.approach(ctx, seam)
+	}
+	if len(f.waiting) > 0 {
+		time.AfterFunc(retryAfter, f.sub.unsettle)
+	}
+	return err
 }
 
 // adopt compares the cursor's topic with the one that is read now. If that is another incarnation,
-// all that the cursor had before it is lost.
-func (f *feed) adopt(at, now *source) {
+// all that the cursor had before it is lost. That must be certain: the client may come from a
+// replica that knows a newer incarnation than this one.
+func (f *feed) adopt(ctx context.Context, at, now *source) {
 	switch {
 	case at.incarnation.tag == now.incarnation.tag:
 		at.incarnation = now.incarnation
-	case now.incarnation != absent: // an absent topic may come back as the one it was
-		lost := at.positions
-		*at = newSource(at.topic, now.incarnation)
-		for _, p := range lost {
-			if p.next > 0 {
-				f.gap(gapData{Source: at.topic, Partition: p.partition, From: p.next, Reason: consumer.GapRecreated})
-			}
+		return
+	case now.incarnation == absent: // it may come back as the one it was
+		return
+	case f.log.Confirm(ctx, now.topic, now.id) != nil:
+		for _, p := range now.positions {
+			f.wait(now.topic, p.partition)
+		}
+		return
+	}
+	lost := at.positions
+	*at = newSource(at.topic, now.incarnation)
+	for _, p := range lost {
+		if p.next > 0 {
+			f.gap(gapData{Source: at.topic, Partition: p.partition, From: p.next, Reason: consumer.GapRecreated})
 		}
 	}
+}
+
+func (f *feed) wait(topic string, partition int32) {
+	f.waiting[consumer.Partition{Topic: topic, ID: partition}] = struct{}{}
+}
+
+func (f *feed) waits(topic string, partition int32) bool {
+	_, ok := f.waiting[consumer.Partition{Topic: topic, ID: partition}]
+	return ok
 }
 
 // check deals with positions beyond what was read here: another replica may be ahead of this one,
-// or the log does not hold that offset, and what is retained comes from its start. It returns false
-// if Kafka has no answer for now.
-func (f *feed) check(ctx context.Context, seam cursor) bool {
-	done := true
-	for i := range seam {
-		for _, p := range seam[i].positions {
-			from := f.at[i].next(p.partition)
-			if from <= p.next {
-				continue
-			}
-			partition := consumer.Partition{Topic: seam[i].topic, ID: p.partition}
-			start, end, err := f.log.Range(ctx, partition)
-			if err != nil {
-				done = false
-				continue
-			}
-			f.lose(&f.at[i], partition, &consumer.OutOfRangeError{Start: start, End: end})
+// or the log does not hold that offset, and what is retained comes from its start.
+func (f *feed) check(ctx context.Context, at, now *source) {
+	for _, p := range now.positions {
+		if at.next(p.partition) <= p.next || f.waits(at.topic, p.partition) {
+			continue
 		}
+		partition := consumer.Partition{Topic: at.topic, ID: p.partition}
+		start, end, err := f.log.Range(ctx, partition, at.id)
+		if err != nil {
+			f.wait(at.topic, p.partition)
+			continue
+		}
+		f.lose(at, partition, &consumer.OutOfRangeError{Start: start, End: end})
 	}
-	return done
 }
 
-// reach replays from the cursor to the seam, a piece of each partition in turn. It returns false if
-// none of those that are left gets on for now.
-func (f *feed) reach(ctx context.Context, seam cursor) (bool, error) {
-	for {
-		left, moved := 0, false
-		for i := range seam {
-			for _, p := range seam[i].positions {
-				from := f.at[i].next(p.partition)
-				if from >= p.next {
-					continue
-				}
-				if err := f.replay(ctx, &f.at[i], p); err != nil {
-					return false, err
-				}
-				left++
-				moved = moved || f.at[i].next(p.partition) != from
+// approach replays a piece of each partition that is before the seam. It returns false when all of
+// them are there or wait.
+func (f *feed) approach(ctx context.Context, seam cursor) (more bool, err error) {
+	for i := range seam {
+		at := &f.at[i]
+		for _, p := range seam[i].positions {
+			from := at.next(p.partition)
+			if from >= p.next || f.waits(at.topic, p.partition) {
+				continue
 			}
-		}
-		if left == 0 || !moved {
-			return left == 0, nil
+			if err := f.replay(ctx, at, p); err != nil {
+				return false, err
+			}
+			if at.next(p.partition) == from {
+				f.wait(at.topic, p.partition)
+			}
+			more = true
 		}
 	}
+	return more, nil
 }
 
 // replay writes one buffer's worth of the partition's records before the offset to.next, or as much
@@ -300,18 +321,4 @@ func (f *feed) lose(at *source, p consumer.Partition, lost *consumer.OutOfRangeE
 	}
 	at.set(p.ID, lost.Start)
 	f.gap(gapData{p.Topic, p.ID, from, lost.Start, reason})
-}
-
-// idle writes a heartbeat and waits a moment, when Kafka has no answer.
-func (f *feed) idle(ctx context.Context) error {
-	f.buf = append(f.buf, ":\n"...)
-	if err := f.flush(); err != nil {
-		return err
-	}
-	select {
-	case <-time.After(retryAfter):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

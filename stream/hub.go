@@ -16,6 +16,8 @@ type Hub struct {
 	typeHeader string
 	metrics    *metrics
 
+	interleave func() // for tests: called before and after positions are read
+
 	mu     sync.RWMutex
 	topics map[string]*topic
 	users  map[string][]*subscription
@@ -41,6 +43,7 @@ func NewHub(typeHeader string, registry prometheus.Registerer) *Hub {
 	return &Hub{
 		typeHeader: typeHeader,
 		metrics:    newMetrics(registry),
+		interleave: func() {},
 		topics:     make(map[string]*topic),
 		users:      make(map[string][]*subscription),
 	}
@@ -187,6 +190,8 @@ func (h *Hub) positions(topics []string) cursor { return h.read(topics, false) }
 func (h *Hub) seam(topics []string) cursor { return h.read(topics, true) }
 
 func (h *Hub) read(topics []string, wait bool) cursor {
+	h.interleave()
+	defer h.interleave()
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	at := make(cursor, 0, len(topics))
