@@ -150,11 +150,12 @@ func (r *replay) fetch(ctx context.Context) error {
 	err := r.fetchOnce(ctx)
 	if near && ctx.Err() == nil && !r.stopped && (err != nil || r.next == from) {
 		r.follower, r.atLeader = -1, true // it may be away, or lack what the leader has
-		return nil
+		err = nil
 	}
 	return err
 }
 
+// fetchOnce is one request of fetch.
 func (r *replay) fetchOnce(ctx context.Context) error {
 	broker, topicID, err := r.consumer.leader(r.Partition)
 	if err != nil {

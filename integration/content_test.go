@@ -94,8 +94,12 @@ func TestCodecs(t *testing.T) {
 			for n := range size {
 				value := fmt.Sprintf("%s %d/%d %s", name, n, size, strings.Repeat("x", n))
 				r := &kgo.Record{Topic: topic, Value: []byte(value), Headers: []kgo.RecordHeader{
-					{Key: "event-type", Value: []byte("hidden")}, {Key: "", Value: nil}, {Key: "owner", Value: []byte("bob")},
-					{Key: "bytes", Value: []byte{0, 255, 10}}, {Key: "event-type", Value: []byte(name)}, {Key: "owner", Value: []byte("alice")},
+					{Key: "event-type", Value: []byte("hidden")},
+					{Key: "", Value: nil},
+					{Key: "owner", Value: []byte("bob")},
+					{Key: "bytes", Value: []byte{0, 255, 10}},
+					{Key: "event-type", Value: []byte(name)},
+					{Key: "owner", Value: []byte("alice")},
 				}}
 				if n%3 == 1 { // the last header of a name counts
 					r.Headers = append(r.Headers, kgo.RecordHeader{Key: "owner", Value: []byte("bob")})

@@ -73,7 +73,7 @@ func (b *secureBroker) open() error {
 	}
 	b.addresses, b.sasl, b.mutual = addresses[:1], addresses[1], addresses[2]
 	var err error
-	if b.files, err = os.MkdirTemp("", "herald-integration-"); err != nil { //nolint:usetesting // outlives the first test
+	if b.files, err = os.MkdirTemp("", "herald-integration-"); err != nil {
 		return err
 	}
 	if b.ca, err = newAuthority(); err != nil {

@@ -123,7 +123,7 @@ func TestRetention(t *testing.T) {
 		}},
 		"retention.ms": {
 			[]string{"retention.ms", "600000", "segment.ms", "1000", "file.delete.delay.ms", "100"},
-			func(t *testing.T, b *broker, topic string) {
+			func(t *testing.T, b *broker, _ string) {
 				t.Helper()
 				b.ownContainer(t, "retention, which Kafka looks at every five minutes by default")
 			},
