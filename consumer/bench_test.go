@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
+	runtimemetrics "runtime/metrics"
 	"slices"
 	"strconv"
 	"strings"
@@ -107,6 +109,34 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// peakHeap watches the heap until the function that it returns is called, which says how large it
+// was at most, in MB.
+func peakHeap(b *testing.B) func() float64 {
+	b.Helper()
+	runtime.GC()
+	stop, peak := make(chan struct{}), make(chan uint64)
+	go func() {
+		sample := []runtimemetrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		most := uint64(0)
+		ticker := time.NewTicker(2 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			runtimemetrics.Read(sample)
+			most = max(most, sample[0].Value.Uint64())
+			select {
+			case <-ticker.C:
+			case <-stop:
+				peak <- most
+				return
+			}
+		}
+	}()
+	return func() float64 {
+		close(stop)
+		return float64(<-peak) / 1e6
+	}
+}
+
 // drainers read b.N records of topic "t" from its start.
 var drainers = []struct {
 	name  string
@@ -204,8 +234,10 @@ func BenchmarkDrain(b *testing.B) {
 					seed(b, address)
 					b.ReportAllocs()
 					b.ResetTimer()
+					heap := peakHeap(b)
 					before := cpu(b)
 					d.drain(b, address)
+					b.ReportMetric(heap(), "heap-MB")
 					b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
 				})
 			}
