@@ -253,8 +253,8 @@ func TestUnreadableRecordsAreLeftOut(t *testing.T) {
 	}
 }
 
-// TestFollowerIsRead has the leader name a follower, wants the records from there, and from the
-// leader again when the follower refuses.
+// TestFollowerIsRead has the leader name a follower, wants the records from there, live and by
+// replay, and from the leader again when the follower refuses.
 func TestFollowerIsRead(t *testing.T) {
 	t.Parallel()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(1, "t"))
@@ -285,7 +285,19 @@ func TestFollowerIsRead(t *testing.T) {
 	if served.Hits() == 0 {
 		t.Error("nothing was read from the follower")
 	}
+	replay := func() {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // it used to ask for ever
+		defer cancel()
+		count := 0
+		next, err := c.Replay(ctx, Partition{"t", 0}, topicID(t, c, "t"), "alice", 0, 5, func(*Record) bool { count++; return true })
+		if next != 5 || count != 5 || err != nil {
+			t.Errorf("replay of 5 records: %d came, to offset %d, %v", count, next, err)
+		}
+	}
+	replay()
 	broker.SetFollowers("t", 0, nil) // the follower now answers NOT_LEADER_OR_FOLLOWER
+	replay()
 	want = append(want, sequence(t, producer, "t", "alice", "b", 5)...)
 	sink.wantLines(t, want)
 }
