@@ -236,15 +236,15 @@ const (
 	offsetEarliest = -2
 )
 
-// listOffset asks a partition's leader for its first offset or for the end that a read_committed
-// consumer sees (the last stable offset, KIP-98).
-func (c *cluster) listOffset(ctx context.Context, leader int32, p Partition, which int64) (int64, error) {
+// listOffset asks a partition's leader for its first offset or for its end: with readCommitted the
+// one that a read_committed consumer sees (the last stable offset, KIP-98), else the high watermark.
+func (c *cluster) listOffset(ctx context.Context, leader int32, p Partition, which int64, isolation int8) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.Version = 7
 	req.ReplicaID = -1
-	req.IsolationLevel = readCommitted
+	req.IsolationLevel = isolation
 	part := kmsg.NewListOffsetsRequestTopicPartition()
 	part.Partition, part.Timestamp, part.CurrentLeaderEpoch = p.ID, which, -1
 	topic := kmsg.NewListOffsetsRequestTopic()

@@ -132,7 +132,16 @@ func (c *Consumer) Run(ctx context.Context) error {
 	stop()
 	c.reader.wg.Wait()
 	leave() // the last commit is of all that was read
-	group.Wait()
+	left := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(left)
+	}()
+	select {
+	case <-left:
+	case <-time.After(leaveTimeout): // kafka-go's commits and leaving take no context
+		c.log.Warn("kafka did not take the last commit in time; the group shows an old position", "group", c.groupID())
+	}
 	return err
 }
 

@@ -213,7 +213,11 @@ func (r *reader) watch(ctx context.Context) {
 			if f.route.Kind == PerUser || time.Since(moved) < stallAfter {
 				continue
 			}
-			_, end, err := c.Range(ctx, f.Partition, f.topicID)
+			leader, _, err := c.leader(f.Partition)
+			if err != nil {
+				continue
+			}
+			end, err := c.cluster.listOffset(ctx, leader, f.Partition, offsetLatest, readCommitted)
 			if err != nil || end <= next {
 				continue // Kafka's absence is told elsewhere
 			}

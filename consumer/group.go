@@ -14,6 +14,7 @@ const (
 	commitInterval = 5 * time.Second
 	sessionTimeout = 10 * time.Second
 	groupBackoff   = 500 * time.Millisecond
+	leaveTimeout   = 3 * time.Second // to commit and leave at the end
 )
 
 // runGroup keeps the replica a member of its consumer group and commits what has been read, so

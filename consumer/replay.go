@@ -15,7 +15,7 @@ import (
 type OutOfRangeError struct {
 	Position
 	Start int64 // the first offset retained
-	End   int64 // the last stable offset
+	End   int64 // the high watermark
 }
 
 func (e *OutOfRangeError) Error() string {
@@ -43,7 +43,8 @@ func (c *Consumer) Confirm(ctx context.Context, topic string, topicID [16]byte) 
 	return errors.Join(ErrRecreated, m.err)
 }
 
-// Range returns the first offset that p retains and the end that readers see. The error is
+// Range returns the first offset that p retains and its end, the high watermark: what the log holds,
+// whether or not transactions in it are still open. The error is
 // [ErrRecreated] if topicID is not that of the topic any more, or what Kafka answered.
 func (c *Consumer) Range(ctx context.Context, p Partition, topicID [16]byte) (start, end int64, err error) {
 	leader, id, err := c.leader(p)
@@ -53,10 +54,10 @@ func (c *Consumer) Range(ctx context.Context, p Partition, topicID [16]byte) (st
 	if id != topicID {
 		return 0, 0, ErrRecreated
 	}
-	if start, err = c.cluster.listOffset(ctx, leader, p, offsetEarliest); err != nil {
+	if start, err = c.cluster.listOffset(ctx, leader, p, offsetEarliest, readUncommitted); err != nil {
 		return 0, 0, err
 	}
-	if end, err = c.cluster.listOffset(ctx, leader, p, offsetLatest); err != nil {
+	if end, err = c.cluster.listOffset(ctx, leader, p, offsetLatest, readUncommitted); err != nil {
 		return 0, 0, err
 	}
 	return start, end, nil
@@ -95,6 +96,9 @@ func (c *Consumer) Replay(ctx context.Context, p Partition, topicID [16]byte, us
 		}
 		if scan.next > before || scan.stopped {
 			idle = 0
+		} else if scan.throttled > 0 && err == nil {
+			pause(ctx, scan.throttled)
+			err = ctx.Err()
 		} else if idle++; err == nil && idle%3 == 0 { // is there as much as was read once?
 			start, end, rangeErr := c.Range(ctx, p, topicID)
 			if err = rangeErr; err == nil && end < to {
@@ -136,6 +140,8 @@ type replay struct {
 
 	follower int32 // where the leader says that it is nearer to read (KIP-392); -1: at the leader
 	atLeader bool  // the follower was no good
+
+	throttled time.Duration // by which a quota delays the next answer
 }
 
 // fetch reads one response's worth of the range, or finds out where to read it.
@@ -174,7 +180,7 @@ func (r *replay) fetchOnce(ctx context.Context) error {
 	if buf == nil {
 		buf = new([]byte)
 	}
-	deadline, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack)
+	deadline, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack+r.throttled)
 	defer cancel()
 	res, err := r.consumer.cluster.request(deadline, broker, req, buf)
 	if err != nil {
@@ -185,6 +191,7 @@ func (r *replay) fetchOnce(ctx context.Context) error {
 	}
 	defer r.consumer.buffers.Put(buf)
 	fetched := res.(*kmsg.FetchResponse)
+	r.throttled = throttle(fetched)
 	if err := kerr.ErrorForCode(fetched.ErrorCode); err != nil {
 		return err
 	}

@@ -322,7 +322,7 @@ func (c *Consumer) begin(ctx context.Context, route *Route, p Partition, topicID
 	if fromStart {
 		which = offsetEarliest
 	}
-	next, err := c.cluster.listOffset(ctx, leader, p, which)
+	next, err := c.cluster.listOffset(ctx, leader, p, which, readCommitted)
 	if err != nil {
 		c.log.Debug("list offsets", "topic", p.Topic, "partition", p.ID, "error", err)
 		return false

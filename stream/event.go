@@ -74,12 +74,18 @@ func appendOwn(b []byte, eventType string, data any) []byte {
 	return append(append(b, text...), '\n', '\n')
 }
 
+// gapData is a gap event's data. Without a source the id was none, without a range all of the topic
+// is meant.
 type gapData struct {
-	Source    string             `json:"source,omitempty"`
-	Partition int32              `json:"partition"`
-	From      int64              `json:"from"`
-	To        int64              `json:"to"`
-	Reason    consumer.GapReason `json:"reason"`
+	Source string `json:"source,omitempty"`
+	*gapRange
+	Reason consumer.GapReason `json:"reason"`
+}
+
+type gapRange struct {
+	Partition int32 `json:"partition"`
+	From      int64 `json:"from"`
+	To        int64 `json:"to"`
 }
 
 type endData struct {

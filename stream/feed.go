@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"herald/consumer"
@@ -23,6 +24,9 @@ const (
 	retryAfter      = time.Second // for partitions that wait
 )
 
+// heartbeat is a comment: it tells proxies and clients that the connection is in use.
+var heartbeat = []byte(":\n")
+
 // feed is one open stream: it brings the client from its cursor to now and keeps it there. It is
 // used by one goroutine.
 type feed struct {
@@ -39,6 +43,7 @@ type feed struct {
 	// waiting are partitions for which Kafka had no answer: they are behind, and tried again later,
 	// while the others go on.
 	waiting map[consumer.Partition]struct{}
+	turn    int // which of the partitions that are behind is replayed first
 }
 
 // begin sets the cursor from the client's last event id and writes the first checkpoint. What the
@@ -143,7 +148,7 @@ func (f *feed) beat() {
 		f.checkpoint()
 		return
 	}
-	f.buf = append(f.buf, ":\n"...)
+	f.buf = append(f.buf, heartbeat...)
 }
 
 // advance takes positions into the cursor that were read without a record for this user.
@@ -183,9 +188,13 @@ func (f *feed) catchUp(ctx context.Context) error {
 	f.waiting = make(map[consumer.Partition]struct{})
 	f.sub.rejoin()
 	seam := f.hub.seam(f.sub.topics)
+	asking, alive := f.keepAlive(ctx)
 	for i := range seam {
-		f.adopt(ctx, &f.at[i], &seam[i])
-		f.check(ctx, &f.at[i], &seam[i])
+		f.adopt(asking, &f.at[i], &seam[i])
+		f.check(asking, &f.at[i], &seam[i])
+	}
+	if err := alive(); err != nil {
+		return err
 	}
 	err := f.flush()
 	for more := true; more && err == nil; {
@@ -213,12 +222,10 @@ func (f *feed) adopt(ctx context.Context, at, now *source) {
 		}
 		return
 	}
-	lost := at.positions
+	appeared := at.incarnation.tag == absent.tag
 	*at = newSource(at.topic, now.incarnation)
-	for _, p := range lost {
-		if p.next > 0 {
-			f.gap(gapData{Source: at.topic, Partition: p.partition, From: p.next, Reason: consumer.GapRecreated})
-		}
+	if !appeared {
+		f.gap(gapData{Source: at.topic, Reason: consumer.GapRecreated})
 	}
 }
 
@@ -249,35 +256,40 @@ func (f *feed) check(ctx context.Context, at, now *source) {
 }
 
 // approach replays a piece of each partition that is before the seam. It returns false when all of
-// them are there or wait.
+// them are there or wait. It begins with another one each time: a client that is cut again and again
+// must get on in all of them.
 func (f *feed) approach(ctx context.Context, seam cursor) (more bool, err error) {
+	type place struct {
+		at *source
+		to position
+	}
+	var behind []place
 	for i := range seam {
-		at := &f.at[i]
 		for _, p := range seam[i].positions {
-			from := at.next(p.partition)
-			if from >= p.next || f.waits(at.topic, p.partition) {
-				continue
+			if at := &f.at[i]; at.next(p.partition) < p.next && !f.waits(at.topic, p.partition) {
+				behind = append(behind, place{at, p})
 			}
-			if err := f.replay(ctx, at, p); err != nil {
-				return false, err
-			}
-			if at.next(p.partition) == from {
-				f.wait(at.topic, p.partition)
-			}
-			more = true
 		}
 	}
-	return more, nil
+	for i := range behind {
+		p := behind[(i+f.turn)%len(behind)]
+		from := p.at.next(p.to.partition)
+		if err := f.replay(ctx, p.at, p.to); err != nil {
+			return false, err
+		}
+		if p.at.next(p.to.partition) == from {
+			f.wait(p.at.topic, p.to.partition)
+		}
+	}
+	f.turn++
+	return len(behind) > 0, nil
 }
 
-// replay writes one buffer's worth of the partition's records before the offset to.next, or as much
-// as is found until a heartbeat is due.
+// replay writes one buffer's worth of the partition's records before the offset to.next.
 func (f *feed) replay(ctx context.Context, at *source, to position) error {
 	p := consumer.Partition{Topic: at.topic, ID: to.partition}
-	from := at.next(p.ID)
-	slice, cancel := context.WithTimeout(ctx, f.heartbeat)
-	defer cancel()
-	next, err := f.log.Replay(slice, p, at.id, f.sub.user, from, to.next, func(r *consumer.Record) bool {
+	reading, alive := f.keepAlive(ctx)
+	next, err := f.log.Replay(reading, p, at.id, f.sub.user, at.next(p.ID), to.next, func(r *consumer.Record) bool {
 		if r.Value == nil {
 			return true
 		}
@@ -290,6 +302,9 @@ func (f *feed) replay(ctx context.Context, at *source, to position) error {
 		f.hub.metrics.replayed.Inc()
 		return true
 	})
+	if err := alive(); err != nil {
+		return err
+	}
 	f.moved += max(0, next-at.next(p.ID))
 	at.set(p.ID, max(at.next(p.ID), next))
 	if lost, ok := errors.AsType[*consumer.OutOfRangeError](err); ok {
@@ -297,15 +312,43 @@ func (f *feed) replay(ctx context.Context, at *source, to position) error {
 	}
 	if bad, ok := errors.AsType[*consumer.UnreadableError](err); ok {
 		at.set(p.ID, bad.Next)
-		f.gap(gapData{p.Topic, p.ID, bad.Offset, bad.Next, consumer.GapUnreadable})
+		f.gap(gapData{p.Topic, &gapRange{p.ID, bad.Offset, bad.Next}, consumer.GapUnreadable})
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if len(f.buf) == 0 && slice.Err() != nil {
-		f.buf = append(f.buf, ":\n"...)
-	}
 	return f.flush()
+}
+
+// keepAlive writes heartbeats while the stream waits for Kafka, until the function that it returns is
+// called, which nothing else may be written before. If the client is gone, the context ends and the
+// function says why.
+func (f *feed) keepAlive(ctx context.Context) (context.Context, func() error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var mu sync.Mutex
+	var timer *time.Timer
+	var failed error
+	mu.Lock()
+	timer = time.AfterFunc(f.heartbeat, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if ctx.Err() != nil {
+			return
+		}
+		if failed = f.out.write(heartbeat); failed != nil {
+			cancel(failed)
+			return
+		}
+		timer.Reset(f.heartbeat)
+	})
+	mu.Unlock()
+	return ctx, func() error {
+		timer.Stop()
+		mu.Lock() // a heartbeat is being written
+		defer mu.Unlock()
+		cancel(nil)
+		return failed
+	}
 }
 
 // lose goes on with what the log retains. It does nothing if the log holds the cursor: then it ends
@@ -320,5 +363,5 @@ func (f *feed) lose(at *source, p consumer.Partition, lost *consumer.OutOfRangeE
 		return
 	}
 	at.set(p.ID, lost.Start)
-	f.gap(gapData{p.Topic, p.ID, from, lost.Start, reason})
+	f.gap(gapData{p.Topic, &gapRange{p.ID, from, lost.Start}, reason})
 }

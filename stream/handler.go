@@ -129,7 +129,7 @@ func (h *Handler) serve(ctx context.Context, viewer Viewer, lastID string, out *
 	sub := newSubscription(viewer.User, topics, h.cfg.MaxQueue, h.cfg.Hub.metrics.overflows.Inc)
 	h.cfg.Hub.add(sub)
 	defer h.cfg.Hub.remove(sub)
-	f := &feed{hub: h.cfg.Hub, log: h.cfg.Log, sub: sub, out: out, heartbeat: h.cfg.Heartbeat}
+	f := &feed{hub: h.cfg.Hub, log: h.cfg.Log, sub: sub, out: out, heartbeat: h.cfg.Heartbeat, turn: rand.IntN(1 << 16)} //nolint:gosec // for fairness, no secret
 	if err := f.begin(lastID); err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (h *Handler) join(ctx context.Context, user string, out *writer) ([]string,
 		case !late:
 			return nil, err
 		}
-		if err := out.write([]byte(":\n")); err != nil {
+		if err := out.write(heartbeat); err != nil {
 			return nil, err
 		}
 	}

@@ -347,7 +347,7 @@ func (w *world) connect(c *simClient) {
 	}
 	c.replica.hub.add(sub)
 	c.feed = &feed{
-		hub: c.replica.hub, log: c.replica, sub: sub, heartbeat: time.Minute,
+		hub: c.replica.hub, log: c.replica, sub: sub, heartbeat: time.Minute, turn: w.random.IntN(10),
 		out: &writer{c.body, http.NewResponseController(c.body), time.Second, c.replica.hub.metrics},
 	}
 	sub.unsettle()
@@ -473,7 +473,7 @@ func (w *world) verify(c *simClient) []string {
 		case typeCheckpoint:
 			continue
 		case typeGap:
-			var g gapData
+			var g toldGap
 			if err := json.Unmarshal([]byte(e.data), &g); err != nil {
 				complain("gap %s: %v", e.data, err)
 			}
