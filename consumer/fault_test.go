@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -266,9 +267,13 @@ func TestFollowerIsRead(t *testing.T) {
 	follower := 1 - leader
 	broker.SetFollowers("t", 0, []int32{follower})
 	served := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Nodes: []int32{follower}, Observe: true, Count: -1})
+	var replays atomic.Int32 // sent on by the leader
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
 		fetch := req.(*kmsg.FetchRequest)
+		if fetch.SessionEpoch == -1 && broker.CurrentNode() == leader && fetch.Rack != "" {
+			replays.Add(1)
+		}
 		if broker.CurrentNode() != leader || fetch.Rack == "" || len(fetch.Topics) == 0 || served.Hits() > 50 {
 			return nil, nil, false
 		}
@@ -296,6 +301,9 @@ func TestFollowerIsRead(t *testing.T) {
 		}
 	}
 	replay()
+	if n := replays.Load(); n != 1 {
+		t.Errorf("a replay asked the leader %d times where to read, want once", n)
+	}
 	broker.SetFollowers("t", 0, nil) // the follower now answers NOT_LEADER_OR_FOLLOWER
 	replay()
 	want = append(want, sequence(t, producer, "t", "alice", "b", 5)...)
