@@ -249,7 +249,12 @@ func BenchmarkWakeUp(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				produceTo(0)
+				for _, name := range names { // so that the producer knows where each is
+					producer.Produce(b.Context(), &kgo.Record{Topic: name, Value: []byte("x")}, nil)
+				}
+				if err := producer.Flush(b.Context()); err != nil {
+					b.Fatal(err)
+				}
 				before := sockets(b, pid)
 				delivered := c.start(b, address, names)
 				for range 20 { // the readers' sessions settle

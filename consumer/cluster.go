@@ -236,35 +236,55 @@ const (
 	offsetEarliest = -2
 )
 
-// listOffset asks a partition's leader for its first offset or for its end: with readCommitted the
-// one that a read_committed consumer sees (the last stable offset, KIP-98), else the high watermark.
+// listOffset is listOffsets of one partition.
 func (c *cluster) listOffset(ctx context.Context, leader int32, p Partition, which int64, isolation int8) (int64, error) {
+	offsets, err := c.listOffsets(ctx, leader, map[Partition]int64{p: which}, isolation)
+	return offsets[p], err
+}
+
+// listOffsets asks the partitions' leader for special offsets: the first, or the end, with
+// readCommitted the one that a read_committed consumer sees (the last stable offset, KIP-98), else
+// the high watermark. With an error there may be answers for some.
+func (c *cluster) listOffsets(ctx context.Context, leader int32, which map[Partition]int64, isolation int8) (map[Partition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.Version = 7
 	req.ReplicaID = -1
 	req.IsolationLevel = isolation
-	part := kmsg.NewListOffsetsRequestTopicPartition()
-	part.Partition, part.Timestamp, part.CurrentLeaderEpoch = p.ID, which, -1
-	topic := kmsg.NewListOffsetsRequestTopic()
-	topic.Topic, topic.Partitions = p.Topic, append(topic.Partitions, part)
-	req.Topics = append(req.Topics, topic)
-
+	topics := make(map[string]int)
+	for p, offset := range which {
+		i, ok := topics[p.Topic]
+		if !ok {
+			i = len(req.Topics)
+			topics[p.Topic] = i
+			topic := kmsg.NewListOffsetsRequestTopic()
+			topic.Topic = p.Topic
+			req.Topics = append(req.Topics, topic)
+		}
+		part := kmsg.NewListOffsetsRequestTopicPartition()
+		part.Partition, part.Timestamp, part.CurrentLeaderEpoch = p.ID, offset, -1
+		req.Topics[i].Partitions = append(req.Topics[i].Partitions, part)
+	}
 	res, err := c.request(ctx, leader, req, nil)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
+	offsets := make(map[Partition]int64, len(which))
 	for _, t := range res.(*kmsg.ListOffsetsResponse).Topics {
 		for _, got := range t.Partitions {
-			if t.Topic != p.Topic || got.Partition != p.ID {
+			p := Partition{t.Topic, got.Partition}
+			if refused := kerr.ErrorForCode(got.ErrorCode); refused != nil {
+				err = fmt.Errorf("list offsets of %s: %w", p, refused)
 				continue
 			}
-			if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
-				return 0, fmt.Errorf("list offsets of %s: %w", p, err)
-			}
-			return got.Offset, nil
+			offsets[p] = got.Offset
 		}
 	}
-	return 0, fmt.Errorf("list offsets of %s: no answer for it", p)
+	for p := range which {
+		if _, ok := offsets[p]; !ok && err == nil {
+			err = fmt.Errorf("list offsets of %s: no answer for it", p)
+		}
+	}
+	return offsets, err
 }

@@ -13,7 +13,7 @@ import (
 
 // shardSize is how many partitions share a fetch session. Apache Kafka walks all of a session's
 // partitions at every fetch, so latency grows with them.
-const shardSize = 250
+const shardSize = 300
 
 // feed is one partition being read.
 type feed struct {

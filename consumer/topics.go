@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -13,7 +14,6 @@ const (
 	metadataRetry    = 250 * time.Millisecond // between requests after errors
 	missingInterval  = 250 * time.Millisecond // topics waited for, and those of which a part is not read yet
 	userLinger       = 10 * time.Second       // a user's topic after the last Leave
-	beginConcurrency = 16                     // partitions whose end is asked for at a time
 )
 
 // topic is a topic that is read or waited for. All but what newTopic sets is guarded by Consumer.mu.
@@ -172,49 +172,77 @@ func (c *Consumer) retire() {
 	}
 }
 
+// beginning is a partition that is to be read from now on.
+type beginning struct {
+	Partition
+	topicID [16]byte
+	route   *Route
+	leader  int32
+	which   int64 // the special offset to begin at
+}
+
 // adopt brings the reading in line with what the cluster said of the named topics.
 func (c *Consumer) adopt(ctx context.Context, names []string, found map[string]topicMetadata) {
-	var (
-		wg    sync.WaitGroup
-		slots = make(chan struct{}, beginConcurrency)
-	)
+	var starts []beginning
+	again := make(map[string]bool)
+	var adopted []string
 	for _, name := range names {
 		m, ok := found[name]
 		if !ok {
 			continue
 		}
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			again := !c.adoptTopic(ctx, name, m)
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			if t := c.topics[name]; t != nil {
-				t.again = again
-			}
-		})
+		fresh, complete, ok := c.meet(name, &m)
+		starts = append(starts, fresh...)
+		again[name] = !complete
+		if ok {
+			adopted = append(adopted, name)
+		}
 	}
-	wg.Wait()
+	offsets := c.startOffsets(ctx, starts)
+	for i := range starts {
+		if next, ok := offsets[starts[i].Partition]; ok {
+			c.begin(&starts[i], next)
+		} else {
+			again[starts[i].Topic] = true
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, is := range again {
+		if t := c.topics[name]; t != nil {
+			t.again = is
+		}
+	}
+	for _, name := range adopted {
+		if t := c.topics[name]; t != nil && !again[name] {
+			t.settle(true)
+		}
+	}
 }
 
-// adoptTopic returns false if the topic is to be asked about again soon.
-func (c *Consumer) adoptTopic(ctx context.Context, name string, m topicMetadata) bool {
+// meet takes in what the cluster said of one topic. It returns the partitions to start with, false
+// in complete if the topic is to be asked about again soon, and false in ok if it is not read by
+// that.
+func (c *Consumer) meet(name string, m *topicMetadata) (starts []beginning, complete, ok bool) {
 	c.mu.Lock()
 	t := c.topics[name]
 	if t == nil { // left meanwhile
 		c.mu.Unlock()
-		return true
+		return nil, true, false
 	}
 	if m.err != nil {
-		ok := c.absent(t, &m)
+		complete := c.absent(t, m)
 		c.mu.Unlock()
-		return ok
+		return nil, complete, false
 	}
-	fresh := t.known // partitions seen first after the topic was known are read from their start
+	which := int64(offsetLatest)
+	if t.known { // partitions seen first after the topic was known are read from their start
+		which = offsetEarliest
+	}
 	recreated := t.id != ([16]byte{}) && t.id != m.id
 	if slices.Contains(t.past, m.id) || len(t.leaders) > len(m.leaders) && !recreated {
 		c.mu.Unlock() // an outdated answer
-		return true
+		return nil, true, false
 	}
 	old := len(t.leaders)
 	if recreated {
@@ -228,24 +256,60 @@ func (c *Consumer) adoptTopic(ctx context.Context, name string, m topicMetadata)
 		c.log.Warn("topic was deleted and created again", "topic", name)
 		c.end(name, old)
 	}
-	complete := true
+	complete = true
 	for i, leader := range m.leaders {
 		p := Partition{name, int32(i)}
-		if f := c.reader.feed(p); f != nil {
+		switch f := c.reader.feed(p); {
+		case f != nil:
 			c.reader.assign(f, leader)
-			continue
-		}
-		if !c.begin(ctx, t.route, p, m.id, leader, fresh) {
+		case leader < 0:
 			complete = false
+		default:
+			starts = append(starts, beginning{p, m.id, t.route, leader, which})
 		}
 	}
-	if !complete {
-		return false
+	return starts, complete, true
+}
+
+// startOffsets asks for the offsets to start at, all of a leader at once. What is missing in the
+// answer is to be asked for again.
+func (c *Consumer) startOffsets(ctx context.Context, starts []beginning) map[Partition]int64 {
+	const most = 1000 // partitions in a request
+	byLeader := make(map[int32]map[Partition]int64)
+	for _, s := range starts {
+		if byLeader[s.leader] == nil {
+			byLeader[s.leader] = make(map[Partition]int64)
+		}
+		byLeader[s.leader][s.Partition] = s.which
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t.settle(true)
-	return true
+	offsets := make(map[Partition]int64, len(starts))
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for leader, all := range byLeader {
+		wg.Go(func() {
+			part := make(map[Partition]int64, most)
+			ask := func() {
+				found, err := c.cluster.listOffsets(ctx, leader, part, readCommitted)
+				if err != nil {
+					c.log.Debug("list offsets", "broker", leader, "partitions", len(part), "error", err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				maps.Copy(offsets, found)
+				clear(part)
+			}
+			for p, which := range all {
+				if part[p] = which; len(part) == most {
+					ask()
+				}
+			}
+			if len(part) > 0 {
+				ask()
+			}
+		})
+	}
+	wg.Wait()
+	return offsets
 }
 
 // absent deals with a topic that cannot be read. c.mu is held.
@@ -312,24 +376,10 @@ func (c *Consumer) end(name string, partitions int) {
 	}
 }
 
-// begin starts to read a partition: at the end of the log or, if nobody can have seen it before,
-// at its start.
-func (c *Consumer) begin(ctx context.Context, route *Route, p Partition, topicID [16]byte, leader int32, fromStart bool) bool {
-	if leader < 0 {
-		return false
-	}
-	which := int64(offsetLatest)
-	if fromStart {
-		which = offsetEarliest
-	}
-	next, err := c.cluster.listOffset(ctx, leader, p, which, readCommitted)
-	if err != nil {
-		c.log.Debug("list offsets", "topic", p.Topic, "partition", p.ID, "error", err)
-		return false
-	}
-	f := &feed{Partition: p, route: route, owner: route.owner(p.Topic), topicID: topicID, next: next, end: next, moved: time.Now()}
-	c.sink.Begin(p, topicID, next)
+// begin reads a partition from next on.
+func (c *Consumer) begin(s *beginning, next int64) {
+	f := &feed{Partition: s.Partition, route: s.route, owner: s.route.owner(s.Topic), topicID: s.topicID, next: next, end: next, moved: time.Now()}
+	c.sink.Begin(s.Partition, s.topicID, next)
 	c.reader.add(f)
-	c.reader.assign(f, leader)
-	return true
+	c.reader.assign(f, s.leader)
 }
