@@ -229,7 +229,6 @@ func (b *secureBroker) mutualFlags() []string {
 // TestSecureListeners serves from brokers that want TLS and each SASL mechanism or a certificate.
 func TestSecureListeners(t *testing.T) {
 	b := sharedSecureBroker(t)
-	topic := b.newTopic(t, "shared", 1)
 	for name, test := range map[string]struct {
 		address string
 		flags   []string
@@ -240,6 +239,8 @@ func TestSecureListeners(t *testing.T) {
 		"certificate":   {b.mutual, b.mutualFlags()},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each waits for a commit
+			topic := b.newTopic(t, "shared", 1)
 			h := startHerald(t, b.at(test.address), append(test.flags, "--topic="+topic, "--enable-publish", "--log-level=debug")...)
 			alice := openStream(t, h, "alice")
 			b.produce(t, record(topic, "alice", "hello"))

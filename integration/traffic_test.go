@@ -81,7 +81,7 @@ func startTraffic(t *testing.T, c *cluster, first ...*node) *traffic {
 	t.Cleanup(tr.end)
 	for _, user := range tr.users {
 		tr.read(user, 0)
-		tr.read(user, 25)
+		tr.read(user, 50)
 	}
 	for _, l := range tr.lanes {
 		tr.producers.Go(func() { tr.write(l) })
