@@ -151,6 +151,9 @@ func (c *Consumer) Ready() error {
 	return nil
 }
 
+// Online says whether Kafka answered when it was last asked.
+func (c *Consumer) Online() bool { return c.online.Load() }
+
 // Topics returns the topics of user's streams or, with an empty user, those that all users share.
 // Those of a user who cannot have a topic are the shared ones too.
 func (c *Consumer) Topics(user string) []string {

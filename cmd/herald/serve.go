@@ -155,7 +155,7 @@ func (s *serveCommand) Run(ctx context.Context) error {
 	if s.InsecureNoAuth {
 		set.Auth = auth.Insecure{}
 	} else {
-		j, err := auth.LoadJWT(s.JWTSecretFile)
+		j, err := auth.LoadJWT(s.JWTSecretFile, s.logger())
 		if err != nil {
 			return fmt.Errorf("--jwt-secret-file: %w", err)
 		}

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"time"
 
 	"herald/auth"
@@ -32,7 +34,7 @@ func (t *tokenCommand) Run() error {
 	if t.NewSecret != "" {
 		return auth.WriteSecretFile(t.NewSecret)
 	}
-	j, err := auth.LoadJWT(t.JWTSecretFile)
+	j, err := auth.LoadJWT(t.JWTSecretFile, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err != nil {
 		return fmt.Errorf("--jwt-secret-file: %w", err)
 	}
