@@ -12,8 +12,8 @@ LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-run: ## start broker, server and demo page in one process
-	go run ./cmd/herald dev
+run: build ## start broker, server and demo page in one process
+	@bin/herald dev
 
 build: ## build bin/herald, static
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/herald ./cmd/herald

@@ -90,7 +90,7 @@ func errorAsJSON(log *slog.Logger) echo.HTTPErrorHandler {
 				message = text
 			}
 		}
-		if status >= http.StatusInternalServerError {
+		if status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable { // that Kafka is away is logged once
 			log.Error("request failed", "method", c.Request().Method, "route", c.Path(), "status", status, "error", err)
 		}
 		if c.Response().Committed {

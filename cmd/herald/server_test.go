@@ -84,12 +84,12 @@ func startServerOn(t *testing.T, routes []consumer.Route, extend func(*echo.Echo
 // call sends a request and returns the status and the body.
 func call(t *testing.T, method, url, body string) (int, string) {
 	t.Helper()
-	res, text := callWith(t, method, url, body, nil)
-	return res.StatusCode, text
+	status, _, text := callWith(t, method, url, body, nil)
+	return status, text
 }
 
-// callWith is call with headers; the response's body is read.
-func callWith(t *testing.T, method, url, body string, header http.Header) (*http.Response, string) {
+// callWith is call with headers.
+func callWith(t *testing.T, method, url, body string, header http.Header) (int, http.Header, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
@@ -105,7 +105,7 @@ func callWith(t *testing.T, method, url, body string, header http.Header) (*http
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, string(text)
+	return res.StatusCode, res.Header, string(text)
 }
 
 // dataUntil reads a stream until it has had all of want, and returns the data of its events but for
@@ -217,12 +217,12 @@ func TestErrorsHaveOneShape(t *testing.T) {
 			t.Errorf("%s %s: %d %s, want %d and a message in JSON", test.method, test.path, status, body, test.status)
 		}
 	}
-	res, body := callWith(t, http.MethodPost, public+"/broadcast", "x", http.Header{"Origin": {"http://elsewhere.example"}, "Sec-Fetch-Site": {"cross-site"}})
-	if !strings.Contains(body, `"code":"Forbidden"`) || res.StatusCode != http.StatusForbidden || !strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
-		t.Errorf("POST from another origin: %d %s", res.StatusCode, body)
+	status, header, body := callWith(t, http.MethodPost, public+"/broadcast", "x", http.Header{"Origin": {"http://elsewhere.example"}, "Sec-Fetch-Site": {"cross-site"}})
+	if !strings.Contains(body, `"code":"Forbidden"`) || status != http.StatusForbidden || !strings.HasPrefix(header.Get("Content-Type"), "application/json") {
+		t.Errorf("POST from another origin: %d %s", status, body)
 	}
 	// Nothing of all that has been written.
-	status, body := call(t, http.MethodPost, public+"/broadcast", "first")
+	status, body = call(t, http.MethodPost, public+"/broadcast", "first")
 	var answer published
 	if err := json.Unmarshal([]byte(body), &answer); status != http.StatusCreated || err != nil || answer.Offset != 0 {
 		t.Errorf("POST /broadcast: %d %s, want the topic's first record (%v)", status, body, err)
@@ -270,17 +270,17 @@ func TestPublishWhileKafkaIsAway(t *testing.T) {
 	public := "http://" + srv.publicListener.Addr().String()
 	broker.Close()
 	for deadline := time.Now().Add(20 * time.Second); ; {
-		res, body := callWith(t, http.MethodPost, public+"/users/alice/notifications", "x", nil)
+		status, header, body := callWith(t, http.MethodPost, public+"/users/alice/notifications", "x", nil)
 		switch {
-		case res.StatusCode == http.StatusServiceUnavailable:
-			if res.Header.Get("Retry-After") == "" || !strings.Contains(body, "nothing was written") {
-				t.Errorf("%v %s: want Retry-After and that nothing was written", res.Header, body)
+		case status == http.StatusServiceUnavailable:
+			if header.Get("Retry-After") == "" || !strings.Contains(body, "nothing was written") {
+				t.Errorf("%v %s: want Retry-After and that nothing was written", header, body)
 			}
 			return
-		case res.StatusCode != http.StatusBadGateway || !strings.Contains(body, "may or may not have been written"):
-			t.Fatalf("%d %s", res.StatusCode, body)
+		case status != http.StatusBadGateway || !strings.Contains(body, "may or may not have been written"):
+			t.Fatalf("%d %s", status, body)
 		case time.Now().After(deadline):
-			t.Fatalf("still %d %s", res.StatusCode, body)
+			t.Fatalf("still %d %s", status, body)
 		}
 	}
 }
