@@ -12,15 +12,16 @@ LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-run: ## start broker, server and demo page in one process
-	go run ./cmd/herald dev
+run: build ## start broker, server and demo page in one process
+	@bin/herald dev
 
 build: ## build bin/herald, static
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/herald ./cmd/herald
 
+# Uncached: integration tests build the binary, which go test does not see.
 test: ## vet and test all packages
 	go vet ./...
-	go test -count=1 -timeout 10m ./...  # uncached: integration tests build the binary, which go test does not see
+	@skips=$$(mktemp); HERALD_TEST_SKIPS=$$skips go test -count=1 -timeout 10m ./...; code=$$?; cat "$$skips"; rm "$$skips"; exit $$code
 
 race: ## test under the race detector
 	go test -count=1 -race -timeout 15m ./...
@@ -29,11 +30,9 @@ SEEDS ?= 200000
 soak: ## simulate SEEDS histories of streams, default 200000: about 5 min
 	HERALD_SIMULATION_SEEDS=$(SEEDS) go test -count=1 -timeout 2h -run 'TestSimulation$$' -v ./stream
 
-# HERALD_KAFKA_IMAGE names another image of Kafka. Without a registry there is no Ryuk, the
-# container that cleans up behind testcontainers: the tests clean up themselves.
+# HERALD_KAFKA_IMAGE names another image of Kafka.
 integration: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
 integration: export HERALD_REQUIRE_DOCKER = 1
-integration: export TESTCONTAINERS_RYUK_DISABLED ?= true
 integration: export TESTCONTAINERS_HOST_OVERRIDE ?= localhost
 integration: ## test on Kafka in Docker, whose image is built if it is missing
 	@docker info >/dev/null || { echo 'make integration: no Docker engine answers: start dockerd' >&2; exit 1; }

@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"time"
@@ -31,13 +32,11 @@ type JWTConfig struct {
 	UserClaim string
 	// Leeway is how far the issuer's clock and ours may differ, at most 5 min. Zero: not at all.
 	Leeway time.Duration
-	// AllowNoExpiry takes tokens without "exp". They cannot be taken back but by a new secret.
-	AllowNoExpiry bool
 	// Now is the clock. Nil: [time.Now].
 	Now func() time.Time
 }
 
-// JWT takes bearer tokens (RFC 6750) that are JWTs (RFC 7519) signed with HS256. The claim
+// JWT takes bearer tokens (RFC 6750) that are JWTs (RFC 7519) signed with HS256 and expire. The claim
 // "permissions" is a list of strings; "publish" in it allows writing notifications.
 type JWT struct {
 	cfg    JWTConfig
@@ -60,17 +59,15 @@ func NewJWT(cfg JWTConfig) (*JWT, error) {
 	}
 	opts := []jwt.ParserOption{
 		jwt.WithValidMethods(algorithms), jwt.WithLeeway(cfg.Leeway), jwt.WithTimeFunc(cfg.Now), jwt.WithStrictDecoding(),
-	}
-	if !cfg.AllowNoExpiry {
-		opts = append(opts, jwt.WithExpirationRequired())
+		jwt.WithExpirationRequired(), // one without could not be taken back but by a new secret
 	}
 	return &JWT{cfg, jwt.NewParser(opts...)}, nil
 }
 
-// LoadJWT reads the secret from a file, see [LoadSecretFile]. The user is the claim "sub", a token
-// must expire, and clocks may differ by 30 s.
-func LoadJWT(path string) (*JWT, error) {
-	secret, err := LoadSecretFile(path, nil)
+// LoadJWT reads the secret from a file; [LoadSecretFile] says what it warns of on logger. The user is
+// the claim "sub", and clocks may differ by 30 s.
+func LoadJWT(path string, logger *slog.Logger) (*JWT, error) {
+	secret, err := LoadSecretFile(path, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -114,20 +111,18 @@ func (j *JWT) identity(claims jwt.MapClaims) (Identity, error) {
 	if err := CheckUser(user); err != nil {
 		return Identity{}, err
 	}
-	id := Identity{User: user}
 	expires, err := claims.GetExpirationTime()
-	switch {
-	case err != nil:
-		return Identity{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
-	case expires != nil:
-		id.Expires = expires.Add(j.cfg.Leeway)
-	case claims["exp"] != nil:
-		return Identity{}, ErrExpired // the library takes "exp": 0 for none
+	if err == nil && expires == nil {
+		err = jwt.ErrTokenRequiredClaimMissing
 	}
-	if id.Publish, err = mayPublish(claims); err != nil {
+	if err != nil { // the parser has looked at it before: this is to fail closed
+		return Identity{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
+	}
+	publish, err := mayPublish(claims)
+	if err != nil {
 		return Identity{}, err
 	}
-	return id, nil
+	return Identity{User: user, Expires: expires.Add(j.cfg.Leeway), Publish: publish}, nil
 }
 
 // mayPublish is strict about the claim's shape: reading "publish" out of some other shape would be
@@ -145,7 +140,7 @@ func mayPublish(claims jwt.MapClaims) (bool, error) {
 }
 
 // Sign makes a token that Authenticate takes. It is for development and tests: Herald is no issuer.
-// A zero Expires makes a token that does not expire. The error is [ErrUser].
+// A zero Expires makes a token that does not expire, which is not taken. The error is [ErrUser].
 func (j *JWT) Sign(id Identity) (string, error) {
 	if err := CheckUser(id.User); err != nil {
 		return "", err

@@ -101,10 +101,6 @@ func TestGoodTokens(t *testing.T) {
 			Identity{User: "alice", Expires: later},
 		},
 		{
-			"no expiry where allowed", func(c *JWTConfig) { c.AllowNoExpiry = true }, "Bearer " + sign(t, alice(map[string]any{"exp": nil})),
-			Identity{User: "alice"},
-		},
-		{
 			"user in another claim", func(c *JWTConfig) { c.UserClaim = "email" }, "Bearer " + sign(t, alice(map[string]any{"email": "a@example.org"})),
 			Identity{User: "a@example.org", Expires: later},
 		},
@@ -184,13 +180,6 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-func TestExpiryZeroIsNotForever(t *testing.T) {
-	j := newJWT(t, func(c *JWTConfig) { c.AllowNoExpiry = true })
-	if id, err := authenticate(t, j, "Bearer "+sign(t, alice(map[string]any{"exp": 0}))); !errors.Is(err, ErrExpired) {
-		t.Errorf("%+v, %v", id, err)
-	}
-}
-
 func TestHeaders(t *testing.T) {
 	good := sign(t, alice(nil))
 	for _, test := range []struct {
@@ -247,11 +236,10 @@ func TestNewJWTRefuses(t *testing.T) {
 }
 
 func TestSignedTokenIsTaken(t *testing.T) {
-	j := newJWT(t, func(c *JWTConfig) { c.UserClaim, c.AllowNoExpiry = "name", true })
+	j := newJWT(t, func(c *JWTConfig) { c.UserClaim = "name" })
 	for _, want := range []Identity{
 		{User: "alice", Expires: later, Publish: true},
 		{User: "bob", Expires: later},
-		{User: "carol"},
 	} {
 		token, err := j.Sign(want)
 		if err != nil {
@@ -272,7 +260,7 @@ func TestSignedTokenIsTaken(t *testing.T) {
 
 // FuzzAuthenticate checks that no header makes a panic or an identity that could not be a user's.
 func FuzzAuthenticate(f *testing.F) {
-	j := newJWT(f, func(c *JWTConfig) { c.AllowNoExpiry = true })
+	j := newJWT(f, nil)
 	for _, header := range []string{
 		"", "Bearer", "Bearer ..", "bearer a.b.c", "Basic YTpi", "Bearer " + sign(f, alice(nil)),
 		"Bearer " + sign(f, alice(map[string]any{"sub": "a\x00", "exp": 1e300, "permissions": nil})),

@@ -86,14 +86,14 @@ func TestNewSecretIsTakenAndNeverOverwritten(t *testing.T) {
 	if stat.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v", stat.Mode())
 	}
-	first, err := LoadJWT(path)
+	first, err := LoadJWT(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := WriteSecretFile(path); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("second write: %v", err)
 	}
-	second, err := LoadJWT(path)
+	second, err := LoadJWT(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

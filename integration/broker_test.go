@@ -57,8 +57,11 @@ func sharedBroker(t *testing.T) *broker {
 	t.Helper()
 	shared.once.Do(func() { shared.err = shared.open() })
 	err := shared.err
-	if errors.Is(err, errNoDocker) {
+	switch {
+	case errors.Is(err, errNoDocker):
 		notTested(t, requireDocker, "Herald on Apache Kafka. No Docker engine answers: start one, or set HERALD_TEST_BROKERS to a Kafka cluster. "+err.Error())
+	case errors.Is(err, errNoImage):
+		notTested(t, requireDocker, "Herald on Apache Kafka. Build an image by make kafka-image and name it by HERALD_KAFKA_IMAGE, or set HERALD_TEST_BROKERS to a Kafka cluster. "+err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +80,11 @@ func (b *broker) ownContainer(t *testing.T, what string) {
 
 // open connects to the cluster that the environment names, or to a container that it starts.
 func (b *broker) open() error {
+	if os.Getenv("HERALD_TEST_BROKERS") == "" {
+		if err := pull(kafkaImage()); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), kafkaStartTimeout)
 	defer cancel()
 	if list := os.Getenv("HERALD_TEST_BROKERS"); list != "" {
@@ -108,9 +116,6 @@ func (b *broker) connect(ctx context.Context) error {
 // run starts the container. Its port on the host is fixed and not one that the kernel gives to
 // outgoing connections, so that the advertised address holds when the container is restarted.
 func (b *broker) run(ctx context.Context) error {
-	if err := dockerAnswers(ctx); err != nil {
-		return err
-	}
 	address, err := unusedAddress(ctx)
 	if err != nil {
 		return err

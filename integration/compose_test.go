@@ -18,8 +18,8 @@ import (
 // TestCompose starts deploy/compose.yaml and follows the words at its top: open a stream, write to
 // a topic that is not there yet, stop. The image is that of [TestImage].
 func TestCompose(t *testing.T) {
-	if err := dockerAnswers(t.Context()); err != nil {
-		notTested(t, requireDocker, "deploy/compose.yaml. No Docker engine answers: start one. "+err.Error())
+	if err := pull(kafkaImage()); err != nil {
+		notTested(t, requireDocker, "deploy/compose.yaml, for want of a Docker engine or an image of Kafka. "+err.Error())
 	}
 	command := composeCommand(t)
 	public, admin, broker := freeAddress(t), freeAddress(t), freeAddress(t)

@@ -9,6 +9,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Ryuk is the container that cleans up behind testcontainers: the tests clean up themselves, and
+	// its image cannot be had where there is no registry.
+	if _, set := os.LookupEnv(ryukDisabled); !set {
+		_ = os.Setenv(ryukDisabled, "true")
+	}
 	code := m.Run()
 	if err := errors.Join(stopSharedBroker(), stopSharedCluster(), stopSecureBroker()); err != nil {
 		fmt.Fprintln(os.Stderr, "stop kafka:", err)
@@ -18,6 +23,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+const ryukDisabled = "TESTCONTAINERS_RYUK_DISABLED"
+
 // said holds the lines of notTested, so that each is printed once.
 var said sync.Map
 
@@ -25,7 +32,8 @@ var said sync.Map
 const requireDocker = "HERALD_REQUIRE_DOCKER"
 
 // notTested skips the test because something is missing, or fails it if the environment variable
-// require is 1. The line goes to stderr too: go test keeps the reason of a skip to itself.
+// require is 1. The line goes to stderr too, and to the file that HERALD_TEST_SKIPS names, which make
+// test prints: go test keeps the reason of a skip to itself, and what a package that passes has said.
 func notTested(t *testing.T, require, line string) {
 	t.Helper()
 	if os.Getenv(require) == "1" {
@@ -33,6 +41,22 @@ func notTested(t *testing.T, require, line string) {
 	}
 	if _, again := said.LoadOrStore(line, true); !again {
 		fmt.Fprintf(os.Stderr, "NOT TESTED: %s\n", line)
+		if err := appendLine(os.Getenv("HERALD_TEST_SKIPS"), "NOT TESTED: "+line); err != nil {
+			t.Error(err)
+		}
 	}
 	t.Skip(line)
+}
+
+// appendLine appends a line to the file; no name is no file.
+func appendLine(name, line string) error {
+	if name == "" {
+		return nil
+	}
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, line)
+	return errors.Join(err, f.Close())
 }

@@ -67,9 +67,6 @@ func NewHandler(cfg Config) *Handler {
 	return h
 }
 
-// Hub is where the handler's streams get their records from.
-func (h *Handler) Hub() *Hub { return h.cfg.Hub }
-
 // Drain ends all streams with a reason, so that their clients reconnect elsewhere.
 func (h *Handler) Drain() { h.stop(errDraining) }
 

@@ -24,8 +24,26 @@ const (
 // command line and the environment go before it. It implements [kong.Resolver].
 type configFile struct {
 	read   bool
-	values map[string]string
+	path   string
+	values map[string]setting
+	used   map[string]bool // flags that have their value from the file
 }
+
+// setting is a flag's value in the file.
+type setting struct {
+	text string
+	line int
+}
+
+// configError is a mistake in the file itself.
+type configError struct {
+	path string
+	err  error
+}
+
+func (e *configError) Error() string { return fmt.Sprintf("--%s %s: %v", configFlag, e.path, e.err) }
+
+func (e *configError) Unwrap() error { return e.err }
 
 // Validate implements [kong.Resolver]; keys are checked when the command is known, in Resolve.
 func (c *configFile) Validate(*kong.Application) error { return nil }
@@ -35,14 +53,15 @@ func (c *configFile) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (
 	if !c.read {
 		c.read = true
 		if err := c.load(ctx); err != nil {
-			return nil, err
+			return nil, &configError{c.path, err}
 		}
 	}
 	value, ok := c.values[flag.Name]
 	if !ok || slices.ContainsFunc(flag.Envs, isSet) {
 		return nil, nil //nolint:nilnil // how a resolver says that it has no value
 	}
-	return value, nil
+	c.used[flag.Name] = true
+	return value.text, nil
 }
 
 func isSet(variable string) bool {
@@ -59,22 +78,60 @@ func (c *configFile) load(ctx *kong.Context) error {
 	if flags[configFlag] == nil {
 		return nil
 	}
-	path, _ := ctx.FlagValue(flags[configFlag]).(string)
-	if path == "" {
+	c.path, _ = ctx.FlagValue(flags[configFlag]).(string)
+	if c.path == "" {
 		return nil
 	}
-	text, err := os.ReadFile(path) //nolint:gosec // the file that the user named
+	text, err := os.ReadFile(c.path)
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		return e.Err // the path is in front
+	}
 	if err != nil {
 		return err
 	}
-	if c.values, err = parseConfig(text, flags); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
+	c.used = make(map[string]bool)
+	c.values, err = parseConfig(text, flags, foreignFlags(ctx.Model, flags))
+	return err
 }
 
-// parseConfig reads one YAML mapping of flags' names to values or lists of them.
-func parseConfig(text []byte, flags map[string]*kong.Flag) (map[string]string, error) {
+// flagInText finds the flag that an error is about.
+var flagInText = regexp.MustCompile(`--([a-z]+(?:-[a-z]+)*)`)
+
+// locate says where the value is from that err is about, if kong's words do not.
+func (c *configFile) locate(err error, model *kong.Application) error {
+	if e, ok := errors.AsType[*configError](err); ok {
+		return e // without the flag that happened to be resolved first
+	}
+	text := strings.Replace(err.Error(), "(from envar ", "(environment variable ", 1)
+	for _, node := range model.Children {
+		text = strings.TrimPrefix(text, node.Name+": ")
+	}
+	if name := flagInText.FindStringSubmatch(text); name != nil && c.used[name[1]] {
+		return fmt.Errorf("--%s %s: line %d: %s", configFlag, c.path, c.values[name[1]].line, text)
+	}
+	return errors.New(text)
+}
+
+// foreignFlags returns the flags of other commands with a configuration file that are not among
+// these, and whose they are.
+func foreignFlags(model *kong.Application, flags map[string]*kong.Flag) map[string]string {
+	foreign := make(map[string]string)
+	for _, node := range model.Children {
+		if !slices.ContainsFunc(node.Flags, func(f *kong.Flag) bool { return f.Name == configFlag }) {
+			continue
+		}
+		for _, f := range node.Flags {
+			if flags[f.Name] == nil {
+				foreign[f.Name] = node.Name
+			}
+		}
+	}
+	return foreign
+}
+
+// parseConfig reads one YAML mapping of flags' names to values or lists of them. foreign has the
+// flags of other commands.
+func parseConfig(text []byte, flags map[string]*kong.Flag, foreign map[string]string) (map[string]setting, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var document yaml.Node
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
@@ -95,9 +152,12 @@ func parseConfig(text []byte, flags map[string]*kong.Flag) (map[string]string, e
 			names = append(names, name)
 		}
 	}
-	values := make(map[string]string)
+	values := make(map[string]setting)
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, node := root.Content[i], root.Content[i+1]
+		if command, ok := foreign[key.Value]; ok {
+			return nil, fmt.Errorf("line %d: %s is a setting of herald %s only", key.Line, key.Value, command)
+		}
 		if !slices.Contains(names, key.Value) {
 			return nil, fmt.Errorf("line %d: unknown key %q%s", key.Line, key.Value, suggestion(key.Value, names))
 		}
@@ -108,7 +168,7 @@ func parseConfig(text []byte, flags map[string]*kong.Flag) (map[string]string, e
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %s: %w", node.Line, key.Value, err)
 		}
-		values[key.Value] = value
+		values[key.Value] = setting{value, node.Line}
 	}
 	return values, nil
 }
@@ -116,10 +176,7 @@ func parseConfig(text []byte, flags map[string]*kong.Flag) (map[string]string, e
 // configValue returns the value as the flag's text would be on the command line.
 func configValue(node *yaml.Node, flag *kong.Flag) (string, error) {
 	if node.Kind == yaml.ScalarNode && node.Tag != "!!null" {
-		if flag.IsSlice() {
-			return kong.JoinEscaped([]string{node.Value}, flag.Tag.Sep), nil
-		}
-		return node.Value, nil
+		return node.Value, nil // of a list too: it is split as on the command line
 	}
 	if node.Kind != yaml.SequenceNode || !flag.IsSlice() {
 		return "", errors.New("want one value")

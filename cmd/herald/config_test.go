@@ -17,7 +17,7 @@ import (
 func parse(t *testing.T, args ...string) (commands, error) {
 	t.Helper()
 	var cli commands
-	_, err := newParser(t.Context(), &cli).Parse(args)
+	_, err := parseArgs(t.Context(), args, &cli)
 	return cli, err
 }
 
@@ -76,53 +76,122 @@ func TestConfigurationFromEnvironment(t *testing.T) {
 // TestConfigurationRefused wants each mistake told in words that name it.
 func TestConfigurationRefused(t *testing.T) {
 	good := []string{"serve", "--brokers=a:1", "--topic=t", "--insecure-no-auth"}
+	produce := []string{"produce", "x"}
 	for name, test := range map[string]struct {
 		args []string
 		file string
-		want string
+		want string // after the file's name, of a file
 	}{
-		"no auth decision":         {args: []string{"serve", "--brokers=a:1", "--topic=t"}, want: "either --jwt-secret-file or --insecure-no-auth"},
-		"two auth decisions":       {args: with(good, "--jwt-secret-file=x"), want: "either --jwt-secret-file or --insecure-no-auth"},
+		"nothing said":             {args: []string{"serve"}, want: "missing: --brokers, --topic, either --jwt-secret-file or --insecure-no-auth"},
+		"no auth decision":         {args: []string{"serve", "--brokers=a:1", "--topic=t"}, want: "missing: either --jwt-secret-file or --insecure-no-auth"},
+		"two auth decisions":       {args: with(good, "--jwt-secret-file=x"), want: "--jwt-secret-file and --insecure-no-auth exclude each other"},
 		"unknown flag":             {args: with(good, "--heartbeet=1s"), want: `did you mean "--heartbeat"`},
+		"broker with a scheme":     {args: with(good, "--brokers=http://a:1"), want: "--brokers http://a:1: want HOST:PORT without a scheme"},
+		"broker without port":      {args: with(good, "--brokers=a:1,b"), want: `--brokers "b": want HOST:PORT, such as localhost:9092`},
+		"broker without host":      {args: with(good, "--brokers=:9092"), want: `--brokers ":9092": want HOST:PORT`},
+		"broker without a name":    {args: with(good, "--brokers=a:1,,b:1"), want: `--brokers "": want HOST:PORT`},
+		"broker with port 0":       {args: with(good, "--brokers=a:0"), want: `--brokers "a:0": want HOST:PORT`},
 		"bad topic":                {args: with(good, "--topic=a b"), want: "character ' ' cannot be in a topic name"},
 		"topic twice":              {args: with(good, "--topic=t"), want: `topic "t" is given twice`},
 		"heartbeat of nothing":     {args: with(good, "--heartbeat=0s"), want: "--heartbeat=0s: want 1s to 1h0m0s"},
 		"queue of nothing":         {args: with(good, "--max-queue-bytes=1"), want: "--max-queue-bytes=1: want 4096"},
 		"no duration":              {args: with(good, "--retry=soon"), want: "--retry"},
-		"log level":                {args: with(good, "--log-level=loud"), want: "--log-level"},
-		"no file":                  {args: with(good, "--config=/nonexistent/herald.yaml"), want: "no such file"},
+		"log level":                {args: with(good, "--log-level=verbose"), want: `--log-level: "verbose": want debug, info, warn or error`},
+		"listen nowhere":           {args: with(good, "--listen=nowhere"), want: "--listen nowhere: want HOST:PORT, such as 127.0.0.1:8080"},
+		"admin port too high":      {args: with(good, "--admin-listen=:65536"), want: "--admin-listen :65536: want HOST:PORT"},
+		"no file":                  {args: with(good, "--config=/nonexistent/herald.yaml"), want: "--config /nonexistent/herald.yaml: no such file or directory"},
 		"dev broker for everyone":  {args: []string{"dev", "--kafka-listen=0.0.0.0:9092"}, want: "name one address"},
-		"dev broker without port":  {args: []string{"dev", "--kafka-listen=localhost"}, want: "--kafka-listen"},
+		"dev broker without port":  {args: []string{"dev", "--kafka-listen=localhost"}, want: "--kafka-listen localhost: want HOST:PORT"},
 		"token without secret":     {args: []string{"token", "--user=a"}, want: "--jwt-secret-file and --user"},
+		"secret and a token":       {args: []string{"token", "--new-secret=f", "--user=a"}, want: "--new-secret only makes a secret: leave out --user"},
+		"secret out of a secret":   {args: []string{"token", "--jwt-secret-file=f", "--new-secret=f"}, want: "leave out --jwt-secret-file"},
+		"produce: broker":          {args: with(produce, "--user=a", "--brokers=a"), want: `--brokers "a": want HOST:PORT`},
+		"produce: empty user":      {args: with(produce, "--user", ""), want: "--user is empty: name a user, or leave --user out to write to everyone"},
+		"produce: user with NUL":   {args: with(produce, "--user=a\x00"), want: "--user: invalid user name: control characters"},
+		"produce: no user":         {args: with(produce, "--topic=notifications"), want: "topic notifications is keyed by user: add --user"},
+		"produce: no owner":        {args: with(produce, "--topic=t,user=header:h"), want: "topic t has the user in the record header h: add --user"},
+		"produce: no name":         {args: with(produce, "--topic=t.{user}"), want: "topic t.{user} has the user in its name: add --user"},
+		"produce: user of all":     {args: with(produce, "--topic=t,kind=broadcast", "--user=a"), want: "topic t is for everyone: leave --user out"},
+		"produce: no topic's name": {args: with(produce, "--topic=t.{user}", "--user=a b"), want: `--user "a b": topic "t.a b": character ' ' cannot be in a topic name`},
+		"tail: no URL":             {args: []string{"tail", "--url=nowhere"}, want: "--url"},
+		"tail: no patience":        {args: []string{"tail", "--idle-timeout=0s"}, want: "--idle-timeout=0s: want more than 0"},
 		"file: unknown key":        {file: "heartbeet: 1s", want: `line 1: unknown key "heartbeet", did you mean "heartbeat"?`},
-		"file: key of a flag only": {file: "config: x", want: `unknown key "config"`},
+		"file: key of a flag only": {file: "config: x", want: `line 1: unknown key "config"`},
+		"file: key of herald dev":  {file: "retry: 1s\ndata-dir: x", want: "line 2: data-dir is a setting of herald dev only"},
 		"file: twice":              {file: "retry: 1s\nretry: 2s", want: "line 2"},
-		"file: nothing":            {file: "retry:", want: "retry: want one value"},
-		"file: list for one value": {file: "retry: [1s]", want: "retry: want one value"},
-		"file: mapping":            {file: "topic: {a: b}", want: "topic: want one value"},
-		"file: no mapping":         {file: "- a", want: "want lines like"},
-		"file: no YAML":            {file: "a: b: c", want: "line 1"},
+		"file: nothing":            {file: "retry:", want: "line 1: retry: want one value"},
+		"file: list for one value": {file: "retry: [1s]", want: "line 1: retry: want one value"},
+		"file: mapping":            {file: "topic: {a: b}", want: "line 1: topic: want one value"},
+		"file: no mapping":         {file: "- a", want: "line 1: want lines like"},
+		"file: no YAML":            {file: "a: b: c", want: ""},
 		"file: two documents":      {file: "retry: 1s\n---\nretry: 1s", want: "more than one YAML document"},
-		"file: wrong value":        {file: "heartbeat: soon", want: "heartbeat"},
+		"file: wrong value":        {file: "retry: 1s\nheartbeat: soon", want: "line 2: --heartbeat: "},
+		"file: impossible value":   {file: "\nheartbeat: 0s", want: "line 2: --heartbeat=0s: want 1s to 1h0m0s"},
+		"file: two auth decisions": {file: "jwt-secret-file: x", want: "line 1: --jwt-secret-file and --insecure-no-auth exclude each other"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			args := test.args
+			args, matches, want := test.args, strings.Contains, test.want
 			if test.file != "" {
-				args = with(good, "--config", writeConfig(t, test.file))
+				path := writeConfig(t, test.file)
+				args, matches, want = with(good, "--config", path), strings.HasPrefix, "--config "+path+": "+want
 			}
 			_, err := parse(t, args...)
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("%q gives %v, want %q", args, err, test.want)
+			if err == nil {
+				t.Fatalf("%q is taken", args)
 			}
-			if err != nil && strings.Contains(err.Error(), "\n") {
+			if !matches(err.Error(), want) {
+				t.Errorf("%q gives %v, want %q", args, err, want)
+			}
+			if strings.Contains(err.Error(), "\n") {
 				t.Errorf("%v: more than one line", err)
 			}
 		})
 	}
 }
 
+// TestListsInTheFile wants one text split as it is on the command line.
+func TestListsInTheFile(t *testing.T) {
+	for name, file := range map[string]string{
+		"lists":   "brokers: [a:1, b:2]\ntopic:\n  - notifications\n  - announcements,kind=broadcast\n",
+		"scalars": "brokers: a:1,b:2\ntopic: notifications;announcements,kind=broadcast\n",
+	} {
+		cli, err := parse(t, "serve", "--insecure-no-auth", "--config", writeConfig(t, file))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		want := []consumer.Route{{Topic: "notifications"}, {Topic: "announcements", Kind: consumer.Broadcast}}
+		if diff := cmp.Diff(want, cli.Serve.Topic); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		if diff := cmp.Diff([]string{"a:1", "b:2"}, cli.Serve.Brokers); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestWrongVariableIsNamed(t *testing.T) {
+	t.Setenv("HERALD_HEARTBEAT", "soon")
+	_, err := parse(t, "serve", "--brokers=a:1", "--topic=t", "--insecure-no-auth")
+	if err == nil || !strings.Contains(err.Error(), `(environment variable HERALD_HEARTBEAT="soon")`) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestVariablesOfServeLeaveProduceAlone has the topics of a server in the environment.
+func TestVariablesOfServeLeaveProduceAlone(t *testing.T) {
+	t.Setenv("HERALD_TOPIC", "notifications;announcements,kind=broadcast")
+	t.Setenv("HERALD_BROKERS", "a:1")
+	cli, err := parse(t, "produce", "--user=alice", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := cli.Produce.route().Topic; got != "notifications" || cli.Produce.Brokers[0] != "a:1" {
+		t.Errorf("topic %s of %q, want notifications of a:1", got, cli.Produce.Brokers)
+	}
+}
+
 func TestUnknownVariablesAreRefused(t *testing.T) {
-	model := newParser(t.Context(), new(commands)).Model
+	model := newParser(t.Context(), new(commands), new(configFile)).Model
 	for _, fine := range []string{
 		"HERALD_BROKERS", "HERALD_TOKEN", "HERALD_DATA_DIR", "HERALDRY", "PATH",
 		"HERALD_SERVICE_HOST", "HERALD_SERVICE_PORT_HTTP", "HERALD_PORT", "HERALD_PORT_8080_TCP", "HERALD_PORT_8080_TCP_ADDR",
@@ -144,7 +213,7 @@ func TestReadmeListsEveryFlag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, node := range newParser(t.Context(), new(commands)).Model.Children {
+	for _, node := range newParser(t.Context(), new(commands), new(configFile)).Model.Children {
 		if node.Name != "serve" && node.Name != "dev" {
 			continue
 		}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 
 	"github.com/labstack/echo/v4"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -30,10 +32,10 @@ The topics are notifications (keyed by user), notifications.{user} (one a user) 
 
 // Validate implements kong.Validatable.
 func (d *devCommand) Validate() error {
-	host, _, err := net.SplitHostPort(d.KafkaListen)
-	if err != nil {
-		return fmt.Errorf("--kafka-listen: %w", err)
+	if err := checkListen("kafka-listen", d.KafkaListen, "127.0.0.1:9092"); err != nil {
+		return err
 	}
+	host, _, _ := net.SplitHostPort(d.KafkaListen)
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		return fmt.Errorf("--kafka-listen %s: name one address: the broker tells its clients to connect to it", d.KafkaListen)
 	}
@@ -52,6 +54,11 @@ func (d *devCommand) Run(ctx context.Context) error {
 	if err := checkFileLimit(); err != nil {
 		return err
 	}
+	unlock, err := d.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	broker, err := d.broker(ctx)
 	if err != nil {
 		return err
@@ -73,17 +80,52 @@ func (d *devCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer page.Close()
-	fmt.Printf(`Herald is running; Ctrl-C stops it.
+	fmt.Printf(`Herald is running; Ctrl-C stops it. %[5]s
 
   page       http://%[1]s/
   subscribe  curl -N 'http://%[1]s/events?user=alice'
-  produce    echo 'alice:{"text":"hello"}' | kcat -P -b %[2]s -t notifications -K:
-             herald produce --brokers %[2]s --user alice '{"text":"hello"}'
+             %[4]s tail --url http://%[1]s --user alice
+  produce    echo 'alice:{"text":"hello"}' | kcat -P -b %[2]s -t notifications -K: -X partitioner=murmur2_random
+             %[4]s produce --brokers %[2]s --user alice '{"text":"hello"}'
   metrics    http://%[3]s/metrics
 
-`, srv.publicListener.Addr(), address, srv.adminListener.Addr())
+`, srv.publicListener.Addr(), address, srv.adminListener.Addr(), os.Args[0], d.kept())
 	return srv.run(ctx)
 }
+
+// kept says where the records are.
+func (d *devCommand) kept() string {
+	if d.DataDir == "" {
+		return "Records are in memory; --data-dir DIR keeps them."
+	}
+	return "Records are kept in " + d.DataDir + "."
+}
+
+// lock keeps other processes away from the records, which two brokers would spoil. It makes the
+// directory if need be.
+func (d *devCommand) lock() (unlock func(), err error) {
+	if d.DataDir == "" {
+		return func() {}, nil
+	}
+	if err := checkWritable(d.DataDir); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(d.DataDir, ".herald-lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("--data-dir: %w", err)
+	}
+	if err := lockFile(f); err != nil {
+		_ = f.Close()
+		if errors.Is(err, errLocked) {
+			return nil, fmt.Errorf("--data-dir %s is used by another herald dev", d.DataDir)
+		}
+		return nil, fmt.Errorf("--data-dir %s: lock: %w", d.DataDir, err)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// errLocked says that another process has the lock.
+var errLocked = errors.New("locked")
 
 // broker starts the in-process broker.
 func (d *devCommand) broker(ctx context.Context) (*kfake.Cluster, error) {
@@ -97,10 +139,6 @@ func (d *devCommand) broker(ctx context.Context) (*kfake.Cluster, error) {
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return listener, nil }),
 	}
 	if d.DataDir != "" {
-		if err := checkWritable(d.DataDir); err != nil {
-			_ = listener.Close()
-			return nil, err
-		}
 		opts = append(opts, kfake.DataDir(d.DataDir))
 	}
 	broker, err := kfake.NewCluster(opts...)

@@ -5,10 +5,15 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"herald/auth"
 	"herald/cmd/herald/demo"
@@ -24,6 +29,18 @@ type frontDoor struct {
 	auth     auth.Authenticator
 	consumer *consumer.Consumer
 	refused  *prometheus.CounterVec
+	log      *slog.Logger
+	logged   atomic.Int64 // the second of Unix time in which a refusal was logged last
+}
+
+// refuse counts and logs why a request has no identity: at most one line a second, as anybody can
+// have them written. The errors of auth do not hold a token.
+func (f *frontDoor) refuse(c echo.Context, reason string, err error) {
+	f.refused.WithLabelValues(reason).Inc()
+	now := time.Now().Unix()
+	if last := f.logged.Load(); last != now && f.logged.CompareAndSwap(last, now) {
+		f.log.Info("request refused", "method", c.Request().Method, "route", c.Path(), "remote", c.Request().RemoteAddr, "error", err)
+	}
 }
 
 func (f *frontDoor) identify(c echo.Context) (auth.Identity, error) {
@@ -32,10 +49,10 @@ func (f *frontDoor) identify(c echo.Context) (auth.Identity, error) {
 	case err == nil:
 		return id, nil
 	case errors.Is(err, auth.ErrUser):
-		f.refused.WithLabelValues("user").Inc()
+		f.refuse(c, "user", err)
 		return id, echo.NewHTTPError(http.StatusBadRequest, err.Error())
 	default:
-		f.refused.WithLabelValues("token").Inc()
+		f.refuse(c, "token", err)
 		c.Response().Header().Set("WWW-Authenticate", auth.Challenge(err))
 		return id, echo.NewHTTPError(http.StatusUnauthorized, "a valid bearer token is needed")
 	}
@@ -53,6 +70,14 @@ func (f *frontDoor) viewer(c echo.Context) (stream.Viewer, error) {
 	return stream.Viewer{User: id.User, Expires: id.Expires}, nil
 }
 
+// deny answers to a page of another origin that wants to publish.
+func (f *frontDoor) deny(e *echo.Echo) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.refused.WithLabelValues("origin").Inc()
+		e.HTTPErrorHandler(echo.NewHTTPError(http.StatusForbidden, "a page of another origin may not do this"), e.NewContext(r, w))
+	})
+}
+
 // errorAsJSON gives every error the same shape. What is our fault or Kafka's is logged; the client
 // gets fixed text.
 func errorAsJSON(log *slog.Logger) echo.HTTPErrorHandler {
@@ -65,7 +90,7 @@ func errorAsJSON(log *slog.Logger) echo.HTTPErrorHandler {
 				message = text
 			}
 		}
-		if status >= http.StatusInternalServerError {
+		if status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable { // that Kafka is away is logged once
 			log.Error("request failed", "method", c.Request().Method, "route", c.Path(), "status", status, "error", err)
 		}
 		if c.Response().Committed {
@@ -87,7 +112,8 @@ type publisher struct {
 
 // notification is what is to be published.
 type notification struct {
-	user        string // empty: everyone
+	everyone    bool
+	user        string // whom it is for, unless it is for everyone
 	eventType   string
 	contentType string
 	value       []byte
@@ -101,63 +127,124 @@ type published struct {
 	EventID   string `json:"event_id,omitempty"` // a stream that resumes from it goes on behind the record
 }
 
-func (p *publisher) toUser(c echo.Context) error { return p.publish(c, c.Param("user")) }
-func (p *publisher) toAll(c echo.Context) error  { return p.publish(c, "") }
+func (p *publisher) toUser(c echo.Context) error {
+	return p.publish(c, notification{user: pathUser(c)})
+}
 
-func (p *publisher) publish(c echo.Context, user string) error {
-	n, err := p.read(c, user)
-	if err != nil {
+func (p *publisher) toAll(c echo.Context) error { return p.publish(c, notification{everyone: true}) }
+
+// pathUser returns the user in the path. Echo routes on the path as it was sent if that differs from
+// what Go would send, and leaves the parameter escaped then.
+func pathUser(c echo.Context) string {
+	user := c.Param("user")
+	if c.Request().URL.RawPath == "" {
+		return user
+	}
+	if text, err := url.PathUnescape(user); err == nil { // net/http has refused what cannot be unescaped
+		return text
+	}
+	return user
+}
+
+func (p *publisher) publish(c echo.Context, n notification) error {
+	if err := p.read(c, &n); err != nil {
 		p.published.WithLabelValues("refused").Inc()
 		return err
 	}
-	written, err := p.write(c.Request().Context(), n)
-	if errors.Is(err, errNoRoute) {
-		p.published.WithLabelValues("refused").Inc()
-		return echo.NewHTTPError(http.StatusNotFound, err.Error())
-	}
-	if err != nil {
+	if !p.front.consumer.Online() {
 		p.published.WithLabelValues("error").Inc()
-		return echo.NewHTTPError(http.StatusBadGateway, "kafka did not take the record").SetInternal(err)
+		return kafkaAway(c)
+	}
+	written, err := p.write(c.Request().Context(), n)
+	if err != nil {
+		return p.failed(c, err)
 	}
 	p.published.WithLabelValues("ok").Inc()
 	answer := published{Topic: written.Topic, Partition: written.ID, Offset: written.Offset}
 	if p.front.consumer.Ready() == nil { // else positions are not known yet
-		answer.EventID, _ = p.hub.IDAfter(p.front.consumer.Topics(user), written)
+		answer.EventID, _ = p.hub.IDAfter(p.front.consumer.Topics(n.user), written)
 	}
 	return c.JSON(http.StatusCreated, answer)
 }
 
-// read takes the notification from a request that may publish it.
-func (p *publisher) read(c echo.Context, user string) (notification, error) {
-	n := notification{user: user, eventType: c.QueryParam("type"), contentType: c.Request().Header.Get("Content-Type")}
-	if _, insecure := p.front.auth.(auth.Insecure); !insecure {
-		id, err := p.front.identify(c)
-		if err != nil {
-			return n, err
-		}
-		if !id.Publish {
-			return n, echo.NewHTTPError(http.StatusForbidden, "the token lacks the permission to publish")
+// failed answers to a notification that was not confirmed.
+func (p *publisher) failed(c echo.Context, err error) error {
+	result, answer := "refused", error(nil)
+	dial, isNet := errors.AsType[*net.OpError](err)
+	switch {
+	case errors.Is(err, errNoRoute), errors.Is(err, consumer.ErrNoTopic):
+		answer = echo.NewHTTPError(http.StatusNotFound, errNoRoute.Error()).SetInternal(err)
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
+		answer = echo.NewHTTPError(http.StatusRequestEntityTooLarge, "the topic takes no record of this size").SetInternal(err)
+	case isNet && dial.Op == "dial": // so nothing was sent
+		result, answer = "error", kafkaAway(c)
+	default:
+		result, answer = "error", echo.NewHTTPError(http.StatusBadGateway, "kafka did not confirm the record: it may or may not have been written").SetInternal(err)
+	}
+	p.published.WithLabelValues(result).Inc()
+	return answer
+}
+
+// kafkaAway is the answer where nothing was sent.
+func kafkaAway(c echo.Context) error {
+	c.Response().Header().Set("Retry-After", "5")
+	return echo.NewHTTPError(http.StatusServiceUnavailable, "kafka does not answer: nothing was written")
+}
+
+// read completes the notification from a request that may publish it.
+func (p *publisher) read(c echo.Context, n *notification) error {
+	if err := p.permit(c); err != nil {
+		return err
+	}
+	if !n.everyone {
+		if err := p.checkUser(n.user); err != nil {
+			return err
 		}
 	}
+	n.eventType, n.contentType = c.QueryParam("type"), c.Request().Header.Get("Content-Type")
 	if n.eventType != "" && !stream.ValidType(n.eventType) {
-		return n, echo.NewHTTPError(http.StatusBadRequest, "this event type is reserved, too long or has line breaks")
+		return echo.NewHTTPError(http.StatusBadRequest, "this event type is reserved, too long or has line breaks")
 	}
 	var err error
 	n.value, err = io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, maxValue))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return n, echo.NewHTTPError(http.StatusRequestEntityTooLarge, "a value has at most 1 MiB")
+		return echo.NewHTTPError(http.StatusRequestEntityTooLarge, "a value has at most 1 MiB")
 	}
 	if err != nil {
-		return n, echo.NewHTTPError(http.StatusBadRequest, "the body cannot be read").SetInternal(err)
+		return echo.NewHTTPError(http.StatusBadRequest, "the body cannot be read").SetInternal(err)
 	}
-	return n, nil
+	return nil
+}
+
+// permit says whether the caller may publish.
+func (p *publisher) permit(c echo.Context) error {
+	if _, insecure := p.front.auth.(auth.Insecure); insecure {
+		return nil
+	}
+	id, err := p.front.identify(c)
+	if err == nil && !id.Publish {
+		err = echo.NewHTTPError(http.StatusForbidden, "the token lacks the permission to publish")
+	}
+	return err
+}
+
+// checkUser refuses whom no stream could show the notification to.
+func (p *publisher) checkUser(user string) error {
+	err := auth.CheckUser(user)
+	if err == nil {
+		err = p.front.consumer.CheckUser(user)
+	}
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, err.Error())
+	}
+	return nil
 }
 
 var errNoRoute = errors.New("no topic takes this notification")
 
 func (p *publisher) write(ctx context.Context, n notification) (consumer.Written, error) {
 	m, ok := consumer.MessageFor(p.routes, n.user)
-	if !ok {
+	if !ok || n.everyone != (n.user == "") {
 		return consumer.Written{}, errNoRoute
 	}
 	m.Value = n.value
@@ -174,6 +261,6 @@ func (p *publisher) write(ctx context.Context, n notification) (consumer.Written
 type demoProducer struct{ *publisher }
 
 func (p demoProducer) Produce(ctx context.Context, m demo.Message) error {
-	_, err := p.write(ctx, notification{m.User, m.Type, "application/json", m.Value})
+	_, err := p.write(ctx, notification{user: m.User, eventType: m.Type, contentType: "application/json", value: m.Value})
 	return err
 }

@@ -5,7 +5,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/segmentio/kafka-go/sasl"
@@ -25,6 +27,21 @@ type kafkaFlags struct {
 	KafkaSASLPasswordFile string `name:"kafka-sasl-password-file" placeholder:"FILE" help:"File with that user's password." group:"Kafka"`
 }
 
+// checkBrokers refuses addresses that are not HOST:PORT.
+func checkBrokers(list []string) error {
+	for _, address := range list {
+		host, port, err := net.SplitHostPort(address)
+		number, portErr := strconv.ParseUint(port, 10, 16)
+		switch {
+		case strings.Contains(address, "://"):
+			return fmt.Errorf("--brokers %s: want HOST:PORT without a scheme, such as localhost:9092", address)
+		case err != nil || host == "" || portErr != nil || number == 0:
+			return fmt.Errorf("--brokers %q: want HOST:PORT, such as localhost:9092", address)
+		}
+	}
+	return nil
+}
+
 // check refuses flags that have no effect together.
 func (k *kafkaFlags) check() error {
 	switch {
@@ -40,14 +57,18 @@ func (k *kafkaFlags) check() error {
 	return nil
 }
 
-// security reads the files. Both results are nil where nothing is asked for.
+// security reads the files. Both results are nil where nothing is asked for. The error is a
+// [usageError].
 func (k *kafkaFlags) security() (*tls.Config, sasl.Mechanism, error) {
 	config, err := k.tls()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, usageError{err}
 	}
 	mechanism, err := k.sasl()
-	return config, mechanism, err
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	return config, mechanism, nil
 }
 
 func (k *kafkaFlags) tls() (*tls.Config, error) {

@@ -5,8 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"syscall"
 )
+
+// checkListen refuses what is not HOST:PORT. No host is every address of the machine.
+func checkListen(flag, address, example string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("--%s %s: want HOST:PORT, such as %s", flag, address, example)
+	}
+	return nil
+}
 
 // listen listens on the address that the flag gave.
 func listen(ctx context.Context, flag, address string) (net.Listener, error) {
@@ -14,7 +27,7 @@ func listen(ctx context.Context, flag, address string) (net.Listener, error) {
 	if err == nil {
 		return l, nil
 	}
-	advice := "want HOST:PORT, such as 127.0.0.1:8080"
+	advice := "choose another address"
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		advice = "stop what listens there, or choose another port (0 takes a free one)"

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -48,26 +49,44 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 		_, _ = io.WriteString(stderr, firstSteps)
 		return exitUsage
 	}
-	parser := newParser(ctx, new(commands))
-	parsed, err := parser.Parse(args)
-	if err == nil {
-		err = checkEnvironment(os.Environ(), parser.Model)
-	}
+	parsed, err := parseArgs(ctx, args, new(commands))
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "herald:", err)
 		return exitUsage
 	}
 	if err := parsed.Run(); err != nil {
 		_, _ = fmt.Fprintln(stderr, "herald:", err)
+		if _, ok := errors.AsType[usageError](err); ok {
+			return exitUsage
+		}
 		return exitFailed
 	}
 	return 0
 }
 
-func newParser(ctx context.Context, cli *commands) *kong.Kong {
+// usageError is an error of a flag, variable or file that came to light when the command ran.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// parseArgs reads command line, environment and configuration file into cli.
+func parseArgs(ctx context.Context, args []string, cli *commands) (*kong.Context, error) {
+	file := new(configFile)
+	parser := newParser(ctx, cli, file)
+	parsed, err := parser.Parse(args)
+	if err == nil {
+		err = checkEnvironment(os.Environ(), parser.Model)
+	}
+	if err != nil {
+		return nil, file.locate(err, parser.Model)
+	}
+	return parsed, nil
+}
+
+func newParser(ctx context.Context, cli *commands, file *configFile) *kong.Kong {
 	return kong.Must(cli,
 		kong.Name("herald"), kong.Description(description),
-		kong.DefaultEnvars(envPrefix), kong.Resolvers(new(configFile)),
+		kong.DefaultEnvars(envPrefix), kong.Resolvers(file),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.BindTo(ctx, (*context.Context)(nil)))
 }

@@ -59,11 +59,14 @@ func TestMistakesAtStart(t *testing.T) {
 		"public port":       {with(serve, "--listen="+busy), exitFailed, "--listen " + busy + ": bind: address already in use: stop what listens there, or choose another port"},
 		"admin port":        {with(serve, "--admin-listen="+busy), exitFailed, "--admin-listen " + busy + ": bind: address already in use"},
 		"kafka port":        {with(dev, "--kafka-listen="+busy), exitFailed, "--kafka-listen " + busy + ": bind: address already in use"},
-		"no address":        {with(serve, "--listen=nowhere"), exitFailed, "--listen nowhere: "},
+		"no address":        {with(serve, "--listen=nowhere"), exitUsage, "--listen nowhere: "},
 		"foreign address":   {with(serve, "--listen=192.0.2.1:80"), exitFailed, "choose an address of this machine"},
 		"data in a file":    {with(dev, "--data-dir="+file), exitFailed, "choose a directory that this user can write to"},
-		"no secret file":    {with(serve[:3], "--jwt-secret-file="+file+"x"), exitFailed, "--jwt-secret-file: "},
-		"empty secret file": {with(serve[:3], "--jwt-secret-file="+file), exitFailed, "--jwt-secret-file: "},
+		"no secret file":    {with(serve[:3], "--jwt-secret-file="+file+"x"), exitUsage, "--jwt-secret-file: "},
+		"empty secret file": {with(serve[:3], "--jwt-secret-file="+file), exitUsage, "--jwt-secret-file: "},
+		"no authority":      {with(serve, "--kafka-tls", "--kafka-ca-file="+file+"x"), exitUsage, "--kafka-ca-file: "},
+		"no broker":         {[]string{"produce", "--brokers=127.0.0.1:1", "--user=alice", "x"}, exitFailed, "no Kafka broker answers at 127.0.0.1:1: connection refused"},
+		"no broker's name":  {[]string{"produce", "--brokers=herald.invalid:1", "x"}, exitFailed, "no Kafka broker answers at herald.invalid:1: lookup herald.invalid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, stderr := start(t, test.args...)
@@ -75,6 +78,26 @@ func TestMistakesAtStart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDataDirIsLocked starts a second herald dev on the directory of another one.
+func TestDataDirIsLocked(t *testing.T) {
+	dir := t.TempDir()
+	unlock, err := (&devCommand{DataDir: dir}).lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"dev", "--kafka-listen=127.0.0.1:0", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--data-dir=" + dir}
+	code, stderr := start(t, args...)
+	if want := "--data-dir " + dir + " is used by another herald dev"; code != exitFailed || !strings.Contains(stderr, want) {
+		t.Errorf("exit code %d, %q, want %q", code, stderr, want)
+	}
+	unlock()
+	unlock, err = (&devCommand{DataDir: dir}).lock()
+	if err != nil {
+		t.Fatalf("after its end: %v", err)
+	}
+	unlock()
 }
 
 // TestStopWhileKafkaIsAway ends a server that has never reached Kafka.

@@ -2,16 +2,22 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"os"
+	"strings"
 
+	"herald/auth"
 	"herald/consumer"
 )
 
+// produceCommand has no variables of its own: HERALD_TOPIC is what serve reads.
 type produceCommand struct {
-	Brokers []string        `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers. Default: ${default}."`
-	Topic   *consumer.Route `placeholder:"NAME[,KEY=VALUE…]" help:"Topic as for serve. Default: notifications, or announcements,kind=broadcast without --user."`
-	User    string          `placeholder:"NAME" help:"Whom the notification is for. Default: everyone."`
-	Type    string          `placeholder:"TYPE" help:"Event type."`
+	Brokers []string        `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers to begin with. Default: ${default}."`
+	Topic   *consumer.Route `env:"-" placeholder:"NAME[,KEY=VALUE…]" help:"Topic as for serve. Default: notifications, or announcements,kind=broadcast without --user."`
+	User    *string         `env:"-" placeholder:"NAME" help:"Whom the notification is for. Default: everyone."`
+	Type    string          `env:"-" placeholder:"TYPE" help:"Event type. Default: none, which arrives as message."`
 	Value   string          `arg:"" help:"The record's value."`
 
 	EventTypeHeader string `default:"event-type" placeholder:"NAME" help:"Record header for the event type, as the server has it. Default: ${default}."`
@@ -19,29 +25,99 @@ type produceCommand struct {
 	kafkaFlags
 }
 
+// Help implements kong.HelpProvider.
+func (*produceCommand) Help() string {
+	return `Example:
+
+    herald produce --user alice '{"text":"hello"}'
+    herald produce --topic 'notifications.{user}' --user alice --type greeting hello`
+}
+
 // Validate implements kong.Validatable.
-func (p *produceCommand) Validate() error { return p.check() }
+func (p *produceCommand) Validate() error {
+	if p.User != nil {
+		if *p.User == "" {
+			return errors.New("--user is empty: name a user, or leave --user out to write to everyone")
+		}
+		if err := auth.CheckUser(*p.User); err != nil {
+			return fmt.Errorf("--user: %w", err)
+		}
+	}
+	if err := p.checkRoute(); err != nil {
+		return err
+	}
+	if err := checkBrokers(p.Brokers); err != nil {
+		return err
+	}
+	return p.check()
+}
+
+// checkRoute says why the topic cannot have a notification for the user.
+func (p *produceCommand) checkRoute() error {
+	route := p.route()
+	switch {
+	case p.User == nil && route.Kind == consumer.Shared && route.UserHeader != "":
+		return fmt.Errorf("topic %s has the user in the record header %s: add --user", route.Topic, route.UserHeader)
+	case p.User == nil && route.Kind == consumer.Shared:
+		return fmt.Errorf("topic %s is keyed by user: add --user", route.Topic)
+	case p.User == nil && route.Kind == consumer.PerUser:
+		return fmt.Errorf("topic %s has the user in its name: add --user", route.Topic)
+	case p.User != nil && route.Kind == consumer.Broadcast:
+		return fmt.Errorf("topic %s is for everyone: leave --user out", route.Topic)
+	case p.User != nil && route.Kind == consumer.PerUser:
+		own := consumer.Route{Topic: strings.Replace(route.Topic, "{user}", *p.User, 1)}
+		if err := consumer.CheckRoutes([]consumer.Route{own}); err != nil {
+			return fmt.Errorf("--user %q: %w", *p.User, err)
+		}
+	}
+	return nil
+}
+
+// route is where the notification goes.
+func (p *produceCommand) route() consumer.Route {
+	switch {
+	case p.Topic != nil:
+		return *p.Topic
+	case p.User == nil:
+		return consumer.Route{Topic: "announcements", Kind: consumer.Broadcast}
+	default:
+		return consumer.Route{Topic: "notifications"}
+	}
+}
 
 // Run implements the command.
 func (p *produceCommand) Run(ctx context.Context) error {
-	route := p.Topic
-	switch {
-	case route == nil && p.User == "":
-		route = &consumer.Route{Topic: "announcements", Kind: consumer.Broadcast}
-	case route == nil:
-		route = &consumer.Route{Topic: "notifications"}
-	}
 	tlsConfig, mechanism, err := p.security()
 	if err != nil {
 		return err
 	}
 	producer := consumer.NewProducer(p.Brokers, tlsConfig, mechanism)
 	defer producer.Close()
-	pub := publisher{producer: producer, routes: []consumer.Route{*route}, typeHeader: p.EventTypeHeader}
-	written, err := pub.write(ctx, notification{user: p.User, eventType: p.Type, value: []byte(p.Value)})
+	n := notification{everyone: p.User == nil, eventType: p.Type, value: []byte(p.Value)}
+	if p.User != nil {
+		n.user = *p.User
+	}
+	pub := publisher{producer: producer, routes: []consumer.Route{p.route()}, typeHeader: p.EventTypeHeader}
+	written, err := pub.write(ctx, n)
 	if err != nil {
-		return err
+		return p.explain(err)
 	}
 	fmt.Printf("topic=%s partition=%d offset=%d\n", written.Topic, written.ID, written.Offset)
 	return nil
+}
+
+// explain puts what is most often wrong in the user's words.
+func (p *produceCommand) explain(err error) error {
+	if errors.Is(err, consumer.ErrNoTopic) {
+		return fmt.Errorf("%w, and the cluster does not create it", err)
+	}
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Op != "dial" {
+		return err
+	}
+	reason := op.Err
+	if call, ok := errors.AsType[*os.SyscallError](reason); ok {
+		reason = call.Err // without the name of the call
+	}
+	return fmt.Errorf("no Kafka broker answers at %s: %w", strings.Join(p.Brokers, ", "), reason)
 }

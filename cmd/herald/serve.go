@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"herald/auth"
@@ -16,7 +17,7 @@ import (
 type serverFlags struct {
 	Config string `placeholder:"FILE" help:"YAML file with flags' names as keys, such as \"listen: 0.0.0.0:8080\"." group:"Configuration"`
 
-	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of the public listener; port 0 takes a free one. Default: ${default}." group:"Listeners"`
+	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of the public listener; port 0 takes a free one, which the log names. Default: ${default}." group:"Listeners"`
 	AdminListen string `default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Address of the admin listener: /livez, /readyz, /metrics. Default: ${default}." group:"Listeners"`
 
 	EventTypeHeader string        `default:"event-type" placeholder:"NAME" help:"Record header that holds the event type. Default: ${default}." group:"Streams"`
@@ -26,12 +27,29 @@ type serverFlags struct {
 	MaxQueueBytes   int           `default:"262144" placeholder:"BYTES" help:"Bytes that wait for one slow stream; what comes beyond is read from Kafka again once the client has caught up. Default: ${default}." group:"Streams"`
 	DrainTimeout    time.Duration `default:"10s" placeholder:"DURATION" help:"How long streams and requests have to end after SIGTERM. Default: ${default}." group:"Streams"`
 
-	LogLevel  slog.Level `default:"info" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error. Default: ${default}." group:"Log"`
-	LogFormat string     `default:"text" enum:"text,json" placeholder:"FORMAT" help:"Format of the log on standard error: text or json. Default: ${default}." group:"Log"`
+	LogLevel  logLevel `default:"info" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error. Default: ${default}." group:"Log"`
+	LogFormat string   `default:"text" enum:"text,json" placeholder:"FORMAT" help:"Format of the log on standard error: text or json. Default: ${default}." group:"Log"`
+}
+
+// logLevel is the text of a [slog.Level].
+type logLevel slog.Level
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (l *logLevel) UnmarshalText(text []byte) error {
+	if (*slog.Level)(l).UnmarshalText(text) != nil {
+		return fmt.Errorf("%q: want debug, info, warn or error", text)
+	}
+	return nil
 }
 
 // check refuses values that no server can work with.
 func (s *serverFlags) check() error {
+	if err := checkListen("listen", s.Listen, "127.0.0.1:8080"); err != nil {
+		return err
+	}
+	if err := checkListen("admin-listen", s.AdminListen, "127.0.0.1:8081"); err != nil {
+		return err
+	}
 	for _, d := range []struct {
 		flag       string
 		value      time.Duration
@@ -56,7 +74,7 @@ func (s *serverFlags) check() error {
 }
 
 func (s *serverFlags) logger() *slog.Logger {
-	opts := &slog.HandlerOptions{Level: s.LogLevel}
+	opts := &slog.HandlerOptions{Level: slog.Level(s.LogLevel)}
 	if s.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
 	}
@@ -72,7 +90,7 @@ type serveCommand struct {
 	FetchMaxBytes  int32            `name:"kafka-fetch-max-bytes" default:"8388608" placeholder:"BYTES" help:"Most that a broker answers at a time. Memory holds one answer for each broker and 250 partitions. Default: ${default}." group:"Kafka"`
 	JWTSecretFile  string           `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret (32 bytes or more) of HS256 tokens." group:"Authentication (one of them)"`
 	InsecureNoAuth bool             `help:"No authentication: ?user= names the user. For closed networks only." group:"Authentication (one of them)"`
-	EnablePublish  bool             `help:"Serve POST /users/{user}/notifications and POST /broadcast, for tokens with the permission." group:"Publishing"`
+	EnablePublish  bool             `help:"Serve POST /users/{user}/notifications and POST /broadcast, for tokens with the permission publish." group:"Publishing"`
 
 	kafkaFlags
 	serverFlags
@@ -100,8 +118,10 @@ A topic that does not exist yet is waited for.
 Endpoints. On the public listener:
 
     GET /events                          the caller's stream; resumes from Last-Event-ID
-    POST /users/{user}/notifications     with --enable-publish
-    POST /broadcast                      with --enable-publish
+    POST /users/{user}/notifications     with --enable-publish, for one user
+    POST /broadcast                      with --enable-publish, for everyone
+
+A token is a JWT signed with HS256: the claim sub is the user, exp is when it ends, and "publish" in the list permissions allows the two POST.
 
 On the admin listener, which is for operators only:
 
@@ -124,8 +144,11 @@ Exit codes. 0: ended by a signal. 1: it could not run. 2: a flag, variable or fi
 
 // Validate implements kong.Validatable: what is wrong in itself is told before anything starts.
 func (s *serveCommand) Validate() error {
-	if s.InsecureNoAuth == (s.JWTSecretFile != "") {
-		return errors.New("say how users are authenticated: either --jwt-secret-file or --insecure-no-auth")
+	if err := s.complete(); err != nil {
+		return err
+	}
+	if err := checkBrokers(s.Brokers); err != nil {
+		return err
 	}
 	if err := consumer.CheckRoutes(s.Topic); err != nil {
 		return fmt.Errorf("--topic: %w", err)
@@ -137,6 +160,27 @@ func (s *serveCommand) Validate() error {
 		return err
 	}
 	return s.serverFlags.check()
+}
+
+// complete names everything that is missing at once.
+func (s *serveCommand) complete() error {
+	var missing []string
+	if len(s.Brokers) == 0 {
+		missing = append(missing, "--brokers")
+	}
+	if len(s.Topic) == 0 {
+		missing = append(missing, "--topic")
+	}
+	if !s.InsecureNoAuth && s.JWTSecretFile == "" {
+		missing = append(missing, "either --jwt-secret-file or --insecure-no-auth")
+	}
+	switch {
+	case missing != nil:
+		return errors.New("missing: " + strings.Join(missing, ", "))
+	case s.InsecureNoAuth && s.JWTSecretFile != "":
+		return errors.New("--jwt-secret-file and --insecure-no-auth exclude each other")
+	}
+	return nil
 }
 
 // Run implements the command.
@@ -155,9 +199,9 @@ func (s *serveCommand) Run(ctx context.Context) error {
 	if s.InsecureNoAuth {
 		set.Auth = auth.Insecure{}
 	} else {
-		j, err := auth.LoadJWT(s.JWTSecretFile)
+		j, err := auth.LoadJWT(s.JWTSecretFile, s.logger())
 		if err != nil {
-			return fmt.Errorf("--jwt-secret-file: %w", err)
+			return usageError{fmt.Errorf("--jwt-secret-file: %w", err)}
 		}
 		set.Auth = j
 	}

@@ -57,14 +57,14 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	front := &frontDoor{auth: s.Auth, consumer: c, refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "herald_http_refusals_total", Help: "Requests refused, by reason: token or user.",
-	}, []string{"reason"})}
+	front := &frontDoor{auth: s.Auth, consumer: c, log: log, refused: counterVec(
+		"herald_http_refusals_total", "Requests refused, by reason: token, user or origin.", "reason", "token", "user", "origin",
+	)}
 	pub := &publisher{
 		producer: consumer.NewProducer(s.Consumer.Brokers, s.Consumer.TLS, s.Consumer.SASL), routes: s.Consumer.Routes, typeHeader: s.EventTypeHeader, front: front, hub: hub,
-		published: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "herald_http_published_total", Help: "Notifications taken by POST, by result: ok, refused or error.",
-		}, []string{"result"}),
+		published: counterVec(
+			"herald_http_published_total", "Notifications taken by POST, by result: ok, refused or error.", "result", "ok", "refused", "error",
+		),
 	}
 	registry.MustRegister(front.refused, pub.published)
 	srv := &server{log: log, consumer: c, producer: pub.producer, drain: s.DrainTimeout}
@@ -84,7 +84,9 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 		s.Extend(e, pub)
 	}
 	// A page of another origin must not publish in the name of whoever opened it.
-	srv.public = &http.Server{Handler: http.NewCrossOriginProtection().Handler(e), ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: 64 << 10}
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(front.deny(e))
+	srv.public = &http.Server{Handler: protection.Handler(e), ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: 64 << 10}
 	srv.admin = &http.Server{Handler: admin(c, registry), ReadHeaderTimeout: readHeaderTimeout}
 
 	if srv.publicListener, err = listen(ctx, "listen", s.Listen); err != nil {
@@ -95,6 +97,16 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 		return nil, err
 	}
 	return srv, nil
+}
+
+// counterVec returns counters that are there from the start, at 0: a rate of one that appears with
+// its first event misses that event.
+func counterVec(name, help, label string, values ...string) *prometheus.CounterVec {
+	vec := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+	for _, value := range values {
+		vec.WithLabelValues(value)
+	}
+	return vec
 }
 
 func newRegistry() *prometheus.Registry {

@@ -2,25 +2,45 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"log/slog"
+	"maps"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/labstack/echo/v4"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"herald/auth"
 	"herald/consumer"
+	"herald/stream"
 )
 
 // startServer runs a server of devRoutes on an in-process broker, without authentication.
 func startServer(t *testing.T) *server {
+	t.Helper()
+	srv, _ := startServerOn(t, devRoutes, nil)
+	return srv
+}
+
+// startServerOn runs a server of the routes. extend may be nil.
+func startServerOn(t *testing.T, routes []consumer.Route, extend func(*echo.Echo, *publisher)) (*server, *kfake.Cluster) {
 	t.Helper()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1),
 		kfake.SeedTopics(3, "notifications"), kfake.SeedTopics(1, "announcements"))
@@ -39,8 +59,8 @@ func startServer(t *testing.T) *server {
 	ctx, cancel := context.WithCancel(t.Context())
 	srv, err := newServer(ctx, settings{
 		serverFlags: flags,
-		Consumer:    consumer.Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", Routes: devRoutes},
-		Auth:        auth.Insecure{}, Publish: true,
+		Consumer:    consumer.Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", Routes: routes},
+		Auth:        auth.Insecure{}, Publish: true, Extend: extend,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -58,16 +78,24 @@ func startServer(t *testing.T) *server {
 			t.Fatal(srv.consumer.Ready())
 		}
 	}
-	return srv
+	return srv, broker
 }
 
 // call sends a request and returns the status and the body.
 func call(t *testing.T, method, url, body string) (int, string) {
 	t.Helper()
+	status, _, text := callWith(t, method, url, body, nil)
+	return status, text
+}
+
+// callWith is call with headers.
+func callWith(t *testing.T, method, url, body string, header http.Header) (int, http.Header, string) {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
+	maps.Copy(req.Header, header)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +105,7 @@ func call(t *testing.T, method, url, body string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res.StatusCode, string(text)
+	return res.StatusCode, res.Header, string(text)
 }
 
 // dataUntil reads a stream until it has had all of want, and returns the data of its events but for
@@ -118,7 +146,8 @@ func dataUntil(t *testing.T, url string, want ...string) []string {
 // the record itself, whichever topic took it. What came before it in another partition may come
 // again: the server had not read it yet.
 func TestPublishedEventID(t *testing.T) {
-	srv := startServer(t)
+	var hub *stream.Hub
+	srv, _ := startServerOn(t, devRoutes, func(_ *echo.Echo, p *publisher) { hub = p.hub })
 	public := "http://" + srv.publicListener.Addr().String()
 	post := func(path, value string) published {
 		t.Helper()
@@ -137,7 +166,7 @@ func TestPublishedEventID(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Her own topic is not read by now: its position comes from the answer to the write.
-	ownID, ok := srv.streams.Hub().IDAfter(srv.consumer.Topics("alice"), own)
+	ownID, ok := hub.IDAfter(srv.consumer.Topics("alice"), own)
 	if !ok {
 		t.Fatal("no id for a record of a topic with one partition")
 	}
@@ -168,6 +197,10 @@ func TestErrorsHaveOneShape(t *testing.T) {
 		body         string
 		status       int
 	}{
+		{http.MethodPost, "/users//notifications", "x", http.StatusBadRequest},            // is not for everyone
+		{http.MethodPost, "/users/a%00b/notifications", "x", http.StatusBadRequest},       // can be no user's name
+		{http.MethodPost, "/users/a%2Fb/notifications", "x", http.StatusBadRequest},       // can have no stream
+		{http.MethodPost, "/users/a%40b/notifications?type=", "x", http.StatusBadRequest}, // likewise
 		{http.MethodGet, "/events", "", http.StatusBadRequest},
 		{http.MethodGet, "/events?user=a%00b", "", http.StatusBadRequest},
 		{http.MethodGet, "/events?user=a/b", "", http.StatusForbidden}, // cannot be a part of a topic's name
@@ -184,6 +217,140 @@ func TestErrorsHaveOneShape(t *testing.T) {
 			t.Errorf("%s %s: %d %s, want %d and a message in JSON", test.method, test.path, status, body, test.status)
 		}
 	}
+	status, header, body := callWith(t, http.MethodPost, public+"/broadcast", "x", http.Header{"Origin": {"http://elsewhere.example"}, "Sec-Fetch-Site": {"cross-site"}})
+	if !strings.Contains(body, `"code":"Forbidden"`) || status != http.StatusForbidden || !strings.HasPrefix(header.Get("Content-Type"), "application/json") {
+		t.Errorf("POST from another origin: %d %s", status, body)
+	}
+	// Nothing of all that has been written.
+	status, body = call(t, http.MethodPost, public+"/broadcast", "first")
+	var answer published
+	if err := json.Unmarshal([]byte(body), &answer); status != http.StatusCreated || err != nil || answer.Offset != 0 {
+		t.Errorf("POST /broadcast: %d %s, want the topic's first record (%v)", status, body, err)
+	}
+}
+
+// TestUserInThePath wants the record key to be what was escaped, once.
+func TestUserInThePath(t *testing.T) {
+	srv, _ := startServerOn(t, []consumer.Route{{Topic: "notifications"}}, nil)
+	public := "http://" + srv.publicListener.Addr().String()
+	for path, user := range map[string]string{
+		"alice":         "alice",
+		"a@b":           "a@b",
+		"a%40b":         "a@b",
+		"a%2Fb":         "a/b",
+		"a%20b":         "a b",
+		"a+b":           "a+b",
+		"50%25":         "50%",
+		"%2541":         "%41",
+		"%2541%40":      "%41@",
+		"%C3%BC":        "ü",
+		"%C3%BC%2F%21":  "ü/!",
+		"%E6%97%A5%40a": "日@a",
+	} {
+		stream := public + "/events?user=" + url.QueryEscape(user) + "&lastEventId="
+		var answer published
+		for _, value := range []string{"first of " + user, user} {
+			status, body := call(t, http.MethodPost, public+"/users/"+path+"/notifications", value)
+			if err := json.Unmarshal([]byte(body), &answer); status != http.StatusCreated || err != nil {
+				t.Fatalf("POST for %q: %d %s (%v)", path, status, body, err)
+			}
+			if value != user {
+				stream += answer.EventID
+			}
+		}
+		if got := dataUntil(t, stream, user); !slices.Equal(got, []string{user}) {
+			t.Errorf("%s: the stream of %q has %q", path, user, got)
+		}
+	}
+}
+
+// TestPublishWhileKafkaIsAway wants an answer that says whether something may have been written.
+func TestPublishWhileKafkaIsAway(t *testing.T) {
+	srv, broker := startServerOn(t, devRoutes, nil)
+	public := "http://" + srv.publicListener.Addr().String()
+	broker.Close()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		status, header, body := callWith(t, http.MethodPost, public+"/users/alice/notifications", "x", nil)
+		switch {
+		case status == http.StatusServiceUnavailable:
+			if header.Get("Retry-After") == "" || !strings.Contains(body, "nothing was written") {
+				t.Errorf("%v %s: want Retry-After and that nothing was written", header, body)
+			}
+			return
+		case status != http.StatusBadGateway || !strings.Contains(body, "may or may not have been written"):
+			t.Fatalf("%d %s", status, body)
+		case time.Now().After(deadline):
+			t.Fatalf("still %d %s", status, body)
+		}
+	}
+}
+
+// TestFailedPublish wants what Kafka said as a status, with fixed text.
+func TestFailedPublish(t *testing.T) {
+	p := &publisher{published: counterVec("x", "x", "result")}
+	for _, test := range []struct {
+		err  error
+		want int
+	}{
+		{errNoRoute, http.StatusNotFound},
+		{consumer.ErrNoTopic, http.StatusNotFound},
+		{kerr.MessageTooLarge, http.StatusRequestEntityTooLarge},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, http.StatusServiceUnavailable},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, http.StatusBadGateway},
+		{context.DeadlineExceeded, http.StatusBadGateway},
+		{kerr.NotEnoughReplicasAfterAppend, http.StatusBadGateway},
+	} {
+		c := echo.New().NewContext(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil), httptest.NewRecorder())
+		answer, ok := errors.AsType[*echo.HTTPError](p.failed(c, fmt.Errorf("produce to t/0: %w", test.err)))
+		if !ok || answer.Code != test.want {
+			t.Errorf("%v: %v, want %d", test.err, answer, test.want)
+		}
+	}
+}
+
+// TestRefusalsAreLogged wants the reason, once a second, and never the token.
+func TestRefusalsAreLogged(t *testing.T) {
+	j, err := auth.NewJWT(auth.JWTConfig{Secret: []byte(strings.Repeat("s", 32))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := j.Sign(auth.Identity{User: "alice", Expires: time.Unix(1, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := echo.New()
+	for token, want := range map[string]string{
+		"":               "no bearer token",
+		"nonsense":       "invalid token",
+		old:              "token expired",
+		old[:len(old)-9]: "signature",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var log bytes.Buffer
+			front := &frontDoor{auth: j, refused: counterVec("x", "x", "reason"), log: slog.New(slog.NewTextHandler(&log, nil))}
+			refuse := func() {
+				r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events", nil)
+				if token != "" {
+					r.Header.Set("Authorization", "Bearer "+token)
+				}
+				w := httptest.NewRecorder()
+				if _, err := front.identify(e.NewContext(r, w)); err == nil || !strings.HasPrefix(w.Header().Get("WWW-Authenticate"), "Bearer") {
+					t.Errorf("%v, %v: want a challenge", err, w.Header())
+				}
+			}
+			for range 100 {
+				refuse()
+			}
+			if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, want) || !strings.Contains(got, "level=INFO") || token != "" && strings.Contains(got, token) {
+				t.Errorf("100 times %q logs %q, want one line with %q", token, got, want)
+			}
+			time.Sleep(time.Second)
+			refuse()
+			if got := strings.Count(log.String(), "\n"); got != 2 {
+				t.Errorf("%d lines after another second, want 2", got)
+			}
+		})
+	}
 }
 
 // TestReadmeListsEveryMetric keeps the README's list of metrics complete, and true to the help text.
@@ -191,7 +358,6 @@ func TestReadmeListsEveryMetric(t *testing.T) {
 	srv := startServer(t)
 	public := "http://" + srv.publicListener.Addr().String()
 	call(t, http.MethodPost, public+"/users/alice/notifications", "x") // so that labels have values
-	call(t, http.MethodGet, public+"/events?user=", "")
 	_, text := call(t, http.MethodGet, "http://"+srv.adminListener.Addr().String()+"/metrics", "")
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {

@@ -27,13 +27,30 @@ const (
 )
 
 type tailCommand struct {
-	URL         string        `name:"url" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Where the stream is. Without a path: /events."`
+	URL         string        `name:"url" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Where the stream is. Without a path: /events. Default: ${default}."`
 	User        string        `placeholder:"NAME" help:"Whose stream it is, for a server with --insecure-no-auth."`
 	TokenFile   string        `placeholder:"FILE" help:"File with a bearer token, read again for each connection. Without it the variable HERALD_TOKEN has the token."`
-	LastEventID string        `name:"last-event-id" placeholder:"ID" help:"Go on behind the event with this id."`
+	LastEventID string        `name:"last-event-id" placeholder:"ID" help:"Go on behind the event with this id. Default: begin with what comes now."`
 	JSON        bool          `name:"json" help:"Print each event as one line of JSON with time, type, id and data."`
 	All         bool          `help:"Print Herald's own events (checkpoint, gap, end) as well."`
-	IdleTimeout time.Duration `default:"60s" placeholder:"DURATION" help:"Reconnect when not even a heartbeat arrives for so long; longer than the server's heartbeat interval."`
+	IdleTimeout time.Duration `default:"60s" placeholder:"DURATION" help:"Reconnect when not even a heartbeat arrives for so long; longer than the server's heartbeat interval. Default: ${default}."`
+}
+
+// Help implements kong.HelpProvider.
+func (*tailCommand) Help() string {
+	return `Example:
+
+    herald tail --user alice
+    herald tail --url https://herald.example --token-file alice.token`
+}
+
+// Validate implements kong.Validatable.
+func (t *tailCommand) Validate() error {
+	if t.IdleTimeout <= 0 {
+		return fmt.Errorf("--idle-timeout=%v: want more than 0, such as 60s", t.IdleTimeout)
+	}
+	_, err := t.streamURL()
+	return err
 }
 
 // Run implements the command. It ends with ctx, which is no error, or when the server refuses.
@@ -41,9 +58,6 @@ func (t *tailCommand) Run(ctx context.Context) error {
 	u, err := t.streamURL()
 	if err != nil {
 		return err
-	}
-	if t.IdleTimeout <= 0 {
-		return fmt.Errorf("--idle-timeout is %v, want more than 0, such as 60s", t.IdleTimeout)
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableCompression = true
@@ -241,6 +255,11 @@ func accept(res *http.Response) error {
 	switch res.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return err
+	case http.StatusBadRequest:
+		if req := res.Request; !req.URL.Query().Has("user") && req.Header.Get("Authorization") == "" {
+			err = fmt.Errorf("%w; with herald tail: add --user NAME", err)
+		}
+		return refusal{err}
 	case http.StatusUnauthorized:
 		return refusal{fmt.Errorf("%w: give a good token by --token-file or %s", err, tokenVariable)}
 	case http.StatusNotFound:

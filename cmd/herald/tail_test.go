@@ -73,3 +73,12 @@ func TestTailStopsAtRefusals(t *testing.T) {
 		}
 	}
 }
+
+// TestTailWithoutUser has a server that believes whoever a stream is for, and is told nobody.
+func TestTailWithoutUser(t *testing.T) {
+	srv := startServer(t)
+	_, _, err := tailOf(t.Context(), "http://"+srv.publicListener.Addr().String()+"/events")
+	if err == nil || !strings.Contains(err.Error(), "add --user NAME") {
+		t.Errorf("%v, want the flag that is missing", err)
+	}
+}
