@@ -431,3 +431,19 @@ func (b *batches) behind() int64 {
 	}
 	return b.next + 1
 }
+
+// behindBatches returns the offset behind the whole batches in data by their headers alone; at least
+// from.
+func behindBatches(data []byte, from int64) int64 {
+	next := from
+	for len(data) >= batchHeaderSize {
+		size := batchLengthFrom + int64(int32(binary.BigEndian.Uint32(data[8:])))
+		if size < batchHeaderSize || size > int64(len(data)) {
+			break
+		}
+		h := batchHeader{offset: int64(binary.BigEndian.Uint64(data)), lastDelta: int32(binary.BigEndian.Uint32(data[23:]))}
+		next = max(next, h.last()+1)
+		data = data[size:]
+	}
+	return next
+}

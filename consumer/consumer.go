@@ -30,9 +30,13 @@ type Config struct {
 
 	Routes []Route
 
-	// ReplayConcurrency bounds how many replays read at a time. Default 16. Each holds up to
-	// one response in memory.
+	// ReplayConcurrency bounds how many passes over a log are made at a time for replays; a quarter
+	// of them is for those that are far behind. Default 16. Each holds one response in memory.
 	ReplayConcurrency int
+
+	// ReplayCacheBytes bounds what is kept of the log for clients who were cut off together and come
+	// back one after the other, in bytes. Default 32 MiB.
+	ReplayCacheBytes int
 
 	// FetchMaxBytes bounds one response of a broker, in bytes; a larger batch is taken all the same.
 	// Default 8 MiB. Live reading holds one response for each broker and 250 partitions.
@@ -57,10 +61,12 @@ type Consumer struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	replays chan struct{}
-	buffers sync.Pool // of *[]byte, for replays
-	wake    chan struct{}
-	away    atomic.Pointer[error] // why the last metadata request was not answered; nil: it was
+	scans    *scans
+	chunks   *chunks
+	confirms chan struct{} // bounds metadata requests of [Consumer.Confirm]
+	buffers  sync.Pool     // of *[]byte, for replays
+	wake     chan struct{}
+	away     atomic.Pointer[error] // why the last metadata request was not answered; nil: it was
 
 	awayTold     time.Time    // when the log last said that Kafka is away; used by runTopics only
 	replayLogged atomic.Int64 // the second of Unix time in which an error of a replay was logged last
@@ -82,6 +88,9 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	if cfg.Group == "" || cfg.Replica == "" {
 		return nil, errors.New("a consumer group needs the names of group and replica")
 	}
+	if cfg.ReplayCacheBytes == 0 {
+		cfg.ReplayCacheBytes = 32 << 20
+	}
 	if cfg.ReplayConcurrency == 0 {
 		cfg.ReplayConcurrency = 16
 	}
@@ -92,20 +101,21 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Consumer{
-		cfg:     cfg,
-		routes:  rs,
-		static:  make(map[string]*Route),
-		cluster: newCluster(cfg.Brokers, cfg.TLS, cfg.SASL, time.Minute),
-		sink:    sink,
-		log:     cfg.Logger,
-		metrics: newMetrics(cfg.Registry),
-		replays: make(chan struct{}, cfg.ReplayConcurrency),
-		wake:    make(chan struct{}, 1),
-		topics:  make(map[string]*topic),
+		cfg:      cfg,
+		routes:   rs,
+		static:   make(map[string]*Route),
+		cluster:  newCluster(cfg.Brokers, cfg.TLS, cfg.SASL, time.Minute),
+		sink:     sink,
+		log:      cfg.Logger,
+		metrics:  newMetrics(cfg.Registry),
+		confirms: make(chan struct{}, 16),
+		wake:     make(chan struct{}, 1),
+		topics:   make(map[string]*topic),
 	}
 	notYet := errors.New("it was not asked yet")
 	c.away.Store(&notYet)
 	c.reader = newReader(c)
+	c.scans, c.chunks = newScans(c), newChunks(cfg.ReplayCacheBytes)
 	if cfg.Registry != nil {
 		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader})
 	}
@@ -125,12 +135,14 @@ func (c *Consumer) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	c.reader.ctx = ctx
+	c.scans.start(ctx)
 	var group sync.WaitGroup
 	group.Go(func() { c.runGroup(member) })
 	c.reader.wg.Go(func() { c.reader.watch(ctx) })
 	err := c.runTopics(ctx)
 	stop()
 	c.reader.wg.Wait()
+	c.scans.wg.Wait()
 	leave() // the last commit is of all that was read
 	left := make(chan struct{})
 	go func() {
