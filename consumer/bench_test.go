@@ -386,7 +386,9 @@ func wakeHerald(b *testing.B, address string, names []string) chan struct{} {
 	go func() { ended <- c.Run(ctx) }()
 	b.Cleanup(func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
 	})
 	var joined sync.WaitGroup
 	for i := range names {

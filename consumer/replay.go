@@ -110,37 +110,30 @@ type request struct {
 	ended bool
 }
 
-// offer hands over a record that is for the request's user, unless it had it or does not want it. It
-// returns false if the request is over.
-func (r *request) offer(rec *Record) bool {
+// offer hands over a record that is for the request's user, unless it had it.
+func (r *request) offer(rec *Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.ended:
-		return false
-	case rec.Offset < r.next || rec.Offset >= r.to:
-		return true
-	case !r.fn(rec):
+	case r.ended || rec.Offset < r.next || rec.Offset >= r.to:
+	case r.fn(rec):
+		r.next = rec.Offset + 1
+	default:
 		r.next = rec.Offset
 		r.end(nil)
-		return false
 	}
-	r.next = rec.Offset + 1
-	return true
 }
 
-// advance notes that the log was read up to next. It returns false if the request is over.
-func (r *request) advance(next int64) bool {
+// advance notes that the log was read up to next.
+func (r *request) advance(next int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
-		return false
+		return
 	}
 	if r.next = max(r.next, min(next, r.to)); r.next == r.to {
 		r.end(nil)
-		return false
 	}
-	return true
 }
 
 // fail ends the request with an error.

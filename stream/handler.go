@@ -84,13 +84,20 @@ func (h *Handler) Events(c echo.Context) error {
 		timer := time.AfterFunc(time.Until(viewer.Expires), func() { cancel(errExpired) })
 		defer timer.Stop()
 	}
+	if c.Request().ContentLength != 0 {
+		return echo.NewHTTPError(http.StatusBadRequest, "a stream is asked for without a body")
+	}
+	control := http.NewResponseController(c.Response())
+	if err := control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("free the stream of the read time-out: %w", err)
+	}
 	header := c.Response().Header()
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
 
-	out := &writer{c.Response(), http.NewResponseController(c.Response()), h.cfg.WriteTimeout, h.cfg.Hub.metrics}
+	out := &writer{c.Response(), control, h.cfg.WriteTimeout, h.cfg.Hub.metrics}
 	lastID := c.Request().Header.Get("Last-Event-ID")
 	if lastID == "" {
 		lastID = c.QueryParam("lastEventId")
