@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 )
@@ -18,6 +19,44 @@ type OutOfRangeError struct {
 
 func (e *OutOfRangeError) Error() string {
 	return fmt.Sprintf("offset %d of %s is not in the log, which holds %d to %d", e.Offset, e.Partition, e.Start, e.End)
+}
+
+// Since returns, for each partition of the topics, the offset of the first record that was written at
+// the time or later (by the records' timestamps), or with the zero time the first one retained.
+// Partitions without such a record, and topics that are not read here, are left out.
+func (c *Consumer) Since(ctx context.Context, topics []string, t time.Time) (map[Partition]int64, error) {
+	which := int64(offsetEarliest)
+	if !t.IsZero() {
+		which = max(0, t.UnixMilli())
+	}
+	byLeader := make(map[int32]map[Partition]int64)
+	c.mu.Lock()
+	for _, name := range topics {
+		known := c.topics[name]
+		if known == nil || known.missing {
+			continue
+		}
+		for i, leader := range known.leaders {
+			if byLeader[leader] == nil {
+				byLeader[leader] = make(map[Partition]int64)
+			}
+			byLeader[leader][Partition{name, int32(i)}] = which
+		}
+	}
+	c.mu.Unlock()
+	first := make(map[Partition]int64)
+	for leader, ask := range byLeader {
+		if leader < 0 {
+			return nil, errors.New("a partition has no leader")
+		}
+		found, err := c.cluster.listOffsets(ctx, leader, ask, readCommitted)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(first, found)
+	}
+	maps.DeleteFunc(first, func(_ Partition, offset int64) bool { return offset < 0 })
+	return first, nil
 }
 
 // Confirm asks Kafka whether topicID is that of topic. The error is [ErrRecreated] if it is not, or

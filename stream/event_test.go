@@ -122,7 +122,7 @@ func framed(r *consumer.Record, topic string) []byte {
 	const id = "1~abcdef0123.0-7"
 	b := appendOwn([]byte("id: before\n"), typeCheckpoint, struct{}{})
 	b = append(b, "id: "+id+"\n"...) // as feed.event writes it
-	b = appendRecord(b, r, "event-type")
+	b = appendRecord(b, eventTypeOf(r, "event-type"), r.Value)
 	b = appendOwn(b, typeGap, gapData{Source: topic, gapRange: &gapRange{From: 1, To: math.MaxInt64}, Reason: consumer.GapRetention})
 	return appendOwn(append(b, "id: after\n"...), typeCheckpoint, struct{}{})
 }

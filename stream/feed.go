@@ -14,6 +14,7 @@ type Log interface {
 	Join(ctx context.Context, user string) (topics []string, err error)
 	Leave(user string)
 	Replay(ctx context.Context, p consumer.Partition, topicID [16]byte, user string, from, to int64, fn func(*consumer.Record) bool) (int64, error)
+	Since(ctx context.Context, topics []string, t time.Time) (map[consumer.Partition]int64, error)
 	Confirm(ctx context.Context, topic string, topicID [16]byte) error
 	Range(ctx context.Context, p consumer.Partition, topicID [16]byte) (start, end int64, err error)
 }
@@ -35,6 +36,8 @@ type feed struct {
 	sub       *subscription
 	out       *writer
 	heartbeat time.Duration
+	request   request
+	limits    Limits
 
 	at    cursor // what was written, or considered and not for this user
 	moved int64  // offsets by which at has moved since the client was told an id
@@ -44,28 +47,6 @@ type feed struct {
 	// while the others go on.
 	waiting map[consumer.Partition]struct{}
 	turn    int // which of the partitions that are behind is replayed first
-}
-
-// begin sets the cursor from the client's last event id and writes the first checkpoint. What the
-// id has to do with the log is found out by catchUp.
-func (f *feed) begin(lastID string) error {
-	f.at = f.hub.seam(f.sub.topics)
-	if lastID != "" {
-		sources, err := decodeID(lastID)
-		if err != nil {
-			f.gap(gapData{Reason: consumer.GapUnknownID})
-		}
-		for i := range f.at {
-			if s, ok := sources[f.at[i].tag]; ok { // else a topic the client had no promise of: it starts now
-				f.at[i].positions = s.positions
-				if s.incarnation != f.at[i].incarnation.tag {
-					f.at[i].incarnation = incarnation{tag: s.incarnation}
-				}
-			}
-		}
-	}
-	f.checkpoint()
-	return f.flush()
 }
 
 // gap tells of a loss, with the cursor behind it as its id.
@@ -175,7 +156,12 @@ func (f *feed) send(queue []item) {
 		if it.offset < at.next(it.partition.ID) || f.waits(it.partition.Topic, it.partition.ID) {
 			continue // was replayed, or will be
 		}
+		from := at.next(it.partition.ID)
 		at.set(it.partition.ID, it.offset+1)
+		if !f.request.wants(it.eventType) {
+			f.moved += it.offset + 1 - from
+			continue
+		}
 		f.id()
 		f.buf = append(f.buf, it.body...)
 		f.hub.metrics.live.Inc()
@@ -290,7 +276,8 @@ func (f *feed) replay(ctx context.Context, at *source, to position) error {
 	p := consumer.Partition{Topic: at.topic, ID: to.partition}
 	reading, alive := f.keepAlive(ctx)
 	next, err := f.log.Replay(reading, p, at.id, f.sub.user, at.next(p.ID), to.next, func(r *consumer.Record) bool {
-		if r.Value == nil {
+		eventType := eventTypeOf(r, f.hub.typeHeader)
+		if r.Value == nil || !f.request.wants(eventType) {
 			return true
 		}
 		if len(f.buf) > 0 && len(f.buf)+len(r.Value) > f.sub.maxBytes {
@@ -298,7 +285,7 @@ func (f *feed) replay(ctx context.Context, at *source, to position) error {
 		}
 		at.set(p.ID, r.Offset+1)
 		f.id()
-		f.buf = appendRecord(f.buf, r, f.hub.typeHeader)
+		f.buf = appendRecord(f.buf, eventType, r.Value)
 		f.hub.metrics.replayed.Inc()
 		return true
 	})

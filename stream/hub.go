@@ -128,16 +128,21 @@ func (h *Hub) queue(t *topic, p consumer.Partition, r *consumer.Record) {
 	case r.Value == nil: // a tombstone is no notification
 		h.metrics.tombstones.Inc()
 	case r.Broadcast && len(t.readers) > 0:
-		it := item{partition: p, offset: r.Offset, body: appendRecord(nil, r, h.typeHeader)}
+		it := h.item(p, r)
 		for s := range t.readers {
 			s.push(it)
 		}
 	case !r.Broadcast && len(users) > 0:
-		it := item{partition: p, offset: r.Offset, body: appendRecord(nil, r, h.typeHeader)}
+		it := h.item(p, r)
 		for _, s := range users {
 			s.push(it)
 		}
 	}
+}
+
+func (h *Hub) item(p consumer.Partition, r *consumer.Record) item {
+	eventType := eventTypeOf(r, h.typeHeader)
+	return item{partition: p, offset: r.Offset, eventType: eventType, body: appendRecord(nil, eventType, r.Value)}
 }
 
 // Gap implements [consumer.Sink]. What a stream has lost by it depends on the stream's own cursor:

@@ -223,6 +223,11 @@ func (r *replica) Join(context.Context, string) ([]string, error) {
 // Leave implements Log.
 func (r *replica) Leave(string) {}
 
+// Since implements Log.
+func (r *replica) Since(context.Context, []string, time.Time) (map[consumer.Partition]int64, error) {
+	panic("not modelled")
+}
+
 // Confirm implements Log.
 func (r *replica) Confirm(_ context.Context, name string, topicID [16]byte) error {
 	topic := r.topic(name)
@@ -351,7 +356,8 @@ func (w *world) connect(c *simClient) {
 		out: &writer{c.body, http.NewResponseController(c.body), time.Second, c.replica.hub.metrics},
 	}
 	sub.unsettle()
-	if err := c.feed.begin(c.lastID); err != nil {
+	c.feed.request.lastID = c.lastID
+	if err := c.feed.begin(w.t.Context()); err != nil {
 		w.disconnect(c)
 		return
 	}
