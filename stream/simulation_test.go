@@ -350,7 +350,6 @@ func (w *world) connect(c *simClient) {
 		hub: c.replica.hub, log: c.replica, sub: sub, heartbeat: time.Minute, turn: w.random.IntN(10),
 		out: &writer{c.body, http.NewResponseController(c.body), time.Second, c.replica.hub.metrics},
 	}
-	sub.unsettle()
 	if err := c.feed.begin(c.lastID); err != nil {
 		w.disconnect(c)
 		return
