@@ -21,10 +21,10 @@ build: ## build bin/herald, static
 # Uncached: integration tests build the binary, which go test does not see.
 test: ## vet and test all packages
 	go vet ./...
-	@skips=$$(mktemp); HERALD_TEST_SKIPS=$$skips go test -count=1 -timeout 10m ./...; code=$$?; cat "$$skips"; rm "$$skips"; exit $$code
+	@skips=$$(mktemp); HERALD_TEST_SKIPS=$$skips go test -count=1 -timeout 20m ./...; code=$$?; cat "$$skips"; rm "$$skips"; exit $$code
 
 race: ## test under the race detector
-	go test -count=1 -race -timeout 15m ./...
+	go test -count=1 -race -timeout 25m ./...
 
 SEEDS ?= 200000
 soak: ## simulate SEEDS histories of streams, default 200000: about 5 min
@@ -37,7 +37,7 @@ integration: export TESTCONTAINERS_HOST_OVERRIDE ?= localhost
 integration: ## test on Kafka in Docker, whose image is built if it is missing
 	@docker info >/dev/null || { echo 'make integration: no Docker engine answers: start dockerd' >&2; exit 1; }
 	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh
-	go test -count=1 -timeout 10m -v ./integration 2>&1 | grep -vE '^=== (RUN|PAUSE|CONT)|^[0-9/]+ [0-9:]+ '
+	go test -count=1 -timeout 20m -v ./integration 2>&1 | grep -vE '^=== (RUN|PAUSE|CONT)|^[0-9/]+ [0-9:]+ '
 
 fuzz: ## run each fuzz target for FUZZTIME, default 30s
 	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' * | while IFS=: read -r file target; do \

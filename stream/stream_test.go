@@ -72,6 +72,11 @@ func (c *client) next() event {
 
 func serve(t *testing.T) (url string, producer *consumer.Producer) {
 	t.Helper()
+	return serveWith(t, Limits{})
+}
+
+func serveWith(t *testing.T, limits Limits) (url string, producer *consumer.Producer) {
+	t.Helper()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "shared", "all"), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +94,7 @@ func serve(t *testing.T) (url string, producer *consumer.Producer) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
-	h := NewHandler(Config{Hub: hub, Log: c, Viewer: func(c echo.Context) (Viewer, error) {
+	h := NewHandler(Config{Hub: hub, Log: c, Limits: limits, Viewer: func(c echo.Context) (Viewer, error) {
 		return Viewer{User: c.QueryParam("user")}, nil
 	}})
 	e := echo.New()

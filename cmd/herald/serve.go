@@ -20,12 +20,15 @@ type serverFlags struct {
 	Listen      string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of the public listener; port 0 takes a free one, which the log names. Default: ${default}." group:"Listeners"`
 	AdminListen string `default:"127.0.0.1:8081" placeholder:"HOST:PORT" help:"Address of the admin listener: /livez, /readyz, /metrics. Default: ${default}." group:"Listeners"`
 
-	EventTypeHeader string        `default:"event-type" placeholder:"NAME" help:"Record header that holds the event type. Default: ${default}." group:"Streams"`
-	Heartbeat       time.Duration `default:"15s" placeholder:"DURATION" help:"Time between comments on a quiet stream, which keep proxies from closing it. Default: ${default}." group:"Streams"`
-	Retry           time.Duration `default:"2s" placeholder:"DURATION" help:"Reconnection time told to clients, spread by half up and down. Default: ${default}." group:"Streams"`
-	WriteTimeout    time.Duration `default:"10s" placeholder:"DURATION" help:"A stream whose client takes nothing for so long is closed. Default: ${default}." group:"Streams"`
-	MaxQueueBytes   int           `default:"262144" placeholder:"BYTES" help:"Bytes that wait for one slow stream; what comes beyond is read from Kafka again once the client has caught up. Default: ${default}." group:"Streams"`
-	DrainTimeout    time.Duration `default:"10s" placeholder:"DURATION" help:"How long streams and requests have to end after SIGTERM. Default: ${default}." group:"Streams"`
+	EventTypeHeader  string        `default:"event-type" placeholder:"NAME" help:"Record header that holds the event type. Default: ${default}." group:"Streams"`
+	Heartbeat        time.Duration `default:"15s" placeholder:"DURATION" help:"Time between comments on a quiet stream, which keep proxies from closing it. Default: ${default}." group:"Streams"`
+	Retry            time.Duration `default:"2s" placeholder:"DURATION" help:"Reconnection time told to clients, spread by half up and down. Default: ${default}." group:"Streams"`
+	WriteTimeout     time.Duration `default:"10s" placeholder:"DURATION" help:"A stream whose client takes nothing for so long is closed. Default: ${default}." group:"Streams"`
+	MaxQueueBytes    int           `default:"262144" placeholder:"BYTES" help:"Bytes that wait for one slow stream; what comes beyond is read from Kafka again once the client has caught up. Default: ${default}." group:"Streams"`
+	ReplayMaxAge     time.Duration `default:"0s" placeholder:"DURATION" help:"A client that comes back is sent nothing older; it is told what that leaves out. 0: no limit. Default: ${default}." group:"Streams"`
+	ReplayMaxRecords int64         `default:"10000000" placeholder:"NUMBER" help:"Most offsets of a partition that are read again for a client that comes back; it is told what that leaves out. 0: no limit. Default: ${default}." group:"Streams"`
+	ReplayCacheBytes int           `default:"33554432" placeholder:"BYTES" help:"Memory for what many clients who come back ask for. Default: ${default}." group:"Streams"`
+	DrainTimeout     time.Duration `default:"10s" placeholder:"DURATION" help:"How long streams and requests have to end after SIGTERM. Default: ${default}." group:"Streams"`
 
 	LogLevel  logLevel `default:"info" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error. Default: ${default}." group:"Log"`
 	LogFormat string   `default:"text" enum:"text,json" placeholder:"FORMAT" help:"Format of the log on standard error: text or json. Default: ${default}." group:"Log"`
@@ -59,6 +62,7 @@ func (s *serverFlags) check() error {
 		{"retry", s.Retry, 10 * time.Millisecond, time.Hour},
 		{"write-timeout", s.WriteTimeout, 100 * time.Millisecond, time.Hour},
 		{"drain-timeout", s.DrainTimeout, 0, time.Hour},
+		{"replay-max-age", s.ReplayMaxAge, 0, 100 * 365 * 24 * time.Hour},
 	} {
 		if d.value < d.least || d.value > d.top {
 			return fmt.Errorf("--%s=%v: want %v to %v", d.flag, d.value, d.least, d.top)
@@ -66,6 +70,12 @@ func (s *serverFlags) check() error {
 	}
 	if s.MaxQueueBytes < 4<<10 || s.MaxQueueBytes > 1<<30 {
 		return fmt.Errorf("--max-queue-bytes=%d: want %d to %d", s.MaxQueueBytes, 4<<10, 1<<30)
+	}
+	if s.ReplayMaxRecords < 0 {
+		return fmt.Errorf("--replay-max-records=%d: want 0 or more", s.ReplayMaxRecords)
+	}
+	if s.ReplayCacheBytes < 1<<20 || s.ReplayCacheBytes > 1<<36 {
+		return fmt.Errorf("--replay-cache-bytes=%d: want %d to %d", s.ReplayCacheBytes, 1<<20, 1<<36)
 	}
 	if s.EventTypeHeader == "" {
 		return errors.New("--event-type-header is empty: name the record header that holds the event type")
@@ -117,7 +127,8 @@ A topic that does not exist yet is waited for.
 
 Endpoints. On the public listener:
 
-    GET /events                          the caller's stream; resumes from Last-Event-ID
+    GET /events                          the caller's stream; resumes from Last-Event-ID, or begins at
+                                         ?since=earliest, a time or an age; ?types=a,b chooses event types
     POST /users/{user}/notifications     with --enable-publish, for one user
     POST /broadcast                      with --enable-publish, for everyone
 

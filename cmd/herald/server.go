@@ -56,7 +56,7 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	registry := newRegistry()
 	log := s.logger()
 	hub := stream.NewHub(s.EventTypeHeader, registry)
-	s.Consumer.Logger, s.Consumer.Registry = log, registry
+	s.Consumer.Logger, s.Consumer.Registry, s.Consumer.ReplayCacheBytes = log, registry, s.ReplayCacheBytes
 	c, err := consumer.New(s.Consumer, hub)
 	if err != nil {
 		return nil, err
@@ -75,6 +75,7 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	srv.streams = stream.NewHandler(stream.Config{
 		Hub: hub, Log: c, Viewer: front.viewer, Logger: log,
 		Heartbeat: s.Heartbeat, WriteTimeout: s.WriteTimeout, Retry: s.Retry, MaxQueue: s.MaxQueueBytes,
+		Limits: stream.Limits{Age: s.ReplayMaxAge, Records: s.ReplayMaxRecords},
 	})
 
 	e := echo.New()

@@ -1,0 +1,146 @@
+package stream
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/labstack/echo/v4"
+
+	"herald/consumer"
+)
+
+func TestParseRequest(t *testing.T) {
+	now := time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
+	for query, want := range map[string]request{
+		"":                               {},
+		"since=now":                      {},
+		"since=earliest":                 {earliest: true},
+		"since=90m":                      {since: now.Add(-90 * time.Minute)},
+		"since=2026-01-30T08:00:00Z":     {since: now.Add(-24 * time.Hour)},
+		"types=a,message":                {types: []string{"a", "message"}},
+		"lastEventId=1~x&since=earliest": {lastID: "1~x", earliest: true},
+	} {
+		c := echo.New().NewContext(httptest.NewRequest(http.MethodGet, "/events?"+query, nil), httptest.NewRecorder())
+		got, err := parseRequest(c, now)
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(request{})); diff != "" || err != nil {
+			t.Errorf("%q: %v %s", query, err, diff)
+		}
+	}
+	for _, query := range []string{"since=yesterday", "since=-5m", "since=1", "types=a,", "types=checkpoint", "types=a%0Ab"} {
+		c := echo.New().NewContext(httptest.NewRequest(http.MethodGet, "/events?"+query, nil), httptest.NewRecorder())
+		if got, err := parseRequest(c, now); err == nil {
+			t.Errorf("%q is taken as %+v", query, got)
+		}
+	}
+}
+
+// until returns the data of the events up to the one that is last, Herald's own left out.
+func (c *client) until(last string) []string {
+	c.t.Helper()
+	var got []string
+	for {
+		e := c.next()
+		if e.kind == typeCheckpoint {
+			continue
+		}
+		if got = append(got, e.data); e.data == last {
+			return got
+		}
+	}
+}
+
+// TestSince begins streams without an id in the past.
+func TestSince(t *testing.T) {
+	url, producer := serve(t)
+	put(t, producer, "shared", "alice", "first")
+	put(t, producer, "own.alice", "", "own")
+	time.Sleep(1100 * time.Millisecond) // timestamps tell them apart
+	put(t, producer, "shared", "bob", "not hers")
+	put(t, producer, "shared", "alice", "second")
+	for since, want := range map[string]int{"earliest": 3, "1h": 3, "600ms": 1, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339): 3} {
+		got := open(t, url+"alice&since="+since, "").until("second")
+		// The order across partitions is by arrival: what is before the last one may come after it.
+		if since == "600ms" && len(got) != want || len(got) > want {
+			t.Errorf("since %s: %q, want %d", since, got, want)
+		}
+	}
+	all := open(t, url+"alice&since=earliest", "")
+	seen := map[string]bool{}
+	for len(seen) < 3 {
+		if e := all.next(); e.kind != typeCheckpoint {
+			seen[e.data] = true
+		}
+	}
+	if diff := cmp.Diff(map[string]bool{"first": true, "own": true, "second": true}, seen); diff != "" {
+		t.Error(diff)
+	}
+	// An id goes before since.
+	again := open(t, url+"alice&since=earliest", all.last)
+	put(t, producer, "shared", "alice", "third")
+	if got := again.until("third"); len(got) != 1 {
+		t.Errorf("with an id: %q, want what came behind it", got)
+	}
+}
+
+// TestChosenTypes chooses event types, live and in a replay, and resumes behind what was left out.
+func TestChosenTypes(t *testing.T) {
+	url, producer := serve(t)
+	typed := func(kind string) consumer.Header { return consumer.Header{Key: "event-type", Value: []byte(kind)} }
+	c := open(t, url+"alice&types=a,message", "")
+	c.next()
+	for range 2 {
+		put(t, producer, "shared", "alice", "A", typed("a"))
+		put(t, producer, "shared", "alice", "B", typed("b"))
+		put(t, producer, "shared", "alice", "plain")
+		put(t, producer, "shared", "alice", "end", typed("a"))
+		if got := strings.Join(c.until("end"), " "); got != "A plain end" {
+			t.Errorf("got %q, want the two types asked for", got)
+		}
+		_ = c.res.Body.Close()
+		put(t, producer, "shared", "alice", "B", typed("b"))
+		put(t, producer, "shared", "alice", "missed", typed("a"))
+		c = open(t, url+"alice&types=a,message", c.last)
+		if got := strings.Join(c.until("missed"), " "); got != "missed" {
+			t.Errorf("got %q of what was missed", got)
+		}
+	}
+}
+
+// TestReplayLimit resumes further back than the server allows: the client is told what that leaves
+// out, once, and gets the rest.
+func TestReplayLimit(t *testing.T) {
+	url, producer := serveWith(t, Limits{Records: 3})
+	c := open(t, url+"alice", "")
+	c.next()
+	_ = c.res.Body.Close()
+	var written consumer.Written
+	for i := range 10 {
+		var err error
+		if written, err = producer.Produce(t.Context(), consumer.Message{Topic: "shared", Key: []byte("alice"), Value: []byte{byte('0' + i)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waiting := open(t, url+"alice", "") // the server has read all of it when this one gets the next record
+	put(t, producer, "shared", "alice", "last")
+	waiting.until("last")
+	limited := open(t, url+"alice", c.last)
+	var gap event
+	for gap.kind != typeGap {
+		gap = limited.next()
+	}
+	if !strings.Contains(gap.data, `"reason":"replay-limit"`) || !strings.Contains(gap.data, `"from":0,"to":8`) {
+		t.Errorf("gap %s of partition %d", gap.data, written.ID)
+	}
+	if got := strings.Join(limited.until("last"), " "); got != "8 9 last" {
+		t.Errorf("got %q, want the last three", got)
+	}
+	again := open(t, url+"alice", limited.last)
+	put(t, producer, "shared", "alice", "more")
+	if got := strings.Join(again.until("more"), " "); got != "more" {
+		t.Errorf("after the gap: %q, want nothing told twice", got)
+	}
+}
