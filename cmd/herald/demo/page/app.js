@@ -219,7 +219,11 @@ byId("type-form").addEventListener("submit", (event) => {
   byId("new-type").value = "";
 });
 byId("send-to").addEventListener("change", (event) => { byId("send-user-field").hidden = event.target.value === "all"; });
-byId("connected").addEventListener("change", (event) => { event.target.checked ? stream.open() : stream.close(); });
+byId("connected").addEventListener("change", (event) => {
+  if (!event.target.checked) return stream.close();
+  for (const result of document.querySelectorAll(".result:not(.error)")) setText(result, ""); // "Connect to see it."
+  stream.open();
+});
 byId("clear-tasks").addEventListener("click", () => {
   state.clearFinished();
   view.draw(state);
