@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 FUZZTIME ?= 30s
 LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
 
-.PHONY: help run build test race integration fuzz bench lint fmt kafka-image
+.PHONY: help run build test race soak integration fuzz bench lint fmt kafka-image
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,6 +25,10 @@ test: ## vet and test all packages
 
 race: ## test under the race detector
 	go test -count=1 -race -timeout 15m ./...
+
+SEEDS ?= 200000
+soak: ## simulate SEEDS histories of streams, default 200000: about 5 min
+	HERALD_SIMULATION_SEEDS=$(SEEDS) go test -count=1 -timeout 2h -run 'TestSimulation$$' -v ./stream
 
 # HERALD_KAFKA_IMAGE names another image of Kafka.
 integration: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)

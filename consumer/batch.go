@@ -27,6 +27,9 @@ const (
 	controlTypeAbort = 0
 )
 
+// maxHeaders bounds the headers of a record: empty ones take 2 bytes in a batch and 40 in memory.
+const maxHeaders = 1 << 16
+
 // maxBatchSize bounds what one batch may decompress to, in bytes. Kafka's default limit for a
 // batch is 1 MiB compressed; this leaves two orders of magnitude for compression.
 const maxBatchSize = 128 << 20
@@ -337,7 +340,7 @@ func (b *batches) record(rec *Record) error {
 	value := p.nullable()
 	first := len(b.headers)
 	count := p.varint()
-	corrupt = corrupt || count < 0
+	corrupt = corrupt || count < 0 || count > maxHeaders
 	for ; count > 0 && !p.bad; count-- {
 		b.headers = append(b.headers, Header{Key: b.keys.intern(p.bytes(p.varint())), Value: p.nullable()})
 	}
@@ -427,4 +430,20 @@ func (b *batches) behind() int64 {
 		return next
 	}
 	return b.next + 1
+}
+
+// behindBatches returns the offset behind the whole batches in data by their headers alone; at least
+// from.
+func behindBatches(data []byte, from int64) int64 {
+	next := from
+	for len(data) >= batchHeaderSize {
+		size := batchLengthFrom + int64(int32(binary.BigEndian.Uint32(data[8:])))
+		if size < batchHeaderSize || size > int64(len(data)) {
+			break
+		}
+		h := batchHeader{offset: int64(binary.BigEndian.Uint64(data)), lastDelta: int32(binary.BigEndian.Uint32(data[23:]))}
+		next = max(next, h.last()+1)
+		data = data[size:]
+	}
+	return next
 }

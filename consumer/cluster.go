@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -39,17 +40,22 @@ var ErrUnsupportedBroker = errors.New("broker is too old: Herald needs Apache Ka
 type cluster struct {
 	addr      net.Addr
 	transport *kafka.Transport
+	brokers   brokers
+	answered  atomic.Bool // so the way of connecting is right
 }
 
 // newCluster needs brokers as host:port. The transport's own view of the cluster is used only to
 // find brokers' addresses, so it asks for no topics.
-func newCluster(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechanism) *cluster {
+//
+// idle is how long an unused connection is kept. A broker that restarts closes its connections, which
+// is noticed at the next request only.
+func newCluster(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechanism, idle time.Duration) *cluster {
 	return &cluster{
 		addr: kafka.TCP(brokers...),
 		transport: &kafka.Transport{
 			ClientID:       clientID,
 			DialTimeout:    5 * time.Second,
-			IdleTimeout:    time.Minute,
+			IdleTimeout:    idle,
 			MetadataTTL:    2 * time.Second,
 			MetadataTopics: []string{},
 			TLS:            tlsConfig,
@@ -71,25 +77,31 @@ func (c *cluster) request(ctx context.Context, broker int32, req kmsg.Request, b
 	}
 	res, err := c.transport.RoundTrip(ctx, c.addr, &exchange{req: req, broker: broker, buf: buf})
 	if err != nil {
-		name := kmsg.NameForKey(req.Key())
-		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-			// What a broker does that cannot read a request, or does not like who sends it.
-			return nil, fmt.Errorf("%s v%d to broker %d: connection closed%s: %w", name, req.GetVersion(), broker, c.advice(), err)
+		to := fmt.Sprint("broker ", broker)
+		if broker == anyBroker {
+			to = "any broker"
 		}
-		return nil, fmt.Errorf("%s v%d to broker %d: %w", name, req.GetVersion(), broker, err)
+		return nil, fmt.Errorf("%s v%d to %s: %w%s", kmsg.NameForKey(req.Key()), req.GetVersion(), to, err, c.advice(err))
 	}
+	c.answered.Store(true)
 	return res.(*reply).Response, nil
 }
 
-// advice says what may be wrong when brokers close connections.
-func (c *cluster) advice() string {
-	switch {
-	case c.transport.SASL != nil:
-		return " (are the SASL mechanism, user and password right, and does the listener want TLS?)"
-	case c.transport.TLS == nil:
-		return " (does the listener want TLS or SASL?)"
-	default:
+// advice says what may be wrong when brokers close connections and have never answered: they do so
+// if they cannot read a request, or do not like who sends it.
+func (c *cluster) advice(err error) string {
+	if c.answered.Load() || !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return ""
+	}
+	switch secure, user := c.transport.TLS != nil, c.transport.SASL != nil; {
+	case user && secure:
+		return " (connection closed: does the listener speak TLS, and does it want this SASL mechanism?)"
+	case user:
+		return " (connection closed: does the listener want TLS, or another SASL mechanism?)"
+	case secure:
+		return " (connection closed: does the listener speak TLS, and does it want SASL?)"
+	default:
+		return " (connection closed: does the listener want TLS or SASL?)"
 	}
 }
 
@@ -224,35 +236,55 @@ const (
 	offsetEarliest = -2
 )
 
-// listOffset asks a partition's leader for its first offset or for the end that a read_committed
-// consumer sees (the last stable offset, KIP-98).
-func (c *cluster) listOffset(ctx context.Context, leader int32, p Partition, which int64) (int64, error) {
+// listOffset is listOffsets of one partition.
+func (c *cluster) listOffset(ctx context.Context, leader int32, p Partition, which int64, isolation int8) (int64, error) {
+	offsets, err := c.listOffsets(ctx, leader, map[Partition]int64{p: which}, isolation)
+	return offsets[p], err
+}
+
+// listOffsets asks the partitions' leader for special offsets: the first, or the end, with
+// readCommitted the one that a read_committed consumer sees (the last stable offset, KIP-98), else
+// the high watermark. With an error there may be answers for some.
+func (c *cluster) listOffsets(ctx context.Context, leader int32, which map[Partition]int64, isolation int8) (map[Partition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.Version = 7
 	req.ReplicaID = -1
-	req.IsolationLevel = readCommitted
-	part := kmsg.NewListOffsetsRequestTopicPartition()
-	part.Partition, part.Timestamp, part.CurrentLeaderEpoch = p.ID, which, -1
-	topic := kmsg.NewListOffsetsRequestTopic()
-	topic.Topic, topic.Partitions = p.Topic, append(topic.Partitions, part)
-	req.Topics = append(req.Topics, topic)
-
+	req.IsolationLevel = isolation
+	topics := make(map[string]int)
+	for p, offset := range which {
+		i, ok := topics[p.Topic]
+		if !ok {
+			i = len(req.Topics)
+			topics[p.Topic] = i
+			topic := kmsg.NewListOffsetsRequestTopic()
+			topic.Topic = p.Topic
+			req.Topics = append(req.Topics, topic)
+		}
+		part := kmsg.NewListOffsetsRequestTopicPartition()
+		part.Partition, part.Timestamp, part.CurrentLeaderEpoch = p.ID, offset, -1
+		req.Topics[i].Partitions = append(req.Topics[i].Partitions, part)
+	}
 	res, err := c.request(ctx, leader, req, nil)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
+	offsets := make(map[Partition]int64, len(which))
 	for _, t := range res.(*kmsg.ListOffsetsResponse).Topics {
 		for _, got := range t.Partitions {
-			if t.Topic != p.Topic || got.Partition != p.ID {
+			p := Partition{t.Topic, got.Partition}
+			if refused := kerr.ErrorForCode(got.ErrorCode); refused != nil {
+				err = fmt.Errorf("list offsets of %s: %w", p, refused)
 				continue
 			}
-			if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
-				return 0, fmt.Errorf("list offsets of %s: %w", p, err)
-			}
-			return got.Offset, nil
+			offsets[p] = got.Offset
 		}
 	}
-	return 0, fmt.Errorf("list offsets of %s: no answer for it", p)
+	for p := range which {
+		if _, ok := offsets[p]; !ok && err == nil {
+			err = fmt.Errorf("list offsets of %s: no answer for it", p)
+		}
+	}
+	return offsets, err
 }

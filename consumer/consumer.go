@@ -30,9 +30,13 @@ type Config struct {
 
 	Routes []Route
 
-	// ReplayConcurrency bounds how many replays read at a time. Default 16. Each holds up to
-	// one response in memory.
+	// ReplayConcurrency bounds how many passes over a log are made at a time for replays; a quarter
+	// of them is for those that are far behind. Default 16. Each holds one response in memory.
 	ReplayConcurrency int
+
+	// ReplayCacheBytes bounds what is kept of the log for clients who were cut off together and come
+	// back one after the other, in bytes. Default 32 MiB.
+	ReplayCacheBytes int
 
 	// FetchMaxBytes bounds one response of a broker, in bytes; a larger batch is taken all the same.
 	// Default 8 MiB. Live reading holds one response for each broker and 250 partitions.
@@ -57,11 +61,14 @@ type Consumer struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	replays chan struct{}
-	buffers sync.Pool // of *[]byte, for replays
-	wake    chan struct{}
-	online  atomic.Bool // the last metadata request was answered
+	scans    *scans
+	chunks   *chunks
+	confirms chan struct{} // bounds metadata requests of [Consumer.Confirm]
+	buffers  sync.Pool     // of *[]byte, for replays
+	wake     chan struct{}
+	away     atomic.Pointer[error] // why the last metadata request was not answered; nil: it was
 
+	awayTold     time.Time    // when the log last said that Kafka is away; used by runTopics only
 	replayLogged atomic.Int64 // the second of Unix time in which an error of a replay was logged last
 
 	mu     sync.Mutex
@@ -81,6 +88,9 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	if cfg.Group == "" || cfg.Replica == "" {
 		return nil, errors.New("a consumer group needs the names of group and replica")
 	}
+	if cfg.ReplayCacheBytes == 0 {
+		cfg.ReplayCacheBytes = 32 << 20
+	}
 	if cfg.ReplayConcurrency == 0 {
 		cfg.ReplayConcurrency = 16
 	}
@@ -91,20 +101,23 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Consumer{
-		cfg:     cfg,
-		routes:  rs,
-		static:  make(map[string]*Route),
-		cluster: newCluster(cfg.Brokers, cfg.TLS, cfg.SASL),
-		sink:    sink,
-		log:     cfg.Logger,
-		metrics: newMetrics(cfg.Registry),
-		replays: make(chan struct{}, cfg.ReplayConcurrency),
-		wake:    make(chan struct{}, 1),
-		topics:  make(map[string]*topic),
+		cfg:      cfg,
+		routes:   rs,
+		static:   make(map[string]*Route),
+		cluster:  newCluster(cfg.Brokers, cfg.TLS, cfg.SASL, time.Minute),
+		sink:     sink,
+		log:      cfg.Logger,
+		metrics:  newMetrics(cfg.Registry),
+		confirms: make(chan struct{}, 16),
+		wake:     make(chan struct{}, 1),
+		topics:   make(map[string]*topic),
 	}
+	notYet := errors.New("it was not asked yet")
+	c.away.Store(&notYet)
 	c.reader = newReader(c)
+	c.scans, c.chunks = newScans(c), newChunks(cfg.ReplayCacheBytes)
 	if cfg.Registry != nil {
-		cfg.Registry.MustRegister(lagCollector{c.reader})
+		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader})
 	}
 	for _, r := range rs.always() {
 		c.static[r.Topic] = r
@@ -122,37 +135,46 @@ func (c *Consumer) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	c.reader.ctx = ctx
+	c.scans.start(ctx)
 	var group sync.WaitGroup
 	group.Go(func() { c.runGroup(member) })
 	c.reader.wg.Go(func() { c.reader.watch(ctx) })
 	err := c.runTopics(ctx)
 	stop()
 	c.reader.wg.Wait()
+	c.scans.wg.Wait()
 	leave() // the last commit is of all that was read
-	group.Wait()
+	left := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(left)
+	}()
+	select {
+	case <-left:
+	case <-time.After(leaveTimeout): // kafka-go's commits and leaving take no context
+		c.log.Warn("kafka did not take the last commit in time; the group shows an old position", "group", c.groupID())
+	}
 	return err
 }
 
 // Ready says whether all topics that are always read are being read and Kafka answers. The error
 // says what is missing.
 func (c *Consumer) Ready() error {
-	if !c.online.Load() {
-		return errors.New("kafka does not answer")
+	if reason := c.away.Load(); reason != nil {
+		return fmt.Errorf("kafka does not answer: %w", *reason)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name := range c.static {
-		select {
-		case <-c.topics[name].ready:
-		default:
-			return fmt.Errorf("topic %s is not read yet", name)
+		if t := c.topics[name]; !t.known {
+			return fmt.Errorf("topic %s is not read yet%s", name, t.reason())
 		}
 	}
 	return nil
 }
 
-// Online says whether Kafka answered when it was last asked.
-func (c *Consumer) Online() bool { return c.online.Load() }
+// Online says whether Kafka answered last time it was asked.
+func (c *Consumer) Online() bool { return c.away.Load() == nil }
 
 // Topics returns the topics of user's streams or, with an empty user, those that all users share.
 // Those of a user who cannot have a topic are the shared ones too.
@@ -173,8 +195,9 @@ func (c *Consumer) CheckUser(user string) error {
 
 // Join begins to read user's own topics, if the routes give users topics, and returns all topics
 // of the user's streams once they are being read: it waits for Kafka if need be, until ctx ends.
-// A topic that does not exist yet is among them: its first record will be delivered. Every Join
-// that returns no error wants one [Consumer.Leave].
+// A topic that does not exist yet is among them: its first record will be delivered. One that Kafka
+// does not let us read is not, so that the others go on without it. Every Join that returns no
+// error wants one [Consumer.Leave].
 func (c *Consumer) Join(ctx context.Context, user string) ([]string, error) {
 	own, err := c.routes.userTopics(user)
 	if err != nil {
@@ -198,15 +221,19 @@ func (c *Consumer) Join(ctx context.Context, user string) ([]string, error) {
 	c.poke()
 	for _, t := range list {
 		select {
-		case <-t.ready:
+		case <-t.settled:
 		case <-ctx.Done():
 			c.leave(own)
 			return nil, fmt.Errorf("topic %s: %w", t.name, context.Cause(ctx))
 		}
 	}
 	names := make([]string, 0, len(list))
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, t := range list {
-		names = append(names, t.name)
+		if t.known {
+			names = append(names, t.name)
+		}
 	}
 	return names, nil
 }

@@ -58,7 +58,10 @@ func (r *reader) records(s *shard, f *feed, part *kmsg.FetchResponseTopicPartiti
 	if f.closed {
 		return nil
 	}
-	f.failed = ""
+	if f.failed != "" {
+		f.failed = ""
+		r.consumer.allowed(f.Topic)
+	}
 	f.end = max(part.LastStableOffset, f.next)
 	m := r.consumer.metrics
 	m.liveBytes.Add(float64(len(part.RecordBatches)))
@@ -153,13 +156,12 @@ func (r *reader) refused(f *feed, err error) {
 	f.failed = err.Error()
 	next := f.next
 	f.mu.Unlock()
-	if !again {
+	if kind == errorDenied {
+		c.denied(f.Topic, err)
+	} else if !again {
 		level := slog.LevelWarn
-		switch kind {
-		case errorMoved, errorGone:
+		if kind == errorMoved || kind == errorGone {
 			level = slog.LevelInfo
-		case errorDenied:
-			level = slog.LevelError
 		}
 		c.log.Log(r.ctx, level, "partition is not read; it is tried again", "topic", f.Topic, "partition", f.ID, "offset", next, "error", err)
 	}
@@ -172,7 +174,7 @@ func (r *reader) refused(f *feed, err error) {
 func (r *reader) outOfRange(f *feed) {
 	c := r.consumer
 	c.metrics.errors.WithLabelValues("out-of-range").Inc()
-	start, end, err := c.Range(r.ctx, f.Partition)
+	start, end, err := c.Range(r.ctx, f.Partition, f.topicID)
 	if err != nil {
 		r.park(f)
 		return
@@ -211,7 +213,11 @@ func (r *reader) watch(ctx context.Context) {
 			if f.route.Kind == PerUser || time.Since(moved) < stallAfter {
 				continue
 			}
-			_, end, err := c.Range(ctx, f.Partition)
+			leader, _, err := c.leader(f.Partition)
+			if err != nil {
+				continue
+			}
+			end, err := c.cluster.listOffset(ctx, leader, f.Partition, offsetLatest, readCommitted)
 			if err != nil || end <= next {
 				continue // Kafka's absence is told elsewhere
 			}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,6 +141,9 @@ func TestOneTopicIsDenied(t *testing.T) {
 			t.Fatal("the allowed topic is not read")
 		}
 	}
+	if topics, err := c.Join(t.Context(), "alice"); err != nil || !slices.Equal(topics, []string{"good"}) {
+		t.Errorf("Join: %q, %v, want the allowed topic", topics, err)
+	}
 	want := sequence(t, producer, "good", "alice", "g", 3)
 	sink.wantLines(t, want)
 	if err := c.Ready(); err == nil || !strings.Contains(err.Error(), "denied") {
@@ -249,8 +254,8 @@ func TestUnreadableRecordsAreLeftOut(t *testing.T) {
 	}
 }
 
-// TestFollowerIsRead has the leader name a follower, wants the records from there, and from the
-// leader again when the follower refuses.
+// TestFollowerIsRead has the leader name a follower, wants the records from there, live and by
+// replay, and from the leader again when the follower refuses.
 func TestFollowerIsRead(t *testing.T) {
 	t.Parallel()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(1, "t"))
@@ -262,9 +267,13 @@ func TestFollowerIsRead(t *testing.T) {
 	follower := 1 - leader
 	broker.SetFollowers("t", 0, []int32{follower})
 	served := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Nodes: []int32{follower}, Observe: true, Count: -1})
+	var replays atomic.Int32 // sent on by the leader
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
 		fetch := req.(*kmsg.FetchRequest)
+		if fetch.SessionEpoch == -1 && broker.CurrentNode() == leader && fetch.Rack != "" {
+			replays.Add(1)
+		}
 		if broker.CurrentNode() != leader || fetch.Rack == "" || len(fetch.Topics) == 0 || served.Hits() > 50 {
 			return nil, nil, false
 		}
@@ -281,7 +290,22 @@ func TestFollowerIsRead(t *testing.T) {
 	if served.Hits() == 0 {
 		t.Error("nothing was read from the follower")
 	}
+	replay := func() {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // it used to ask for ever
+		defer cancel()
+		count := 0
+		next, err := c.Replay(ctx, Partition{"t", 0}, topicID(t, c, "t"), "alice", 0, 5, func(*Record) bool { count++; return true })
+		if next != 5 || count != 5 || err != nil {
+			t.Errorf("replay of 5 records: %d came, to offset %d, %v", count, next, err)
+		}
+	}
+	replay()
+	if n := replays.Load(); n != 1 {
+		t.Errorf("a replay asked the leader %d times where to read, want once", n)
+	}
 	broker.SetFollowers("t", 0, nil) // the follower now answers NOT_LEADER_OR_FOLLOWER
+	replay()
 	want = append(want, sequence(t, producer, "t", "alice", "b", 5)...)
 	sink.wantLines(t, want)
 }

@@ -14,7 +14,8 @@ const (
 	fetchVersion = 13
 
 	// readCommitted is the isolation level at which open and aborted transactions are not seen.
-	readCommitted = 1
+	readCommitted   = 1
+	readUncommitted = 0
 
 	fetchMaxWait   = 250 * time.Millisecond
 	fetchSlack     = 10 * time.Second // what a broker may take beyond fetchMaxWait
@@ -59,11 +60,18 @@ type session struct {
 	consumer *Consumer
 	broker   int32
 
-	id    int32
-	epoch int32
-	sent  map[place]int64 // the offset the broker holds for each partition
-	buf   []byte
-	small int // how many responses in a row needed little of buf
+	id        int32
+	epoch     int32
+	sent      map[place]int64 // the offset the broker holds for each partition
+	buf       []byte
+	throttled time.Duration // by which a quota delays the next answer
+	small     int           // how many responses in a row needed little of buf
+}
+
+// throttle is how long a broker will not read our next request because of a quota (KIP-219). The
+// answer itself has no records then.
+func throttle(res *kmsg.FetchResponse) time.Duration {
+	return time.Duration(max(0, res.ThrottleMillis)) * time.Millisecond
 }
 
 // reset forgets the session, so that the next fetch begins a new one.
@@ -72,7 +80,7 @@ func (s *session) reset() { s.id, s.epoch, s.sent = 0, 0, nil }
 // fetch asks for want and waits up to [fetchMaxWait]. What it returns points into the session's
 // buffer until the next call.
 func (s *session) fetch(ctx context.Context, want map[place]int64) (*kmsg.FetchResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack)
+	ctx, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack+s.throttled)
 	defer cancel()
 	if s.sent == nil {
 		s.sent = make(map[place]int64, len(want))
@@ -85,6 +93,7 @@ func (s *session) fetch(ctx context.Context, want map[place]int64) (*kmsg.FetchR
 		return nil, err
 	}
 	fetched := res.(*kmsg.FetchResponse)
+	s.throttled = throttle(fetched)
 	if err := kerr.ErrorForCode(fetched.ErrorCode); err != nil {
 		s.reset()
 		return nil, fmt.Errorf("fetch from broker %d: %w", s.broker, err)

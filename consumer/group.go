@@ -14,6 +14,7 @@ const (
 	commitInterval = 5 * time.Second
 	sessionTimeout = 10 * time.Second
 	groupBackoff   = 500 * time.Millisecond
+	leaveTimeout   = 3 * time.Second // to commit and leave at the end
 )
 
 // runGroup keeps the replica a member of its consumer group and commits what has been read, so
@@ -54,7 +55,7 @@ func (c *Consumer) groupTopics() []string {
 func (c *Consumer) member(ctx context.Context, names []string) error {
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:               c.groupID(),
-		Brokers:          c.cfg.Brokers,
+		Brokers:          append(slices.Clone(c.cfg.Brokers), c.cluster.brokers.addresses()...),
 		Topics:           names,
 		Dialer:           &kafka.Dialer{ClientID: clientID, Timeout: requestTimeout, TLS: c.cfg.TLS, SASLMechanism: c.cfg.SASL},
 		SessionTimeout:   sessionTimeout,

@@ -58,7 +58,7 @@ func TestGroupTellsHowFarItRead(t *testing.T) {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
-	tools := newCluster(broker.ListenAddrs(), nil, nil)
+	tools := newCluster(broker.ListenAddrs(), nil, nil, time.Minute)
 	defer tools.close()
 	for start := time.Now(); groupState(t, tools, "test.one") != "Stable"; time.Sleep(10 * time.Millisecond) {
 		if time.Since(start) > 20*time.Second {

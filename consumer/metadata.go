@@ -38,10 +38,11 @@ func (c *cluster) metadata(ctx context.Context, names []string, create bool) (ma
 		topic.Topic = new(name)
 		req.Topics = append(req.Topics, topic)
 	}
-	res, err := c.request(ctx, anyBroker, req, nil)
+	res, err := c.ask(ctx, req)
 	if err != nil {
 		return nil, err
 	}
+	c.brokers.set(res.(*kmsg.MetadataResponse).Brokers)
 	topics := make(map[string]topicMetadata, len(names))
 	for _, t := range res.(*kmsg.MetadataResponse).Topics {
 		if t.Topic == nil {

@@ -14,6 +14,8 @@ type metrics struct {
 	replays     prometheus.Counter
 	liveBytes   prometheus.Counter
 	replayBytes prometheus.Counter
+	cachedBytes prometheus.Counter
+	passes      prometheus.Counter
 	fetches     prometheus.Histogram
 	errors      *prometheus.CounterVec
 	generations prometheus.Counter
@@ -28,9 +30,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		records:     prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_records_total", Help: "Records read live from Kafka."}),
 		replayed:    prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_records_total", Help: "Records read again for replays."}),
-		replays:     prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replays_total", Help: "Ranges of a partition read again for one stream."}),
+		replays:     prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replays_total", Help: "Replays asked for: a range of a partition for one stream."}),
 		liveBytes:   bytes.WithLabelValues("live"),
 		replayBytes: bytes.WithLabelValues("replay"),
+		cachedBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_cached_bytes_total", Help: "Record batch bytes that replays had from memory."}),
+		passes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_passes_total", Help: "Passes over a part of a log, each for all replays that waited for it."}),
 		fetches: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "herald_kafka_fetch_duration_seconds", Help: "Time from a live fetch to its answer; a broker without news waits 0.25 s.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .2, .3, .5, 1, 2.5, 5, 10},
@@ -46,7 +50,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		up:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_up", Help: "1 while Kafka answers metadata requests."}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.records, m.replayed, m.replays, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.stalled, m.up)
+		reg.MustRegister(m.records, m.replayed, m.replays, m.passes, m.cachedBytes, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.stalled, m.up)
 	}
 	return m
 }
@@ -83,5 +87,21 @@ func (l lagCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for topic, lag := range users {
 		ch <- prometheus.MustNewConstMetric(lagDescription, prometheus.GaugeValue, float64(lag), topic, "")
+	}
+}
+
+var partitionsDescription = prometheus.NewDesc("herald_kafka_partitions",
+	"Partitions read live, by the broker that they are read from.", []string{"broker"}, nil)
+
+// partitionsCollector tells where a reader reads when it is asked.
+type partitionsCollector struct{ *reader }
+
+// Describe implements [prometheus.Collector].
+func (partitionsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- partitionsDescription }
+
+// Collect implements [prometheus.Collector].
+func (p partitionsCollector) Collect(ch chan<- prometheus.Metric) {
+	for broker, count := range p.places() {
+		ch <- prometheus.MustNewConstMetric(partitionsDescription, prometheus.GaugeValue, float64(count), strconv.Itoa(int(broker)))
 	}
 }

@@ -22,6 +22,10 @@ var ErrNoTopic = errors.New("topic does not exist")
 // that has it created as if it were not going to be.
 const createTimeout = 2 * time.Second
 
+// produceIdle is short, because a record sent on a connection that a restarted broker has closed may
+// have been written or not, and only the caller can know whether to send it again.
+const produceIdle = 3 * time.Second
+
 // Message is a record to write.
 type Message struct {
 	Topic   string
@@ -46,7 +50,7 @@ type Producer struct {
 // NewProducer returns a producer for the cluster at brokers (host:port). tlsConfig and mechanism
 // may be nil.
 func NewProducer(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechanism) *Producer {
-	return &Producer{newCluster(brokers, tlsConfig, mechanism)}
+	return &Producer{newCluster(brokers, tlsConfig, mechanism, produceIdle)}
 }
 
 // Close closes idle connections.

@@ -13,7 +13,7 @@ import (
 
 // shardSize is how many partitions share a fetch session. Apache Kafka walks all of a session's
 // partitions at every fetch, so latency grows with them.
-const shardSize = 250
+const shardSize = 300
 
 // feed is one partition being read.
 type feed struct {
@@ -69,7 +69,7 @@ type shard struct {
 
 // reader reads many partitions live.
 //
-// Lock order: feed.mu before reader.mu. Neither is held over a request to a broker.
+// Lock order: feed.mu before reader.mu or Consumer.mu. None is held over a request to a broker.
 type reader struct {
 	consumer *Consumer
 	ctx      context.Context //nolint:containedctx // the life of the goroutines that add starts, not a request's
@@ -198,6 +198,19 @@ func (r *reader) all() []*feed {
 		list = append(list, f)
 	}
 	return list
+}
+
+// places returns how many partitions are read from each broker.
+func (r *reader) places() map[int32]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	count := make(map[int32]int)
+	for key, shards := range r.shards {
+		for _, s := range shards {
+			count[key.broker] += len(s.feeds)
+		}
+	}
+	return count
 }
 
 // run fetches for one shard until the reader's context ends.

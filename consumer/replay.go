@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"sync"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // OutOfRangeError says that a partition does not hold the offset asked for: it was deleted by
@@ -15,23 +14,87 @@ import (
 type OutOfRangeError struct {
 	Position
 	Start int64 // the first offset retained
-	End   int64 // the last stable offset
+	End   int64 // the high watermark
 }
 
 func (e *OutOfRangeError) Error() string {
 	return fmt.Sprintf("offset %d of %s is not in the log, which holds %d to %d", e.Offset, e.Partition, e.Start, e.End)
 }
 
-// Range returns the first offset that p retains and the end that readers see.
-func (c *Consumer) Range(ctx context.Context, p Partition) (start, end int64, err error) {
-	leader, _, err := c.leader(p)
+// Since returns, for each partition of the topics, the offset of the first record that was written at
+// the time or later (by the records' timestamps), or with the zero time the first one retained.
+// Partitions without such a record, and topics that are not read here, are left out.
+func (c *Consumer) Since(ctx context.Context, topics []string, t time.Time) (map[Partition]int64, error) {
+	which := int64(offsetEarliest)
+	if !t.IsZero() {
+		which = max(0, t.UnixMilli())
+	}
+	byLeader := make(map[int32]map[Partition]int64)
+	c.mu.Lock()
+	for _, name := range topics {
+		known := c.topics[name]
+		if known == nil || known.missing {
+			continue
+		}
+		for i, leader := range known.leaders {
+			if byLeader[leader] == nil {
+				byLeader[leader] = make(map[Partition]int64)
+			}
+			byLeader[leader][Partition{name, int32(i)}] = which
+		}
+	}
+	c.mu.Unlock()
+	first := make(map[Partition]int64)
+	for leader, ask := range byLeader {
+		if leader < 0 {
+			return nil, errors.New("a partition has no leader")
+		}
+		found, err := c.cluster.listOffsets(ctx, leader, ask, readCommitted)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(first, found)
+	}
+	maps.DeleteFunc(first, func(_ Partition, offset int64) bool { return offset < 0 })
+	return first, nil
+}
+
+// Confirm asks Kafka whether topicID is that of topic. The error is [ErrRecreated] if it is not, or
+// what Kafka answered; it may be asked again.
+func (c *Consumer) Confirm(ctx context.Context, topic string, topicID [16]byte) error {
+	select {
+	case c.confirms <- struct{}{}:
+		defer func() { <-c.confirms }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	found, err := c.cluster.metadata(ctx, []string{topic}, false)
+	if err != nil {
+		return err
+	}
+	m, ok := found[topic]
+	if ok && m.err == nil && m.id == topicID {
+		return nil
+	}
+	c.refresh()
+	return errors.Join(ErrRecreated, m.err)
+}
+
+// Range returns the first offset that p retains and its end, the high watermark: what the log holds,
+// whether or not transactions in it are still open. The error is
+// [ErrRecreated] if topicID is not that of the topic any more, or what Kafka answered.
+func (c *Consumer) Range(ctx context.Context, p Partition, topicID [16]byte) (start, end int64, err error) {
+	leader, id, err := c.leader(p)
 	if err != nil {
 		return 0, 0, err
 	}
-	if start, err = c.cluster.listOffset(ctx, leader, p, offsetEarliest); err != nil {
+	if id != topicID {
+		return 0, 0, ErrRecreated
+	}
+	if start, err = c.cluster.listOffset(ctx, leader, p, offsetEarliest, readUncommitted); err != nil {
 		return 0, 0, err
 	}
-	if end, err = c.cluster.listOffset(ctx, leader, p, offsetLatest); err != nil {
+	if end, err = c.cluster.listOffset(ctx, leader, p, offsetLatest, readUncommitted); err != nil {
 		return 0, 0, err
 	}
 	return start, end, nil
@@ -47,157 +110,90 @@ var ErrRecreated = errors.New("topic was deleted and created again")
 // more, or what Kafka answered; after any of them Replay may be called again, after an
 // UnreadableError from its Next.
 //
-// At most [Config.ReplayConcurrency] replays read at a time; others wait for their turn.
+// All who wait for one partition are served together (scan.go). fn is called while Replay waits, and
+// must not wait itself.
 func (c *Consumer) Replay(ctx context.Context, p Partition, topicID [16]byte, user string, from, to int64, fn func(*Record) bool) (next int64, err error) {
-	select {
-	case c.replays <- struct{}{}:
-		defer func() { <-c.replays }()
-	case <-ctx.Done():
-		return from, ctx.Err()
+	if from >= to {
+		return from, nil
 	}
-	c.metrics.replays.Inc()
 	route := c.routeOf(p.Topic)
 	if route == nil {
 		return from, fmt.Errorf("replay %s: topic is not read here", p)
 	}
-	scan := replay{consumer: c, Partition: p, topicID: topicID, route: route, owner: route.owner(p.Topic), user: user, next: from, to: to, fn: fn}
-	for idle, tries := 0, 1; scan.next < to && !scan.stopped; {
-		before := scan.next
-		err := scan.fetch(ctx)
-		if _, unreadable := errors.AsType[*UnreadableError](err); unreadable && tries < readTries {
-			tries++
-			continue
-		}
-		if scan.next > before || scan.stopped {
-			idle = 0
-		} else if idle++; err == nil && idle%3 == 0 { // is there as much as was read once?
-			start, end, rangeErr := c.Range(ctx, p)
-			if err = rangeErr; err == nil && end < to {
-				err = &OutOfRangeError{Position: Position{p, to}, Start: start, End: end}
-			}
-		}
-		if err != nil {
-			return scan.next, c.replayFailed(ctx, fmt.Errorf("replay %s@%d: %w", p, scan.next, err))
-		}
+	c.metrics.replays.Inc()
+	r := &request{user: user, next: from, to: to, fn: fn, done: make(chan error, 1)}
+	c.scans.add(log{p, topicID}, route, r)
+	select {
+	case err = <-r.done:
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
-	return scan.next, nil
-}
-
-// replayFailed counts an error of a replay that is Kafka's, logs it, but at most once a second for
-// all of them, and returns it.
-func (c *Consumer) replayFailed(ctx context.Context, err error) error {
-	_, outOfRange := errors.AsType[*OutOfRangeError](err)
-	if ctx.Err() != nil || outOfRange {
-		return err
-	}
-	c.metrics.errors.WithLabelValues("replay").Inc()
-	now := time.Now().Unix()
-	if last := c.replayLogged.Load(); now > last && c.replayLogged.CompareAndSwap(last, now) {
-		c.log.Warn("replay; it is tried again", "error", err)
-	}
-	return err
-}
-
-type replay struct {
-	Partition
-	consumer *Consumer
-	topicID  [16]byte
-	route    *Route
-	owner    []byte // see Route.owner
-	user     string
-	next, to int64
-	fn       func(*Record) bool
-	stopped  bool
-}
-
-// fetch reads one response's worth of the range.
-func (r *replay) fetch(ctx context.Context) error {
-	leader, topicID, err := r.consumer.leader(r.Partition)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true // fn is not called any more
 	if err != nil {
-		return err
+		err = fmt.Errorf("replay %s@%d: %w", p, r.next, err)
 	}
-	if topicID != r.topicID {
-		return ErrRecreated
-	}
-	req := r.consumer.fetchRequest(0, -1) // no session
-	topic := kmsg.NewFetchRequestTopic()
-	topic.TopicID = topicID
-	topic.Partitions = append(topic.Partitions, fetchPartition(r.ID, r.next))
-	req.Topics = append(req.Topics, topic)
-
-	buf, _ := r.consumer.buffers.Get().(*[]byte)
-	if buf == nil {
-		buf = new([]byte)
-	}
-	deadline, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack)
-	defer cancel()
-	res, err := r.consumer.cluster.request(deadline, leader, req, buf)
-	if err != nil {
-		if ctx.Err() == nil {
-			r.consumer.refresh()
-		}
-		return err // buf may still be written to: it is not put back
-	}
-	defer r.consumer.buffers.Put(buf)
-	fetched := res.(*kmsg.FetchResponse)
-	if err := kerr.ErrorForCode(fetched.ErrorCode); err != nil {
-		return err
-	}
-	for i := range fetched.Topics {
-		for j := range fetched.Topics[i].Partitions {
-			if err := r.partition(ctx, &fetched.Topics[i].Partitions[j]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return r.next, err
 }
 
-func (r *replay) partition(ctx context.Context, part *kmsg.FetchResponseTopicPartition) error {
-	err := kerr.ErrorForCode(part.ErrorCode)
-	if errors.Is(err, kerr.OffsetOutOfRange) {
-		start, end, err := r.consumer.Range(ctx, r.Partition)
-		if err != nil {
-			return err
-		}
-		return &OutOfRangeError{Position: Position{r.Partition, r.next}, Start: start, End: end}
-	}
-	if err != nil {
-		r.consumer.refresh()
-		return err
-	}
-	b := batches{data: part.RecordBatches, aborted: part.AbortedTransactions, next: r.next}
-	defer b.close()
-	r.consumer.metrics.replayBytes.Add(float64(len(part.RecordBatches)))
-	var rec Record
-	for b.next < r.to {
-		b.headers = b.headers[:0]
-		more, err := b.read(&rec)
-		if err != nil {
-			return &UnreadableError{Position{r.Partition, b.next}, b.behind(), err}
-		}
-		if !more || rec.Offset >= r.to {
-			break
-		}
-		r.consumer.metrics.replayed.Inc()
-		if !r.wants(&rec) {
-			r.next = b.next
-			continue
-		}
-		if !r.fn(&rec) {
-			r.next, r.stopped = rec.Offset, true
-			return nil
-		}
-		r.next = b.next
-	}
-	r.next = min(b.next, r.to)
-	return ctx.Err()
+// request is one Replay.
+type request struct {
+	user string
+	to   int64
+	fn   func(*Record) bool
+	done chan error // says once that it is over
+
+	mu    sync.Mutex
+	next  int64
+	ended bool
 }
 
-// wants says whether the record is the user's, and marks it as the live way does.
-func (r *replay) wants(rec *Record) bool {
-	r.route.own(rec, r.owner)
-	return rec.Broadcast || string(rec.User) == r.user
+// offer hands over a record that is for the request's user, unless it had it.
+func (r *request) offer(rec *Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.ended || rec.Offset < r.next || rec.Offset >= r.to:
+	case r.fn(rec):
+		r.next = rec.Offset + 1
+	default:
+		r.next = rec.Offset
+		r.end(nil)
+	}
+}
+
+// advance notes that the log was read up to next.
+func (r *request) advance(next int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return
+	}
+	if r.next = max(r.next, min(next, r.to)); r.next == r.to {
+		r.end(nil)
+	}
+}
+
+// fail ends the request with an error.
+func (r *request) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.end(err)
+}
+
+// end is called with r.mu held.
+func (r *request) end(err error) {
+	if !r.ended {
+		r.ended = true
+		r.done <- err
+	}
+}
+
+func (r *request) position() (next int64, ended bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.next, r.ended
 }
 
 // pause waits before trying again; it returns early when ctx ends.

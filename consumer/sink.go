@@ -24,10 +24,11 @@ type GapReason string
 
 // The reasons.
 const (
-	GapRetention  GapReason = "retention"  // deleted by Kafka's retention
-	GapRecreated  GapReason = "recreated"  // the topic was deleted and created again
-	GapUnknownID  GapReason = "unknown-id" // the position is not one of this log
-	GapUnreadable GapReason = "unreadable" // the records fail their checksum or are of an old format
+	GapRetention   GapReason = "retention"    // deleted by Kafka's retention
+	GapRecreated   GapReason = "recreated"    // the topic was deleted and created again
+	GapUnknownID   GapReason = "unknown-id"   // the position is not one of this log
+	GapReplayLimit GapReason = "replay-limit" // more than the server is set to replay
+	GapUnreadable  GapReason = "unreadable"   // the records fail their checksum or are of an old format
 )
 
 // Gap is a range of offsets that cannot be delivered: From up to, not including, To. With

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -13,29 +14,47 @@ const (
 	metadataRetry    = 250 * time.Millisecond // between requests after errors
 	missingInterval  = 250 * time.Millisecond // topics waited for, and those of which a part is not read yet
 	userLinger       = 10 * time.Second       // a user's topic after the last Leave
-	beginConcurrency = 16                     // partitions whose end is asked for at a time
 )
 
-// topic is a topic that is read or waited for. All but ready is guarded by Consumer.mu.
+// topic is a topic that is read or waited for. All but what newTopic sets is guarded by Consumer.mu.
 type topic struct {
-	name  string
-	route *Route
-	ready chan struct{} // closed once the cluster has said what the topic is and all of it is read
+	name    string
+	route   *Route
+	settled chan struct{} // closed once the topic is known, or is known not to be for us
 
 	id      [16]byte
 	past    [][16]byte // ids it had before: an outdated broker may still name them
 	leaders []int32
-	known   bool // the cluster said once whether the topic exists
+	known   bool // the cluster said once what the topic is, and all of it was read from then on
 	missing bool
 	again   bool   // to be asked about again soon: something of it is not read yet
 	failed  string // the last error logged
+	denied  bool   // an access control list keeps us from reading it, and that was logged
 
 	users int // Joins, for a per-user topic
 	left  time.Time
 }
 
 func newTopic(name string, route *Route) *topic {
-	return &topic{name: name, route: route, ready: make(chan struct{})}
+	return &topic{name: name, route: route, settled: make(chan struct{})}
+}
+
+// settle lets go of those who wait for the topic. Consumer.mu is held.
+func (t *topic) settle(known bool) {
+	t.known = t.known || known
+	select {
+	case <-t.settled:
+	default:
+		close(t.settled)
+	}
+}
+
+// reason is why the topic is not read, as the end of a sentence. Consumer.mu is held.
+func (t *topic) reason() string {
+	if t.failed == "" {
+		return ""
+	}
+	return ": " + t.failed
 }
 
 // runTopics keeps what is read in line with what the cluster has, until ctx ends.
@@ -116,19 +135,25 @@ func (c *Consumer) due(timeIsUp bool) (names []string, all bool) {
 	return names, all
 }
 
-// contact keeps and tells whether Kafka answers.
+// contact keeps and tells whether Kafka answers: when that changes, and once a minute while it does
+// not.
 func (c *Consumer) contact(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	if was := c.online.Swap(err == nil); was && err != nil {
-		c.log.Warn("kafka does not answer; streams stay open and it is tried again", "error", err)
-	} else if !was && err == nil {
-		c.log.Info("kafka answers", "brokers", c.cfg.Brokers)
-	} else if err != nil {
-		c.log.Debug("kafka does not answer", "brokers", c.cfg.Brokers, "error", err)
-	}
 	c.metrics.contact(err)
+	if err == nil {
+		if c.away.Swap(nil) != nil {
+			c.log.Info("kafka answers", "brokers", c.cfg.Brokers)
+			c.awayTold = time.Time{}
+		}
+		return
+	}
+	c.away.Store(&err)
+	if time.Since(c.awayTold) >= time.Minute {
+		c.awayTold = time.Now()
+		c.log.Warn("kafka does not answer; streams stay open and it is tried again", "brokers", c.cfg.Brokers, "error", err)
+	}
 }
 
 // retire stops reading the topics of users who have been gone for a while.
@@ -147,87 +172,144 @@ func (c *Consumer) retire() {
 	}
 }
 
+// beginning is a partition that is to be read from now on.
+type beginning struct {
+	Partition
+	topicID [16]byte
+	route   *Route
+	leader  int32
+	which   int64 // the special offset to begin at
+}
+
 // adopt brings the reading in line with what the cluster said of the named topics.
 func (c *Consumer) adopt(ctx context.Context, names []string, found map[string]topicMetadata) {
-	var (
-		wg    sync.WaitGroup
-		slots = make(chan struct{}, beginConcurrency)
-	)
+	var starts []beginning
+	again := make(map[string]bool)
+	var adopted []string
 	for _, name := range names {
 		m, ok := found[name]
 		if !ok {
 			continue
 		}
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			again := !c.adoptTopic(ctx, name, m)
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			if t := c.topics[name]; t != nil {
-				t.again = again
-			}
-		})
+		fresh, complete, ok := c.meet(name, &m)
+		starts = append(starts, fresh...)
+		again[name] = !complete
+		if ok {
+			adopted = append(adopted, name)
+		}
 	}
-	wg.Wait()
+	offsets := c.startOffsets(ctx, starts)
+	for i := range starts {
+		if next, ok := offsets[starts[i].Partition]; ok {
+			c.begin(&starts[i], next)
+		} else {
+			again[starts[i].Topic] = true
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, is := range again {
+		if t := c.topics[name]; t != nil {
+			t.again = is
+		}
+	}
+	for _, name := range adopted {
+		if t := c.topics[name]; t != nil && !again[name] {
+			t.settle(true)
+		}
+	}
 }
 
-// adoptTopic returns false if the topic is to be asked about again soon.
-func (c *Consumer) adoptTopic(ctx context.Context, name string, m topicMetadata) bool {
+// meet takes in what the cluster said of one topic. It returns the partitions to start with, false
+// in complete if the topic is to be asked about again soon, and false in ok if it is not read by
+// that.
+func (c *Consumer) meet(name string, m *topicMetadata) (starts []beginning, complete, ok bool) {
 	c.mu.Lock()
 	t := c.topics[name]
 	if t == nil { // left meanwhile
 		c.mu.Unlock()
-		return true
+		return nil, true, false
 	}
 	if m.err != nil {
-		ok := c.absent(t, &m)
+		complete := c.absent(t, m)
 		c.mu.Unlock()
-		return ok
+		return nil, complete, false
 	}
-	fresh := t.known // partitions seen first after the topic was known are read from their start
+	which := int64(offsetLatest)
+	if t.known { // partitions seen first after the topic was known are read from their start
+		which = offsetEarliest
+	}
 	recreated := t.id != ([16]byte{}) && t.id != m.id
 	if slices.Contains(t.past, m.id) || len(t.leaders) > len(m.leaders) && !recreated {
 		c.mu.Unlock() // an outdated answer
-		return true
+		return nil, true, false
 	}
 	old := len(t.leaders)
 	if recreated {
 		t.past = append(t.past, t.id)
 	}
 	t.id, t.leaders, t.missing, t.failed = m.id, m.leaders, false, ""
+	t.denied = t.denied && old > 0 // what was read before says itself when it is read again
 	c.mu.Unlock()
 
 	if recreated {
 		c.log.Warn("topic was deleted and created again", "topic", name)
 		c.end(name, old)
 	}
-	complete := true
+	complete = true
 	for i, leader := range m.leaders {
 		p := Partition{name, int32(i)}
-		if f := c.reader.feed(p); f != nil {
+		switch f := c.reader.feed(p); {
+		case f != nil:
 			c.reader.assign(f, leader)
-			continue
-		}
-		if !c.begin(ctx, t.route, p, m.id, leader, fresh) {
+		case leader < 0:
 			complete = false
+		default:
+			starts = append(starts, beginning{p, m.id, t.route, leader, which})
 		}
 	}
-	if !complete {
-		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t.settle()
-	return true
+	return starts, complete, true
 }
 
-// settle marks that the cluster has said what the topic is. Consumer.mu is held.
-func (t *topic) settle() {
-	if !t.known {
-		t.known = true
-		close(t.ready)
+// startOffsets asks for the offsets to start at, all of a leader at once. What is missing in the
+// answer is to be asked for again.
+func (c *Consumer) startOffsets(ctx context.Context, starts []beginning) map[Partition]int64 {
+	const most = 1000 // partitions in a request
+	byLeader := make(map[int32]map[Partition]int64)
+	for _, s := range starts {
+		if byLeader[s.leader] == nil {
+			byLeader[s.leader] = make(map[Partition]int64)
+		}
+		byLeader[s.leader][s.Partition] = s.which
 	}
+	offsets := make(map[Partition]int64, len(starts))
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	for leader, all := range byLeader {
+		wg.Go(func() {
+			part := make(map[Partition]int64, most)
+			ask := func() {
+				found, err := c.cluster.listOffsets(ctx, leader, part, readCommitted)
+				if err != nil {
+					c.log.Debug("list offsets", "broker", leader, "partitions", len(part), "error", err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				maps.Copy(offsets, found)
+				clear(part)
+			}
+			for p, which := range all {
+				if part[p] = which; len(part) == most {
+					ask()
+				}
+			}
+			if len(part) > 0 {
+				ask()
+			}
+		})
+	}
+	wg.Wait()
+	return offsets
 }
 
 // absent deals with a topic that cannot be read. c.mu is held.
@@ -238,15 +320,49 @@ func (c *Consumer) absent(t *topic, m *topicMetadata) bool {
 			t.failed = m.err.Error()
 			c.log.Warn("topic does not exist; it will be read from its start once it does", "topic", t.name)
 		}
-		t.settle()
+		t.settle(true)
 		return true
 	}
 	c.metrics.errors.WithLabelValues(kindOf(m.err)).Inc()
-	if t.failed != m.err.Error() {
-		t.failed = m.err.Error()
-		c.log.Error("topic cannot be read; it is tried again", "topic", t.name, "error", m.err)
+	again := t.failed == m.err.Error()
+	t.failed = m.err.Error()
+	if kindOf(m.err) != errorDenied {
+		if !again {
+			c.log.Error("topic cannot be read; it is tried again", "topic", t.name, "error", m.err)
+		}
+		return false
 	}
-	return kindOf(m.err) == errorDenied // which will last: the next poll of all topics asks again
+	c.deny(t, m.err)
+	t.settle(false)
+	return true // it will last: the next poll of all topics asks again
+}
+
+// deny notes and tells that an access control list keeps us from reading a topic: once, not for
+// each partition. c.mu is held.
+func (c *Consumer) deny(t *topic, err error) {
+	if !t.denied {
+		t.denied = true
+		c.log.Error("topic may not be read; it is tried again", "topic", t.name, "error", err)
+	}
+}
+
+// denied is [Consumer.deny] of the topic called name.
+func (c *Consumer) denied(name string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.topics[name]; t != nil {
+		c.deny(t, err)
+	}
+}
+
+// allowed notes that the topic is read again.
+func (c *Consumer) allowed(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.topics[name]; t != nil && t.denied {
+		t.denied = false
+		c.log.Info("topic may be read again", "topic", name)
+	}
 }
 
 // end stops reading the partitions of a topic that had so many.
@@ -260,24 +376,10 @@ func (c *Consumer) end(name string, partitions int) {
 	}
 }
 
-// begin starts to read a partition: at the end of the log or, if nobody can have seen it before,
-// at its start.
-func (c *Consumer) begin(ctx context.Context, route *Route, p Partition, topicID [16]byte, leader int32, fromStart bool) bool {
-	if leader < 0 {
-		return false
-	}
-	which := int64(offsetLatest)
-	if fromStart {
-		which = offsetEarliest
-	}
-	next, err := c.cluster.listOffset(ctx, leader, p, which)
-	if err != nil {
-		c.log.Debug("list offsets", "topic", p.Topic, "partition", p.ID, "error", err)
-		return false
-	}
-	f := &feed{Partition: p, route: route, owner: route.owner(p.Topic), topicID: topicID, next: next, end: next, moved: time.Now()}
-	c.sink.Begin(p, topicID, next)
+// begin reads a partition from next on.
+func (c *Consumer) begin(s *beginning, next int64) {
+	f := &feed{Partition: s.Partition, route: s.route, owner: s.route.owner(s.Topic), topicID: s.topicID, next: next, end: next, moved: time.Now()}
+	c.sink.Begin(s.Partition, s.topicID, next)
 	c.reader.add(f)
-	c.reader.assign(f, leader)
-	return true
+	c.reader.assign(f, s.leader)
 }

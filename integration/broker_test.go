@@ -18,6 +18,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/testcontainers/testcontainers-go"
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -40,6 +41,8 @@ type broker struct {
 	network   *testcontainers.DockerNetwork   // for containers that talk to ours
 	client    *kafka.Client                   // for topics
 	producer  *kgo.Client                     // with the partition of each record given
+	admin     *kadm.Client                    // for what the client cannot do
+	replicas  int                             // of each topic
 }
 
 // shared is started when a test first needs it.
@@ -100,10 +103,13 @@ func (b *broker) connect(ctx context.Context) error {
 	}
 	var err error
 	b.producer, err = kgo.NewClient(kgo.SeedBrokers(b.addresses...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(4<<20), kgo.ProducerLinger(0))
+		kgo.ProducerBatchMaxBytes(4<<20), kgo.ProducerLinger(0),
+		kgo.MetadataMinAge(100*time.Millisecond)) // what admin says of leaders is no older
 	if err != nil {
 		return fmt.Errorf("producer: %w", err)
 	}
+	b.admin = kadm.NewClient(b.producer)
+	b.replicas = max(b.replicas, 1)
 	return nil
 }
 
@@ -159,16 +165,27 @@ func kafkaContainer(more ...testcontainers.ContainerCustomizer) []testcontainers
 	}
 	return append([]testcontainers.ContainerCustomizer{
 		testcontainers.WithExposedPorts(kafkaPort),
-		testcontainers.WithFiles(testcontainers.ContainerFile{
-			HostFilePath: "../deploy/kafka/start.sh", ContainerFilePath: kafkaStart, FileMode: 0o755,
-		}),
+		testcontainers.WithFiles(startScript()),
 		testcontainers.WithEntrypoint("sh", kafkaStart),
 		testcontainers.WithCmd(),
-		testcontainers.WithEnv(map[string]string{"KAFKA_ADVERTISED_FILE": kafkaAdvertised, "KAFKA_HOST": kafkaHost}),
+		testcontainers.WithEnv(map[string]string{
+			"KAFKA_ADVERTISED_FILE": kafkaAdvertised, "KAFKA_HOST": kafkaHost, "KAFKA_PROPERTIES": promptCleaning,
+		}),
 		testcontainers.WithAdditionalLifecycleHooks(testcontainers.ContainerLifecycleHooks{
 			PostStarts: []testcontainers.ContainerHook{tell},
 		}),
 	}, more...)
+}
+
+// promptCleaning has retention and compaction done at once, not within minutes.
+const promptCleaning = `
+log.initial.task.delay.ms=500
+log.retention.check.interval.ms=500
+log.cleaner.backoff.ms=500
+`
+
+func startScript() testcontainers.ContainerFile {
+	return testcontainers.ContainerFile{HostFilePath: "../deploy/kafka/start.sh", ContainerFilePath: kafkaStart, FileMode: 0o755}
 }
 
 var errNoDocker = errors.New("no docker engine")

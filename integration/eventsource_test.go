@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -139,12 +140,18 @@ func newStream(t *testing.T, address, user string) *eventSource {
 // Connect sends the request, with the last event ID if there is one.
 func (s *eventSource) Connect() {
 	s.t.Helper()
+	if err := s.connect(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *eventSource) connect() error {
 	s.Cut()
 	ctx, cancel := context.WithCancel(s.t.Context())
 	s.stop = cancel
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
 	if err != nil {
-		s.t.Fatalf("GET %s: %v", s.url, err)
+		return fmt.Errorf("GET %s: %w", s.url, err)
 	}
 	request.Header.Set("Accept", "text/event-stream")
 	if s.LastID != "" {
@@ -154,17 +161,18 @@ func (s *eventSource) Connect() {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
-		s.t.Fatalf("GET %s: %v", s.url, err)
+		return fmt.Errorf("GET %s: %w", s.url, err)
 	}
 	context.AfterFunc(ctx, func() { _ = response.Body.Close() })
 	if kind := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || kind != "text/event-stream" {
-		s.t.Fatalf("GET %s = %s, Content-Type %q; want 200 and text/event-stream", s.url, response.Status, kind)
+		return fmt.Errorf("GET %s = %s, Content-Type %q; want 200 and text/event-stream", s.url, response.Status, kind)
 	}
 	var body io.Reader = response.Body
 	if s.limit > 0 {
 		body = io.LimitReader(body, s.limit)
 	}
 	s.reader = &eventReader{r: bufio.NewReader(body), idBuffer: s.LastID}
+	return nil
 }
 
 // Cut closes the connection.
@@ -223,6 +231,32 @@ func (s *eventSource) Record() event {
 			s.t.Fatalf("got %+v where a record was due", e)
 		default:
 			return e
+		}
+	}
+}
+
+// lossGap is the data of a gap event.
+type lossGap struct {
+	Source    string
+	Partition int32
+	From, To  int64
+	Reason    string
+}
+
+// Gap waits for the next gap, past checkpoints. A record or an end fails the test.
+func (s *eventSource) Gap() lossGap {
+	s.t.Helper()
+	for {
+		switch e := s.Event(); e.Type {
+		case "checkpoint":
+		case "gap":
+			var gap lossGap
+			if err := json.Unmarshal([]byte(e.Data), &gap); err != nil {
+				s.t.Fatalf("gap %q: %v", e.Data, err)
+			}
+			return gap
+		default:
+			s.t.Fatalf("got %+v where a gap was due", e)
 		}
 	}
 }

@@ -15,7 +15,7 @@ func TestMain(m *testing.M) {
 		_ = os.Setenv(ryukDisabled, "true")
 	}
 	code := m.Run()
-	if err := stopSharedBroker(); err != nil {
+	if err := errors.Join(stopSharedBroker(), stopSharedCluster(), stopSecureBroker()); err != nil {
 		fmt.Fprintln(os.Stderr, "stop kafka:", err)
 		code = 1
 	}
@@ -53,7 +53,7 @@ func appendLine(name, line string) error {
 	if name == "" {
 		return nil
 	}
-	f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0) //nolint:gosec // the Makefile names the file
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0) //nolint:gosec // the file that go test writes to
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -143,6 +145,34 @@ func (h *herald) WaitNotReady() { h.t.Helper(); h.waitStatus(http.StatusServiceU
 func (h *herald) waitStatus(want int) {
 	h.t.Helper()
 	waitStatus(h.t, "http://"+h.admin+"/readyz", want, h.ended)
+}
+
+// Metric returns the value of a series of /metrics, such as name{label="value"}; 0 if there is none.
+func (h *herald) Metric(series string) float64 {
+	h.t.Helper()
+	request, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, "http://"+h.admin+"/metrics", nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		if text, ok := strings.CutPrefix(lines.Text(), series+" "); ok {
+			value, err := strconv.ParseFloat(text, 64)
+			if err != nil {
+				h.t.Fatalf("/metrics: %s: %v", lines.Text(), err)
+			}
+			return value
+		}
+	}
+	if err := lines.Err(); err != nil {
+		h.t.Fatalf("/metrics: %v", err)
+	}
+	return 0
 }
 
 // Kill ends the process as kill -9 does.

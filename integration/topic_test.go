@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"crypto/rand"
 	"strings"
 	"testing"
@@ -25,7 +26,7 @@ func topicName(t *testing.T, name string) string {
 // (name, value, …).
 func (b *broker) createTopic(t *testing.T, topic string, partitions int, entries ...string) {
 	t.Helper()
-	config := kafka.TopicConfig{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1}
+	config := kafka.TopicConfig{Topic: topic, NumPartitions: partitions, ReplicationFactor: b.replicas}
 	for i := 0; i+1 < len(entries); i += 2 {
 		config.ConfigEntries = append(config.ConfigEntries, kafka.ConfigEntry{ConfigName: entries[i], ConfigValue: entries[i+1]})
 	}
@@ -65,4 +66,39 @@ func record(topic, key, value string) *kgo.Record {
 func inPartition(partition int32, r *kgo.Record) *kgo.Record {
 	r.Partition = partition
 	return r
+}
+
+// recordsOf returns the partition's records from the first to the end, as another client reads them.
+func (b *broker) recordsOf(t *testing.T, topic string, partition int32) []*kgo.Record {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.addresses...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().AtStart()}}))
+	if err != nil {
+		t.Fatalf("consumer: %v", err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ends, err := b.admin.ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		t.Fatalf("end of %s/%d: %v", topic, partition, err)
+	}
+	end, _ := ends.Lookup(topic, partition)
+	var records []*kgo.Record
+	for next := int64(0); next < end.Offset; {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			t.Fatalf("read %s/%d: %v", topic, partition, err)
+		}
+		for _, r := range fetches.Records() {
+			next = r.Offset + 1
+			if !r.Attrs.IsControl() {
+				records = append(records, r)
+			}
+		}
+	}
+	return records
 }

@@ -16,6 +16,9 @@ const (
 	typeEnd        = "end"
 )
 
+// typeMessage is the type of an event that names none (WHATWG HTML, section 9.2.6).
+const typeMessage = "message"
+
 // reserved says whether a record may not have this event type: it is one of Herald's own, or one
 // that an EventSource dispatches itself.
 func reserved(eventType string) bool {
@@ -32,15 +35,23 @@ func ValidType(eventType string) bool {
 		!strings.ContainsAny(eventType, "\r\n\x00") && !reserved(eventType)
 }
 
+// eventTypeOf returns the type of a record's event, which the header called typeHeader holds.
+func eventTypeOf(r *consumer.Record, typeHeader string) string {
+	if eventType, ok := r.Header(typeHeader); ok && ValidType(string(eventType)) {
+		return string(eventType)
+	}
+	return typeMessage
+}
+
 // appendRecord appends the event and data lines of a record and the blank line that ends it. The
 // id line is the stream's own and goes before.
-func appendRecord(b []byte, r *consumer.Record, typeHeader string) []byte {
-	if eventType, ok := r.Header(typeHeader); ok && ValidType(string(eventType)) {
+func appendRecord(b []byte, eventType string, value []byte) []byte {
+	if eventType != typeMessage {
 		b = append(b, "event: "...)
 		b = append(b, eventType...)
 		b = append(b, '\n')
 	}
-	return append(appendData(b, r.Value), '\n')
+	return append(appendData(b, value), '\n')
 }
 
 // appendData appends value as data lines. CR LF, CR and LF each end a line, as the event stream
@@ -74,12 +85,18 @@ func appendOwn(b []byte, eventType string, data any) []byte {
 	return append(append(b, text...), '\n', '\n')
 }
 
+// gapData is a gap event's data. Without a source the id was none, without a range all of the topic
+// is meant.
 type gapData struct {
-	Source    string             `json:"source,omitempty"`
-	Partition int32              `json:"partition"`
-	From      int64              `json:"from"`
-	To        int64              `json:"to"`
-	Reason    consumer.GapReason `json:"reason"`
+	Source string `json:"source,omitempty"`
+	*gapRange
+	Reason consumer.GapReason `json:"reason"`
+}
+
+type gapRange struct {
+	Partition int32 `json:"partition"`
+	From      int64 `json:"from"`
+	To        int64 `json:"to"`
 }
 
 type endData struct {

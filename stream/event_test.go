@@ -108,14 +108,22 @@ func arrivesAs(header []byte) string {
 	}
 }
 
+// toldGap is what a client reads of a gap.
+type toldGap struct {
+	Source    string
+	Partition int32
+	From, To  int64
+	Reason    consumer.GapReason
+}
+
 // framed is the end of a stream: a record and a gap between two checkpoints. An event that is torn
 // apart, or that takes a neighbour's lines, shows in them.
 func framed(r *consumer.Record, topic string) []byte {
 	const id = "1~abcdef0123.0-7"
 	b := appendOwn([]byte("id: before\n"), typeCheckpoint, struct{}{})
 	b = append(b, "id: "+id+"\n"...) // as feed.event writes it
-	b = appendRecord(b, r, "event-type")
-	b = appendOwn(b, typeGap, gapData{Source: topic, From: 1, To: math.MaxInt64, Reason: consumer.GapRetention})
+	b = appendRecord(b, eventTypeOf(r, "event-type"), r.Value)
+	b = appendOwn(b, typeGap, gapData{Source: topic, gapRange: &gapRange{From: 1, To: math.MaxInt64}, Reason: consumer.GapRetention})
 	return appendOwn(append(b, "id: after\n"...), typeCheckpoint, struct{}{})
 }
 
@@ -127,7 +135,7 @@ func checkFraming(t *testing.T, r *consumer.Record, kind, topic string) {
 	if len(got.retry) > 0 || len(got.events) != 4 {
 		t.Fatalf("%d events, want 4; retry %q\n%q", len(got.events), got.retry, stream)
 	}
-	var gap gapData
+	var gap toldGap
 	if err := json.Unmarshal([]byte(got.events[2].data), &gap); err != nil {
 		t.Fatalf("gap %q: %v", got.events[2].data, err)
 	}

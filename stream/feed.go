@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"herald/consumer"
@@ -13,14 +14,19 @@ type Log interface {
 	Join(ctx context.Context, user string) (topics []string, err error)
 	Leave(user string)
 	Replay(ctx context.Context, p consumer.Partition, topicID [16]byte, user string, from, to int64, fn func(*consumer.Record) bool) (int64, error)
-	Range(ctx context.Context, p consumer.Partition) (start, end int64, err error)
+	Since(ctx context.Context, topics []string, t time.Time) (map[consumer.Partition]int64, error)
+	Confirm(ctx context.Context, topic string, topicID [16]byte) error
+	Range(ctx context.Context, p consumer.Partition, topicID [16]byte) (start, end int64, err error)
 }
 
 const (
 	checkpointAfter = 10_000      // offsets by which a quiet stream's position may move before it is told
 	keepBuffer      = 64 << 10    // bytes of a stream's buffer that are kept
-	retryAfter      = time.Second // when Kafka has no answer
+	retryAfter      = time.Second // for partitions that wait
 )
+
+// heartbeat is a comment: it tells proxies and clients that the connection is in use.
+var heartbeat = []byte(":\n")
 
 // feed is one open stream: it brings the client from its cursor to now and keeps it there. It is
 // used by one goroutine.
@@ -30,32 +36,17 @@ type feed struct {
 	sub       *subscription
 	out       *writer
 	heartbeat time.Duration
+	request   request
+	limits    Limits
 
 	at    cursor // what was written, or considered and not for this user
 	moved int64  // offsets by which at has moved since the client was told an id
 	buf   []byte
-}
 
-// begin sets the cursor from the client's last event id and writes the first checkpoint. What the
-// id has to do with the log is found out by catchUp.
-func (f *feed) begin(lastID string) error {
-	f.at = f.hub.seam(f.sub.topics)
-	if lastID != "" {
-		sources, err := decodeID(lastID)
-		if err != nil {
-			f.gap(gapData{Reason: consumer.GapUnknownID})
-		}
-		for i := range f.at {
-			if s, ok := sources[f.at[i].tag]; ok { // else a topic the client had no promise of: it starts now
-				f.at[i].positions = s.positions
-				if s.incarnation != f.at[i].incarnation.tag {
-					f.at[i].incarnation = incarnation{tag: s.incarnation}
-				}
-			}
-		}
-	}
-	f.checkpoint()
-	return f.flush()
+	// waiting are partitions for which Kafka had no answer: they are behind, and tried again later,
+	// while the others go on.
+	waiting map[consumer.Partition]struct{}
+	turn    int // which of the partitions that are behind is replayed first
 }
 
 // gap tells of a loss, with the cursor behind it as its id.
@@ -96,16 +87,8 @@ func (f *feed) run(ctx context.Context) error {
 	ticker := time.NewTicker(f.heartbeat)
 	defer ticker.Stop()
 	for {
-		queue, behind := f.sub.take()
-		f.send(queue)
-		if err := f.flush(); err != nil {
+		if err := f.deliver(ctx); err != nil {
 			return err
-		}
-		if behind {
-			if err := f.catchUp(ctx); err != nil {
-				return err
-			}
-			continue
 		}
 		select {
 		case <-f.sub.wake:
@@ -113,6 +96,23 @@ func (f *feed) run(ctx context.Context) error {
 			f.beat()
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+	}
+}
+
+// deliver writes what waits, from the queue and, if the stream is behind, from the log.
+func (f *feed) deliver(ctx context.Context) error {
+	for {
+		queue, behind := f.sub.take()
+		f.send(queue)
+		if err := f.flush(); err != nil {
+			return err
+		}
+		if !behind {
+			return nil
+		}
+		if err := f.catchUp(ctx); err != nil {
+			return err
 		}
 	}
 }
@@ -129,7 +129,7 @@ func (f *feed) beat() {
 		f.checkpoint()
 		return
 	}
-	f.buf = append(f.buf, ":\n"...)
+	f.buf = append(f.buf, heartbeat...)
 }
 
 // advance takes positions into the cursor that were read without a record for this user.
@@ -140,7 +140,7 @@ func (f *feed) advance(now cursor) {
 			continue
 		}
 		for _, p := range now[i].positions {
-			if from := at.next(p.partition); from < p.next {
+			if from := at.next(p.partition); from < p.next && !f.waits(at.topic, p.partition) {
 				at.set(p.partition, p.next)
 				f.moved += p.next - from
 			}
@@ -153,111 +153,131 @@ func (f *feed) send(queue []item) {
 	for i := range queue {
 		it := &queue[i]
 		at := f.at.source(it.partition.Topic)
-		if it.offset < at.next(it.partition.ID) {
-			continue // replayed
+		if it.offset < at.next(it.partition.ID) || f.waits(it.partition.Topic, it.partition.ID) {
+			continue // was replayed, or will be
 		}
+		from := at.next(it.partition.ID)
 		at.set(it.partition.ID, it.offset+1)
+		if !f.request.wants(it.eventType) {
+			f.moved += it.offset + 1 - from
+			continue
+		}
 		f.id()
 		f.buf = append(f.buf, it.body...)
 		f.hub.metrics.live.Inc()
 	}
 }
 
-// catchUp replays from the cursor to where live delivery takes over.
+// catchUp replays from the cursor to where live delivery takes over. Partitions that cannot get there
+// for now are left waiting.
 func (f *feed) catchUp(ctx context.Context) error {
-	for {
-		f.sub.rejoin()
-		seam := f.hub.seam(f.sub.topics)
-		for i := range seam {
-			f.adopt(&f.at[i], &seam[i])
-		}
-		done := f.check(ctx, seam)
-		if err := f.flush(); err != nil {
-			return err
-		}
-		reached, err := f.reach(ctx, seam)
-		if done && reached || err != nil {
-			return err
-		}
-		if err := f.idle(ctx); err != nil {
-			return err
-		}
+	f.waiting = make(map[consumer.Partition]struct{})
+	f.sub.rejoin()
+	seam := f.hub.seam(f.sub.topics)
+	asking, alive := f.keepAlive(ctx)
+	for i := range seam {
+		f.adopt(asking, &f.at[i], &seam[i])
+		f.check(asking, &f.at[i], &seam[i])
 	}
+	if err := alive(); err != nil {
+		return err
+	}
+	err := f.flush()
+	for more := true; more && err == nil; {
+		more, err = f.approach(ctx, seam)
+	}
+	if len(f.waiting) > 0 {
+		time.AfterFunc(retryAfter, f.sub.unsettle)
+	}
+	return err
 }
 
 // adopt compares the cursor's topic with the one that is read now. If that is another incarnation,
-// all that the cursor had before it is lost.
-func (f *feed) adopt(at, now *source) {
+// all that the cursor had before it is lost. That must be certain: the client may come from a
+// replica that knows a newer incarnation than this one.
+func (f *feed) adopt(ctx context.Context, at, now *source) {
 	switch {
 	case at.incarnation.tag == now.incarnation.tag:
 		at.incarnation = now.incarnation
-	case now.incarnation != absent: // an absent topic may come back as the one it was
-		lost := at.positions
-		*at = newSource(at.topic, now.incarnation)
-		for _, p := range lost {
-			if p.next > 0 {
-				f.gap(gapData{Source: at.topic, Partition: p.partition, From: p.next, Reason: consumer.GapRecreated})
-			}
+		return
+	case now.incarnation == absent: // it may come back as the one it was
+		return
+	case f.log.Confirm(ctx, now.topic, now.id) != nil:
+		for _, p := range now.positions {
+			f.wait(now.topic, p.partition)
 		}
+		return
 	}
+	appeared := at.incarnation.tag == absent.tag
+	*at = newSource(at.topic, now.incarnation)
+	if !appeared {
+		f.gap(gapData{Source: at.topic, Reason: consumer.GapRecreated})
+	}
+}
+
+func (f *feed) wait(topic string, partition int32) {
+	f.waiting[consumer.Partition{Topic: topic, ID: partition}] = struct{}{}
+}
+
+func (f *feed) waits(topic string, partition int32) bool {
+	_, ok := f.waiting[consumer.Partition{Topic: topic, ID: partition}]
+	return ok
 }
 
 // check deals with positions beyond what was read here: another replica may be ahead of this one,
-// or the log does not hold that offset, and what is retained comes from its start. It returns false
-// if Kafka has no answer for now.
-func (f *feed) check(ctx context.Context, seam cursor) bool {
-	done := true
+// or the log does not hold that offset, and what is retained comes from its start.
+func (f *feed) check(ctx context.Context, at, now *source) {
+	for _, p := range now.positions {
+		if at.next(p.partition) <= p.next || f.waits(at.topic, p.partition) {
+			continue
+		}
+		partition := consumer.Partition{Topic: at.topic, ID: p.partition}
+		start, end, err := f.log.Range(ctx, partition, at.id)
+		if err != nil {
+			f.wait(at.topic, p.partition)
+			continue
+		}
+		f.lose(at, partition, &consumer.OutOfRangeError{Start: start, End: end})
+	}
+}
+
+// approach replays a piece of each partition that is before the seam. It returns false when all of
+// them are there or wait. It begins with another one each time: a client that is cut again and again
+// must get on in all of them.
+func (f *feed) approach(ctx context.Context, seam cursor) (more bool, err error) {
+	type place struct {
+		at *source
+		to position
+	}
+	var behind []place
 	for i := range seam {
 		for _, p := range seam[i].positions {
-			from := f.at[i].next(p.partition)
-			if from <= p.next {
-				continue
+			if at := &f.at[i]; at.next(p.partition) < p.next && !f.waits(at.topic, p.partition) {
+				behind = append(behind, place{at, p})
 			}
-			partition := consumer.Partition{Topic: seam[i].topic, ID: p.partition}
-			start, end, err := f.log.Range(ctx, partition)
-			if err != nil {
-				done = false
-				continue
-			}
-			f.lose(&f.at[i], partition, &consumer.OutOfRangeError{Start: start, End: end})
 		}
 	}
-	return done
-}
-
-// reach replays from the cursor to the seam, a piece of each partition in turn. It returns false if
-// none of those that are left gets on for now.
-func (f *feed) reach(ctx context.Context, seam cursor) (bool, error) {
-	for {
-		left, moved := 0, false
-		for i := range seam {
-			for _, p := range seam[i].positions {
-				from := f.at[i].next(p.partition)
-				if from >= p.next {
-					continue
-				}
-				if err := f.replay(ctx, &f.at[i], p); err != nil {
-					return false, err
-				}
-				left++
-				moved = moved || f.at[i].next(p.partition) != from
-			}
+	for i := range behind {
+		p := behind[(i+f.turn)%len(behind)]
+		from := p.at.next(p.to.partition)
+		if err := f.replay(ctx, p.at, p.to); err != nil {
+			return false, err
 		}
-		if left == 0 || !moved {
-			return left == 0, nil
+		if p.at.next(p.to.partition) == from {
+			f.wait(p.at.topic, p.to.partition)
 		}
 	}
+	f.turn++
+	return len(behind) > 0, nil
 }
 
-// replay writes one buffer's worth of the partition's records before the offset to.next, or as much
-// as is found until a heartbeat is due.
+// replay writes one buffer's worth of the partition's records before the offset to.next.
 func (f *feed) replay(ctx context.Context, at *source, to position) error {
 	p := consumer.Partition{Topic: at.topic, ID: to.partition}
-	from := at.next(p.ID)
-	slice, cancel := context.WithTimeout(ctx, f.heartbeat)
-	defer cancel()
-	next, err := f.log.Replay(slice, p, at.id, f.sub.user, from, to.next, func(r *consumer.Record) bool {
-		if r.Value == nil {
+	reading, alive := f.keepAlive(ctx)
+	next, err := f.log.Replay(reading, p, at.id, f.sub.user, at.next(p.ID), to.next, func(r *consumer.Record) bool {
+		eventType := eventTypeOf(r, f.hub.typeHeader)
+		if r.Value == nil || !f.request.wants(eventType) {
 			return true
 		}
 		if len(f.buf) > 0 && len(f.buf)+len(r.Value) > f.sub.maxBytes {
@@ -265,10 +285,13 @@ func (f *feed) replay(ctx context.Context, at *source, to position) error {
 		}
 		at.set(p.ID, r.Offset+1)
 		f.id()
-		f.buf = appendRecord(f.buf, r, f.hub.typeHeader)
+		f.buf = appendRecord(f.buf, eventType, r.Value)
 		f.hub.metrics.replayed.Inc()
 		return true
 	})
+	if err := alive(); err != nil {
+		return err
+	}
 	f.moved += max(0, next-at.next(p.ID))
 	at.set(p.ID, max(at.next(p.ID), next))
 	if lost, ok := errors.AsType[*consumer.OutOfRangeError](err); ok {
@@ -276,15 +299,43 @@ func (f *feed) replay(ctx context.Context, at *source, to position) error {
 	}
 	if bad, ok := errors.AsType[*consumer.UnreadableError](err); ok {
 		at.set(p.ID, bad.Next)
-		f.gap(gapData{p.Topic, p.ID, bad.Offset, bad.Next, consumer.GapUnreadable})
+		f.gap(gapData{p.Topic, &gapRange{p.ID, bad.Offset, bad.Next}, consumer.GapUnreadable})
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if len(f.buf) == 0 && slice.Err() != nil {
-		f.buf = append(f.buf, ":\n"...)
-	}
 	return f.flush()
+}
+
+// keepAlive writes heartbeats while the stream waits for Kafka, until the function that it returns is
+// called, which nothing else may be written before. If the client is gone, the context ends and the
+// function says why.
+func (f *feed) keepAlive(ctx context.Context) (context.Context, func() error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var mu sync.Mutex
+	var timer *time.Timer
+	var failed error
+	mu.Lock()
+	timer = time.AfterFunc(f.heartbeat, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if ctx.Err() != nil {
+			return
+		}
+		if failed = f.out.write(heartbeat); failed != nil {
+			cancel(failed)
+			return
+		}
+		timer.Reset(f.heartbeat)
+	})
+	mu.Unlock()
+	return ctx, func() error {
+		timer.Stop()
+		mu.Lock() // a heartbeat is being written
+		defer mu.Unlock()
+		cancel(nil)
+		return failed
+	}
 }
 
 // lose goes on with what the log retains. It does nothing if the log holds the cursor: then it ends
@@ -299,19 +350,5 @@ func (f *feed) lose(at *source, p consumer.Partition, lost *consumer.OutOfRangeE
 		return
 	}
 	at.set(p.ID, lost.Start)
-	f.gap(gapData{p.Topic, p.ID, from, lost.Start, reason})
-}
-
-// idle writes a heartbeat and waits a moment, when Kafka has no answer.
-func (f *feed) idle(ctx context.Context) error {
-	f.buf = append(f.buf, ":\n"...)
-	if err := f.flush(); err != nil {
-		return err
-	}
-	select {
-	case <-time.After(retryAfter):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	f.gap(gapData{p.Topic, &gapRange{p.ID, from, lost.Start}, reason})
 }

@@ -28,6 +28,7 @@ type Config struct {
 	Heartbeat    time.Duration // between signs of life; default 15 s
 	WriteTimeout time.Duration // for a write to make progress; default 10 s
 	Retry        time.Duration // reconnection time told to clients, jittered by half; default 2 s
+	Limits       Limits        // of what a client that comes back is sent; default none
 	MaxQueue     int           // bytes that wait for one stream; default 256 KiB
 	Logger       *slog.Logger
 }
@@ -71,11 +72,16 @@ func NewHandler(cfg Config) *Handler {
 func (h *Handler) Drain() { h.stop(errDraining) }
 
 // Events serves the caller's stream (GET). It resumes from the Last-Event-ID header or, without
-// one, the lastEventId query parameter.
+// one, the lastEventId query parameter; without an id it begins where the parameter since says. The
+// parameter types chooses event types.
 func (h *Handler) Events(c echo.Context) error {
 	viewer, err := h.cfg.Viewer(c)
 	if err != nil {
 		return err
+	}
+	req, err := parseRequest(c, time.Now())
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, err.Error())
 	}
 	ctx, cancel := context.WithCancelCause(c.Request().Context())
 	defer cancel(nil)
@@ -84,26 +90,32 @@ func (h *Handler) Events(c echo.Context) error {
 		timer := time.AfterFunc(time.Until(viewer.Expires), func() { cancel(errExpired) })
 		defer timer.Stop()
 	}
+	if c.Request().ContentLength != 0 {
+		return echo.NewHTTPError(http.StatusBadRequest, "a stream is asked for without a body")
+	}
+	control := http.NewResponseController(c.Response())
+	if err := control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("free the stream of the read time-out: %w", err)
+	}
 	header := c.Response().Header()
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
 
-	out := &writer{c.Response(), http.NewResponseController(c.Response()), h.cfg.WriteTimeout, h.cfg.Hub.metrics}
-	lastID := c.Request().Header.Get("Last-Event-ID")
-	if lastID == "" {
-		lastID = c.QueryParam("lastEventId")
-	}
+	out := &writer{c.Response(), control, h.cfg.WriteTimeout, h.cfg.Hub.metrics}
 	m := h.cfg.Hub.metrics
 	start := "now"
-	if lastID != "" {
+	switch {
+	case req.lastID != "":
 		start = "id"
+	case req.earliest || !req.since.IsZero():
+		start = "since"
 	}
 	m.opened.WithLabelValues(start).Inc()
 	m.open.Inc()
 	defer m.open.Dec()
-	err = h.serve(ctx, viewer, lastID, out)
+	err = h.serve(ctx, viewer, req, out)
 	reason := endReason(err, c.Request().Context().Err() != nil)
 	if errors.Is(err, errDraining) || errors.Is(err, errExpired) {
 		err = out.write(appendOwn(nil, typeEnd, endData{reason}))
@@ -113,7 +125,7 @@ func (h *Handler) Events(c echo.Context) error {
 	return nil // the response has begun: its end is the answer
 }
 
-func (h *Handler) serve(ctx context.Context, viewer Viewer, lastID string, out *writer) error {
+func (h *Handler) serve(ctx context.Context, viewer Viewer, req request, out *writer) error {
 	retry := h.cfg.Retry/2 + rand.N(h.cfg.Retry) //nolint:gosec // jitter needs no secret
 	if err := out.write(fmt.Appendf(nil, "retry: %d\n\n", retry.Milliseconds())); err != nil {
 		return err
@@ -126,8 +138,8 @@ func (h *Handler) serve(ctx context.Context, viewer Viewer, lastID string, out *
 	sub := newSubscription(viewer.User, topics, h.cfg.MaxQueue, h.cfg.Hub.metrics.overflows.Inc)
 	h.cfg.Hub.add(sub)
 	defer h.cfg.Hub.remove(sub)
-	f := &feed{hub: h.cfg.Hub, log: h.cfg.Log, sub: sub, out: out, heartbeat: h.cfg.Heartbeat}
-	if err := f.begin(lastID); err != nil {
+	f := &feed{hub: h.cfg.Hub, log: h.cfg.Log, sub: sub, out: out, heartbeat: h.cfg.Heartbeat, request: req, limits: h.cfg.Limits, turn: rand.IntN(1 << 16)} //nolint:gosec // for fairness, no secret
+	if err := f.begin(ctx); err != nil {
 		return err
 	}
 	return f.run(ctx)
@@ -148,7 +160,7 @@ func (h *Handler) join(ctx context.Context, user string, out *writer) ([]string,
 		case !late:
 			return nil, err
 		}
-		if err := out.write([]byte(":\n")); err != nil {
+		if err := out.write(heartbeat); err != nil {
 			return nil, err
 		}
 	}

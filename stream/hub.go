@@ -16,6 +16,8 @@ type Hub struct {
 	typeHeader string
 	metrics    *metrics
 
+	interleave func() // for tests: called before and after positions are read
+
 	mu     sync.RWMutex
 	topics map[string]*topic
 	users  map[string][]*subscription
@@ -41,6 +43,7 @@ func NewHub(typeHeader string, registry prometheus.Registerer) *Hub {
 	return &Hub{
 		typeHeader: typeHeader,
 		metrics:    newMetrics(registry),
+		interleave: func() {},
 		topics:     make(map[string]*topic),
 		users:      make(map[string][]*subscription),
 	}
@@ -125,16 +128,21 @@ func (h *Hub) queue(t *topic, p consumer.Partition, r *consumer.Record) {
 	case r.Value == nil: // a tombstone is no notification
 		h.metrics.tombstones.Inc()
 	case r.Broadcast && len(t.readers) > 0:
-		it := item{partition: p, offset: r.Offset, body: appendRecord(nil, r, h.typeHeader)}
+		it := h.item(p, r)
 		for s := range t.readers {
 			s.push(it)
 		}
 	case !r.Broadcast && len(users) > 0:
-		it := item{partition: p, offset: r.Offset, body: appendRecord(nil, r, h.typeHeader)}
+		it := h.item(p, r)
 		for _, s := range users {
 			s.push(it)
 		}
 	}
+}
+
+func (h *Hub) item(p consumer.Partition, r *consumer.Record) item {
+	eventType := eventTypeOf(r, h.typeHeader)
+	return item{partition: p, offset: r.Offset, eventType: eventType, body: appendRecord(nil, eventType, r.Value)}
 }
 
 // Gap implements [consumer.Sink]. What a stream has lost by it depends on the stream's own cursor:
@@ -187,6 +195,8 @@ func (h *Hub) positions(topics []string) cursor { return h.read(topics, false) }
 func (h *Hub) seam(topics []string) cursor { return h.read(topics, true) }
 
 func (h *Hub) read(topics []string, wait bool) cursor {
+	h.interleave()
+	defer h.interleave()
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	at := make(cursor, 0, len(topics))

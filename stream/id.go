@@ -21,7 +21,7 @@ import (
 const (
 	idVersion   = "1"
 	tagSize     = 6
-	maxIDLength = 16 << 10
+	maxIDLength = 48 << 10
 )
 
 var errBadID = errors.New("not an event id of Herald")

@@ -30,10 +30,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		live:       events.WithLabelValues("live"),
 		replayed:   events.WithLabelValues("replay"),
 		open:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_streams", Help: "Streams that are open."}),
-		opened:     counter("herald_streams_opened_total", "Streams opened, by where they start: now or id.", "start"),
+		opened:     counter("herald_streams_opened_total", "Streams opened, by where they start: now, since or id.", "start"),
 		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, write-timeout, draining, token-expired or error.", "reason"),
 		bytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_written_bytes_total", Help: "Bytes written to streams."}),
-		gaps:       counter("herald_stream_gaps_total", "Gaps told to streams, by reason: retention, recreated, unknown-id or unreadable.", "reason"),
+		gaps:       counter("herald_stream_gaps_total", "Gaps told to streams, by reason: retention, recreated, unknown-id, unreadable or replay-limit.", "reason"),
 		overflows:  prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_overflows_total", Help: "Times that a slow stream's queue was full and the stream fell back to replay."}),
 		tombstones: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_tombstones_total", Help: "Live records with a null value, which are not delivered."}),
 	}

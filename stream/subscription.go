@@ -11,6 +11,7 @@ import (
 type item struct {
 	partition consumer.Partition
 	offset    int64
+	eventType string
 	body      []byte // event and data lines, shared by all streams of the record
 }
 

@@ -19,7 +19,11 @@ import (
 	"herald/stream"
 )
 
-const readHeaderTimeout = 10 * time.Second
+const (
+	readHeaderTimeout = 10 * time.Second // for a request's header
+	readTimeout       = 30 * time.Second // for all of a request; streams are free of it
+	idleTimeout       = 2 * time.Minute  // between requests of a connection
+)
 
 // server is one Herald: a consumer, the streams fed by it, and two HTTP servers.
 type server struct {
@@ -86,8 +90,8 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	// A page of another origin must not publish in the name of whoever opened it.
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(front.deny(e))
-	srv.public = &http.Server{Handler: protection.Handler(e), ReadHeaderTimeout: readHeaderTimeout, MaxHeaderBytes: 64 << 10}
-	srv.admin = &http.Server{Handler: admin(c, registry), ReadHeaderTimeout: readHeaderTimeout}
+	srv.public = &http.Server{Handler: protection.Handler(e), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10}
+	srv.admin = &http.Server{Handler: admin(c, registry), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout}
 
 	if srv.publicListener, err = listen(ctx, "listen", s.Listen); err != nil {
 		return nil, err

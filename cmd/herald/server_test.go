@@ -39,6 +39,9 @@ func startServer(t *testing.T) *server {
 	return srv
 }
 
+// testReadTimeout is short for TestSlowRequests.
+const testReadTimeout = 2 * time.Second
+
 // startServerOn runs a server of the routes. extend may be nil.
 func startServerOn(t *testing.T, routes []consumer.Route, extend func(*echo.Echo, *publisher)) (*server, *kfake.Cluster) {
 	t.Helper()
@@ -65,6 +68,7 @@ func startServerOn(t *testing.T, routes []consumer.Route, extend func(*echo.Echo
 	if err != nil {
 		t.Fatal(err)
 	}
+	srv.public.ReadTimeout = testReadTimeout
 	ended := make(chan error, 1)
 	go func() { ended <- srv.run(ctx) }()
 	t.Cleanup(func() {
@@ -382,5 +386,46 @@ func TestReadmeListsEveryMetric(t *testing.T) {
 	}
 	if found < 10 {
 		t.Errorf("only %d metrics in\n%s", found, text)
+	}
+}
+
+// TestSlowRequests wants a request that does not end to be given up, and a stream to outlive the
+// time that requests have.
+func TestSlowRequests(t *testing.T) {
+	srv := startServer(t)
+	address := srv.publicListener.Addr().String()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // a test's
+	if _, err := io.WriteString(conn, "POST /broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab"); err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/events?user=alice", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(conn); err != nil || strings.Contains(string(answer), "201") {
+		t.Errorf("a body that does not end: %q, %v, want it refused and the connection closed", answer, err)
+	}
+	events := newEventReader(bufio.NewReader(res.Body), "")
+	call(t, http.MethodPost, "http://"+address+"/users/alice/notifications", "still there")
+	for {
+		e, err := events.next()
+		if err != nil {
+			t.Fatalf("the stream ended with the time for requests: %v", err)
+		}
+		if e.Data == "still there" {
+			return
+		}
 	}
 }

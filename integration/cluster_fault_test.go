@@ -1,0 +1,142 @@
+package integration
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestLeaderKilled kills a broker, as kill -9 does, and starts it again: the only one that Herald was
+// told of, which leads a partition and coordinates Herald's consumer group. What was read meanwhile
+// is committed to the next coordinator.
+func TestLeaderKilled(t *testing.T) {
+	c := sharedCluster(t)
+	n := c.nodes[0]
+	tr := startTraffic(t, c, n)
+	lane := tr.lanes[0]
+	group := ""
+	for _, arg := range tr.h.args {
+		if name, ok := strings.CutPrefix(arg, "--group="); ok {
+			group = name + ".test"
+		}
+	}
+	committed := func() int64 {
+		offsets, err := c.admin.FetchOffsets(t.Context(), group)
+		if err != nil {
+			return -1
+		}
+		got, _ := offsets.Lookup(lane.topic, lane.partition)
+		return got.At
+	}
+	waitFor(t, "an offset is committed", func(context.Context) bool { return committed() > 0 })
+	c.moveLeader(t, lane.topic, lane.partition, n)
+	for p := range int32(offsetsPartitions) {
+		c.moveLeader(t, "__consumer_offsets", p, n)
+	}
+	tr.Advance()
+	c.killNode(t, n)
+	tr.Advance()
+	tr.checkUp()
+	at := lane.written.Load()
+	waitFor(t, "what was read since is committed", func(context.Context) bool { return committed() >= at })
+	c.startNode(t, n)
+	tr.Advance()
+	tr.Finish()
+	tr.checkUp()
+}
+
+// offsetsPartitions is how many partitions start.sh gives __consumer_offsets.
+const offsetsPartitions = 4
+
+// TestBrokersRestarted stops and starts each broker, one after the other, as an upgrade does.
+func TestBrokersRestarted(t *testing.T) {
+	c := sharedCluster(t)
+	tr := startTraffic(t, c)
+	for _, n := range c.nodes {
+		c.stopNode(t, n)
+		tr.Advance()
+		c.startNode(t, n)
+		for _, l := range tr.lanes {
+			c.waitInSync(t, l.topic)
+		}
+	}
+	tr.Advance()
+	tr.Finish()
+	tr.checkUp()
+}
+
+// TestLeaderMoved gives a partition of each kind of topic to each broker in turn.
+func TestLeaderMoved(t *testing.T) {
+	c := sharedCluster(t)
+	tr := startTraffic(t, c)
+	for _, n := range c.nodes {
+		for _, l := range tr.lanes[2:] {
+			c.moveLeader(t, l.topic, l.partition, n)
+		}
+		tr.Advance()
+	}
+	tr.Finish()
+	tr.checkUp()
+	if down := tr.h.Metric(`herald_kafka_errors_total{kind="contact"}`); down != 0 {
+		t.Errorf("%v times Kafka was said not to answer, want 0: brokers were up all the time", down)
+	}
+}
+
+// TestAllBrokersStopped stops Kafka as a whole for a while.
+func TestAllBrokersStopped(t *testing.T) {
+	c := sharedCluster(t)
+	tr := startTraffic(t, c)
+	tr.checkUp()
+	for _, n := range c.nodes {
+		c.killNode(t, n)
+	}
+	tr.h.WaitNotReady()
+	if up := tr.h.Metric("herald_kafka_up"); up != 0 {
+		t.Errorf("herald_kafka_up = %v without a broker, want 0", up)
+	}
+	errors := tr.h.Metric(`herald_kafka_errors_total{kind="contact"}`)
+	time.Sleep(20 * time.Second) // longer than Kafka's and Herald's timeouts
+	if more := tr.h.Metric(`herald_kafka_errors_total{kind="contact"}`); more <= errors {
+		t.Errorf("herald_kafka_errors_total of kind contact stays at %v while no broker is up", more)
+	}
+	c.startNodes(t, c.nodes[:]...)
+	tr.h.WaitReady()
+	tr.Advance()
+	tr.Finish()
+	tr.checkUp()
+}
+
+// TestBrokerPaused has a broker that takes connections and requests and never answers. What other
+// brokers lead goes on. What it leads comes once another leads it or, where it has the only
+// replica, once it answers again. Herald was told of no other broker.
+func TestBrokerPaused(t *testing.T) {
+	c := sharedCluster(t)
+	n := c.nodes[0]
+	tr := startTraffic(t, c, n)
+	only := tr.lanes[0]
+	for _, l := range tr.lanes[:2] {
+		c.moveLeader(t, l.topic, l.partition, n)
+	}
+	c.assign(t, only.topic, only.partition, n.id)
+	tr.Advance()
+	c.pause(t, n)
+	tr.AdvanceIn(tr.lanes[1:]...)
+	tr.checkUp()
+	c.unpause(t, n)
+	tr.Advance()
+	tr.Finish()
+	tr.checkUp()
+}
+
+// checkUp checks that herald says that all is well.
+func (tr *traffic) checkUp() {
+	tr.t.Helper()
+	tr.h.WaitReady()
+	if up := tr.h.Metric("herald_kafka_up"); up != 1 {
+		tr.t.Errorf("herald_kafka_up = %v, want 1", up)
+	}
+	if strings.Contains(tr.h.printed.String(), "does the listener") {
+		tr.t.Error("the log takes a broker that went away for a mistake in how herald connects")
+	}
+}

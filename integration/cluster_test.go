@@ -1,0 +1,379 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/testcontainers/testcontainers-go"
+	tcnetwork "github.com/testcontainers/testcontainers-go/network"
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+const clusterSize = 3
+
+// cluster is three Apache Kafka nodes, each broker and controller, in racks a, b and c. Topics
+// have a replica on each; two must have a record before it counts. Its brokers may be stopped: all
+// are up again when the test ends.
+type cluster struct {
+	broker // for topics and records
+	nodes  [clusterSize]*node
+}
+
+// node is one broker of the cluster. Its address holds over restarts.
+type node struct {
+	id        int32
+	rack      string
+	address   string
+	container *testcontainers.DockerContainer
+}
+
+// sharedNodes is started when a test first needs it.
+var sharedNodes struct {
+	once sync.Once
+	cluster
+	err error
+}
+
+// sharedCluster returns the cluster of this package, all of whose brokers are up. Without Docker
+// the test is skipped.
+func sharedCluster(t *testing.T) *cluster {
+	t.Helper()
+	c := &sharedNodes.cluster
+	sharedNodes.once.Do(func() { sharedNodes.err = c.open() })
+	err := sharedNodes.err
+	if errors.Is(err, errNoDocker) {
+		notTested(t, requireDocker, "Herald on a cluster of several brokers. No Docker engine answers: start one. "+err.Error())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, n := range c.nodes {
+				t.Logf("kafka %d\n%s", n.id, containerLog(n.container))
+			}
+		}
+	})
+	return c
+}
+
+// clusterProperties make the cluster lose no acknowledged record and find out soon that a broker
+// is away. Leaders move when a test says so, not by themselves.
+const clusterProperties = `
+default.replication.factor=3
+min.insync.replicas=2
+offsets.topic.replication.factor=3
+transaction.state.log.replication.factor=3
+transaction.state.log.min.isr=2
+replica.selector.class=org.apache.kafka.common.replica.RackAwareReplicaSelector
+auto.leader.rebalance.enable=false
+broker.session.timeout.ms=5000
+broker.heartbeat.interval.ms=1000
+`
+
+// clusterJVM bounds the memory of three brokers on one machine. A container that was stopped may
+// have another address when it is back, so names are not kept.
+const clusterJVM = "-Xms128m -Xmx320m -Dsun.net.inetaddr.ttl=1 -Dsun.net.inetaddr.negative.ttl=0"
+
+// open starts the containers at the same time, for a node waits for the others.
+func (c *cluster) open() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*kafkaStartTimeout)
+	defer cancel()
+	if err := dockerAnswers(ctx); err != nil {
+		return err
+	}
+	var err error
+	if c.network, err = tcnetwork.New(ctx); err != nil {
+		return fmt.Errorf("network of containers: %w", err)
+	}
+	var voters []string
+	for i := range c.nodes {
+		address, err := unusedAddress(ctx)
+		if err != nil {
+			return err
+		}
+		c.nodes[i] = &node{id: int32(i) + 1, rack: string(rune('a' + i)), address: address}
+		c.addresses = append(c.addresses, address)
+		voters = append(voters, fmt.Sprintf("%d@%s:9093", i+1, c.nodes[i].host()))
+	}
+	errs := make(chan error, clusterSize)
+	for _, n := range c.nodes {
+		go func() { errs <- n.run(ctx, c.network, strings.Join(voters, ",")) }()
+	}
+	for range c.nodes {
+		err = errors.Join(err, <-errs)
+	}
+	if err != nil {
+		return err
+	}
+	c.replicas = clusterSize
+	if err := c.connect(ctx); err != nil {
+		return err
+	}
+	return c.waitForNodes(ctx)
+}
+
+func (n *node) host() string { return fmt.Sprint("kafka-", n.id) }
+
+func (n *node) run(ctx context.Context, network *testcontainers.DockerNetwork, voters string) (err error) {
+	n.container, err = testcontainers.Run(ctx, kafkaImage(),
+		testcontainers.WithExposedPorts(kafkaPort), publish(kafkaPort, n.address),
+		tcnetwork.WithNetwork([]string{n.host()}, network),
+		testcontainers.WithFiles(startScript()), testcontainers.WithEntrypoint("sh", kafkaStart), testcontainers.WithCmd(),
+		testcontainers.WithEnv(map[string]string{
+			"KAFKA_NODE_ID": fmt.Sprint(n.id), "KAFKA_VOTERS": voters, "KAFKA_RACK": n.rack,
+			"KAFKA_HOST": n.host(), "KAFKA_ADVERTISED": n.address,
+			"KAFKA_PROPERTIES": clusterProperties, "KAFKA_HEAP_OPTS": clusterJVM,
+		}))
+	if err != nil {
+		return fmt.Errorf("start kafka %d: %w", n.id, err)
+	}
+	return nil
+}
+
+// waitForNodes waits until all brokers of the cluster answer and are members of it.
+func (c *cluster) waitForNodes(ctx context.Context) error {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
+		brokers, err := c.admin.ListBrokers(attempt)
+		cancel()
+		if err == nil && len(brokers) == clusterSize {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d brokers of %d are up: %w", len(brokers), clusterSize, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// newTopic creates a topic of its own for the test, with all replicas in sync.
+func (c *cluster) newTopic(t *testing.T, name string, partitions int) string {
+	t.Helper()
+	topic := topicName(t, name)
+	c.createTopic(t, topic, partitions)
+	return topic
+}
+
+func (c *cluster) createTopic(t *testing.T, topic string, partitions int) {
+	t.Helper()
+	if _, err := c.admin.CreateTopic(t.Context(), int32(partitions), clusterSize, nil, topic); err != nil {
+		t.Fatalf("create topic %s: %v", topic, err)
+	}
+	c.waitInSync(t, topic)
+}
+
+// waitFor waits until the condition, which what names, holds.
+func waitFor(t *testing.T, what string, condition func(ctx context.Context) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*patience)
+	defer cancel()
+	for !condition(ctx) {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("not in %s: %s", 2*patience, what)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// waitInSync waits until all brokers have all of the topics.
+func (c *cluster) waitInSync(t *testing.T, topics ...string) {
+	t.Helper()
+	waitFor(t, fmt.Sprint("all replicas in sync of ", topics), func(ctx context.Context) bool {
+		found, err := c.admin.ListTopics(ctx, topics...)
+		if err != nil || found.Error() != nil {
+			return false
+		}
+		for _, topic := range found {
+			if len(topic.Partitions) == 0 {
+				return false
+			}
+			for _, p := range topic.Partitions {
+				if len(p.ISR) < len(p.Replicas) || p.Leader < 0 {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+// leaderOf returns the node that leads the partition.
+func (c *cluster) leaderOf(t *testing.T, topic string, partition int32) *node {
+	t.Helper()
+	var leader *node
+	waitFor(t, fmt.Sprintf("a leader of %s/%d", topic, partition), func(ctx context.Context) bool {
+		found, err := c.admin.ListTopics(ctx, topic)
+		if err != nil || found.Error() != nil {
+			return false
+		}
+		id := found[topic].Partitions[partition].Leader
+		if id < 1 {
+			return false
+		}
+		leader = c.nodes[id-1]
+		return true
+	})
+	return leader
+}
+
+// moveLeader makes the node the partition's preferred leader by a reassignment, and then its leader
+// by an election.
+func (c *cluster) moveLeader(t *testing.T, topic string, partition int32, to *node) {
+	t.Helper()
+	replicas := []int32{to.id}
+	for _, n := range c.nodes {
+		if n != to {
+			replicas = append(replicas, n.id)
+		}
+	}
+	c.assign(t, topic, partition, replicas...)
+	var set kadm.TopicsSet
+	set.Add(topic, partition)
+	waitFor(t, fmt.Sprintf("%s/%d led by %d", topic, partition, to.id), func(ctx context.Context) bool {
+		_, _ = c.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, set) // not needed where it leads already
+		found, err := c.admin.ListTopics(ctx, topic)
+		return err == nil && found[topic].Partitions[partition].Leader == to.id
+	})
+}
+
+// assign gives the partition the replicas, of which the first is the preferred leader.
+func (c *cluster) assign(t *testing.T, topic string, partition int32, replicas ...int32) {
+	t.Helper()
+	var request kadm.AlterPartitionAssignmentsReq
+	request.Assign(topic, partition, replicas)
+	answer, err := c.admin.AlterPartitionAssignments(t.Context(), request)
+	if err == nil {
+		err = answer.Error()
+	}
+	if err != nil {
+		t.Fatalf("assign %s/%d to %d: %v", topic, partition, replicas, err)
+	}
+	waitFor(t, fmt.Sprintf("%s/%d on %d", topic, partition, replicas), func(ctx context.Context) bool {
+		found, err := c.admin.ListTopics(ctx, topic)
+		return err == nil && slices.Equal(found[topic].Partitions[partition].Replicas, replicas)
+	})
+}
+
+// stopNode stops the broker with SIGTERM.
+func (c *cluster) stopNode(t *testing.T, n *node) { t.Helper(); c.end(t, n, 30*time.Second) }
+
+// killNode ends the broker with SIGKILL.
+func (c *cluster) killNode(t *testing.T, n *node) { t.Helper(); c.end(t, n, 0) }
+
+func (c *cluster) end(t *testing.T, n *node, patience time.Duration) {
+	t.Helper()
+	t.Cleanup(func() { c.startNode(t, n) })
+	if err := n.container.Stop(t.Context(), &patience); err != nil {
+		t.Fatalf("stop kafka %d: %v", n.id, err)
+	}
+}
+
+// startNode starts the broker again and waits until it is a member of the cluster.
+func (c *cluster) startNode(t *testing.T, n *node) {
+	t.Helper()
+	c.startNodes(t, n)
+}
+
+// startNodes starts those of the brokers that are stopped at the same time.
+func (c *cluster) startNodes(t *testing.T, nodes ...*node) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*kafkaStartTimeout)
+	defer cancel()
+	started := false
+	for _, n := range nodes {
+		if n.container.IsRunning() {
+			continue
+		}
+		started = true
+		if err := n.container.Start(ctx); err != nil {
+			t.Fatalf("start kafka %d again: %v", n.id, err)
+		}
+	}
+	running := !slices.ContainsFunc(c.nodes[:], func(n *node) bool { return !n.container.IsRunning() })
+	if !started || !running {
+		return
+	}
+	if err := c.waitForNodes(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pause stops the broker's processes where they stand: its connections stay, and nothing answers.
+func (c *cluster) pause(t *testing.T, n *node) {
+	t.Helper()
+	t.Cleanup(func() { _ = n.docker(context.WithoutCancel(t.Context()), "unpause") }) // if the test has not
+	if err := n.docker(t.Context(), "pause"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (c *cluster) unpause(t *testing.T, n *node) {
+	t.Helper()
+	if err := n.docker(t.Context(), "unpause"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (n *node) docker(ctx context.Context, command string) error {
+	if out, err := exec.CommandContext(ctx, "docker", command, n.container.GetContainerID()).CombinedOutput(); err != nil {
+		return fmt.Errorf("docker %s of kafka %d: %w\n%s", command, n.id, err, out)
+	}
+	return nil
+}
+
+// stopSharedCluster removes the containers and their network, if there are any.
+func stopSharedCluster() error {
+	c := &sharedNodes.cluster
+	if c.producer != nil {
+		c.producer.Close()
+	}
+	if c.network == nil {
+		return nil
+	}
+	errs := make(chan error, clusterSize)
+	for _, n := range c.nodes {
+		go func() {
+			if n == nil || n.container == nil {
+				errs <- nil
+				return
+			}
+			errs <- testcontainers.TerminateContainer(n.container, testcontainers.StopTimeout(0))
+		}()
+	}
+	var err error
+	for range c.nodes {
+		err = errors.Join(err, <-errs)
+	}
+	return errors.Join(err, c.network.Remove(context.Background()))
+}
+
+// TestCluster checks the tests' own cluster: leaders move, and racks are known.
+func TestCluster(t *testing.T) {
+	c := sharedCluster(t)
+	topic := c.newTopic(t, "records", 1)
+	for _, n := range c.nodes {
+		c.moveLeader(t, topic, 0, n)
+		if got := c.leaderOf(t, topic, 0); got != n {
+			t.Errorf("%s/0 is led by %d, want %d", topic, got.id, n.id)
+		}
+	}
+	brokers, err := c.admin.ListBrokers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range brokers {
+		if want := c.nodes[b.NodeID-1].rack; b.Rack == nil || *b.Rack != want {
+			t.Errorf("broker %d is not in rack %s", b.NodeID, want)
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"herald/consumer"
+)
+
+// request is what a client asks of its stream.
+type request struct {
+	lastID   string    // where it was; it goes before since
+	since    time.Time // where to begin; zero: now
+	earliest bool      // begin with all that is retained
+	types    []string  // the event types to send; nil: all
+}
+
+// parseRequest reads the header Last-Event-ID and the query parameters lastEventId (for clients that
+// cannot set the header, which goes before it), since and types. The error is for the client.
+func parseRequest(c echo.Context, now time.Time) (request, error) {
+	r := request{lastID: c.Request().Header.Get("Last-Event-ID")}
+	if r.lastID == "" {
+		r.lastID = c.QueryParam("lastEventId")
+	}
+	switch since := c.QueryParam("since"); since {
+	case "", "now":
+	case "earliest":
+		r.earliest = true
+	default:
+		at, err := time.Parse(time.RFC3339, since)
+		if err != nil {
+			var age time.Duration
+			if age, err = time.ParseDuration(since); err == nil && age < 0 {
+				err = errors.New("an age has no sign")
+			}
+			at = now.Add(-age)
+		}
+		if err != nil {
+			return r, errors.New("since: want now, earliest, a time like 2026-01-31T08:00:00Z or an age like 90m")
+		}
+		r.since = at
+	}
+	if list := c.QueryParam("types"); list != "" {
+		r.types = strings.Split(list, ",")
+		for _, t := range r.types {
+			if t != typeMessage && !ValidType(t) {
+				return r, fmt.Errorf("types: %q cannot be the type of an event", t)
+			}
+		}
+	}
+	return r, nil
+}
+
+// wants says whether events of the type are to be sent.
+func (r *request) wants(eventType string) bool {
+	return r.types == nil || slices.Contains(r.types, eventType)
+}
+
+// begin sets the cursor to where the client wants to begin and writes the first checkpoint. What an
+// id has to do with the log is found out by catchUp.
+func (f *feed) begin(ctx context.Context) error {
+	f.at = f.hub.seam(f.sub.topics)
+	switch {
+	case f.request.lastID != "":
+		f.resume(f.request.lastID)
+	case f.request.earliest || !f.request.since.IsZero():
+		err := f.retry(ctx, func(ctx context.Context) error { return f.beginAt(ctx, f.request.since) })
+		if err != nil {
+			return err
+		}
+	}
+	f.checkpoint()
+	if f.limits != (Limits{}) {
+		if err := f.retry(ctx, f.limit); err != nil {
+			return err
+		}
+	}
+	return f.flush()
+}
+
+// resume sets the cursor to what the id says.
+func (f *feed) resume(lastID string) {
+	sources, err := decodeID(lastID)
+	if err != nil {
+		f.gap(gapData{Reason: consumer.GapUnknownID})
+	}
+	for i := range f.at {
+		s, ok := sources[f.at[i].tag]
+		if !ok {
+			continue // a topic the client had no promise of: it starts now
+		}
+		f.at[i].positions = s.positions
+		if s.incarnation != f.at[i].incarnation.tag {
+			f.at[i].incarnation = incarnation{tag: s.incarnation}
+		}
+	}
+}
+
+// beginAt sets the cursor to the first records that were written at the time or later; the zero time
+// is the start of the log.
+func (f *feed) beginAt(ctx context.Context, at time.Time) error {
+	first, err := f.log.Since(ctx, f.sub.topics, at)
+	if err != nil {
+		return err
+	}
+	for p, next := range first {
+		s := f.at.source(p.Topic)
+		s.set(p.ID, min(next, s.next(p.ID)))
+	}
+	return nil
+}
+
+// Limits bound what a client that comes back is sent; what is older is told as a gap. Zero values
+// are no limits.
+type Limits struct {
+	Age     time.Duration // of records
+	Records int64         // offsets of a partition, whoever they are for
+}
+
+// limit applies the limits to a cursor that has just been set.
+func (f *feed) limit(ctx context.Context) error {
+	var young map[consumer.Partition]int64
+	if f.limits.Age > 0 {
+		var err error
+		if young, err = f.log.Since(ctx, f.sub.topics, time.Now().Add(-f.limits.Age)); err != nil {
+			return err
+		}
+	}
+	now := f.hub.positions(f.sub.topics)
+	for i := range now {
+		at := &f.at[i]
+		if at.incarnation.tag != now[i].incarnation.tag {
+			continue // catchUp tells what became of it
+		}
+		for _, p := range now[i].positions {
+			to := young[consumer.Partition{Topic: at.topic, ID: p.partition}]
+			if f.limits.Records > 0 {
+				to = max(to, p.next-f.limits.Records)
+			}
+			if from := at.next(p.partition); from < min(to, p.next) {
+				at.set(p.partition, min(to, p.next))
+				f.gap(gapData{at.topic, &gapRange{p.partition, from, min(to, p.next)}, consumer.GapReplayLimit})
+			}
+		}
+	}
+	return nil
+}
+
+// retry calls ask until it returns no error, with heartbeats. The error is ctx's cause or that of a
+// write.
+func (f *feed) retry(ctx context.Context, ask func(context.Context) error) error {
+	asking, alive := f.keepAlive(ctx)
+	for ask(asking) != nil && asking.Err() == nil {
+		select {
+		case <-time.After(retryAfter):
+		case <-asking.Done():
+		}
+	}
+	if err := alive(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
