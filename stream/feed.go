@@ -83,7 +83,6 @@ func (f *feed) flush() error {
 
 // run delivers until ctx ends or the client is gone. The error is ctx's cause or the write's.
 func (f *feed) run(ctx context.Context) error {
-	f.sub.unsettle() // the cursor is to be compared with the log first
 	ticker := time.NewTicker(f.heartbeat)
 	defer ticker.Stop()
 	for {

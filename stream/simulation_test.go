@@ -355,7 +355,6 @@ func (w *world) connect(c *simClient) {
 		hub: c.replica.hub, log: c.replica, sub: sub, heartbeat: time.Minute, turn: w.random.IntN(10),
 		out: &writer{c.body, http.NewResponseController(c.body), time.Second, c.replica.hub.metrics},
 	}
-	sub.unsettle()
 	c.feed.request.lastID = c.lastID
 	if err := c.feed.begin(w.t.Context()); err != nil {
 		w.disconnect(c)

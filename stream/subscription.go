@@ -32,9 +32,11 @@ type subscription struct {
 	behind bool // live records pass by; what was missed comes by replay
 }
 
+// newSubscription returns the queue of a stream that is behind: until its cursor has been compared
+// with the log a live record may not get in, or it would move the cursor over what is to be replayed.
 func newSubscription(user string, topics []string, maxBytes int, overflow func()) *subscription {
 	slices.Sort(topics)
-	return &subscription{user: user, topics: topics, maxBytes: maxBytes, overflow: overflow, wake: make(chan struct{}, 1)}
+	return &subscription{user: user, topics: topics, maxBytes: maxBytes, overflow: overflow, wake: make(chan struct{}, 1), behind: true}
 }
 
 // push queues an item without waiting. An item larger than the bound is taken by an empty queue.
