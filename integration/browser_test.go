@@ -52,6 +52,7 @@ func driveDemoPage(t *testing.T, browser context.Context, base string) {
 
 	// A notification from the page itself.
 	page.do(
+		chromedp.SetValue(chromedp.CSS("#send-content-type"), "text/plain"),
 		chromedp.SetValue(chromedp.CSS("#send-value"), "one"),
 		chromedp.Click(chromedp.CSS("#send-form [type=submit]")))
 	page.wait("the notification one", shows("one"))
@@ -88,6 +89,7 @@ func driveDemoPage(t *testing.T, browser context.Context, base string) {
 	page.do(
 		chromedp.SetValue(chromedp.CSS("#send-to"), "all"),
 		chromedp.SetValue(chromedp.CSS("#send-type"), "notice.all"),
+		chromedp.SetValue(chromedp.CSS("#send-content-type"), "text/plain"),
 		chromedp.SetValue(chromedp.CSS("#send-value"), markup),
 		chromedp.Click(chromedp.CSS("#send-form [type=submit]")))
 	page.wait("the broadcast", shows(markup))

@@ -10,6 +10,8 @@ const slowAfter = 5000;
 const ownTypes = ["checkpoint", "gap", "end"]; // Herald's own event types
 const knownTypes = ["message", "notification", "task-progress"];
 const userName = /^[A-Za-z0-9._-]{1,128}$/;
+const userRule = byId("user-error").textContent;
+const connectionRule = byId("connection-rule").textContent;
 
 const view = new View();
 let state;
@@ -108,6 +110,8 @@ function showTypes() {
     setText(item, type);
     return item;
   }));
+  const shown = new Intl.ListFormat("en").format([...knownTypes, ...state.types]);
+  setText(byId("types-shown"), `Shown are events of the types ${shown}. Others arrive unseen until you add their type below.`);
 }
 
 // post sends a request and returns its JSON answer. It throws an Error with
@@ -132,6 +136,10 @@ function onSubmit(form, result, action) {
     if (button.ariaDisabled === "true") return;
     button.ariaDisabled = "true";
     const output = byId(result);
+    const slow = setTimeout(() => {
+      setText(output, `No answer yet. ${connectionRule}`);
+      output.classList.remove("error");
+    }, slowAfter);
     try {
       setText(output, await action());
       output.classList.remove("error");
@@ -139,6 +147,7 @@ function onSubmit(form, result, action) {
       setText(output, error.message);
       output.classList.add("error");
     } finally {
+      clearTimeout(slow);
       button.ariaDisabled = null;
     }
   });
@@ -150,23 +159,36 @@ async function startTask() {
   const name = byId("task-name").value.trim();
   if (!name) throw new Error("Give the task a name.");
   const { task } = await post("demo/tasks", "application/json", JSON.stringify({ user: state.user, name, seconds }));
-  return `Accepted as task ${task}. Its progress comes on the stream.`;
+  return `Accepted as task ${task}. ${byId("connected").checked ? "Its progress comes on the stream." : "Connect to see it."}`;
 }
 
 async function send() {
   const everyone = byId("send-to").value === "all";
   const type = byId("send-type").value.trim();
   const user = byId("send-user").value.trim();
-  if (!everyone && !userName.test(user)) throw new Error(byId("user-error").textContent);
+  if (!everyone && !userName.test(user)) throw new Error(userRule);
+  const contentType = byId("send-content-type").value;
+  const value = byId("send-value").value;
+  if (contentType === "application/json") checkJSON(value);
   const address = new URL(everyone ? "broadcast" : `users/${encodeURIComponent(user)}/notifications`, document.baseURI);
   if (type) address.searchParams.set("type", type);
   if (!ownTypes.includes(type)) listen(type);
-  const at = await post(address, byId("send-content-type").value, byId("send-value").value);
-  return `In Kafka: ${at.topic}, partition ${at.partition}, offset ${at.offset}.`;
+  const at = await post(address, contentType, value);
+  const unseen = (everyone || user === state.user) && !byId("connected").checked;
+  return `In Kafka: ${at.topic}, partition ${at.partition}, offset ${at.offset}.${unseen ? " Connect to see it." : ""}`;
+}
+
+function checkJSON(text) {
+  try {
+    JSON.parse(text);
+  } catch (error) {
+    throw new Error(`The value is not JSON (${error.message}). Mend it, or choose plain text.`);
+  }
 }
 
 function chooseUser(user) {
   const valid = userName.test(user);
+  setText(byId("user-error"), userRule);
   byId("user-error").hidden = valid;
   byId("user").setAttribute("aria-invalid", !valid);
   if (valid && user !== state.user) watch(user);
@@ -197,7 +219,11 @@ byId("type-form").addEventListener("submit", (event) => {
   byId("new-type").value = "";
 });
 byId("send-to").addEventListener("change", (event) => { byId("send-user-field").hidden = event.target.value === "all"; });
-byId("connected").addEventListener("change", (event) => { event.target.checked ? stream.open() : stream.close(); });
+byId("connected").addEventListener("change", (event) => {
+  if (!event.target.checked) return stream.close();
+  for (const result of document.querySelectorAll(".result:not(.error)")) setText(result, ""); // "Connect to see it."
+  stream.open();
+});
 byId("clear-tasks").addEventListener("click", () => {
   state.clearFinished();
   view.draw(state);
@@ -226,3 +252,7 @@ addEventListener("pageshow", (event) => {
 
 const asked = new URLSearchParams(location.search).get("user") ?? "";
 watch(userName.test(asked) ? asked : "alice");
+if (asked && state.user !== asked) {
+  setText(byId("user-error"), `The address asks for “${asked}”, who cannot be a user here: this is ${state.user}. ${userRule}`);
+  byId("user-error").hidden = false;
+}

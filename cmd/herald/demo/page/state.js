@@ -9,8 +9,9 @@ const maxLog = 200; // entries
 const maxTasks = 30;
 const maxIds = 400; // for finding repeated ids
 const maxValue = 2000; // characters kept of a value
-const finished = new Set(["complete", "cancelled"]);
-const states = new Set(["queued", "running", ...finished]);
+const taskTopic = "notifications"; // where herald dev writes the progress of tasks
+const states = new Set(["queued", "running", "complete", "cancelled"]);
+const finished = new Set(["complete", "cancelled", "lost"]); // "lost" is this page's own
 
 export class State {
   lastEventId = "";
@@ -53,9 +54,7 @@ export class State {
         this.#add(type, id, "The stream's position: from here it goes on.");
         return "";
       case "gap":
-        this.counters.gaps++;
-        this.#add(type, id, describeGap(data));
-        return "Gap: some records could not be delivered";
+        return this.#gap(id, data);
       case "end":
         this.#add(type, id, describeEnd(data));
         return "";
@@ -75,7 +74,22 @@ export class State {
 
   clearLog() { this.log = []; }
 
+  get anyFinished() { return this.tasks.some((task) => finished.has(task.state)); }
+
   clearFinished() { this.tasks = this.tasks.filter((task) => !finished.has(task.state)); }
+
+  // gap takes in a loss. The tasks whose topic was made again will not go on.
+  #gap(id, data) {
+    this.counters.gaps++;
+    const gap = parseObject(data);
+    this.#add("gap", id, gap ? describeGap(gap) : data);
+    if (gap?.reason !== "recreated") return "Gap: some records could not be delivered";
+    if (gap.source === taskTopic) {
+      this.tasks = this.tasks.map((task) => finished.has(task.state) ? task
+        : { ...task, state: "lost", step: "What it wrote is gone: its topic was made again" });
+    }
+    return "Gap: a topic was made again";
+  }
 
   // report takes in a task's progress. The reports of a task are numbered, so
   // a repeated or lost one is noticed whatever its event id.
@@ -121,18 +135,23 @@ function parseReport(data) {
   return { task, name, step, percent: Number(percent), state, seq };
 }
 
-function describeGap(data) {
-  const gap = parseObject(data);
-  if (!gap) return data;
-  const reasons = {
-    "retention": "Kafka no longer keeps them",
-    "recreated": "the topic was deleted and made again",
-    "unknown-id": "the last event id was not known",
-    "replay-limit": "there were too many to replay",
-  };
-  const why = reasons[gap.reason] ?? gap.reason ?? "no reason given";
-  if (!gap.source) return `Records may have been missed: ${why}.`;
-  return `Records of ${gap.source} from ${gap.from} to ${gap.to} were not delivered: ${why}.`;
+// describeGap says what a gap event means: the stream was at "from" and goes on at "to".
+function describeGap({ source, partition, from, to, reason }) {
+  if (!source) return "The last event id is not one of this server: the stream begins with what comes now.";
+  const where = `${source}/${partition}`;
+  const records = to - from > 1 ? `the records ${from} to ${to - 1}` : `record ${from}`;
+  switch (reason) {
+    case "retention":
+      return `${where}: Kafka no longer keeps ${records}.`;
+    case "recreated":
+      return `${where}: the topic was made again; what it held is gone.`;
+    case "unknown-id":
+      return `${where}: there is no record ${from - 1}, after which the stream was to go on; what there is comes from ${to}.`;
+    case "unreadable":
+      return `${where}: ${records} cannot be read.`;
+    default:
+      return `${where}: ${records} cannot be delivered: ${reason}.`;
+  }
 }
 
 function describeEnd(data) {

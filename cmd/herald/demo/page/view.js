@@ -75,7 +75,7 @@ export class View {
     byId("copy-id").disabled = !state.lastEventId;
     byId("task-empty").hidden = state.tasks.length > 0;
     byId("log-empty").hidden = state.log.some((entry) => entry.type !== "checkpoint");
-    byId("clear-tasks").disabled = !state.tasks.some((task) => task.state === "complete" || task.state === "cancelled");
+    byId("clear-tasks").disabled = !state.anyFinished;
     byId("clear-log").disabled = state.log.length === 0;
     this.#tasks.draw(state.tasks);
     this.#log.draw(state.log);
@@ -91,7 +91,7 @@ function createTask(task) {
 }
 
 function updateTask(element, task) {
-  if (element.dataset.seq === String(task.seq)) return;
+  if (element.dataset.seq === String(task.seq) && element.dataset.state === task.state) return;
   element.dataset.seq = task.seq;
   element.dataset.state = task.state;
   const percent = Math.round(task.percent);

@@ -1,0 +1,89 @@
+package integration
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// text returns what an element of the page shows.
+func (p demoPage) text(id string) string {
+	p.t.Helper()
+	text, err := chromedp.Run(p.ctx, chromedp.Evaluate[string]("document.getElementById('"+id+"').innerText"))
+	if err != nil {
+		p.t.Fatalf("read #%s: %v", id, err)
+	}
+	return text
+}
+
+// waitText waits until the element shows the text.
+func (p demoPage) waitText(id, want string) {
+	p.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(p.text(id), want); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("#%s shows %q, want %q", id, p.text(id), want)
+		}
+	}
+}
+
+// submit submits the form as its button does.
+func (p demoPage) submit(form string) {
+	p.t.Helper()
+	p.do(chromedp.Click(chromedp.CSS("#" + form + " [type=submit]")))
+}
+
+// TestDemoPageAdvice makes mistakes on the page and wants it to say so.
+func TestDemoPageAdvice(t *testing.T) {
+	page := openDemo(t, startChromium(t), "http://"+startDev(t).public, "a b")
+	page.waitText("user-error", "“a b”, who cannot be a user here: this is alice")
+	page.waitText("types-shown", "message, notification, and task-progress")
+	page.waitText("log-empty", "No notification yet.")
+
+	page.do(chromedp.SetValue(chromedp.CSS("#send-value"), "{broken"))
+	page.submit("send-form")
+	page.waitText("send-result", "The value is not JSON")
+	if got := page.state(); len(got.received()) != 0 {
+		t.Errorf("%q was sent", got.received())
+	}
+
+	page.do(chromedp.Click(chromedp.CSS("#connected")))
+	page.submit("task-form")
+	page.waitText("task-result", "Connect to see it.")
+	page.do(chromedp.SetValue(chromedp.CSS("#send-value"), `"now JSON"`))
+	page.submit("send-form")
+	page.waitText("send-result", "Connect to see it.")
+	page.do(chromedp.Click(chromedp.CSS("#connected")))
+	page.wait("what was sent", shows(`"now JSON"`))
+}
+
+// TestDemoPageAfterRestart restarts a herald dev whose records are in memory under an open page.
+func TestDemoPageAfterRestart(t *testing.T) {
+	browser, dev := startChromium(t), startDev(t)
+	page := openDemo(t, browser, "http://"+dev.public, "alice")
+	page.submit("task-form")
+	page.wait("a task under way", func(s demoState) bool { return len(s.Tasks) == 1 && s.Tasks[0].Percent >= 5 })
+	dev.End(os.Interrupt)
+	dev.Start()
+	page.wait("the loss", func(s demoState) bool { return s.Badge == "open" && s.Tasks[0].State == "lost" })
+	page.waitText("log-list", "the topic was made again; what it held is gone.")
+	page.submit("task-form")
+	page.wait("a new task", func(s demoState) bool { return len(s.Tasks) == 2 && s.Tasks[0].Percent >= 5 })
+}
+
+// TestDemoPageInSixTabs has all connections that a browser opens to one host taken by streams.
+func TestDemoPageInSixTabs(t *testing.T) {
+	browser, dev := startChromium(t), startDev(t)
+	var page demoPage
+	for range 6 {
+		page = openDemo(t, browser, "http://"+dev.public, "alice")
+	}
+	page.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error { // the tab may be in the background
+		_, err := chromedp.Evaluate[any]("document.querySelector('#task-form [type=submit]').click()")(ctx, target)
+		return err
+	}))
+	page.waitText("task-result", "six connections")
+}
