@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -93,6 +95,37 @@ func decodeID(id string) (map[string]saved, error) {
 			return nil, errBadID
 		}
 		sources[head[:tagSize]] = s
+	}
+	return sources, nil
+}
+
+// IDSource is what an event id says of one topic.
+type IDSource struct {
+	Topic       string          // its name, if it was among those given
+	Tag         string          // a hash of the name
+	Incarnation string          // a hash of the topic id (KIP-516)
+	Exists      bool            // the topic existed when the id was made
+	Last        map[int32]int64 // by partition: the offset of the last record considered
+}
+
+// ExplainID reads an event id. Topics, if given, are names to put in place of hashes. The error says
+// that the id is none.
+func ExplainID(id string, topics ...string) ([]IDSource, error) {
+	decoded, err := decodeID(id)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[string]string, len(topics))
+	for _, name := range topics {
+		names[tag(name)] = name
+	}
+	var sources []IDSource
+	for _, t := range slices.Sorted(maps.Keys(decoded)) {
+		s := IDSource{Topic: names[t], Tag: t, Incarnation: decoded[t].incarnation, Exists: decoded[t].incarnation != absent.tag, Last: make(map[int32]int64)}
+		for _, p := range decoded[t].positions {
+			s.Last[p.partition] = p.next - 1
+		}
+		sources = append(sources, s)
 	}
 	return sources, nil
 }

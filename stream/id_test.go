@@ -140,3 +140,26 @@ func FuzzDecodeID(f *testing.F) {
 		}
 	})
 }
+
+func TestExplainID(t *testing.T) {
+	id := check(t, cursor{at("news", 1, 0, 42, 3, 7), newSource("own", absent)})
+	got, err := ExplainID(id, "news", "other")
+	if err != nil || len(got) != 2 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for _, s := range got {
+		switch s.Topic {
+		case "news":
+			if !s.Exists || s.Last[0] != 41 || s.Last[3] != 6 || len(s.Last) != 2 {
+				t.Errorf("%+v", s)
+			}
+		default:
+			if s.Exists || s.Tag != tag("own") || len(s.Last) > 0 {
+				t.Errorf("%+v", s)
+			}
+		}
+	}
+	if _, err := ExplainID("2~x"); err == nil {
+		t.Error("an id of no version that there is was explained")
+	}
+}

@@ -24,14 +24,14 @@ func TestParseRequest(t *testing.T) {
 		"types=a,message":                {types: []string{"a", "message"}},
 		"lastEventId=1~x&since=earliest": {lastID: "1~x", earliest: true},
 	} {
-		c := echo.New().NewContext(httptest.NewRequest(http.MethodGet, "/events?"+query, nil), httptest.NewRecorder())
+		c := echo.New().NewContext(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?"+query, nil), httptest.NewRecorder())
 		got, err := parseRequest(c, now)
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(request{})); diff != "" || err != nil {
 			t.Errorf("%q: %v %s", query, err, diff)
 		}
 	}
 	for _, query := range []string{"since=yesterday", "since=-5m", "since=1", "types=a,", "types=checkpoint", "types=a%0Ab"} {
-		c := echo.New().NewContext(httptest.NewRequest(http.MethodGet, "/events?"+query, nil), httptest.NewRecorder())
+		c := echo.New().NewContext(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?"+query, nil), httptest.NewRecorder())
 		if got, err := parseRequest(c, now); err == nil {
 			t.Errorf("%q is taken as %+v", query, got)
 		}

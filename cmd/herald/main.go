@@ -25,6 +25,7 @@ type commands struct {
 	Produce produceCommand `cmd:"" help:"Write one notification to Kafka."`
 	Tail    tailCommand    `cmd:"" help:"Follow a stream in the terminal; resumes by itself."`
 	Token   tokenCommand   `cmd:"" help:"Print a token for development."`
+	ID      idCommand      `cmd:"" name:"id" help:"Explain an event id."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+
+	"herald/stream"
+)
+
+type idCommand struct {
+	ID    string   `arg:"" name:"id" help:"The event id."`
+	Topic []string `placeholder:"NAME" help:"Names of topics to look for in it, such as notifications.alice; an id has hashes of them. Default: those of herald dev." env:"-"`
+}
+
+// Help implements kong.HelpProvider.
+func (*idCommand) Help() string {
+	return `Example:
+
+    herald id --topic notifications '1~her949gt2mqv.2-41'
+
+An id says for each topic of a stream, and for each of its partitions that were read, the offset of the last record considered. A stream that resumes from it goes on behind those.`
+}
+
+// Run implements the command.
+func (i *idCommand) Run() error { return i.explain(os.Stdout) }
+
+func (i *idCommand) explain(w io.Writer) error {
+	topics := i.Topic
+	if len(topics) == 0 {
+		for _, r := range devRoutes {
+			topics = append(topics, r.Topic)
+		}
+	}
+	sources, err := stream.ExplainID(i.ID, topics...)
+	if err != nil {
+		return err
+	}
+	for _, s := range sources {
+		name := s.Topic
+		if name == "" {
+			name = "topic with hash " + s.Tag
+		}
+		state := "incarnation " + s.Incarnation
+		if !s.Exists {
+			state = "did not exist"
+		}
+		if _, err := fmt.Fprintf(w, "%s (%s)\n", name, state); err != nil {
+			return err
+		}
+		for _, p := range slices.Sorted(maps.Keys(s.Last)) {
+			if _, err := fmt.Fprintf(w, "  partition %d up to offset %d\n", p, s.Last[p]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
