@@ -126,6 +126,7 @@ func startAt(t *testing.T, broker *kfake.Cluster, specs ...string) (*Consumer, *
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.reader.stallAfter = time.Second
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()

@@ -193,10 +193,7 @@ func (r *reader) outOfRange(f *feed) {
 	f.next, f.moved = gap.To, time.Now()
 }
 
-const (
-	watchInterval = 10 * time.Second
-	stallAfter    = 30 * time.Second
-)
+const stallAfter = 30 * time.Second // without progress a partition with records to read has stalled
 
 // watch looks for partitions that do not move although they have records to read, which no error
 // tells: it says so and has them read anew. It asks Kafka for the ends of those partitions only
@@ -205,12 +202,12 @@ func (r *reader) watch(ctx context.Context) {
 	c := r.consumer
 	suspects := make(map[*feed]int64) // the next offset of those that had records to read at the last look
 	for ctx.Err() == nil {
-		pause(ctx, watchInterval)
+		pause(ctx, r.stallAfter/3)
 		still := make(map[*feed]int64)
 		stalled := 0
 		for _, f := range r.all() {
 			next, moved := f.position()
-			if f.route.Kind == PerUser || time.Since(moved) < stallAfter {
+			if f.route.Kind == PerUser || time.Since(moved) < r.stallAfter {
 				continue
 			}
 			leader, _, err := c.leader(f.Partition)

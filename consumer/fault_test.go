@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -307,5 +308,32 @@ func TestFollowerIsRead(t *testing.T) {
 	broker.SetFollowers("t", 0, nil) // the follower now answers NOT_LEADER_OR_FOLLOWER
 	replay()
 	want = append(want, sequence(t, producer, "t", "alice", "b", 5)...)
+	sink.wantLines(t, want)
+}
+
+// TestStallIsSeen has the broker answer fetches with nothing at all, while there are records: no
+// error tells, so the watch must.
+func TestStallIsSeen(t *testing.T) {
+	t.Parallel()
+	broker, c, sink, producer := startOn(t, nil, []string{"t"}, "t")
+	ready(t, c)
+	want := sequence(t, producer, "t", "alice", "a", 1)
+	sink.wantLines(t, want)
+	var stop atomic.Bool
+	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		if stop.Load() {
+			return nil, nil, false
+		}
+		broker.KeepControl()
+		time.Sleep(10 * time.Millisecond)
+		return req.ResponseKind(), nil, true
+	})
+	want = append(want, sequence(t, producer, "t", "alice", "b", 1)...)
+	for deadline := time.Now().Add(30 * time.Second); testutil.ToFloat64(c.metrics.stalled) != 1; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a partition that does not move is not told")
+		}
+	}
+	stop.Store(true)
 	sink.wantLines(t, want)
 }

@@ -75,13 +75,15 @@ type reader struct {
 	ctx      context.Context //nolint:containedctx // the life of the goroutines that add starts, not a request's
 	wg       sync.WaitGroup
 
+	stallAfter time.Duration // but for tests it is the constant
+
 	mu     sync.Mutex
 	feeds  map[Partition]*feed
 	shards map[shardKey][]*shard
 }
 
 func newReader(c *Consumer) *reader {
-	return &reader{consumer: c, feeds: make(map[Partition]*feed), shards: make(map[shardKey][]*shard)}
+	return &reader{consumer: c, stallAfter: stallAfter, feeds: make(map[Partition]*feed), shards: make(map[shardKey][]*shard)}
 }
 
 // assign puts the feed where its leader is, or the follower it prefers; with leader -1 it waits for
