@@ -61,12 +61,13 @@ type Consumer struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	scans    *scans
-	chunks   *chunks
-	confirms chan struct{} // bounds metadata requests of [Consumer.Confirm]
-	buffers  sync.Pool     // of *[]byte, for replays
-	wake     chan struct{}
-	away     atomic.Pointer[error] // why the last metadata request was not answered; nil: it was
+	scans     *scans
+	delivered *delivered
+	chunks    *chunks
+	confirms  chan struct{} // bounds metadata requests of [Consumer.Confirm]
+	buffers   sync.Pool     // of *[]byte, for replays
+	wake      chan struct{}
+	away      atomic.Pointer[error] // why the last metadata request was not answered; nil: it was
 
 	awayTold     time.Time    // when the log last said that Kafka is away; used by runTopics only
 	replayLogged atomic.Int64 // the second of Unix time in which an error of a replay was logged last
@@ -115,7 +116,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	notYet := errors.New("it was not asked yet")
 	c.away.Store(&notYet)
 	c.reader = newReader(c)
-	c.scans, c.chunks = newScans(c), newChunks(cfg.ReplayCacheBytes)
+	c.scans, c.chunks, c.delivered = newScans(c), newChunks(cfg.ReplayCacheBytes), newDelivered(c)
 	if cfg.Registry != nil {
 		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader})
 	}
@@ -138,6 +139,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	c.scans.start(ctx)
 	var group sync.WaitGroup
 	group.Go(func() { c.runGroup(member) })
+	group.Go(func() { c.runDelivered(member) })
 	c.reader.wg.Go(func() { c.reader.watch(ctx) })
 	err := c.runTopics(ctx)
 	stop()

@@ -14,6 +14,8 @@ type Log interface {
 	Join(ctx context.Context, user string) (topics []string, err error)
 	Leave(user string)
 	Replay(ctx context.Context, p consumer.Partition, topicID [16]byte, user string, from, to int64, fn func(*consumer.Record) bool) (int64, error)
+	Delivered(p consumer.Partition, next int64)
+	DeliveredTo(ctx context.Context, user string) (map[consumer.Partition]int64, error)
 	Since(ctx context.Context, topics []string, t time.Time) (map[consumer.Partition]int64, error)
 	Confirm(ctx context.Context, topic string, topicID [16]byte) error
 	Range(ctx context.Context, p consumer.Partition, topicID [16]byte) (start, end int64, err error)
@@ -42,6 +44,8 @@ type feed struct {
 	at    cursor // what was written, or considered and not for this user
 	moved int64  // offsets by which at has moved since the client was told an id
 	buf   []byte
+
+	written map[consumer.Partition]int64 // positions behind the events in buf
 
 	// waiting are partitions for which Kafka had no answer: they are behind, and tried again later,
 	// while the others go on.
@@ -74,6 +78,12 @@ func (f *feed) flush() error {
 		return nil
 	}
 	err := f.out.write(f.buf)
+	if err == nil {
+		for p, next := range f.written {
+			f.log.Delivered(p, next)
+		}
+	}
+	clear(f.written)
 	f.buf = f.buf[:0]
 	if cap(f.buf) > keepBuffer {
 		f.buf = nil
@@ -147,6 +157,13 @@ func (f *feed) advance(now cursor) {
 	}
 }
 
+func (f *feed) wrote(p consumer.Partition, next int64) {
+	if f.written == nil {
+		f.written = make(map[consumer.Partition]int64)
+	}
+	f.written[p] = next
+}
+
 // send writes queued items into the buffer, each with the cursor behind it as its id.
 func (f *feed) send(queue []item) {
 	for i := range queue {
@@ -163,6 +180,7 @@ func (f *feed) send(queue []item) {
 		}
 		f.id()
 		f.buf = append(f.buf, it.body...)
+		f.wrote(it.partition, it.offset+1)
 		f.hub.metrics.live.Inc()
 	}
 }
@@ -285,6 +303,7 @@ func (f *feed) replay(ctx context.Context, at *source, to position) error {
 		at.set(p.ID, r.Offset+1)
 		f.id()
 		f.buf = appendRecord(f.buf, eventType, r.Value)
+		f.wrote(p, r.Offset+1)
 		f.hub.metrics.replayed.Inc()
 		return true
 	})

@@ -109,7 +109,7 @@ func (h *Handler) Events(c echo.Context) error {
 	switch {
 	case req.lastID != "":
 		start = "id"
-	case req.earliest || !req.since.IsZero():
+	case req.earliest || req.unseen || !req.since.IsZero():
 		start = "since"
 	}
 	m.opened.WithLabelValues(start).Inc()

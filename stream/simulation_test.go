@@ -223,6 +223,14 @@ func (r *replica) Join(context.Context, string) ([]string, error) {
 // Leave implements Log.
 func (r *replica) Leave(string) {}
 
+// Delivered implements Log.
+func (r *replica) Delivered(consumer.Partition, int64) {}
+
+// DeliveredTo implements Log.
+func (r *replica) DeliveredTo(context.Context, string) (map[consumer.Partition]int64, error) {
+	panic("not modelled")
+}
+
 // Since implements Log.
 func (r *replica) Since(context.Context, []string, time.Time) (map[consumer.Partition]int64, error) {
 	panic("not modelled")

@@ -18,6 +18,7 @@ type request struct {
 	lastID   string    // where it was; it goes before since
 	since    time.Time // where to begin; zero: now
 	earliest bool      // begin with all that is retained
+	unseen   bool      // begin where the user's own topics were last delivered to any device
 	types    []string  // the event types to send; nil: all
 }
 
@@ -32,6 +33,8 @@ func parseRequest(c echo.Context, now time.Time) (request, error) {
 	case "", "now":
 	case "earliest":
 		r.earliest = true
+	case "delivered":
+		r.unseen = true
 	default:
 		at, err := time.Parse(time.RFC3339, since)
 		if err != nil {
@@ -42,7 +45,7 @@ func parseRequest(c echo.Context, now time.Time) (request, error) {
 			at = now.Add(-age)
 		}
 		if err != nil {
-			return r, errors.New("since: want now, earliest, a time like 2026-01-31T08:00:00Z or an age like 90m")
+			return r, errors.New("since: want now, earliest, delivered, a time like 2026-01-31T08:00:00Z or an age like 90m")
 		}
 		r.since = at
 	}
@@ -72,6 +75,10 @@ func (f *feed) begin(ctx context.Context) error {
 	case f.request.earliest || !f.request.since.IsZero():
 		err := f.retry(ctx, func(ctx context.Context) error { return f.beginAt(ctx, f.request.since) })
 		if err != nil {
+			return err
+		}
+	case f.request.unseen:
+		if err := f.retry(ctx, f.beginUnseen); err != nil {
 			return err
 		}
 	}
@@ -112,6 +119,21 @@ func (f *feed) beginAt(ctx context.Context, at time.Time) error {
 	for p, next := range first {
 		s := f.at.source(p.Topic)
 		s.set(p.ID, min(next, s.next(p.ID)))
+	}
+	return nil
+}
+
+// beginUnseen sets the cursor to where the user's own topics were last delivered; the others begin
+// now.
+func (f *feed) beginUnseen(ctx context.Context) error {
+	delivered, err := f.log.DeliveredTo(ctx, f.sub.user)
+	if err != nil {
+		return err
+	}
+	for p, next := range delivered {
+		if s := f.at.source(p.Topic); s != nil {
+			s.set(p.ID, min(next, s.next(p.ID)))
+		}
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ func TestParseRequest(t *testing.T) {
 		"":                               {},
 		"since=now":                      {},
 		"since=earliest":                 {earliest: true},
+		"since=delivered":                {unseen: true},
 		"since=90m":                      {since: now.Add(-90 * time.Minute)},
 		"since=2026-01-30T08:00:00Z":     {since: now.Add(-24 * time.Hour)},
 		"types=a,message":                {types: []string{"a", "message"}},
@@ -142,5 +143,25 @@ func TestReplayLimit(t *testing.T) {
 	put(t, producer, "shared", "alice", "more")
 	if got := strings.Join(again.until("more"), " "); got != "more" {
 		t.Errorf("after the gap: %q, want nothing told twice", got)
+	}
+}
+
+// TestSinceDelivered leaves with some of the user's own notifications unseen and comes back on
+// another device, without an id: those come, and what was seen does not.
+func TestSinceDelivered(t *testing.T) {
+	url, producer := serve(t)
+	put(t, producer, "own.alice", "", "0")
+	first := open(t, url+"alice&since=delivered", "") // nothing was delivered ever: all is unseen
+	put(t, producer, "own.alice", "", "1")
+	if got := strings.Join(first.until("1"), " "); got != "0 1" {
+		t.Errorf("the first device got %q", got)
+	}
+	_ = first.res.Body.Close()
+	put(t, producer, "own.alice", "", "2")
+	put(t, producer, "shared", "alice", "shared topics begin now")
+	put(t, producer, "own.alice", "", "3")
+	second := open(t, url+"alice&since=delivered", "")
+	if got := strings.Join(second.until("3"), " "); got != "2 3" {
+		t.Errorf("the second device got %q, want what no device has had", got)
 	}
 }

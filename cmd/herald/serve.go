@@ -128,7 +128,7 @@ A topic that does not exist yet is waited for.
 Endpoints. On the public listener:
 
     GET /events                          the caller's stream; resumes from Last-Event-ID, or begins at
-                                         ?since=earliest, a time or an age; ?types=a,b chooses event types
+                                         ?since=earliest, delivered, a time or an age; ?types=a,b chooses event types
     POST /users/{user}/notifications     with --enable-publish, for one user
     POST /broadcast                      with --enable-publish, for everyone
 
