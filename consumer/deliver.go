@@ -20,19 +20,29 @@ type scratch struct {
 	keys    headerKeys
 }
 
-func (r *reader) deliver(s *shard, feeds map[place]*feed, res *kmsg.FetchResponse) {
+// deliver deals with an answer to a fetch of the asked offsets. It returns false unless all of it
+// were records to go on behind.
+func (r *reader) deliver(s *shard, feeds map[place]*feed, res *kmsg.FetchResponse, asked map[place]int64) bool {
+	steady := true
 	for i := range res.Topics {
 		t := &res.Topics[i]
 		for j := range t.Partitions {
-			if f := feeds[place{t.TopicID, t.Partitions[j].Partition}]; f != nil {
-				r.partition(s, f, &t.Partitions[j])
+			at := place{t.TopicID, t.Partitions[j].Partition}
+			f := feeds[at]
+			if f == nil {
+				continue
 			}
+			// What was fetched ahead of records that could not be read is fetched again from there.
+			next, _ := f.position()
+			steady = asked[at] <= next && r.partition(s, f, &t.Partitions[j]) && steady
 		}
 	}
+	return steady
 }
 
-// partition hands one partition's answer to the sink, or deals with its error.
-func (r *reader) partition(s *shard, f *feed, part *kmsg.FetchResponseTopicPartition) {
+// partition hands one partition's answer to the sink, or deals with its error and returns
+// false.
+func (r *reader) partition(s *shard, f *feed, part *kmsg.FetchResponseTopicPartition) bool {
 	switch err := kerr.ErrorForCode(part.ErrorCode); {
 	case err == nil && part.PreferredReadReplica >= 0 && part.PreferredReadReplica != s.broker:
 		r.prefer(f, part.PreferredReadReplica)
@@ -41,14 +51,15 @@ func (r *reader) partition(s *shard, f *feed, part *kmsg.FetchResponseTopicParti
 		if unreadable, ok := errors.AsType[*UnreadableError](err); ok {
 			r.unreadable(f, unreadable)
 		}
+		return err == nil
 	case errors.Is(err, kerr.OffsetOutOfRange):
-		if r.forsake(f) { // a follower may lack what the leader has
-			return
+		if !r.forsake(f) { // a follower may lack what the leader has
+			r.outOfRange(f)
 		}
-		r.outOfRange(f)
 	default:
 		r.refused(f, err)
 	}
+	return false
 }
 
 // records hands the partition's records over. The error is an [*UnreadableError].

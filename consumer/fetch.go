@@ -63,9 +63,10 @@ type session struct {
 	id        int32
 	epoch     int32
 	sent      map[place]int64 // the offset the broker holds for each partition
-	buf       []byte
-	throttled time.Duration // by which a quota delays the next answer
-	small     int           // how many responses in a row needed little of buf
+	buf       []byte          // of the last answer
+	other     []byte          // of the one before
+	throttled time.Duration   // by which a quota delays the next answer
+	small     int             // how many responses in a row needed little of buf
 }
 
 // throttle is how long a broker will not read our next request because of a quota (KIP-219). The
@@ -77,14 +78,15 @@ func throttle(res *kmsg.FetchResponse) time.Duration {
 // reset forgets the session, so that the next fetch begins a new one.
 func (s *session) reset() { s.id, s.epoch, s.sent = 0, 0, nil }
 
-// fetch asks for want and waits up to [fetchMaxWait]. What it returns points into the session's
-// buffer until the next call.
+// fetch asks for want and waits up to [fetchMaxWait]. What it returns points into one of the session's
+// two buffers until the next call but one.
 func (s *session) fetch(ctx context.Context, want map[place]int64) (*kmsg.FetchResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack+s.throttled)
 	defer cancel()
 	if s.sent == nil {
 		s.sent = make(map[place]int64, len(want))
 	}
+	s.buf, s.other = s.other, s.buf
 	s.shrink()
 	res, err := s.consumer.cluster.request(ctx, s.broker, s.request(want), &s.buf)
 	if err != nil {
@@ -118,7 +120,7 @@ func (s *session) shrink() {
 		return
 	}
 	if s.small++; s.small == patience {
-		s.buf, s.small = nil, 0
+		s.buf, s.other, s.small = nil, nil, 0
 	}
 }
 

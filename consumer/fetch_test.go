@@ -65,7 +65,7 @@ func FuzzFetchResponse(f *testing.F) {
 		c.reader.ctx = ctx
 		fd := &feed{Partition: Partition{"t", 0}, route: &Route{Topic: "t"}, topicID: topicID, follower: -1}
 		c.reader.feeds[fd.Partition] = fd
-		c.reader.deliver(&shard{}, map[place]*feed{{topicID, 0}: fd}, message.(*reply).Response.(*kmsg.FetchResponse))
+		c.reader.deliver(&shard{}, map[place]*feed{{topicID, 0}: fd}, message.(*reply).Response.(*kmsg.FetchResponse), nil)
 		if fd.next < 0 {
 			t.Fatalf("next offset %d", fd.next)
 		}

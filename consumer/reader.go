@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // shardSize is how many partitions share a fetch session. Apache Kafka walks all of a session's
@@ -222,33 +223,43 @@ func (r *reader) run(s *shard) {
 	backoff := minBackoff
 	var feeds map[place]*feed
 	want := make(map[place]int64)
+	var ahead chan answer // of a fetch that is under way while the last answer is delivered
+	steady := true        // the last answer was what had been foreseen
 	for r.ctx.Err() == nil {
-		feeds = r.wanted(s, feeds, want)
-		if len(feeds) == 0 {
-			session.reset()
-			select {
-			case <-s.wake:
-				continue
-			case <-r.ctx.Done():
-				return
+		var got answer
+		if ahead != nil {
+			got, ahead = <-ahead, nil
+		} else {
+			feeds = r.wanted(s, feeds, want)
+			if len(feeds) == 0 {
+				session.reset()
+				select {
+				case <-s.wake:
+					continue
+				case <-r.ctx.Done():
+					return
+				}
 			}
+			got = r.fetch(session, want)
 		}
-		begun := time.Now()
-		res, err := session.fetch(r.ctx, want)
-		if err == nil {
-			r.consumer.metrics.fetches.Observe(time.Since(begun).Seconds())
+		if got.err == nil {
 			backoff = minBackoff
-			r.deliver(s, feeds, res)
+			asked, bulk := foresee(want, got.res)
+			if bulk && steady && !r.changed(s) {
+				ahead = make(chan answer, 1)
+				go func() { ahead <- r.fetch(session, want) }()
+			}
+			steady = r.deliver(s, feeds, got.res, asked)
 			continue
 		}
 		if r.ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, kerr.FetchSessionIDNotFound) || errors.Is(err, kerr.InvalidFetchSessionEpoch) {
+		if errors.Is(got.err, kerr.FetchSessionIDNotFound) || errors.Is(got.err, kerr.InvalidFetchSessionEpoch) {
 			continue // begun anew by the next fetch
 		}
 		r.consumer.metrics.errors.WithLabelValues("fetch").Inc()
-		r.consumer.log.Log(r.ctx, fetchLevel(backoff == minBackoff), "fetch; it is tried again", "broker", s.broker, "partitions", len(feeds), "error", err)
+		r.consumer.log.Log(r.ctx, fetchLevel(backoff == minBackoff), "fetch; it is tried again", "broker", s.broker, "partitions", len(feeds), "error", got.err)
 		for _, f := range feeds {
 			r.forsake(f)
 		}
@@ -256,6 +267,55 @@ func (r *reader) run(s *shard) {
 		pause(r.ctx, backoff)
 		backoff = min(2*backoff, maxBackoff)
 	}
+	if ahead != nil {
+		<-ahead
+	}
+}
+
+func (r *reader) changed(s *shard) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return s.changed
+}
+
+// answer is what a fetch came to.
+type answer struct {
+	res *kmsg.FetchResponse
+	err error
+}
+
+func (r *reader) fetch(session *session, want map[place]int64) answer {
+	begun := time.Now()
+	res, err := session.fetch(r.ctx, want)
+	if err == nil {
+		r.consumer.metrics.fetches.Observe(time.Since(begun).Seconds())
+	}
+	return answer{res, err}
+}
+
+// bulkBytes is how much an answer has at least for the next fetch to be sent before it is delivered:
+// then there is probably more, and broker and reader work at the same time.
+const bulkBytes = 256 << 10
+
+// foresee moves want to where the next fetch will begin if all of the answer can be read, by the
+// batches' headers alone. It returns what was asked for, and whether the answer is a large one.
+func foresee(want map[place]int64, res *kmsg.FetchResponse) (asked map[place]int64, bulk bool) {
+	asked = make(map[place]int64)
+	size := 0
+	for i := range res.Topics {
+		t := &res.Topics[i]
+		for j := range t.Partitions {
+			at := place{t.TopicID, t.Partitions[j].Partition}
+			offset, ok := want[at]
+			if !ok {
+				continue
+			}
+			asked[at] = offset
+			want[at] = behindBatches(t.Partitions[j].RecordBatches, offset)
+			size += len(t.Partitions[j].RecordBatches)
+		}
+	}
+	return asked, size >= bulkBytes
 }
 
 // fetchLevel is that of a failed fetch: the first in a row is worth a line.
