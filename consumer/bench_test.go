@@ -39,7 +39,7 @@ func TestBrokerProcess(t *testing.T) {
 	if _, err := fmt.Sscan(spec, &records, &codec); err != nil {
 		t.Fatal(err)
 	}
-	compression := map[int]kgo.CompressionCodec{0: kgo.NoCompression(), 1: kgo.GzipCompression(), 2: kgo.SnappyCompression(), 3: kgo.Lz4Compression(), 4: kgo.ZstdCompression()}[codec]
+	compression := compressions[codec]
 	opts := []kfake.Opt{kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1)}
 	if records > 0 {
 		opts = append(opts, kfake.SyntheticFetch(kfake.SyntheticBatch{Records: records, RecordBytes: 100, RandomFrac: 0.5, Compression: compression}))
@@ -137,7 +137,39 @@ func peakHeap(b *testing.B) func() float64 {
 	}
 }
 
-// drainers read b.N records of topic "t" from its start.
+// benchTopic is what drainers read.
+var benchTopic = "t"
+
+// fillBench writes b.N records in batches of about so many to a new topic of a broker that is there
+// anyway.
+func fillBench(b *testing.B, address string, records, codec int) {
+	b.Helper()
+	benchTopic = createTopics(b, address, 1)[0]
+	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.DefaultProduceTopic(benchTopic), kgo.ProducerLinger(5*time.Millisecond),
+		kgo.ProducerBatchMaxBytes(int32(min(1_000_000, 70+records*112))), kgo.MaxBufferedRecords(20_000), kgo.ProducerBatchCompression(compressions[codec]))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
+	value := make([]byte, 100)
+	for range b.N {
+		for i := range value[50:] {
+			value[50+i] = byte(rand.IntN(256))
+		}
+		client.Produce(b.Context(), &kgo.Record{Value: slices.Clone(value)}, func(_ *kgo.Record, err error) {
+			if err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	if err := client.Flush(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+}
+
+var compressions = map[int]kgo.CompressionCodec{0: kgo.NoCompression(), 1: kgo.GzipCompression(), 2: kgo.SnappyCompression(), 3: kgo.Lz4Compression(), 4: kgo.ZstdCompression()}
+
+// drainers read b.N records of [benchTopic] from its start.
 var drainers = []struct {
 	name  string
 	drain func(b *testing.B, address string)
@@ -152,11 +184,11 @@ func drainHerald(b *testing.B, address string) {
 	b.Helper()
 	sink := &countSink{enough: make(chan struct{})}
 	sink.left.Store(int64(b.N))
-	c, err := New(Config{Brokers: []string{address}, Group: "bench", Replica: "one", Routes: []Route{{Topic: "t"}}}, sink)
+	c, err := New(Config{Brokers: []string{address}, Group: "bench", Replica: "one", Routes: []Route{{Topic: benchTopic}}}, sink)
 	if err != nil {
 		b.Fatal(err)
 	}
-	c.topics["t"].settle(true) // as if it had been known and missing: it is read from its start
+	c.topics[benchTopic].settle(true) // as if it had been known and missing: it is read from its start
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
@@ -170,7 +202,7 @@ func drainHerald(b *testing.B, address string) {
 
 func drainReader(b *testing.B, address string) {
 	b.Helper()
-	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{address}, Topic: "t", MinBytes: 1, MaxBytes: 8 << 20})
+	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{address}, Topic: benchTopic, MinBytes: 1, MaxBytes: 8 << 20})
 	for range b.N {
 		if _, err := r.ReadMessage(b.Context()); err != nil {
 			b.Fatal(err)
@@ -184,7 +216,7 @@ func drainClient(b *testing.B, address string) {
 	b.Helper()
 	client := &kafka.Client{Addr: kafka.TCP(address)}
 	for read, offset := 0, int64(0); read < b.N; {
-		res, err := client.Fetch(b.Context(), &kafka.FetchRequest{Topic: "t", Offset: offset, MinBytes: 1, MaxBytes: 8 << 20, MaxWait: time.Second})
+		res, err := client.Fetch(b.Context(), &kafka.FetchRequest{Topic: benchTopic, Offset: offset, MinBytes: 1, MaxBytes: 8 << 20, MaxWait: time.Second})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -208,7 +240,7 @@ func drainClient(b *testing.B, address string) {
 func drainFranz(b *testing.B, address string) {
 	b.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.FetchMaxBytes(8<<20), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"t": {0: kgo.NewOffset().AtStart()}}))
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{benchTopic: {0: kgo.NewOffset().AtStart()}}))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -230,8 +262,13 @@ func BenchmarkDrain(b *testing.B) {
 		for codec, name := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 			for _, d := range drainers {
 				b.Run(fmt.Sprintf("batch=%d/codec=%s/%s", records, name, d.name), func(b *testing.B) {
-					address, _ := brokerProcess(b, records, codec)
-					seed(b, address)
+					address := os.Getenv("HERALD_BENCH_BROKER")
+					if address == "" {
+						address, _ = brokerProcess(b, records, codec)
+						seed(b, address)
+					} else {
+						fillBench(b, address, records, codec)
+					}
 					b.ReportAllocs()
 					b.ResetTimer()
 					heap := peakHeap(b)

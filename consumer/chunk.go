@@ -13,6 +13,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// chunkBytes is what one fetch for a replay asks for.
+const chunkBytes = 1 << 20
+
 // chunk is a part of a log as a broker answered it.
 type chunk struct {
 	log
@@ -167,7 +170,7 @@ func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
 	}
 	topic := kmsg.NewFetchRequestTopic()
 	topic.TopicID = topicID
-	topic.Partitions = append(topic.Partitions, fetchPartition(s.ID, at))
+	topic.Partitions = append(topic.Partitions, fetchPartition(s.ID, at, chunkBytes))
 	req.Topics = append(req.Topics, topic)
 
 	ctx, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack+s.throttled)

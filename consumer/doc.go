@@ -40,4 +40,31 @@
 // At the end of the log: streams get what lies before by replay, from their own position. Committed
 // offsets are kept so that Kafka's tools show a lag, not to start from. A partition that appears
 // while Herald runs is read from its start, since nobody can have seen it yet.
+//
+// # How fast it is
+//
+// `go test -run '^$' -bench Drain ./consumer`: one partition far behind, read with batches of 1,000
+// records of 100 bytes beside other clients in the same run. The broker is a process of its own; CPU
+// is that of the reading process. Two cores, one for each.
+//
+//	                 in-process broker         Apache Kafka 4.3.1
+//	                 ns/record  CPU ns  heap   ns/record  CPU ns
+//	Herald                 249      79  10 MB        159     123
+//	kafka.Reader           920     796   5 MB        708     919
+//	kafka.Client           597     331  35 MB          -       -
+//	franz-go               446     264  21 MB        394     342
+//
+// On the in-process broker the broker is what Herald waits for. With batches of one record (not
+// compressed) Herald takes 131 ns of CPU a record and 4 MB of heap, kafka.Reader 930 ns, kafka.Client
+// 1,980 ns and 3.5 GB, franz-go 708 ns. Other codecs and sizes are in the benchmark. On Apache Kafka:
+// HERALD_BENCH_BROKER=host:port and -benchtime 2000000x.
+//
+// `go test -run '^$' -bench WakeUp ./consumer`: from produce to delivered, on a random one of many
+// users' topics.
+//
+//	                     in-process broker                Apache Kafka 4.3.1
+//	topics               1           1,000    5,000       1           5,000
+//	Herald p50, p99 ms   0.09, 0.33  0.32, 2.6  0.44, 2.6   0.46, 3.3   1.7, 6.5
+//	franz-go             0.08, 0.20  1.7, 9.8   10, 30      0.46, 3.6   not done in 5 min
+//	Herald connections   2           6        19
 package consumer

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -14,6 +15,8 @@ const (
 	commitInterval = 5 * time.Second
 	sessionTimeout = 10 * time.Second
 	groupBackoff   = 500 * time.Millisecond
+	joinTimeout    = time.Minute     // then with a new membership
+	commitFailures = 3               // in a row, then with a new membership
 	leaveTimeout   = 3 * time.Second // to commit and leave at the end
 )
 
@@ -69,7 +72,9 @@ func (c *Consumer) member(ctx context.Context, names []string) error {
 	defer group.Close() //nolint:errcheck // leaving is a courtesy: the session times out anyway
 	for {
 		begun := time.Now()
-		gen, err := group.Next(ctx)
+		joining, cancel := context.WithTimeout(ctx, joinTimeout)
+		gen, err := group.Next(joining)
+		cancel()
 		if err != nil {
 			return err
 		}
@@ -118,6 +123,7 @@ func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, names 
 		close(ended)
 	})
 	committed := make(map[Partition]int64)
+	failures := 0
 	ticker := time.NewTicker(commitInterval)
 	defer ticker.Stop()
 	for {
@@ -125,10 +131,14 @@ func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, names 
 		case <-ended:
 			return nil
 		case <-ctx.Done():
-			c.commit(gen, committed)
+			_ = c.commit(gen, committed) // counted and logged there
 			return ctx.Err()
 		case <-ticker.C:
-			c.commit(gen, committed)
+			if err := c.commit(gen, committed); err == nil {
+				failures = 0
+			} else if failures++; failures == commitFailures {
+				return err
+			}
 			if !slices.Equal(names, c.groupTopics()) {
 				return errMoreTopics
 			}
@@ -137,7 +147,7 @@ func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, names 
 }
 
 // commit commits the positions that moved since committed, which it updates.
-func (c *Consumer) commit(gen *kafka.Generation, committed map[Partition]int64) {
+func (c *Consumer) commit(gen *kafka.Generation, committed map[Partition]int64) error {
 	offsets := make(map[string]map[int]int64)
 	moved := make(map[Partition]int64)
 	for _, f := range c.reader.all() {
@@ -157,13 +167,14 @@ func (c *Consumer) commit(gen *kafka.Generation, committed map[Partition]int64) 
 		moved[f.Partition] = next
 	}
 	if len(offsets) == 0 {
-		return
+		return nil
 	}
 	if err := gen.CommitOffsets(offsets); err != nil {
 		c.metrics.commits.WithLabelValues("error").Inc()
 		c.log.Debug("commit", "group", gen.GroupID, "error", err)
-		return
+		return fmt.Errorf("commit: %w", err)
 	}
 	c.metrics.commits.WithLabelValues("ok").Inc()
 	maps.Copy(committed, moved)
+	return nil
 }
