@@ -23,8 +23,8 @@ type Config struct {
 	SASL    sasl.Mechanism
 
 	// Group and Replica name the consumer group, "<Group>.<Replica>": every replica reads every
-	// shared partition, as a group of its own. Two replicas of one name still read everything,
-	// but overwrite each other's committed offsets; an error in the log says so.
+	// shared partition, as a group of its own. Two processes of one name still read everything and
+	// share the commits (balance.go); a warning in the log says so.
 	Group   string
 	Replica string
 

@@ -23,6 +23,7 @@
 //	scan.go        passes over a log, each for all replays that wait for it
 //	chunk.go       parts of logs, from Kafka or from memory
 //	group.go       membership of the consumer group, commits
+//	balance.go     which member of a group commits what
 //	delivered.go   what was written to users' streams, as committed offsets
 //	produce.go     writing records, for the publish endpoints and the command line
 //	metrics.go     all of them

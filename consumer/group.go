@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -25,12 +26,12 @@ const (
 // partitions whatever the group says, and a coordinator that is away delays nobody.
 func (c *Consumer) runGroup(ctx context.Context) {
 	for ctx.Err() == nil {
-		names := c.groupTopics()
-		if len(names) == 0 {
+		topics := c.groupTopics()
+		if len(topics) == 0 {
 			pause(ctx, groupBackoff)
 			continue
 		}
-		if err := c.member(ctx, names); err != nil && ctx.Err() == nil {
+		if err := c.member(ctx, topics); err != nil && ctx.Err() == nil {
 			c.log.Debug("consumer group", "group", c.groupID(), "error", err)
 			pause(ctx, groupBackoff)
 		}
@@ -39,32 +40,38 @@ func (c *Consumer) runGroup(ctx context.Context) {
 
 func (c *Consumer) groupID() string { return c.cfg.Group + "." + c.cfg.Replica }
 
-// groupTopics returns the topics that are always read and exist. To name one that does not would
-// have it created: kafka-go's metadata requests allow that.
-func (c *Consumer) groupTopics() []string {
+// groupTopics returns the topics that are always read and exist, with their numbers of partitions. To
+// name one that does not exist would have it created: kafka-go's metadata requests allow that.
+func (c *Consumer) groupTopics() map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var names []string
+	topics := make(map[string]int)
 	for name := range c.static {
 		if t := c.topics[name]; len(t.leaders) > 0 && !t.missing {
-			names = append(names, name)
+			topics[name] = len(t.leaders)
 		}
 	}
-	slices.Sort(names)
-	return names
+	return topics
 }
 
-// member is one membership, which ends with ctx, with an error, or when there are more topics.
-func (c *Consumer) member(ctx context.Context, names []string) error {
+// member is one membership, which ends with ctx, with an error, or when the topics change.
+func (c *Consumer) member(ctx context.Context, topics map[string]int) error {
+	var mu sync.Mutex
+	var assigned map[string][]int
+	sticky := balancer{crowd: c.crowded, assigned: func() map[string][]int {
+		mu.Lock()
+		defer mu.Unlock()
+		return assigned
+	}}
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:               c.groupID(),
 		Brokers:          append(slices.Clone(c.cfg.Brokers), c.cluster.brokers.addresses()...),
-		Topics:           names,
+		Topics:           slices.Sorted(maps.Keys(topics)),
 		Dialer:           &kafka.Dialer{ClientID: clientID, Timeout: requestTimeout, TLS: c.cfg.TLS, SASLMechanism: c.cfg.SASL},
 		SessionTimeout:   sessionTimeout,
 		RebalanceTimeout: sessionTimeout,
 		JoinGroupBackoff: groupBackoff,
-		GroupBalancers:   []kafka.GroupBalancer{everything{c}},
+		GroupBalancers:   []kafka.GroupBalancer{sticky},
 	})
 	if err != nil {
 		return err
@@ -78,45 +85,33 @@ func (c *Consumer) member(ctx context.Context, names []string) error {
 		if err != nil {
 			return err
 		}
+		mu.Lock()
+		assigned = make(map[string][]int)
+		for topic, partitions := range gen.Assignments {
+			for _, p := range partitions {
+				assigned[topic] = append(assigned[topic], p.ID)
+			}
+		}
+		mu.Unlock()
 		c.metrics.generations.Inc()
 		c.metrics.rebalances.Observe(time.Since(begun).Seconds())
-		if err := c.generation(ctx, gen, names); err != nil {
+		if err := c.generation(ctx, gen, topics); err != nil {
 			return err
 		}
 	}
 }
 
-// everything assigns all partitions to each member, because each replica reads them all. It
-// implements [kafka.GroupBalancer].
-type everything struct{ *Consumer }
-
-// ProtocolName implements [kafka.GroupBalancer].
-func (everything) ProtocolName() string { return "everything" }
-
-// UserData implements [kafka.GroupBalancer].
-func (everything) UserData() ([]byte, error) { return nil, nil }
-
-// AssignGroups implements [kafka.GroupBalancer]. The group's leader runs it, and so sees whether
-// there is more than the one member that there should be.
-func (e everything) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
-	if len(members) > 1 {
-		e.log.Error("another replica uses the same group and replica name; give each its own --replica", "group", e.groupID(), "members", len(members))
-	}
-	assignments := make(kafka.GroupMemberAssignments)
-	for _, m := range members {
-		assignments[m.ID] = make(map[string][]int)
-		for _, p := range partitions {
-			assignments[m.ID][p.Topic] = append(assignments[m.ID][p.Topic], p.ID)
-		}
-	}
-	return assignments
+// crowded tells that the group has more members than this replica.
+func (c *Consumer) crowded(members int) {
+	c.log.Warn("another process has this replica's name: if it is not a predecessor that was killed and goes in a moment, give each its own --replica",
+		"group", c.groupID(), "members", members)
 }
 
-// errMoreTopics ends a membership whose list of topics is outdated.
-var errMoreTopics = errors.New("more topics to commit")
+// errTopicsChanged ends a membership whose list of topics is outdated.
+var errTopicsChanged = errors.New("the topics to commit have changed")
 
 // generation commits until the generation or ctx ends.
-func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, names []string) error {
+func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, topics map[string]int) error {
 	ended := make(chan struct{})
 	gen.Start(func(generation context.Context) {
 		<-generation.Done()
@@ -139,19 +134,23 @@ func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, names 
 			} else if failures++; failures == commitFailures {
 				return err
 			}
-			if !slices.Equal(names, c.groupTopics()) {
-				return errMoreTopics
+			if !maps.Equal(topics, c.groupTopics()) {
+				return errTopicsChanged
 			}
 		}
 	}
 }
 
-// commit commits the positions that moved since committed, which it updates.
+// commit commits the positions of the partitions assigned to us that moved since committed, which it
+// updates.
 func (c *Consumer) commit(gen *kafka.Generation, committed map[Partition]int64) error {
+	ours := func(p Partition) bool {
+		return slices.ContainsFunc(gen.Assignments[p.Topic], func(a kafka.PartitionAssignment) bool { return a.ID == int(p.ID) })
+	}
 	offsets := make(map[string]map[int]int64)
 	moved := make(map[Partition]int64)
 	for _, f := range c.reader.all() {
-		if f.route.Kind == PerUser {
+		if !ours(f.Partition) {
 			continue
 		}
 		f.mu.Lock()

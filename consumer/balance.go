@@ -1,0 +1,119 @@
+package consumer
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"slices"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// balancer assigns the partitions of a group to its members. A replica reads all partitions whatever
+// the group says; what it is assigned are those it commits. So two processes of one name, as a
+// rolling restart has for a moment, never overwrite each other's offsets.
+//
+//   - Even: members differ by no more than the largest unit.
+//   - Sticky: a unit stays where it was unless its member is gone or has too many.
+//   - Co-partitioned: topics with the same number of partitions, if that is more than one, make units
+//     of the partitions with one number, so that a user's partitions of all of them are together.
+//     Topics of one partition are units of their own, or thousands of users' would go to one member.
+//
+// It implements [kafka.GroupBalancer].
+type balancer struct {
+	assigned func() map[string][]int // what this member has now
+	crowd    func(members int)       // called by the group's leader if there is more than one
+}
+
+// ProtocolName implements [kafka.GroupBalancer].
+func (balancer) ProtocolName() string { return "herald-sticky" }
+
+// UserData implements [kafka.GroupBalancer]: it tells the group's leader what this member has.
+func (b balancer) UserData() ([]byte, error) { return json.Marshal(b.assigned()) }
+
+// unit is what goes to one member as a whole.
+type unit struct {
+	count     int    // partitions of each of its topics
+	topic     string // of units with a count of 1
+	partition int
+}
+
+// unitOf returns the unit of a partition of a topic with so many.
+func unitOf(topic string, count, partition int) unit {
+	if count > 1 {
+		topic = ""
+	}
+	return unit{count, topic, partition}
+}
+
+// AssignGroups implements [kafka.GroupBalancer].
+func (b balancer) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
+	if len(members) > 1 {
+		b.crowd(len(members))
+	}
+	counts := make(map[string]int)
+	for _, p := range partitions {
+		counts[p.Topic]++
+	}
+	units := make(map[unit][]kafka.Partition)
+	for _, p := range partitions {
+		u := unitOf(p.Topic, counts[p.Topic], p.ID)
+		units[u] = append(units[u], p)
+	}
+	owners := keepOwners(members, counts, units, len(partitions)/max(1, len(members)))
+	load := make(map[string]int)
+	for u, owner := range owners {
+		load[owner] += len(units[u])
+	}
+	free := slices.DeleteFunc(slices.Collect(maps.Keys(units)), func(u unit) bool { return owners[u] != "" })
+	slices.SortFunc(free, func(x, y unit) int {
+		return cmp.Or(cmp.Compare(len(units[y]), len(units[x])), cmp.Compare(x.count, y.count), cmp.Compare(x.topic, y.topic), cmp.Compare(x.partition, y.partition))
+	})
+	assignments := make(kafka.GroupMemberAssignments, len(members))
+	ids := make([]string, 0, len(members))
+	for _, m := range members {
+		assignments[m.ID] = make(map[string][]int)
+		ids = append(ids, m.ID)
+	}
+	slices.Sort(ids)
+	for _, u := range free { // the largest first, each to whom has least
+		owner := slices.MinFunc(ids, func(x, y string) int { return cmp.Compare(load[x], load[y]) })
+		owners[u] = owner
+		load[owner] += len(units[u])
+	}
+	for u, owner := range owners {
+		for _, p := range units[u] {
+			assignments[owner][p.Topic] = append(assignments[owner][p.Topic], p.ID)
+		}
+	}
+	for _, topics := range assignments {
+		for _, ids := range topics {
+			slices.Sort(ids)
+		}
+	}
+	return assignments
+}
+
+// keepOwners returns which units stay with the members that have them, up to a fair number of
+// partitions each.
+func keepOwners(members []kafka.GroupMember, counts map[string]int, units map[unit][]kafka.Partition, fair int) map[unit]string {
+	owners := make(map[unit]string)
+	for _, m := range members {
+		var had map[string][]int
+		if json.Unmarshal(m.UserData, &had) != nil {
+			continue // another program's, or nothing
+		}
+		load := 0
+		for _, topic := range slices.Sorted(maps.Keys(had)) {
+			for _, id := range had[topic] {
+				u := unitOf(topic, counts[topic], id)
+				size := len(units[u])
+				if size > 0 && owners[u] == "" && load+size <= max(fair, size) {
+					owners[u] = m.ID
+					load += size
+				}
+			}
+		}
+	}
+	return owners
+}
