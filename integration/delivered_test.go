@@ -1,0 +1,65 @@
+package integration
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestDelivered reads some of a user's own notifications on one device. Kafka's tools then show how
+// many are unseen, and another device that asks for what no device has had gets exactly those, from
+// another replica, too.
+func TestDelivered(t *testing.T) {
+	b := sharedBroker(t)
+	own := topicName(t, "own")
+	b.createTopic(t, own+".alice", 1)
+	h := startHerald(t, b, "--topic="+own+".{user}")
+	group := ""
+	for _, arg := range h.args {
+		if name, ok := strings.CutPrefix(arg, "--group="); ok {
+			group = name + ".delivered"
+		}
+	}
+	first := openStream(t, h, "alice")
+	b.produce(t, record(own+".alice", "", "0"), record(own+".alice", "", "1"))
+	first.Values(2)
+	first.Cut()
+	b.produce(t, record(own+".alice", "", "2"), record(own+".alice", "", "3"), record(own+".alice", "", "4"))
+	waitFor(t, "the group shows three unseen", func(ctx context.Context) bool {
+		return unseen(ctx, b, group) == 3
+	})
+	second := newStream(t, h.public, "alice")
+	second.url += "&since=delivered"
+	second.Connect()
+	if diff := cmp.Diff([]string{"2", "3", "4"}, second.Values(3)); diff != "" {
+		t.Errorf("another device (-want +got):\n%s", diff)
+	}
+	second.Cut()
+	waitFor(t, "the group shows none unseen", func(ctx context.Context) bool {
+		return unseen(ctx, b, group) == 0
+	})
+	other := startHerald(t, b, "--topic="+own+".{user}", "--group="+strings.TrimSuffix(group, ".delivered"), "--replica=other")
+	s := newStream(t, other.public, "alice")
+	s.url += "&since=delivered"
+	s.Connect()
+	s.Checkpoint()
+	b.produce(t, record(own+".alice", "", "5"))
+	if got := s.Record().Data; got != "5" {
+		t.Errorf("the other replica sent %q, want only what no device has had", got)
+	}
+}
+
+// unseen is the group's lag as Kafka's tools show it; -1 if it is not known.
+func unseen(ctx context.Context, b *broker, group string) int64 {
+	lags, err := b.admin.Lag(ctx, group)
+	if err != nil {
+		return -1
+	}
+	lag := lags[group]
+	if lag.Error() != nil {
+		return -1
+	}
+	return lag.Lag.Total()
+}
