@@ -88,12 +88,14 @@ func (s *session) fetch(ctx context.Context, want map[place]int64) (*kmsg.FetchR
 	}
 	s.buf, s.other = s.other, s.buf
 	s.shrink()
-	res, err := s.consumer.cluster.request(ctx, s.broker, s.request(want), &s.buf)
+	buf := s.buf // a variable of its own: an abandoned request goes on using it
+	res, err := s.consumer.cluster.request(ctx, s.broker, s.request(want), &buf)
 	if err != nil {
 		s.buf = nil // may still be written to
 		s.reset()
 		return nil, err
 	}
+	s.buf = buf
 	fetched := res.(*kmsg.FetchResponse)
 	s.throttled = throttle(fetched)
 	if err := kerr.ErrorForCode(fetched.ErrorCode); err != nil {

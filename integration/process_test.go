@@ -30,7 +30,8 @@ var built struct {
 	err       error
 }
 
-// heraldBinary builds cmd/herald once, static as in the image, and returns the binary's path.
+// heraldBinary builds cmd/herald once, static as in the image unless the race detector is on, and
+// returns the binary's path.
 func heraldBinary(t *testing.T) string {
 	t.Helper()
 	built.once.Do(func() {
@@ -38,8 +39,13 @@ func heraldBinary(t *testing.T) string {
 		if built.err != nil {
 			return
 		}
-		build := exec.Command("go", "build", "-trimpath", "-o", built.directory+"/herald", "herald/cmd/herald") //nolint:noctx // go test's time-out bounds it
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		args := []string{"build", "-trimpath", "-o", built.directory + "/herald"}
+		cgo := "CGO_ENABLED=0"
+		if raceDetector { // which needs it; a race ends the process with an exit code that the tests refuse
+			args, cgo = append(args, "-race"), "CGO_ENABLED=1"
+		}
+		build := exec.Command("go", append(args, "herald/cmd/herald")...) //nolint:noctx // go test's time-out bounds it
+		build.Env = append(os.Environ(), cgo)
 		if out, err := build.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("build herald: %w\n%s", err, out)
 		}
