@@ -81,10 +81,10 @@ func (c *chunks) add(k *chunk) {
 }
 
 // remove forgets a chunk that cannot be read.
-func (c *chunks) remove(l log, k *chunk) {
+func (c *chunks) remove(k *chunk) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, e := range c.logs[l] {
+	for _, e := range c.logs[k.log] {
 		if e.Value == k {
 			c.drop(e)
 			return

@@ -1,13 +1,17 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -235,6 +239,45 @@ const (
 	offsetLatest   = -1
 	offsetEarliest = -2
 )
+
+// offsetsAsked are partitions by their leaders, each with the special offset that is asked for.
+type offsetsAsked map[int32]map[Partition]int64
+
+func (a offsetsAsked) add(leader int32, p Partition, which int64) {
+	if a[leader] == nil {
+		a[leader] = make(map[Partition]int64)
+	}
+	a[leader][p] = which
+}
+
+// listAllOffsets is listOffsets of partitions of several leaders, as a read_committed consumer sees
+// them. With an error there may be answers for some.
+func (c *cluster) listAllOffsets(ctx context.Context, asked offsetsAsked) (map[Partition]int64, error) {
+	const most = 1000 // partitions in a request
+	var (
+		wg      sync.WaitGroup
+		mu      sync.Mutex
+		failed  error
+		offsets = make(map[Partition]int64)
+	)
+	for leader, all := range asked {
+		wg.Go(func() {
+			for part := range slices.Chunk(slices.Collect(maps.Keys(all)), most) {
+				which := make(map[Partition]int64, len(part))
+				for _, p := range part {
+					which[p] = all[p]
+				}
+				found, err := c.listOffsets(ctx, leader, which, readCommitted)
+				mu.Lock()
+				maps.Copy(offsets, found)
+				failed = cmp.Or(failed, err)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return offsets, failed
+}
 
 // listOffset is listOffsets of one partition.
 func (c *cluster) listOffset(ctx context.Context, leader int32, p Partition, which int64, isolation int8) (int64, error) {

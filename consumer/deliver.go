@@ -122,8 +122,13 @@ func (r *reader) unreadable(f *feed, err *UnreadableError) {
 	}
 	f.tries = 0
 	c.log.Error("records cannot be read and are left out", "topic", f.Topic, "partition", f.ID, "offset", err.Offset, "next", err.Next, "error", err.err)
-	c.sink.Gap(f.Partition, Gap{From: f.next, To: err.Next, Reason: GapUnreadable})
-	f.next, f.moved = err.Next, time.Now()
+	r.gap(f, err.Next, GapUnreadable)
+}
+
+// gap goes on at an offset and tells what that leaves out. f.mu is held.
+func (r *reader) gap(f *feed, to int64, reason GapReason) {
+	r.consumer.sink.Gap(f.Partition, Gap{From: f.next, To: to, Reason: reason})
+	f.next, f.moved = to, time.Now()
 }
 
 // Kinds of what a broker may answer instead of records, as the metric's label has them.
@@ -195,13 +200,12 @@ func (r *reader) outOfRange(f *feed) {
 	if f.closed || f.next >= start && f.next <= end {
 		return
 	}
-	gap := Gap{From: f.next, To: start, Reason: GapRetention}
+	to, reason := start, GapRetention
 	if f.next > end {
-		gap = Gap{From: f.next, To: end, Reason: GapUnknownID}
+		to, reason = end, GapUnknownID
 	}
-	c.log.Warn("records are lost", "topic", f.Topic, "partition", f.ID, "from", gap.From, "to", gap.To, "reason", gap.Reason)
-	c.sink.Gap(f.Partition, gap)
-	f.next, f.moved = gap.To, time.Now()
+	c.log.Warn("records are lost", "topic", f.Topic, "partition", f.ID, "from", f.next, "to", to, "reason", reason)
+	r.gap(f, to, reason)
 }
 
 const stallAfter = 30 * time.Second // without progress a partition with records to read has stalled

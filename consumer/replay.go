@@ -29,7 +29,7 @@ func (c *Consumer) Since(ctx context.Context, topics []string, t time.Time) (map
 	if !t.IsZero() {
 		which = max(0, t.UnixMilli())
 	}
-	byLeader := make(map[int32]map[Partition]int64)
+	ask := make(offsetsAsked)
 	c.mu.Lock()
 	for _, name := range topics {
 		known := c.topics[name]
@@ -37,23 +37,16 @@ func (c *Consumer) Since(ctx context.Context, topics []string, t time.Time) (map
 			continue
 		}
 		for i, leader := range known.leaders {
-			if byLeader[leader] == nil {
-				byLeader[leader] = make(map[Partition]int64)
-			}
-			byLeader[leader][Partition{name, int32(i)}] = which
+			ask.add(leader, Partition{name, int32(i)}, which)
 		}
 	}
 	c.mu.Unlock()
-	first := make(map[Partition]int64)
-	for leader, ask := range byLeader {
-		if leader < 0 {
-			return nil, errors.New("a partition has no leader")
-		}
-		found, err := c.cluster.listOffsets(ctx, leader, ask, readCommitted)
-		if err != nil {
-			return nil, err
-		}
-		maps.Copy(first, found)
+	if ask[-1] != nil {
+		return nil, errors.New("a partition has no leader")
+	}
+	first, err := c.cluster.listAllOffsets(ctx, ask)
+	if err != nil {
+		return nil, err
 	}
 	maps.DeleteFunc(first, func(_ Partition, offset int64) bool { return offset < 0 })
 	return first, nil

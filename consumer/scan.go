@@ -153,10 +153,10 @@ func (p *pass) giveWay() bool {
 	return true
 }
 
-// keep keeps the requests for which f is true.
-func (p *pass) keep(f func(*request) bool) {
+// dropEnded forgets the requests that are over.
+func (p *pass) dropEnded() {
 	before := len(p.requests)
-	p.requests = slices.DeleteFunc(p.requests, func(r *request) bool { return !f(r) })
+	p.requests = slices.DeleteFunc(p.requests, func(r *request) bool { _, ended := r.position(); return ended })
 	if len(p.requests) == before {
 		return
 	}
@@ -181,7 +181,7 @@ func (p *pass) run() {
 		} else {
 			p.fail(at, err)
 		}
-		p.keep(func(r *request) bool { _, ended := r.position(); return !ended })
+		p.dropEnded()
 		at = max(at, p.first())
 	}
 }
@@ -254,7 +254,7 @@ func (p *pass) read(at int64) (next int64, err error) {
 		if err == nil {
 			err = fmt.Errorf("%w at offset %d: it does not go on", ErrCorruptBatch, at)
 		}
-		p.consumer.chunks.remove(p.log, c)
+		p.consumer.chunks.remove(c)
 		if next > at {
 			return next, nil // what is before the error was served
 		}

@@ -3,9 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -198,7 +196,14 @@ func (c *Consumer) adopt(ctx context.Context, names []string, found map[string]t
 			adopted = append(adopted, name)
 		}
 	}
-	offsets := c.startOffsets(ctx, starts)
+	ask := make(offsetsAsked)
+	for _, s := range starts {
+		ask.add(s.leader, s.Partition, s.which)
+	}
+	offsets, err := c.cluster.listAllOffsets(ctx, ask)
+	if err != nil {
+		c.log.Debug("list offsets", "partitions", len(starts), "error", err)
+	}
 	for i := range starts {
 		if next, ok := offsets[starts[i].Partition]; ok {
 			c.begin(&starts[i], next)
@@ -269,47 +274,6 @@ func (c *Consumer) meet(name string, m *topicMetadata) (starts []beginning, comp
 		}
 	}
 	return starts, complete, true
-}
-
-// startOffsets asks for the offsets to start at, all of a leader at once. What is missing in the
-// answer is to be asked for again.
-func (c *Consumer) startOffsets(ctx context.Context, starts []beginning) map[Partition]int64 {
-	const most = 1000 // partitions in a request
-	byLeader := make(map[int32]map[Partition]int64)
-	for _, s := range starts {
-		if byLeader[s.leader] == nil {
-			byLeader[s.leader] = make(map[Partition]int64)
-		}
-		byLeader[s.leader][s.Partition] = s.which
-	}
-	offsets := make(map[Partition]int64, len(starts))
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	for leader, all := range byLeader {
-		wg.Go(func() {
-			part := make(map[Partition]int64, most)
-			ask := func() {
-				found, err := c.cluster.listOffsets(ctx, leader, part, readCommitted)
-				if err != nil {
-					c.log.Debug("list offsets", "broker", leader, "partitions", len(part), "error", err)
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				maps.Copy(offsets, found)
-				clear(part)
-			}
-			for p, which := range all {
-				if part[p] = which; len(part) == most {
-					ask()
-				}
-			}
-			if len(part) > 0 {
-				ask()
-			}
-		})
-	}
-	wg.Wait()
-	return offsets
 }
 
 // absent deals with a topic that cannot be read. c.mu is held.

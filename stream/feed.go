@@ -50,7 +50,8 @@ type feed struct {
 	// waiting are partitions for which Kafka had no answer: they are behind, and tried again later,
 	// while the others go on.
 	waiting map[consumer.Partition]struct{}
-	turn    int // which of the partitions that are behind is replayed first
+	again   *time.Timer // when they are tried again
+	turn    int         // which of the partitions that are behind is replayed first
 }
 
 // gap tells of a loss, with the cursor behind it as its id.
@@ -169,10 +170,10 @@ func (f *feed) send(queue []item) {
 	for i := range queue {
 		it := &queue[i]
 		at := f.at.source(it.partition.Topic)
-		if it.offset < at.next(it.partition.ID) || f.waits(it.partition.Topic, it.partition.ID) {
+		from := at.next(it.partition.ID)
+		if it.offset < from || f.waits(it.partition.Topic, it.partition.ID) {
 			continue // was replayed, or will be
 		}
-		from := at.next(it.partition.ID)
 		at.set(it.partition.ID, it.offset+1)
 		if !f.request.wants(it.eventType) {
 			f.moved += it.offset + 1 - from
@@ -203,8 +204,11 @@ func (f *feed) catchUp(ctx context.Context) error {
 	for more := true; more && err == nil; {
 		more, err = f.approach(ctx, seam)
 	}
+	if f.again != nil {
+		f.again.Stop() // or each catchUp would leave one behind that brings another
+	}
 	if len(f.waiting) > 0 {
-		time.AfterFunc(retryAfter, f.sub.unsettle)
+		f.again = time.AfterFunc(retryAfter, f.sub.unsettle)
 	}
 	return err
 }

@@ -25,7 +25,7 @@ type Hub struct {
 
 // topic is one that is read, or that a stream waits for.
 type topic struct {
-	incarnation
+	source     // without positions: how ids name the topic
 	partitions map[int32]*partition
 	readers    map[*subscription]struct{}
 }
@@ -55,7 +55,7 @@ var _ consumer.Sink = (*Hub)(nil)
 func (h *Hub) topic(name string) *topic {
 	t := h.topics[name]
 	if t == nil {
-		t = &topic{incarnation: absent, partitions: make(map[int32]*partition), readers: make(map[*subscription]struct{})}
+		t = &topic{source: newSource(name, absent), partitions: make(map[int32]*partition), readers: make(map[*subscription]struct{})}
 		h.topics[name] = t
 	}
 	return t
@@ -206,7 +206,7 @@ func (h *Hub) read(topics []string, wait bool) cursor {
 			at = append(at, newSource(name, absent))
 			continue
 		}
-		s := newSource(name, t.incarnation)
+		s := t.source
 		s.positions = make([]position, 0, len(t.partitions))
 		for id, part := range t.partitions {
 			if wait {
