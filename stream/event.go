@@ -3,7 +3,9 @@ package stream
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"herald/consumer"
@@ -74,6 +76,11 @@ func appendData(b, value []byte) []byte {
 	}
 }
 
+// appendRetry appends the reconnection time.
+func appendRetry(b []byte, d time.Duration) []byte {
+	return fmt.Appendf(b, "retry: %d\n\n", d.Milliseconds())
+}
+
 // appendOwn appends one of Herald's own events. data is marshalled as JSON. An id line goes before.
 func appendOwn(b []byte, eventType string, data any) []byte {
 	b = append(b, "event: "+eventType+"\n"...)
@@ -100,5 +107,5 @@ type gapRange struct {
 }
 
 type endData struct {
-	Reason string `json:"reason"`
+	Reason EndReason `json:"reason"`
 }

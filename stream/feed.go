@@ -3,6 +3,8 @@ package stream
 import (
 	"context"
 	"errors"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,35 +25,58 @@ type Log interface {
 
 const (
 	checkpointAfter = 10_000      // offsets by which a quiet stream's position may move before it is told
-	keepBuffer      = 64 << 10    // bytes of a stream's buffer that are kept
 	retryAfter      = time.Second // for partitions that wait
 )
 
-// heartbeat is a comment: it tells proxies and clients that the connection is in use.
-var heartbeat = []byte(":\n")
+// replayPiece is how many bytes of a replay a stream collects before it writes them: a pass over a log
+// serves all who wait for it, thousands after a cut, and each of them holds so much.
+const replayPiece = 8 << 10
 
-// feed is one open stream: it brings the client from its cursor to now and keeps it there. It is
-// used by one goroutine.
-type feed struct {
+// heartbeat is a comment: it tells proxies and clients that the connection is in use.
+const heartbeat = ":\n"
+
+// service is what all streams have in common.
+type service struct {
 	hub       *Hub
 	log       Log
-	sub       *subscription
-	out       *writer
 	heartbeat time.Duration
-	request   request
 	limits    Limits
+	life      context.Context //nolint:containedctx // the life of all streams
+	spawn     func(func())    // starts a goroutine
+}
+
+// feed is one open stream: it brings the client from its cursor to now and keeps it there. It is
+// used by one goroutine at a time, see [engine].
+type feed struct {
+	*service
+	sub    *subscription
+	out    output
+	types  []string // the event types to send; nil: all
+	joined bool     // hub and log know of it
+	closed func(cause error)
+
+	from   netip.Addr  // guarded by roster.mu, as is slot
+	slot   int         // of its heartbeats
+	expiry *time.Timer // nil: the viewer's token does not end
 
 	at    cursor // what was written, or considered and not for this user
 	moved int64  // offsets by which at has moved since the client was told an id
-	buf   []byte
+	buf   *buffer
+	rest  []byte // of buf, what is still to be written
 
-	written map[consumer.Partition]int64 // positions behind the events in buf
+	written []progress // positions behind the events in buf
 
 	// waiting are partitions for which Kafka had no answer: they are behind, and tried again later,
 	// while the others go on.
 	waiting map[consumer.Partition]struct{}
 	again   *time.Timer // when they are tried again
 	turn    int         // which of the partitions that are behind is replayed first
+}
+
+// progress is how far a partition was delivered.
+type progress struct {
+	consumer.Partition
+	next int64
 }
 
 // gap tells of a loss, with the cursor behind it as its id.
@@ -63,83 +88,190 @@ func (f *feed) gap(g gapData) {
 func (f *feed) checkpoint() { f.own(typeCheckpoint, struct{}{}) }
 
 func (f *feed) own(eventType string, data any) {
-	f.id()
-	f.buf = appendOwn(f.buf, eventType, data)
+	b := f.id()
+	b.b = appendOwn(b.b, eventType, data)
+}
+
+// bytes returns the buffer to append to.
+func (f *feed) bytes() *buffer {
+	if f.buf == nil {
+		f.buf = newBuffer()
+	}
+	return f.buf
+}
+
+// pending is how many bytes wait to be written.
+func (f *feed) pending() int {
+	if f.buf == nil {
+		return 0
+	}
+	return len(f.buf.b) - headroom
 }
 
 // id writes the cursor as the id of the event that follows.
-func (f *feed) id() {
-	f.buf = append(f.buf, "id: "...)
-	f.buf = append(appendID(f.buf, f.at), '\n')
+func (f *feed) id() *buffer {
+	b := f.bytes()
+	b.b = append(b.b, "id: "...)
+	b.b = append(appendID(b.b, f.at), '\n')
 	f.moved = 0
+	return b
 }
 
-func (f *feed) flush() error {
-	if len(f.buf) == 0 {
+// send writes what the client takes at once; what it does not is in f.rest.
+func (f *feed) send() (err error) {
+	if f.pending() == 0 {
 		return nil
 	}
-	err := f.out.write(f.buf)
-	if err == nil {
-		for p, next := range f.written {
-			f.log.Delivered(p, next)
-		}
-	}
-	clear(f.written)
-	f.buf = f.buf[:0]
-	if cap(f.buf) > keepBuffer {
-		f.buf = nil
+	if f.rest, err = f.out.send(f.buf.b); err == nil && len(f.rest) == 0 {
+		f.sent()
 	}
 	return err
 }
 
-// run delivers until ctx ends or the client is gone. The error is ctx's cause or the write's.
-func (f *feed) run(ctx context.Context) error {
-	ticker := time.NewTicker(f.heartbeat)
-	defer ticker.Stop()
+// sent lets go of the buffer, which was written.
+func (f *feed) sent() {
+	for _, p := range f.written {
+		f.log.Delivered(p.Partition, p.next)
+	}
+	clear(f.written)
+	f.written = f.written[:0]
+	f.rest = nil
+	if f.buf != nil {
+		f.buf.free()
+		f.buf = nil
+	}
+}
+
+// finish writes the rest and waits for the client to take it.
+func (f *feed) finish() error {
+	if len(f.rest) == 0 {
+		return nil
+	}
+	err := f.out.finish(f.rest)
+	if err == nil {
+		f.sent()
+	}
+	return err
+}
+
+// flush writes the buffer and waits for the client to take it.
+func (f *feed) flush() error {
+	if err := f.send(); err != nil {
+		return err
+	}
+	return f.finish()
+}
+
+// write writes a text and waits for the client to take it.
+func write(out output, text string) error {
+	b := newBuffer()
+	b.b = append(b.b, text...)
+	rest, err := out.send(b.b)
+	if err == nil && len(rest) > 0 {
+		err = out.finish(rest)
+	}
+	b.free()
+	return err
+}
+
+// quick does what can be done without waiting, and leaves what cannot to a goroutine.
+func (f *feed) quick() {
 	for {
-		if err := f.deliver(ctx); err != nil {
-			return err
-		}
-		select {
-		case <-f.sub.wake:
-		case <-ticker.C:
-			f.beat()
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		behind, ended := f.gather()
+		err := f.send()
+		switch {
+		case err != nil:
+			f.close(err)
+			return
+		case len(f.rest) > 0 || behind || ended != nil:
+			f.spawn(f.slow)
+			return
+		case f.sub.release():
+			return
 		}
 	}
 }
 
-// deliver writes what waits, from the queue and, if the stream is behind, from the log.
-func (f *feed) deliver(ctx context.Context) error {
-	for {
-		queue, behind := f.sub.take()
-		f.send(queue)
+// slow does what may have to wait, until there is nothing more to do.
+func (f *feed) slow() {
+	err := f.finish()
+	for err == nil {
+		behind, ended := f.gather()
+		switch {
+		case ended != nil:
+			f.close(ended)
+			return
+		case behind:
+			if err = f.flush(); err == nil {
+				err = f.wait(f.catchUp)
+			}
+		default:
+			err = f.flush()
+		}
+		if err == nil && f.sub.release() {
+			return
+		}
+	}
+	f.close(err)
+}
+
+// wait calls fn with a context that ends with the stream.
+func (f *feed) wait(fn func(context.Context) error) error {
+	ctx, done := f.sub.waiting(f.life)
+	defer done()
+	return fn(ctx)
+}
+
+// close ends the response: if the stream is to end, with the reason and behind all that waits.
+func (f *feed) close(cause error) {
+	reason, told := errors.AsType[EndReason](cause)
+	if told {
+		b := f.bytes()
+		if reason == EndTooMany {
+			b.b = appendRetry(b.b, time.Hour)
+		}
+		b.b = appendOwn(b.b, typeEnd, endData{reason})
 		if err := f.flush(); err != nil {
-			return err
-		}
-		if !behind {
-			return nil
-		}
-		if err := f.catchUp(ctx); err != nil {
-			return err
+			cause, told = err, false
 		}
 	}
+	if f.again != nil {
+		f.again.Stop()
+	}
+	f.out.close(told)
+	if f.joined {
+		f.hub.remove(f.sub)
+		f.log.Leave(f.sub.user)
+	}
+	f.closed(cause)
 }
 
-// beat keeps the connection alive; now and then with the position a quiet stream has come to.
-func (f *feed) beat() {
-	now := f.hub.positions(f.sub.topics) // before the queue is taken: all records before them are in it
-	queue, behind := f.sub.take()
-	f.send(queue)
+// gather writes what waits into the buffer: records, a heartbeat if one is due, now and then with
+// the position a quiet stream has come to.
+func (f *feed) gather() (behind bool, ended error) {
+	var now *cursor
+	if f.sub.beating() { // before the queue is taken: all records before these positions are in it
+		now = f.hub.positions(f.sub.topics)
+		defer cursors.Put(now)
+	}
+	q, behind, ended := f.sub.take()
+	if q != nil {
+		f.take(q.items)
+		q.free()
+	}
+	if now == nil {
+		return behind, ended
+	}
 	if !behind {
-		f.advance(now)
+		f.advance(*now)
 	}
 	if f.moved >= checkpointAfter {
 		f.checkpoint()
-		return
+	} else {
+		b := f.bytes()
+		b.b = append(b.b, heartbeat...)
 	}
-	f.buf = append(f.buf, heartbeat...)
+	return behind, ended
 }
 
 // advance takes positions into the cursor that were read without a record for this user.
@@ -159,14 +291,18 @@ func (f *feed) advance(now cursor) {
 }
 
 func (f *feed) wrote(p consumer.Partition, next int64) {
-	if f.written == nil {
-		f.written = make(map[consumer.Partition]int64)
+	for i := range f.written {
+		if f.written[i].Partition == p {
+			f.written[i].next = next
+			return
+		}
 	}
-	f.written[p] = next
+	f.written = append(f.written, progress{p, next})
 }
 
-// send writes queued items into the buffer, each with the cursor behind it as its id.
-func (f *feed) send(queue []item) {
+// take writes queued items into the buffer, each with the cursor behind it as its id.
+func (f *feed) take(queue []item) {
+	live := 0
 	for i := range queue {
 		it := &queue[i]
 		at := f.at.source(it.partition.Topic)
@@ -175,15 +311,21 @@ func (f *feed) send(queue []item) {
 			continue // was replayed, or will be
 		}
 		at.set(it.partition.ID, it.offset+1)
-		if !f.request.wants(it.eventType) {
+		if !f.wants(it.eventType) {
 			f.moved += it.offset + 1 - from
 			continue
 		}
-		f.id()
-		f.buf = append(f.buf, it.body...)
+		b := f.id()
+		b.b = append(b.b, it.body...)
 		f.wrote(it.partition, it.offset+1)
-		f.hub.metrics.live.Inc()
+		live++
 	}
+	f.hub.metrics.live.Add(float64(live))
+}
+
+// wants says whether events of the type are to be sent.
+func (f *feed) wants(eventType string) bool {
+	return f.types == nil || slices.Contains(f.types, eventType)
 }
 
 // catchUp replays from the cursor to where live delivery takes over. Partitions that cannot get there
@@ -225,7 +367,7 @@ func (f *feed) adopt(ctx context.Context, at, now *source) {
 		return
 	case f.log.Confirm(ctx, now.topic, now.id) != nil:
 		for _, p := range now.positions {
-			f.wait(now.topic, p.partition)
+			f.postpone(now.topic, p.partition)
 		}
 		return
 	}
@@ -236,7 +378,7 @@ func (f *feed) adopt(ctx context.Context, at, now *source) {
 	}
 }
 
-func (f *feed) wait(topic string, partition int32) {
+func (f *feed) postpone(topic string, partition int32) {
 	f.waiting[consumer.Partition{Topic: topic, ID: partition}] = struct{}{}
 }
 
@@ -255,7 +397,7 @@ func (f *feed) check(ctx context.Context, at, now *source) {
 		partition := consumer.Partition{Topic: at.topic, ID: p.partition}
 		start, end, err := f.log.Range(ctx, partition, at.id)
 		if err != nil {
-			f.wait(at.topic, p.partition)
+			f.postpone(at.topic, p.partition)
 			continue
 		}
 		f.lose(at, partition, &consumer.OutOfRangeError{Start: start, End: end})
@@ -285,7 +427,7 @@ func (f *feed) approach(ctx context.Context, seam cursor) (more bool, err error)
 			return false, err
 		}
 		if p.at.next(p.to.partition) == from {
-			f.wait(p.at.topic, p.to.partition)
+			f.postpone(p.at.topic, p.to.partition)
 		}
 	}
 	f.turn++
@@ -298,15 +440,15 @@ func (f *feed) replay(ctx context.Context, at *source, to position) error {
 	reading, alive := f.keepAlive(ctx)
 	next, err := f.log.Replay(reading, p, at.id, f.sub.user, at.next(p.ID), to.next, func(r *consumer.Record) bool {
 		eventType := eventTypeOf(r, f.hub.typeHeader)
-		if r.Value == nil || !f.request.wants(eventType) {
+		if r.Value == nil || !f.wants(eventType) {
 			return true
 		}
-		if len(f.buf) > 0 && len(f.buf)+len(r.Value) > f.sub.maxBytes {
+		if n := f.pending(); n > 0 && n+len(r.Value) > replayPiece {
 			return false
 		}
 		at.set(p.ID, r.Offset+1)
-		f.id()
-		f.buf = appendRecord(f.buf, eventType, r.Value)
+		b := f.id()
+		b.b = appendRecord(b.b, eventType, r.Value)
 		f.wrote(p, r.Offset+1)
 		f.hub.metrics.replayed.Inc()
 		return true
@@ -344,7 +486,7 @@ func (f *feed) keepAlive(ctx context.Context) (context.Context, func() error) {
 		if ctx.Err() != nil {
 			return
 		}
-		if failed = f.out.write(heartbeat); failed != nil {
+		if failed = write(f.out, heartbeat); failed != nil {
 			cancel(failed)
 			return
 		}

@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"slices"
+	"net/netip"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -29,21 +29,18 @@ type Config struct {
 	WriteTimeout time.Duration // for a write to make progress; default 10 s
 	Retry        time.Duration // reconnection time told to clients, jittered by half; default 2 s
 	Limits       Limits        // of what a client that comes back is sent; default none
+	Admission    Admission     // of streams; default none
 	MaxQueue     int           // bytes that wait for one stream; default 256 KiB
 	Logger       *slog.Logger
 }
 
-// Why a stream ends, as its end event says.
-var (
-	errDraining = errors.New("draining")
-	errExpired  = errors.New("token-expired")
-)
-
 // Handler serves streams.
 type Handler struct {
-	cfg   Config
-	drain context.Context //nolint:containedctx // the life of all streams
-	stop  context.CancelCauseFunc
+	cfg     Config
+	service service
+	engine  engine
+	roster  *roster
+	stop    context.CancelFunc
 }
 
 // NewHandler returns a handler for cfg.
@@ -63,13 +60,19 @@ func NewHandler(cfg Config) *Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &Handler{cfg: cfg}
-	h.drain, h.stop = context.WithCancelCause(context.Background())
+	h := &Handler{cfg: cfg, roster: newRoster(cfg.Admission, cfg.Heartbeat)}
+	h.service = service{hub: cfg.Hub, log: cfg.Log, heartbeat: cfg.Heartbeat, limits: cfg.Limits, spawn: func(fn func()) { go fn() }}
+	h.service.life, h.stop = context.WithCancel(context.Background())
 	return h
 }
 
-// Drain ends all streams with a reason, so that their clients reconnect elsewhere.
-func (h *Handler) Drain() { h.stop(errDraining) }
+// Drain ends all streams with a reason, so that their clients reconnect elsewhere: one after the
+// other within the window, but 200 a second at least. It returns when they have written what waited
+// for them, or when ctx ends: then they are cut. New ones are turned away meanwhile.
+func (h *Handler) Drain(ctx context.Context, window time.Duration) {
+	h.roster.drain(ctx, window)
+	h.stop()
+}
 
 // Events serves the caller's stream (GET). It resumes from the Last-Event-ID header or, without
 // one, the lastEventId query parameter; without an id it begins where the parameter since says. The
@@ -83,117 +86,97 @@ func (h *Handler) Events(c echo.Context) error {
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, err.Error())
 	}
-	ctx, cancel := context.WithCancelCause(c.Request().Context())
-	defer cancel(nil)
-	defer context.AfterFunc(h.drain, func() { cancel(errDraining) })()
-	if !viewer.Expires.IsZero() {
-		timer := time.AfterFunc(time.Until(viewer.Expires), func() { cancel(errExpired) })
-		defer timer.Stop()
-	}
 	if c.Request().ContentLength != 0 {
 		return echo.NewHTTPError(http.StatusBadRequest, "a stream is asked for without a body")
-	}
-	control := http.NewResponseController(c.Response())
-	if err := control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return fmt.Errorf("free the stream of the read time-out: %w", err)
 	}
 	header := c.Response().Header()
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no")
-	c.Response().WriteHeader(http.StatusOK)
-
-	out := &writer{c.Response(), control, h.cfg.WriteTimeout, h.cfg.Hub.metrics}
-	m := h.cfg.Hub.metrics
-	start := "now"
-	switch {
-	case req.lastID != "":
-		start = "id"
-	case req.earliest || req.unseen || !req.since.IsZero():
-		start = "since"
+	from, _ := netip.ParseAddr(c.RealIP()) // what is none is an address too
+	if err := h.roster.admit(from); err != nil {
+		return h.refuse(c, err)
 	}
-	m.opened.WithLabelValues(start).Inc()
-	m.open.Inc()
-	defer m.open.Dec()
-	err = h.serve(ctx, viewer, req, out)
-	reason := endReason(err, c.Request().Context().Err() != nil)
-	if errors.Is(err, errDraining) || errors.Is(err, errExpired) {
-		err = out.write(appendOwn(nil, typeEnd, endData{reason}))
+	conn, err := takeOver(c, h.cfg.WriteTimeout, h.cfg.Hub.metrics)
+	if errors.Is(err, http.ErrNotSupported) {
+		return h.share(c, viewer, from, req)
 	}
-	m.ended.WithLabelValues(reason).Inc()
-	h.cfg.Logger.Debug("stream ended", "reason", reason, "error", err)
-	return nil // the response has begun: its end is the answer
-}
-
-func (h *Handler) serve(ctx context.Context, viewer Viewer, req request, out *writer) error {
-	retry := h.cfg.Retry/2 + rand.N(h.cfg.Retry) //nolint:gosec // jitter needs no secret
-	if err := out.write(fmt.Appendf(nil, "retry: %d\n\n", retry.Milliseconds())); err != nil {
-		return err
-	}
-	topics, err := h.join(ctx, viewer.User, out)
 	if err != nil {
+		h.roster.leave(from)
 		return err
 	}
-	defer h.cfg.Log.Leave(viewer.User)
-	sub := newSubscription(viewer.User, topics, h.cfg.MaxQueue, h.cfg.Hub.metrics.overflows.Inc)
-	h.cfg.Hub.add(sub)
-	defer h.cfg.Hub.remove(sub)
-	f := &feed{hub: h.cfg.Hub, log: h.cfg.Log, sub: sub, out: out, heartbeat: h.cfg.Heartbeat, request: req, limits: h.cfg.Limits, turn: rand.IntN(1 << 16)} //nolint:gosec // for fairness, no secret
-	if err := f.begin(ctx); err != nil {
-		return err
+	f := h.begin(viewer, from, conn)
+	go f.start(req) // this goroutine, with all that net/http keeps for it, ends
+	go func() {
+		conn.watch()
+		f.sub.end(errGone)
+	}()
+	return nil
+}
+
+// share serves a stream on a connection that has others, or that cannot be taken over.
+func (h *Handler) share(c echo.Context, viewer Viewer, from netip.Addr, req request) error {
+	control := http.NewResponseController(c.Response())
+	if err := control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		h.roster.leave(from)
+		return fmt.Errorf("free the stream of the read time-out: %w", err)
 	}
-	return f.run(ctx)
-}
-
-// join waits until the user's topics are being read; the client sees signs of life meanwhile.
-func (h *Handler) join(ctx context.Context, user string, out *writer) ([]string, error) {
-	for {
-		wait, cancel := context.WithTimeout(ctx, h.cfg.Heartbeat)
-		topics, err := h.cfg.Log.Join(wait, user)
-		late := wait.Err() != nil
-		cancel()
-		switch {
-		case err == nil:
-			return topics, nil
-		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
-		case !late:
-			return nil, err
-		}
-		if err := out.write(heartbeat); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// writer writes to the client at once, or fails if the client takes nothing for the time-out.
-type writer struct {
-	http.ResponseWriter
-	control *http.ResponseController
-	timeout time.Duration
-	metrics *metrics
-}
-
-// writePiece is how many bytes a client must take within the write time-out to count as alive.
-const writePiece = 16 << 10
-
-func (w *writer) write(b []byte) error {
-	for piece := range slices.Chunk(b, writePiece) {
-		if err := w.writePiece(piece); err != nil {
-			return err
-		}
+	c.Response().WriteHeader(http.StatusOK)
+	out := &response{ResponseWriter: c.Response(), control: control, timeout: h.cfg.WriteTimeout, metrics: h.cfg.Hub.metrics, ended: make(chan bool, 1)}
+	f := h.begin(viewer, from, out)
+	defer context.AfterFunc(c.Request().Context(), func() { f.sub.end(errGone) })()
+	go f.start(req)
+	if clean := <-out.ended; !clean && c.Request().Context().Err() == nil {
+		panic(http.ErrAbortHandler) // so that the client can tell
 	}
 	return nil
 }
 
-func (w *writer) writePiece(b []byte) error {
-	if err := w.control.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
+// begin registers a stream.
+func (h *Handler) begin(viewer Viewer, from netip.Addr, out output) *feed {
+	f := &feed{service: &h.service, out: out, from: from, turn: rand.IntN(1 << 16)} //nolint:gosec // for fairness, no secret
+	f.sub = newSubscription(viewer.User, h.cfg.MaxQueue, h.cfg.Hub.metrics.overflows.Inc, func() { h.engine.add(f) })
+	f.closed = func(cause error) { h.closed(f, cause) }
+	if !viewer.Expires.IsZero() {
+		left := time.Until(viewer.Expires)
+		early := min(left/10, 5*time.Second)                                                    // or all who signed in together would come back together
+		f.expiry = time.AfterFunc(left-rand.N(max(1, early)), func() { f.sub.end(EndExpired) }) //nolint:gosec // jitter
 	}
-	n, err := w.Write(b)
-	w.metrics.bytes.Add(float64(n))
-	if err != nil {
-		return err
-	}
-	return w.control.Flush()
+	h.roster.add(f)
+	h.cfg.Hub.metrics.open.Inc()
+	b := f.bytes()
+	b.b = appendRetry(b.b, h.jitter(h.cfg.Retry))
+	return f
 }
+
+func (h *Handler) closed(f *feed, cause error) {
+	if f.expiry != nil {
+		f.expiry.Stop()
+	}
+	h.roster.remove(f)
+	h.roster.leave(f.from)
+	m := h.cfg.Hub.metrics
+	m.open.Dec()
+	m.ended.WithLabelValues(endLabel(cause)).Inc()
+	h.cfg.Logger.Debug("stream ended", "cause", cause)
+}
+
+// jitter spreads a reconnection time by half up and down.
+func (h *Handler) jitter(d time.Duration) time.Duration {
+	return d/2 + rand.N(d) //nolint:gosec // no secret
+}
+
+// refuse ends a stream that cannot be had now. Any status but 200 would end a native EventSource for
+// ever (WHATWG HTML, section 9.2.3).
+func (h *Handler) refuse(c echo.Context, why error) error {
+	reason, _ := errors.AsType[EndReason](why)
+	h.cfg.Hub.metrics.refused.WithLabelValues(string(reason)).Inc()
+	c.Response().Header().Set("Connection", "close")
+	c.Response().WriteHeader(http.StatusOK)
+	b := appendRetry(nil, h.jitter(refusedRetry*h.cfg.Retry))
+	_, err := c.Response().Write(appendOwn(b, typeEnd, endData{reason}))
+	return err
+}
+
+// refusedRetry is how many times longer than others those wait who were turned away.
+const refusedRetry = 5

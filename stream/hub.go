@@ -25,14 +25,15 @@ type Hub struct {
 
 // topic is one that is read, or that a stream waits for.
 type topic struct {
-	source     // without positions: how ids name the topic
-	partitions map[int32]*partition
+	source                  // without positions: how ids name the topic
+	partitions []*partition // sorted
 	readers    map[*subscription]struct{}
 }
 
 // partition is how far a partition has been read. next is written with mu held over the delivery
 // of all records before it.
 type partition struct {
+	id   int32
 	mu   sync.Mutex
 	next atomic.Int64
 }
@@ -55,7 +56,7 @@ var _ consumer.Sink = (*Hub)(nil)
 func (h *Hub) topic(name string) *topic {
 	t := h.topics[name]
 	if t == nil {
-		t = &topic{source: newSource(name, absent), partitions: make(map[int32]*partition), readers: make(map[*subscription]struct{})}
+		t = &topic{source: newSource(name, absent), readers: make(map[*subscription]struct{})}
 		h.topics[name] = t
 	}
 	return t
@@ -76,9 +77,13 @@ func (h *Hub) Begin(p consumer.Partition, topicID [16]byte, next int64) {
 	if t.id != topicID {
 		t.incarnation = newIncarnation(topicID)
 	}
-	part := new(partition)
+	part := &partition{id: p.ID}
 	part.next.Store(next)
-	t.partitions[p.ID] = part
+	if i, known := t.search(p.ID); known {
+		t.partitions[i] = part
+	} else {
+		t.partitions = slices.Insert(t.partitions, i, part)
+	}
 	for s := range t.readers {
 		s.unsettle()
 	}
@@ -89,7 +94,9 @@ func (h *Hub) End(p consumer.Partition) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := h.topic(p.Topic)
-	delete(t.partitions, p.ID)
+	if i, known := t.search(p.ID); known {
+		t.partitions = slices.Delete(t.partitions, i, i+1)
+	}
 	if len(t.partitions) == 0 {
 		t.incarnation = absent
 	}
@@ -118,7 +125,15 @@ func (h *Hub) find(p consumer.Partition) (*topic, *partition) {
 	if t == nil {
 		return nil, nil
 	}
-	return t, t.partitions[p.ID]
+	i, known := t.search(p.ID)
+	if !known {
+		return nil, nil
+	}
+	return t, t.partitions[i]
+}
+
+func (t *topic) search(id int32) (int, bool) {
+	return slices.BinarySearchFunc(t.partitions, id, func(p *partition, id int32) int { return cmp.Compare(p.id, id) })
 }
 
 // queue gives the record to the streams it is for. h.mu is held.
@@ -130,12 +145,12 @@ func (h *Hub) queue(t *topic, p consumer.Partition, r *consumer.Record) {
 	case r.Broadcast && len(t.readers) > 0:
 		it := h.item(p, r)
 		for s := range t.readers {
-			s.push(it)
+			s.push(&it)
 		}
 	case !r.Broadcast && len(users) > 0:
 		it := h.item(p, r)
 		for _, s := range users {
-			s.push(it)
+			s.push(&it)
 		}
 	}
 }
@@ -186,39 +201,45 @@ func (h *Hub) remove(s *subscription) {
 	h.users[s.user] = left
 }
 
+var cursors = sync.Pool{New: func() any { return new(cursor) }}
+
 // positions returns how far the topics, which are sorted, have been read: what was delivered before
-// is in the queues.
-func (h *Hub) positions(topics []string) cursor { return h.read(topics, false) }
+// is in the queues. It is to be put back into cursors.
+func (h *Hub) positions(topics []string) *cursor {
+	at := cursors.Get().(*cursor) //nolint:forcetypeassert // nothing else is in there
+	*at = h.read(*at, topics, false)
+	return at
+}
 
 // seam is positions for a subscription that was added, or let in again, before: it waits for a
 // delivery under way, so that records before them come by replay and all others are queued.
-func (h *Hub) seam(topics []string) cursor { return h.read(topics, true) }
+func (h *Hub) seam(topics []string) cursor { return h.read(nil, topics, true) }
 
-func (h *Hub) read(topics []string, wait bool) cursor {
+// read takes the place of what at has.
+func (h *Hub) read(at cursor, topics []string, wait bool) cursor {
 	h.interleave()
 	defer h.interleave()
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	at := make(cursor, 0, len(topics))
-	for _, name := range topics {
+	at = slices.Grow(at[:0], len(topics))[:len(topics)]
+	for i, name := range topics {
 		t := h.topics[name]
 		if t == nil {
-			at = append(at, newSource(name, absent))
+			at[i] = newSource(name, absent)
 			continue
 		}
 		s := t.source
-		s.positions = make([]position, 0, len(t.partitions))
-		for id, part := range t.partitions {
+		s.positions = slices.Grow(at[i].positions[:0], len(t.partitions))
+		for _, part := range t.partitions {
 			if wait {
 				part.mu.Lock()
 			}
-			s.positions = append(s.positions, position{id, part.next.Load()})
+			s.positions = append(s.positions, position{part.id, part.next.Load()})
 			if wait {
 				part.mu.Unlock()
 			}
 		}
-		slices.SortFunc(s.positions, func(a, b position) int { return cmp.Compare(a.partition, b.partition) })
-		at = append(at, s)
+		at[i] = s
 	}
 	return at
 }

@@ -1,18 +1,13 @@
 package stream
 
-import (
-	"errors"
-	"net"
-	"os"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "github.com/prometheus/client_golang/prometheus"
 
 // metrics are those of all streams.
 type metrics struct {
 	open       prometheus.Gauge
 	opened     *prometheus.CounterVec
 	ended      *prometheus.CounterVec
+	refused    *prometheus.CounterVec
 	live       prometheus.Counter
 	replayed   prometheus.Counter
 	bytes      prometheus.Counter
@@ -31,36 +26,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		replayed:   events.WithLabelValues("replay"),
 		open:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_streams", Help: "Streams that are open."}),
 		opened:     counter("herald_streams_opened_total", "Streams opened, by where they start: now, since or id.", "start"),
-		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, write-timeout, draining, token-expired or error.", "reason"),
+		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, write-timeout, draining, token-expired, too-many-streams or error.", "reason"),
+		refused:    counter("herald_streams_refused_total", "Streams turned away, by reason: draining or busy.", "reason"),
 		bytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_written_bytes_total", Help: "Bytes written to streams."}),
 		gaps:       counter("herald_stream_gaps_total", "Gaps told to streams, by reason: retention, recreated, unknown-id, unreadable or replay-limit.", "reason"),
 		overflows:  prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_overflows_total", Help: "Times that a slow stream's queue was full and the stream fell back to replay."}),
 		tombstones: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_tombstones_total", Help: "Live records with a null value, which are not delivered."}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.open, m.opened, m.ended, events, m.bytes, m.gaps, m.overflows, m.tombstones)
+		reg.MustRegister(m.open, m.opened, m.ended, m.refused, events, m.bytes, m.gaps, m.overflows, m.tombstones)
 	}
 	return m
-}
-
-// endReason says why a stream ended as the metric's label has it; gone says that the client had
-// left.
-func endReason(err error, gone bool) string {
-	switch {
-	case errors.Is(err, errDraining), errors.Is(err, errExpired):
-		return err.Error()
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return "write-timeout"
-	case gone, isConnectionError(err):
-		return "client"
-	default:
-		return "error"
-	}
-}
-
-// isConnectionError tells a write that failed because the client had left, which may be seen before
-// the request's context ends.
-func isConnectionError(err error) bool {
-	_, ok := errors.AsType[*net.OpError](err)
-	return ok
 }

@@ -60,24 +60,57 @@ func parseRequest(c echo.Context, now time.Time) (request, error) {
 	return r, nil
 }
 
-// wants says whether events of the type are to be sent.
-func (r *request) wants(eventType string) bool {
-	return r.types == nil || slices.Contains(r.types, eventType)
+// start brings a new stream to now and goes on from there.
+func (f *feed) start(r request) {
+	err := f.flush() // the client sees at once that it is there
+	if err == nil {
+		err = f.wait(func(ctx context.Context) error {
+			if err := f.join(ctx); err != nil {
+				return err
+			}
+			return f.begin(ctx, r)
+		})
+	}
+	if err != nil {
+		f.close(err)
+		return
+	}
+	f.slow()
+}
+
+// join waits until the user's topics are being read; the client sees signs of life meanwhile.
+func (f *feed) join(ctx context.Context) error {
+	asking, alive := f.keepAlive(ctx)
+	topics, err := f.log.Join(asking, f.sub.user)
+	failed := alive()
+	switch {
+	case err != nil && failed != nil:
+		return failed
+	case err != nil && ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return err
+	}
+	slices.Sort(topics)
+	f.sub.topics = topics
+	f.hub.add(f.sub)
+	f.joined = true
+	return failed
 }
 
 // begin sets the cursor to where the client wants to begin and writes the first checkpoint. What an
 // id has to do with the log is found out by catchUp.
-func (f *feed) begin(ctx context.Context) error {
-	f.at = f.hub.seam(f.sub.topics)
+func (f *feed) begin(ctx context.Context, r request) error {
+	f.at, f.types = f.hub.seam(f.sub.topics), r.types
 	switch {
-	case f.request.lastID != "":
-		f.resume(f.request.lastID)
-	case f.request.earliest || !f.request.since.IsZero():
-		err := f.retry(ctx, func(ctx context.Context) error { return f.beginAt(ctx, f.request.since) })
+	case r.lastID != "":
+		f.resume(r.lastID)
+	case r.earliest || !r.since.IsZero():
+		err := f.retry(ctx, func(ctx context.Context) error { return f.beginAt(ctx, r.since) })
 		if err != nil {
 			return err
 		}
-	case f.request.unseen:
+	case r.unseen:
 		if err := f.retry(ctx, f.beginUnseen); err != nil {
 			return err
 		}
@@ -154,7 +187,7 @@ func (f *feed) limit(ctx context.Context) error {
 			return err
 		}
 	}
-	now := f.hub.positions(f.sub.topics)
+	now := f.hub.seam(f.sub.topics)
 	for i := range now {
 		at := &f.at[i]
 		if at.incarnation.tag != now[i].incarnation.tag {

@@ -101,7 +101,9 @@ func serveWith(t *testing.T, limits Limits) (url string, producer *consumer.Prod
 	e.GET("/events", h.Events)
 	server := httptest.NewServer(e)
 	t.Cleanup(func() {
-		h.Drain()
+		drained, cancelDrain := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
+		defer cancelDrain()
+		h.Drain(drained, 0)
 		server.Close()
 		cancel()
 		if err := <-done; err != nil {

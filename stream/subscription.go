@@ -1,7 +1,7 @@
 package stream
 
 import (
-	"slices"
+	"context"
 	"sync"
 
 	"herald/consumer"
@@ -16,42 +16,66 @@ type item struct {
 }
 
 // itemOverhead is about what a waiting item takes beside its body, in bytes.
-const itemOverhead = 64
+const itemOverhead = 72
 
-// subscription is the queue of one stream.
-type subscription struct {
-	user     string
-	topics   []string // sorted
-	maxBytes int
-	overflow func() // called when the queue is full
-	wake     chan struct{}
+// queue is the items that wait for one stream. Streams have one while something waits only.
+type queue struct{ items []item }
 
-	mu     sync.Mutex
-	queue  []item
-	bytes  int
-	behind bool // live records pass by; what was missed comes by replay
+// keepQueue is how many items a queue may have room for that is used again.
+const keepQueue = 256
+
+var queues = sync.Pool{New: func() any { return &queue{make([]item, 0, 4)} }}
+
+func (q *queue) free() {
+	if q != nil && cap(q.items) <= keepQueue {
+		clear(q.items)
+		q.items = q.items[:0]
+		queues.Put(q)
+	}
 }
 
-// newSubscription returns the queue of a stream that is behind: until its cursor has been compared
-// with the log a live record may not get in, or it would move the cursor over what is to be replayed.
-func newSubscription(user string, topics []string, maxBytes int, overflow func()) *subscription {
-	slices.Sort(topics)
-	return &subscription{user: user, topics: topics, maxBytes: maxBytes, overflow: overflow, wake: make(chan struct{}, 1), behind: true}
+// subscription is what others have to say to a stream: the records that wait for it, and what else it
+// is to do.
+type subscription struct {
+	user     string
+	topics   []string // sorted; set before the hub has the subscription
+	maxBytes int
+	overflow func() // called when the queue is full
+	serve    func() // has the stream served; it must not wait
+
+	mu     sync.Mutex
+	queue  *queue
+	bytes  int
+	behind bool                    // live records pass by; what was missed comes by replay
+	beats  bool                    // a heartbeat is due
+	ended  error                   // why the stream is to end
+	busy   bool                    // it is being served, or will be
+	cancel context.CancelCauseFunc // of what it waits for
+}
+
+// newSubscription returns the queue of a stream that is being served and behind: until its cursor has
+// been compared with the log a live record may not get in, or it would move the cursor over what is
+// to be replayed.
+func newSubscription(user string, maxBytes int, overflow, serve func()) *subscription {
+	return &subscription{user: user, maxBytes: maxBytes, overflow: overflow, serve: serve, behind: true, busy: true}
 }
 
 // push queues an item without waiting. An item larger than the bound is taken by an empty queue.
-func (s *subscription) push(it item) {
+func (s *subscription) push(it *item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.behind {
 		return
 	}
+	if s.queue == nil {
+		s.queue = queues.Get().(*queue) //nolint:forcetypeassert // nothing else is in there
+	}
 	size := len(it.body) + itemOverhead
-	if len(s.queue) > 0 && s.bytes+size > s.maxBytes {
+	if len(s.queue.items) > 0 && s.bytes+size > s.maxBytes {
 		s.behind = true
 		s.overflow()
 	} else {
-		s.queue = append(s.queue, it)
+		s.queue.items = append(s.queue.items, *it)
 		s.bytes += size
 	}
 	s.signal()
@@ -66,19 +90,52 @@ func (s *subscription) unsettle() {
 	s.signal()
 }
 
+// beat says that a heartbeat is due.
+func (s *subscription) beat() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.beats = true
+	s.signal()
+}
+
+// end has the stream end; the first cause counts.
+func (s *subscription) end(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended != nil {
+		return
+	}
+	s.ended = cause
+	if s.cancel != nil {
+		s.cancel(cause)
+	}
+	s.signal()
+}
+
+// signal is called with s.mu held.
 func (s *subscription) signal() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
+	if !s.busy {
+		s.busy = true
+		s.serve()
 	}
 }
 
-// take empties the queue and says whether records passed by since.
-func (s *subscription) take() (queue []item, behind bool) {
+// beating says whether a heartbeat is due, once.
+func (s *subscription) beating() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	queue, s.queue, s.bytes = s.queue, nil, 0
-	return queue, s.behind
+	was := s.beats
+	s.beats = false
+	return was
+}
+
+// take empties the queue, which may be nil, and says whether records passed by since, and why the
+// stream is to end.
+func (s *subscription) take() (q *queue, behind bool, ended error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q, s.queue, s.bytes = s.queue, nil, 0
+	return q, s.behind, s.ended
 }
 
 // rejoin lets live records in again.
@@ -86,4 +143,33 @@ func (s *subscription) rejoin() {
 	s.mu.Lock()
 	s.behind = false
 	s.mu.Unlock()
+}
+
+// release lets go of the stream if there is nothing more to do. Then it returns true, and the caller
+// may not touch the stream again.
+func (s *subscription) release() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queue != nil || s.behind || s.beats || s.ended != nil {
+		return false
+	}
+	s.busy = false
+	return true
+}
+
+// waiting returns a context for what the stream waits for: it ends with the stream.
+func (s *subscription) waiting(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancel = cancel
+	if s.ended != nil {
+		cancel(s.ended)
+	}
+	return ctx, func() {
+		s.mu.Lock()
+		s.cancel = nil
+		s.mu.Unlock()
+		cancel(nil)
+	}
 }

@@ -12,18 +12,19 @@ func TestLiveWaitsForTheCursor(t *testing.T) {
 	hub := NewHub("event-type", nil)
 	p := consumer.Partition{Topic: "shared"}
 	hub.Begin(p, [16]byte{1}, 0)
-	sub := newSubscription("alice", []string{"shared"}, 1<<10, func() {})
+	sub := newSubscription("alice", 1<<10, func() {}, func() {})
+	sub.topics = []string{"shared"}
 	hub.add(sub)
 	live := func(offset int64) {
 		hub.Deliver(p, []consumer.Record{{Offset: offset, User: []byte("alice"), Value: []byte("v")}}, offset+1)
 	}
 	live(500)
-	if queue, behind := sub.take(); len(queue) != 0 || !behind {
-		t.Errorf("%d records are queued, behind: %t; want none before the stream has caught up", len(queue), behind)
+	if queue, behind, _ := sub.take(); queue != nil || !behind {
+		t.Errorf("records are queued: %t, behind: %t; want none before the stream has caught up", queue != nil, behind)
 	}
 	sub.rejoin()
 	live(501)
-	if queue, behind := sub.take(); len(queue) != 1 || behind {
-		t.Errorf("%d records are queued, behind: %t; want one after the stream has caught up", len(queue), behind)
+	if queue, behind, _ := sub.take(); queue == nil || len(queue.items) != 1 || behind {
+		t.Errorf("%+v is queued, behind: %t; want one record after the stream has caught up", queue, behind)
 	}
 }

@@ -1,0 +1,149 @@
+package stream
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// connection is the output over a connection of HTTP/1 that was taken over from net/http, whose
+// buffers and goroutine an idle stream then does without.
+type connection struct {
+	net.Conn
+	head    []byte // of the response, until it is sent
+	chunked bool   // HTTP/1.1; else the end of the connection is that of the response
+	timeout time.Duration
+	metrics *metrics
+
+	// For writes that do not wait; raw is nil where they cannot be had (TLS).
+	raw   syscall.RawConn
+	write func(fd uintptr) bool
+	next  []byte // what write writes
+	n     int    // what it wrote
+	err   error  // or why it did not
+}
+
+// takeOver takes the connection of a request over, for a response with the headers that c's response
+// has, middleware's too. The error is [http.ErrNotSupported] where that is not possible.
+func takeOver(c echo.Context, timeout time.Duration, m *metrics) (*connection, error) {
+	req, res := c.Request(), c.Response()
+	if req.ProtoMajor != 1 {
+		return nil, http.ErrNotSupported
+	}
+	conn, _, err := http.NewResponseController(res.Writer).Hijack() // a client has nothing to say after its request
+	if err != nil {
+		return nil, fmt.Errorf("take over the connection: %w", err)
+	}
+	res.Writer = headOnly{res.Header()}
+	res.WriteHeader(http.StatusOK) // runs what middleware wants to happen before
+	o := &connection{Conn: conn, chunked: req.ProtoMinor > 0, timeout: timeout, metrics: m}
+	o.head = o.headOf(res.Header())
+	o.direct()
+	return o, nil
+}
+
+// headOnly is a response of which only the headers matter.
+type headOnly struct{ header http.Header }
+
+func (h headOnly) Header() http.Header         { return h.header }
+func (h headOnly) Write(b []byte) (int, error) { return len(b), nil }
+func (h headOnly) WriteHeader(int)             {}
+
+// headOf is the head of the response. The stream is the last response on its connection.
+func (o *connection) headOf(header http.Header) []byte {
+	for _, name := range []string{"Content-Length", "Content-Encoding", "Transfer-Encoding", "Trailer"} {
+		header.Del(name) // what a middleware meant for a body of its own
+	}
+	header.Set("Connection", "close")
+	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	var b bytes.Buffer
+	if o.chunked {
+		b.WriteString("HTTP/1.1 200 OK\r\n")
+		header.Set("Transfer-Encoding", "chunked")
+	} else {
+		b.WriteString("HTTP/1.0 200 OK\r\n")
+	}
+	_ = header.Write(&b) // to memory
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
+// frame makes a chunk (RFC 9112, section 7.1) of the buffer's bytes, its head in the headroom.
+func (o *connection) frame(b []byte) []byte {
+	if !o.chunked {
+		return b[headroom:]
+	}
+	const digits = "0123456789abcdef"
+	at := headroom - 2
+	copy(b[at:], "\r\n")
+	for size := len(b) - headroom; size > 0; size >>= 4 {
+		at--
+		b[at] = digits[size&15]
+	}
+	return append(b, "\r\n"...)[at:]
+}
+
+func (o *connection) send(b []byte) ([]byte, error) {
+	b = o.frame(b)
+	if o.head != nil {
+		b, o.head = append(o.head, b...), nil
+	}
+	if o.raw == nil {
+		return b, nil
+	}
+	o.next, o.n, o.err = b, 0, nil
+	err := o.raw.Write(o.write)
+	o.next = nil
+	if err == nil {
+		err = o.err
+	}
+	o.metrics.bytes.Add(float64(o.n))
+	return b[o.n:], err
+}
+
+func (o *connection) finish(b []byte) error {
+	for piece := range slices.Chunk(b, writePiece) {
+		if err := o.SetWriteDeadline(time.Now().Add(o.timeout)); err != nil {
+			return err
+		}
+		n, err := o.Write(piece)
+		o.metrics.bytes.Add(float64(n))
+		if err != nil {
+			return err
+		}
+	}
+	return o.SetWriteDeadline(time.Time{}) // or send would fail later
+}
+
+func (o *connection) close(clean bool) {
+	switch tcp, ok := o.Conn.(*net.TCPConn); {
+	case clean && o.chunked:
+		_ = o.finish([]byte("0\r\n\r\n")) // the last chunk
+	case !clean && ok:
+		_ = tcp.SetLinger(0) // what the client did not take need not be kept by the kernel
+	}
+	_ = o.Close()
+}
+
+func (o *connection) cut() { _ = o.Close() }
+
+// maxSaid is how many bytes a client may send behind its request; it has no reason to send any.
+const maxSaid = 64 << 10
+
+// watch waits until the client has gone.
+func (o *connection) watch() {
+	b := make([]byte, 16)
+	for said := 0; said < maxSaid; {
+		n, err := o.Read(b)
+		if err != nil {
+			return
+		}
+		said += n
+	}
+}

@@ -1,0 +1,180 @@
+package stream
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Admission bounds the streams. Zero values are no limits.
+type Admission struct {
+	Streams        int     // in all
+	PerUser        int     // of one user; the oldest makes room for a new one
+	PerAddress     int     // of one client address
+	OpensPerSecond float64 // and as many at once
+}
+
+// beatSlots is in how many parts the streams are divided, one after the other of which gets its
+// heartbeats.
+const beatSlots = 128
+
+// roster is the streams that are open: for heartbeats, limits and the end of all.
+//
+// Lock order: roster.mu before subscription.mu.
+type roster struct {
+	limits    Admission
+	heartbeat time.Duration
+
+	mu        sync.Mutex
+	count     int // of streams that were admitted and have not ended
+	users     map[string][]*feed
+	addresses map[netip.Addr]int
+	opens     float64 // how many more may be opened now
+	refilled  time.Time
+	draining  bool
+	empty     chan struct{} // closed when the last stream has ended, once draining
+
+	slots [beatSlots][]*feed
+	turn  int         // the slot that is next
+	timer *time.Timer // nil while no stream is open
+}
+
+func newRoster(limits Admission, heartbeat time.Duration) *roster {
+	return &roster{
+		limits: limits, heartbeat: heartbeat, users: make(map[string][]*feed), addresses: make(map[netip.Addr]int),
+		opens: max(1, limits.OpensPerSecond), refilled: time.Now(), empty: make(chan struct{}),
+	}
+}
+
+// admit makes room for one more stream, or says why there is none. What it admits wants one leave.
+func (r *roster) admit(from netip.Addr) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := &r.limits
+	now := time.Now()
+	r.opens = min(r.opens+now.Sub(r.refilled).Seconds()*l.OpensPerSecond, max(1, l.OpensPerSecond))
+	r.refilled = now
+	switch {
+	case r.draining:
+		return EndDraining
+	case l.Streams > 0 && r.count >= l.Streams,
+		l.PerAddress > 0 && r.addresses[from] >= l.PerAddress,
+		l.OpensPerSecond > 0 && r.opens < 1:
+		return EndBusy
+	}
+	r.opens--
+	r.count++
+	if l.PerAddress > 0 {
+		r.addresses[from]++
+	}
+	return nil
+}
+
+// leave makes room for another stream.
+func (r *roster) leave(from netip.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count--
+	if n := r.addresses[from]; n > 1 {
+		r.addresses[from] = n - 1
+	} else {
+		delete(r.addresses, from)
+	}
+	if r.count == 0 && r.draining {
+		close(r.empty)
+	}
+}
+
+// add begins the heartbeats of a stream that was admitted.
+func (r *roster) add(f *feed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.draining {
+		f.sub.end(EndDraining)
+	}
+	f.slot = rand.IntN(beatSlots) //nolint:gosec // spreads them, no secret
+	r.slots[f.slot] = append(r.slots[f.slot], f)
+	all := append(r.users[f.sub.user], f)
+	r.users[f.sub.user] = all
+	if r.limits.PerUser > 0 {
+		for _, oldest := range all[:max(0, len(all)-r.limits.PerUser)] {
+			oldest.sub.end(EndTooMany)
+		}
+	}
+	if r.timer == nil {
+		r.timer = time.AfterFunc(r.heartbeat/beatSlots, r.beat)
+	}
+}
+
+func (r *roster) remove(f *feed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	same := func(other *feed) bool { return other == f }
+	r.slots[f.slot] = slices.DeleteFunc(r.slots[f.slot], same)
+	if left := slices.DeleteFunc(r.users[f.sub.user], same); len(left) > 0 {
+		r.users[f.sub.user] = left
+		return
+	}
+	delete(r.users, f.sub.user)
+	if len(r.users) == 0 {
+		r.timer.Stop()
+		r.timer = nil
+	}
+}
+
+// beat has the streams of one slot write a heartbeat.
+func (r *roster) beat() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.timer == nil {
+		return
+	}
+	for _, f := range r.slots[r.turn] {
+		f.sub.beat()
+	}
+	r.turn = (r.turn + 1) % beatSlots
+	r.timer.Reset(r.heartbeat / beatSlots)
+}
+
+// drainRate is how many streams a second are ended at least while draining.
+const drainRate = 200
+
+// drain ends all streams, one after the other within the window, and waits until they have written
+// what waited for them. Those that have not when ctx ends are cut. No more are admitted.
+func (r *roster) drain(ctx context.Context, window time.Duration) {
+	r.mu.Lock()
+	var all []*feed
+	for _, of := range r.users {
+		all = append(all, of...)
+	}
+	if !r.draining && r.count == 0 {
+		close(r.empty)
+	}
+	r.draining = true
+	r.mu.Unlock()
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	window = min(window, time.Duration(len(all))*time.Second/drainRate)
+	begun := time.Now()
+	for i, f := range all {
+		if early := window*time.Duration(i)/time.Duration(len(all)) - time.Since(begun); early > time.Millisecond {
+			select {
+			case <-time.After(early):
+			case <-ctx.Done():
+			}
+		}
+		f.sub.end(EndDraining)
+	}
+	select {
+	case <-r.empty:
+		return
+	case <-ctx.Done():
+	}
+	for _, f := range all {
+		f.sub.end(errCut)
+		f.out.cut()
+	}
+	<-r.empty
+}
