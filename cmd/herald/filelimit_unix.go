@@ -4,22 +4,29 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"syscall"
 )
 
-// minOpenFiles is the least limit of open files a server starts with: a stream takes one, a
-// partition of the in-process broker two.
-const minOpenFiles = 256
+const (
+	minOpenFiles  = 256 // the least limit a server starts with
+	reservedFiles = 128 // for brokers, requests that are no streams, and the rest
+)
 
-// checkFileLimit refuses to start with a limit that would soon be met. Go's os package has raised
-// the soft limit to the hard one by now.
-func checkFileLimit() error {
+// openFiles is how many files the process may have open. Go's os package has raised the soft limit to
+// the hard one by now.
+func openFiles() int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return fmt.Errorf("limit of open files: %w", err)
+		return math.MaxInt32
 	}
-	if limit.Cur < minOpenFiles {
-		return fmt.Errorf("the limit of open files is %d, Herald needs %d and one more for each stream: raise it, with ulimit -Hn or LimitNOFILE= of systemd", limit.Cur, minOpenFiles)
+	return int(min(limit.Cur, math.MaxInt32)) //nolint:gosec // bounded
+}
+
+// checkFileLimit refuses to start with a limit that would soon be met.
+func checkFileLimit() error {
+	if n := openFiles(); n < minOpenFiles {
+		return fmt.Errorf("the limit of open files is %d, Herald needs %d and one more for each stream: raise it, with ulimit -Hn or LimitNOFILE= of systemd", n, minOpenFiles)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -31,13 +32,17 @@ type server struct {
 	consumer *consumer.Consumer
 	producer *consumer.Producer
 	streams  *stream.Handler
-	drain    time.Duration
+	drain    drainTimes
+	draining atomic.Bool
 
 	public         *http.Server
 	publicListener net.Listener
 	admin          *http.Server
 	adminListener  net.Listener
 }
+
+// drainTimes are how the server ends.
+type drainTimes struct{ window, timeout time.Duration }
 
 type settings struct {
 	serverFlags
@@ -71,15 +76,18 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 		),
 	}
 	registry.MustRegister(front.refused, pub.published)
-	srv := &server{log: log, consumer: c, producer: pub.producer, drain: s.DrainTimeout}
+	srv := &server{log: log, consumer: c, producer: pub.producer, drain: drainTimes{s.DrainWindow, s.DrainTimeout}}
 	srv.streams = stream.NewHandler(stream.Config{
 		Hub: hub, Log: c, Viewer: front.viewer, Logger: log,
 		Heartbeat: s.Heartbeat, WriteTimeout: s.WriteTimeout, Retry: s.Retry, MaxQueue: s.MaxQueueBytes,
-		Limits: stream.Limits{Age: s.ReplayMaxAge, Records: s.ReplayMaxRecords},
+		Limits: stream.Limits{Age: s.ReplayMaxAge, Records: s.ReplayMaxRecords}, Admission: s.admission(),
 	})
 
 	e := echo.New()
 	e.HTTPErrorHandler = errorAsJSON(log)
+	if e.IPExtractor, err = s.addresses(); err != nil {
+		return nil, err
+	}
 	e.GET("/events", srv.streams.Events)
 	if s.Publish {
 		e.POST("/users/:user/notifications", pub.toUser)
@@ -91,8 +99,8 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	// A page of another origin must not publish in the name of whoever opened it.
 	protection := http.NewCrossOriginProtection()
 	protection.SetDenyHandler(front.deny(e))
-	srv.public = &http.Server{Handler: protection.Handler(e), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10}
-	srv.admin = &http.Server{Handler: admin(c, registry), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout}
+	srv.public = &http.Server{Handler: protection.Handler(e), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10, Protocols: protocols()}
+	srv.admin = &http.Server{Handler: srv.adminRoutes(registry), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout}
 
 	if srv.publicListener, err = listen(ctx, "listen", s.Listen); err != nil {
 		return nil, err
@@ -142,9 +150,10 @@ func (s *server) run(ctx context.Context) error {
 	case err = <-errs:
 		ended++
 	}
-	s.streams.Drain()
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain)
+	s.draining.Store(true)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain.timeout)
 	defer cancel()
+	s.streams.Drain(closing, s.drain.window)
 	err = errors.Join(err, shutdown(closing, s.public), shutdown(closing, s.admin))
 	stop()
 	for ; ended < 3; ended++ {
@@ -163,11 +172,25 @@ func shutdown(ctx context.Context, s *http.Server) error {
 	return nil
 }
 
-func admin(c *consumer.Consumer, registry *prometheus.Registry) http.Handler {
+// protocols are HTTP/1.1 and HTTP/2, without TLS too (RFC 9113, section 3.3): for proxies that carry
+// many streams over one connection.
+func protocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetHTTP2(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
+func (s *server) adminRoutes(registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := c.Ready(); err != nil {
+		err := s.consumer.Ready()
+		if s.draining.Load() {
+			err = errors.New("herald stops")
+		}
+		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}

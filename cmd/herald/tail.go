@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"herald/stream"
 )
 
 // tokenVariable is the environment variable with a bearer token for tail.
@@ -289,6 +291,9 @@ func (t *tailer) show(e event) error {
 		t.note("gap: some events cannot be delivered: %s", printable(e.Data))
 	case "end":
 		t.note("the server closes the stream: %s", printable(e.Data))
+		if strings.Contains(e.Data, string(stream.EndTooMany)) {
+			return errors.New("a newer stream of the same user took the place of this one")
+		}
 	}
 	return t.out.print(e)
 }
