@@ -20,6 +20,7 @@ type connection struct {
 	chunked bool   // HTTP/1.1; else the end of the connection is that of the response
 	timeout time.Duration
 	metrics *metrics
+	forget  func() // called before the connection is closed
 
 	// For writes that do not wait; raw is nil where they cannot be had (TLS).
 	raw   syscall.RawConn
@@ -128,6 +129,7 @@ func (o *connection) close(clean bool) {
 	case !clean && ok:
 		_ = tcp.SetLinger(0) // what the client did not take need not be kept by the kernel
 	}
+	o.forget()
 	_ = o.Close()
 }
 
@@ -136,14 +138,22 @@ func (o *connection) cut() { _ = o.Close() }
 // maxSaid is how many bytes a client may send behind its request; it has no reason to send any.
 const maxSaid = 64 << 10
 
-// watch waits until the client has gone.
-func (o *connection) watch() {
-	b := make([]byte, 16)
-	for said := 0; said < maxSaid; {
-		n, err := o.Read(b)
-		if err != nil {
-			return
-		}
-		said += n
+// watch has the stream end when its client has gone.
+func (o *connection) watch(w *watcher, sub *subscription) {
+	if w.add(o.Conn, sub) {
+		o.forget = func() { w.forget(o.Conn, sub) }
+		return
 	}
+	o.forget = func() {}
+	go func() {
+		defer sub.end(errGone)
+		b := make([]byte, 16)
+		for said := 0; said < maxSaid; {
+			n, err := o.Read(b)
+			if err != nil {
+				return
+			}
+			said += n
+		}
+	}()
 }

@@ -16,7 +16,7 @@ func (o *connection) direct() {
 	}
 	o.raw = raw
 	o.write = func(fd uintptr) bool {
-		o.n, o.err = syscall.Write(int(fd), o.next) //nolint:gosec // a file descriptor
+		o.n, o.err = syscall.Write(int(fd), o.next)
 		o.n = max(0, o.n)
 		if o.err == syscall.EAGAIN || o.err == syscall.EINTR { //nolint:errorlint // as the system call returns them
 			o.err = nil

@@ -107,5 +107,5 @@ type gapRange struct {
 }
 
 type endData struct {
-	Reason EndReason `json:"reason"`
+	Reason EndError `json:"reason"`
 }

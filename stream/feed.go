@@ -224,10 +224,10 @@ func (f *feed) wait(fn func(context.Context) error) error {
 
 // close ends the response: if the stream is to end, with the reason and behind all that waits.
 func (f *feed) close(cause error) {
-	reason, told := errors.AsType[EndReason](cause)
+	reason, told := errors.AsType[EndError](cause)
 	if told {
 		b := f.bytes()
-		if reason == EndTooMany {
+		if reason == ErrTooMany {
 			b.b = appendRetry(b.b, time.Hour)
 		}
 		b.b = appendOwn(b.b, typeEnd, endData{reason})

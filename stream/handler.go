@@ -40,6 +40,7 @@ type Handler struct {
 	service service
 	engine  engine
 	roster  *roster
+	watcher watcher
 	stop    context.CancelFunc
 }
 
@@ -61,8 +62,9 @@ func NewHandler(cfg Config) *Handler {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	h := &Handler{cfg: cfg, roster: newRoster(cfg.Admission, cfg.Heartbeat)}
-	h.service = service{hub: cfg.Hub, log: cfg.Log, heartbeat: cfg.Heartbeat, limits: cfg.Limits, spawn: func(fn func()) { go fn() }}
-	h.service.life, h.stop = context.WithCancel(context.Background())
+	life, stop := context.WithCancel(context.Background())
+	h.stop = stop
+	h.service = service{hub: cfg.Hub, log: cfg.Log, heartbeat: cfg.Heartbeat, limits: cfg.Limits, life: life, spawn: func(fn func()) { go fn() }}
 	return h
 }
 
@@ -71,6 +73,7 @@ func NewHandler(cfg Config) *Handler {
 // for them, or when ctx ends: then they are cut. New ones are turned away meanwhile.
 func (h *Handler) Drain(ctx context.Context, window time.Duration) {
 	h.roster.drain(ctx, window)
+	h.watcher.close()
 	h.stop()
 }
 
@@ -106,11 +109,8 @@ func (h *Handler) Events(c echo.Context) error {
 		return err
 	}
 	f := h.begin(viewer, from, conn)
+	conn.watch(&h.watcher, f.sub)
 	go f.start(req) // this goroutine, with all that net/http keeps for it, ends
-	go func() {
-		conn.watch()
-		f.sub.end(errGone)
-	}()
 	return nil
 }
 
@@ -140,7 +140,7 @@ func (h *Handler) begin(viewer Viewer, from netip.Addr, out output) *feed {
 	if !viewer.Expires.IsZero() {
 		left := time.Until(viewer.Expires)
 		early := min(left/10, 5*time.Second)                                                    // or all who signed in together would come back together
-		f.expiry = time.AfterFunc(left-rand.N(max(1, early)), func() { f.sub.end(EndExpired) }) //nolint:gosec // jitter
+		f.expiry = time.AfterFunc(left-rand.N(max(1, early)), func() { f.sub.end(ErrExpired) }) //nolint:gosec // jitter
 	}
 	h.roster.add(f)
 	h.cfg.Hub.metrics.open.Inc()
@@ -169,7 +169,7 @@ func (h *Handler) jitter(d time.Duration) time.Duration {
 // refuse ends a stream that cannot be had now. Any status but 200 would end a native EventSource for
 // ever (WHATWG HTML, section 9.2.3).
 func (h *Handler) refuse(c echo.Context, why error) error {
-	reason, _ := errors.AsType[EndReason](why)
+	reason, _ := errors.AsType[EndError](why)
 	h.cfg.Hub.metrics.refused.WithLabelValues(string(reason)).Inc()
 	c.Response().Header().Set("Connection", "close")
 	c.Response().WriteHeader(http.StatusOK)

@@ -59,11 +59,11 @@ func (r *roster) admit(from netip.Addr) error {
 	r.refilled = now
 	switch {
 	case r.draining:
-		return EndDraining
+		return ErrDraining
 	case l.Streams > 0 && r.count >= l.Streams,
 		l.PerAddress > 0 && r.addresses[from] >= l.PerAddress,
 		l.OpensPerSecond > 0 && r.opens < 1:
-		return EndBusy
+		return ErrBusy
 	}
 	r.opens--
 	r.count++
@@ -93,7 +93,7 @@ func (r *roster) add(f *feed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.draining {
-		f.sub.end(EndDraining)
+		f.sub.end(ErrDraining)
 	}
 	f.slot = rand.IntN(beatSlots) //nolint:gosec // spreads them, no secret
 	r.slots[f.slot] = append(r.slots[f.slot], f)
@@ -101,7 +101,7 @@ func (r *roster) add(f *feed) {
 	r.users[f.sub.user] = all
 	if r.limits.PerUser > 0 {
 		for _, oldest := range all[:max(0, len(all)-r.limits.PerUser)] {
-			oldest.sub.end(EndTooMany)
+			oldest.sub.end(ErrTooMany)
 		}
 	}
 	if r.timer == nil {
@@ -155,7 +155,7 @@ func (r *roster) drain(ctx context.Context, window time.Duration) {
 	}
 	r.draining = true
 	r.mu.Unlock()
-	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) //nolint:gosec // no secret
 	window = min(window, time.Duration(len(all))*time.Second/drainRate)
 	begun := time.Now()
 	for i, f := range all {
@@ -165,7 +165,7 @@ func (r *roster) drain(ctx context.Context, window time.Duration) {
 			case <-ctx.Done():
 			}
 		}
-		f.sub.end(EndDraining)
+		f.sub.end(ErrDraining)
 	}
 	select {
 	case <-r.empty:

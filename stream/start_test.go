@@ -114,7 +114,8 @@ func TestChosenTypes(t *testing.T) {
 // TestReplayLimit resumes further back than the server allows: the client is told what that leaves
 // out, once, and gets the rest.
 func TestReplayLimit(t *testing.T) {
-	url, producer := serveWith(t, Limits{Records: 3})
+	s := serveWith(t, Config{Limits: Limits{Records: 3}}, (*httptest.Server).Start)
+	url, producer := s.url, s.producer
 	c := open(t, url+"alice", "")
 	c.next()
 	_ = c.res.Body.Close()

@@ -30,6 +30,11 @@ type client struct {
 
 func open(t *testing.T, url, lastID string) *client {
 	t.Helper()
+	return openWith(t, http.DefaultClient, url, lastID)
+}
+
+func openWith(t *testing.T, how *http.Client, url, lastID string) *client {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -37,12 +42,14 @@ func open(t *testing.T, url, lastID string) *client {
 		t.Fatal(err)
 	}
 	req.Header.Set("Last-Event-ID", lastID)
-	res, err := http.DefaultClient.Do(req)
+	res, err := how.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = res.Body.Close() })
-	return &client{t: t, scan: bufio.NewScanner(res.Body), res: res, last: lastID}
+	scan := bufio.NewScanner(res.Body)
+	scan.Buffer(nil, 4<<20)
+	return &client{t: t, scan: scan, res: res, last: lastID}
 }
 
 // next returns the next event, comments and retry left out.
@@ -70,49 +77,69 @@ func (c *client) next() event {
 	return e
 }
 
-func serve(t *testing.T) (url string, producer *consumer.Producer) {
-	t.Helper()
-	return serveWith(t, Limits{})
+// site is a handler with all around it.
+type site struct {
+	*httptest.Server
+	url      string // but for the user's name
+	hub      *Hub
+	handler  *Handler
+	producer *consumer.Producer
 }
 
-func serveWith(t *testing.T, limits Limits) (url string, producer *consumer.Producer) {
+func serve(t *testing.T) (url string, producer *consumer.Producer) {
+	t.Helper()
+	s := serveWith(t, Config{}, (*httptest.Server).Start)
+	return s.url, s.producer
+}
+
+// serveWith completes cfg. The user is a query parameter.
+func serveWith(t *testing.T, cfg Config, start func(*httptest.Server), middleware ...echo.MiddlewareFunc) *site {
 	t.Helper()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "shared", "all"), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
-	hub := NewHub("event-type", nil)
+	s := &site{hub: NewHub("event-type", nil), producer: consumer.NewProducer(broker.ListenAddrs(), nil, nil)}
+	t.Cleanup(s.producer.Close)
 	c, err := consumer.New(consumer.Config{
 		Brokers: broker.ListenAddrs(), Group: "g", Replica: "r",
 		Routes: []consumer.Route{{Topic: "shared"}, {Topic: "all", Kind: consumer.Broadcast}, {Topic: "own.{user}", Kind: consumer.PerUser}},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	}, hub)
+	}, s.hub)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
-	h := NewHandler(Config{Hub: hub, Log: c, Limits: limits, Viewer: func(c echo.Context) (Viewer, error) {
-		return Viewer{User: c.QueryParam("user")}, nil
-	}})
+	cfg.Hub, cfg.Log = s.hub, c
+	if cfg.Viewer == nil {
+		cfg.Viewer = func(c echo.Context) (Viewer, error) { return Viewer{User: c.QueryParam("user")}, nil }
+	}
+	s.handler = NewHandler(cfg)
 	e := echo.New()
-	e.GET("/events", h.Events)
-	server := httptest.NewServer(e)
+	e.Use(middleware...)
+	e.GET("/events", s.handler.Events)
+	s.Server = httptest.NewUnstartedServer(e)
+	start(s.Server)
+	s.url = s.URL + "/events?user="
 	t.Cleanup(func() {
-		drained, cancelDrain := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
-		defer cancelDrain()
-		h.Drain(drained, 0)
-		server.Close()
+		s.drain(t, 0)
+		s.Close()
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
 	})
-	producer = consumer.NewProducer(broker.ListenAddrs(), nil, nil)
-	t.Cleanup(producer.Close)
-	return server.URL + "/events?user=", producer
+	return s
+}
+
+func (s *site) drain(t *testing.T, window time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Second)
+	defer cancel()
+	s.handler.Drain(ctx, window)
 }
 
 func put(t *testing.T, p *consumer.Producer, topic, key, value string, headers ...consumer.Header) {

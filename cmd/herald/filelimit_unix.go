@@ -20,7 +20,7 @@ func openFiles() int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return math.MaxInt32
 	}
-	return int(min(limit.Cur, math.MaxInt32)) //nolint:gosec // bounded
+	return int(min(limit.Cur, math.MaxInt32))
 }
 
 // checkFileLimit refuses to start with a limit that would soon be met.

@@ -291,7 +291,7 @@ func (t *tailer) show(e event) error {
 		t.note("gap: some events cannot be delivered: %s", printable(e.Data))
 	case "end":
 		t.note("the server closes the stream: %s", printable(e.Data))
-		if strings.Contains(e.Data, string(stream.EndTooMany)) {
+		if strings.Contains(e.Data, string(stream.ErrTooMany)) {
 			return errors.New("a newer stream of the same user took the place of this one")
 		}
 	}

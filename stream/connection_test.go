@@ -1,0 +1,154 @@
+package stream
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// dial opens a stream and returns its connection, behind the checkpoint.
+func dial(t *testing.T, url, version string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	address, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = fmt.Fprintf(conn, "GET /%s HTTP/%s\r\nHost: h\r\n\r\n", path, version)
+	return conn, bufio.NewReader(conn)
+}
+
+// readUntil reads up to the text.
+func readUntil(t *testing.T, r *bufio.Reader, text string) (got string) {
+	t.Helper()
+	for !strings.Contains(got, text) {
+		line, err := r.ReadString('\n')
+		if got += line; err != nil {
+			t.Fatalf("got %q, want %q: %v", got, text, err)
+		}
+	}
+	return got
+}
+
+// TestGoneIsNoticed closes connections: the streams end, though they have nothing to write.
+func TestGoneIsNoticed(t *testing.T) {
+	s := serveWith(t, Config{Heartbeat: time.Hour}, (*httptest.Server).Start)
+	for range 3 { // file descriptors are used again
+		conn, r := dial(t, s.url+"alice", "1.1")
+		readUntil(t, r, "checkpoint")
+		if n := testutil.ToFloat64(s.hub.metrics.open); n != 1 {
+			t.Errorf("%v streams are open, want 1", n)
+		}
+		_ = conn.Close()
+		for deadline := time.Now().Add(10 * time.Second); testutil.ToFloat64(s.hub.metrics.open) > 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the stream does not end")
+			}
+		}
+	}
+	if n := testutil.ToFloat64(s.hub.metrics.ended.WithLabelValues("client")); n != 3 {
+		t.Errorf("%v streams were ended by the client, want 3", n)
+	}
+}
+
+// TestHead keeps what middleware does to the response, and frames it as the client's version wants.
+func TestHead(t *testing.T) {
+	middleware := func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			c.Response().Header().Set("X-Middleware", "kept")
+			c.Response().Header().Set("Content-Encoding", "gzip") // of a body that will not be written
+			c.Response().Before(func() { c.Response().Header().Set("X-Before", "kept") })
+			return next(c)
+		}
+	}
+	for version, chunked := range map[string]bool{"1.1": true, "1.0": false} {
+		s := serveWith(t, Config{}, (*httptest.Server).Start, middleware)
+		_, r := dial(t, s.url+"alice", version)
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]string{
+			"X-Middleware": "kept", "X-Before": "kept", "Content-Encoding": "", "Content-Type": "text/event-stream", "Cache-Control": "no-store",
+		} {
+			if got := res.Header.Get(name); got != want {
+				t.Errorf("HTTP/%s: %s is %q, want %q", version, name, got, want)
+			}
+		}
+		if got := len(res.TransferEncoding) > 0; got != chunked || !res.Close {
+			t.Errorf("HTTP/%s: chunked %t, the last on its connection %t", version, got, res.Close)
+		}
+		body := bufio.NewReader(res.Body)
+		readUntil(t, body, "checkpoint")
+		s.drain(t, 0)
+		rest, err := io.ReadAll(body) // fails if the last chunk is missing
+		if err != nil || !strings.HasSuffix(string(rest), "event: end\ndata: {\"reason\":\"draining\"}\n\n") {
+			t.Errorf("HTTP/%s: it ends with %q, %v", version, rest, err)
+		}
+		_ = res.Body.Close()
+	}
+}
+
+// TestOtherProtocols has the same stream over HTTP/2 and over TLS: live, resumed and ended.
+func TestOtherProtocols(t *testing.T) {
+	for name, start := range map[string]func(*httptest.Server){
+		"HTTP/1.1 over TLS": (*httptest.Server).StartTLS,
+		"HTTP/2 over TLS": func(s *httptest.Server) {
+			s.EnableHTTP2 = true
+			s.StartTLS()
+		},
+		"HTTP/2": func(s *httptest.Server) {
+			s.Config.Protocols = new(http.Protocols)
+			s.Config.Protocols.SetUnencryptedHTTP2(true)
+			s.Start()
+			transport := &http.Transport{Protocols: new(http.Protocols)}
+			transport.Protocols.SetUnencryptedHTTP2(true)
+			s.Client().Transport = transport
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serveWith(t, Config{}, start)
+			c := openWith(t, s.Client(), s.url+"alice", "")
+			if e := c.next(); e.kind != typeCheckpoint {
+				t.Fatalf("the first event is %+v", e)
+			}
+			put(t, s.producer, "shared", "alice", "1")
+			if e := c.next(); e.data != "1" {
+				t.Errorf("got %+v", e)
+			}
+			_ = c.res.Body.Close()
+			put(t, s.producer, "shared", "alice", strings.Repeat("2", 900<<10)) // more than is written at once
+			put(t, s.producer, "shared", "alice", "3")
+			c = openWith(t, s.Client(), s.url+"alice", c.last)
+			for _, want := range []string{strings.Repeat("2", 900<<10), "3"} {
+				e := c.next()
+				for e.kind == typeCheckpoint {
+					e = c.next()
+				}
+				if e.data != want {
+					t.Errorf("got %d bytes, want %d", len(e.data), len(want))
+				}
+			}
+			go s.drain(t, 0)
+			if e := c.next(); e.kind != typeEnd {
+				t.Errorf("got %+v, want the end", e)
+			}
+			if c.scan.Scan() || c.scan.Err() != nil {
+				t.Errorf("after the end: %q, %v", c.scan.Text(), c.scan.Err())
+			}
+		})
+	}
+}

@@ -1,0 +1,12 @@
+//go:build !linux
+
+package stream
+
+import "net"
+
+// watcher cannot watch here: each connection has a goroutine that does ([connection.watch]).
+type watcher struct{}
+
+func (*watcher) add(net.Conn, *subscription) bool { return false }
+func (*watcher) forget(net.Conn, *subscription)   {}
+func (*watcher) close()                           {}
