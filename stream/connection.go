@@ -31,7 +31,8 @@ type connection struct {
 }
 
 // takeOver takes the connection of a request over, for a response with the headers that c's response
-// has, middleware's too. The error is [http.ErrNotSupported] where that is not possible.
+// has, middleware's too. It ends when the client takes nothing for the time-out, be it that the client
+// does not read or that its machine is gone. The error is [http.ErrNotSupported] where that is not possible.
 func takeOver(c echo.Context, timeout time.Duration, m *metrics) (*connection, error) {
 	req, res := c.Request(), c.Response()
 	if req.ProtoMajor != 1 {
@@ -46,6 +47,7 @@ func takeOver(c echo.Context, timeout time.Duration, m *metrics) (*connection, e
 	o := &connection{Conn: conn, chunked: req.ProtoMinor > 0, timeout: timeout, metrics: m}
 	o.head = o.headOf(res.Header())
 	o.direct()
+	setUserTimeout(conn, timeout)
 	return o, nil
 }
 

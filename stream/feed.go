@@ -256,7 +256,7 @@ func (f *feed) gather() (behind bool, ended error) {
 	}
 	q, behind, ended := f.sub.take()
 	if q != nil {
-		f.take(q.items)
+		f.take(q)
 		q.free()
 	}
 	if now == nil {
@@ -300,11 +300,13 @@ func (f *feed) wrote(p consumer.Partition, next int64) {
 	f.written = append(f.written, progress{p, next})
 }
 
-// take writes queued items into the buffer, each with the cursor behind it as its id.
-func (f *feed) take(queue []item) {
-	live := 0
-	for i := range queue {
-		it := &queue[i]
+// take writes queued records into the buffer, each with the cursor behind it as its id.
+func (f *feed) take(q *queue) {
+	live, text := 0, 0
+	for i := range q.items {
+		it := &q.items[i]
+		lines := q.text[text:it.end]
+		text = it.end
 		at := f.at.source(it.partition.Topic)
 		from := at.next(it.partition.ID)
 		if it.offset < from || f.waits(it.partition.Topic, it.partition.ID) {
@@ -316,7 +318,7 @@ func (f *feed) take(queue []item) {
 			continue
 		}
 		b := f.id()
-		b.b = append(b.b, it.body...)
+		b.b = append(b.b, lines...)
 		f.wrote(it.partition, it.offset+1)
 		live++
 	}

@@ -33,9 +33,10 @@ type topic struct {
 // partition is how far a partition has been read. next is written with mu held over the delivery
 // of all records before it.
 type partition struct {
-	id   int32
-	mu   sync.Mutex
-	next atomic.Int64
+	id    int32
+	mu    sync.Mutex
+	event []byte // of the record being delivered: its lines, encoded once for all streams
+	next  atomic.Int64
 }
 
 // NewHub returns a hub without streams. typeHeader names the record header that holds the event
@@ -114,7 +115,10 @@ func (h *Hub) Deliver(p consumer.Partition, records []consumer.Record, next int6
 	part.mu.Lock()
 	defer part.mu.Unlock()
 	for i := range records {
-		h.queue(t, p, &records[i])
+		h.queue(t, part, p, &records[i])
+	}
+	if cap(part.event) > keepBuffer {
+		part.event = nil
 	}
 	part.next.Store(next)
 }
@@ -136,28 +140,30 @@ func (t *topic) search(id int32) (int, bool) {
 	return slices.BinarySearchFunc(t.partitions, id, func(p *partition, id int32) int { return cmp.Compare(p.id, id) })
 }
 
-// queue gives the record to the streams it is for. h.mu is held.
-func (h *Hub) queue(t *topic, p consumer.Partition, r *consumer.Record) {
+// queue gives the record to the streams it is for. h.mu and part.mu are held.
+func (h *Hub) queue(t *topic, part *partition, p consumer.Partition, r *consumer.Record) {
 	users := h.users[string(r.User)]
 	switch {
 	case r.Value == nil: // a tombstone is no notification
 		h.metrics.tombstones.Inc()
 	case r.Broadcast && len(t.readers) > 0:
-		it := h.item(p, r)
+		it := h.encode(part, p, r)
 		for s := range t.readers {
-			s.push(&it)
+			s.push(it, part.event)
 		}
 	case !r.Broadcast && len(users) > 0:
-		it := h.item(p, r)
+		it := h.encode(part, p, r)
 		for _, s := range users {
-			s.push(&it)
+			s.push(it, part.event)
 		}
 	}
 }
 
-func (h *Hub) item(p consumer.Partition, r *consumer.Record) item {
+// encode makes the record's event in part.event. part.mu is held.
+func (h *Hub) encode(part *partition, p consumer.Partition, r *consumer.Record) item {
 	eventType := eventTypeOf(r, h.typeHeader)
-	return item{partition: p, offset: r.Offset, eventType: eventType, body: appendRecord(nil, eventType, r.Value)}
+	part.event = appendRecord(part.event[:0], eventType, r.Value)
+	return item{partition: p, offset: r.Offset, eventType: eventType}
 }
 
 // Gap implements [consumer.Sink]. What a stream has lost by it depends on the stream's own cursor:

@@ -12,24 +12,40 @@ type item struct {
 	partition consumer.Partition
 	offset    int64
 	eventType string
-	body      []byte // event and data lines, shared by all streams of the record
+	end       int // of its event and data lines in the queue's text; they begin where those before end
 }
 
-// itemOverhead is about what a waiting item takes beside its body, in bytes.
-const itemOverhead = 72
+// itemOverhead is what a waiting item takes beside its text, in bytes.
+const itemOverhead = 56
 
-// queue is the items that wait for one stream. Streams have one while something waits only.
-type queue struct{ items []item }
+// queue is the records that wait for one stream. Streams have one while something waits only: queues
+// are used again, so that in the long run a record allocates nothing.
+type queue struct {
+	items []item
+	text  []byte
+}
 
-// keepQueue is how many items a queue may have room for that is used again.
-const keepQueue = 256
+// keepItems and keepText are how much a queue may have room for that is used again.
+const (
+	keepItems = 256
+	keepText  = 32 << 10
+)
 
-var queues = sync.Pool{New: func() any { return &queue{make([]item, 0, 4)} }}
+var queues = sync.Pool{New: func() any { return new(queue) }}
+
+func (q *queue) add(it item, text []byte) {
+	q.text = append(q.text, text...)
+	it.end = len(q.text)
+	q.items = append(q.items, it)
+}
+
+// size is about the bytes that it takes.
+func (q *queue) size() int { return len(q.text) + len(q.items)*itemOverhead }
 
 func (q *queue) free() {
-	if q != nil && cap(q.items) <= keepQueue {
+	if cap(q.items) <= keepItems && cap(q.text) <= keepText {
 		clear(q.items)
-		q.items = q.items[:0]
+		q.items, q.text = q.items[:0], q.text[:0]
 		queues.Put(q)
 	}
 }
@@ -44,8 +60,7 @@ type subscription struct {
 	serve    func() // has the stream served; it must not wait
 
 	mu     sync.Mutex
-	queue  *queue
-	bytes  int
+	queue  *queue                  // nil: nothing waits
 	behind bool                    // live records pass by; what was missed comes by replay
 	beats  bool                    // a heartbeat is due
 	ended  error                   // why the stream is to end
@@ -60,8 +75,9 @@ func newSubscription(user string, maxBytes int, overflow, serve func()) *subscri
 	return &subscription{user: user, maxBytes: maxBytes, overflow: overflow, serve: serve, behind: true, busy: true}
 }
 
-// push queues an item without waiting. An item larger than the bound is taken by an empty queue.
-func (s *subscription) push(it *item) {
+// push queues an item with its event and data lines, without waiting. An item larger than the bound
+// is taken by an empty queue.
+func (s *subscription) push(it item, text []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.behind {
@@ -69,15 +85,13 @@ func (s *subscription) push(it *item) {
 	}
 	if s.queue == nil {
 		s.queue = queues.Get().(*queue) //nolint:forcetypeassert // nothing else is in there
-	}
-	size := len(it.body) + itemOverhead
-	if len(s.queue.items) > 0 && s.bytes+size > s.maxBytes {
+	} else if s.queue.size()+len(text)+itemOverhead > s.maxBytes {
 		s.behind = true
 		s.overflow()
-	} else {
-		s.queue.items = append(s.queue.items, *it)
-		s.bytes += size
+		s.signal()
+		return
 	}
+	s.queue.add(it, text)
 	s.signal()
 }
 
@@ -134,7 +148,7 @@ func (s *subscription) beating() bool {
 func (s *subscription) take() (q *queue, behind bool, ended error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	q, s.queue, s.bytes = s.queue, nil, 0
+	q, s.queue = s.queue, nil
 	return q, s.behind, s.ended
 }
 
