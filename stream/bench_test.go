@@ -38,7 +38,7 @@ type readers struct {
 // openReaders opens count streams; %d in the path is the number of each.
 func openReaders(b *testing.B, address, path string, count int) *readers {
 	b.Helper()
-	command := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^TestReaderProcess$") //nolint:gosec // ourselves
+	command := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^TestReaderProcess$")
 	command.Env = append(os.Environ(), "HERALD_BENCH_READERS="+strings.Join([]string{address, path, strconv.Itoa(count)}, " "))
 	command.Stderr = os.Stderr
 	out, err := command.StdoutPipe()
@@ -117,7 +117,7 @@ func TestReaderProcess(t *testing.T) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := syscall.EpollWait(poll, events, -1)
-		if err != nil && err != syscall.EINTR { //nolint:errorlint // as the system call returns it
+		if err != nil && err != syscall.EINTR {
 			t.Fatal(err)
 		}
 		got := 0
@@ -170,7 +170,7 @@ func newBare(b *testing.B, count int) (*bare, *readers) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer listener.Close()
+	defer listener.Close() //nolint:errcheck // all that is to come has come
 	r := openReaders(b, listener.Addr().String(), "/%d", count)
 	w := new(bare)
 	for range count {
