@@ -11,7 +11,7 @@ import (
 
 // Log is what streams need of Kafka; [consumer.Consumer] is one.
 type Log interface {
-	Join(ctx context.Context, user string) (topics []string, err error)
+	Join(ctx context.Context, user string) (sources []consumer.Source, err error)
 	Leave(user string)
 	Replay(ctx context.Context, p consumer.Partition, topicID [16]byte, user string, from, to int64, fn func(*consumer.Record) bool) (int64, error)
 	Delivered(p consumer.Partition, next int64)
@@ -150,7 +150,7 @@ func (f *feed) advance(now cursor) {
 			continue
 		}
 		for _, p := range now[i].positions {
-			if from := at.next(p.partition); from < p.next && !f.waits(at.topic, p.partition) {
+			if from := at.next(p.partition); from < p.next && at.takes(p.partition) && !f.waits(at.topic, p.partition) {
 				at.set(p.partition, p.next)
 				f.moved += p.next - from
 			}
@@ -174,6 +174,9 @@ func (f *feed) send(queue []item) {
 		if it.offset < from || f.waits(it.partition.Topic, it.partition.ID) {
 			continue // was replayed, or will be
 		}
+		if f.stray(at, it) {
+			continue
+		}
 		at.set(it.partition.ID, it.offset+1)
 		if !f.request.wants(it.eventType) {
 			f.moved += it.offset + 1 - from
@@ -195,6 +198,7 @@ func (f *feed) catchUp(ctx context.Context) error {
 	asking, alive := f.keepAlive(ctx)
 	for i := range seam {
 		f.adopt(asking, &f.at[i], &seam[i])
+		f.rehome(&f.at[i], &seam[i])
 		f.check(asking, &f.at[i], &seam[i])
 	}
 	if err := alive(); err != nil {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"herald/consumer"
 )
 
 // Viewer is whom a stream is for and until when.
@@ -130,12 +132,12 @@ func (h *Handler) serve(ctx context.Context, viewer Viewer, req request, out *wr
 	if err := out.write(fmt.Appendf(nil, "retry: %d\n\n", retry.Milliseconds())); err != nil {
 		return err
 	}
-	topics, err := h.join(ctx, viewer.User, out)
+	sources, err := h.join(ctx, viewer.User, out)
 	if err != nil {
 		return err
 	}
 	defer h.cfg.Log.Leave(viewer.User)
-	sub := newSubscription(viewer.User, topics, h.cfg.MaxQueue, h.cfg.Hub.metrics.overflows.Inc)
+	sub := newSubscription(viewer.User, sources, h.cfg.MaxQueue, h.cfg.Hub.metrics.overflows.Inc)
 	h.cfg.Hub.add(sub)
 	defer h.cfg.Hub.remove(sub)
 	f := &feed{hub: h.cfg.Hub, log: h.cfg.Log, sub: sub, out: out, heartbeat: h.cfg.Heartbeat, request: req, limits: h.cfg.Limits, turn: rand.IntN(1 << 16)} //nolint:gosec // for fairness, no secret
@@ -146,15 +148,15 @@ func (h *Handler) serve(ctx context.Context, viewer Viewer, req request, out *wr
 }
 
 // join waits until the user's topics are being read; the client sees signs of life meanwhile.
-func (h *Handler) join(ctx context.Context, user string, out *writer) ([]string, error) {
+func (h *Handler) join(ctx context.Context, user string, out *writer) ([]consumer.Source, error) {
 	for {
 		wait, cancel := context.WithTimeout(ctx, h.cfg.Heartbeat)
-		topics, err := h.cfg.Log.Join(wait, user)
+		sources, err := h.cfg.Log.Join(wait, user)
 		late := wait.Err() != nil
 		cancel()
 		switch {
 		case err == nil:
-			return topics, nil
+			return sources, nil
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case !late:

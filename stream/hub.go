@@ -223,12 +223,29 @@ func (h *Hub) read(topics []string, wait bool) cursor {
 	return at
 }
 
-// IDAfter returns an event id from which a stream over topics, which are sorted, goes on behind the
-// written record. In other partitions it goes on from where this replica has read to, which may be
-// before records that were written earlier; topics that are not read here start at now. It returns
-// false if the record's own topic is not read here and has several partitions.
-func (h *Hub) IDAfter(topics []string, w consumer.Written) (string, bool) {
+// start is seam for a stream of user that begins: of a topic of which it has some partitions only, with
+// those. With an empty user it is with all.
+func (h *Hub) start(sources []consumer.Source, user string) cursor {
+	topics := make([]string, len(sources))
+	for i := range sources {
+		topics[i] = sources[i].Topic
+	}
 	at := h.seam(topics)
+	for i := range sources {
+		if homes := sources[i].Homes; homes != nil && user != "" {
+			at[i] = at[i].atHomes(user, homes)
+		}
+	}
+	return at
+}
+
+// IDAfter returns an event id from which a stream of user over the sources, which are sorted, goes on
+// behind the written record. In other partitions it goes on from where this replica has read to, which
+// may be before records that were written earlier; topics that are not read here start at now. With an
+// empty user it is an id for everyone, and names the partitions of all. It returns false if the
+// record's own topic is not read here and has several partitions.
+func (h *Hub) IDAfter(sources []consumer.Source, user string, w consumer.Written) (string, bool) {
+	at := h.start(sources, user)
 	own := at.source(w.Topic)
 	if own == nil || len(own.positions) == 0 && w.Partitions > 1 {
 		return "", false

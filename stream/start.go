@@ -68,7 +68,7 @@ func (r *request) wants(eventType string) bool {
 // begin sets the cursor to where the client wants to begin and writes the first checkpoint. What an
 // id has to do with the log is found out by catchUp.
 func (f *feed) begin(ctx context.Context) error {
-	f.at = f.hub.seam(f.sub.topics)
+	f.at = f.hub.start(f.sub.sources, f.sub.user)
 	switch {
 	case f.request.lastID != "":
 		f.resume(f.request.lastID)
@@ -106,6 +106,9 @@ func (f *feed) resume(lastID string) {
 		if s.incarnation != f.at[i].incarnation.tag {
 			f.at[i].incarnation = incarnation{tag: s.incarnation}
 		}
+		if homes := f.sub.homes(f.at[i].topic); homes != nil {
+			f.at[i].addHomes(f.sub.user, homes)
+		}
 	}
 }
 
@@ -117,8 +120,9 @@ func (f *feed) beginAt(ctx context.Context, at time.Time) error {
 		return err
 	}
 	for p, next := range first {
-		s := f.at.source(p.Topic)
-		s.set(p.ID, min(next, s.next(p.ID)))
+		if s := f.at.source(p.Topic); s.takes(p.ID) {
+			s.set(p.ID, min(next, s.next(p.ID)))
+		}
 	}
 	return nil
 }
@@ -165,7 +169,7 @@ func (f *feed) limit(ctx context.Context) error {
 			if f.limits.Records > 0 {
 				to = max(to, p.next-f.limits.Records)
 			}
-			if from := at.next(p.partition); from < min(to, p.next) {
+			if from := at.next(p.partition); from < min(to, p.next) && at.takes(p.partition) {
 				at.set(p.partition, min(to, p.next))
 				f.gap(gapData{at.topic, &gapRange{p.partition, from, min(to, p.next)}, consumer.GapReplayLimit})
 			}

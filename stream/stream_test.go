@@ -82,10 +82,17 @@ func serveWith(t *testing.T, limits Limits) (url string, producer *consumer.Prod
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
-	hub := NewHub("event-type", nil)
+	url, _, _ = serveOn(t, broker, limits, consumer.Route{Topic: "shared"}, consumer.Route{Topic: "all", Kind: consumer.Broadcast}, consumer.Route{Topic: "own.{user}", Kind: consumer.PerUser})
+	producer = consumer.NewProducer(broker.ListenAddrs(), nil, nil)
+	t.Cleanup(producer.Close)
+	return url, producer
+}
+
+func serveOn(t *testing.T, broker *kfake.Cluster, limits Limits, routes ...consumer.Route) (url string, hub *Hub, c *consumer.Consumer) {
+	t.Helper()
+	hub = NewHub("event-type", nil)
 	c, err := consumer.New(consumer.Config{
-		Brokers: broker.ListenAddrs(), Group: "g", Replica: "r",
-		Routes: []consumer.Route{{Topic: "shared"}, {Topic: "all", Kind: consumer.Broadcast}, {Topic: "own.{user}", Kind: consumer.PerUser}},
+		Brokers: broker.ListenAddrs(), Group: "g", Replica: "r", Routes: routes,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}, hub)
 	if err != nil {
@@ -108,9 +115,7 @@ func serveWith(t *testing.T, limits Limits) (url string, producer *consumer.Prod
 			t.Errorf("Run: %v", err)
 		}
 	})
-	producer = consumer.NewProducer(broker.ListenAddrs(), nil, nil)
-	t.Cleanup(producer.Close)
-	return server.URL + "/events?user=", producer
+	return server.URL + "/events?user=", hub, c
 }
 
 func put(t *testing.T, p *consumer.Producer, topic, key, value string, headers ...consumer.Header) {

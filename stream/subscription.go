@@ -21,7 +21,8 @@ const itemOverhead = 64
 // subscription is the queue of one stream.
 type subscription struct {
 	user     string
-	topics   []string // sorted
+	sources  []consumer.Source // sorted by topic
+	topics   []string          // theirs
 	maxBytes int
 	overflow func() // called when the queue is full
 	wake     chan struct{}
@@ -34,9 +35,18 @@ type subscription struct {
 
 // newSubscription returns the queue of a stream that is behind: until its cursor has been compared
 // with the log a live record may not get in, or it would move the cursor over what is to be replayed.
-func newSubscription(user string, topics []string, maxBytes int, overflow func()) *subscription {
-	slices.Sort(topics)
-	return &subscription{user: user, topics: topics, maxBytes: maxBytes, overflow: overflow, wake: make(chan struct{}, 1), behind: true}
+func newSubscription(user string, sources []consumer.Source, maxBytes int, overflow func()) *subscription {
+	topics := make([]string, len(sources))
+	for i := range sources {
+		topics[i] = sources[i].Topic
+	}
+	return &subscription{user: user, sources: sources, topics: topics, maxBytes: maxBytes, overflow: overflow, wake: make(chan struct{}, 1), behind: true}
+}
+
+// homes returns where the user's records are in one of the topics; nil: in any partition.
+func (s *subscription) homes(topic string) *consumer.Homes {
+	i, _ := slices.BinarySearch(s.topics, topic)
+	return s.sources[i].Homes
 }
 
 // push queues an item without waiting. An item larger than the bound is taken by an empty queue.

@@ -12,7 +12,7 @@ func TestLiveWaitsForTheCursor(t *testing.T) {
 	hub := NewHub("event-type", nil)
 	p := consumer.Partition{Topic: "shared"}
 	hub.Begin(p, [16]byte{1}, 0)
-	sub := newSubscription("alice", []string{"shared"}, 1<<10, func() {})
+	sub := newSubscription("alice", []consumer.Source{{Topic: "shared"}}, 1<<10, func() {})
 	hub.add(sub)
 	live := func(offset int64) {
 		hub.Deliver(p, []consumer.Record{{Offset: offset, User: []byte("alice"), Value: []byte("v")}}, offset+1)
