@@ -69,6 +69,8 @@ func (h *Homes) Saw(topicID [16]byte, count int, asked time.Time, read []int64) 
 	defer h.mu.Unlock()
 	last := len(h.numbers) - 1
 	switch {
+	case count == 0: // it says nothing
+		return
 	case last < 0 || h.topicID != topicID: // what was read was another one
 		h.topicID, h.numbers = topicID, []number{{count: count}}
 		h.young, h.old = sample{}, sample{}

@@ -22,6 +22,12 @@ import (
 // partitioner: then an id names all partitions that are the stream's, and those that are neither named
 // nor homes of the user are not (home.go). Ids are made of [0-9a-z.~-] only. They are never trusted:
 // they say where to go on in the caller's own records and nothing else.
+//
+// `go test -run '^$' -bench AppendID ./stream`: the id of an event of a stream over one topic, on one
+// core, without an allocation.
+//
+//	50 partitions, each at an offset of 8 digits   604 bytes   818 ns
+//	a home partition alone                          25 bytes    26 ns
 const (
 	idVersion   = "1"
 	tagSize     = 6

@@ -173,3 +173,23 @@ func TestExplainID(t *testing.T) {
 		t.Error("an id of no version that there is was explained")
 	}
 }
+
+// BenchmarkAppendID makes the id of an event of a stream over one shared topic: with a position in each
+// of 50 partitions, and with one in the user's home alone.
+func BenchmarkAppendID(b *testing.B) {
+	for name, partitions := range map[string]int32{"50 partitions": 50, "home partition": 1} {
+		b.Run(name, func(b *testing.B) {
+			s := newSource("notifications", newIncarnation([16]byte{1}))
+			for p := range partitions {
+				s.set(p, 12_345_678)
+			}
+			c := cursor{s}
+			id := appendID(nil, c)
+			b.ReportAllocs()
+			for b.Loop() {
+				id = appendID(id[:0], c)
+			}
+			b.ReportMetric(float64(len(id)), "bytes/id")
+		})
+	}
+}
