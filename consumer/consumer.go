@@ -1,12 +1,12 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -55,6 +55,7 @@ type Consumer struct {
 	cfg     Config
 	routes  routes
 	static  map[string]*Route
+	homes   map[string]*Homes // of the static topics whose routes name a partitioner
 	cluster *cluster
 	reader  *reader
 	sink    Sink
@@ -105,6 +106,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 		cfg:      cfg,
 		routes:   rs,
 		static:   make(map[string]*Route),
+		homes:    make(map[string]*Homes),
 		cluster:  newCluster(cfg.Brokers, cfg.TLS, cfg.SASL, time.Minute),
 		sink:     sink,
 		log:      cfg.Logger,
@@ -123,6 +125,11 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	for _, r := range rs.always() {
 		c.static[r.Topic] = r
 		c.topics[r.Topic] = newTopic(r.Topic, r)
+		if r.Partitioner != "" {
+			h := NewHomes(r.Topic, r.Partitioner)
+			h.log, h.misplaced = c.log, c.metrics.misplaced.Inc
+			c.homes[r.Topic] = h
+		}
 	}
 	return c, nil
 }
@@ -178,15 +185,27 @@ func (c *Consumer) Ready() error {
 // Online says whether Kafka answered last time it was asked.
 func (c *Consumer) Online() bool { return c.away.Load() == nil }
 
-// Topics returns the topics of user's streams or, with an empty user, those that all users share.
-// Those of a user who cannot have a topic are the shared ones too.
-func (c *Consumer) Topics(user string) []string {
-	names := slices.Collect(maps.Keys(c.static))
-	if own, err := c.routes.userTopics(user); err == nil {
-		names = slices.AppendSeq(names, maps.Keys(own))
+// Source is a topic of a user's streams.
+type Source struct {
+	Topic string
+	Own   bool   // it is the user's own: one of a per-user route
+	Homes *Homes // where the user's records are in it; nil: in any partition
+}
+
+// Sources returns the topics of user's streams or, with an empty user, those that all users share,
+// sorted by name. Those of a user who cannot have a topic are the shared ones too.
+func (c *Consumer) Sources(user string) []Source {
+	list := make([]Source, 0, len(c.static))
+	for name := range c.static {
+		list = append(list, Source{Topic: name, Homes: c.homes[name]})
 	}
-	slices.Sort(names)
-	return names
+	if own, err := c.routes.userTopics(user); err == nil {
+		for name := range own {
+			list = append(list, Source{Topic: name, Own: true})
+		}
+	}
+	slices.SortFunc(list, func(a, b Source) int { return cmp.Compare(a.Topic, b.Topic) })
+	return list
 }
 
 // CheckUser says whether user can have streams here. The error is [ErrUserTopic].
@@ -196,11 +215,11 @@ func (c *Consumer) CheckUser(user string) error {
 }
 
 // Join begins to read user's own topics, if the routes give users topics, and returns all topics
-// of the user's streams once they are being read: it waits for Kafka if need be, until ctx ends.
-// A topic that does not exist yet is among them: its first record will be delivered. One that Kafka
-// does not let us read is not, so that the others go on without it. Every Join that returns no
-// error wants one [Consumer.Leave].
-func (c *Consumer) Join(ctx context.Context, user string) ([]string, error) {
+// of the user's streams, sorted by name, once they are being read: it waits for Kafka if need be,
+// until ctx ends. A topic that does not exist yet is among them: its first record will be delivered.
+// One that Kafka does not let us read is not, so that the others go on without it. Every Join that
+// returns no error wants one [Consumer.Leave].
+func (c *Consumer) Join(ctx context.Context, user string) ([]Source, error) {
 	own, err := c.routes.userTopics(user)
 	if err != nil {
 		return nil, err
@@ -229,15 +248,10 @@ func (c *Consumer) Join(ctx context.Context, user string) ([]string, error) {
 			return nil, fmt.Errorf("topic %s: %w", t.name, context.Cause(ctx))
 		}
 	}
-	names := make([]string, 0, len(list))
+	sources := c.Sources(user)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, t := range list {
-		if t.known {
-			names = append(names, t.name)
-		}
-	}
-	return names, nil
+	return slices.DeleteFunc(sources, func(s Source) bool { return !c.topics[s.Topic].known }), nil
 }
 
 // Leave takes back one [Consumer.Join] of user. A user's own topics are read a little longer, so

@@ -170,13 +170,12 @@ func TestRecordsReachTheirUsers(t *testing.T) {
 	c, sink, producer := start(t, []string{"shared", "all"}, "shared", "all,kind=broadcast", "own.{user}")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	topics, err := c.Join(ctx, "alice")
+	sources, err := c.Join(ctx, "alice")
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.Sort(topics)
-	if diff := cmp.Diff([]string{"all", "own.alice", "shared"}, topics); diff != "" {
-		t.Fatalf("topics (-want +got):\n%s", diff)
+	if diff := cmp.Diff([]Source{{Topic: "all"}, {Topic: "own.alice", Own: true}, {Topic: "shared"}}, sources); diff != "" {
+		t.Fatalf("sources (-want +got):\n%s", diff)
 	}
 	if err := c.Ready(); err != nil {
 		t.Errorf("Ready: %v", err)
@@ -252,7 +251,10 @@ func TestUserWithoutATopicIsRefused(t *testing.T) {
 }
 
 func TestParseRoute(t *testing.T) {
-	for _, text := range []string{"", "{user}", "a.{user}.{user}", "a,kind=odd", "a,kind", "a,x=y", "__consumer_offsets", "a b", "a,user=header:", "a,kind=broadcast,user=header:x", "a.{user},kind=shared"} {
+	for _, text := range []string{
+		"", "{user}", "a.{user}.{user}", "a,kind=odd", "a,kind", "a,x=y", "__consumer_offsets", "a b", "a,user=header:", "a,kind=broadcast,user=header:x", "a.{user},kind=shared", "a,partitioner=md5",
+		"a,partitioner=", "a,user=header:x,partitioner=crc32", "a.{user},partitioner=crc32", "a,kind=broadcast,partitioner=crc32",
+	} {
 		if r, err := ParseRoute(text); err == nil {
 			t.Errorf("%q is taken as %+v", text, r)
 		}

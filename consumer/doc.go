@@ -9,6 +9,8 @@
 //
 //	consumer.go    the parts put together; whose streams need which topics
 //	route.go       which records belong to whom
+//	partitioner.go how producers choose a record's partition
+//	home.go        in which partitions a user's records are by that
 //	record.go      records and their places
 //	sink.go        what is told to whom
 //	cluster.go     connections and single requests to brokers

@@ -142,8 +142,8 @@ func TestOneTopicIsDenied(t *testing.T) {
 			t.Fatal("the allowed topic is not read")
 		}
 	}
-	if topics, err := c.Join(t.Context(), "alice"); err != nil || !slices.Equal(topics, []string{"good"}) {
-		t.Errorf("Join: %q, %v, want the allowed topic", topics, err)
+	if topics, err := c.Join(t.Context(), "alice"); err != nil || !slices.Equal(topics, []Source{{Topic: "good"}}) {
+		t.Errorf("Join: %+v, %v, want the allowed topic", topics, err)
 	}
 	want := sequence(t, producer, "good", "alice", "g", 3)
 	sink.wantLines(t, want)

@@ -21,6 +21,7 @@ type metrics struct {
 	generations prometheus.Counter
 	rebalances  prometheus.Histogram
 	commits     *prometheus.CounterVec
+	misplaced   prometheus.Counter
 	stalled     prometheus.Gauge
 	up          prometheus.Gauge
 }
@@ -46,11 +47,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: []float64{.01, .05, .1, .5, 1, 2.5, 5, 10, 30},
 		}),
 		commits: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_commits_total", Help: "Offset commits, by result: ok or error."}, []string{"result"}),
+		misplaced: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "herald_kafka_misplaced_records_total", Help: "Records left out of a stream because they were not where the topic's partitioner puts the user; counted for each open stream.",
+		}),
 		stalled: prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_stalled_partitions", Help: "Partitions that have records to read and have not moved for half a minute."}),
 		up:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_up", Help: "1 while Kafka answers metadata requests."}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.records, m.replayed, m.replays, m.passes, m.cachedBytes, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.stalled, m.up)
+		reg.MustRegister(m.records, m.replayed, m.replays, m.passes, m.cachedBytes, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.misplaced, m.stalled, m.up)
 	}
 	return m
 }

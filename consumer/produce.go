@@ -32,6 +32,8 @@ type Message struct {
 	Key     []byte // nil: null; records with the same key go to the same partition
 	Value   []byte // nil: null
 	Headers []Header
+
+	Partitioner Partitioner // how the key chooses the partition; default Murmur2
 }
 
 // Written is where a record went.
@@ -57,8 +59,9 @@ func NewProducer(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechani
 func (p *Producer) Close() { p.cluster.close() }
 
 // Produce writes one record, acknowledged by all in-sync replicas, and returns where it went. The
-// partition follows from the key as Kafka's Java client computes it (murmur2). A topic that does
-// not exist is created where the cluster allows it; otherwise the error is [ErrNoTopic].
+// partition follows from the key as the message's partitioner has it, and is any one without a key. A
+// topic that does not exist is created where the cluster allows it; otherwise the error is
+// [ErrNoTopic].
 //
 // After an error that is not the broker's word (a time-out, a closed connection) the record may
 // have been written all the same.
@@ -129,17 +132,12 @@ func (p *Producer) produce(ctx context.Context, m Message) (Written, error) {
 	return Written{Position{part, got.BaseOffset}, topic.id, len(topic.leaders)}, nil
 }
 
-// choosePartition follows the Java client: murmur2 of the key, anywhere without one.
+// choosePartition says where the record goes in a topic with so many partitions.
 func choosePartition(m Message, count int) Partition {
-	all := make([]int, count)
-	for i := range all {
-		all[i] = i
-	}
 	if count == 0 {
 		return Partition{Topic: m.Topic}
 	}
-	id := kafka.Murmur2Balancer{}.Balance(kafka.Message{Key: m.Key}, all...)
-	return Partition{m.Topic, int32(id)} //nolint:gosec // less than count
+	return Partition{m.Topic, m.Partitioner.partition(m.Key, count)}
 }
 
 // encode returns the record as a batch of its own.

@@ -21,23 +21,24 @@ func (e *OutOfRangeError) Error() string {
 	return fmt.Sprintf("offset %d of %s is not in the log, which holds %d to %d", e.Offset, e.Partition, e.Start, e.End)
 }
 
-// Since returns, for each partition of the topics, the offset of the first record that was written at
+// Since returns, for each partition of the sources, the offset of the first record that was written at
 // the time or later (by the records' timestamps), or with the zero time the first one retained.
 // Partitions without such a record, and topics that are not read here, are left out.
-func (c *Consumer) Since(ctx context.Context, topics []string, t time.Time) (map[Partition]int64, error) {
+func (c *Consumer) Since(ctx context.Context, sources []Source, t time.Time) (map[Partition]int64, error) {
 	which := int64(offsetEarliest)
 	if !t.IsZero() {
 		which = max(0, t.UnixMilli())
 	}
 	ask := make(offsetsAsked)
 	c.mu.Lock()
-	for _, name := range topics {
+	for i := range sources {
+		name := sources[i].Topic
 		known := c.topics[name]
 		if known == nil || known.missing {
 			continue
 		}
-		for i, leader := range known.leaders {
-			ask.add(leader, Partition{name, int32(i)}, which)
+		for id, leader := range known.leaders {
+			ask.add(leader, Partition{name, int32(id)}, which)
 		}
 	}
 	c.mu.Unlock()

@@ -52,11 +52,17 @@ type Route struct {
 	// UserHeader names the record header that holds the user of a [Shared] topic's record.
 	// Empty: the record key does.
 	UserHeader string
+
+	// Partitioner is that of all producers of a [Shared] topic whose record key is the user. Then a
+	// user's records are looked for in one partition only ([Homes]), and records that are found in
+	// another are not delivered. Empty: they may be in any partition.
+	Partitioner Partitioner
 }
 
 // ParseRoute reads a route as flags and configuration files spell it: NAME[,key=value…].
 //
 //	notifications                        shared, the record key is the user
+//	notifications,partitioner=murmur2    the same; its producers choose partitions as the Java client does
 //	orders,user=header:owner             shared, the header "owner" is the user
 //	notifications.{user}                 one topic a user
 //	announcements,kind=broadcast         for everyone
@@ -113,8 +119,10 @@ func (r *Route) set(option string) error {
 		}
 		r.UserHeader = header
 		return nil
+	case "partitioner":
+		return r.Partitioner.set(value)
 	default:
-		return fmt.Errorf("unknown option %q: want kind or user", key)
+		return fmt.Errorf("unknown option %q: want kind, user or partitioner", key)
 	}
 }
 
@@ -132,11 +140,17 @@ func (r *Route) validate() error {
 		return fmt.Errorf("%s in the name makes a topic per-user, not %s", userPlaceholder, r.Kind)
 	case r.Kind != Shared && r.UserHeader != "":
 		return fmt.Errorf("user=header:… is for shared topics, not for %s ones", r.Kind)
+	case r.Partitioner != "" && r.Kind != Shared:
+		return fmt.Errorf("partitioner=… is for shared topics, not for %s ones", r.Kind)
+	case r.Partitioner != "" && r.UserHeader != "":
+		return errors.New("partitioner=… is for topics whose record key is the user: a header does not choose the partition")
 	}
-	if err := validTopic(bare); err != nil {
-		return err
+	if r.Partitioner != "" {
+		if err := new(Partitioner).set(string(r.Partitioner)); err != nil {
+			return err
+		}
 	}
-	return nil
+	return validTopic(bare)
 }
 
 // validTopic applies Kafka's rules for topic names (org.apache.kafka.common.internals.Topic), and
@@ -285,7 +299,7 @@ func MessageFor(list []Route, user string) (Message, bool) {
 		case r.UserHeader != "":
 			return Message{Topic: r.Topic, Headers: []Header{{r.UserHeader, []byte(user)}}}, true
 		case r.Kind == Shared:
-			return Message{Topic: r.Topic, Key: []byte(user)}, true
+			return Message{Topic: r.Topic, Key: []byte(user), Partitioner: r.Partitioner}, true
 		default:
 			return Message{Topic: r.Topic}, true
 		}

@@ -13,6 +13,9 @@ func spell(r Route) string {
 	if r.UserHeader != "" {
 		text += ",user=header:" + r.UserHeader
 	}
+	if r.Partitioner != "" {
+		text += ",partitioner=" + string(r.Partitioner)
+	}
 	return text
 }
 
@@ -21,6 +24,7 @@ func spell(r Route) string {
 func FuzzParseRoute(f *testing.F) {
 	for _, seed := range [][3]string{
 		{"notifications", "orders,user=header:owner", "alice"},
+		{"notifications,partitioner=murmur2", "orders,partitioner=crc32,user=header:x", "alice"},
 		{"notifications.{user}", "announcements,kind=broadcast", "alice"},
 		{"n.{user}", "n.admin", "admin"},
 		{"a.{user}", "{user}.b", "x.b"},

@@ -92,6 +92,7 @@ func (c *Consumer) poll(ctx context.Context, full *time.Time) time.Duration {
 	if len(names) == 0 && !all {
 		return min(metadataInterval, time.Until(full.Add(metadataInterval)))
 	}
+	before := c.sample(names)
 	found, err := c.cluster.metadata(ctx, names, false)
 	c.contact(ctx, err)
 	if err != nil {
@@ -104,7 +105,7 @@ func (c *Consumer) poll(ctx context.Context, full *time.Time) time.Duration {
 	if all {
 		*full = time.Now()
 	}
-	c.adopt(ctx, names, found)
+	c.adopt(ctx, names, found, before)
 	return c.nextPoll()
 }
 
@@ -179,8 +180,9 @@ type beginning struct {
 	which   int64 // the special offset to begin at
 }
 
-// adopt brings the reading in line with what the cluster said of the named topics.
-func (c *Consumer) adopt(ctx context.Context, names []string, found map[string]topicMetadata) {
+// adopt brings the reading in line with what the cluster said of the named topics. before is how far
+// they had been read before it was asked.
+func (c *Consumer) adopt(ctx context.Context, names []string, found map[string]topicMetadata, before map[string]sample) {
 	var starts []beginning
 	again := make(map[string]bool)
 	var adopted []string
@@ -189,7 +191,7 @@ func (c *Consumer) adopt(ctx context.Context, names []string, found map[string]t
 		if !ok {
 			continue
 		}
-		fresh, complete, ok := c.meet(name, &m)
+		fresh, complete, ok := c.meet(name, &m, before[name])
 		starts = append(starts, fresh...)
 		again[name] = !complete
 		if ok {
@@ -228,7 +230,7 @@ func (c *Consumer) adopt(ctx context.Context, names []string, found map[string]t
 // meet takes in what the cluster said of one topic. It returns the partitions to start with, false
 // in complete if the topic is to be asked about again soon, and false in ok if it is not read by
 // that.
-func (c *Consumer) meet(name string, m *topicMetadata) (starts []beginning, complete, ok bool) {
+func (c *Consumer) meet(name string, m *topicMetadata, before sample) (starts []beginning, complete, ok bool) {
 	c.mu.Lock()
 	t := c.topics[name]
 	if t == nil { // left meanwhile
@@ -256,6 +258,9 @@ func (c *Consumer) meet(name string, m *topicMetadata) (starts []beginning, comp
 	t.id, t.leaders, t.missing, t.failed = m.id, m.leaders, false, ""
 	t.denied = t.denied && old > 0 // what was read before says itself when it is read again
 	c.mu.Unlock()
+	if h := c.homes[name]; h != nil { // before partitions begin: streams look then
+		h.Saw(m.id, len(m.leaders), before.asked, before.read)
+	}
 
 	if recreated {
 		c.log.Warn("topic was deleted and created again", "topic", name)

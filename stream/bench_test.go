@@ -134,9 +134,10 @@ func TestReaderProcess(t *testing.T) {
 // stillLog is a Log whose topics do not move by themselves.
 type stillLog struct{ Log }
 
-func (stillLog) Join(context.Context, string) ([]string, error) {
-	return []string{"shared", "all"}, nil
+func (stillLog) Join(context.Context, string) ([]consumer.Source, error) {
+	return []consumer.Source{{Topic: "all"}, {Topic: "shared"}}, nil
 }
+
 func (stillLog) Leave(string)                        {}
 func (stillLog) Delivered(consumer.Partition, int64) {}
 

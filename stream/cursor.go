@@ -26,12 +26,13 @@ type position struct {
 }
 
 // source is how far one topic has been read. A partition that is missing was not read yet: it is
-// read from its start.
+// read from its start, or, if the source is homed, is not the stream's.
 type source struct {
 	topic string
 	tag   string // a hash of the topic's name, as event ids have it
 	incarnation
 	positions []position // sorted by partition
+	homed     bool       // see home.go
 }
 
 func newSource(topic string, i incarnation) source {

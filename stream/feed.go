@@ -13,12 +13,12 @@ import (
 
 // Log is what streams need of Kafka; [consumer.Consumer] is one.
 type Log interface {
-	Join(ctx context.Context, user string) (topics []string, err error)
+	Join(ctx context.Context, user string) (sources []consumer.Source, err error)
 	Leave(user string)
 	Replay(ctx context.Context, p consumer.Partition, topicID [16]byte, user string, from, to int64, fn func(*consumer.Record) bool) (int64, error)
 	Delivered(p consumer.Partition, next int64)
 	DeliveredTo(ctx context.Context, user string) (map[consumer.Partition]int64, error)
-	Since(ctx context.Context, topics []string, t time.Time) (map[consumer.Partition]int64, error)
+	Since(ctx context.Context, sources []consumer.Source, t time.Time) (map[consumer.Partition]int64, error)
 	Confirm(ctx context.Context, topic string, topicID [16]byte) error
 	Range(ctx context.Context, p consumer.Partition, topicID [16]byte) (start, end int64, err error)
 }
@@ -251,7 +251,7 @@ func (f *feed) close(cause error) {
 func (f *feed) gather() (behind bool, ended error) {
 	var now *cursor
 	if f.sub.beating() { // before the queue is taken: all records before these positions are in it
-		now = f.hub.positions(f.sub.topics)
+		now = f.hub.positions(f.sub.sources)
 		defer cursors.Put(now)
 	}
 	q, behind, ended := f.sub.take()
@@ -282,7 +282,7 @@ func (f *feed) advance(now cursor) {
 			continue
 		}
 		for _, p := range now[i].positions {
-			if from := at.next(p.partition); from < p.next && !f.waits(at.topic, p.partition) {
+			if from := at.next(p.partition); from < p.next && at.takes(p.partition) && !f.waits(at.topic, p.partition) {
 				at.set(p.partition, p.next)
 				f.moved += p.next - from
 			}
@@ -290,7 +290,11 @@ func (f *feed) advance(now cursor) {
 	}
 }
 
+// wrote notes what was delivered of the user's own topics.
 func (f *feed) wrote(p consumer.Partition, next int64) {
+	if !f.sub.source(p.Topic).Own {
+		return
+	}
 	for i := range f.written {
 		if f.written[i].Partition == p {
 			f.written[i].next = next
@@ -311,6 +315,9 @@ func (f *feed) take(q *queue) {
 		from := at.next(it.partition.ID)
 		if it.offset < from || f.waits(it.partition.Topic, it.partition.ID) {
 			continue // was replayed, or will be
+		}
+		if f.stray(at, it) {
+			continue
 		}
 		at.set(it.partition.ID, it.offset+1)
 		if !f.wants(it.eventType) {
@@ -335,10 +342,11 @@ func (f *feed) wants(eventType string) bool {
 func (f *feed) catchUp(ctx context.Context) error {
 	f.waiting = make(map[consumer.Partition]struct{})
 	f.sub.rejoin()
-	seam := f.hub.seam(f.sub.topics)
+	seam := f.hub.seam(f.sub.sources)
 	asking, alive := f.keepAlive(ctx)
 	for i := range seam {
 		f.adopt(asking, &f.at[i], &seam[i])
+		f.rehome(&f.at[i], &seam[i])
 		f.check(asking, &f.at[i], &seam[i])
 	}
 	if err := alive(); err != nil {

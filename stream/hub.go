@@ -187,7 +187,8 @@ func (h *Hub) add(s *subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.users[s.user] = append(h.users[s.user], s)
-	for _, name := range s.topics {
+	for i := range s.sources {
+		name := s.sources[i].Topic
 		h.topic(name).readers[s] = struct{}{}
 	}
 }
@@ -195,7 +196,8 @@ func (h *Hub) add(s *subscription) {
 func (h *Hub) remove(s *subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, name := range s.topics {
+	for i := range s.sources {
+		name := s.sources[i].Topic
 		delete(h.topics[name].readers, s)
 		h.tidy(name)
 	}
@@ -209,26 +211,27 @@ func (h *Hub) remove(s *subscription) {
 
 var cursors = sync.Pool{New: func() any { return new(cursor) }}
 
-// positions returns how far the topics, which are sorted, have been read: what was delivered before
+// positions returns how far the sources, which are sorted, have been read: what was delivered before
 // is in the queues. It is to be put back into cursors.
-func (h *Hub) positions(topics []string) *cursor {
+func (h *Hub) positions(sources []consumer.Source) *cursor {
 	at := cursors.Get().(*cursor) //nolint:forcetypeassert // nothing else is in there
-	*at = h.read(*at, topics, false)
+	*at = h.read(*at, sources, false)
 	return at
 }
 
 // seam is positions for a subscription that was added, or let in again, before: it waits for a
 // delivery under way, so that records before them come by replay and all others are queued.
-func (h *Hub) seam(topics []string) cursor { return h.read(nil, topics, true) }
+func (h *Hub) seam(sources []consumer.Source) cursor { return h.read(nil, sources, true) }
 
 // read takes the place of what at has.
-func (h *Hub) read(at cursor, topics []string, wait bool) cursor {
+func (h *Hub) read(at cursor, sources []consumer.Source, wait bool) cursor {
 	h.interleave()
 	defer h.interleave()
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	at = slices.Grow(at[:0], len(topics))[:len(topics)]
-	for i, name := range topics {
+	at = slices.Grow(at[:0], len(sources))[:len(sources)]
+	for i := range sources {
+		name := sources[i].Topic
 		t := h.topics[name]
 		if t == nil {
 			at[i] = newSource(name, absent)
@@ -250,12 +253,25 @@ func (h *Hub) read(at cursor, topics []string, wait bool) cursor {
 	return at
 }
 
-// IDAfter returns an event id from which a stream over topics, which are sorted, goes on behind the
-// written record. In other partitions it goes on from where this replica has read to, which may be
-// before records that were written earlier; topics that are not read here start at now. It returns
-// false if the record's own topic is not read here and has several partitions.
-func (h *Hub) IDAfter(topics []string, w consumer.Written) (string, bool) {
-	at := h.seam(topics)
+// start is seam for a stream of user that begins: of a topic of which it has some partitions only, with
+// those. With an empty user it is with all.
+func (h *Hub) start(sources []consumer.Source, user string) cursor {
+	at := h.seam(sources)
+	for i := range sources {
+		if homes := sources[i].Homes; homes != nil && user != "" {
+			at[i] = at[i].atHomes(user, homes)
+		}
+	}
+	return at
+}
+
+// IDAfter returns an event id from which a stream of user over the sources, which are sorted, goes on
+// behind the written record. In other partitions it goes on from where this replica has read to, which
+// may be before records that were written earlier; topics that are not read here start at now. With an
+// empty user it is an id for everyone, and names the partitions of all. It returns false if the
+// record's own topic is not read here and has several partitions.
+func (h *Hub) IDAfter(sources []consumer.Source, user string, w consumer.Written) (string, bool) {
+	at := h.start(sources, user)
 	own := at.source(w.Topic)
 	if own == nil || len(own.positions) == 0 && w.Partitions > 1 {
 		return "", false

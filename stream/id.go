@@ -14,12 +14,20 @@ import (
 // Event ids, version 1:
 //
 //	id       = "1" *( "~" source )
-//	source   = name incarnation *( "." partition "-" offset )
+//	source   = name incarnation *( "." partition [ "-" offset ] )
 //
 // name is six characters of a hash of the topic's name, incarnation six of a hash of its topic id;
-// offset is that of the last record considered. A partition that is missing was not yet read from.
-// Ids are made of [0-9a-z.~-] only. They are never trusted: they say where to go on in the
-// caller's own records and nothing else.
+// offset is that of the last record considered. Of a partition without an offset nothing was
+// considered: it is read from its start. So is one that is missing, unless the topic's route names its
+// partitioner: then an id names all partitions that are the stream's, and those that are neither named
+// nor homes of the user are not (home.go). Ids are made of [0-9a-z.~-] only. They are never trusted:
+// they say where to go on in the caller's own records and nothing else.
+//
+// `go test -run '^$' -bench AppendID ./stream`: the id of an event of a stream over one topic, on one
+// core, without an allocation.
+//
+//	50 partitions, each at an offset of 8 digits   604 bytes   818 ns
+//	a home partition alone                          25 bytes    26 ns
 const (
 	idVersion   = "1"
 	tagSize     = 6
@@ -44,13 +52,15 @@ func appendID(b []byte, at cursor) []byte {
 		b = append(b, s.tag...)
 		b = append(b, s.incarnation.tag...)
 		for _, p := range s.positions {
-			if p.next == 0 {
+			if p.next == 0 && !s.homed {
 				continue
 			}
 			b = append(b, '.')
 			b = strconv.AppendInt(b, int64(p.partition), 10)
-			b = append(b, '-')
-			b = strconv.AppendInt(b, p.next-1, 10)
+			if p.next > 0 {
+				b = append(b, '-')
+				b = strconv.AppendInt(b, p.next-1, 10)
+			}
 		}
 	}
 	return b
@@ -82,9 +92,12 @@ func decodeID(id string) (map[string]saved, error) {
 		s := saved{incarnation: head[tagSize:], positions: make([]position, 0, len(texts)-1)}
 		last := int64(-1)
 		for _, text := range texts[1:] {
-			first, second, _ := strings.Cut(text, "-")
+			first, second, considered := strings.Cut(text, "-")
 			partition, ok := decimal(first, math.MaxInt32)
-			offset, ok2 := decimal(second, math.MaxInt64-1)
+			offset, ok2 := int64(-1), true
+			if considered {
+				offset, ok2 = decimal(second, math.MaxInt64-1)
+			}
 			if !ok || !ok2 || partition <= last {
 				return nil, errBadID
 			}
@@ -105,7 +118,7 @@ type IDSource struct {
 	Tag         string          // a hash of the name
 	Incarnation string          // a hash of the topic id (KIP-516)
 	Exists      bool            // the topic existed when the id was made
-	Last        map[int32]int64 // by partition: the offset of the last record considered
+	Last        map[int32]int64 // by partition: the offset of the last record considered; -1: none yet
 }
 
 // ExplainID reads an event id. Topics, if given, are names to put in place of hashes. The error says

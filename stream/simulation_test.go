@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,6 +30,9 @@ type logRecord struct {
 	user  string
 	value string
 	time  int // when it was appended, in events of the world
+
+	count   int  // by which number of partitions it was put where it is; 0: misplaced, or of no partitioner
+	current bool // that was how many there were
 }
 
 // logPartition is a partition of the model's cluster.
@@ -42,6 +46,9 @@ type logTopic struct {
 	kind       consumer.Kind
 	id         [16]byte // zero: it does not exist
 	partitions []*logPartition
+
+	partitioner consumer.Partitioner
+	counts      []grown // how many partitions it has had
 }
 
 // world is the cluster, the replicas and the clients.
@@ -55,7 +62,8 @@ type world struct {
 	clients  []*simClient
 	now      int
 	ids      byte
-	calm     bool // no more faults: everything settles
+	garbled  []string // ids
+	calm     bool     // no more faults: everything settles
 	depth    int
 }
 
@@ -66,6 +74,10 @@ type replica struct {
 	service
 	read map[consumer.Partition]int64
 	ids  map[string][16]byte
+
+	homes map[string]*consumer.Homes
+	short []*consumer.Homes // of a planted bug
+	seen  map[string][]int  // the numbers of partitions of the incarnation that it has known
 }
 
 // simClient is a client over all its connections.
@@ -79,6 +91,7 @@ type simClient struct {
 	opened   bool // it once had a checkpoint: from then on it is promised everything
 	openedAt int
 	events   []event
+	promised map[place]int // since when its ids name homes
 }
 
 // cutBody is a response whose client takes a part of what is written, sooner or later the rest, and
@@ -128,6 +141,7 @@ func newWorld(t *testing.T, seed uint64, planted string) *world {
 		{name: "all", kind: consumer.Broadcast},
 		{name: "own.alice", kind: consumer.PerUser},
 		{name: "own.bob", kind: consumer.PerUser},
+		{name: "homes", kind: consumer.Shared, partitioner: consumer.Murmur2},
 	} {
 		w.topics = append(w.topics, topic)
 		if w.random.IntN(4) > 0 {
@@ -135,18 +149,19 @@ func newWorld(t *testing.T, seed uint64, planted string) *world {
 		}
 	}
 	for range 2 {
-		r := &replica{world: w, read: make(map[consumer.Partition]int64), ids: make(map[string][16]byte)}
-		r.service = service{hub: NewHub("event-type", nil), log: r, heartbeat: time.Minute, life: t.Context(), spawn: func(fn func()) { fn() }}
-		r.hub.interleave = w.interlude
+		r := &replica{world: w}
 		w.replicas = append(w.replicas, r)
-		for _, topic := range w.topics {
-			r.learn(topic, false)
-		}
+		r.start()
 	}
 	for range 4 {
-		w.clients = append(w.clients, &simClient{user: []string{"alice", "bob"}[w.random.IntN(2)]})
+		w.arrive()
 	}
 	return w
+}
+
+// arrive makes a client that has no id yet.
+func (w *world) arrive() {
+	w.clients = append(w.clients, &simClient{user: []string{"alice", "bob"}[w.random.IntN(2)], promised: make(map[place]int)})
 }
 
 func (w *world) create(topic *logTopic) {
@@ -156,12 +171,34 @@ func (w *world) create(topic *logTopic) {
 	for range 1 + w.random.IntN(3) {
 		topic.partitions = append(topic.partitions, new(logPartition))
 	}
-	w.past[topic.id] = &logTopic{name: topic.name, kind: topic.kind, id: topic.id, partitions: topic.partitions}
+	topic.counts = []grown{{len(topic.partitions), w.now}}
+	past := *topic
+	w.past[topic.id] = &past
+}
+
+// start lets the replica begin to read, with nothing of what it knew before.
+func (r *replica) start() {
+	r.service = service{hub: NewHub("event-type", nil), log: r, heartbeat: time.Minute, life: r.t.Context(), spawn: func(fn func()) { fn() }}
+	r.read, r.ids = make(map[consumer.Partition]int64), make(map[string][16]byte)
+	r.homes, r.seen = make(map[string]*consumer.Homes), make(map[string][]int)
+	r.hub.interleave = r.interlude
+	for _, topic := range r.topics {
+		if topic.partitioner != "" {
+			r.homes[topic.name] = consumer.NewHomes(topic.name, topic.partitioner)
+		}
+		r.learn(topic, false)
+	}
 }
 
 // learn brings what the replica reads in line with the topic, as the consumer does: partitions that
 // come up later are read from their start.
 func (r *replica) learn(topic *logTopic, later bool) {
+	count := len(topic.partitions)
+	if r.homes[topic.name] != nil && topic.id != [16]byte{} {
+		if count = r.count(topic); count == 0 {
+			return
+		}
+	}
 	if r.ids[topic.name] != topic.id {
 		for p := range r.read {
 			if p.Topic == topic.name {
@@ -175,7 +212,7 @@ func (r *replica) learn(topic *logTopic, later bool) {
 	if topic.id == [16]byte{} {
 		return
 	}
-	for i, part := range topic.partitions {
+	for i, part := range topic.partitions[:count] {
 		p := consumer.Partition{Topic: topic.name, ID: int32(i)}
 		if _, known := r.read[p]; known {
 			continue
@@ -236,9 +273,9 @@ func (t *logTopic) record(part *logPartition, offset int64) *consumer.Record {
 }
 
 // Join implements Log.
-func (r *replica) Join(_ context.Context, user string) ([]string, error) {
+func (r *replica) Join(_ context.Context, user string) ([]consumer.Source, error) {
 	r.interlude()
-	return []string{"shared", "all", "own." + user}, nil
+	return []consumer.Source{{Topic: "all"}, {Topic: "homes", Homes: r.homesToJoin("homes")}, {Topic: "own." + user, Own: true}, {Topic: "shared"}}, nil
 }
 
 // Leave implements Log.
@@ -253,7 +290,7 @@ func (r *replica) DeliveredTo(context.Context, string) (map[consumer.Partition]i
 }
 
 // Since implements Log.
-func (r *replica) Since(context.Context, []string, time.Time) (map[consumer.Partition]int64, error) {
+func (r *replica) Since(context.Context, []consumer.Source, time.Time) (map[consumer.Partition]int64, error) {
 	panic("not modelled")
 }
 
@@ -337,14 +374,16 @@ func (w *world) happen() {
 	}
 	switch {
 	case n < 40 && exists:
-		w.append(topic, w.random.IntN(len(topic.partitions)))
+		w.append(topic)
 	case n < 70 && exists:
 		r.advance(topic, w.random.IntN(len(topic.partitions)))
 	case n < 85:
 		r.learn(topic, true)
-	case n < 88 && exists && len(topic.partitions) < 5:
+	case n < 88 && exists && len(topic.partitions) < 5, n < 90 && topic.partitioner != "" && exists && len(topic.partitions) < 7:
 		topic.partitions = append(topic.partitions, new(logPartition))
 		w.past[topic.id].partitions = topic.partitions
+		topic.counts = append(topic.counts, grown{len(topic.partitions), w.now})
+		w.past[topic.id].counts = topic.counts
 	case n < 91 && exists:
 		part := topic.partitions[w.random.IntN(len(topic.partitions))]
 		part.start += int64(w.random.IntN(len(part.records) - int(part.start) + 1))
@@ -355,16 +394,20 @@ func (w *world) happen() {
 	}
 }
 
-func (w *world) append(topic *logTopic, i int) {
-	part := topic.partitions[i]
+func (w *world) append(topic *logTopic) {
+	i := w.random.IntN(len(topic.partitions))
 	rec := logRecord{time: w.now}
 	if w.random.IntN(5) > 0 {
 		rec.user = []string{"alice", "bob", "carol"}[w.random.IntN(3)]
 		if topic.kind == consumer.PerUser {
 			rec.user = strings.TrimPrefix(topic.name, "own.")
 		}
-		rec.value = fmt.Sprintf("%d/%d/%d", topic.id[0], i, len(part.records))
+		if topic.partitioner != "" {
+			w.place(topic, &rec, &i)
+		}
+		rec.value = fmt.Sprintf("%d/%d/%d", topic.id[0], i, len(topic.partitions[i].records))
 	}
+	part := topic.partitions[i]
 	part.records = append(part.records, rec)
 }
 
@@ -381,8 +424,17 @@ func (w *world) connect(c *simClient) {
 		c.feed.sub.overflow = func() { c.feed.sub.behind = false }
 	}
 	c.feed.start(request{lastID: c.lastID})
-	if !c.opened && len(parse(c.body.text).events) > 0 {
+	told := parse(c.body.text).events
+	for _, e := range told {
+		w.named(c, e.id)
+	}
+	if !c.opened && len(told) > 0 {
 		c.opened, c.openedAt = true, w.now
+		for topic, counts := range c.replica.seen {
+			for _, count := range counts {
+				c.promise(place{c.replica.ids[topic], home(c.user, count)}, w.now)
+			}
+		}
 	}
 	w.collect(c)
 }
@@ -407,6 +459,12 @@ func (w *world) collect(c *simClient) {
 	if n := len(got.events); n > 0 {
 		c.events = append(c.events, got.events...)
 		c.lastID = got.events[n-1].id
+		for _, e := range got.events {
+			w.named(c, e.id)
+		}
+		if w.planted == "homes at their start are not in ids" {
+			c.lastID = regexp.MustCompile(`(\.\d+)+(~|$)`).ReplaceAllString(c.lastID, "$2")
+		}
 	}
 	c.feed, c.ready = nil, false
 }
@@ -432,7 +490,7 @@ func (w *world) step(c *simClient) {
 		}
 	case 1:
 		if w.planted == "checkpoint ahead of the queue" {
-			c.feed.advance(*c.feed.hub.positions(c.feed.sub.topics))
+			c.feed.advance(*c.feed.hub.positions(c.feed.sub.sources))
 		}
 		if w.random.IntN(2) == 0 {
 			c.feed.moved += checkpointAfter // as if the position had moved far
@@ -450,8 +508,12 @@ func (w *world) step(c *simClient) {
 // run lets the world run, then settle, and checks what each client has got.
 func (w *world) run() []string {
 	for range 400 {
-		switch w.random.IntN(3) {
-		case 0:
+		switch n := w.random.IntN(300); {
+		case n == 0:
+			w.restart(w.replicas[w.random.IntN(len(w.replicas))])
+		case n == 1:
+			w.arrive()
+		case n < 100:
 			w.step(w.clients[w.random.IntN(len(w.clients))])
 		default:
 			w.happen()
@@ -487,10 +549,10 @@ func (w *world) run() []string {
 			}
 		}
 	}
-	var wrong []string
+	wrong := w.garbled
 	for i, c := range w.clients {
 		if c.feed == nil {
-			w.t.Errorf("client %d was cut in the calm", i)
+			wrong = append(wrong, fmt.Sprintf("client %d was cut in the calm", i))
 			continue
 		}
 		w.disconnect(c)
@@ -551,6 +613,9 @@ func (w *world) verify(c *simClient) []string {
 			complain("out of order: %s after %d", e.data, before)
 		}
 		last[key] = offset
+		if topic.partitioner != "" && !topic.wasHome(c.user, part) {
+			complain("misplaced: %s", e.data)
+		}
 		if rec := topic.partitions[part].records[offset]; topic.kind != consumer.Broadcast && rec.user != c.user {
 			complain("not for this user: %s", e.data)
 		}
@@ -563,6 +628,9 @@ func (w *world) verify(c *simClient) []string {
 			for o := range part.records {
 				rec := topic.record(part, int64(o))
 				if rec == nil || !rec.Broadcast && string(rec.User) != c.user || !c.opened || part.records[o].time <= c.openedAt {
+					continue
+				}
+				if topic.partitioner != "" && !c.due(topic, i, &part.records[o]) {
 					continue
 				}
 				if !seen[string(rec.Value)] && !covered(int64(o)) {
@@ -611,7 +679,10 @@ func TestSimulation(t *testing.T) {
 
 // TestSimulationFindsPlantedBugs shows that the simulation can fail.
 func TestSimulationFindsPlantedBugs(t *testing.T) {
-	for _, bug := range []string{"seam one too early", "position before the records", "overflow not noticed", "checkpoint ahead of the queue", "rest of a write forgotten"} {
+	for _, bug := range []string{
+		"seam one too early", "position before the records", "overflow not noticed", "checkpoint ahead of the queue",
+		"a new home begins where the replica is", "only the last home counts", "what is misplaced comes", "homes at their start are not in ids", "rest of a write forgotten",
+	} {
 		t.Run(bug, func(t *testing.T) {
 			for seed := range uint64(2000) {
 				if wrong := simulate(t, seed, bug); len(wrong) > 0 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -81,7 +80,7 @@ func (f *feed) start(r request) {
 // join waits until the user's topics are being read; the client sees signs of life meanwhile.
 func (f *feed) join(ctx context.Context) error {
 	asking, alive := f.keepAlive(ctx)
-	topics, err := f.log.Join(asking, f.sub.user)
+	sources, err := f.log.Join(asking, f.sub.user)
 	failed := alive()
 	switch {
 	case err != nil && failed != nil:
@@ -91,8 +90,7 @@ func (f *feed) join(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	slices.Sort(topics)
-	f.sub.topics = topics
+	f.sub.sources = sources
 	f.hub.add(f.sub)
 	f.joined = true
 	return failed
@@ -101,7 +99,7 @@ func (f *feed) join(ctx context.Context) error {
 // begin sets the cursor to where the client wants to begin and writes the first checkpoint. What an
 // id has to do with the log is found out by catchUp.
 func (f *feed) begin(ctx context.Context, r request) error {
-	f.at, f.types = f.hub.seam(f.sub.topics), r.types
+	f.at, f.types = f.hub.start(f.sub.sources, f.sub.user), r.types
 	switch {
 	case r.lastID != "":
 		f.resume(r.lastID)
@@ -139,19 +137,23 @@ func (f *feed) resume(lastID string) {
 		if s.incarnation != f.at[i].incarnation.tag {
 			f.at[i].incarnation = incarnation{tag: s.incarnation}
 		}
+		if homes := f.sub.source(f.at[i].topic).Homes; homes != nil {
+			f.at[i].addHomes(f.sub.user, homes)
+		}
 	}
 }
 
 // beginAt sets the cursor to the first records that were written at the time or later; the zero time
 // is the start of the log.
 func (f *feed) beginAt(ctx context.Context, at time.Time) error {
-	first, err := f.log.Since(ctx, f.sub.topics, at)
+	first, err := f.log.Since(ctx, f.sub.sources, at)
 	if err != nil {
 		return err
 	}
 	for p, next := range first {
-		s := f.at.source(p.Topic)
-		s.set(p.ID, min(next, s.next(p.ID)))
+		if s := f.at.source(p.Topic); s.takes(p.ID) {
+			s.set(p.ID, min(next, s.next(p.ID)))
+		}
 	}
 	return nil
 }
@@ -183,11 +185,11 @@ func (f *feed) limit(ctx context.Context) error {
 	var young map[consumer.Partition]int64
 	if f.limits.Age > 0 {
 		var err error
-		if young, err = f.log.Since(ctx, f.sub.topics, time.Now().Add(-f.limits.Age)); err != nil {
+		if young, err = f.log.Since(ctx, f.sub.sources, time.Now().Add(-f.limits.Age)); err != nil {
 			return err
 		}
 	}
-	now := f.hub.seam(f.sub.topics)
+	now := f.hub.seam(f.sub.sources)
 	for i := range now {
 		at := &f.at[i]
 		if at.incarnation.tag != now[i].incarnation.tag {
@@ -198,7 +200,7 @@ func (f *feed) limit(ctx context.Context) error {
 			if f.limits.Records > 0 {
 				to = max(to, p.next-f.limits.Records)
 			}
-			if from := at.next(p.partition); from < min(to, p.next) {
+			if from := at.next(p.partition); from < min(to, p.next) && at.takes(p.partition) {
 				at.set(p.partition, min(to, p.next))
 				f.gap(gapData{at.topic, &gapRange{p.partition, from, min(to, p.next)}, consumer.GapReplayLimit})
 			}

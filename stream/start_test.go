@@ -127,6 +127,7 @@ func TestReplayLimit(t *testing.T) {
 		}
 	}
 	waiting := open(t, url+"alice", "") // the server has read all of it when this one gets the next record
+	waiting.next()
 	put(t, producer, "shared", "alice", "last")
 	waiting.until("last")
 	limited := open(t, url+"alice", c.last)

@@ -83,6 +83,7 @@ type site struct {
 	url      string // but for the user's name
 	hub      *Hub
 	handler  *Handler
+	consumer *consumer.Consumer
 	producer *consumer.Producer
 }
 
@@ -100,16 +101,22 @@ func serveWith(t *testing.T, cfg Config, start func(*httptest.Server), middlewar
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
+	routes := []consumer.Route{{Topic: "shared"}, {Topic: "all", Kind: consumer.Broadcast}, {Topic: "own.{user}", Kind: consumer.PerUser}}
+	return serveOn(t, broker, cfg, start, routes, middleware...)
+}
+
+func serveOn(t *testing.T, broker *kfake.Cluster, cfg Config, start func(*httptest.Server), routes []consumer.Route, middleware ...echo.MiddlewareFunc) *site {
+	t.Helper()
 	s := &site{hub: NewHub("event-type", nil), producer: consumer.NewProducer(broker.ListenAddrs(), nil, nil)}
 	t.Cleanup(s.producer.Close)
 	c, err := consumer.New(consumer.Config{
-		Brokers: broker.ListenAddrs(), Group: "g", Replica: "r",
-		Routes: []consumer.Route{{Topic: "shared"}, {Topic: "all", Kind: consumer.Broadcast}, {Topic: "own.{user}", Kind: consumer.PerUser}},
+		Brokers: broker.ListenAddrs(), Group: "g", Replica: "r", Routes: routes,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}, s.hub)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.consumer = c
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()

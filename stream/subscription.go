@@ -1,7 +1,9 @@
 package stream
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 
 	"herald/consumer"
@@ -54,7 +56,7 @@ func (q *queue) free() {
 // is to do.
 type subscription struct {
 	user     string
-	topics   []string // sorted; set before the hub has the subscription
+	sources  []consumer.Source // sorted by topic; set before the hub has the subscription
 	maxBytes int
 	overflow func() // called when the queue is full
 	serve    func() // has the stream served; it must not wait
@@ -73,6 +75,12 @@ type subscription struct {
 // to be replayed.
 func newSubscription(user string, maxBytes int, overflow, serve func()) *subscription {
 	return &subscription{user: user, maxBytes: maxBytes, overflow: overflow, serve: serve, behind: true, busy: true}
+}
+
+// source returns one of the sources by its topic.
+func (s *subscription) source(topic string) *consumer.Source {
+	i, _ := slices.BinarySearchFunc(s.sources, topic, func(s consumer.Source, topic string) int { return cmp.Compare(s.Topic, topic) })
+	return &s.sources[i]
 }
 
 // push queues an item with its event and data lines, without waiting. An item larger than the bound

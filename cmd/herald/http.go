@@ -162,7 +162,7 @@ func (p *publisher) publish(c echo.Context, n notification) error {
 	p.published.WithLabelValues("ok").Inc()
 	answer := published{Topic: written.Topic, Partition: written.ID, Offset: written.Offset}
 	if p.front.consumer.Ready() == nil { // else positions are not known yet
-		answer.EventID, _ = p.hub.IDAfter(p.front.consumer.Topics(n.user), written)
+		answer.EventID, _ = p.hub.IDAfter(p.front.consumer.Sources(n.user), n.user, written)
 	}
 	return c.JSON(http.StatusCreated, answer)
 }

@@ -21,7 +21,10 @@ func (*idCommand) Help() string {
 
     herald id --topic notifications '1~her949gt2mqv.2-41'
 
-An id says for each topic of a stream, and for each of its partitions that were read, the offset of the last record considered. A stream that resumes from it goes on behind those.`
+An id says for each topic of a stream, and for each of its partitions that were read, the offset of the last record considered. A stream that resumes from it goes on behind those, and reads a partition that the id does not name from its start. Of a topic whose --topic has a partitioner the id names only the partitions that can hold the user's records, and the stream reads only those.
+
+    1~her949gt2mqv.2-41.5     version 1; topic her949 (a hash of its name) in its incarnation gt2mqv (a hash
+                              of its topic id); partition 2 up to offset 41; partition 5 from its start`
 }
 
 // Run implements the command.
@@ -51,7 +54,11 @@ func (i *idCommand) explain(w io.Writer) error {
 			return err
 		}
 		for _, p := range slices.Sorted(maps.Keys(s.Last)) {
-			if _, err := fmt.Fprintf(w, "  partition %d up to offset %d\n", p, s.Last[p]); err != nil {
+			upTo := fmt.Sprintf("up to offset %d", s.Last[p])
+			if s.Last[p] < 0 {
+				upTo = "from its start"
+			}
+			if _, err := fmt.Fprintf(w, "  partition %d %s\n", p, upTo); err != nil {
 				return err
 			}
 		}

@@ -125,12 +125,15 @@ func (*serveCommand) Help() string {
 
 Topics. Each --topic says which records belong to whom; all kinds may be mixed:
 
-    notifications                   shared: the record key is the user
-    orders,user=header:owner        shared: the record header "owner" is the user
-    notifications.{user}            one topic a user, read while that user has a stream open
-    announcements,kind=broadcast    for everyone
+    notifications                        shared: the record key is the user
+    notifications,partitioner=murmur2    the same, and all producers choose the partition by the key as
+                                         Kafka's Java client does (murmur2), librdkafka (crc32) or
+                                         sarama (fnv1a)
+    orders,user=header:owner             shared: the record header "owner" is the user
+    notifications.{user}                 one topic a user, read while that user has a stream open
+    announcements,kind=broadcast         for everyone
 
-A topic that does not exist yet is waited for.
+A topic that does not exist yet is waited for. With a partitioner a user's records are looked for in one partition: event ids are short, and a client that comes back has one partition read again. A record in another partition is left out, counted (herald_kafka_misplaced_records_total) and warned about; so name none unless all producers have it.
 
 Endpoints. On the public listener:
 

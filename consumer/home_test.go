@@ -1,0 +1,114 @@
+package consumer
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// userAt returns a user whose home among so many partitions is each time the one that is given.
+func userAt(t *testing.T, p Partitioner, homes map[int]int32) string {
+	t.Helper()
+next:
+	for i := range 100_000 {
+		user := fmt.Sprint("user", i)
+		for count, home := range homes {
+			if p.partition([]byte(user), count) != home {
+				continue next
+			}
+		}
+		return user
+	}
+	t.Fatalf("no user is at %v", homes)
+	return ""
+}
+
+// TestHomes lets a topic grow under a replica. The home that moves to a partition that was there before
+// begins at what had been read a minute or more before the topic was last seen without the growth.
+func TestHomes(t *testing.T) {
+	user := userAt(t, Murmur2, map[int]int32{2: 0, 3: 1, 5: 3})
+	id := [16]byte{1}
+	begun := time.Now()
+	for name, test := range map[string]struct {
+		seen func(saw func(count int, after time.Duration, read ...int64))
+		want map[int32]int64
+	}{
+		"nothing is known": {func(func(int, time.Duration, ...int64)) {}, map[int32]int64{}},
+		"one number": {func(saw func(int, time.Duration, ...int64)) {
+			saw(2, 0)
+			saw(2, time.Hour, 5, 5)
+		}, map[int32]int64{0: 0}},
+		"grown soon after the start": {func(saw func(int, time.Duration, ...int64)) {
+			saw(2, 0)
+			saw(2, time.Second, 5, 5)
+			saw(2, 50*time.Second, 6, 6)
+			saw(3, 55*time.Second, 7, 7)
+		}, map[int32]int64{0: 0, 1: 0}},
+		"grown later": {func(saw func(int, time.Duration, ...int64)) {
+			saw(2, 0)
+			saw(2, time.Second, 5, 5)
+			saw(2, 50*time.Second, 6, 6)
+			saw(2, 61*time.Second, 7, 7)
+			saw(2, 120*time.Second, 8, 8)
+			saw(3, 125*time.Second, 9, 9)
+		}, map[int32]int64{0: 0, 1: 5}},
+		"metadata was away": {func(saw func(int, time.Duration, ...int64)) {
+			saw(2, 0)
+			saw(2, time.Second, 5, 5)
+			saw(2, 61*time.Second, 7, 7)
+			saw(3, 24*time.Hour, 900, 900)
+		}, map[int32]int64{0: 0, 1: 5}},
+		"to a new partition": {func(saw func(int, time.Duration, ...int64)) {
+			for i := range 10 {
+				saw(2, time.Duration(i)*time.Minute, int64(i), int64(i))
+			}
+			saw(5, 10*time.Minute, 10, 10)
+		}, map[int32]int64{0: 0, 3: 0}},
+		"an outdated answer": {func(saw func(int, time.Duration, ...int64)) {
+			saw(3, 0)
+			for i := range 10 {
+				saw(2, time.Duration(i)*time.Minute, int64(i), int64(i))
+			}
+		}, map[int32]int64{1: 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := NewHomes("orders", Murmur2)
+			test.seen(func(count int, after time.Duration, read ...int64) { h.Saw(id, count, begun.Add(after), read) })
+			_, got := h.Of(user)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("homes and where they begin (-want +got):\n%s", diff)
+			}
+		})
+	}
+	t.Run("another incarnation", func(t *testing.T) {
+		h := NewHomes("orders", Murmur2)
+		h.Saw(id, 2, begun, nil)
+		h.Saw([16]byte{2}, 5, begun.Add(time.Minute), []int64{5, 5})
+		gotID, got := h.Of(user)
+		if diff := cmp.Diff(map[int32]int64{3: 0}, got); diff != "" || gotID != [16]byte{2} {
+			t.Errorf("of %x: %s", gotID, diff)
+		}
+	})
+}
+
+// TestMisplacedIsTold wants one warning a minute, that says what would be right.
+func TestMisplacedIsTold(t *testing.T) {
+	h := NewHomes("orders", Murmur2)
+	var text bytes.Buffer
+	counted := 0
+	h.log, h.misplaced = slog.New(slog.NewTextHandler(&text, nil)), func() { counted++ }
+	h.Saw([16]byte{1}, 1000, time.Now(), nil)
+	wrong := CRC32.partition([]byte("alice"), 1000)
+	for offset := range int64(5) {
+		h.Misplaced("alice", Position{Partition{"orders", wrong}, offset})
+	}
+	got := text.String()
+	if counted != 5 || strings.Count(got, "\n") != 1 || !strings.Contains(got, "partitioner=murmur2") || !strings.Contains(got, "fitting=[crc32]") {
+		t.Errorf("counted %d, told %s", counted, got)
+	}
+}

@@ -1,0 +1,79 @@
+package stream
+
+import (
+	"slices"
+
+	"herald/consumer"
+)
+
+// In a topic whose route names its partitioner a stream has some partitions only: the user's homes
+// ([consumer.Homes]), and those that the id it resumes from names. The cursor's source has a position
+// for each of them, at the start of the partition too, and ids name all of them: a replica that starts
+// after partitions were added knows an old home from the id alone.
+
+// atHomes returns the source with positions in user's homes only, to begin there.
+func (s *source) atHomes(user string, homes *consumer.Homes) source {
+	at := *s
+	at.homed, at.positions = true, nil
+	id, begin := homes.Of(user)
+	if id != s.id {
+		return at // the topic is about to be met again
+	}
+	for p, from := range begin {
+		if i, ok := s.find(p); ok {
+			from = s.positions[i].next
+		}
+		at.set(p, from) // one that is not read yet was added just now
+	}
+	return at
+}
+
+// addHomes adds user's homes that the source lacks, where whoever has not read them begins.
+func (s *source) addHomes(user string, homes *consumer.Homes) {
+	s.homed = true
+	id, begin := homes.Of(user)
+	if id != s.id || id == absent.id {
+		return
+	}
+	for p, from := range begin {
+		if _, ok := s.find(p); !ok {
+			s.set(p, from)
+		}
+	}
+}
+
+// takes says whether the partition is one of the stream's.
+func (s *source) takes(partition int32) bool {
+	if !s.homed {
+		return true
+	}
+	_, ok := s.find(partition)
+	return ok
+}
+
+// rehome brings the cursor's source up to date with the user's homes and leaves of what is read here
+// only what is the stream's.
+func (f *feed) rehome(at, now *source) {
+	homes := f.sub.source(at.topic).Homes
+	if homes == nil {
+		return
+	}
+	at.addHomes(f.sub.user, homes)
+	now.positions = slices.DeleteFunc(now.positions, func(p position) bool { return !at.takes(p.partition) })
+}
+
+// stray says whether a live record is in a partition that is not the stream's. If that is a home by
+// now, the stream will read it.
+func (f *feed) stray(at *source, it *item) bool {
+	if at.takes(it.partition.ID) {
+		return false
+	}
+	homes := f.sub.source(at.topic).Homes
+	_, begin := homes.Of(f.sub.user)
+	if _, home := begin[it.partition.ID]; home {
+		f.sub.unsettle()
+	} else {
+		homes.Misplaced(f.sub.user, consumer.Position{Partition: it.partition, Offset: it.offset})
+	}
+	return true
+}
