@@ -43,33 +43,32 @@ func ServeBare(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer l.Close() //nolint:errcheck // the process ends
 	answers := json.NewEncoder(out)
 	if err := answers.Encode(bareResult{Address: l.Addr().String()}); err != nil {
 		return err
 	}
-	orders := json.NewDecoder(in)
-	var order bareOrder
-	if err := orders.Decode(&order); err != nil {
-		return ignoreEOF(err)
+	orders := make(chan bareOrder)
+	go func() { // until in ends
+		defer l.Close() //nolint:errcheck // ends a wait for streams
+		defer close(orders)
+		var order bareOrder
+		for in := json.NewDecoder(in); in.Decode(&order) == nil; {
+			orders <- order
+		}
+	}()
+	order, ok := <-orders
+	if !ok {
+		return nil
 	}
 	streams, err := acceptBare(l, order.Streams)
 	if err != nil {
 		return err
 	}
-	if err := orders.Decode(&order); err != nil {
-		return ignoreEOF(err)
-	}
-	if err := answers.Encode(writeBare(streams, order)); err != nil {
-		return err
-	}
-	return ignoreEOF(orders.Decode(&order)) // the streams stay open until then
-}
-
-func ignoreEOF(err error) error {
-	if errors.Is(err, io.EOF) {
+	if order, ok = <-orders; !ok {
 		return nil
 	}
+	err = answers.Encode(writeBare(streams, order))
+	<-orders // the streams stay open until then
 	return err
 }
 
@@ -82,8 +81,8 @@ type bareStream struct {
 
 // acceptBare accepts streams and answers their requests, whose user ends in the source's number.
 func acceptBare(l net.Listener, count int) ([]*bareStream, error) {
-	const head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n" +
-		"20\r\nid: 0\nevent: checkpoint\ndata: {}\n\n\r\n"
+	const checkpoint = "id: 0\nevent: checkpoint\ndata: {}\n\n"
+	head := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(checkpoint), checkpoint)
 	var streams []*bareStream
 	for range count {
 		c, err := l.Accept()

@@ -139,12 +139,12 @@ func (r *run) live(srv *server, w *writer) (*Phase, error) {
 		return nil, err
 	}
 	r.doing("live")
-	written, start := w.written.Load(), time.Now()
+	written, start := r.records(), time.Now()
 	w.steady(r.interrupted)
 	if err := r.delivered(w); err != nil {
 		return nil, err
 	}
-	p, err := r.measured(srv, uint64(w.written.Load()-written), start, before) //nolint:gosec // a count
+	p, err := r.measured(srv, r.records()-written, start, before)
 	if err == nil {
 		p.Saturated = r.cfg.Rate == 0
 	}
@@ -183,15 +183,15 @@ func (r *run) storm(srv *server, w *writer) (*Phase, error) {
 			cut = append(cut, s)
 		}
 	}
-	written := w.written.Load()
+	written := r.records()
 	for range r.cfg.Storm {
 		w.round()
 	}
 	if err := w.flush(); err != nil {
 		return nil, err
 	}
-	records := uint64(w.written.Load() - written) //nolint:gosec // a count
-	r.pauseFor(time.Second)                       // the server notices that they have gone, and reads on
+	records := r.records() - written
+	r.pauseFor(time.Second) // the server notices that they have gone, and reads on
 	before, err := srv.read(r.ctx)
 	if err != nil {
 		return nil, err

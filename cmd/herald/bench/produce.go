@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,8 +24,6 @@ type writer struct {
 	client  *kgo.Client
 	records []*kgo.Record // by source: what each of its records begins as
 	turn    int           // whose record is next
-	written atomic.Int64
-	failed  atomic.Bool // a record is missing through no fault of the server
 	buffers sync.Pool
 }
 
@@ -80,11 +77,8 @@ func (w *writer) produce(like *kgo.Record, v value, size int) {
 	w.client.Produce(w.run.ctx, record, func(record *kgo.Record, err error) {
 		w.buffers.Put(buffer)
 		if err != nil {
-			w.failed.Store(true)
 			w.run.fail(fmt.Errorf("write to topic %s: %w", record.Topic, err))
-			return
 		}
-		w.written.Add(1)
 	})
 }
 

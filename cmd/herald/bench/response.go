@@ -82,8 +82,13 @@ func (r *response) readHead(p []byte) ([]byte, error) {
 		case "transfer-encoding":
 			r.chunked = bytes.EqualFold(value, []byte("chunked"))
 		case "content-length":
-			r.left, _ = strconv.ParseInt(string(value), 10, 64)
+			if n, err := strconv.ParseUint(string(value), 10, 63); err == nil {
+				r.left = int64(n) //nolint:gosec // 63 bits
+			}
 		}
+	}
+	if r.chunked {
+		r.left = 0 // of the chunk before the first
 	}
 	if kind != "text/event-stream" {
 		return nil, &refusalError{fmt.Sprintf("the server answers with %q, not with an event stream: is the path of --url right?", kind)}

@@ -322,6 +322,14 @@ func (r *run) lost() (n uint64) {
 	return n
 }
 
+// records is how many have been written for streams that are read.
+func (r *run) records() (n uint64) {
+	for _, sent := range r.sent {
+		n += sent
+	}
+	return n
+}
+
 // expected is how many events all that was written makes.
 func (r *run) expected() (n int64) {
 	for _, s := range r.streams[:r.cfg.Streams] {
