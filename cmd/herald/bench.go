@@ -74,7 +74,7 @@ What it does, one after the other:
 
 How to read it. Latency is from handing a record to the Kafka client until it is read from the socket: producing, Kafka, Herald and the network together. Each record has its number, and each stream is checked for every number once and in order, over cuts and reconnections; exit code 1 says that something was lost, twice or out of order. Streams that the server ends are opened again with their last ids, after the reconnection time that it tells.
 
-The bare write loop is a process that accepts as many streams, read by the same client, and writes events of as many bytes to one after the other with one write(2) each. It knows no users and no Kafka: what the kernel lets through is the upper bound of a server that writes each event by itself. Compare at --rate 0, which keeps two records for each stream under way, so that the server is always busy and never far behind.
+The bare write loop is a process that accepts as many streams, read by the same client, and writes events of as many bytes to one after the other with one write(2) each. It knows no users and no Kafka: what the kernel lets through is the upper bound of a server that writes each event by itself. Compare at --rate 0, which keeps one record for each stream under way (two of a broadcast), so that the server is always busy and never far behind.
 
 Stalled streams have users of their own, whose records fill what the kernel and the server hold for them; the report is of the others.
 

@@ -127,11 +127,12 @@ func writeBare(streams []*bareStream, order bareOrder) (done bareResult) {
 
 // appendBare appends an event as a chunk, with an id that is as long as makes the frame's size.
 func appendBare(b []byte, v value, order bareOrder) []byte {
-	const around = len("\r\nid: \ndata: \n\n\r\n")
-	length := max(order.Frame-around-3, order.Size+around-4) // three digits of size, as of most chunks
+	const fields = len("id: \ndata: \n\n")
+	digits := len(strconv.FormatInt(int64(order.Frame), 16))
+	length := max(order.Frame-digits-len("\r\n\r\n"), order.Size+fields)
 	b = strconv.AppendInt(b, int64(length), 16)
 	b = append(b, "\r\nid: "...)
-	for range length - order.Size - len("id: \ndata: \n\n") {
+	for range length - order.Size - fields {
 		b = append(b, '0')
 	}
 	b = append(b, "\ndata: "...)

@@ -121,14 +121,16 @@ func (w *writer) atRate(elapsed time.Duration) int {
 	return int(elapsed.Seconds()*float64(w.run.cfg.Rate)) + 1
 }
 
-// asDelivered lets two events for each stream be under way, and enough for few streams to be busy.
+// asDelivered lets one event for each stream be under way, two records of a broadcast, and enough for
+// few streams to be busy. With more, a server would write several at once, which the bare loop does
+// not.
 func (w *writer) asDelivered() func(time.Duration) int {
 	perRecord := w.run.cfg.PerUser
 	if w.run.cfg.Broadcast {
 		perRecord = w.run.cfg.Streams
 	}
 	start := w.run.unique()
-	underWay := max(2, 2*w.run.cfg.Streams/perRecord, 1000/perRecord)
+	underWay := max(2, w.run.cfg.Streams/perRecord, 1000/perRecord)
 	return func(time.Duration) int { return int(w.run.unique()-start)/perRecord + underWay }
 }
 

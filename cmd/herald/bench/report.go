@@ -56,6 +56,7 @@ type Phase struct {
 	Seconds     float64  `json:"seconds"` // from the first record, or reconnection, to the last event
 	PerSecond   float64  `json:"events_per_second"`
 	EventBytes  float64  `json:"bytes_per_event"`
+	PerRead     float64  `json:"events_per_read"` // of the client: more than 1 says that events came together
 	Latency     *Latency `json:"latency_seconds,omitempty"`
 	CPUPerEvent float64  `json:"server_cpu_seconds_per_event,omitempty"`
 	RSSPeak     float64  `json:"rss_peak_bytes,omitempty"`
@@ -137,18 +138,16 @@ func (r *Report) Print(w io.Writer) error {
 	return t.Flush()
 }
 
-// printCost prints what a phase cost the server, where it is known.
+// printCost prints how a phase went, and what it cost the server where that is known.
 func (p *Phase) printCost(row func(name, format string, args ...any)) {
-	var parts []string
+	parts := []string{fmt.Sprintf("%.0f bytes an event, %.1f events a read", p.EventBytes, p.PerRead)}
 	if p.CPUPerEvent > 0 {
 		parts = append(parts, fmt.Sprintf("%.1f µs of CPU for each event", p.CPUPerEvent*1e6))
 	}
 	if p.RSSPeak > 0 {
 		parts = append(parts, mebibytes(p.RSSPeak)+" of memory at the most")
 	}
-	if parts != nil {
-		row("", "%s", strings.Join(parts, ", "))
-	}
+	row("", "%s", strings.Join(parts, ", "))
 }
 
 func (b *Bare) verdict(saturated bool) string {
@@ -188,6 +187,7 @@ func phase(got *results, records uint64, start, end time.Time, before, after sam
 	p.Seconds = end.Sub(start).Seconds()
 	p.PerSecond = float64(p.Events) / p.Seconds
 	p.EventBytes = float64(got.bytes) / float64(got.events)
+	p.PerRead = float64(got.events) / float64(got.reads)
 	if cpu := after.cpu - before.cpu; !math.IsNaN(cpu) {
 		p.CPUPerEvent = cpu / float64(p.Events)
 	}

@@ -35,6 +35,7 @@ type results struct {
 	outOfOrder int64
 	foreign    int64 // events of others
 	bytes      int64 // all that has come, in bytes
+	reads      int64 // of sockets, that brought it
 	gaps, ends map[string]int64
 }
 
@@ -50,6 +51,7 @@ func (r *results) add(o *results) {
 	r.outOfOrder += o.outOfOrder
 	r.foreign += o.foreign
 	r.bytes += o.bytes
+	r.reads += o.reads
 	for reason, n := range o.gaps {
 		r.gaps[reason] += n
 	}

@@ -88,6 +88,7 @@ func (s *stream) release() {
 // complete, or says that the server does not speak the protocol.
 func (s *stream) receive(p []byte, now int64) error {
 	s.shard.bytes += int64(len(p))
+	s.shard.reads++
 	if !s.response.begun {
 		var err error
 		if p, err = s.response.readHead(p); err != nil {
