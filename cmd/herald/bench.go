@@ -32,13 +32,14 @@ type benchCommand struct {
 	Admin         string `env:"-" placeholder:"URL" help:"The server's admin listener, such as http://127.0.0.1:8081, to read memory, CPU and counters." group:"Server"`
 	ServerPID     int    `name:"server-pid" env:"-" placeholder:"PID" help:"The server's process, to read memory and CPU more often (Linux, same machine)." group:"Server"`
 
-	Streams         int      `env:"-" default:"1000" placeholder:"NUMBER" help:"Streams to open. Default: ${default}." group:"Streams"`
-	StreamsPerUser  int      `env:"-" default:"1" placeholder:"NUMBER" help:"How many of them each user has. Default: ${default}." group:"Streams"`
-	UserPrefix      string   `env:"-" default:"bench-" placeholder:"TEXT" help:"Users are called TEXT0, TEXT1 and so on. Default: ${default}." group:"Streams"`
-	Stalled         int      `env:"-" default:"0" placeholder:"NUMBER" help:"More streams that are opened and never read. Default: ${default}." group:"Streams"`
-	SourceAddresses []net.IP `env:"-" placeholder:"IP" help:"Addresses of this machine to connect from; one has ports for some 28,000 streams. Default: the system's choice, for 127.0.0.1 as many of 127.0.0.0/8 as are needed (Linux)." group:"Streams"`
-	OpenRate        int      `env:"-" default:"0" placeholder:"NUMBER" help:"Most streams to open a second; 0: as many as can be. Default: ${default}." group:"Streams"`
-	OpenAtOnce      int      `env:"-" default:"256" placeholder:"NUMBER" help:"Streams that are being opened at a time. In a storm it is all of them. Default: ${default}." group:"Streams"`
+	Streams         int           `env:"-" default:"1000" placeholder:"NUMBER" help:"Streams to open. Default: ${default}." group:"Streams"`
+	StreamsPerUser  int           `env:"-" default:"1" placeholder:"NUMBER" help:"How many of them each user has. Default: ${default}." group:"Streams"`
+	UserPrefix      string        `env:"-" default:"bench-" placeholder:"TEXT" help:"Users are called TEXT0, TEXT1 and so on. Default: ${default}." group:"Streams"`
+	Stalled         int           `env:"-" default:"0" placeholder:"NUMBER" help:"More streams that are opened and never read. Default: ${default}." group:"Streams"`
+	SourceAddresses []net.IP      `env:"-" placeholder:"IP" help:"Addresses of this machine to connect from; one has ports for some 28,000 streams. Default: the system's choice, for 127.0.0.1 as many of 127.0.0.0/8 as are needed (Linux)." group:"Streams"`
+	OpenRate        int           `env:"-" default:"0" placeholder:"NUMBER" help:"Most streams to open a second; 0: as many as can be. Default: ${default}." group:"Streams"`
+	Settle          time.Duration `env:"-" default:"10s" placeholder:"DURATION" help:"Longest wait for the server's memory to settle when the streams are open. Default: ${default}." group:"Streams"`
+	OpenAtOnce      int           `env:"-" default:"256" placeholder:"NUMBER" help:"Streams that are being opened at a time. In a storm it is all of them. Default: ${default}." group:"Streams"`
 
 	Brokers  []string        `env:"-" placeholder:"HOST:PORT" help:"Kafka brokers to write the records to. Default: no records, the streams are idle." group:"Records"`
 	Topic    *consumer.Route `env:"-" placeholder:"NAME[,KEY=VALUE…]" help:"Topic to write to, as for serve; with kind=broadcast all streams get each record. Default: notifications." group:"Records"`
@@ -164,7 +165,7 @@ func (b *benchCommand) config() bench.Config {
 		Streams: b.Streams, PerUser: b.StreamsPerUser, Prefix: b.UserPrefix, Stalled: b.Stalled,
 		Sources: b.SourceAddresses, OpenRate: b.OpenRate, OpenAtOnce: b.OpenAtOnce,
 		Record: recordFor(route), Broadcast: route.Kind == consumer.Broadcast,
-		Rate: b.Rate, Size: b.Size, Duration: b.Duration, Storm: b.Storm, Patience: b.Patience,
+		Rate: b.Rate, Size: b.Size, Duration: b.Duration, Storm: b.Storm, Settle: b.Settle, Patience: b.Patience,
 		Progress: os.Stderr,
 	}
 }

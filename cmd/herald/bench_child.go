@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -150,7 +151,7 @@ func routeText(r consumer.Route) string {
 	return text
 }
 
-// addresses reads the log until it names the listeners, and goes on to print what is not routine.
+// addresses reads the log until it names the listeners.
 func (c *child) addresses() (streams, admin string, err error) {
 	for c.lines.Scan() {
 		var entry struct {
@@ -161,14 +162,21 @@ func (c *child) addresses() (streams, admin string, err error) {
 			c.printing.Go(c.relay)
 			return "http://" + entry.Listen + "/events", "http://" + entry.Admin, nil
 		}
-		_, _ = fmt.Fprintln(os.Stderr, c.lines.Text())
+		c.relayLine()
 	}
 	return "", "", errors.New("--self: the server does not start")
 }
 
-// relay prints the server's log until it ends with the process.
+// relay prints the log until it ends with the process.
 func (c *child) relay() {
 	for c.lines.Scan() {
+		c.relayLine()
+	}
+}
+
+// relayLine prints what is not routine.
+func (c *child) relayLine() {
+	if !bytes.Contains(c.lines.Bytes(), []byte(`"level":"INFO"`)) {
 		_, _ = fmt.Fprintln(os.Stderr, c.lines.Text())
 	}
 }

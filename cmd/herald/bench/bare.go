@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"net"
 	"net/http"
 	"os"
@@ -128,7 +129,7 @@ func writeBare(streams []*bareStream, order bareOrder) (done bareResult) {
 // appendBare appends an event as a chunk, with an id that is as long as makes the frame's size.
 func appendBare(b []byte, v value, order bareOrder) []byte {
 	const fields = len("id: \ndata: \n\n")
-	digits := len(strconv.FormatInt(int64(order.Frame), 16))
+	digits := (bits.Len(uint(order.Frame)) + 3) / 4
 	length := max(order.Frame-digits-len("\r\n\r\n"), order.Size+fields)
 	b = strconv.AppendInt(b, int64(length), 16)
 	b = append(b, "\r\nid: "...)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"sync"
 	"time"
 )
@@ -31,6 +32,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		return nil, err
 	}
 	report.Interrupted = ctx.Err() != nil
+	report.ToolRSS, _ = (&server{pid: os.Getpid()}).procMemory() // 0 where there is no /proc
 	_ = r.takeResults()
 	report.Lost, report.Duplicates, report.OutOfOrder = r.lost(), r.total.duplicates, r.total.outOfOrder
 	report.Foreign, report.Gaps, report.Ends, report.Retried = r.total.foreign, r.total.gaps, r.total.ends, r.retriedCounts()
@@ -61,13 +63,13 @@ func (r *run) phases(report *Report) error {
 	if report.Opens, err = r.openAll(); err != nil {
 		return err
 	}
-	before := first
 	if srv.known() {
 		r.doing("idle")
-		if before, err = srv.settled(r.interrupted); err != nil {
+		with, err := srv.settled(r.interrupted, r.cfg.Settle)
+		if err != nil {
 			return err
 		}
-		report.Idle = idle(first, before, len(r.streams))
+		report.Idle = idle(first, with, len(r.streams))
 	}
 	if w != nil {
 		defer r.stall(w)()

@@ -51,6 +51,8 @@ type Config struct {
 	Duration time.Duration
 	// Storm is how many records each user misses while cut off; 0: no storm.
 	Storm int
+	// Settle is how long the server's memory is waited for to settle, at most.
+	Settle time.Duration
 	// Patience is how long nothing may come before what is missing counts as lost.
 	Patience time.Duration
 
@@ -69,8 +71,8 @@ func (c *Config) Check() error {
 		return fmt.Errorf("--streams=%d: want 1 or more", c.Streams)
 	case c.PerUser < 1 || c.PerUser > c.Streams:
 		return fmt.Errorf("--streams-per-user=%d: want 1 to the %d of --streams", c.PerUser, c.Streams)
-	case c.Stalled < 0 || c.Rate < 0 || c.Storm < 0 || c.OpenRate < 0 || c.Duration < 0:
-		return errors.New("--stalled, --rate, --storm, --open-rate and --duration: want 0 or more")
+	case c.Stalled < 0 || c.Rate < 0 || c.Storm < 0 || c.OpenRate < 0 || c.Duration < 0 || c.Settle < 0:
+		return errors.New("--stalled, --rate, --storm, --open-rate, --settle and --duration: want 0 or more")
 	case c.OpenAtOnce < 1:
 		return fmt.Errorf("--open-at-once=%d: want 1 or more", c.OpenAtOnce)
 	case c.Size < MinSize || c.Size > 1<<20:
@@ -122,7 +124,7 @@ func (c *Config) sources(to *net.TCPAddr) []net.IP {
 	}
 	list := make([]net.IP, min(count, 250))
 	for i := range list {
-		list[i] = net.IPv4(127, 0, 0, byte(i+1)) //nolint:gosec // at most 250
+		list[i] = net.IPv4(127, 0, 0, byte(i+1))
 	}
 	return list
 }

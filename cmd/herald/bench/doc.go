@@ -10,7 +10,8 @@
 //	bench.go        one measurement after the other
 //	config.go       what to measure
 //	report.go       what was measured
-//	run.go          a server with its streams: opening, opening again, waiting
+//	run.go          a server with its streams: opening, opening again
+//	wait.go         waiting for what must come; how much has come
 //	stream.go       one client
 //	shard.go        a part of the streams, and what is counted of them
 //	network.go      connections: a goroutine for each

@@ -100,19 +100,19 @@ func (n *sockets) stop() {
 
 // explain says what to do about an error of a connection. hopeless tells that another try would
 // fail the same way.
-func explain(address string, err error) (explained error, hopeless bool) {
+func explain(address string, err error) (hopeless bool, explained error) {
 	switch {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("no free port, or an address in --source-addresses is not of this machine: give more of its addresses, each has some 28,000 ports: %w", err), true
+		return true, fmt.Errorf("no free port, or an address in --source-addresses is not of this machine: give more of its addresses, each has some 28,000 ports: %w", err)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return fmt.Errorf("the limit of open files is reached: lower --streams or raise it, with ulimit -n: %w", err), true
+		return true, fmt.Errorf("the limit of open files is reached: lower --streams or raise it, with ulimit -n: %w", err)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("nothing listens at %s: is --url right, and does Herald run there?", address), false
+		return false, fmt.Errorf("nothing listens at %s: is --url right, and does Herald run there?", address)
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok {
 		err = e.Err
 	}
-	return fmt.Errorf("connect to %s: %w", address, err), false
+	return false, fmt.Errorf("connect to %s: %w", address, err)
 }
 
 // isRefusal tells a refusal from a connection that has broken.

@@ -39,6 +39,7 @@ type Report struct {
 	// Counters are the server's herald_ metrics that changed, by how much.
 	Counters    map[string]float64 `json:"server_metrics,omitempty"`
 	ToolCPU     float64            `json:"tool_cpu_seconds"`
+	ToolRSS     float64            `json:"tool_rss_bytes,omitempty"` // at the end of the phases
 	Interrupted bool               `json:"interrupted"`
 }
 
@@ -131,7 +132,7 @@ func (r *Report) Print(w io.Writer) error {
 	for _, name := range slices.Sorted(maps.Keys(r.Counters)) {
 		row(name, "%+.0f", r.Counters[name])
 	}
-	row("this tool", "%.1f s of CPU", r.ToolCPU)
+	row("this tool", "%.1f s of CPU, %s of memory", r.ToolCPU, mebibytes(r.ToolRSS))
 	if r.Interrupted {
 		row("interrupted", "the report is of what had been done")
 	}

@@ -83,7 +83,7 @@ func (r *response) readHead(p []byte) ([]byte, error) {
 			r.chunked = bytes.EqualFold(value, []byte("chunked"))
 		case "content-length":
 			if n, err := strconv.ParseUint(string(value), 10, 63); err == nil {
-				r.left = int64(n) //nolint:gosec // 63 bits
+				r.left = int64(n)
 			}
 		}
 	}

@@ -138,13 +138,14 @@ func (s *server) procMemory() (float64, error) {
 	return pages * float64(os.Getpagesize()), err
 }
 
-// settled waits until memory has stopped to change, by less than 1 % in two seconds, for ten seconds
-// at most.
-func (s *server) settled(ctx context.Context) (sample, error) {
+// settled waits until memory has stopped to change, by less than 1 % in two seconds, for as long as
+// the limit says at most.
+func (s *server) settled(ctx context.Context, limit time.Duration) (sample, error) {
 	const every, still = 500 * time.Millisecond, 4
+	end := time.Now().Add(limit)
 	first, err := s.read(ctx)
 	got := first
-	for unchanged, i := 0, 0; err == nil && unchanged < still && i < 20; i++ {
+	for unchanged := 0; err == nil && unchanged < still && time.Now().Before(end); {
 		select {
 		case <-ctx.Done():
 			return got, nil

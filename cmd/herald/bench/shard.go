@@ -105,6 +105,7 @@ func (sh *shard) event(s *stream, data []byte, now int64) {
 		return
 	case outOfOrder:
 		sh.outOfOrder++
+	case inOrder:
 	}
 	_ = sh.latency.RecordValue(min(max((now-v.sent)/1000, 1), maxLatency)) // within the bounds
 	sh.unique.Add(1)
