@@ -24,9 +24,12 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Serve the topics of a Kafka cluster."`
 	Produce produceCommand `cmd:"" help:"Write one notification to Kafka."`
 	Tail    tailCommand    `cmd:"" help:"Follow a stream in the terminal; resumes by itself."`
+	Bench   benchCommand   `cmd:"" help:"Measure a server under load."`
 	Token   tokenCommand   `cmd:"" help:"Print a token for development."`
 	ID      idCommand      `cmd:"" name:"id" help:"Explain an event id."`
 	Version versionCommand `cmd:"" help:"Print the version."`
+
+	BenchChild benchChildCommand `cmd:"" name:"bench-child" hidden:""`
 }
 
 const description = "Streams Kafka records to people over Server-Sent Events."

@@ -76,14 +76,23 @@ func (t *tailCommand) Run(ctx context.Context) error {
 	return err
 }
 
-// streamURL is the stream's address with the user in it.
-func (t *tailCommand) streamURL() (string, error) {
-	u, err := url.Parse(t.URL)
+// parseStreamURL reads the address of a stream; without a path it is /events.
+func parseStreamURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", fmt.Errorf("--url %q is no address of a stream: want one like http://127.0.0.1:8080/events", t.URL)
+		return nil, fmt.Errorf("--url %q is no address of a stream: want one like http://127.0.0.1:8080/events", text)
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/events"
+	}
+	return u, nil
+}
+
+// streamURL is the stream's address with the user in it.
+func (t *tailCommand) streamURL() (string, error) {
+	u, err := parseStreamURL(t.URL)
+	if err != nil {
+		return "", err
 	}
 	if t.User != "" {
 		query := u.Query()

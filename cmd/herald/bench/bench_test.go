@@ -1,0 +1,173 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// testConfig is for the server at url, with few streams and none of Kafka.
+func testConfig(url string) Config {
+	return Config{URL: url, Streams: 20, PerUser: 1, OpenAtOnce: 5, Size: MinSize, Duration: time.Second, Patience: 5 * time.Second}
+}
+
+// TestNetworks has events of the bare loop read in both ways, and wants each counted once and none
+// lost.
+func TestNetworks(t *testing.T) {
+	for _, goroutines := range []bool{false, true} {
+		t.Run(fmt.Sprintf("goroutines=%v", goroutines), func(t *testing.T) {
+			in, orders := io.Pipe()
+			results, out := io.Pipe()
+			served := make(chan error, 1)
+			go func() { served <- ServeBare(in, out) }()
+			answers, told := json.NewDecoder(results), json.NewEncoder(orders)
+			var answer bareResult
+			if err := answers.Decode(&answer); err != nil {
+				t.Fatal(err)
+			}
+			cfg := testConfig("http://" + answer.Address + "/events")
+			cfg.goroutines = goroutines
+			r, err := newRun(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.close()
+			r.interrupted = t.Context()
+			order := bareOrder{Run: r.id, Streams: cfg.Streams, Size: cfg.Size, Frame: 150, Seconds: 0.1}
+			if err := told.Encode(order); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.openAll(); err != nil {
+				t.Fatal(err)
+			}
+			if err := told.Encode(order); err != nil {
+				t.Fatal(err)
+			}
+			if err := answers.Decode(&answer); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.wait(t.Context(), "", r.unique, answer.Events); err != nil {
+				t.Fatal(err)
+			}
+			for i := range r.sent {
+				r.sent[i] = uint64(answer.Events) / uint64(cfg.Streams)
+			}
+			got := r.takeResults()
+			if got.events != answer.Events || got.events == 0 || got.duplicates+got.outOfOrder != 0 || r.lost() != 0 {
+				t.Errorf("%d of %d events, %d twice, %d out of order, %d lost", got.events, answer.Events, got.duplicates, got.outOfOrder, r.lost())
+			}
+			if l := latencyOf(&got); l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.P999 || l.P999 > l.Max*1.001 || l.Max > 5 {
+				t.Errorf("latency %v", l)
+			}
+			_ = orders.Close()
+			if err := <-served; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestOpensAgain has a server that ends each stream once, with a reason, and wants it opened again
+// from its last id, after the time that the server says.
+func TestOpensAgain(t *testing.T) {
+	var first, resumed atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		id := r.Header.Get("Last-Event-ID")
+		if id == "" {
+			first.Add(1)
+			id = "of-" + r.URL.Query().Get("user")
+			fmt.Fprintf(w, "retry: 10\n\nid: %s\nevent: gap\ndata: {\"reason\":\"retention\"}\n\nevent: end\ndata: {\"reason\":\"draining\"}\n\n", id) //nolint:gosec // of a stream, which no browser shows
+			return
+		}
+		if id == "of-"+r.URL.Query().Get("user") {
+			resumed.Add(1)
+		}
+		fmt.Fprint(w, "event: checkpoint\ndata: {}\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	for _, goroutines := range []bool{false, true} {
+		cfg := testConfig(server.URL)
+		cfg.goroutines = goroutines
+		first.Store(0)
+		resumed.Store(0)
+		report, err := Run(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first.Load() != 20 || resumed.Load() != 20 || report.Ends["draining"] != 20 || report.Gaps["retention"] != 20 {
+			t.Errorf("%d opened, %d resumed from their id; ends %v, gaps %v", first.Load(), resumed.Load(), report.Ends, report.Gaps)
+		}
+	}
+}
+
+// TestNoStream wants to be told what is wrong, at once or when the patience is at its end.
+func TestNoStream(t *testing.T) {
+	for name, test := range map[string]struct {
+		serve http.HandlerFunc
+		want  string
+	}{
+		"refused": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, `{"error":{"message":"because"}}`)
+		}, "the server says 403 Forbidden: because"},
+		"no checkpoint": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}, "the first stream does not begin: 0 of 1, and none for 1s"},
+		"cut": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "times: the server ended a stream: cut"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(test.serve)
+			defer server.Close()
+			cfg := testConfig(server.URL)
+			cfg.Patience = time.Second
+			_, err := Run(t.Context(), cfg)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestInterruptedWhileOpening ends a run whose server never begins a stream.
+func TestInterruptedWhileOpening(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	report, err := Run(ctx, testConfig(server.URL))
+	if err != nil || !report.Interrupted {
+		t.Errorf("%+v, %v: want a report that says so", report, err)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	const text = `# HELP herald_streams Streams that are open.
+# TYPE herald_streams gauge
+herald_streams 3
+herald_kafka_read_bytes_total{use="replay"} 1.5e+06
+herald_kafka_fetch_duration_seconds_bucket{le="0.1"} 7
+process_cpu_seconds_total 1.25
+process_resident_memory_bytes 1.048576e+06
+go_goroutines 9
+`
+	var got sample
+	got.counters = map[string]float64{}
+	if err := parseMetrics(strings.NewReader(text), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.cpu != 1.25 || got.memory != 1<<20 || len(got.counters) != 2 || got.counters[`herald_kafka_read_bytes_total{use="replay"}`] != 1.5e6 {
+		t.Errorf("%+v", got)
+	}
+}

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package bench
+
+import (
+	"errors"
+	"net"
+)
+
+// newEpoll has no epoll(7) to work with.
+func newEpoll(*net.TCPAddr, []*shard, []*stream) (network, error) { return nil, errors.ErrUnsupported }

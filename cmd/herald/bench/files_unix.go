@@ -1,0 +1,34 @@
+//go:build unix
+
+package bench
+
+import (
+	"fmt"
+	"runtime"
+	"syscall"
+)
+
+// loopbackNetwork tells whether all of 127.0.0.0/8 can be connected from.
+const loopbackNetwork = runtime.GOOS == "linux"
+
+// checkFileLimit refuses more streams than this process may open. Go's os package has raised the
+// soft limit to the hard one by now.
+func checkFileLimit(streams int) error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("limit of open files: %w", err)
+	}
+	if uint64(streams+reserveFiles) > uint64(limit.Cur) { //nolint:gosec,unconvert,nolintlint // a number of streams; signed on some systems
+		return fmt.Errorf("%d streams need %d open files and this process may have %d: raise the limit with ulimit -n, lower --streams, or start several herald bench, each with a --user-prefix of its own", streams, streams+reserveFiles, limit.Cur)
+	}
+	return nil
+}
+
+// cpuSeconds is the processor time of this process so far.
+func cpuSeconds() float64 {
+	var used syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {
+		return 0
+	}
+	return float64(used.Utime.Nano()+used.Stime.Nano()) / 1e9
+}

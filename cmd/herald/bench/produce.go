@@ -1,0 +1,143 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	pingTimeout = 10 * time.Second
+	// maxBuffered bounds the records that Kafka has not confirmed.
+	maxBuffered = 50_000
+	// pause is how long the writer sleeps where nothing is due.
+	pause = 200 * time.Microsecond
+)
+
+// writer writes the run's records to Kafka. One goroutine at a time uses it.
+type writer struct {
+	run     *run
+	client  *kgo.Client
+	records []*kgo.Record // by source: what each of its records begins as
+	turn    int           // whose record is next
+	buffers sync.Pool
+}
+
+// newWriter connects to Kafka.
+func newWriter(r *run) (*writer, error) {
+	// Each record has its time in it: none waits for others. What becomes due while requests are
+	// under way goes out together.
+	opts := append([]kgo.Opt{
+		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(maxBuffered), kgo.AllowAutoTopicCreation(),
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+	}, r.cfg.Kafka...)
+	client, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kafka: %w", err)
+	}
+	w := &writer{run: r, client: client, buffers: sync.Pool{New: func() any { return new([]byte) }}}
+	ctx, cancel := context.WithTimeout(r.ctx, pingTimeout)
+	defer cancel()
+	if err := client.Ping(ctx); err != nil {
+		client.Close()
+		return nil, fmt.Errorf("no Kafka broker answers at --brokers: %w", err)
+	}
+	for source := range r.sources() {
+		user := r.users[source]
+		if r.cfg.Broadcast {
+			user = ""
+		}
+		record := r.cfg.Record(user)
+		if record == nil {
+			client.Close()
+			return nil, fmt.Errorf("--topic has no records for user %q", user)
+		}
+		if record.Key == nil {
+			record.Key = []byte("herald-bench") // one partition, so that there is one order
+		}
+		w.records = append(w.records, record)
+	}
+	return w, nil
+}
+
+// write writes one record to the source.
+func (w *writer) write(source int) {
+	w.run.sent[source]++
+	w.produce(w.records[source], value{w.run.id, source, w.run.sent[source], time.Now().UnixNano()}, w.run.cfg.Size)
+}
+
+func (w *writer) produce(like *kgo.Record, v value, size int) {
+	buffer := w.buffers.Get().(*[]byte)
+	*buffer = v.append((*buffer)[:0], size)
+	record := &kgo.Record{Topic: like.Topic, Key: like.Key, Headers: like.Headers, Value: *buffer}
+	w.client.Produce(w.run.ctx, record, func(record *kgo.Record, err error) {
+		w.buffers.Put(buffer)
+		if err != nil {
+			w.run.fail(fmt.Errorf("write to topic %s: %w", record.Topic, err))
+		}
+	})
+}
+
+// round writes one record to each source.
+func (w *writer) round() {
+	for source := range w.records {
+		w.write(source)
+	}
+}
+
+// next writes a record to the source whose turn it is.
+func (w *writer) next() {
+	w.write(w.turn)
+	w.turn = (w.turn + 1) % len(w.records)
+}
+
+// steady writes at the rate for the duration, or until ctx ends.
+func (w *writer) steady(ctx context.Context) {
+	due := w.atRate
+	if w.run.cfg.Rate == 0 {
+		due = w.asDelivered()
+	}
+	start := time.Now()
+	for n := 0; ctx.Err() == nil; {
+		elapsed := time.Since(start)
+		if elapsed >= w.run.cfg.Duration {
+			return
+		}
+		if n >= due(elapsed) {
+			time.Sleep(pause)
+			continue
+		}
+		w.next()
+		n++
+	}
+}
+
+// atRate is how many records are due.
+func (w *writer) atRate(elapsed time.Duration) int {
+	return int(elapsed.Seconds()*float64(w.run.cfg.Rate)) + 1
+}
+
+// asDelivered lets one event for each stream be under way, two records of a broadcast, and enough for
+// few streams to be busy. With more, a server would write several at once, which the bare loop does
+// not.
+func (w *writer) asDelivered() func(time.Duration) int {
+	perRecord := w.run.cfg.PerUser
+	if w.run.cfg.Broadcast {
+		perRecord = w.run.cfg.Streams
+	}
+	start := w.run.unique()
+	underWay := max(2, w.run.cfg.Streams/perRecord, 1000/perRecord)
+	return func(time.Duration) int { return int(w.run.unique()-start)/perRecord + underWay }
+}
+
+// flush waits until Kafka has everything.
+func (w *writer) flush() error {
+	if err := w.client.Flush(w.run.ctx); err != nil {
+		return errors.Join(context.Cause(w.run.ctx), err)
+	}
+	return nil
+}

@@ -1,0 +1,222 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// maxHead bounds a response's head, in bytes.
+const maxHead = 64 << 10
+
+var errFraming = errors.New("the response's chunks are malformed")
+
+// refusalError is an answer that is not an event stream: another try would have the same.
+type refusalError struct{ text string }
+
+func (e *refusalError) Error() string { return e.text }
+
+// response is an HTTP/1.1 response (RFC 9112) that is pushed to it in pieces. The zero value begins
+// one.
+type response struct {
+	begun bool   // the head has come
+	head  []byte // what has come of it
+
+	chunked bool
+	left    int64 // of the chunk, or of the body
+	state   chunkState
+	digits  int
+	ended   bool // the body is complete
+}
+
+// chunkState is a place in a chunked body (RFC 9112, section 7.1).
+type chunkState uint8
+
+const (
+	inSize chunkState = iota
+	inExtension
+	inData
+	afterData
+	inTrailer // at the start of a line
+	inTrailerLine
+)
+
+// readHead takes the head off what comes. It returns what is behind it, nothing while the head is
+// not complete.
+func (r *response) readHead(p []byte) ([]byte, error) {
+	if r.head != nil {
+		r.head = append(r.head, p...)
+		p = r.head
+	}
+	end := bytes.Index(p, []byte("\r\n\r\n"))
+	if end < 0 {
+		if len(p) > maxHead {
+			return nil, &refusalError{"the head of the server's answer is larger than 64 KiB"}
+		}
+		if r.head == nil {
+			r.head = bytes.Clone(p)
+		}
+		return nil, nil
+	}
+	r.head, r.begun = nil, true
+	head, body := p[:end+2], p[end+4:]
+	if !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) {
+		return nil, refused(p)
+	}
+	r.left = math.MaxInt64 // until the connection ends
+	kind := ""
+	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimSpace(value)
+		switch strings.ToLower(string(name)) {
+		case "content-type":
+			kind, _, _ = strings.Cut(string(value), ";")
+		case "transfer-encoding":
+			r.chunked = bytes.EqualFold(value, []byte("chunked"))
+		case "content-length":
+			if n, err := strconv.ParseUint(string(value), 10, 63); err == nil {
+				r.left = int64(n)
+			}
+		}
+	}
+	if r.chunked {
+		r.left = 0 // of the chunk before the first
+	}
+	if kind != "text/event-stream" {
+		return nil, &refusalError{fmt.Sprintf("the server answers with %q, not with an event stream: is the path of --url right?", kind)}
+	}
+	return body, nil
+}
+
+// refused is the answer's status and message in words. Of the body there may be a part only.
+func refused(p []byte) error {
+	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(p)), nil)
+	if err != nil {
+		return &refusalError{"the server does not speak HTTP/1.1: is --url right?"}
+	}
+	defer res.Body.Close()
+	text := "the server says " + printable(res.Status)
+	var answer struct {
+		Error struct{ Message string }
+	}
+	if json.NewDecoder(io.LimitReader(res.Body, maxHead)).Decode(&answer) == nil && answer.Error.Message != "" {
+		text += ": " + printable(answer.Error.Message)
+	}
+	switch res.StatusCode {
+	case http.StatusUnauthorized:
+		text += ": give --jwt-secret-file or a good --token-file"
+	case http.StatusNotFound:
+		text += ": is the path of --url right?"
+	}
+	return &refusalError{text}
+}
+
+// printable keeps a server from writing control sequences to the terminal.
+func printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return unicode.ReplacementChar
+	}, s)
+}
+
+// body cuts the next piece of the body off p. Without one, data is empty and p used up.
+func (r *response) body(p []byte) (data, rest []byte, err error) {
+	if !r.chunked {
+		n := min(int64(len(p)), r.left)
+		r.left -= n
+		r.ended = r.left == 0
+		return p[:n], nil, nil
+	}
+	for len(p) > 0 && !r.ended {
+		if r.state == inData {
+			n := min(int64(len(p)), r.left)
+			if r.left -= n; r.left == 0 {
+				r.state = afterData
+			}
+			return p[:n], p[n:], nil
+		}
+		if err := r.frame(p[0]); err != nil {
+			return nil, nil, err
+		}
+		p = p[1:]
+	}
+	return nil, nil, nil
+}
+
+// frame takes a byte between the chunks' data. CR is taken as optional, as the section allows.
+func (r *response) frame(c byte) error {
+	switch r.state {
+	case inSize:
+		return r.size(c)
+	case inExtension:
+		if c == '\n' {
+			r.sized()
+		}
+	case afterData:
+		switch c {
+		case '\r':
+		case '\n':
+			r.state, r.left, r.digits = inSize, 0, 0
+		default:
+			return errFraming
+		}
+	case inTrailer:
+		switch c {
+		case '\r':
+		case '\n':
+			r.ended = true
+		default:
+			r.state = inTrailerLine
+		}
+	case inTrailerLine:
+		if c == '\n' {
+			r.state = inTrailer
+		}
+	default:
+		return errFraming
+	}
+	return nil
+}
+
+// size takes a byte of the line with a chunk's size.
+func (r *response) size(c byte) error {
+	var digit byte
+	switch {
+	case '0' <= c && c <= '9':
+		digit = c - '0'
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		digit = c | 0x20 - 'a' + 10
+	case r.digits == 0:
+		return errFraming
+	case c == '\n':
+		r.sized()
+		return nil
+	case c == ';' || c == ' ' || c == '\t' || c == '\r':
+		r.state = inExtension
+		return nil
+	default:
+		return errFraming
+	}
+	if r.digits++; r.digits > 15 {
+		return errFraming
+	}
+	r.left = r.left<<4 | int64(digit)
+	return nil
+}
+
+// sized ends the line with a chunk's size; 0 is the last chunk's.
+func (r *response) sized() {
+	if r.state = inData; r.left == 0 {
+		r.state = inTrailer
+	}
+}

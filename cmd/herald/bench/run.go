@@ -1,0 +1,247 @@
+package bench
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// dialers is how many connections are made at a time; making one takes far less time than the
+// server's first event.
+const dialers = 16
+
+// perStalledUser is how many stalled streams a user has.
+const perStalledUser = 10
+
+// run is one server with its streams.
+type run struct {
+	cfg     Config
+	to      endpoint
+	id      uint64
+	streams []*stream // stalled ones last
+	shards  []*shard
+	network network
+	from    []net.IP
+	users   []string // by source; those of stalled streams last
+	sent    []uint64 // by source: records written. The writer's.
+
+	queue  chan *stream    // to be opened
+	slots  atomic.Value    // chan struct{}: as many as may be opened at a time
+	pace   *time.Ticker    // of opening; nil: none
+	ctx    context.Context //nolint:containedctx // the life of all goroutines
+	cancel context.CancelCauseFunc
+	// interrupted ends when the user wants no more; what is under way is still waited for.
+	interrupted context.Context //nolint:containedctx // likewise
+	done        sync.WaitGroup
+	closed      sync.Once
+
+	held    atomic.Int64 // stalled streams that have begun
+	readyAt atomic.Int64 // when the last stream began (Unix, ns)
+	retried sync.Map     // text of an error → *atomic.Int64: connections that were tried again
+	total   results      // of all phases
+	stage   atomic.Value // string: what is being done
+}
+
+// newRun prepares the streams and opens none.
+func newRun(ctx context.Context, cfg Config) (r *run, err error) {
+	to, err := cfg.resolve()
+	if err != nil {
+		return nil, err
+	}
+	count := cfg.Streams + cfg.Stalled
+	r = &run{cfg: cfg, to: to, id: uint64(rand.Uint32()), from: cfg.sources(to.address), total: newResults(), queue: make(chan *stream, count)} //nolint:gosec // tells runs apart
+	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	defer func() {
+		if err != nil {
+			r.cancel(err)
+		}
+	}()
+	for range max(1, runtime.GOMAXPROCS(0)/2) { // the other half is the server's, or the producer's
+		r.shards = append(r.shards, &shard{run: r, results: newResults()})
+	}
+	if err := r.addStreams(); err != nil {
+		return nil, err
+	}
+	if to.url.Scheme == "http" && !cfg.goroutines {
+		r.network, err = newEpoll(to.address, r.shards, r.streams)
+	}
+	switch {
+	case err != nil && !errors.Is(err, errors.ErrUnsupported):
+		return nil, err
+	case r.network == nil:
+		n := &sockets{address: to.address.String(), streams: r.streams}
+		if to.url.Scheme == "https" {
+			n.tls = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: to.url.Hostname(), NextProtos: []string{"http/1.1"}}
+		}
+		r.network = n
+	}
+	r.slots.Store(make(chan struct{}, cfg.OpenAtOnce))
+	if cfg.OpenRate > 0 {
+		r.pace = time.NewTicker(time.Second / time.Duration(cfg.OpenRate))
+	}
+	for i := range dialers {
+		r.done.Go(func() { r.dial(i) })
+	}
+	return r, nil
+}
+
+// addStreams makes the streams of all users.
+func (r *run) addStreams() error {
+	for i := range r.cfg.Streams + r.cfg.Stalled {
+		s := &stream{shard: r.shards[i%len(r.shards)], index: i, retry: defaultRetry}
+		user := i / r.cfg.PerUser
+		name := r.cfg.Prefix + strconv.Itoa(user)
+		if s.stalled = i >= r.cfg.Streams; s.stalled {
+			user = (i - r.cfg.Streams) / perStalledUser
+			name = r.cfg.Prefix + "stalled-" + strconv.Itoa(user)
+			user += r.readers()
+		}
+		if !r.cfg.Broadcast {
+			s.source = user
+		}
+		if len(r.users) == 0 || r.users[len(r.users)-1] != name {
+			r.users = append(r.users, name)
+		}
+		if err := r.address(s, name); err != nil {
+			return err
+		}
+		r.streams = append(r.streams, s)
+	}
+	r.sent = make([]uint64, len(r.users))
+	return nil
+}
+
+// readers is how many users have streams that are read.
+func (r *run) readers() int { return (r.cfg.Streams + r.cfg.PerUser - 1) / r.cfg.PerUser }
+
+// sources is how many sequences of records are written for streams that are read.
+func (r *run) sources() int {
+	if r.cfg.Broadcast {
+		return 1
+	}
+	return r.readers()
+}
+
+// address sets whose stream it is.
+func (r *run) address(s *stream, user string) (err error) {
+	u := *r.to.url
+	if r.cfg.Token != nil {
+		s.bearer, err = r.cfg.Token(user)
+	} else {
+		query := u.Query()
+		query.Set("user", user)
+		u.RawQuery = query.Encode()
+	}
+	s.target = (&url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}).RequestURI()
+	return err
+}
+
+// fail ends the run.
+func (r *run) fail(err error) { r.cancel(err) }
+
+// dial opens streams until the run ends.
+func (r *run) dial(turn int) {
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case s := <-r.queue:
+			source := r.from[turn%len(r.from)]
+			turn++
+			if err := r.open(s, source); err != nil {
+				if r.ctx.Err() != nil {
+					return
+				}
+				r.failed(s, err)
+			}
+		}
+	}
+}
+
+// open begins a stream when its turn has come.
+func (r *run) open(s *stream, source net.IP) error {
+	if r.pace != nil {
+		select {
+		case <-r.pace.C:
+		case <-r.ctx.Done():
+			return nil
+		}
+	}
+	slots := r.slots.Load().(chan struct{})
+	select {
+	case slots <- struct{}{}:
+	case <-r.ctx.Done():
+		return nil
+	}
+	s.shard.mu.Lock()
+	s.slot = slots
+	request := s.request(r.to.url.Host)
+	s.shard.mu.Unlock()
+	return r.network.connect(r.ctx, s, source, request)
+}
+
+// failed is called when a connection could not be made.
+func (r *run) failed(s *stream, err error) {
+	hopeless, err := explain(r.to.address.String(), err)
+	if hopeless || r.readyAt.Load() == 0 {
+		r.fail(err)
+		return
+	}
+	s.shard.mu.Lock()
+	s.release()
+	after := s.retry
+	s.shard.mu.Unlock()
+	r.again(s, after, err.Error())
+}
+
+// again opens the stream after its reconnection time, and counts why.
+func (r *run) again(s *stream, after time.Duration, reason string) {
+	n, _ := r.retried.LoadOrStore(reason, new(atomic.Int64))
+	n.(*atomic.Int64).Add(1)
+	time.AfterFunc(after, func() {
+		select {
+		case r.queue <- s:
+		case <-r.ctx.Done():
+		}
+	})
+}
+
+// openAll opens the streams and waits until all have begun. It returns how many a second did. The
+// first goes alone, so that what is wrong with all of them is told once and at once.
+func (r *run) openAll() (perSecond float64, err error) {
+	opened := func() int64 { return r.ready() + r.held.Load() }
+	start, rest := time.Now(), r.streams
+	if r.queue <- rest[0]; len(rest) > 1 {
+		if err := r.wait(r.interrupted, "the first stream does not begin", opened, 1); err != nil {
+			return 0, err
+		}
+		start, rest = time.Now(), rest[1:]
+		for _, s := range rest {
+			r.queue <- s
+		}
+	}
+	if err := r.wait(r.interrupted, "not all streams begin", opened, int64(len(r.streams))); err != nil {
+		return 0, err
+	}
+	return float64(len(rest)) / time.Unix(0, r.readyAt.Load()).Sub(start).Seconds(), nil
+}
+
+// close ends all streams.
+func (r *run) close() {
+	r.closed.Do(func() {
+		r.cancel(nil)
+		r.done.Wait()
+		if r.pace != nil {
+			r.pace.Stop()
+		}
+		r.network.stop()
+	})
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"herald/cmd/herald/bench"
+)
+
+// benchArgs measures the server with few streams, for a short time.
+func benchArgs(url string, broker *kfake.Cluster, more ...string) []string {
+	return with([]string{
+		"bench", "--url=" + url, "--brokers=" + broker.ListenAddrs()[0], "--streams=50", "--streams-per-user=5", "--rate=500", "--duration=500ms", "--settle=0s", "--patience=5s",
+	}, more...)
+}
+
+// benchReport runs the command and reads its JSON.
+func benchReport(t *testing.T, args ...string) (report bench.Report, code int, stderr string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "report.json")
+	code, stderr = start(t, with(args, "--json="+file)...)
+	text, err := os.ReadFile(file) //nolint:gosec // the test's own
+	if err != nil {
+		t.Fatalf("%v\n%s", err, stderr)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&report); err != nil {
+		t.Fatal(err)
+	}
+	return report, code, stderr
+}
+
+// TestBench measures everything there is, on a server in this process.
+func TestBench(t *testing.T) {
+	srv, broker := startServerOn(t, devRoutes, nil)
+	url, admin := "http://"+srv.publicListener.Addr().String(), "http://"+srv.adminListener.Addr().String()
+	for _, topic := range []string{"notifications", "notifications.{user}", "announcements,kind=broadcast"} {
+		t.Run(topic, func(t *testing.T) {
+			r, code, stderr := benchReport(t, benchArgs(url, broker, "--topic="+topic, "--admin="+admin, "--storm=3", "--stalled=5", "--bare")...)
+			if code != 0 || r.Problems() != "" || r.Foreign != 0 || len(r.Gaps) != 0 {
+				t.Fatalf("exit code %d, %+v\n%s", code, r, stderr)
+			}
+			streams, storm := 5, 10*3
+			if topic == "announcements,kind=broadcast" {
+				streams, storm = 50, 3
+			}
+			if r.Users != 10 || r.Opens <= 0 || r.Live == nil || r.Storm == nil || r.Bare == nil || r.Idle == nil {
+				t.Fatalf("%+v", r)
+			}
+			// A half second of 500 a second, on a machine that may be slow.
+			if n := int(r.Live.Records); n < 10 || n > 251 || r.Live.Events != int64(n*streams) {
+				t.Errorf("live: %d events of %d records, want %d for each", r.Live.Events, n, streams)
+			}
+			if int(r.Storm.Records) != storm || r.Storm.Events != 150 {
+				t.Errorf("storm: %d events of %d records, want 150 of %d", r.Storm.Events, r.Storm.Records, storm)
+			}
+			if l := r.Live.Latency; l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.Max*1.001 {
+				t.Errorf("latency %v", l)
+			}
+			if d := r.Bare.EventBytes - r.Live.EventBytes; r.Bare.Events == 0 || d < -2 || d > 2 {
+				t.Errorf("bare loop: %d events of %.1f bytes, the server's have %.1f", r.Bare.Events, r.Bare.EventBytes, r.Live.EventBytes)
+			}
+			if r.Counters[`herald_streams_opened_total{start="id"}`] < 50 {
+				t.Errorf("counters %v: want 50 streams that resumed", r.Counters)
+			}
+		})
+	}
+}
+
+// meddler hands streams through from a server, and gives meddle each record's event.
+func meddler(t *testing.T, upstream string, meddle func(n int64, e event, send func(event))) string {
+	t.Helper()
+	var n atomic.Int64
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, upstream+r.URL.String(), nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		req.Header = r.Header
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return
+		}
+		defer res.Body.Close()
+		w.Header().Set("Content-Type", "text/event-stream")
+		send := func(e event) {
+			fmt.Fprintf(w, "id: %s\nevent: %s\ndata: %s\n\n", e.ID, e.Type, e.Data)
+			_ = http.NewResponseController(w).Flush()
+		}
+		for events := newEventReader(res.Body, ""); ; {
+			e, err := events.next()
+			if err != nil {
+				return
+			}
+			if e.Type == "message" {
+				meddle(n.Add(1), e, send)
+			} else {
+				send(e)
+			}
+		}
+	}))
+	t.Cleanup(proxy.Close)
+	return proxy.URL
+}
+
+// TestBenchTellsFaults has events dropped, doubled and swapped on their way, and wants each counted
+// and exit code 1.
+func TestBenchTellsFaults(t *testing.T) {
+	srv, broker := startServerOn(t, devRoutes, nil)
+	upstream := "http://" + srv.publicListener.Addr().String()
+	var held event
+	for name, test := range map[string]struct {
+		meddle func(n int64, e event, send func(event))
+		want   string
+	}{
+		"lost": {func(n int64, e event, send func(event)) {
+			if n < 20 || n > 22 {
+				send(e)
+			}
+		}, "3 events lost, 0 twice, 0 out of order"},
+		"twice": {func(n int64, e event, send func(event)) {
+			send(e)
+			if n >= 20 && n <= 22 {
+				send(e)
+			}
+		}, "0 events lost, 3 twice, 0 out of order"},
+		"swapped": {func(n int64, e event, send func(event)) {
+			switch n {
+			case 20:
+				held = e
+			case 21:
+				send(e)
+				send(held)
+			default:
+				send(e)
+			}
+		}, "0 events lost, 0 twice, 1 out of order"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := meddler(t, upstream, test.meddle)
+			// One stream, so that the twentieth event and the next are of one sequence.
+			r, code, stderr := benchReport(t, benchArgs(url, broker, "--streams=1", "--streams-per-user=1", "--patience=2s")...)
+			if code != exitFailed || r.Problems() != test.want || !strings.Contains(stderr, test.want) {
+				t.Errorf("exit code %d, %q, %s: want %q", code, r.Problems(), stderr, test.want)
+			}
+		})
+	}
+}
+
+// TestBenchInterrupted wants a report of what was done until then, with nothing lost.
+func TestBenchInterrupted(t *testing.T) {
+	srv, broker := startServerOn(t, devRoutes, nil)
+	file := filepath.Join(t.TempDir(), "report.json")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var stderr bytes.Buffer
+	code := run(ctx, benchArgs("http://"+srv.publicListener.Addr().String(), broker, "--duration=1m", "--storm=1", "--json="+file), &stderr)
+	text, err := os.ReadFile(file) //nolint:gosec // the test's own
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &stderr)
+	}
+	var r bench.Report
+	if err := json.Unmarshal(text, &r); err != nil || code != 0 || !r.Interrupted || r.Storm != nil || r.Live == nil || r.Live.Events == 0 {
+		t.Errorf("exit code %d, %s\n%s", code, text, &stderr)
+	}
+}
+
+// TestBenchMistakes wants one line that says what to do.
+func TestBenchMistakes(t *testing.T) {
+	srv, broker := startServerOn(t, devRoutes[:1], nil)
+	url := "http://" + srv.publicListener.Addr().String()
+	args := benchArgs(url, broker, "--patience=1s")
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"nothing listens":    {with(args, "--url=http://127.0.0.1:1"), exitFailed, "nothing listens at 127.0.0.1:1: is --url right"},
+		"wrong path":         {with(args, "--url="+url+"/nowhere"), exitFailed, "the server says 404 Not Found"},
+		"file limit":         {with(args, "--streams=100000000"), exitUsage, "raise the limit with ulimit -n"},
+		"foreign source":     {with(args, "--source-addresses=192.0.2.1"), exitFailed, "--source-addresses"},
+		"topic not served":   {with(args, "--topic=other"), exitFailed, "does the server serve topic other"},
+		"no broker":          {[]string{"bench", "--url=" + url, "--brokers=127.0.0.1:1"}, exitFailed, "no Kafka broker answers at --brokers"},
+		"no admin":           {with(args, "--admin=http://127.0.0.1:1"), exitFailed, "--admin: "},
+		"small value":        {with(args, "--size=10"), exitUsage, "--size=10: want 96"},
+		"no streams":         {with(args, "--streams=0"), exitUsage, "--streams=0: want 1 or more"},
+		"self and others":    {with(args, "--self"), exitUsage, "--self starts broker and server itself"},
+		"one user's records": {with(args, "--token-file="+file), exitUsage, "--token-file makes all streams one user's"},
+		"empty secret":       {with(args, "--jwt-secret-file="+file), exitUsage, "--jwt-secret-file: "},
+		"bare without":       {[]string{"bench", "--bare"}, exitUsage, "--bare compares how records are delivered"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, stderr := start(t, test.args...)
+			if code != test.code || !strings.Contains(stderr, test.want) || strings.Count(stderr, "\n") != 1 {
+				t.Errorf("exit code %d, %q, want %d and one line with %q", code, stderr, test.code, test.want)
+			}
+		})
+	}
+}
+
+// TestBenchSelf starts a broker and a server of its own.
+func TestBenchSelf(t *testing.T) {
+	r, code, stderr := benchReport(t, "bench", "--self", "--streams=20", "--duration=200ms", "--topic=orders,user=header:owner")
+	if code != 0 || r.Live == nil || r.Live.Events == 0 || r.Idle == nil || r.Idle.RSS <= 0 || r.Live.CPUPerEvent < 0 {
+		t.Errorf("exit code %d, %+v\n%s", code, r, stderr)
+	}
+}
