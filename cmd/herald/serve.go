@@ -28,7 +28,7 @@ type serverFlags struct {
 	ReplayMaxAge     time.Duration `default:"0s" placeholder:"DURATION" help:"A client that comes back is sent nothing older; it is told what that leaves out. 0: no limit. Default: ${default}." group:"Streams"`
 	ReplayMaxRecords int64         `default:"10000000" placeholder:"NUMBER" help:"Most offsets of a partition that are read again for a client that comes back; it is told what that leaves out. 0: no limit. Default: ${default}." group:"Streams"`
 	ReplayCacheBytes int           `default:"33554432" placeholder:"BYTES" help:"Memory for what many clients who come back ask for. Default: ${default}." group:"Streams"`
-	DrainWindow      time.Duration `default:"5s" placeholder:"DURATION" help:"After SIGTERM streams end spread over this time, or faster if they are few, so that their clients do not all come to other replicas at once. Default: ${default}." group:"Streams"`
+	DrainWindow      time.Duration `default:"5s" placeholder:"DURATION" help:"After SIGTERM streams end spread over this time, or faster if they are few, but over no more than half of --drain-timeout: so that their clients do not all come to other replicas at once. Default: ${default}." group:"Streams"`
 	DrainTimeout     time.Duration `default:"10s" placeholder:"DURATION" help:"How long streams and requests have to end after SIGTERM. Default: ${default}." group:"Streams"`
 
 	admissionFlags
@@ -65,7 +65,7 @@ func (s *serverFlags) check() error {
 		{"retry", s.Retry, 10 * time.Millisecond, time.Hour},
 		{"write-timeout", s.WriteTimeout, 100 * time.Millisecond, time.Hour},
 		{"drain-timeout", s.DrainTimeout, 0, time.Hour},
-		{"drain-window", s.DrainWindow, 0, s.DrainTimeout},
+		{"drain-window", s.DrainWindow, 0, time.Hour},
 		{"replay-max-age", s.ReplayMaxAge, 0, 100 * 365 * 24 * time.Hour},
 	} {
 		if d.value < d.least || d.value > d.top {

@@ -153,7 +153,7 @@ func (s *server) run(ctx context.Context) error {
 	s.draining.Store(true)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain.timeout)
 	defer cancel()
-	s.streams.Drain(closing, s.drain.window)
+	s.streams.Drain(closing, min(s.drain.window, s.drain.timeout/2)) // streams need time to end, too
 	err = errors.Join(err, shutdown(closing, s.public), shutdown(closing, s.admin))
 	stop()
 	for ; ended < 3; ended++ {
