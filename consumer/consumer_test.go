@@ -208,7 +208,7 @@ func TestReplayIsOneUsersRange(t *testing.T) {
 		produce(t, producer, "shared", "bob", "not alice's")
 	}
 	var got []string
-	next, err := c.Replay(ctx, first.Partition, topicID(t, c, "shared"), "alice", first.Offset, last.Offset, func(r *Record) bool {
+	next, err := replayOne(ctx, c, first.Partition, topicID(t, c, "shared"), "alice", first.Offset, last.Offset, func(r *Record) bool {
 		if string(r.Value) == "7" && len(got) == 7 {
 			return false
 		}
@@ -218,7 +218,7 @@ func TestReplayIsOneUsersRange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next, err = c.Replay(ctx, first.Partition, topicID(t, c, "shared"), "alice", next, last.Offset, func(r *Record) bool {
+	next, err = replayOne(ctx, c, first.Partition, topicID(t, c, "shared"), "alice", next, last.Offset, func(r *Record) bool {
 		got = append(got, line(r))
 		return true
 	})
@@ -232,7 +232,7 @@ func TestReplayIsOneUsersRange(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	_, err = c.Replay(ctx, first.Partition, topicID(t, c, "shared"), "alice", 1_000_000, 1_000_001, func(*Record) bool { return true })
+	_, err = replayOne(ctx, c, first.Partition, topicID(t, c, "shared"), "alice", 1_000_000, 1_000_001, func(*Record) bool { return true })
 	if _, ok := errors.AsType[*OutOfRangeError](err); !ok {
 		t.Errorf("an offset beyond the end gives %v, want an OutOfRangeError", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
@@ -64,15 +63,18 @@ func (c *Consumer) DeliveredTo(ctx context.Context, user string) (map[Partition]
 		}
 	}
 	c.mu.Unlock()
-	committed, err := c.delivered.fetch(ctx, at)
+	d := c.delivered
+	d.mu.Lock()
+	for p := range at { // what is not committed yet; it may be by the time that Kafka is asked
+		at[p] = d.dirty[p]
+	}
+	d.mu.Unlock()
+	committed, err := d.fetch(ctx, at)
 	if err != nil {
 		return nil, err
 	}
-	maps.Copy(at, committed)
-	c.delivered.mu.Lock()
-	defer c.delivered.mu.Unlock()
-	for p := range at { // what is not committed yet
-		at[p] = max(at[p], c.delivered.dirty[p])
+	for p, next := range committed {
+		at[p] = max(at[p], next)
 	}
 	return at, nil
 }

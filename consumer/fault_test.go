@@ -248,7 +248,7 @@ func TestUnreadableRecordsAreLeftOut(t *testing.T) {
 	if diff := cmp.Diff(Gap{From: 0, To: 1, Reason: GapUnreadable}, sink.waitGap(t)); diff != "" {
 		t.Error(diff)
 	}
-	_, err = c.Replay(t.Context(), Partition{"t", 0}, topicID(t, c, "t"), "alice", 0, 1, func(*Record) bool { return true })
+	_, err = replayOne(t.Context(), c, Partition{"t", 0}, topicID(t, c, "t"), "alice", 0, 1, func(*Record) bool { return true })
 	unreadable, ok := errors.AsType[*UnreadableError](err)
 	if !ok || unreadable.Offset != 0 || unreadable.Next != 1 || !errors.Is(err, ErrCorruptBatch) {
 		t.Errorf("Replay: %v, want an UnreadableError at 0 that goes on at 1", err)
@@ -296,7 +296,7 @@ func TestFollowerIsRead(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // it used to ask for ever
 		defer cancel()
 		count := 0
-		next, err := c.Replay(ctx, Partition{"t", 0}, topicID(t, c, "t"), "alice", 0, 5, func(*Record) bool { count++; return true })
+		next, err := replayOne(ctx, c, Partition{"t", 0}, topicID(t, c, "t"), "alice", 0, 5, func(*Record) bool { count++; return true })
 		if next != 5 || count != 5 || err != nil {
 			t.Errorf("replay of 5 records: %d came, to offset %d, %v", count, next, err)
 		}

@@ -97,49 +97,74 @@ func (c *Consumer) Range(ctx context.Context, p Partition, topicID [16]byte) (st
 // ErrRecreated says that a topic is not the one that was asked for: it was deleted and created again.
 var ErrRecreated = errors.New("topic was deleted and created again")
 
-// Replay calls fn for each record of p from offset from and before to that is for user or for
-// everyone, in offset order, until fn returns false. It returns the offset to go on from: to, or
-// that of the record that fn refused, or how far it came before an error. The error is ctx's, an
-// [*OutOfRangeError], an [*UnreadableError], [ErrRecreated] if topicID is not that of the topic any
-// more, or what Kafka answered; after any of them Replay may be called again, after an
-// UnreadableError from its Next.
+// Range is a part of a partition's log to be read again.
+type Range struct {
+	Partition
+	TopicID [16]byte
+	Next    int64 // the offset to begin at; when it is over, to go on from
+	To      int64 // the offset to end before
+
+	// Err is why it ended before To; nil if fn ended it. It is ctx's error, an [*OutOfRangeError], an
+	// [*UnreadableError], [ErrRecreated] if TopicID is not that of the topic any more, or what Kafka
+	// answered. After any of them the range may be asked for again, after an UnreadableError from its
+	// Next.
+	Err error
+}
+
+// Replay calls fn for each record of the ranges that is for user or for everyone, in offset order
+// within a partition, until fn returns false: that ends all ranges, the one in question at the
+// record. Ranges are of different partitions; one whose Next is not before its To is over.
 //
-// All who wait for one partition are served together (scan.go). fn is called while Replay waits, and
-// must not wait itself.
-func (c *Consumer) Replay(ctx context.Context, p Partition, topicID [16]byte, user string, from, to int64, fn func(*Record) bool) (next int64, err error) {
-	if from >= to {
-		return from, nil
+// All who wait for one partition are served together (scan.go). fn is called by one goroutine at a
+// time while Replay waits, and must not wait itself.
+func (c *Consumer) Replay(ctx context.Context, user string, ranges []Range, fn func(*Range, *Record) bool) {
+	r := &replay{fn: fn, done: make(chan struct{})}
+	for i := range ranges {
+		if ranges[i].Next < ranges[i].To {
+			r.requests = append(r.requests, &request{replay: r, Range: &ranges[i], user: user, to: ranges[i].To})
+		}
 	}
-	route := c.routeOf(p.Topic)
-	if route == nil {
-		return from, fmt.Errorf("replay %s: topic is not read here", p)
+	if r.left = len(r.requests); r.left == 0 {
+		return
 	}
-	c.metrics.replays.Inc()
-	r := &request{user: user, next: from, to: to, fn: fn, done: make(chan error, 1)}
-	c.scans.add(log{p, topicID}, route, r)
+	c.metrics.replays.Add(float64(r.left))
+	for _, q := range r.requests {
+		if route := c.routeOf(q.Topic); route != nil {
+			c.scans.add(log{q.Partition, q.TopicID}, route, q)
+		} else {
+			q.fail(errors.New("topic is not read here"))
+		}
+	}
 	select {
-	case err = <-r.done:
+	case <-r.done:
 	case <-ctx.Done():
-		err = ctx.Err()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ended = true // fn is not called any more
-	if err != nil {
-		err = fmt.Errorf("replay %s@%d: %w", p, r.next, err)
+	for _, q := range r.requests { // fn is not called any more
+		q.end(ctx.Err())
+		if q.Err != nil {
+			q.Err = fmt.Errorf("replay %s@%d: %w", q.Partition, q.Next, q.Err)
+		}
 	}
-	return r.next, err
 }
 
-// request is one Replay.
-type request struct {
-	user string
-	to   int64
-	fn   func(*Record) bool
-	done chan error // says once that it is over
+// replay is one call of Replay.
+type replay struct {
+	fn       func(*Range, *Record) bool
+	requests []*request
+	done     chan struct{} // closed when all are over
 
-	mu    sync.Mutex
-	next  int64
+	mu   sync.Mutex // guards the ranges and what follows
+	left int        // requests that are not over
+}
+
+// request is one of its ranges.
+type request struct {
+	*replay
+	*Range
+	user  string
+	to    int64
 	ended bool
 }
 
@@ -148,12 +173,14 @@ func (r *request) offer(rec *Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.ended || rec.Offset < r.next || rec.Offset >= r.to:
-	case r.fn(rec):
-		r.next = rec.Offset + 1
+	case r.ended || rec.Offset < r.Next || rec.Offset >= r.to:
+	case r.fn(r.Range, rec):
+		r.Next = rec.Offset + 1
 	default:
-		r.next = rec.Offset
-		r.end(nil)
+		r.Next = rec.Offset
+		for _, q := range r.requests {
+			q.end(nil)
+		}
 	}
 }
 
@@ -164,7 +191,7 @@ func (r *request) advance(next int64) {
 	if r.ended {
 		return
 	}
-	if r.next = max(r.next, min(next, r.to)); r.next == r.to {
+	if r.Next = max(r.Next, min(next, r.to)); r.Next == r.to {
 		r.end(nil)
 	}
 }
@@ -178,16 +205,19 @@ func (r *request) fail(err error) {
 
 // end is called with r.mu held.
 func (r *request) end(err error) {
-	if !r.ended {
-		r.ended = true
-		r.done <- err
+	if r.ended {
+		return
+	}
+	r.ended, r.Err = true, err
+	if r.left--; r.left == 0 {
+		close(r.done)
 	}
 }
 
 func (r *request) position() (next int64, ended bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.next, r.ended
+	return r.Next, r.ended
 }
 
 // pause waits before trying again; it returns early when ctx ends.

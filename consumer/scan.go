@@ -60,7 +60,7 @@ func (s *scans) start(ctx context.Context) {
 
 // add has the request served.
 func (s *scans) add(l log, route *Route, r *request) {
-	z := zone{l, r.to-r.next > farBehind}
+	z := zone{l, r.to-r.Next > farBehind}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx == nil || s.ctx.Err() != nil {

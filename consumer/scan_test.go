@@ -51,7 +51,7 @@ func TestStormReadsTheLogOnce(t *testing.T) {
 			for next < users*each {
 				piece := 0
 				var err error
-				next, err = c.Replay(t.Context(), Partition{"t", 0}, id, fmt.Sprint(user), next, users*each, func(r *Record) bool {
+				next, err = replayOne(t.Context(), c, Partition{"t", 0}, id, fmt.Sprint(user), next, users*each, func(r *Record) bool {
 					if piece == 40 { // its buffer is full
 						return false
 					}
@@ -88,7 +88,7 @@ func TestReplayEndsWithItsContext(t *testing.T) {
 	id := topicID(t, c, "t")
 	ctx, cancel := context.WithCancel(t.Context())
 	var over bool
-	next, err := c.Replay(ctx, Partition{"t", 0}, id, "0", 0, 1000, func(r *Record) bool {
+	next, err := replayOne(ctx, c, Partition{"t", 0}, id, "0", 0, 1000, func(r *Record) bool {
 		if over {
 			t.Error("fn is called after Replay has returned")
 		}
@@ -128,4 +128,11 @@ func TestChunksForgetTheOldest(t *testing.T) {
 	if k := c.find(log{Partition: Partition{"t", 1}}, 5); k != nil {
 		t.Error("another partition's offset is found")
 	}
+}
+
+// replayOne replays one range.
+func replayOne(ctx context.Context, c *Consumer, p Partition, topicID [16]byte, user string, from, to int64, fn func(*Record) bool) (int64, error) {
+	ranges := []Range{{Partition: p, TopicID: topicID, Next: from, To: to}}
+	c.Replay(ctx, user, ranges, func(_ *Range, r *Record) bool { return fn(r) })
+	return ranges[0].Next, ranges[0].Err
 }

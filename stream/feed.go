@@ -15,7 +15,7 @@ import (
 type Log interface {
 	Join(ctx context.Context, user string) (sources []consumer.Source, err error)
 	Leave(user string)
-	Replay(ctx context.Context, p consumer.Partition, topicID [16]byte, user string, from, to int64, fn func(*consumer.Record) bool) (int64, error)
+	Replay(ctx context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool)
 	Delivered(p consumer.Partition, next int64)
 	DeliveredTo(ctx context.Context, user string) (map[consumer.Partition]int64, error)
 	Since(ctx context.Context, sources []consumer.Source, t time.Time) (map[consumer.Partition]int64, error)
@@ -63,6 +63,8 @@ type feed struct {
 	moved int64  // offsets by which at has moved since the client was told an id
 	buf   *buffer
 	rest  []byte // of buf, what is still to be written
+
+	writing sync.Mutex // while heartbeats may be written by another goroutine
 
 	written []progress // positions behind the events in buf
 
@@ -414,71 +416,115 @@ func (f *feed) check(ctx context.Context, at, now *source) {
 	}
 }
 
-// approach replays a piece of each partition that is before the seam. It returns false when all of
-// them are there or wait. It begins with another one each time: a client that is cut again and again
-// must get on in all of them.
+// approach replays pieces of the partitions that are before the seam, all at once: each pass over a
+// log then serves all that there is to serve. It returns false when all of them are there or wait. It
+// begins with another one each time: a client that is cut again and again must get on in all of them.
 func (f *feed) approach(ctx context.Context, seam cursor) (more bool, err error) {
-	type place struct {
-		at *source
-		to position
+	behind := f.behind(seam)
+	if len(behind) == 0 {
+		return false, nil
 	}
-	var behind []place
+	first := f.turn % len(behind)
+	f.turn++
+	behind = slices.Concat(behind[first:], behind[:first])
+	begun := make([]int64, len(behind))
+	for i := range behind {
+		begun[i] = behind[i].Next
+	}
+	reading, alive := f.keepAlive(ctx)
+	var failed error
+	f.log.Replay(reading, f.sub.user, behind, func(at *consumer.Range, r *consumer.Record) bool {
+		var more bool
+		more, failed = f.replay(at.Partition, r)
+		return more
+	})
+	if err := alive(); err != nil {
+		return false, err
+	}
+	if failed == nil {
+		failed = f.finish() // before anything is written behind it
+	}
+	if failed != nil {
+		return false, failed
+	}
+	moved := false
+	for i := range behind {
+		moved = f.replayed(&behind[i], begun[i]) || moved
+	}
+	if !moved {
+		for i := range behind {
+			f.postpone(behind[i].Topic, behind[i].ID)
+		}
+	}
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	return true, f.flush()
+}
+
+// behind returns what lies between the cursor and the seam.
+func (f *feed) behind(seam cursor) (behind []consumer.Range) {
 	for i := range seam {
+		at := &f.at[i]
 		for _, p := range seam[i].positions {
-			if at := &f.at[i]; at.next(p.partition) < p.next && !f.waits(at.topic, p.partition) {
-				behind = append(behind, place{at, p})
+			if next := at.next(p.partition); next < p.next && !f.waits(at.topic, p.partition) {
+				behind = append(behind, consumer.Range{Partition: consumer.Partition{Topic: at.topic, ID: p.partition}, TopicID: at.id, Next: next, To: p.next})
 			}
 		}
 	}
-	for i := range behind {
-		p := behind[(i+f.turn)%len(behind)]
-		from := p.at.next(p.to.partition)
-		if err := f.replay(ctx, p.at, p.to); err != nil {
-			return false, err
-		}
-		if p.at.next(p.to.partition) == from {
-			f.postpone(p.at.topic, p.to.partition)
-		}
-	}
-	f.turn++
-	return len(behind) > 0, nil
+	return behind
 }
 
-// replay writes one buffer's worth of the partition's records before the offset to.next.
-func (f *feed) replay(ctx context.Context, at *source, to position) error {
-	p := consumer.Partition{Topic: at.topic, ID: to.partition}
-	reading, alive := f.keepAlive(ctx)
-	next, err := f.log.Replay(reading, p, at.id, f.sub.user, at.next(p.ID), to.next, func(r *consumer.Record) bool {
-		eventType := eventTypeOf(r, f.hub.typeHeader)
-		if r.Value == nil || !f.wants(eventType) {
-			return true
+// replay takes in a record that is read again. It returns false if the client has to take what there
+// is first.
+func (f *feed) replay(p consumer.Partition, r *consumer.Record) (more bool, err error) {
+	eventType := eventTypeOf(r, f.hub.typeHeader)
+	if r.Value == nil || !f.wants(eventType) {
+		return true, nil
+	}
+	if n := f.pending(); n > 0 && n+len(r.Value) > replayPiece {
+		if more, err := f.pass(); !more {
+			return false, err
 		}
-		if n := f.pending(); n > 0 && n+len(r.Value) > replayPiece {
-			return false
-		}
-		at.set(p.ID, r.Offset+1)
-		b := f.id()
-		b.b = appendRecord(b.b, eventType, r.Value)
-		f.wrote(p, r.Offset+1)
-		f.hub.metrics.replayed.Inc()
-		return true
-	})
-	if err := alive(); err != nil {
-		return err
 	}
-	f.moved += max(0, next-at.next(p.ID))
-	at.set(p.ID, max(at.next(p.ID), next))
-	if lost, ok := errors.AsType[*consumer.OutOfRangeError](err); ok {
-		f.lose(at, p, lost)
+	f.at.source(p.Topic).set(p.ID, r.Offset+1)
+	b := f.id()
+	b.b = appendRecord(b.b, eventType, r.Value)
+	f.wrote(p, r.Offset+1)
+	f.hub.metrics.replayed.Inc()
+	return true, nil
+}
+
+// pass writes the buffer from within a replay, if the client takes all of it at once: so whoever reads
+// as fast as the log is read goes with one pass over it.
+func (f *feed) pass() (all bool, err error) {
+	if !f.writing.TryLock() {
+		return false, nil // a heartbeat waits for the client
 	}
-	if bad, ok := errors.AsType[*consumer.UnreadableError](err); ok {
-		at.set(p.ID, bad.Next)
-		f.gap(gapData{p.Topic, &gapRange{p.ID, bad.Offset, bad.Next}, consumer.GapUnreadable})
+	defer f.writing.Unlock()
+	err = f.send()
+	return err == nil && len(f.rest) == 0, err
+}
+
+// replayed takes in how far a range came from where it began. It returns false if that is nowhere.
+func (f *feed) replayed(r *consumer.Range, begun int64) bool {
+	at := f.at.source(r.Topic)
+	if shown := at.next(r.ID); r.Next > shown { // what lies between is not for this user
+		f.moved += r.Next - shown
+		at.set(r.ID, r.Next)
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if lost, ok := errors.AsType[*consumer.OutOfRangeError](r.Err); ok {
+		f.lose(at, r.Partition, lost)
 	}
-	return f.flush()
+	if bad, ok := errors.AsType[*consumer.UnreadableError](r.Err); ok {
+		at.set(r.ID, bad.Next)
+		f.gap(gapData{r.Topic, &gapRange{r.ID, bad.Offset, bad.Next}, consumer.GapUnreadable})
+	}
+	moved := at.next(r.ID) != begun
+	if r.Err != nil && !moved {
+		f.postpone(r.Topic, r.ID)
+	}
+	return moved
 }
 
 // keepAlive writes heartbeats while the stream waits for Kafka, until the function that it returns is
@@ -486,13 +532,12 @@ func (f *feed) replay(ctx context.Context, at *source, to position) error {
 // function says why.
 func (f *feed) keepAlive(ctx context.Context) (context.Context, func() error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	var mu sync.Mutex
 	var timer *time.Timer
 	var failed error
-	mu.Lock()
+	f.writing.Lock()
 	timer = time.AfterFunc(f.heartbeat, func() {
-		mu.Lock()
-		defer mu.Unlock()
+		f.writing.Lock()
+		defer f.writing.Unlock()
 		if ctx.Err() != nil {
 			return
 		}
@@ -502,11 +547,11 @@ func (f *feed) keepAlive(ctx context.Context) (context.Context, func() error) {
 		}
 		timer.Reset(f.heartbeat)
 	})
-	mu.Unlock()
+	f.writing.Unlock()
 	return ctx, func() error {
 		timer.Stop()
-		mu.Lock() // a heartbeat is being written
-		defer mu.Unlock()
+		f.writing.Lock() // a heartbeat is being written
+		defer f.writing.Unlock()
 		cancel(nil)
 		return failed
 	}

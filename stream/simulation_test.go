@@ -318,30 +318,57 @@ func (r *replica) Range(_ context.Context, p consumer.Partition, topicID [16]byt
 	return part.start, int64(len(part.records)), nil
 }
 
-// Replay implements Log.
-func (r *replica) Replay(ctx context.Context, p consumer.Partition, topicID [16]byte, user string, from, to int64, fn func(*consumer.Record) bool) (int64, error) {
+// Replay implements Log: the ranges in any order, a few records of each at a time.
+func (r *replica) Replay(ctx context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
 	r.interlude()
-	topic := r.topic(p.Topic)
-	if r.planted == "seam one too early" {
-		to--
+	left := make([]*consumer.Range, len(ranges))
+	for i := range ranges {
+		left[i] = &ranges[i]
+		if r.planted == "seam one too early" {
+			ranges[i].To--
+		}
 	}
-	if topic.id != topicID {
-		return from, consumer.ErrRecreated
+	for len(left) > 0 {
+		i := r.random.IntN(len(left))
+		over, stopped := r.replay(ctx, left[i], 1+r.random.IntN(10), user, fn)
+		if stopped {
+			return
+		}
+		if over {
+			left = slices.Delete(left, i, i+1)
+		}
 	}
-	part := topic.partitions[p.ID]
-	for ; from < to; from++ {
+}
+
+// replay goes on with one range by so many records.
+func (r *replica) replay(ctx context.Context, at *consumer.Range, n int, user string, fn func(*consumer.Range, *consumer.Record) bool) (over, stopped bool) {
+	topic := r.topic(at.Topic)
+	switch {
+	case topic.id != at.TopicID:
+		at.Err = consumer.ErrRecreated
+	case ctx.Err() != nil:
+		at.Err = ctx.Err()
+	}
+	for ; at.Err == nil && at.Next < at.To && n > 0; n-- {
+		part := topic.partitions[at.ID]
 		if r.fails() {
-			return from, errors.New("kafka has no answer")
+			at.Err = errors.New("kafka has no answer")
+			break
 		}
-		if from < part.start || from > int64(len(part.records)) {
-			return from, &consumer.OutOfRangeError{Position: consumer.Position{Partition: p, Offset: from}, Start: part.start, End: int64(len(part.records))}
+		if end := int64(len(part.records)); at.Next < part.start || at.Next > end {
+			at.Err = &consumer.OutOfRangeError{Position: consumer.Position{Partition: at.Partition, Offset: at.Next}, Start: part.start, End: end}
+			break
 		}
-		rec := topic.record(part, from)
-		if rec != nil && (rec.Broadcast || string(rec.User) == user) && !fn(rec) {
-			return from, nil
+		rec := topic.record(part, at.Next)
+		if rec != nil && (rec.Broadcast || string(rec.User) == user) && !fn(at, rec) {
+			return false, true
 		}
+		if topic.id != at.TopicID { // meanwhile
+			at.Err = consumer.ErrRecreated
+		}
+		at.Next++
 	}
-	return from, ctx.Err()
+	return at.Err != nil || at.Next >= at.To, false
 }
 
 func (w *world) topic(name string) *logTopic {
@@ -431,6 +458,9 @@ func (w *world) connect(c *simClient) {
 	if !c.opened && len(told) > 0 {
 		c.opened, c.openedAt = true, w.now
 		for topic, counts := range c.replica.seen {
+			if c.body.ended { // what it came to know afterwards is no promise
+				break
+			}
 			for _, count := range counts {
 				c.promise(place{c.replica.ids[topic], home(c.user, count)}, w.now)
 			}
