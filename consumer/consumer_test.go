@@ -252,7 +252,7 @@ func TestUserWithoutATopicIsRefused(t *testing.T) {
 
 func TestParseRoute(t *testing.T) {
 	for _, text := range []string{
-		"", "{user}", "a.{user}.{user}", "a,kind=odd", "a,kind", "a,x=y", "__consumer_offsets", "a b", "a,user=header:", "a,kind=broadcast,user=header:x", "a.{user},kind=shared", "a,partitioner=md5",
+		"", "{user}", "a.{user}.{user}", "a,kind=odd", "a,kind", "a,x=y", "__consumer_offsets", "a b", "a,user=header:", "a,kind=broadcast,user=header:x", "a.{user},kind=shared", "a,user=json:", "a,user=json:owner", "a,user=json:/a~2", "a,user=json:/a~", "a.{user},user=json:/a", "a,user=json:/x,partitioner=crc32", "a,partitioner=md5",
 		"a,partitioner=", "a,user=header:x,partitioner=crc32", "a.{user},partitioner=crc32", "a,kind=broadcast,partitioner=crc32",
 	} {
 		if r, err := ParseRoute(text); err == nil {

@@ -84,6 +84,9 @@ func (r *reader) records(s *shard, f *feed, part *kmsg.FetchResponseTopicPartiti
 		more, err := b.read(&rec)
 		if more {
 			f.route.own(&rec, f.owner)
+			if f.route.UserPointer != "" && len(rec.User) == 0 && rec.Value != nil {
+				m.ownerless.Inc()
+			}
 			list = append(list, rec)
 		}
 		// Records of a compressed batch share its buffer: what was read must be handed over before the

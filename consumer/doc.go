@@ -9,6 +9,7 @@
 //
 //	consumer.go    the parts put together; whose streams need which topics
 //	route.go       which records belong to whom
+//	pointer.go     the user in a JSON value
 //	partitioner.go how producers choose a record's partition
 //	home.go        in which partitions a user's records are by that
 //	record.go      records and their places

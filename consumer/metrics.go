@@ -22,6 +22,7 @@ type metrics struct {
 	rebalances  prometheus.Histogram
 	commits     *prometheus.CounterVec
 	misplaced   prometheus.Counter
+	ownerless   prometheus.Counter
 	stalled     prometheus.Gauge
 	up          prometheus.Gauge
 }
@@ -50,11 +51,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		misplaced: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "herald_kafka_misplaced_records_total", Help: "Records left out of a stream because they were not where the topic's partitioner puts the user; counted for each open stream.",
 		}),
+		ownerless: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "herald_kafka_ownerless_records_total", Help: "Records read live whose value has no user where the topic's user=json:… looks for one.",
+		}),
 		stalled: prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_stalled_partitions", Help: "Partitions that have records to read and have not moved for half a minute."}),
 		up:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_up", Help: "1 while Kafka answers metadata requests."}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.records, m.replayed, m.replays, m.passes, m.cachedBytes, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.misplaced, m.stalled, m.up)
+		reg.MustRegister(m.records, m.replayed, m.replays, m.passes, m.cachedBytes, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.misplaced, m.ownerless, m.stalled, m.up)
 	}
 	return m
 }

@@ -50,8 +50,12 @@ type Route struct {
 	Kind  Kind
 
 	// UserHeader names the record header that holds the user of a [Shared] topic's record.
-	// Empty: the record key does.
+	// Empty: the record key does, or UserPointer.
 	UserHeader string
+
+	// UserPointer is a JSON pointer (RFC 6901) to the string in the value of a [Shared] topic's record
+	// that is the user. A record without one belongs to nobody.
+	UserPointer string
 
 	// Partitioner is that of all producers of a [Shared] topic whose record key is the user. Then a
 	// user's records are looked for in one partition only ([Homes]), and records that are found in
@@ -64,6 +68,7 @@ type Route struct {
 //	notifications                        shared, the record key is the user
 //	notifications,partitioner=murmur2    the same; its producers choose partitions as the Java client does
 //	orders,user=header:owner             shared, the header "owner" is the user
+//	orders,user=json:/owner/id           shared, the string there in the value is the user
 //	notifications.{user}                 one topic a user
 //	announcements,kind=broadcast         for everyone
 func ParseRoute(text string) (Route, error) {
@@ -109,13 +114,17 @@ func (r *Route) set(option string) error {
 		}
 		return fmt.Errorf("kind %q: want shared, per-user or broadcast", value)
 	case "user":
+		r.UserHeader, r.UserPointer = "", ""
 		if value == "key" {
-			r.UserHeader = ""
 			return nil
+		}
+		if pointer, ok := strings.CutPrefix(value, "json:"); ok {
+			r.UserPointer = pointer
+			return checkPointer(pointer)
 		}
 		header, ok := strings.CutPrefix(value, "header:")
 		if !ok || header == "" {
-			return fmt.Errorf("user %q: want key or header:NAME", value)
+			return fmt.Errorf("user %q: want key, header:NAME or json:/POINTER", value)
 		}
 		r.UserHeader = header
 		return nil
@@ -140,10 +149,19 @@ func (r *Route) validate() error {
 		return fmt.Errorf("%s in the name makes a topic per-user, not %s", userPlaceholder, r.Kind)
 	case r.Kind != Shared && r.UserHeader != "":
 		return fmt.Errorf("user=header:… is for shared topics, not for %s ones", r.Kind)
+	case r.Kind != Shared && r.UserPointer != "":
+		return fmt.Errorf("user=json:… is for shared topics, not for %s ones", r.Kind)
+	case r.UserHeader != "" && r.UserPointer != "":
+		return errors.New("a record's user is in a header or in the value, not in both")
 	case r.Partitioner != "" && r.Kind != Shared:
 		return fmt.Errorf("partitioner=… is for shared topics, not for %s ones", r.Kind)
-	case r.Partitioner != "" && r.UserHeader != "":
-		return errors.New("partitioner=… is for topics whose record key is the user: a header does not choose the partition")
+	case r.Partitioner != "" && (r.UserHeader != "" || r.UserPointer != ""):
+		return errors.New("partitioner=… is for topics whose record key is the user: neither a header nor the value chooses the partition")
+	}
+	if r.UserPointer != "" {
+		if err := checkPointer(r.UserPointer); err != nil {
+			return err
+		}
 	}
 	if r.Partitioner != "" {
 		if err := new(Partitioner).set(string(r.Partitioner)); err != nil {
@@ -178,11 +196,15 @@ func topicByte(c byte) bool {
 
 // user returns the user a record of a [Shared] route is for; empty if the record names none.
 func (r *Route) user(rec *Record) []byte {
-	if r.UserHeader == "" {
+	switch {
+	case r.UserPointer != "":
+		return userIn(rec.Value, r.UserPointer)
+	case r.UserHeader != "":
+		user, _ := rec.Header(r.UserHeader)
+		return user
+	default:
 		return rec.Key
 	}
-	user, _ := rec.Header(r.UserHeader)
-	return user
 }
 
 // routes is a checked set of routes.
@@ -283,12 +305,13 @@ func (rs routes) userTopic(r *Route, user string) (string, error) {
 }
 
 // MessageFor returns an empty message that the first route that fits takes to user, or to everyone
-// if user is empty; false if none does. A user's topic is never one that another route reads.
+// if user is empty; false if none does. A user's topic is never one that another route reads. Topics
+// with the user in the value fit nobody.
 func MessageFor(list []Route, user string) (Message, bool) {
 	rs := routes(list)
 	for i := range rs {
 		r := &rs[i]
-		if (r.Kind == Broadcast) != (user == "") {
+		if (r.Kind == Broadcast) != (user == "") || r.UserPointer != "" { // what is in a value is its writer's
 			continue
 		}
 		switch {

@@ -13,6 +13,9 @@ func spell(r Route) string {
 	if r.UserHeader != "" {
 		text += ",user=header:" + r.UserHeader
 	}
+	if r.UserPointer != "" {
+		text += ",user=json:" + r.UserPointer
+	}
 	if r.Partitioner != "" {
 		text += ",partitioner=" + string(r.Partitioner)
 	}
@@ -25,6 +28,7 @@ func FuzzParseRoute(f *testing.F) {
 	for _, seed := range [][3]string{
 		{"notifications", "orders,user=header:owner", "alice"},
 		{"notifications,partitioner=murmur2", "orders,partitioner=crc32,user=header:x", "alice"},
+		{"orders,user=json:/owner/id", "orders,user=json:/a~1b,user=header:x", "alice"},
 		{"notifications.{user}", "announcements,kind=broadcast", "alice"},
 		{"n.{user}", "n.admin", "admin"},
 		{"a.{user}", "{user}.b", "x.b"},

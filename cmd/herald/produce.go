@@ -58,6 +58,8 @@ func (p *produceCommand) checkRoute() error {
 	switch {
 	case p.User == nil && route.Kind == consumer.Shared && route.UserHeader != "":
 		return fmt.Errorf("topic %s has the user in the record header %s: add --user", route.Topic, route.UserHeader)
+	case route.UserPointer != "":
+		return fmt.Errorf("topic %s has the user in the value: write it as its other producers do, or give --topic %[1]s,kind=broadcast and no --user to write the value as it is", route.Topic)
 	case p.User == nil && route.Kind == consumer.Shared:
 		return fmt.Errorf("topic %s is keyed by user: add --user", route.Topic)
 	case p.User == nil && route.Kind == consumer.PerUser:

@@ -130,6 +130,7 @@ Topics. Each --topic says which records belong to whom; all kinds may be mixed:
                                          Kafka's Java client does (murmur2), librdkafka (crc32) or
                                          sarama (fnv1a)
     orders,user=header:owner             shared: the record header "owner" is the user
+    orders,user=json:/owner/id           shared: the string there in the value, which is JSON, is the user
     notifications.{user}                 one topic a user, read while that user has a stream open
     announcements,kind=broadcast         for everyone
 

@@ -1,0 +1,135 @@
+package consumer
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+func TestUserInValue(t *testing.T) {
+	deep := strings.Repeat(`[`, 9_000) + `"x"` + strings.Repeat(`]`, 9_000)
+	tooDeep := strings.Repeat(`{"a":`, 1_000_000) + `1`
+	for name, test := range map[string]struct{ value, pointer, want string }{
+		"member":                {`{"x":1,"owner":"alice","y":[{}]}`, "/owner", "alice"},
+		"below":                 {` {"owner":{"id":"alice"}} `, "/owner/id", "alice"},
+		"in a list":             {`{"to":[{"id":"a"},{"id":"b"}]}`, "/to/1/id", "b"},
+		"escaped in the value":  {`{"own\u0065r":"\u00e9\"\n"}`, "/owner", "é\"\n"},
+		"escaped in the path":   {`{"a/b":{"~":"alice"}}`, "/a~1b/~0", "alice"},
+		"~01 is ~1":             {`{"~1":"alice"}`, "/~01", "alice"},
+		"empty name":            {`{"":"alice"}`, "/", "alice"},
+		"digits as a name":      {`{"0":"alice"}`, "/0", "alice"},
+		"behind a deep one":     {`{"deep":` + deep + `,"owner":"alice"}`, "/owner", "alice"},
+		"behind a huge number":  {`{"n":` + strings.Repeat("9", 1<<20) + `e999999999,"owner":"alice"}`, "/owner", "alice"},
+		"no such member":        {`{"x":"alice"}`, "/owner", ""},
+		"not a string":          {`{"owner":1}`, "/owner", ""},
+		"null":                  {`{"owner":null}`, "/owner", ""},
+		"an object":             {`{"owner":{"id":"alice"}}`, "/owner", ""},
+		"empty":                 {`{"owner":""}`, "/owner", ""},
+		"below a string":        {`{"owner":"alice"}`, "/owner/id", ""},
+		"index out of range":    {`["alice"]`, "/1", ""},
+		"index with a zero":     {`["a","b"]`, "/01", ""},
+		"behind the last":       {`["alice"]`, "/-", ""},
+		"the name twice":        {`{"owner":"alice","owner":"bob"}`, "/owner", ""},
+		"twice, escaped":        {`{"owner":"alice","own\u0065r":"bob"}`, "/owner", ""},
+		"another name twice":    {`{"owner":"alice","x":{"a":1,"a":2}}`, "/owner", ""},
+		"cut short":             {`{"owner":"alice"`, "/owner", ""},
+		"two texts":             {`{"owner":"alice"}{}`, "/owner", ""},
+		"no JSON behind it":     {`{"owner":"alice",x}`, "/owner", ""},
+		"not UTF-8":             {"{\"owner\":\"\xff\"}", "/owner", ""},
+		"half a surrogate pair": {`{"owner":"\ud800"}`, "/owner", ""},
+		"too deep":              {tooDeep, "/owner", ""},
+		"too deep, on the way":  {tooDeep, strings.Repeat("/a", 1_000_000), ""},
+		"nothing":               {"", "/owner", ""},
+	} {
+		if got := string(userIn([]byte(test.value), test.pointer)); got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}
+
+// FuzzUserInValue compares with a reader that builds all of the value: who is found there is found by
+// it too.
+func FuzzUserInValue(f *testing.F) {
+	f.Add([]byte(`{"owner":{"id":"alice"},"x":[1,"y"]}`), "/owner/id")
+	f.Add([]byte(`["a",{"b/c":"d"}]`), "/1/b~1c")
+	f.Add([]byte(`{"a":"x","a":"y"}`), "/a")
+	f.Add([]byte(`{"a":[[[[1e999]]]],"b":"\u0000\ud83d\ude42"}`), "/b")
+	f.Fuzz(func(t *testing.T, value []byte, pointer string) {
+		if checkPointer(pointer) != nil {
+			return
+		}
+		before := string(value)
+		got := userIn(value, pointer)
+		if string(value) != before {
+			t.Fatal("the value was changed")
+		}
+		if got == nil {
+			return
+		}
+		var at any
+		decoder := json.NewDecoder(strings.NewReader(before))
+		decoder.UseNumber()
+		if err := decoder.Decode(&at); err != nil {
+			t.Fatalf("%q found in what is no JSON: %v", got, err)
+		}
+		for token := range strings.SplitSeq(pointer[1:], "/") {
+			token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+			switch v := at.(type) {
+			case map[string]any:
+				at = v[token]
+			case []any:
+				i, err := strconv.Atoi(token)
+				if err != nil || i < 0 || i >= len(v) {
+					t.Fatalf("%q found at %q, which is none", got, pointer)
+				}
+				at = v[i]
+			}
+		}
+		if at != string(got) {
+			t.Fatalf("%q found at %q, want %q", got, pointer, at)
+		}
+	})
+}
+
+// TestRecordsOfUsersInValues reads a topic whose values name their users, live and again.
+func TestRecordsOfUsersInValues(t *testing.T) {
+	c, sink, producer := start(t, []string{"orders"}, "orders,user=json:/owner")
+	if _, err := c.Join(t.Context(), "alice"); err != nil {
+		t.Fatal(err)
+	}
+	first := produce(t, producer, "orders", "k", `{"owner":"alice","n":1}`)
+	for _, value := range []string{`{"owner":"bob"}`, "no JSON", `{"owner":"alice","owner":"bob"}`, `{"owner":"alice","n":2}`} {
+		produce(t, producer, "orders", "k", value)
+	}
+	want := []string{` no JSON`, ` {"owner":"alice","owner":"bob"}`, `alice {"owner":"alice","n":1}`, `alice {"owner":"alice","n":2}`, `bob {"owner":"bob"}`}
+	if diff := cmp.Diff(want, sink.sorted(t, 5)); diff != "" {
+		t.Error(diff)
+	}
+	if n := testutil.ToFloat64(c.metrics.ownerless); n != 2 {
+		t.Errorf("%v records without an owner, want 2", n)
+	}
+	var again []string
+	_, err := c.Replay(t.Context(), first.Partition, topicID(t, c, "orders"), "alice", first.Offset, first.Offset+5, func(r *Record) bool {
+		again = append(again, line(r))
+		return true
+	})
+	if diff := cmp.Diff([]string{`alice {"owner":"alice","n":1}`, `alice {"owner":"alice","n":2}`}, again); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+}
+
+// BenchmarkUserInValue finds the user in a value of about 300 bytes.
+func BenchmarkUserInValue(b *testing.B) {
+	value := []byte(`{"id":"0191e0a4-7c1d-7e6a-9b52-3c5d6f7a8b9c","owner":{"id":"alice"},"at":"2026-01-31T08:00:00Z","items":[{"sku":"a-1","n":1},{"sku":"b-2","n":2}],"text":"` + strings.Repeat("x", 128) + `"}`)
+	b.SetBytes(int64(len(value)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if userIn(value, "/owner/id") == nil {
+			b.Fatal("not found")
+		}
+	}
+}
