@@ -113,7 +113,7 @@ func TestRecordsOfUsersInValues(t *testing.T) {
 		t.Errorf("%v records without an owner, want 2", n)
 	}
 	var again []string
-	_, err := c.Replay(t.Context(), first.Partition, topicID(t, c, "orders"), "alice", first.Offset, first.Offset+5, func(r *Record) bool {
+	_, err := replayOne(t.Context(), c, first.Partition, topicID(t, c, "orders"), "alice", first.Offset, first.Offset+5, func(r *Record) bool {
 		again = append(again, line(r))
 		return true
 	})
