@@ -29,8 +29,9 @@ const (
 )
 
 // replayPiece is how many bytes of a replay a stream collects before it writes them: a pass over a log
-// serves all who wait for it, thousands after a cut, and each of them holds so much.
-const replayPiece = 8 << 10
+// serves all who wait for it, thousands after a cut, and each of them holds so much. With the id and the
+// frame of one more event it fits into a buffer.
+const replayPiece = newBufferSize - 512
 
 // heartbeat is a comment: it tells proxies and clients that the connection is in use.
 const heartbeat = ":\n"

@@ -34,7 +34,10 @@ const writePiece = 16 << 10
 // keepBuffer is how large a buffer may be that is used again, in bytes.
 const keepBuffer = 64 << 10
 
-var buffers = sync.Pool{New: func() any { return &buffer{make([]byte, headroom, 4<<10)} }}
+// newBufferSize is what a buffer begins with, in bytes.
+const newBufferSize = 4 << 10
+
+var buffers = sync.Pool{New: func() any { return &buffer{make([]byte, headroom, newBufferSize)} }}
 
 // buffer is what is on its way to a client. Streams have one while they write only.
 type buffer struct{ b []byte }
