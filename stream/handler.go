@@ -103,7 +103,7 @@ func (h *Handler) Events(c echo.Context) error {
 	header.Set("X-Accel-Buffering", "no")
 	c.Response().WriteHeader(http.StatusOK)
 
-	out := &writer{c.Response(), control, h.cfg.WriteTimeout, h.cfg.Hub.metrics}
+	out := &writer{ResponseWriter: c.Response(), control: control, timeout: h.cfg.WriteTimeout, metrics: h.cfg.Hub.metrics}
 	m := h.cfg.Hub.metrics
 	start := "now"
 	switch {
@@ -118,7 +118,11 @@ func (h *Handler) Events(c echo.Context) error {
 	err = h.serve(ctx, viewer, req, out)
 	reason := endReason(err, c.Request().Context().Err() != nil)
 	if errors.Is(err, errDraining) || errors.Is(err, errExpired) {
-		err = out.write(appendOwn(nil, typeEnd, endData{reason}))
+		var end []byte
+		if !out.begun {
+			end = req.appendOwnID(end)
+		}
+		err = out.write(appendOwn(end, typeEnd, endData{reason}))
 	}
 	m.ended.WithLabelValues(reason).Inc()
 	h.cfg.Logger.Debug("stream ended", "reason", reason, "error", err)
@@ -127,7 +131,7 @@ func (h *Handler) Events(c echo.Context) error {
 
 func (h *Handler) serve(ctx context.Context, viewer Viewer, req request, out *writer) error {
 	retry := h.cfg.Retry/2 + rand.N(h.cfg.Retry) //nolint:gosec // jitter needs no secret
-	if err := out.write(fmt.Appendf(nil, "retry: %d\n\n", retry.Milliseconds())); err != nil {
+	if err := out.write(appendOpening(nil, retry)); err != nil {
 		return err
 	}
 	topics, err := h.join(ctx, viewer.User, out)
@@ -172,6 +176,7 @@ type writer struct {
 	control *http.ResponseController
 	timeout time.Duration
 	metrics *metrics
+	begun   bool // an event with an id was written
 }
 
 // writePiece is how many bytes a client must take within the write time-out to count as alive.

@@ -361,7 +361,7 @@ func (w *world) connect(c *simClient) {
 	c.replica.hub.add(sub)
 	c.feed = &feed{
 		hub: c.replica.hub, log: c.replica, sub: sub, heartbeat: time.Minute, turn: w.random.IntN(10),
-		out: &writer{c.body, http.NewResponseController(c.body), time.Second, c.replica.hub.metrics},
+		out: &writer{ResponseWriter: c.body, control: http.NewResponseController(c.body), timeout: time.Second, metrics: c.replica.hub.metrics},
 	}
 	c.feed.request.lastID = c.lastID
 	if err := c.feed.begin(w.t.Context()); err != nil {

@@ -65,6 +65,15 @@ func (r *request) wants(eventType string) bool {
 	return r.types == nil || slices.Contains(r.types, eventType)
 }
 
+// appendOwnID appends the id that the client came with, for an event before the first checkpoint: or a
+// client would take the id of what a broken connection left of an event.
+func (r *request) appendOwnID(b []byte) []byte {
+	if _, err := decodeID(r.lastID); err != nil && r.lastID != "" {
+		return b // whatever it is, it is not repeated
+	}
+	return append(b, "id: "+r.lastID+"\n"...)
+}
+
 // begin sets the cursor to where the client wants to begin and writes the first checkpoint. What an
 // id has to do with the log is found out by catchUp.
 func (f *feed) begin(ctx context.Context) error {
@@ -88,6 +97,7 @@ func (f *feed) begin(ctx context.Context) error {
 			return err
 		}
 	}
+	f.out.begun = true
 	return f.flush()
 }
 
