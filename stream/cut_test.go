@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/labstack/echo/v4"
+
+	"herald/consumer"
 )
 
 // bytesOf returns a stream's bytes up to the end of the event with this data.
@@ -84,18 +86,22 @@ func lastOf(p parsed) string {
 	return p.events[len(p.events)-1].id
 }
 
-// away is a Kafka that does not answer.
-type away struct{ Log }
-
-func (away) Join(ctx context.Context, _ string) ([]string, error) {
-	<-ctx.Done()
-	return nil, ctx.Err()
-}
-
-// TestEndBeforeTheCheckpoint ends a stream that has not come to its checkpoint: what is left of a cut
+// TestEndBeforeTheCheckpoint ends a stream that has not come to its checkpoint, for Kafka is away: what is left of a cut
 // event does not get its id over to the client.
 func TestEndBeforeTheCheckpoint(t *testing.T) {
-	h := NewHandler(Config{Hub: NewHub("event-type", nil), Log: away{}, Viewer: func(echo.Context) (Viewer, error) { return Viewer{User: "alice"}, nil }})
+	hub := NewHub("event-type", nil)
+	away, err := consumer.New(consumer.Config{Brokers: []string{"127.0.0.1:1"}, Group: "g", Replica: "r", Routes: []consumer.Route{{Topic: "shared"}}}, hub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- away.Run(ctx) }()
+	defer func() {
+		cancel()
+		<-done
+	}()
+	h := NewHandler(Config{Hub: hub, Log: away, Viewer: func(echo.Context) (Viewer, error) { return Viewer{User: "alice"}, nil }})
 	e := echo.New()
 	e.GET("/events", h.Events)
 	server := httptest.NewServer(e)
