@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -259,11 +258,7 @@ func notify(t *testing.T, base, path, text string) {
 // startChromium returns a context for tabs of a fresh headless Chromium.
 func startChromium(t *testing.T) context.Context {
 	t.Helper()
-	path := findChromium()
-	if path == "" {
-		const message = "the demo page in a browser. No Chromium found: install it, or set HERALD_CHROMIUM to its path."
-		notTested(t, "HERALD_REQUIRE_CHROMIUM", message)
-	}
+	path := chromium.require(t, "the demo page")
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(path),
 		chromedp.UserDataDir(t.TempDir()),
@@ -283,17 +278,4 @@ func startChromium(t *testing.T) context.Context {
 		t.Fatalf("start %s: %v", path, err)
 	}
 	return ctx
-}
-
-// findChromium returns the browser's path, or "".
-func findChromium() string {
-	if path := os.Getenv("HERALD_CHROMIUM"); path != "" {
-		return path
-	}
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "headless-shell"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	return ""
 }

@@ -8,6 +8,8 @@
 //     can be reached, deploy/kafka/build.sh makes herald/kafka:4.3.1.
 //   - HERALD_TEST_BROKERS: host:port,… of a cluster that is there already, used instead of a
 //     container. It must allow topics to be created. Tests that stop Kafka are skipped.
-//   - HERALD_REQUIRE_DOCKER=1, HERALD_REQUIRE_CHROMIUM=1: fail, rather than skip, where these are
-//     missing.
+//   - HERALD_CHROMIUM, HERALD_FIREFOX, HERALD_MINIBROWSER: paths of browsers (the last is WebKitGTK's)
+//     that are not where tests look.
+//   - HERALD_REQUIRE_DOCKER=1, HERALD_REQUIRE_BROWSERS=1: fail, rather than skip, where Docker or one
+//     of the three browsers is missing.
 package integration

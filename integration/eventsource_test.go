@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -113,6 +114,7 @@ type eventSource struct {
 	reader *eventReader
 	stop   context.CancelFunc
 	limit  int64 // bytes after which the connection is cut; 0: none
+	dialer net.Dialer
 }
 
 // openStream opens the user's stream and reads up to its first checkpoint.
@@ -158,7 +160,7 @@ func (s *eventSource) connect() error {
 		request.Header.Set("Last-Event-ID", s.LastID)
 	}
 	// A connection of its own each time, as a cut one has in a browser.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.dialer.DialContext}}
 	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("GET %s: %w", s.url, err)

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -17,28 +16,28 @@ import (
 )
 
 // soak is clients of two replicas of Herald on a cluster of three brokers, while all of them are
-// killed, stopped and paused in turn.
+// killed, stopped and paused in turn, records are deleted and partitions added.
 type soak struct {
-	t        *testing.T
-	c        *cluster
-	replicas [2]*herald
-	lanes    []*lane
-	faults   map[string]int
-	cuts     atomic.Int64
-}
+	t         *testing.T
+	c         *cluster
+	users     []string
+	replicas  [2]*herald
+	faults    map[string]int
+	cuts      atomic.Int64
+	stalls    atomic.Int64
+	stop      chan struct{} // closed when nothing more happens
+	producers sync.WaitGroup
 
-// soakClient is one client. It is cut at random bytes, reads by fits and starts, and comes back to
-// either replica.
-type soakClient struct {
-	*eventSource
-	user string
-	got  map[string][]string // values by lane
-	left map[string]bool     // lanes that have not ended
-	gaps []string
+	shared   string             // the topic that gets more partitions
+	fleeting map[*lane]*deleted // lanes whose old records are deleted
+
+	mu    sync.Mutex
+	lanes []*lane // no more after stop
 }
 
 // TestSoak wants each client to get each of its records once and in order per partition, whatever
-// happens. HERALD_SOAK says how long things happen; it prints what has happened and what came of it.
+// happens, or to be told of what was deleted before it came for it. HERALD_SOAK says how long things
+// happen; it prints what has happened and what came of it.
 func TestSoak(t *testing.T) {
 	length := 20 * time.Second
 	if text := os.Getenv("HERALD_SOAK"); text != "" {
@@ -47,28 +46,42 @@ func TestSoak(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s := &soak{t: t, c: sharedCluster(t), faults: make(map[string]int)}
-	users := []string{"alice", "bob", "carol", "dave"}
-	s.start(users)
+	s := &soak{
+		t: t, c: sharedCluster(t), users: []string{"alice", "bob", "carol", "dave"},
+		faults: make(map[string]int), stop: make(chan struct{}), fleeting: make(map[*lane]*deleted),
+	}
+	s.start()
 	var clients []*soakClient
 	for i := range 20 {
-		clients = append(clients, s.newClient(users[i%len(users)]))
+		clients = append(clients, s.newClient(s.users[i%len(s.users)]))
 	}
-	stop := make(chan struct{})
-	var producers, readers sync.WaitGroup
 	for _, l := range s.lanes {
-		producers.Go(func() { s.produce(l, stop) })
+		s.producers.Go(func() { s.produce(l, s.c.producer) })
 	}
 	errs := make([]error, len(clients))
+	var readers sync.WaitGroup
 	for i, client := range clients {
 		readers.Go(func() { errs[i] = s.read(client) })
 	}
-	for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(rand.N(time.Second)) {
+	var deleting error
+	s.producers.Go(func() { deleting = s.deleteRecords() })
+	end := time.Now().Add(length)
+	for i := 0; time.Now().Before(end); i++ {
+		if i%4 == 1 && i < 40 {
+			s.addPartition()
+		}
 		s.fault()
+		time.Sleep(rand.N(time.Second))
 	}
-	close(stop)
-	producers.Wait()
+	close(s.stop)
+	s.producers.Wait()
 	readers.Wait()
+	for _, d := range s.fleeting {
+		s.faults["records deleted"] += int(d.to)
+	}
+	if deleting != nil {
+		t.Error(deleting)
+	}
 	for i, err := range errs {
 		if err != nil {
 			t.Errorf("client %d: %v", i, err)
@@ -78,48 +91,50 @@ func TestSoak(t *testing.T) {
 }
 
 // start makes the topics and starts both replicas.
-func (s *soak) start(users []string) {
+func (s *soak) start() {
 	t := s.t
-	shared, everyone, own := s.c.newTopic(t, "shared", clusterSize), s.c.newTopic(t, "everyone", 1), topicName(t, "own")
+	s.shared = s.c.newTopic(t, "shared", clusterSize)
+	everyone, fleeting, own := s.c.newTopic(t, "everyone", 1), s.c.newTopic(t, "fleeting", 2), topicName(t, "own")
 	for p := range int32(clusterSize) {
-		s.lanes = append(s.lanes, &lane{name: fmt.Sprint("shared/", p), topic: shared, partition: p, keys: users})
+		s.lanes = append(s.lanes, &lane{name: fmt.Sprint("shared/", p), topic: s.shared, partition: p, keys: s.users})
 	}
 	s.lanes = append(s.lanes, &lane{name: "everyone", topic: everyone, keys: []string{""}})
-	for _, user := range users {
+	for p := range int32(2) {
+		l := &lane{name: fmt.Sprint("fleeting/", p), topic: fleeting, partition: p, keys: s.users}
+		s.lanes, s.fleeting[l] = append(s.lanes, l), new(deleted)
+	}
+	for _, user := range s.users {
 		s.c.createTopic(t, own+"."+user, 1)
 		s.lanes = append(s.lanes, &lane{name: "own." + user, topic: own + "." + user, keys: []string{user}})
 	}
 	group := topicName(t, "group")
 	for i := range s.replicas {
 		s.replicas[i] = startHerald(t, &s.c.broker, "--group="+group, fmt.Sprint("--replica=", i), "--max-queue-bytes=4096", "--retry=50ms",
-			"--topic="+shared, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
+			"--topic="+s.shared, "--topic="+fleeting, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
 	}
 }
 
-// newClient returns a client that has had its first checkpoint.
-func (s *soak) newClient(user string) *soakClient {
-	c := &soakClient{eventSource: openStream(s.t, s.replicas[0], user), user: user, got: make(map[string][]string), left: make(map[string]bool)}
-	for _, l := range s.lanes {
-		if l.of(user) {
-			c.left[l.name] = true
-		}
-	}
-	return c
+// lanesOf returns the lanes that the user has records in.
+func (s *soak) lanesOf(user string) []*lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(s.lanes), func(l *lane) bool { return !l.of(user) })
 }
 
 // produce writes numbered values until stop, then the last one for each key. A number that the killed
 // broker did not confirm is in the log or not: clients are compared with the log.
-func (s *soak) produce(l *lane, stop <-chan struct{}) {
+func (s *soak) produce(l *lane, producer *kgo.Client) {
+	padding := strings.Repeat("x", 1000)
 	put := func(key, value string) {
-		r := record(l.topic, key, l.name+" "+value)
+		r := record(l.topic, key, l.name+" "+value+" "+padding[:rand.IntN(len(padding))])
 		r.Partition = l.partition
-		if err := s.c.producer.ProduceSync(s.t.Context(), r).FirstErr(); err != nil && value == last {
+		if err := producer.ProduceSync(s.t.Context(), r).FirstErr(); err != nil && value == last {
 			s.t.Errorf("produce to %s/%d: %v", l.topic, l.partition, err)
 		}
 	}
 	for n := 0; ; n++ {
 		select {
-		case <-stop:
+		case <-s.stop:
 			for _, key := range l.keys {
 				put(key, last)
 			}
@@ -130,37 +145,36 @@ func (s *soak) produce(l *lane, stop <-chan struct{}) {
 	}
 }
 
-// read reads until all lanes have ended.
-func (s *soak) read(c *soakClient) error {
-	c.Cut() // the checkpoint is all that it needs
-	for deadline := time.Now().Add(time.Hour); len(c.left) > 0; {
-		e, err := c.read()
-		switch {
-		case err != nil || e.Type == "end":
-			s.cuts.Add(1)
-			c.limit = 200 + rand.Int64N(20_000)
-			c.url = "http://" + s.replicas[rand.IntN(len(s.replicas))].public + "/events?user=" + c.user
-			for c.connect() != nil { // the replica is down
-				time.Sleep(rand.N(200 * time.Millisecond))
-				c.url = "http://" + s.replicas[rand.IntN(len(s.replicas))].public + "/events?user=" + c.user
-				if time.Now().After(deadline) {
-					return err
-				}
-			}
-		case e.Type == "gap":
-			c.gaps = append(c.gaps, e.Data)
-		case e.Type == "message":
-			name, value, _ := strings.Cut(e.Data, " ")
-			c.got[name] = append(c.got[name], value)
-			if value == last {
-				delete(c.left, name)
-			}
-			if rand.IntN(200) == 0 {
-				time.Sleep(rand.N(300 * time.Millisecond))
-			}
+// laneOf returns the lane's name, or "".
+func (s *soak) laneOf(topic string, partition int32) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lanes {
+		if l.topic == topic && l.partition == partition {
+			return l.name
 		}
 	}
-	return nil
+	return ""
+}
+
+// addPartition gives the shared topic one more, and a producer.
+func (s *soak) addPartition() {
+	p := int32(0)
+	for _, l := range s.lanes {
+		if l.topic == s.shared {
+			p++
+		}
+	}
+	if _, err := s.c.admin.CreatePartitions(s.t.Context(), 1, s.shared); err != nil {
+		s.t.Fatalf("a partition of %s: %v", s.shared, err)
+	}
+	s.faults["partition added"]++
+	l := &lane{name: fmt.Sprint("shared/", p), topic: s.shared, partition: p, keys: s.users}
+	s.mu.Lock()
+	s.lanes = append(s.lanes, l)
+	s.mu.Unlock()
+	producer := s.c.newProducer(s.t, s.shared, p)
+	s.producers.Go(func() { s.produce(l, producer) })
 }
 
 // fault lets something happen.
@@ -194,55 +208,4 @@ func (s *soak) fault() {
 		s.c.startNode(s.t, n)
 	}
 	s.faults[kind]++
-}
-
-// compare compares what each client has got with the log.
-func (s *soak) compare(clients []*soakClient) {
-	log := make(map[string][]*kgo.Record)
-	for _, l := range s.lanes {
-		log[l.name] = s.c.recordsOf(s.t, l.topic, l.partition)
-	}
-	events, lost, twice, outOfOrder, gaps := 0, 0, 0, 0, 0
-	for i, c := range clients {
-		for _, g := range c.gaps {
-			gaps++
-			s.t.Errorf("client %d was told of a gap: %s", i, g)
-		}
-		for _, l := range s.lanes {
-			place := make(map[string]int)
-			for _, rec := range log[l.name] {
-				if key := string(rec.Key); l.of(c.user) && (key == c.user || key == "") {
-					_, value, _ := strings.Cut(string(rec.Value), " ")
-					place[value] = int(rec.Offset)
-				}
-			}
-			seen := make(map[string]bool)
-			before := -1
-			for _, value := range c.got[l.name] {
-				events++
-				at, ok := place[value]
-				switch {
-				case !ok:
-					s.t.Errorf("client %d, %s: %q is not for it", i, l.name, value)
-				case seen[value]:
-					twice++
-				case at < before:
-					outOfOrder++
-				}
-				seen[value] = true
-				before = max(before, at)
-			}
-			lost += len(place) - len(seen)
-		}
-	}
-	var faults []string
-	for _, kind := range slices.Sorted(maps.Keys(s.faults)) {
-		faults = append(faults, fmt.Sprintf("%s %d", kind, s.faults[kind]))
-	}
-	line := fmt.Sprintf("%d clients, %d events, %d cuts; %s; lost %d, twice %d, out of order %d, gaps %d",
-		len(clients), events, s.cuts.Load(), strings.Join(faults, ", "), lost, twice, outOfOrder, gaps)
-	s.t.Log(line)
-	if lost+twice+outOfOrder > 0 {
-		s.t.Error(line)
-	}
 }

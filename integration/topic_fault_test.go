@@ -91,18 +91,24 @@ func TestTopicRecreated(t *testing.T) {
 // produceAnew writes the records with a client that knows nothing of the topic yet.
 func (b *broker) produceAnew(t *testing.T, records ...*kgo.Record) {
 	t.Helper()
+	if err := b.newProducer(t, records[0].Topic, records[0].Partition).ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+		t.Fatalf("produce to %s: %v", records[0].Topic, err)
+	}
+}
+
+// newProducer returns a client that begins when the topic has the partition.
+func (b *broker) newProducer(t *testing.T, topic string, partition int32) *kgo.Client {
+	t.Helper()
 	waitFor(t, "the topic takes records", func(ctx context.Context) bool {
-		found, err := b.admin.ListTopics(ctx, records[0].Topic)
-		return err == nil && found.Error() == nil && len(found[records[0].Topic].Partitions) > int(records[0].Partition)
+		found, err := b.admin.ListTopics(ctx, topic)
+		return err == nil && found.Error() == nil && len(found[topic].Partitions) > int(partition)
 	})
 	client, err := kgo.NewClient(kgo.SeedBrokers(b.addresses...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatalf("producer: %v", err)
 	}
-	defer client.Close()
-	if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
-		t.Fatalf("produce to %s: %v", records[0].Topic, err)
-	}
+	t.Cleanup(client.Close)
+	return client
 }
 
 // TestRetention resumes behind the first record that is retained: what was deleted is told, what is

@@ -76,9 +76,12 @@ func appendData(b, value []byte) []byte {
 	}
 }
 
-// appendRetry appends the reconnection time.
-func appendRetry(b []byte, d time.Duration) []byte {
-	return fmt.Appendf(b, "retry: %d\n\n", d.Milliseconds())
+// appendOpening appends what a stream begins with: the reconnection time. WebKit takes what a broken
+// connection left of an event for the beginning of the next connection's stream (EventSource::didFail
+// keeps it). The colon ends a line that was cut, and without a blank line what was left is a part of
+// the first event that follows, whose type and id go before: a checkpoint, for which it does no harm.
+func appendOpening(b []byte, retry time.Duration) []byte {
+	return fmt.Appendf(b, ":\nretry: %d\n", retry.Milliseconds())
 }
 
 // appendOwn appends one of Herald's own events. data is marshalled as JSON. An id line goes before.

@@ -60,6 +60,7 @@ type feed struct {
 	slot   int         // of its heartbeats
 	expiry *time.Timer // nil: the viewer's token does not end
 
+	begun bool   // an event with an id was written
 	at    cursor // what was written, or considered and not for this user
 	moved int64  // offsets by which at has moved since the client was told an id
 	buf   *buffer
@@ -231,7 +232,7 @@ func (f *feed) close(cause error) {
 	if told {
 		b := f.bytes()
 		if reason == ErrTooMany {
-			b.b = appendRetry(b.b, time.Hour)
+			b.b = appendOpening(b.b, time.Hour)
 		}
 		b.b = appendOwn(b.b, typeEnd, endData{reason})
 		if err := f.flush(); err != nil {

@@ -98,7 +98,7 @@ func (h *Handler) Events(c echo.Context) error {
 	header.Set("X-Accel-Buffering", "no")
 	from, _ := netip.ParseAddr(c.RealIP()) // what is none is an address too
 	if err := h.roster.admit(from); err != nil {
-		return h.refuse(c, err)
+		return h.refuse(c, req, err)
 	}
 	conn, err := takeOver(c, h.cfg.WriteTimeout, h.cfg.Hub.metrics)
 	if errors.Is(err, http.ErrNotSupported) {
@@ -145,7 +145,7 @@ func (h *Handler) begin(viewer Viewer, from netip.Addr, out output) *feed {
 	h.roster.add(f)
 	h.cfg.Hub.metrics.open.Inc()
 	b := f.bytes()
-	b.b = appendRetry(b.b, h.jitter(h.cfg.Retry))
+	b.b = appendOpening(b.b, h.jitter(h.cfg.Retry))
 	return f
 }
 
@@ -168,12 +168,12 @@ func (h *Handler) jitter(d time.Duration) time.Duration {
 
 // refuse ends a stream that cannot be had now. Any status but 200 would end a native EventSource for
 // ever (WHATWG HTML, section 9.2.3).
-func (h *Handler) refuse(c echo.Context, why error) error {
+func (h *Handler) refuse(c echo.Context, r request, why error) error {
 	reason, _ := errors.AsType[EndError](why)
 	h.cfg.Hub.metrics.refused.WithLabelValues(string(reason)).Inc()
 	c.Response().Header().Set("Connection", "close")
 	c.Response().WriteHeader(http.StatusOK)
-	b := appendRetry(nil, h.jitter(refusedRetry*h.cfg.Retry))
+	b := r.appendOwnID(appendOpening(nil, h.jitter(refusedRetry*h.cfg.Retry)))
 	_, err := c.Response().Write(appendOwn(b, typeEnd, endData{reason}))
 	return err
 }

@@ -71,6 +71,10 @@ func (f *feed) start(r request) {
 		})
 	}
 	if err != nil {
+		if _, told := errors.AsType[EndError](err); told && !f.begun {
+			b := f.bytes()
+			b.b = r.appendOwnID(b.b)
+		}
 		f.close(err)
 		return
 	}
@@ -96,6 +100,15 @@ func (f *feed) join(ctx context.Context) error {
 	return failed
 }
 
+// appendOwnID appends the id that the client came with, for an event before the first checkpoint: or a
+// client would take the id of what a broken connection left of an event.
+func (r *request) appendOwnID(b []byte) []byte {
+	if _, err := decodeID(r.lastID); err != nil && r.lastID != "" {
+		return b // whatever it is, it is not repeated
+	}
+	return append(b, "id: "+r.lastID+"\n"...)
+}
+
 // begin sets the cursor to where the client wants to begin and writes the first checkpoint. What an
 // id has to do with the log is found out by catchUp.
 func (f *feed) begin(ctx context.Context, r request) error {
@@ -114,6 +127,7 @@ func (f *feed) begin(ctx context.Context, r request) error {
 		}
 	}
 	f.checkpoint()
+	f.begun = true
 	if f.limits != (Limits{}) {
 		if err := f.retry(ctx, f.limit); err != nil {
 			return err

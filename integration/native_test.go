@@ -1,0 +1,110 @@
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestNativeEventSource cuts streams of native EventSources: quiet ones, which have had nothing but the
+// checkpoint, and a busy one at random bytes. Nothing may be lost, come twice or out of order.
+func TestNativeEventSource(t *testing.T) {
+	for _, b := range []*browser{&chromium, &firefox, &webKit} {
+		t.Run(b.name, func(t *testing.T) {
+			b.require(t, "native EventSource")
+			cutNative(t, b)
+		})
+	}
+}
+
+func cutNative(t *testing.T, b *browser) {
+	t.Helper()
+	kafka := sharedBroker(t)
+	const ended, reset, busy = "ended", "reset", "busy"
+	shared, own := kafka.newTopic(t, "shared", 2), topicName(t, "own")
+	sources := make(map[string][]source)
+	for _, user := range []string{ended, reset, busy} {
+		kafka.createTopic(t, own+"."+user, 1)
+		sources[user] = []source{
+			{"shared/0", *record(shared, user, "")},
+			{"shared/1", *inPartition(1, record(shared, user, ""))},
+			{"own", *record(own+"."+user, "", "")},
+		}
+	}
+	h := startHerald(t, kafka, "--topic="+shared, "--topic="+own+".{user}", "--retry=50ms")
+	o := newOrigin(t, h, ended, reset, busy)
+	b.open(t, o.page())
+	for _, user := range []string{ended, reset} {
+		s := o.streams[user]
+		start := s.next(t)
+		if start.Type != "checkpoint" || start.ID == "" {
+			t.Fatalf("%s: the stream begins with %+v, want a checkpoint with an id", user, start)
+		}
+		comeBack := s.holdOff()
+		s.cut(user == reset)
+		for n := range 3 {
+			for _, source := range sources[user] {
+				kafka.write(t, source, n)
+			}
+		}
+		if got := comeBack(t); got != start.ID {
+			t.Errorf("%s: it comes back with the id %q, want the checkpoint's, %q", user, got, start.ID)
+		}
+		got := inOrder{}
+		for range 3 * len(sources[user]) {
+			got.add(t, s.record(t).Data)
+		}
+		got.check(t, sources[user], 3)
+	}
+	cutBusy(t, kafka, o.streams[busy], sources[busy])
+}
+
+// nativeCuts is how often a busy client is cut. Firefox waits half a second each time.
+const nativeCuts = 20
+
+func cutBusy(t *testing.T, kafka *broker, s *nativeStream, sources []source) {
+	t.Helper()
+	s.next(t) // the page is there
+	s.cutAfter(func() int64 { return 100 + rand.Int64N(8000) })
+	stop := make(chan struct{})
+	var written int
+	var producer sync.WaitGroup
+	producer.Go(func() {
+		for ; ; written++ {
+			for _, source := range sources {
+				r := source.record
+				r.Value = fmt.Appendf(nil, "%s %d", source.name, written)
+				if err := kafka.producer.ProduceSync(t.Context(), &r).FirstErr(); err != nil {
+					t.Errorf("produce: %v", err)
+					return
+				}
+			}
+			select {
+			case <-stop:
+				written++
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	})
+	got, received := inOrder{}, 0
+	for s.countCuts() < nativeCuts {
+		got.add(t, s.record(t).Data)
+		received++
+	}
+	close(stop)
+	producer.Wait()
+	s.cutAfter(nil)
+	for ; received < written*len(sources); received++ {
+		got.add(t, s.record(t).Data)
+	}
+	got.check(t, sources, written)
+	s.cut(false)
+	for _, source := range sources { // nothing is left that would come twice
+		kafka.write(t, source, written)
+		got.add(t, s.record(t).Data)
+	}
+	t.Logf("%d records over %d cuts", received, s.countCuts())
+}
