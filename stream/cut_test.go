@@ -99,7 +99,9 @@ func TestEndBeforeTheCheckpoint(t *testing.T) {
 	go func() { done <- away.Run(ctx) }()
 	defer func() {
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	}()
 	h := NewHandler(Config{Hub: hub, Log: away, Viewer: func(echo.Context) (Viewer, error) { return Viewer{User: "alice"}, nil }})
 	e := echo.New()

@@ -108,7 +108,7 @@ func (h *Handler) Events(c echo.Context) error {
 		h.roster.leave(from)
 		return err
 	}
-	f := h.begin(viewer, from, conn)
+	f := h.begin(viewer, from, req, conn)
 	conn.watch(&h.watcher, f.sub)
 	go f.start(req) // this goroutine, with all that net/http keeps for it, ends
 	return nil
@@ -123,7 +123,7 @@ func (h *Handler) share(c echo.Context, viewer Viewer, from netip.Addr, req requ
 	}
 	c.Response().WriteHeader(http.StatusOK)
 	out := &response{ResponseWriter: c.Response(), control: control, timeout: h.cfg.WriteTimeout, metrics: h.cfg.Hub.metrics, ended: make(chan bool, 1)}
-	f := h.begin(viewer, from, out)
+	f := h.begin(viewer, from, req, out)
 	defer context.AfterFunc(c.Request().Context(), func() { f.sub.end(errGone) })()
 	go f.start(req)
 	if clean := <-out.ended; !clean && c.Request().Context().Err() == nil {
@@ -133,7 +133,7 @@ func (h *Handler) share(c echo.Context, viewer Viewer, from netip.Addr, req requ
 }
 
 // begin registers a stream.
-func (h *Handler) begin(viewer Viewer, from netip.Addr, out output) *feed {
+func (h *Handler) begin(viewer Viewer, from netip.Addr, req request, out output) *feed {
 	f := &feed{service: &h.service, out: out, from: from, turn: rand.IntN(1 << 16)} //nolint:gosec // for fairness, no secret
 	f.sub = newSubscription(viewer.User, h.cfg.MaxQueue, h.cfg.Hub.metrics.overflows.Inc, func() { h.engine.add(f) })
 	f.closed = func(cause error) { h.closed(f, cause) }
@@ -143,7 +143,9 @@ func (h *Handler) begin(viewer Viewer, from netip.Addr, out output) *feed {
 		f.expiry = time.AfterFunc(left-rand.N(max(1, early)), func() { f.sub.end(ErrExpired) }) //nolint:gosec // jitter
 	}
 	h.roster.add(f)
-	h.cfg.Hub.metrics.open.Inc()
+	m := h.cfg.Hub.metrics
+	m.open.Inc()
+	m.opened.WithLabelValues(req.from()).Inc()
 	b := f.bytes()
 	b.b = appendOpening(b.b, h.jitter(h.cfg.Retry))
 	return f

@@ -100,6 +100,18 @@ func (f *feed) join(ctx context.Context) error {
 	return failed
 }
 
+// from says where the stream is to begin as the metric's label has it.
+func (r *request) from() string {
+	switch {
+	case r.lastID != "":
+		return "id"
+	case r.earliest || r.unseen || !r.since.IsZero():
+		return "since"
+	default:
+		return "now"
+	}
+}
+
 // appendOwnID appends the id that the client came with, for an event before the first checkpoint: or a
 // client would take the id of what a broken connection left of an event.
 func (r *request) appendOwnID(b []byte) []byte {
