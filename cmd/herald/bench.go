@@ -77,7 +77,7 @@ How to read it. Latency is from handing a record to the Kafka client until it is
 
 The bare write loop is a process that accepts as many streams, read by the same client, and writes events of as many bytes to one after the other with one write(2) each. It knows no users and no Kafka: what the kernel lets through is the upper bound of a server that writes each event by itself. Compare at --rate 0, which keeps one record for each stream under way (two of a broadcast), so that the server is always busy and never far behind.
 
-Stalled streams have users of their own, whose records fill what the kernel and the server hold for them; the report is of the others.
+Stalled streams have users of their own, whose records (with a broadcast topic, everyone's) fill what the kernel and the server hold for them; the report is of the others.
 
 Tool and server take processor time from each other if they share a machine. The report has the CPU of both. One process has as many streams as its limit of open files allows; start several, each with a --user-prefix of its own, for more. Users' records are left in the topic.
 

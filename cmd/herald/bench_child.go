@@ -34,6 +34,7 @@ type benchChildCommand struct {
 func (b *benchChildCommand) Run(ctx context.Context) error {
 	signal.Ignore(os.Interrupt)
 	if b.Args[0] == "bare" {
+		defer context.AfterFunc(ctx, func() { _ = os.Stdin.Close() })()
 		return bench.ServeBare(os.Stdin, os.Stdout)
 	}
 	ctx, cancel := context.WithCancel(ctx)

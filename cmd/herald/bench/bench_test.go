@@ -125,6 +125,10 @@ func TestNoStream(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 		}, "the first stream does not begin: 0 of 1, and none for 1s"},
+		"too many": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			fmt.Fprint(w, "retry: 10\n\nevent: checkpoint\ndata: {}\n\nevent: end\ndata: {\"reason\":\"too-many-streams\"}\n\n")
+		}, "lower --streams-per-user"},
 		"cut": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "times: the server ended a stream: cut"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -251,3 +251,24 @@ func TestNothingIsAllocated(t *testing.T) {
 		t.Errorf("%v allocations for an event of %d bytes; %d of %d came", allocated, len(text), s.got.last, number)
 	}
 }
+
+// BenchmarkReceive is what an event costs the tool, but for reading the socket.
+func BenchmarkReceive(b *testing.B) {
+	sh := &shard{run: &run{id: 7}, results: newResults()}
+	s := &stream{shard: sh, response: response{begun: true, chunked: true}}
+	order := bareOrder{Run: 7, Size: 128, Frame: 200}
+	var text []byte
+	for number := uint64(1); number <= 1000; number++ {
+		text = appendBare(text, value{7, 0, number, 1}, order)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s.got = tally{}
+		for event := range slices.Chunk(text, order.Frame) {
+			if err := s.receive(event, 2000); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*1000), "ns/event")
+}

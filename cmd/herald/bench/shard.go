@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 
@@ -118,11 +119,15 @@ func (sh *shard) ended(s *stream, err error) {
 	if !s.disconnect() {
 		return
 	}
-	if isRefusal(err) {
+	reason := s.endReason(err)
+	switch {
+	case isRefusal(err):
 		sh.run.fail(err)
 		return
+	case reason == tooManyStreams: // to come back would end another one
+		sh.run.fail(errors.New("the server allows a user, an address or all together fewer streams: lower --streams-per-user or --streams, or give more --source-addresses"))
+		return
 	}
-	reason := s.endReason(err)
 	sh.ends[reason]++
 	sh.run.again(s, s.retry, "the server ended a stream: "+reason)
 }

@@ -45,6 +45,7 @@ func (r *run) holdStalled(ctx context.Context, w *writer) {
 			from := min(turn*part, len(stalled))
 			for _, s := range stalled[from:min(from+part, len(stalled))] {
 				if r.cut(s) {
+					s.lastID = nil // else it would have the server replay more each time, which is another load
 					r.queue <- s
 				}
 			}

@@ -15,6 +15,9 @@ const (
 	kindEnd        = "end"
 )
 
+// tooManyStreams is the reason of an end that no client comes back from.
+const tooManyStreams = "too-many-streams"
+
 const defaultRetry = 2 * time.Second // until the server says another reconnection time
 
 // stream is one client. Its shard's lock guards it.
