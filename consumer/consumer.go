@@ -187,17 +187,18 @@ func (c *Consumer) Online() bool { return c.away.Load() == nil }
 
 // Source is a topic of a user's streams.
 type Source struct {
-	Topic string
-	Own   bool   // it is the user's own: one of a per-user route
-	Homes *Homes // where the user's records are in it; nil: in any partition
+	Topic     string
+	Own       bool   // it is the user's own: one of a per-user route
+	Broadcast bool   // it is for everyone
+	Homes     *Homes // where the user's records are in it; nil: in any partition
 }
 
 // Sources returns the topics of user's streams or, with an empty user, those that all users share,
 // sorted by name. Those of a user who cannot have a topic are the shared ones too.
 func (c *Consumer) Sources(user string) []Source {
 	list := make([]Source, 0, len(c.static))
-	for name := range c.static {
-		list = append(list, Source{Topic: name, Homes: c.homes[name]})
+	for name, route := range c.static {
+		list = append(list, Source{Topic: name, Broadcast: route.Kind == Broadcast, Homes: c.homes[name]})
 	}
 	if own, err := c.routes.userTopics(user); err == nil {
 		for name := range own {

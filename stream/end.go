@@ -15,6 +15,7 @@ type EndError string
 const (
 	ErrDraining EndError = "draining"         // this replica stops; others go on
 	ErrExpired  EndError = "token-expired"    // come back with a new token
+	ErrRevoked  EndError = "revoked"          // the viewer's token holds no more
 	ErrTooMany  EndError = "too-many-streams" // a newer stream of the user took its place
 	ErrBusy     EndError = "busy"             // more streams, or opens a second, than this replica takes
 )

@@ -60,6 +60,9 @@ type feed struct {
 	slot   int         // of its heartbeats
 	expiry *time.Timer // nil: the viewer's token does not end
 
+	tokenID  string
+	issuedAt time.Time
+
 	begun bool   // an event with an id was written
 	at    cursor // what was written, or considered and not for this user
 	moved int64  // offsets by which at has moved since the client was told an id
@@ -316,6 +319,9 @@ func (f *feed) take(q *queue) {
 		lines := q.text[text:it.end]
 		text = it.end
 		at := f.at.source(it.partition.Topic)
+		if at == nil {
+			continue // the stream has not this topic: it could not be read when the stream began
+		}
 		from := at.next(it.partition.ID)
 		if it.offset < from || f.waits(it.partition.Topic, it.partition.ID) {
 			continue // was replayed, or will be

@@ -13,10 +13,14 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// Viewer is whom a stream is for and until when.
+// Viewer is whom a stream is for, what they may see and until when.
 type Viewer struct {
-	User    string
-	Expires time.Time // zero: never
+	User     string
+	Expires  time.Time // zero: never
+	Types    []string  // event types; nil: all, empty: none
+	Topics   []string  // broadcast topics; nil: all, empty: none
+	TokenID  string    // of the token that the viewer came with, for [Handler.End]
+	IssuedAt time.Time // that token
 }
 
 // Config is what a [Handler] needs. Zero durations and sizes take the defaults.
@@ -77,6 +81,12 @@ func (h *Handler) Drain(ctx context.Context, window time.Duration) {
 	h.stop()
 }
 
+// End ends the streams of the viewers for whom match is true, with the reason. Of a viewer it gets
+// User, TokenID and IssuedAt. It must not wait.
+func (h *Handler) End(reason EndError, match func(Viewer) bool) {
+	h.roster.end(reason, match)
+}
+
 // Events serves the caller's stream (GET). It resumes from the Last-Event-ID header or, without
 // one, the lastEventId query parameter; without an id it begins where the parameter since says. The
 // parameter types chooses event types.
@@ -89,6 +99,7 @@ func (h *Handler) Events(c echo.Context) error {
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, err.Error())
 	}
+	req.allow(viewer)
 	if c.Request().ContentLength != 0 {
 		return echo.NewHTTPError(http.StatusBadRequest, "a stream is asked for without a body")
 	}
@@ -134,7 +145,7 @@ func (h *Handler) share(c echo.Context, viewer Viewer, from netip.Addr, req requ
 
 // begin registers a stream.
 func (h *Handler) begin(viewer Viewer, from netip.Addr, req request, out output) *feed {
-	f := &feed{service: &h.service, out: out, from: from, turn: rand.IntN(1 << 16)} //nolint:gosec // for fairness, no secret
+	f := &feed{service: &h.service, out: out, from: from, tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt, turn: rand.IntN(1 << 16)} //nolint:gosec // for fairness, no secret
 	f.sub = newSubscription(viewer.User, h.cfg.MaxQueue, h.cfg.Hub.metrics.overflows.Inc, func() { h.engine.add(f) })
 	f.closed = func(cause error) { h.closed(f, cause) }
 	if !viewer.Expires.IsZero() {

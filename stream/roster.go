@@ -125,6 +125,19 @@ func (r *roster) remove(f *feed) {
 	}
 }
 
+// end ends the streams of the viewers that match.
+func (r *roster) end(reason EndError, match func(Viewer) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for user, all := range r.users {
+		for _, f := range all {
+			if match(Viewer{User: user, TokenID: f.tokenID, IssuedAt: f.issuedAt}) {
+				f.sub.end(reason)
+			}
+		}
+	}
+}
+
 // beat has the streams of one slot write a heartbeat.
 func (r *roster) beat() {
 	r.mu.Lock()

@@ -3,12 +3,15 @@ package stream
 import (
 	"fmt"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"herald/consumer"
 )
 
 // TestNewestStreamsOfAUser opens one more stream than a user may have: the oldest ends, with a
@@ -141,5 +144,93 @@ func TestExpiry(t *testing.T) {
 	readUntil(t, r, `{"reason":"token-expired"}`)
 	if after := time.Since(begun); after < 1700*time.Millisecond {
 		t.Errorf("the stream ended after %v, want a tenth before the token's 2 s at the earliest", after)
+	}
+}
+
+// some returns the data of the next events in alphabetical order, as that across topics is any.
+func some(c *client, n int) string {
+	c.t.Helper()
+	var got []string
+	for len(got) < n {
+		if e := c.next(); e.kind != typeCheckpoint {
+			got = append(got, e.data)
+		}
+	}
+	slices.Sort(got)
+	return strings.Join(got, " ")
+}
+
+// TestWhatAViewerMaySee has tokens that allow some event types and some broadcast topics, live and by
+// replay, and ends the stream of one of them.
+func TestWhatAViewerMaySee(t *testing.T) {
+	s := serveWith(t, Config{Viewer: func(c echo.Context) (Viewer, error) {
+		v := Viewer{User: c.QueryParam("user")}
+		switch v.User {
+		case "typed":
+			v.Types, v.TokenID = []string{"a", "end-of-test"}, "1"
+		case "apart":
+			v.Topics = []string{}
+		}
+		return v, nil
+	}}, (*httptest.Server).Start)
+	header := func(kind string) consumer.Header { return consumer.Header{Key: "event-type", Value: []byte(kind)} }
+	write := func() {
+		for _, kind := range []string{"b", "a", "c"} {
+			put(t, s.producer, "all", "", kind, header(kind))
+		}
+		for _, user := range []string{"typed", "apart"} {
+			put(t, s.producer, "shared", user, "own", header("b"))
+			put(t, s.producer, "shared", user, "last", header("end-of-test"))
+		}
+	}
+	want := map[string]string{"typed": "a last", "typed&types=a,b,end-of-test": "a last", "typed&types=end-of-test": "last", "apart": "last own"}
+	var streams []*client
+	for user, events := range want {
+		c := open(t, s.url+user, "")
+		streams = append(streams, c)
+		id := c.next().id
+		defer func() {
+			if got := some(open(t, s.url+user, id), len(strings.Fields(events))); got != events {
+				t.Errorf("%s resumed: %q, want %q", user, got, events)
+			}
+		}()
+	}
+	write()
+	i := 0
+	for range want {
+		query := strings.TrimPrefix(streams[i].res.Request.URL.RawQuery, "user=")
+		if got := some(streams[i], len(strings.Fields(want[query]))); got != want[query] {
+			t.Errorf("%s: %q, want %q", query, got, want[query])
+		}
+		i++
+	}
+	s.handler.End(ErrRevoked, func(v Viewer) bool { return v.TokenID == "1" })
+	ended := 0
+	for _, c := range streams {
+		if !strings.Contains(c.res.Request.URL.RawQuery, "typed") {
+			continue
+		}
+		if e := c.next(); e.kind != typeEnd || e.data != `{"reason":"revoked"}` {
+			t.Errorf("got %+v, want the end", e)
+		}
+		ended++
+	}
+	if ended != 3 {
+		t.Errorf("%d streams ended, want 3", ended)
+	}
+}
+
+// TestTopicThatAStreamHasNot delivers a record of a topic that could not be read when the stream
+// began, and may be read by now.
+func TestTopicThatAStreamHasNot(t *testing.T) {
+	s := serveWith(t, Config{}, (*httptest.Server).Start)
+	c := open(t, s.url+"alice", "")
+	c.next()
+	p := consumer.Partition{Topic: "new"}
+	s.hub.Begin(p, [16]byte{9}, 0)
+	s.hub.Deliver(p, []consumer.Record{{User: []byte("alice"), Value: []byte("unexpected")}}, 1)
+	put(t, s.producer, "shared", "alice", "expected")
+	if e := c.next(); e.data != "expected" {
+		t.Errorf("got %+v", e)
 	}
 }

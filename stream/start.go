@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,8 @@ type request struct {
 	since    time.Time // where to begin; zero: now
 	earliest bool      // begin with all that is retained
 	unseen   bool      // begin where the user's own topics were last delivered to any device
-	types    []string  // the event types to send; nil: all
+	types    []string  // the event types to send; nil: all, empty: none
+	topics   []string  // the broadcast topics to send; nil: all, empty: none
 }
 
 // parseRequest reads the header Last-Event-ID and the query parameters lastEventId (for clients that
@@ -64,7 +66,7 @@ func (f *feed) start(r request) {
 	err := f.flush() // the client sees at once that it is there
 	if err == nil {
 		err = f.wait(func(ctx context.Context) error {
-			if err := f.join(ctx); err != nil {
+			if err := f.join(ctx, r.topics); err != nil {
 				return err
 			}
 			return f.begin(ctx, r)
@@ -82,7 +84,7 @@ func (f *feed) start(r request) {
 }
 
 // join waits until the user's topics are being read; the client sees signs of life meanwhile.
-func (f *feed) join(ctx context.Context) error {
+func (f *feed) join(ctx context.Context, broadcasts []string) error {
 	asking, alive := f.keepAlive(ctx)
 	sources, err := f.log.Join(asking, f.sub.user)
 	failed := alive()
@@ -94,10 +96,24 @@ func (f *feed) join(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	f.sub.sources = sources
+	f.sub.sources = slices.DeleteFunc(sources, func(s consumer.Source) bool {
+		return s.Broadcast && broadcasts != nil && !slices.Contains(broadcasts, s.Topic)
+	})
 	f.hub.add(f.sub)
 	f.joined = true
 	return failed
+}
+
+// allow leaves of what is asked for what the viewer may see.
+func (r *request) allow(v Viewer) {
+	r.topics = v.Topics
+	switch {
+	case v.Types == nil:
+	case r.types == nil:
+		r.types = v.Types
+	default:
+		r.types = slices.DeleteFunc(r.types, func(t string) bool { return !slices.Contains(v.Types, t) })
+	}
 }
 
 // from says where the stream is to begin as the metric's label has it.
