@@ -4,6 +4,21 @@
 // users; a [Handler] serves those streams. An event's id is a cursor: how far the stream has come
 // in each partition that feeds it (cursor.go, id.go).
 //
+// # Files
+//
+//	handler.go       requests to streams
+//	start.go         where a stream begins
+//	feed.go          one stream: what it writes, from the queue and by replay
+//	subscription.go  what others have to say to a stream
+//	engine.go        who serves which stream when
+//	roster.go        the streams that are open: limits, heartbeats, the end of all
+//	end.go           why streams end
+//	output.go        where a stream's bytes go; connection.go, watch_linux.go, over HTTP/1 ...
+//	hub.go           which records are for which streams
+//	cursor.go, id.go how far a stream has come, and how ids say it
+//	home.go          partitions that concern a user
+//	event.go         the event stream format
+//
 // # The seam between replay and live
 //
 // A stream first registers with the hub and then reads each partition's position, under that
@@ -17,12 +32,40 @@
 // reader. So a loss is found from the client's own position and told in its terms, however the
 // stream came to meet it. Partitions for which Kafka has no answer wait, while the others go on.
 //
-// Lock order: Hub.mu before partition.mu before subscription.mu.
+// # Who writes
+//
+// A stream over HTTP/1 is taken over from net/http once it is let in, and an idle one has no
+// goroutine. Whoever has something for a stream (a record, a heartbeat, its end) leaves it with the
+// subscription and has the engine serve it: one of a few workers writes what waits without waiting
+// for the client, so that a burst leaves in one write and nobody waits for a slow client. What must
+// wait gets a goroutine for as long: a client that does not take all at once, replays, a new
+// stream. A stream over HTTP/2 or TLS is written by such a goroutine always.
+//
+// A stream is served by one of them at a time, so that all but the subscription's own fields needs no
+// lock. Lock order: roster.mu, Hub.mu, partition.mu, subscription.mu, engine.mu.
+//
+// # How fast and small it is
+//
+// `go test -run '^$' -bench Deliver -benchtime 50x ./stream`: one event of 100 bytes to each stream,
+// from the hub to a client process on the same two cores, beside a loop that does nothing but write
+// the same bytes to as many sockets, one write(2) an event, in the same run.
+//
+//	                           of the bare loop's events  allocations an event
+//	2,000 users                0.98 to 1.04               0.1
+//	100 users of 100 streams   1.15 to 1.22               0.1
+//	broadcast to 10,000        1.06 to 1.21               0.1
+//
+// The allocations are those of the benchmark's own waiting, and one for each record with an event
+// type. More than 1 is where events for one stream leave in one write, and where workers on both cores
+// share the writing better than the loop's two halves.
+//
+// `herald bench` measures a whole server; see the README for what it found.
 //
 // # How it is tested
 //
-// simulation_test.go runs the hub and the streams against a model of Kafka, of replicas that know
-// different parts of it and of clients that are cut at random bytes, and compares what each client
-// got with the log. One seed is one history and replays exactly; it finds bugs that are planted.
-// `make test` tries 3,000 histories, `make soak` as many as it is told.
+// simulation_test.go runs the hub, the engine's steps and the streams against a model of Kafka, of
+// replicas that know different parts of it and of clients that take what is written in parts and are
+// cut at random bytes, and compares what each client got with the log. One seed is one history and
+// replays exactly; it finds bugs that are planted. `make test` tries 3,000 histories, `make soak` as
+// many as it is told.
 package stream
