@@ -70,7 +70,7 @@ func (d *devCommand) Run(ctx context.Context) error {
 	srv, err := newServer(ctx, settings{
 		serverFlags: d.serverFlags,
 		Consumer:    consumer.Config{Brokers: []string{address}, Group: "herald", Replica: "dev", Routes: devRoutes},
-		Auth:        auth.Insecure{}, Publish: true,
+		access:      access{Auth: auth.Insecure{}}, Publish: true,
 		Extend: func(e *echo.Echo, p *publisher) {
 			page = demo.New(demoProducer{p}, log)
 			page.Register(e)
