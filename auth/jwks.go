@@ -22,7 +22,7 @@ import (
 
 const (
 	jwksTimeout = 5 * time.Second  // for one fetch, all of it
-	jwksPause   = 10 * time.Second // between fetches that tokens ask for, and after a failed one
+	jwksPause   = 10 * time.Second // between fetches that tokens ask for; after failures it grows from 1 s to this
 	maxJWKS     = 1 << 20          // bytes of a set
 	maxJWKSKeys = 100              // of a set: a token without "kid" is tried with each
 
@@ -64,6 +64,8 @@ type JWKS struct {
 	keys    []key         // nil until the first fetch that worked
 	fetched time.Time     // when that was; of the last one
 	tried   time.Time     // when the last fetch ended, whatever came of it
+	pause   time.Duration // from then on
+	asked   bool          // a fetch is under way, or will be at once
 	err     error         // what came of it
 	next    chan struct{} // closed when the next fetch has ended
 }
@@ -167,42 +169,57 @@ func (j *JWKS) Run(ctx context.Context) {
 		case <-timer.C:
 		case <-j.wanted:
 		}
+		j.begin()
 		keys, err := j.fetch(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		j.took(keys, err)
-		pause := j.cfg.Refresh
-		if err != nil {
-			pause = min(pause, jwksPause)
-		}
-		timer.Reset(pause)
+		timer.Reset(j.took(keys, err))
 	}
 }
 
-// took keeps what a fetch has brought. Each change for the worse is logged once.
-func (j *JWKS) took(keys []key, err error) {
+// begin notes that a fetch is under way, which serves all who have asked for one.
+func (j *JWKS) begin() {
 	j.mu.Lock()
-	before := j.err
-	j.tried, j.err = time.Now(), err
-	if err == nil {
-		j.keys, j.fetched = keys, j.tried
+	defer j.mu.Unlock()
+	j.asked = true
+	select {
+	case <-j.wanted:
+	default:
 	}
-	none := j.keys == nil
-	close(j.next)
-	j.next = make(chan struct{})
-	j.mu.Unlock()
+}
+
+// took keeps what a fetch has brought and returns the time until the next. Each change for the worse is
+// logged once.
+func (j *JWKS) took(keys []key, err error) time.Duration {
 	result := "ok"
-	switch {
-	case err != nil:
+	if err != nil {
 		result = "error"
-		if before == nil || before.Error() != err.Error() {
-			j.cfg.Logger.Error("the key set cannot be fetched", "url", j.cfg.URL, "no_keys", none, "error", err)
-		}
-	case before != nil:
-		j.cfg.Logger.Info("the key set is fetched again", "url", j.cfg.URL, "keys", len(keys))
 	}
 	j.fetches.WithLabelValues(result).Inc()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	next := j.cfg.Refresh
+	switch {
+	case err == nil:
+		if j.err != nil {
+			j.cfg.Logger.Info("the key set is fetched again", "url", j.cfg.URL, "keys", len(keys))
+		}
+		j.keys, j.fetched, j.pause = keys, time.Now(), jwksPause
+	case j.err == nil || j.err.Error() != err.Error():
+		j.cfg.Logger.Error("the key set cannot be fetched", "url", j.cfg.URL, "no_keys", j.keys == nil, "error", err)
+		fallthrough
+	default:
+		if j.err == nil {
+			j.pause = time.Second / 2
+		}
+		j.pause = min(2*j.pause, jwksPause)
+		next = j.pause
+	}
+	j.tried, j.err, j.asked = time.Now(), err, false
+	close(j.next)
+	j.next = make(chan struct{})
+	return next
 }
 
 // find implements [Keys]. A key that is not known is asked for, which all who want one do together.
@@ -210,21 +227,9 @@ func (j *JWKS) find(ctx context.Context, kid string) ([]key, error) {
 	ctx, cancel := context.WithTimeout(ctx, jwksTimeout+time.Second)
 	defer cancel()
 	for {
-		j.mu.Lock()
-		keys, next, err := matching(j.keys, kid), j.next, j.err
-		fresh := !j.tried.IsZero() && time.Since(j.tried) < jwksPause
-		j.mu.Unlock()
-		switch {
-		case len(keys) > 0:
-			return keys, nil
-		case fresh && err != nil:
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
-		case fresh:
-			return nil, fmt.Errorf("%w: no such key in the set", ErrInvalidToken)
-		}
-		select {
-		case j.wanted <- struct{}{}:
-		default: // asked for already
+		keys, next, err := j.ask(kid)
+		if next == nil {
+			return keys, err
 		}
 		select {
 		case <-next:
@@ -232,6 +237,26 @@ func (j *JWKS) find(ctx context.Context, kid string) ([]key, error) {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 		}
 	}
+}
+
+// ask returns the keys, or why there are none, or what to wait for.
+func (j *JWKS) ask(kid string) ([]key, <-chan struct{}, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	fresh := !j.tried.IsZero() && time.Since(j.tried) < j.pause
+	switch keys := matching(j.keys, kid); {
+	case len(keys) > 0:
+		return keys, nil, nil
+	case fresh && j.err != nil:
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, j.err)
+	case fresh:
+		return nil, nil, fmt.Errorf("%w: no such key in the set", ErrInvalidToken)
+	}
+	if !j.asked {
+		j.asked = true
+		j.wanted <- struct{}{} // has room: begin takes it out
+	}
+	return nil, j.next, nil
 }
 
 // matching returns the keys with this id, and those without one. No id matches all.

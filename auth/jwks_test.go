@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -338,9 +339,7 @@ func TestKeysOfTheSet(t *testing.T) {
 		if err := json.Unmarshal([]byte(keySet(t, map[string]crypto.Signer{"one": keys[name]})), &set); err != nil {
 			t.Fatal(err)
 		}
-		for k, v := range change {
-			set.Keys[0][k] = v
-		}
+		maps.Copy(set.Keys[0], change)
 		text, err := json.Marshal(map[string]any{"keys": set.Keys})
 		if err != nil {
 			t.Fatal(err)
@@ -419,7 +418,7 @@ func TestNewJWKSRefuses(t *testing.T) {
 		"a file":                {JWKSConfig{URL: "file:///etc/passwd"}, "want a URL like"},
 		"no TLS":                {JWKSConfig{URL: "http://issuer.example/keys"}, "want https"},
 		"no TLS, like loopback": {JWKSConfig{URL: "http://localhost.example/keys"}, "want https"},
-		"a password":            {JWKSConfig{URL: "https://a:b@issuer.example/keys"}, "want no user and password"},
+		"a password":            {JWKSConfig{URL: "https://a:b@issuer.example/keys"}, "want no user and password"}, //nolint:gosec // the test is that it is refused
 		"too often":             {JWKSConfig{URL: "https://issuer.example/keys", Refresh: time.Second}, "want 1m0s"},
 	} {
 		if _, err := NewJWKS(test.cfg); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "a:b") {

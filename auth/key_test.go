@@ -286,7 +286,7 @@ func TestNewKeyFilesAreTakenAndNeverOverwritten(t *testing.T) {
 	if _, err := newJWT(t, func(c *JWTConfig) { c.Keys = keys }).Verify(t.Context(), token); err != nil {
 		t.Error(err)
 	}
-	before, err := os.ReadFile(path)
+	before, err := os.ReadFile(path) //nolint:gosec // a test's own file
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ func TestNewKeyFilesAreTakenAndNeverOverwritten(t *testing.T) {
 	if err := WriteKeyFiles(path); !errors.Is(err, os.ErrExist) {
 		t.Errorf("second write without the public key: %v", err)
 	}
-	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) {
+	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) { //nolint:gosec // as above
 		t.Errorf("the key changed (%v)", err)
 	}
 	if _, err := os.Stat(path + ".pub"); !errors.Is(err, os.ErrNotExist) {

@@ -39,7 +39,7 @@ func startServer(t *testing.T) *server {
 	return srv
 }
 
-// testReadTimeout is short for TestSlowRequests.
+// testReadTimeout is short for TestSlowRequests and TestSlowHeaders.
 const testReadTimeout = 2 * time.Second
 
 // startServerOn runs a server of the routes. extend may be nil.
@@ -76,7 +76,7 @@ func startServerWith(t *testing.T, change func(*settings)) (*server, *kfake.Clus
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.public.ReadTimeout = testReadTimeout
+	srv.public.ReadTimeout, srv.public.ReadHeaderTimeout = testReadTimeout, testReadTimeout
 	ended := make(chan error, 1)
 	go func() { ended <- srv.run(ctx) }()
 	t.Cleanup(func() {

@@ -33,14 +33,14 @@ func (s sessionCookie) name() string {
 }
 
 func (s sessionCookie) with(token string, life time.Duration) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // insecure only where a flag on loopback says so
 		Name: s.name(), Value: token, Path: "/", MaxAge: max(1, int(life.Seconds())),
 		HttpOnly: true, Secure: !s.insecure, SameSite: s.sameSite,
 	}
 }
 
 func (s sessionCookie) removed() *http.Cookie {
-	c := s.with("", 0)
+	c := s.with("", 0) //nolint:gosec // as above
 	c.MaxAge = -1
 	return c
 }
