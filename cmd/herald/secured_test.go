@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"herald/auth"
 )
@@ -22,6 +23,7 @@ import (
 type secured struct {
 	*server
 	signer *auth.Signer
+	broker *kfake.Cluster
 	log    *logBuffer
 	url    string
 }
@@ -69,7 +71,7 @@ func startSecured(t *testing.T, change func(*settings), args ...string) *secured
 	if err := flags.check("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	s.server, _ = startServerWith(t, func(set *settings) {
+	s.server, s.broker = startServerWith(t, func(set *settings) {
 		set.Log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		if set.access, err = flags.access("127.0.0.1:0", set.Log); err != nil {
 			t.Fatal(err)

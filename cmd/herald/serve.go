@@ -9,6 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/labstack/echo/v4"
+
+	"herald/cmd/herald/demo"
 	"herald/consumer"
 )
 
@@ -104,10 +107,11 @@ type serveCommand struct {
 	Replica       string           `placeholder:"NAME" help:"Name of this replica, unlike all others. Default: the host's name." group:"Kafka"`
 	KafkaRack     string           `placeholder:"NAME" help:"Rack of this replica: partitions are read from a broker there where the cluster allows it (KIP-392)." group:"Kafka"`
 	FetchMaxBytes int32            `name:"kafka-fetch-max-bytes" default:"8388608" placeholder:"BYTES" help:"Most that a broker answers at a time. Memory holds one answer for each broker and 250 partitions. Default: ${default}." group:"Kafka"`
-	EnablePublish bool             `help:"Serve POST /users/{user}/notifications and POST /broadcast, for tokens that may publish." group:"Publishing"`
+	Demo          bool             `help:"Serve a demo page at /, which signs in by a token and shows the stream." group:"Browsers"`
 
 	kafkaFlags
 	authFlags
+	publishFlags
 	tlsFlags
 	serverFlags
 }
@@ -179,10 +183,13 @@ func (s *serveCommand) Validate() error {
 	if s.FetchMaxBytes < 64<<10 || s.FetchMaxBytes > 128<<20 {
 		return fmt.Errorf("--kafka-fetch-max-bytes=%d: want %d to %d", s.FetchMaxBytes, 64<<10, 128<<20)
 	}
-	for _, err := range []error{s.kafkaFlags.check(), s.tlsFlags.check(), s.serverFlags.check()} {
+	for _, err := range []error{s.kafkaFlags.check(), s.publishFlags.check(), s.tlsFlags.check(), s.serverFlags.check()} {
 		if err != nil {
 			return err
 		}
+	}
+	if s.Demo && !s.EnablePublish {
+		return errors.New("--demo needs --enable-publish: the page writes notifications")
 	}
 	return s.authFlags.check(s.Listen)
 }
@@ -212,7 +219,7 @@ func (s *serveCommand) Run(ctx context.Context) error {
 		return err
 	}
 	set := settings{
-		serverFlags: s.serverFlags, Publish: s.EnablePublish,
+		serverFlags: s.serverFlags, publishFlags: s.publishFlags,
 		Consumer: consumer.Config{
 			Brokers: s.Brokers, TLS: tlsConfig, SASL: mechanism, Group: s.Group, Replica: s.Replica, Routes: s.Topic,
 			FetchMaxBytes: s.FetchMaxBytes, Rack: s.KafkaRack,
@@ -232,6 +239,18 @@ func (s *serveCommand) Run(ctx context.Context) error {
 			return fmt.Errorf("no host name: give --replica: %w", err)
 		}
 		set.Consumer.Replica = host
+	}
+	if s.Demo {
+		var page *demo.Demo
+		set.Extend = func(e *echo.Echo, p *publisher) {
+			page = demo.New(demoProducer{p}, p.permitTask(set.JWT), log)
+			page.Register(e)
+		}
+		defer func() {
+			if page != nil {
+				page.Close()
+			}
+		}()
 	}
 	srv, err := newServer(ctx, set)
 	if err != nil {

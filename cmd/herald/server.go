@@ -54,8 +54,8 @@ type settings struct {
 	Log         *slog.Logger    // nil: as the flags say
 	Consumer    consumer.Config // without Logger and Registry
 	Certificate *certificate    // nil: no TLS
-	Publish     bool
-	Extend      func(*echo.Echo, *publisher) // more public routes
+	publishFlags
+	Extend func(*echo.Echo, *publisher) // more public routes
 }
 
 // newServer listens, so that a port that is taken is told before anything else starts. Its server
@@ -76,12 +76,13 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 		return nil, err
 	}
 	front := &frontDoor{auth: s.Auth, consumer: c, log: log, refused: counterVec(
-		"herald_http_refusals_total", "Requests refused, by reason: token, user, origin or keys.", "reason", "token", "user", "origin", "keys",
+		"herald_http_refusals_total", "Requests refused, by reason: token, user, origin, keys or quota.", "reason", "token", "user", "origin", "keys", "quota",
 	)}
 	pub := &publisher{
 		producer: consumer.NewProducer(s.Consumer.Brokers, s.Consumer.TLS, s.Consumer.SASL), routes: s.Consumer.Routes, typeHeader: s.EventTypeHeader, front: front, hub: hub,
+		maxValue: s.PublishMaxBytes, quota: newQuota(s.PublishRate, s.PublishBurst), repeats: newRepeats(),
 		published: counterVec(
-			"herald_http_published_total", "Notifications taken by POST, by result: ok, refused or error.", "result", "ok", "refused", "error",
+			"herald_http_published_total", "Notifications taken by POST, by result: ok, repeated, refused or error.", "result", "ok", "repeated", "refused", "error",
 		),
 	}
 	registry.MustRegister(front.refused, pub.published)
@@ -108,9 +109,9 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	e.Use(s.Origins.cors(), s.Origins.refuse(front))
 	e.GET("/events", untilKeys(srv.streams.Events))
 	if s.JWT != nil {
-		(&sessions{cookie: s.Cookie, jwt: s.JWT, front: front, publish: s.Publish}).register(e)
+		(&sessions{cookie: s.Cookie, jwt: s.JWT, front: front, publish: s.EnablePublish}).register(e)
 	}
-	if s.Publish {
+	if s.EnablePublish {
 		e.POST("/users/:user/notifications", pub.toUser)
 		e.POST("/broadcast", pub.toAll)
 	}

@@ -69,7 +69,7 @@ func startServerWith(t *testing.T, change func(*settings)) (*server, *kfake.Clus
 	set := settings{
 		serverFlags: flags,
 		Consumer:    consumer.Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", Routes: devRoutes},
-		access:      access{Auth: auth.Insecure{}}, Publish: true,
+		access:      access{Auth: auth.Insecure{}}, publishFlags: publishFlags{EnablePublish: true, PublishMaxBytes: 1 << 20},
 	}
 	change(&set)
 	srv, err := newServer(ctx, set)
@@ -226,7 +226,7 @@ func TestErrorsHaveOneShape(t *testing.T) {
 		{http.MethodGet, "/nowhere", "", http.StatusNotFound},
 		{http.MethodDelete, "/events", "", http.StatusMethodNotAllowed},
 		{http.MethodPost, "/broadcast?type=checkpoint", "x", http.StatusBadRequest},
-		{http.MethodPost, "/broadcast", strings.Repeat("x", maxValue+1), http.StatusRequestEntityTooLarge},
+		{http.MethodPost, "/broadcast", strings.Repeat("x", 1<<20+1), http.StatusRequestEntityTooLarge},
 	} {
 		status, body := call(t, test.method, public+test.path, test.body)
 		var answer struct {
