@@ -252,7 +252,7 @@ func screenshot(t *testing.T, p demoPage, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o600); err != nil { //nolint:gosec // where the developer says
 		t.Fatal(err)
 	}
 }

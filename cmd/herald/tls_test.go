@@ -66,7 +66,7 @@ func TestTLS(t *testing.T) {
 		t.Cleanup(func() { _ = res.Body.Close() })
 		return res
 	}
-	res := open()
+	res := open() //nolint:bodyclose // closed at the end of the test
 	if res.ProtoMajor != 2 || res.StatusCode != http.StatusOK {
 		t.Errorf("%s %d, want HTTP/2", res.Proto, res.StatusCode)
 	}

@@ -47,14 +47,15 @@ func TestPageHeaders(t *testing.T) {
 				"Content-Type":           wantType,
 				"Cache-Control":          "no-cache",
 				"X-Content-Type-Options": "nosniff",
+				"Referrer-Policy":        "no-referrer",
 			} {
 				if got := h.Get(name); got != want {
 					t.Errorf("%s = %q, want %q", name, got, want)
 				}
 			}
 			policy := h.Get("Content-Security-Policy")
-			if !strings.HasPrefix(policy, "default-src 'self';") || strings.Contains(policy, "unsafe") {
-				t.Errorf("Content-Security-Policy = %q, want default-src 'self' and nothing unsafe", policy)
+			if !strings.HasPrefix(policy, "default-src 'self';") || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "frame-ancestors 'none'") {
+				t.Errorf("Content-Security-Policy = %q, want default-src 'self', no frames and nothing unsafe", policy)
 			}
 			if w := get(t, e, http.MethodGet, path, h.Get("Etag")); w.Code != http.StatusNotModified {
 				t.Errorf("GET with the ETag %q = %d, want 304", h.Get("Etag"), w.Code)
