@@ -88,7 +88,7 @@ func TestComposeSecure(t *testing.T) {
 	if page := ask(http.MethodGet, "/"); page.StatusCode != http.StatusOK || !strings.Contains(page.Header.Get("Content-Security-Policy"), "default-src 'self'") { //nolint:bodyclose // closed at the end of the test
 		t.Errorf("GET /: %d %v", page.StatusCode, page.Header)
 	}
-	stream := ask(http.MethodGet, "/events", "Cookie", cookies[0].Name+"="+cookies[0].Value, "Sec-Fetch-Site", "same-origin") //nolint:bodyclose // closed at the end of the test
+	stream := ask(http.MethodGet, "/events", "Cookie", cookies[0].Name+"="+cookies[0].Value, "Sec-Fetch-Site", "same-origin")
 	if stream.StatusCode != http.StatusOK || stream.ProtoMajor != 2 {
 		t.Fatalf("GET /events by the cookie: %d %s", stream.StatusCode, stream.Proto)
 	}
