@@ -35,6 +35,7 @@ type authFlags struct {
 	SessionSameSite       string   `default:"strict" enum:"strict,lax" placeholder:"VALUE" help:"SameSite of the session cookie: strict or lax. Default: ${default}." group:"Browsers"`
 	InsecureSessionCookie bool     `help:"Leave Secure out of the session cookie, for browsers that want it on plain HTTP. For development: only with --listen on loopback." group:"Browsers"`
 	AllowOrigin           []string `placeholder:"ORIGIN" help:"Origins, such as https://app.example, whose pages may use this server; they may send the session cookie." group:"Browsers"`
+	Demo                  bool     `help:"Serve a demo page at /, which signs in by a token and shows the stream." group:"Browsers"`
 }
 
 // keyFlags are those that say where keys are.

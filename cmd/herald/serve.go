@@ -107,7 +107,6 @@ type serveCommand struct {
 	Replica       string           `placeholder:"NAME" help:"Name of this replica, unlike all others. Default: the host's name." group:"Kafka"`
 	KafkaRack     string           `placeholder:"NAME" help:"Rack of this replica: partitions are read from a broker there where the cluster allows it (KIP-392)." group:"Kafka"`
 	FetchMaxBytes int32            `name:"kafka-fetch-max-bytes" default:"8388608" placeholder:"BYTES" help:"Most that a broker answers at a time. Memory holds one answer for each broker and 250 partitions. Default: ${default}." group:"Kafka"`
-	Demo          bool             `help:"Serve a demo page at /, which signs in by a token and shows the stream." group:"Browsers"`
 
 	kafkaFlags
 	authFlags
@@ -153,7 +152,7 @@ A token is a JWT, signed with the secret or with a key of the files or the key s
 On the admin listener, which is for operators only:
 
     GET /livez      200 while the process runs
-    GET /readyz     200 while Kafka answers and the shared topics are read, else 503 and why
+    GET /readyz     200 while Kafka answers, the shared topics are read and there are keys for tokens, else 503 and why
     GET /metrics    for Prometheus
 
 Configuration. A flag goes before the environment variable beside it, that before the file of --config, that before the default. The file's keys are the flags' names:
