@@ -1,13 +1,14 @@
 SHELL := bash -o pipefail
 
 GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION := v1.9.0
 golangci_lint := bin/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
 LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
 
-.PHONY: help run build test race soak integration fuzz bench lint fmt kafka-image
+.PHONY: help run build test race soak integration fuzz bench lint vulncheck fmt kafka-image
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -55,6 +56,14 @@ bench: ## run the benchmarks
 lint: $(golangci_lint) ## run the linters
 	$(golangci_lint) run
 	go mod tidy -diff
+	@$(MAKE) --no-print-directory vulncheck
+
+vulncheck: ## look for known vulnerabilities, where their database answers
+	@if curl -fsS -m 10 -o /dev/null https://vuln.go.dev/index/db.json 2>/dev/null; then \
+		go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./...; \
+	else \
+		echo 'NOT CHECKED: known vulnerabilities. Their database https://vuln.go.dev does not answer.'; \
+	fi
 
 fmt: $(golangci_lint) ## format the code
 	$(golangci_lint) fmt

@@ -1,55 +1,64 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
-	defaultLeeway = 30 * time.Second
+	// DefaultLeeway is how far the clocks of the issuer and of this machine may differ.
+	DefaultLeeway = 30 * time.Second
 	maxLeeway     = 5 * time.Minute
-
-	claimUser        = "sub"
-	claimPermissions = "permissions"
-	permitPublish    = "publish"
+	maxKeyID      = 256 // bytes
 )
-
-// algorithms are the only ones taken, whatever a token's header says: "none" and a public key used
-// as a secret are the classic ways in (RFC 8725, sections 2.1 and 3.1).
-var algorithms = []string{jwt.SigningMethodHS256.Alg()}
 
 // JWTConfig says which tokens are good.
 type JWTConfig struct {
-	// Secret is the HS256 key, of at least 32 bytes.
-	Secret []byte
+	// Keys verify the signature.
+	Keys Keys
+	// Algorithms narrow those that Keys allow by their kinds. Nil: all of them.
+	Algorithms []string
+	// Issuer is what "iss" must be. Empty: anything.
+	Issuer string
+	// Audiences are those of which "aud" must have one. Nil: anything, so a token that the issuer
+	// made for another service is good here too (RFC 8725, section 3.9).
+	Audiences []string
 	// UserClaim names the claim that holds the user, a string. Empty: "sub".
 	UserClaim string
 	// Leeway is how far the issuer's clock and ours may differ, at most 5 min. Zero: not at all.
 	Leeway time.Duration
+	// Sources say where a request has its token.
+	Sources Sources
 	// Now is the clock. Nil: [time.Now].
 	Now func() time.Time
 }
 
-// JWT takes bearer tokens (RFC 6750) that are JWTs (RFC 7519) signed with HS256 and expire. The claim
-// "permissions" is a list of strings; "publish" in it allows writing notifications.
+// JWT takes tokens that are JWTs (RFC 7519) and expire. Their claims are those of [Identity].
 type JWT struct {
 	cfg    JWTConfig
 	parser *jwt.Parser
 }
 
-// NewJWT returns an error that says what to do if the secret is too short or the leeway too long.
+// NewJWT returns an error that says what to do if cfg cannot be.
 func NewJWT(cfg JWTConfig) (*JWT, error) {
-	if err := checkSecret(cfg.Secret); err != nil {
-		return nil, err
+	if cfg.Keys == nil {
+		return nil, errors.New("there are no keys for tokens")
 	}
 	if cfg.Leeway < 0 || cfg.Leeway > maxLeeway {
 		return nil, fmt.Errorf("the leeway for tokens is %v, want 0 to %v", cfg.Leeway, maxLeeway)
+	}
+	if err := checkAlgorithms(cfg.Algorithms, cfg.Keys.algorithms()); err != nil {
+		return nil, err
+	}
+	if cfg.Algorithms == nil {
+		cfg.Algorithms = AllAlgorithms
 	}
 	if cfg.UserClaim == "" {
 		cfg.UserClaim = claimUser
@@ -58,103 +67,93 @@ func NewJWT(cfg JWTConfig) (*JWT, error) {
 		cfg.Now = time.Now
 	}
 	opts := []jwt.ParserOption{
-		jwt.WithValidMethods(algorithms), jwt.WithLeeway(cfg.Leeway), jwt.WithTimeFunc(cfg.Now), jwt.WithStrictDecoding(),
-		jwt.WithExpirationRequired(), // one without could not be taken back but by a new secret
+		jwt.WithValidMethods(cfg.Algorithms), jwt.WithLeeway(cfg.Leeway), jwt.WithTimeFunc(cfg.Now), jwt.WithStrictDecoding(),
+		jwt.WithExpirationRequired(), // one without could not be taken back but by a new key
+		jwt.WithIssuedAt(),           // one from the future would outlive its user's revocation
+	}
+	if cfg.Issuer != "" {
+		opts = append(opts, jwt.WithIssuer(cfg.Issuer))
+	}
+	if cfg.Audiences != nil {
+		opts = append(opts, jwt.WithAudience(cfg.Audiences...))
 	}
 	return &JWT{cfg, jwt.NewParser(opts...)}, nil
 }
 
-// LoadJWT reads the secret from a file; [LoadSecretFile] says what it warns of on logger. The user is
-// the claim "sub", and clocks may differ by 30 s.
-func LoadJWT(path string, logger *slog.Logger) (*JWT, error) {
-	secret, err := LoadSecretFile(path, logger)
-	if err != nil {
-		return nil, err
+// checkAlgorithms refuses what is no algorithm, and what no key is for. has is nil where the keys are
+// not known yet.
+func checkAlgorithms(wanted, has []string) error {
+	for _, a := range wanted {
+		if !slices.Contains(AllAlgorithms, a) {
+			return fmt.Errorf("%q is no algorithm for tokens: want some of %s", a, strings.Join(AllAlgorithms, ", "))
+		}
+		if has != nil && !slices.Contains(has, a) {
+			return fmt.Errorf("no key is for %s: those given are for %s", a, strings.Join(has, ", "))
+		}
 	}
-	return NewJWT(JWTConfig{Secret: secret, Leeway: defaultLeeway})
+	return nil
 }
 
 // Authenticate implements [Authenticator]. The identity expires when the token is no longer taken,
 // which is its "exp" and the leeway.
 func (j *JWT) Authenticate(r *http.Request) (Identity, error) {
-	token, err := bearer(r.Header)
+	token, err := j.cfg.Sources.Token(r)
 	if err != nil {
 		return Identity{}, err
+	}
+	return j.Verify(r.Context(), token)
+}
+
+// Verify returns the identity that the token proves. ctx bounds how long keys are waited for.
+func (j *JWT) Verify(ctx context.Context, token string) (Identity, error) {
+	if len(token) > maxToken {
+		return Identity{}, fmt.Errorf("%w: longer than %d bytes", ErrInvalidToken, maxToken)
 	}
 	// A map and not a struct: encoding/json matches a struct's fields in any case, so "SUB" would
 	// be as good as "sub".
 	claims := jwt.MapClaims{}
-	parsed, err := j.parser.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return j.cfg.Secret, nil })
+	_, err := j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) { return j.keys(ctx, t) })
 	switch {
 	case err == nil:
+		return j.identity(claims)
+	case errors.Is(err, ErrUnavailable):
+		return Identity{}, err
+	case errors.Is(err, jwt.ErrTokenInvalidAudience), errors.Is(err, jwt.ErrTokenInvalidIssuer):
+		return Identity{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return Identity{}, ErrExpired
-	case errors.Is(err, jwt.ErrTokenNotValidYet):
+	case errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
 		return Identity{}, ErrNotYetValid
-	default:
-		return Identity{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
 	}
-	if _, ok := parsed.Header["crit"]; ok {
+	return Identity{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
+}
+
+// keys returns those that may verify the token. Of its header only "kid" chooses among them, by
+// comparison: "jwk", "jku", "x5c" and "x5u" would let the token bring its own.
+func (j *JWT) keys(ctx context.Context, t *jwt.Token) (any, error) {
+	if _, ok := t.Header["crit"]; ok {
 		// RFC 7515, section 4.1.11: what is critical and not understood makes a token invalid.
 		// The library does not look at it, and we understand no extension.
-		return Identity{}, fmt.Errorf("%w: critical header parameters", ErrInvalidToken)
+		return nil, errors.New("critical header parameters")
 	}
-	return j.identity(claims)
-}
-
-// identity reads the claims of a token whose signature and times are good.
-func (j *JWT) identity(claims jwt.MapClaims) (Identity, error) {
-	user, ok := claims[j.cfg.UserClaim].(string)
-	if !ok {
-		return Identity{}, fmt.Errorf("%w: the claim %q is missing or not a string", ErrUser, j.cfg.UserClaim)
+	kid := ""
+	if value, ok := t.Header["kid"]; ok {
+		if kid, ok = value.(string); !ok || len(kid) > maxKeyID {
+			return nil, fmt.Errorf("the header parameter kid is no string of up to %d bytes", maxKeyID)
+		}
 	}
-	if err := CheckUser(user); err != nil {
-		return Identity{}, err
-	}
-	expires, err := claims.GetExpirationTime()
-	if err == nil && expires == nil {
-		err = jwt.ErrTokenRequiredClaimMissing
-	}
-	if err != nil { // the parser has looked at it before: this is to fail closed
-		return Identity{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
-	}
-	publish, err := mayPublish(claims)
+	keys, err := j.cfg.Keys.find(ctx, kid)
 	if err != nil {
-		return Identity{}, err
+		return nil, err
 	}
-	return Identity{User: user, Expires: expires.Add(j.cfg.Leeway), Publish: publish}, nil
-}
-
-// mayPublish is strict about the claim's shape: reading "publish" out of some other shape would be
-// a guess about a right.
-func mayPublish(claims jwt.MapClaims) (bool, error) {
-	claim, ok := claims[claimPermissions]
-	if !ok {
-		return false, nil
+	set := jwt.VerificationKeySet{}
+	for _, k := range keys {
+		if slices.Contains(k.algorithms, t.Method.Alg()) {
+			set.Keys = append(set.Keys, k.value)
+		}
 	}
-	list, ok := claim.([]any)
-	if !ok || slices.ContainsFunc(list, func(p any) bool { _, isString := p.(string); return !isString }) {
-		return false, fmt.Errorf("%w: the claim %q is not a list of strings", ErrInvalidToken, claimPermissions)
+	if len(set.Keys) == 0 {
+		return nil, errors.New("the key is not for the token's algorithm")
 	}
-	return slices.Contains(list, any(permitPublish)), nil
-}
-
-// Sign makes a token that Authenticate takes. It is for development and tests: Herald is no issuer.
-// A zero Expires makes a token that does not expire, which is not taken. The error is [ErrUser].
-func (j *JWT) Sign(id Identity) (string, error) {
-	if err := CheckUser(id.User); err != nil {
-		return "", err
-	}
-	claims := jwt.MapClaims{j.cfg.UserClaim: id.User, "iat": j.cfg.Now().Unix()}
-	if !id.Expires.IsZero() {
-		claims["exp"] = id.Expires.Unix()
-	}
-	if id.Publish {
-		claims[claimPermissions] = []string{permitPublish}
-	}
-	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(j.cfg.Secret)
-	if err != nil {
-		return "", fmt.Errorf("sign token: %w", err)
-	}
-	return token, nil
+	return set, nil
 }

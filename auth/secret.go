@@ -55,20 +55,13 @@ func LoadSecretFile(path string, logger *slog.Logger) ([]byte, error) {
 	return text, nil
 }
 
-// WriteSecretFile writes a fresh secret (256 random bits as 43 characters and a line break) that
-// only its owner can read. A file that exists is left as it is: the error is [os.ErrExist].
+// WriteSecretFile writes a fresh secret (512 random bits as 86 characters and a line break, enough for
+// HS512) that only its owner can read. A file that exists is left as it is: the error is [os.ErrExist].
 func WriteSecretFile(path string) error {
-	secret := make([]byte, minSecret)
-	_, _ = rand.Read(secret)                                              // never fails
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator names the file
-	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("new JWT secret: %w: choose another name or remove it, which makes all its tokens invalid", err)
-	}
-	if err != nil {
-		return fmt.Errorf("new JWT secret: %w", err)
-	}
-	_, err = fmt.Fprintln(f, base64.RawURLEncoding.EncodeToString(secret))
-	if err := errors.Join(err, f.Close()); err != nil {
+	secret := make([]byte, 64)
+	_, _ = rand.Read(secret) // never fails
+	text := base64.RawURLEncoding.AppendEncode(nil, secret)
+	if err := writeNew(path, 0o600, append(text, '\n')); err != nil {
 		return fmt.Errorf("new JWT secret: %w", err)
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestLoadSecretFile(t *testing.T) {
@@ -86,19 +88,26 @@ func TestNewSecretIsTakenAndNeverOverwritten(t *testing.T) {
 	if stat.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v", stat.Mode())
 	}
-	first, err := LoadJWT(path, nil)
+	first, err := LoadSecretFile(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := WriteSecretFile(path); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("second write: %v", err)
 	}
-	second, err := LoadJWT(path, nil)
+	second, err := LoadSecretFile(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(first.cfg.Secret, second.cfg.Secret) {
+	if !bytes.Equal(first, second) {
 		t.Error("the secret changed")
+	}
+	keys, err := Secret(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"HS256", "HS384", "HS512"}, keys.algorithms()); diff != "" {
+		t.Error(diff)
 	}
 	if err := WriteSecretFile(filepath.Join(t.TempDir(), "no", "secret")); err == nil {
 		t.Error("a directory that is not there is taken")

@@ -256,7 +256,7 @@ func notify(t *testing.T, base, path, text string) {
 }
 
 // startChromium returns a context for tabs of a fresh headless Chromium.
-func startChromium(t *testing.T) context.Context {
+func startChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	path := chromium.require(t, "the demo page")
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
@@ -265,6 +265,7 @@ func startChromium(t *testing.T) context.Context {
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true))
+	options = append(options, more...)
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium's sandbox refuses root
 	}

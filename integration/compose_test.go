@@ -23,7 +23,7 @@ func TestCompose(t *testing.T) {
 	}
 	command := composeCommand(t)
 	public, admin, broker := freeAddress(t), freeAddress(t), freeAddress(t)
-	startCompose(t, command,
+	startCompose(t, command, "../deploy/compose.yaml",
 		"HERALD_KAFKA_IMAGE="+kafkaImage(), "HERALD_IMAGE="+buildImage(t),
 		"HERALD_PORT="+port(t, public), "HERALD_ADMIN_PORT="+port(t, admin), "KAFKA_PORT="+port(t, broker))
 	waitStatus(t, "http://"+admin+"/readyz", http.StatusOK, nil)
@@ -51,13 +51,13 @@ func TestCompose(t *testing.T) {
 	}
 }
 
-// startCompose starts deploy/compose.yaml by the command with these variables. Its containers,
+// startCompose starts what the file says by the command with these variables. Its containers,
 // network and volume are removed at the end.
-func startCompose(t *testing.T, command []string, environment ...string) {
+func startCompose(t *testing.T, command []string, file string, environment ...string) {
 	t.Helper()
 	project := "herald-test-" + strings.ToLower(rand.Text()[:12])
 	compose := func(ctx context.Context, args ...string) ([]byte, error) {
-		args = slices.Concat(command[1:], []string{"-p", project, "-f", "../deploy/compose.yaml"}, args)
+		args = slices.Concat(command[1:], []string{"-p", project, "-f", file}, args)
 		c := exec.CommandContext(ctx, command[0], args...)
 		c.Env = append(os.Environ(), environment...)
 		return c.CombinedOutput()

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -173,12 +172,12 @@ func (b *benchCommand) config() bench.Config {
 // connect reads the files that the flags name, and sets how to reach Kafka.
 func (b *benchCommand) connect(cfg *bench.Config) error {
 	if b.JWTSecretFile != "" {
-		j, err := auth.LoadJWT(b.JWTSecretFile, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+		signer, err := loadSecretSigner(b.JWTSecretFile)
 		if err != nil {
-			return usageError{fmt.Errorf("--jwt-secret-file: %w", err)}
+			return usageError{err}
 		}
 		expires := time.Now().Add(b.Duration + 24*time.Hour)
-		cfg.Token = func(user string) (string, error) { return j.Sign(auth.Identity{User: user, Expires: expires}) }
+		cfg.Token = func(user string) (string, error) { return signer.Sign(auth.Identity{User: user, Expires: expires}) }
 	}
 	if b.TokenFile != "" {
 		text, err := os.ReadFile(b.TokenFile)

@@ -82,8 +82,8 @@ func TestConfigurationRefused(t *testing.T) {
 		file string
 		want string // after the file's name, of a file
 	}{
-		"nothing said":             {args: []string{"serve"}, want: "missing: --brokers, --topic, either --jwt-secret-file or --insecure-no-auth"},
-		"no auth decision":         {args: []string{"serve", "--brokers=a:1", "--topic=t"}, want: "missing: either --jwt-secret-file or --insecure-no-auth"},
+		"nothing said":             {args: []string{"serve"}, want: "missing: --brokers, --topic, one of --jwt-secret-file, --jwt-public-key-file, --jwks-url and --insecure-no-auth"},
+		"no auth decision":         {args: []string{"serve", "--brokers=a:1", "--topic=t"}, want: "missing: one of --jwt-secret-file, --jwt-public-key-file, --jwks-url and --insecure-no-auth"},
 		"two auth decisions":       {args: with(good, "--jwt-secret-file=x"), want: "--jwt-secret-file and --insecure-no-auth exclude each other"},
 		"unknown flag":             {args: with(good, "--heartbeet=1s"), want: `did you mean "--heartbeat"`},
 		"broker with a scheme":     {args: with(good, "--brokers=http://a:1"), want: "--brokers http://a:1: want HOST:PORT without a scheme"},
@@ -102,8 +102,26 @@ func TestConfigurationRefused(t *testing.T) {
 		"no file":                  {args: with(good, "--config=/nonexistent/herald.yaml"), want: "--config /nonexistent/herald.yaml: no such file or directory"},
 		"dev broker for everyone":  {args: []string{"dev", "--kafka-listen=0.0.0.0:9092"}, want: "name one address"},
 		"dev broker without port":  {args: []string{"dev", "--kafka-listen=localhost"}, want: "--kafka-listen localhost: want HOST:PORT"},
-		"token without secret":     {args: []string{"token", "--user=a"}, want: "--jwt-secret-file and --user"},
-		"secret and a token":       {args: []string{"token", "--new-secret=f", "--user=a"}, want: "--new-secret only makes a secret: leave out --user"},
+		"secret and key set":       {args: with(good[:3], "--jwt-secret-file=x", "--jwks-url=https://a/b"), want: "--jwt-secret-file and --jwks-url exclude each other"},
+		"issuer of nobody":         {args: with(good, "--jwt-issuer=x"), want: "have no effect with --insecure-no-auth"},
+		"authority of no key set":  {args: with(good, "--jwks-ca-file=x"), want: "--jwks-ca-file needs --jwks-url"},
+		"key set fetched always":   {args: with(good, "--jwks-refresh=1s"), want: "--jwks-refresh=1s: want 1m0s to 24h0m0s"},
+		"no user claim":            {args: with(good, "--jwt-user-claim="), want: "--jwt-user-claim is empty"},
+		"query parameter":          {args: with(good[:3], "--jwt-secret-file=x", "--token-query-parameter=a b"), want: `--token-query-parameter "a b": want 1 to 64`},
+		"query parameter of ours":  {args: with(good[:3], "--jwt-secret-file=x", "--token-query-parameter=since"), want: "--token-query-parameter since: this one has a meaning already"},
+		"cookie in plain text":     {args: with(good[:3], "--jwt-secret-file=x", "--insecure-session-cookie", "--listen=:8080"), want: "--insecure-session-cookie with --listen :8080: anybody on the way could read the cookie"},
+		"cookie for all sites":     {args: with(good, "--session-same-site=none"), want: "--session-same-site"},
+		"any origin":               {args: with(good, "--allow-origin=*"), want: `--allow-origin "*": want an origin as browsers write it, such as https://app.example`},
+		"demo without publishing":  {args: with(good, "--demo"), want: "--demo needs --enable-publish"},
+		"notification of nothing":  {args: with(good, "--publish-max-bytes=0"), want: "--publish-max-bytes=0: want 1 to 67108864"},
+		"rate that is none":        {args: with(good, "--publish-rate=NaN"), want: "--publish-rate=NaN: want 0 to 1000000"},
+		"burst of nothing":         {args: with(good, "--publish-burst=0"), want: "--publish-burst=0: want 1 to 1000000"},
+		"certificate without key":  {args: with(good, "--tls-cert-file=x"), want: "--tls-cert-file and --tls-key-file go together"},
+		"token without key":        {args: []string{"token", "--user=a"}, want: "a token needs --user, and --jwt-secret-file or --jwt-key-file"},
+		"token with two keys":      {args: []string{"token", "--user=a", "--jwt-secret-file=f", "--jwt-key-file=f"}, want: "--jwt-secret-file and --jwt-key-file exclude each other"},
+		"key set of a secret":      {args: []string{"token", "--key-set", "--jwt-secret-file=f"}, want: "--key-set prints no token: leave out --jwt-secret-file"},
+		"key set of nothing":       {args: []string{"token", "--key-set"}, want: "--key-set needs --jwt-key-file"},
+		"secret and a token":       {args: []string{"token", "--new-secret=f", "--user=a"}, want: "--new-secret prints no token: leave out --user"},
 		"secret out of a secret":   {args: []string{"token", "--jwt-secret-file=f", "--new-secret=f"}, want: "leave out --jwt-secret-file"},
 		"produce: broker":          {args: with(produce, "--user=a", "--brokers=a"), want: `--brokers "a": want HOST:PORT`},
 		"produce: empty user":      {args: with(produce, "--user", ""), want: "--user is empty: name a user, or leave --user out to write to everyone"},
@@ -128,6 +146,7 @@ func TestConfigurationRefused(t *testing.T) {
 		"file: wrong value":        {file: "retry: 1s\nheartbeat: soon", want: "line 2: --heartbeat: "},
 		"file: impossible value":   {file: "\nheartbeat: 0s", want: "line 2: --heartbeat=0s: want 1s to 1h0m0s"},
 		"file: two auth decisions": {file: "jwt-secret-file: x", want: "line 1: --jwt-secret-file and --insecure-no-auth exclude each other"},
+		"file: any origin":         {file: "allow-origin: ['*']", want: "line 1: --allow-origin \"*\": want an origin"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args, matches, want := test.args, strings.Contains, test.want

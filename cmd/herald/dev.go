@@ -70,9 +70,9 @@ func (d *devCommand) Run(ctx context.Context) error {
 	srv, err := newServer(ctx, settings{
 		serverFlags: d.serverFlags,
 		Consumer:    consumer.Config{Brokers: []string{address}, Group: "herald", Replica: "dev", Routes: devRoutes},
-		Auth:        auth.Insecure{}, Publish: true,
+		access:      access{Auth: auth.Insecure{}}, publishFlags: publishFlags{EnablePublish: true, PublishMaxBytes: 1 << 20},
 		Extend: func(e *echo.Echo, p *publisher) {
-			page = demo.New(demoProducer{p}, log)
+			page = demo.New(demoProducer{p}, nil, log)
 			page.Register(e)
 		},
 	})

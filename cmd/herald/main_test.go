@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -119,5 +120,22 @@ func TestStopWhileKafkaIsAway(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("herald still runs 20 s after its context ended")
+	}
+}
+
+// TestNoAuthIsWarnedOf wants a warning where nobody is authenticated and others than this machine may
+// ask.
+func TestNoAuthIsWarnedOf(t *testing.T) {
+	for listen, want := range map[string]bool{
+		"127.0.0.1:8080": false, "localhost:8080": false, "[::1]:8080": false,
+		":8080": true, "0.0.0.0:8080": true, "[::]:8080": true, "192.0.2.1:80": true, "herald.example:80": true,
+	} {
+		var log bytes.Buffer
+		if _, err := (&authFlags{InsecureNoAuth: true}).access(listen, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "level=WARN msg=\"NOBODY IS AUTHENTICATED"); got != want {
+			t.Errorf("%s: warned %v, want %v", listen, got, want)
+		}
 	}
 }

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"herald/auth"
+	"github.com/labstack/echo/v4"
+
+	"herald/cmd/herald/demo"
 	"herald/consumer"
 )
 
@@ -99,17 +101,17 @@ func (s *serverFlags) logger() *slog.Logger {
 }
 
 type serveCommand struct {
-	Brokers        []string         `required:"" placeholder:"HOST:PORT" help:"Kafka brokers to begin with; the others are found." group:"Kafka"`
-	Topic          []consumer.Route `required:"" sep:";" placeholder:"NAME[,KEY=VALUE…]" help:"A topic to serve, see above; repeatable, or several separated by semicolons." group:"Kafka"`
-	Group          string           `default:"herald" placeholder:"NAME" help:"Consumer group; that of a replica is GROUP.REPLICA. Default: ${default}." group:"Kafka"`
-	Replica        string           `placeholder:"NAME" help:"Name of this replica, unlike all others. Default: the host's name." group:"Kafka"`
-	KafkaRack      string           `placeholder:"NAME" help:"Rack of this replica: partitions are read from a broker there where the cluster allows it (KIP-392)." group:"Kafka"`
-	FetchMaxBytes  int32            `name:"kafka-fetch-max-bytes" default:"8388608" placeholder:"BYTES" help:"Most that a broker answers at a time. Memory holds one answer for each broker and 250 partitions. Default: ${default}." group:"Kafka"`
-	JWTSecretFile  string           `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret (32 bytes or more) of HS256 tokens." group:"Authentication (one of them)"`
-	InsecureNoAuth bool             `help:"No authentication: ?user= names the user. For closed networks only." group:"Authentication (one of them)"`
-	EnablePublish  bool             `help:"Serve POST /users/{user}/notifications and POST /broadcast, for tokens with the permission publish." group:"Publishing"`
+	Brokers       []string         `required:"" placeholder:"HOST:PORT" help:"Kafka brokers to begin with; the others are found." group:"Kafka"`
+	Topic         []consumer.Route `required:"" sep:";" placeholder:"NAME[,KEY=VALUE…]" help:"A topic to serve, see above; repeatable, or several separated by semicolons." group:"Kafka"`
+	Group         string           `default:"herald" placeholder:"NAME" help:"Consumer group; that of a replica is GROUP.REPLICA. Default: ${default}." group:"Kafka"`
+	Replica       string           `placeholder:"NAME" help:"Name of this replica, unlike all others. Default: the host's name." group:"Kafka"`
+	KafkaRack     string           `placeholder:"NAME" help:"Rack of this replica: partitions are read from a broker there where the cluster allows it (KIP-392)." group:"Kafka"`
+	FetchMaxBytes int32            `name:"kafka-fetch-max-bytes" default:"8388608" placeholder:"BYTES" help:"Most that a broker answers at a time. Memory holds one answer for each broker and 250 partitions. Default: ${default}." group:"Kafka"`
 
 	kafkaFlags
+	authFlags
+	publishFlags
+	tlsFlags
 	serverFlags
 }
 
@@ -142,13 +144,15 @@ Endpoints. On the public listener:
                                          ?since=earliest, delivered, a time or an age; ?types=a,b chooses event types
     POST /users/{user}/notifications     with --enable-publish, for one user
     POST /broadcast                      with --enable-publish, for everyone
+    POST /session                        a cookie for browsers in exchange for a bearer token
+    GET, DELETE /session                 whose it is; removes it
 
-A token is a JWT signed with HS256: the claim sub is the user, exp is when it ends, and "publish" in the list permissions allows the two POST.
+A token is a JWT, signed with the secret or with a key of the files or the key set: the claim sub is the user, exp is when it ends. The claim herald may have {"types":[…],"topics":[…],"publish":true}: the event types and broadcast topics that the user may see, and whether the two POST are allowed. It comes by "Authorization: Bearer" or by the cookie.
 
 On the admin listener, which is for operators only:
 
     GET /livez      200 while the process runs
-    GET /readyz     200 while Kafka answers and the shared topics are read, else 503 and why
+    GET /readyz     200 while Kafka answers, the shared topics are read and there are keys for tokens, else 503 and why
     GET /metrics    for Prometheus
 
 Configuration. A flag goes before the environment variable beside it, that before the file of --config, that before the default. The file's keys are the flags' names:
@@ -178,10 +182,15 @@ func (s *serveCommand) Validate() error {
 	if s.FetchMaxBytes < 64<<10 || s.FetchMaxBytes > 128<<20 {
 		return fmt.Errorf("--kafka-fetch-max-bytes=%d: want %d to %d", s.FetchMaxBytes, 64<<10, 128<<20)
 	}
-	if err := s.kafkaFlags.check(); err != nil {
-		return err
+	for _, err := range []error{s.kafkaFlags.check(), s.publishFlags.check(), s.tlsFlags.check(), s.serverFlags.check()} {
+		if err != nil {
+			return err
+		}
 	}
-	return s.serverFlags.check()
+	if s.Demo && !s.EnablePublish {
+		return errors.New("--demo needs --enable-publish: the page writes notifications")
+	}
+	return s.authFlags.check(s.Listen)
 }
 
 // complete names everything that is missing at once.
@@ -193,14 +202,11 @@ func (s *serveCommand) complete() error {
 	if len(s.Topic) == 0 {
 		missing = append(missing, "--topic")
 	}
-	if !s.InsecureNoAuth && s.JWTSecretFile == "" {
-		missing = append(missing, "either --jwt-secret-file or --insecure-no-auth")
+	if len(s.sources()) == 0 {
+		missing = append(missing, "one of "+keyFlags+" and --insecure-no-auth")
 	}
-	switch {
-	case missing != nil:
+	if missing != nil {
 		return errors.New("missing: " + strings.Join(missing, ", "))
-	case s.InsecureNoAuth && s.JWTSecretFile != "":
-		return errors.New("--jwt-secret-file and --insecure-no-auth exclude each other")
 	}
 	return nil
 }
@@ -212,20 +218,19 @@ func (s *serveCommand) Run(ctx context.Context) error {
 		return err
 	}
 	set := settings{
-		serverFlags: s.serverFlags, Publish: s.EnablePublish,
+		serverFlags: s.serverFlags, publishFlags: s.publishFlags,
 		Consumer: consumer.Config{
 			Brokers: s.Brokers, TLS: tlsConfig, SASL: mechanism, Group: s.Group, Replica: s.Replica, Routes: s.Topic,
 			FetchMaxBytes: s.FetchMaxBytes, Rack: s.KafkaRack,
 		},
 	}
-	if s.InsecureNoAuth {
-		set.Auth = auth.Insecure{}
-	} else {
-		j, err := auth.LoadJWT(s.JWTSecretFile, s.logger())
-		if err != nil {
-			return usageError{fmt.Errorf("--jwt-secret-file: %w", err)}
-		}
-		set.Auth = j
+	log := s.logger()
+	set.Log = log
+	if set.access, err = s.access(s.Listen, log); err != nil {
+		return err
+	}
+	if set.Certificate, err = s.certificate(log); err != nil {
+		return err
 	}
 	if set.Consumer.Replica == "" {
 		host, err := os.Hostname()
@@ -233,6 +238,18 @@ func (s *serveCommand) Run(ctx context.Context) error {
 			return fmt.Errorf("no host name: give --replica: %w", err)
 		}
 		set.Consumer.Replica = host
+	}
+	if s.Demo {
+		var page *demo.Demo
+		set.Extend = func(e *echo.Echo, p *publisher) {
+			page = demo.New(demoProducer{p}, p.permitTask(set.JWT), log)
+			page.Register(e)
+		}
+		defer func() {
+			if page != nil {
+				page.Close()
+			}
+		}()
 	}
 	srv, err := newServer(ctx, set)
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +26,7 @@ const (
 	readHeaderTimeout = 10 * time.Second // for a request's header
 	readTimeout       = 30 * time.Second // for all of a request; streams are free of it
 	idleTimeout       = 2 * time.Minute  // between requests of a connection
+	maxHeader         = 32 << 10         // bytes of a request's header; net/http takes 4 KiB more
 )
 
 // server is one Herald: a consumer, the streams fed by it, and two HTTP servers.
@@ -35,6 +38,7 @@ type server struct {
 	drain    drainTimes
 	draining atomic.Bool
 
+	jwks           *auth.JWKS // nil: the keys do not change
 	public         *http.Server
 	publicListener net.Listener
 	admin          *http.Server
@@ -46,10 +50,12 @@ type drainTimes struct{ window, timeout time.Duration }
 
 type settings struct {
 	serverFlags
-	Consumer consumer.Config // without Logger and Registry
-	Auth     auth.Authenticator
-	Publish  bool
-	Extend   func(*echo.Echo, *publisher) // more public routes
+	access
+	Log         *slog.Logger    // nil: as the flags say
+	Consumer    consumer.Config // without Logger and Registry
+	Certificate *certificate    // nil: no TLS
+	publishFlags
+	Extend func(*echo.Echo, *publisher) // more public routes
 }
 
 // newServer listens, so that a port that is taken is told before anything else starts. Its server
@@ -59,7 +65,10 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 		return nil, err
 	}
 	registry := newRegistry()
-	log := s.logger()
+	log := s.Log
+	if log == nil {
+		log = s.logger()
+	}
 	hub := stream.NewHub(s.EventTypeHeader, registry)
 	s.Consumer.Logger, s.Consumer.Registry, s.Consumer.ReplayCacheBytes = log, registry, s.ReplayCacheBytes
 	c, err := consumer.New(s.Consumer, hub)
@@ -67,40 +76,55 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 		return nil, err
 	}
 	front := &frontDoor{auth: s.Auth, consumer: c, log: log, refused: counterVec(
-		"herald_http_refusals_total", "Requests refused, by reason: token, user or origin.", "reason", "token", "user", "origin",
+		"herald_http_refusals_total", "Requests refused, by reason: token, user, origin, keys or quota.", "reason", "token", "user", "origin", "keys", "quota",
 	)}
 	pub := &publisher{
 		producer: consumer.NewProducer(s.Consumer.Brokers, s.Consumer.TLS, s.Consumer.SASL), routes: s.Consumer.Routes, typeHeader: s.EventTypeHeader, front: front, hub: hub,
+		maxValue: s.PublishMaxBytes, quota: newQuota(s.PublishRate, s.PublishBurst), repeats: newRepeats(),
 		published: counterVec(
-			"herald_http_published_total", "Notifications taken by POST, by result: ok, refused or error.", "result", "ok", "refused", "error",
+			"herald_http_published_total", "Notifications taken by POST, by result: ok, repeated, refused or error.", "result", "ok", "repeated", "refused", "error",
 		),
 	}
 	registry.MustRegister(front.refused, pub.published)
-	srv := &server{log: log, consumer: c, producer: pub.producer, drain: drainTimes{s.DrainWindow, s.DrainTimeout}}
+	srv := &server{log: log, consumer: c, producer: pub.producer, drain: drainTimes{s.DrainWindow, s.DrainTimeout}, jwks: s.JWKS}
 	srv.streams = stream.NewHandler(stream.Config{
 		Hub: hub, Log: c, Viewer: front.viewer, Logger: log,
 		Heartbeat: s.Heartbeat, WriteTimeout: s.WriteTimeout, Retry: s.Retry, MaxQueue: s.MaxQueueBytes,
 		Limits: stream.Limits{Age: s.ReplayMaxAge, Records: s.ReplayMaxRecords}, Admission: s.admission(),
 	})
 
+	if s.JWKS != nil {
+		registry.MustRegister(s.JWKS)
+	}
 	e := echo.New()
 	e.HTTPErrorHandler = errorAsJSON(log)
 	if e.IPExtractor, err = s.addresses(); err != nil {
 		return nil, err
 	}
-	e.GET("/events", srv.streams.Events)
-	if s.Publish {
+	if s.Origins == nil {
+		if s.Origins, err = newOrigins(nil); err != nil {
+			return nil, err
+		}
+	}
+	e.Use(s.Origins.cors(), s.Origins.refuse(front))
+	e.GET("/events", untilKeys(srv.streams.Events))
+	if s.JWT != nil {
+		(&sessions{cookie: s.Cookie, jwt: s.JWT, front: front, publish: s.EnablePublish}).register(e)
+	}
+	if s.EnablePublish {
 		e.POST("/users/:user/notifications", pub.toUser)
 		e.POST("/broadcast", pub.toAll)
 	}
 	if s.Extend != nil {
 		s.Extend(e, pub)
 	}
-	// A page of another origin must not publish in the name of whoever opened it.
-	protection := http.NewCrossOriginProtection()
-	protection.SetDenyHandler(front.deny(e))
-	srv.public = &http.Server{Handler: protection.Handler(e), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10, Protocols: protocols()}
-	srv.admin = &http.Server{Handler: srv.adminRoutes(registry), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout}
+	srv.public = httpServer(e, log)
+	srv.public.Protocols = protocols()
+	srv.admin = httpServer(srv.adminRoutes(registry), log)
+	if s.Certificate != nil {
+		srv.public.TLSConfig = s.Certificate.config()
+		registry.MustRegister(s.Certificate.expiry())
+	}
 
 	if srv.publicListener, err = listen(ctx, "listen", s.Listen); err != nil {
 		return nil, err
@@ -110,6 +134,29 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 		return nil, err
 	}
 	return srv, nil
+}
+
+// httpServer returns a server that gives up slow requests. What net/http has to say goes to the log:
+// handshakes that fail, of which anybody can make many, at the level debug.
+func httpServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ErrorLog: slog.NewLogLogger(netHTTPLog{log.Handler()}, slog.LevelError),
+	}
+}
+
+// netHTTPLog takes the lines of net/http.
+type netHTTPLog struct{ slog.Handler }
+
+// Handle implements [slog.Handler].
+func (l netHTTPLog) Handle(ctx context.Context, r slog.Record) error {
+	if strings.HasPrefix(r.Message, "http: TLS handshake error") {
+		r.Level = slog.LevelDebug
+	}
+	if !l.Enabled(ctx, r.Level) {
+		return nil
+	}
+	return l.Handler.Handle(ctx, r)
 }
 
 // counterVec returns counters that are there from the start, at 0: a rate of one that appears with
@@ -137,10 +184,15 @@ func (s *server) run(ctx context.Context) error {
 	defer s.producer.Close()
 	s.log.Info("herald runs", "version", buildVersion(), "listen", s.publicListener.Addr().String(), "admin_listen", s.adminListener.Addr().String())
 	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var fetching sync.WaitGroup
+	defer fetching.Wait()
 	defer stop()
+	if s.jwks != nil {
+		fetching.Go(func() { s.jwks.Run(reading) })
+	}
 	errs := make(chan error, 3)
 	go func() { errs <- s.consumer.Run(reading) }()
-	go func() { errs <- s.public.Serve(s.publicListener) }()
+	go func() { errs <- s.servePublic() }()
 	go func() { errs <- s.admin.Serve(s.adminListener) }()
 	var err error
 	ended := 0
@@ -162,6 +214,14 @@ func (s *server) run(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// servePublic serves with TLS where there is a certificate.
+func (s *server) servePublic() error {
+	if s.public.TLSConfig != nil {
+		return s.public.ServeTLS(s.publicListener, "", "")
+	}
+	return s.public.Serve(s.publicListener)
 }
 
 // shutdown waits for the requests under way until ctx ends, then cuts them off.
@@ -186,11 +246,7 @@ func (s *server) adminRoutes(registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		err := s.consumer.Ready()
-		if s.draining.Load() {
-			err = errors.New("herald stops")
-		}
-		if err != nil {
+		if err := s.ready(); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -198,4 +254,17 @@ func (s *server) adminRoutes(registry *prometheus.Registry) http.Handler {
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
+}
+
+// ready returns why the server is of no use yet.
+func (s *server) ready() error {
+	if s.draining.Load() {
+		return errors.New("herald stops")
+	}
+	if s.jwks != nil {
+		if err := s.jwks.Ready(); err != nil {
+			return err
+		}
+	}
+	return s.consumer.Ready()
 }

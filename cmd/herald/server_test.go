@@ -39,11 +39,17 @@ func startServer(t *testing.T) *server {
 	return srv
 }
 
-// testReadTimeout is short for TestSlowRequests.
+// testReadTimeout is short for TestSlowRequests and TestSlowHeaders.
 const testReadTimeout = 2 * time.Second
 
 // startServerOn runs a server of the routes. extend may be nil.
 func startServerOn(t *testing.T, routes []consumer.Route, extend func(*echo.Echo, *publisher)) (*server, *kfake.Cluster) {
+	t.Helper()
+	return startServerWith(t, func(s *settings) { s.Consumer.Routes, s.Extend = routes, extend })
+}
+
+// startServerWith runs a server of devRoutes, without authentication, unless change says otherwise.
+func startServerWith(t *testing.T, change func(*settings)) (*server, *kfake.Cluster) {
 	t.Helper()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1),
 		kfake.SeedTopics(3, "notifications"), kfake.SeedTopics(1, "announcements"))
@@ -60,15 +66,17 @@ func startServerOn(t *testing.T, routes []consumer.Route, extend func(*echo.Echo
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	srv, err := newServer(ctx, settings{
+	set := settings{
 		serverFlags: flags,
-		Consumer:    consumer.Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", Routes: routes},
-		Auth:        auth.Insecure{}, Publish: true, Extend: extend,
-	})
+		Consumer:    consumer.Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", Routes: devRoutes},
+		access:      access{Auth: auth.Insecure{}}, publishFlags: publishFlags{EnablePublish: true, PublishMaxBytes: 1 << 20},
+	}
+	change(&set)
+	srv, err := newServer(ctx, set)
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv.public.ReadTimeout = testReadTimeout
+	srv.public.ReadTimeout, srv.public.ReadHeaderTimeout = testReadTimeout, testReadTimeout
 	ended := make(chan error, 1)
 	go func() { ended <- srv.run(ctx) }()
 	t.Cleanup(func() {
@@ -116,12 +124,19 @@ func callWith(t *testing.T, method, url, body string, header http.Header) (int, 
 // Herald's own.
 func dataUntil(t *testing.T, url string, want ...string) []string {
 	t.Helper()
+	return dataUntilWith(t, url, nil, want...)
+}
+
+// dataUntilWith is dataUntil with headers.
+func dataUntilWith(t *testing.T, url string, header http.Header, want ...string) []string {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	maps.Copy(req.Header, header)
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +226,7 @@ func TestErrorsHaveOneShape(t *testing.T) {
 		{http.MethodGet, "/nowhere", "", http.StatusNotFound},
 		{http.MethodDelete, "/events", "", http.StatusMethodNotAllowed},
 		{http.MethodPost, "/broadcast?type=checkpoint", "x", http.StatusBadRequest},
-		{http.MethodPost, "/broadcast", strings.Repeat("x", maxValue+1), http.StatusRequestEntityTooLarge},
+		{http.MethodPost, "/broadcast", strings.Repeat("x", 1<<20+1), http.StatusRequestEntityTooLarge},
 	} {
 		status, body := call(t, test.method, public+test.path, test.body)
 		var answer struct {
@@ -314,17 +329,25 @@ func TestFailedPublish(t *testing.T) {
 
 // TestRefusalsAreLogged wants the reason, once a second, and never the token.
 func TestRefusalsAreLogged(t *testing.T) {
-	j, err := auth.NewJWT(auth.JWTConfig{Secret: []byte(strings.Repeat("s", 32))})
+	keys, err := auth.Secret([]byte(strings.Repeat("s", 32)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	old, err := j.Sign(auth.Identity{User: "alice", Expires: time.Unix(1, 0)})
+	j, err := auth.NewJWT(auth.JWTConfig{Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := auth.NewSecretSigner([]byte(strings.Repeat("s", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := signer.Sign(auth.Identity{User: "alice", IssuedAt: time.Unix(0, 0), Expires: time.Unix(1, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := echo.New()
 	for token, want := range map[string]string{
-		"":               "no bearer token",
+		"":               "no token",
 		"nonsense":       "invalid token",
 		old:              "token expired",
 		old[:len(old)-9]: "signature",

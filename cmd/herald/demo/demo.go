@@ -1,5 +1,5 @@
-// Package demo is the page that `herald dev` serves at / and the task worker
-// behind it.
+// Package demo is the page that `herald dev` and `herald serve --demo` serve at /
+// and the task worker behind it.
 //
 // The page shows only what reaches it through GET /events: starting a task
 // answers with its id and nothing else, and every step of it takes the way
@@ -49,6 +49,7 @@ type Producer interface {
 // Demo serves the page and runs its tasks. Make one with New.
 type Demo struct {
 	producer Producer
+	permit   func(echo.Context) error // nil: everybody is who they say
 	log      *slog.Logger
 
 	workers sync.WaitGroup
@@ -57,14 +58,16 @@ type Demo struct {
 	running map[string]context.CancelFunc // by task id
 }
 
-// New returns a Demo whose tasks report to p.
-func New(p Producer, log *slog.Logger) *Demo {
-	return &Demo{producer: p, log: log, running: make(map[string]context.CancelFunc)}
+// New returns a Demo whose tasks report to p. permit says who may start one;
+// with it the page signs in through /session and streams by its cookie. Nil:
+// nobody signs in, and the page says whose it is.
+func New(p Producer, permit func(echo.Context) error, log *slog.Logger) *Demo {
+	return &Demo{producer: p, permit: permit, log: log, running: make(map[string]context.CancelFunc)}
 }
 
 // Register adds GET / with what the page loads, and POST /demo/tasks.
 func (d *Demo) Register(e *echo.Echo) {
-	for _, a := range assets() {
+	for _, a := range assets(d.permit != nil) {
 		e.Match([]string{http.MethodGet, http.MethodHead}, a.route, a.serve)
 	}
 	e.POST("/demo/tasks", d.postTask)
@@ -93,7 +96,7 @@ type asset struct {
 
 // assets returns the files of the page: index.html at /, the others under
 // /demo/. It panics if one cannot be read, which an embedded file always can.
-func assets() []asset {
+func assets(signIn bool) []asset {
 	entries, err := fs.ReadDir(pageFS, "page")
 	if err != nil {
 		panic(fmt.Sprintf("demo: read the embedded page: %v", err))
@@ -104,11 +107,14 @@ func assets() []asset {
 		if err != nil {
 			panic(fmt.Sprintf("demo: read the embedded page: %v", err))
 		}
-		sum := sha256.Sum256(content)
 		route := "/demo/" + entry.Name()
 		if entry.Name() == "index.html" {
 			route = "/"
+			if signIn {
+				content = bytes.Replace(content, []byte("<html "), []byte("<html data-sign-in "), 1)
+			}
 		}
+		sum := sha256.Sum256(content)
 		files = append(files, asset{
 			route:   route,
 			name:    entry.Name(),

@@ -30,7 +30,7 @@ func get(t *testing.T, e *echo.Echo, method, path, etag string) *httptest.Respon
 }
 
 func TestPageHeaders(t *testing.T) {
-	e := newServer(New(&producer{}, discard))
+	e := newServer(New(&producer{}, nil, discard))
 	for path, wantType := range map[string]string{
 		"/":                 "text/html; charset=utf-8",
 		"/demo/app.css":     "text/css; charset=utf-8",
@@ -47,14 +47,15 @@ func TestPageHeaders(t *testing.T) {
 				"Content-Type":           wantType,
 				"Cache-Control":          "no-cache",
 				"X-Content-Type-Options": "nosniff",
+				"Referrer-Policy":        "no-referrer",
 			} {
 				if got := h.Get(name); got != want {
 					t.Errorf("%s = %q, want %q", name, got, want)
 				}
 			}
 			policy := h.Get("Content-Security-Policy")
-			if !strings.HasPrefix(policy, "default-src 'self';") || strings.Contains(policy, "unsafe") {
-				t.Errorf("Content-Security-Policy = %q, want default-src 'self' and nothing unsafe", policy)
+			if !strings.HasPrefix(policy, "default-src 'self';") || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "frame-ancestors 'none'") {
+				t.Errorf("Content-Security-Policy = %q, want default-src 'self', no frames and nothing unsafe", policy)
 			}
 			if w := get(t, e, http.MethodGet, path, h.Get("Etag")); w.Code != http.StatusNotModified {
 				t.Errorf("GET with the ETag %q = %d, want 304", h.Get("Etag"), w.Code)
@@ -69,7 +70,7 @@ func TestPageHeaders(t *testing.T) {
 // A page that its own policy would break, or that reaches for another host,
 // looks fine in a review and fails in the browser.
 func TestPageKeepsItsPolicy(t *testing.T) {
-	e := newServer(New(&producer{}, discard))
+	e := newServer(New(&producer{}, nil, discard))
 	html := get(t, e, http.MethodGet, "/", "").Body.String()
 	for name, pattern := range map[string]string{
 		"inline script":        `<script(?:\s+type="module")?>`,
@@ -94,5 +95,35 @@ func TestPageKeepsItsPolicy(t *testing.T) {
 		if w := get(t, e, http.MethodGet, "/"+reference[1], ""); w.Code != http.StatusOK {
 			t.Errorf("the page refers to %s: %d, want 200", reference[1], w.Code)
 		}
+	}
+}
+
+// TestSignIn wants a page that signs in where a permit is asked for, and no task without one.
+func TestSignIn(t *testing.T) {
+	denied := echo.NewHTTPError(http.StatusForbidden, "not you")
+	for name, permit := range map[string]func(echo.Context) error{
+		"nobody signs in": nil,
+		"permitted":       func(echo.Context) error { return nil },
+		"denied":          func(echo.Context) error { return denied },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &producer{}
+			d := New(p, permit, discard)
+			defer d.Close()
+			e := newServer(d)
+			if got := strings.Contains(get(t, e, http.MethodGet, "/", "").Body.String(), "<html data-sign-in "); got != (permit != nil) {
+				t.Errorf("the page signs in: %v, want %v", got, permit != nil)
+			}
+			want := http.StatusAccepted
+			if name == "denied" {
+				want = http.StatusForbidden
+			}
+			if w := post(t, e, "application/json", goodTask); w.Code != want {
+				t.Errorf("POST /demo/tasks = %d %s, want %d", w.Code, w.Body, want)
+			}
+			if got := len(p.reports(t)); (got > 0) != (want == http.StatusAccepted) {
+				t.Errorf("%d records were written", got)
+			}
+		})
 	}
 }

@@ -46,6 +46,11 @@ func (r *refusal) Error() string { return r.Message }
 // preflight (Fetch, "CORS-safelisted request-header"), so no other site can
 // start tasks.
 func (d *Demo) postTask(c echo.Context) error {
+	if d.permit != nil {
+		if err := d.permit(c); err != nil {
+			return err
+		}
+	}
 	r, err := readTask(c)
 	if err == nil {
 		var id string

@@ -87,7 +87,7 @@ func startTask(t *testing.T, e *echo.Echo) string {
 func TestTaskReportsUpToComplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &producer{}
-		d := New(p, discard)
+		d := New(p, nil, discard)
 		id := startTask(t, newServer(d))
 		time.Sleep(4 * time.Second)
 		d.Close()
@@ -124,7 +124,7 @@ func TestTaskReportsUpToComplete(t *testing.T) {
 func TestCloseCancelsTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &producer{}
-		d := New(p, discard)
+		d := New(p, nil, discard)
 		e := newServer(d)
 		startTask(t, e)
 		time.Sleep(time.Second + progressInterval/2)
@@ -145,7 +145,7 @@ func TestCloseCancelsTasks(t *testing.T) {
 func TestKafkaAwayForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &producer{}
-		d := New(p, discard)
+		d := New(p, nil, discard)
 		startTask(t, newServer(d))
 		time.Sleep(time.Second + progressInterval/2)
 		p.setFail(errors.New("broker away"))
@@ -165,7 +165,7 @@ func TestKafkaAwayForAWhile(t *testing.T) {
 func TestKafkaAwayForGood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &producer{}
-		d := New(p, discard)
+		d := New(p, nil, discard)
 		startTask(t, newServer(d))
 		p.setFail(errors.New("broker away"))
 		time.Sleep(2 * giveUpAfter)
@@ -178,7 +178,7 @@ func TestKafkaAwayForGood(t *testing.T) {
 }
 
 func TestTaskRefusedWhenKafkaIsAway(t *testing.T) {
-	d := New(&producer{fail: errors.New("broker at secret-host away")}, discard)
+	d := New(&producer{fail: errors.New("broker at secret-host away")}, nil, discard)
 	defer d.Close()
 	w := post(t, newServer(d), "application/json", goodTask)
 	if w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "secret-host") {
@@ -191,7 +191,7 @@ func TestTaskRefusedWhenKafkaIsAway(t *testing.T) {
 
 func TestTooManyTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := New(&producer{}, discard)
+		d := New(&producer{}, nil, discard)
 		defer d.Close()
 		e := newServer(d)
 		for range maxRunning {
@@ -248,7 +248,7 @@ func TestTaskRequestChecked(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := &producer{}
-			d := New(p, discard)
+			d := New(p, nil, discard)
 			defer d.Close()
 			w := post(t, newServer(d), test.contentType, test.body)
 			if code := errorCode(t, w); w.Code != test.status || code != test.code {

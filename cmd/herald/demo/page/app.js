@@ -1,4 +1,4 @@
-// The demo page of `herald dev`: ties the stream, the state and the forms.
+// The demo page of `herald dev` and `herald serve --demo`: ties the stream, the state and the forms.
 
 import { State } from "./state.js";
 import { Stream } from "./stream.js";
@@ -11,6 +11,7 @@ const ownTypes = ["checkpoint", "gap", "end"]; // Herald's own event types
 const knownTypes = ["message", "notification", "task-progress"];
 const userName = /^[A-Za-z0-9._-]{1,128}$/;
 const userRule = byId("user-error").textContent;
+const signsIn = document.documentElement.dataset.signIn !== undefined; // else everybody is who they say
 const connectionRule = byId("connection-rule").textContent;
 
 const view = new View();
@@ -28,17 +29,23 @@ function watch(user) {
   if (state) saveNow();
   view.reset();
   state = new State(user);
-  stream = new Stream({ url, types: [...ownTypes, ...knownTypes, ...state.types], onEvent: receive, onState: showConnection });
+  stream = new Stream({
+    url, types: [...ownTypes, ...knownTypes, ...state.types], onEvent: receive, onState: showConnection,
+    onRefused: signsIn ? checkSession : undefined,
+  });
 
   document.title = `${user} · Herald demo`;
-  const address = new URL(location);
-  address.searchParams.set("user", user);
-  history.replaceState(null, "", address);
+  if (!signsIn) {
+    const address = new URL(location);
+    address.searchParams.set("user", user);
+    history.replaceState(null, "", address);
+  }
   byId("user").value = user;
   byId("send-user").value = user;
   byId("connected").checked = true;
   for (const chip of document.querySelectorAll(".chip[data-user]")) chip.setAttribute("aria-pressed", chip.dataset.user === user);
-  setText(byId("curl"), `curl -N '${new URL(`events?user=${user}`, document.baseURI)}'`);
+  setText(byId("curl"), signsIn ? `herald tail --url '${new URL("events", document.baseURI)}' --token-file FILE`
+    : `curl -N '${new URL(`events?user=${user}`, document.baseURI)}'`);
   setText(byId("task-result"), "");
   setText(byId("send-result"), "");
   showTypes();
@@ -50,7 +57,7 @@ function watch(user) {
 // browser reconnects by itself, its Last-Event-ID header counts instead.
 function url() {
   const address = new URL("events", document.baseURI);
-  address.search = new URLSearchParams({ user: state.user });
+  if (!signsIn) address.searchParams.set("user", state.user);
   if (state.lastEventId) address.searchParams.set("lastEventId", state.lastEventId);
   return address;
 }
@@ -114,18 +121,22 @@ function showTypes() {
   setText(byId("types-shown"), `Shown are events of the types ${shown}. Others arrive unseen until you add their type below.`);
 }
 
-// post sends a request and returns its JSON answer. It throws an Error with
-// the server's own words where there are some.
-async function post(address, contentType, body) {
+// ask sends a request and returns its JSON answer, {} if there is none. It throws an Error with the
+// server's own words where there are some.
+async function ask(method, address, headers, body) {
   let response;
   try {
-    response = await fetch(address, { method: "POST", headers: { "Content-Type": contentType }, body });
+    response = await fetch(new URL(address, document.baseURI), { method, headers, body });
   } catch {
     throw new Error("The server did not answer.");
   }
   const answer = await response.json().catch(() => null);
   if (!response.ok) throw new Error(answer?.error?.message ?? `The server answered ${response.status} ${response.statusText}.`);
   return answer ?? {};
+}
+
+function post(address, contentType, body) {
+  return ask("POST", address, { "Content-Type": contentType }, body);
 }
 
 // onSubmit runs a form's action, one at a time, and shows what came of it.
@@ -186,6 +197,62 @@ function checkJSON(text) {
   }
 }
 
+// signIn exchanges the token for a cookie. The page forgets it at once.
+async function signIn() {
+  const field = byId("token");
+  const token = field.value.trim();
+  if (!token) throw new Error("Paste a token.");
+  if (/[^\x21-\x7e]/.test(token)) throw new Error("This is no token: it has spaces or letters that no token has.");
+  const session = await ask("POST", "session", { Authorization: `Bearer ${token}` });
+  field.value = "";
+  showSession(session);
+  return "";
+}
+
+async function signOut() {
+  const error = byId("session-error");
+  try {
+    await ask("DELETE", "session");
+  } catch (failure) {
+    setText(error, failure.message);
+    error.hidden = false;
+    return;
+  }
+  stream.close();
+  state.forget();
+  state = null;
+  showSignIn("");
+}
+
+// showSession shows what is the user's.
+function showSession({ user, expires, publish }) {
+  byId("sign-in").hidden = true;
+  byId("main").hidden = false;
+  byId("session-error").hidden = true;
+  setText(byId("session-user"), user);
+  setText(byId("session-hint"), `Until ${new Date(expires).toLocaleString()}`);
+  for (const element of [byId("task-form"), byId("send-form"), ...document.querySelectorAll(".may-publish")]) element.hidden = !publish;
+  for (const hint of document.querySelectorAll(".may-not-publish")) hint.hidden = publish;
+  watch(user);
+}
+
+function showSignIn(why) {
+  byId("main").hidden = true;
+  byId("sign-in").hidden = false;
+  document.title = "Herald demo";
+  setText(byId("sign-in-result"), why);
+  byId("token").focus();
+}
+
+// checkSession finds out whether the stream was refused because the session is over.
+async function checkSession() {
+  const session = await ask("GET", "session").catch(() => null);
+  if (!session || session.user || !state) return; // nobody knows, or it was something else
+  stream.close();
+  saveNow();
+  showSignIn("Your session has ended. Sign in again: the stream goes on where it stopped.");
+}
+
 function chooseUser(user) {
   const valid = userName.test(user);
   setText(byId("user-error"), userRule);
@@ -206,6 +273,8 @@ async function copy(button) {
   }
 }
 
+onSubmit("sign-in-form", "sign-in-result", signIn);
+byId("sign-out").addEventListener("click", signOut);
 onSubmit("task-form", "task-result", startTask);
 onSubmit("send-form", "send-result", send);
 byId("user-form").addEventListener("submit", (event) => {
@@ -243,16 +312,36 @@ document.addEventListener("click", (event) => {
 // A page that goes away saves last of all, with nothing arriving afterwards.
 // One that comes back out of the browser's memory connects again.
 addEventListener("pagehide", () => {
-  stream.close();
-  saveNow();
+  stream?.close();
+  if (state) saveNow();
 });
 addEventListener("pageshow", (event) => {
-  if (event.persisted && byId("connected").checked) stream.open();
+  if (event.persisted && state && byId("connected").checked) stream.open();
 });
 
-const asked = new URLSearchParams(location.search).get("user") ?? "";
-watch(userName.test(asked) ? asked : "alice");
-if (asked && state.user !== asked) {
-  setText(byId("user-error"), `The address asks for “${asked}”, who cannot be a user here: this is ${state.user}. ${userRule}`);
-  byId("user-error").hidden = false;
+// begin shows the user whom the address asks for, or alice.
+function begin() {
+  byId("main").hidden = false;
+  const asked = new URLSearchParams(location.search).get("user") ?? "";
+  watch(userName.test(asked) ? asked : "alice");
+  if (asked && state.user !== asked) {
+    setText(byId("user-error"), `The address asks for “${asked}”, who cannot be a user here: this is ${state.user}. ${userRule}`);
+    byId("user-error").hidden = false;
+  }
 }
+
+// beginSession goes on with the session that the browser has a cookie of, if there is one.
+async function beginSession() {
+  byId("user-form").hidden = true;
+  byId("session").hidden = false;
+  try {
+    const session = await ask("GET", "session");
+    if (session.user) showSession(session);
+    else showSignIn("");
+  } catch (error) {
+    showSignIn(error.message);
+  }
+}
+
+if (signsIn) beginSession();
+else begin();

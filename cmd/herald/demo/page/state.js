@@ -9,7 +9,7 @@ const maxLog = 200; // entries
 const maxTasks = 30;
 const maxIds = 400; // for finding repeated ids
 const maxValue = 2000; // characters kept of a value
-const taskTopic = "notifications"; // where herald dev writes the progress of tasks
+const taskTopic = "notifications"; // where the server writes the progress of tasks
 const states = new Set(["queued", "running", "complete", "cancelled"]);
 const finished = new Set(["complete", "cancelled", "lost"]); // "lost" is this page's own
 
@@ -42,6 +42,9 @@ export class State {
     }
     return false;
   }
+
+  // forget leaves nothing of the user in the tab.
+  forget() { sessionStorage.removeItem(prefix + this.user); }
 
   // apply takes one event in and returns what is worth announcing, or "".
   apply({ type, id, data }) {

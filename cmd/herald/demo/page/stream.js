@@ -16,9 +16,11 @@ export class Stream {
 
   // url returns the address to open, with the last event id to go on from.
   // onEvent gets each event as {type, id, data}, onState one of
-  // connecting, open, retrying, closed.
-  constructor({ url, types, onEvent, onState }) {
+  // connecting, open, retrying, closed. onRefused, if there is one, is told of
+  // answers that are no stream.
+  constructor({ url, types, onEvent, onState, onRefused }) {
     this.url = url;
+    this.onRefused = onRefused;
     this.onEvent = onEvent;
     this.onState = onState;
     for (const type of types) this.#types.add(type);
@@ -64,7 +66,9 @@ export class Stream {
       if (event instanceof MessageEvent) return this.#deliver(source, event);
       if (this.#source !== source) return;
       this.#setState("retrying");
-      if (source.readyState === EventSource.CLOSED) this.#reopen();
+      if (source.readyState !== EventSource.CLOSED) return;
+      this.#reopen();
+      this.onRefused?.();
     });
   }
 

@@ -1,0 +1,177 @@
+package auth
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+const (
+	minRSA = 2048 // bits (RFC 7518, section 3.3)
+	maxRSA = 8192 // bits: a larger key is there to keep us busy
+
+	maxKeyFile = 1 << 20 // bytes
+)
+
+// key verifies signatures. Its algorithms are those of its kind and no others, whatever a token's
+// header says: an RSA public key used as a secret is the classic way in (RFC 8725, sections 2.1 and
+// 3.1).
+type key struct {
+	id         string // its "kid"; empty: it has none
+	algorithms []string
+	value      any // as the JWT library takes it: []byte, *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
+}
+
+// Keys are those that tokens may be signed with: [Secret], [PublicKeys] or [JWKS].
+type Keys interface {
+	// find returns the keys for a token whose header has this "kid", which may be empty. The errors
+	// are [ErrInvalidToken] and [ErrUnavailable], wrapped.
+	find(ctx context.Context, kid string) ([]key, error)
+	// algorithms returns those that there are keys for now.
+	algorithms() []string
+}
+
+// AllAlgorithms are those that a token may be signed with, given a key of their kind (RFC 7518,
+// section 3; RFC 8037).
+var AllAlgorithms = []string{
+	"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+}
+
+var rsaAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+
+// newKey returns a key for what the standard library calls a public key, or for the bytes of a
+// secret.
+func newKey(id string, value any) (key, error) {
+	switch k := value.(type) {
+	case []byte:
+		return key{id, secretAlgorithms(k), k}, checkSecret(k)
+	case *rsa.PublicKey:
+		if bits := k.N.BitLen(); bits < minRSA || bits > maxRSA {
+			return key{}, fmt.Errorf("an RSA key of %d bits: want %d to %d", bits, minRSA, maxRSA)
+		}
+		return key{id, rsaAlgorithms, k}, nil
+	case *ecdsa.PublicKey:
+		switch name := k.Curve.Params().Name; name {
+		case "P-256":
+			return key{id, []string{"ES256"}, k}, nil
+		case "P-384":
+			return key{id, []string{"ES384"}, k}, nil
+		case "P-521":
+			return key{id, []string{"ES512"}, k}, nil
+		default:
+			return key{}, fmt.Errorf("an elliptic curve key on %s: want P-256, P-384 or P-521", name)
+		}
+	case ed25519.PublicKey:
+		return key{id, []string{"EdDSA"}, k}, nil
+	}
+	return key{}, fmt.Errorf("a key of the type %T: want RSA, ECDSA or Ed25519", value)
+}
+
+// secretAlgorithms: a key is at least as long as its hash (RFC 7518, section 3.2).
+func secretAlgorithms(secret []byte) []string {
+	switch n := len(secret); {
+	case n >= 64:
+		return []string{"HS256", "HS384", "HS512"}
+	case n >= 48:
+		return []string{"HS256", "HS384"}
+	default:
+		return []string{"HS256"}
+	}
+}
+
+// fixedKeys are known from the start. They have no ids of their own: a token's "kid" says nothing.
+type fixedKeys []key
+
+func (k fixedKeys) find(context.Context, string) ([]key, error) { return k, nil }
+
+func (k fixedKeys) algorithms() []string {
+	var all []string
+	for _, one := range k {
+		all = append(all, one.algorithms...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Secret verifies HS256 and, with a secret of 48 and 64 bytes or more, HS384 and HS512. The error
+// says what to do about a secret that is too short.
+func Secret(secret []byte) (Keys, error) {
+	k, err := newKey("", secret)
+	if err != nil {
+		return nil, err
+	}
+	return fixedKeys{k}, nil
+}
+
+// PublicKeys reads PEM files of public keys or of certificates, whose dates and issuers are not
+// looked at: the files are trusted as they are. The error names the file.
+func PublicKeys(paths ...string) (Keys, error) {
+	var keys fixedKeys
+	for _, path := range paths {
+		text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+		if err != nil {
+			return nil, err
+		}
+		some, err := parsePublicKeys(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		keys = append(keys, some...)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("no file with a public key is given")
+	}
+	return keys, nil
+}
+
+func parsePublicKeys(text []byte) ([]key, error) {
+	if len(text) > maxKeyFile {
+		return nil, fmt.Errorf("longer than %d bytes: is it the right file?", maxKeyFile)
+	}
+	var keys []key
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			break
+		}
+		value, err := parsePublicKey(block)
+		if err != nil {
+			return nil, err
+		}
+		k, err := newKey("", value)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("no public key or certificate in PEM")
+	}
+	return keys, nil
+}
+
+func parsePublicKey(block *pem.Block) (any, error) {
+	switch {
+	case block.Type == "PUBLIC KEY":
+		return x509.ParsePKIXPublicKey(block.Bytes)
+	case block.Type == "RSA PUBLIC KEY":
+		return x509.ParsePKCS1PublicKey(block.Bytes)
+	case block.Type == "CERTIFICATE":
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		return c.PublicKey, nil
+	case strings.Contains(block.Type, "PRIVATE KEY"):
+		return nil, errors.New("this is a private key, which only the issuer of tokens should have: give the public one (openssl pkey -pubout)")
+	}
+	return nil, fmt.Errorf("%q in PEM: want PUBLIC KEY or CERTIFICATE", block.Type)
+}

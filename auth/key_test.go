@@ -1,0 +1,308 @@
+package auth
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/go-cmp/cmp"
+)
+
+// privateKeys has one of each kind, made once: RSA takes its time.
+var privateKeys = sync.OnceValue(func() map[string]crypto.Signer {
+	must := func(k crypto.Signer, err error) crypto.Signer {
+		if err != nil {
+			panic(err)
+		}
+		return k
+	}
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	p256, err256 := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	p384, err384 := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	p521, err521 := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	r, errRSA := rsa.GenerateKey(rand.Reader, 2048)
+	return map[string]crypto.Signer{
+		"rsa": must(r, errRSA), "p256": must(p256, err256), "p384": must(p384, err384), "p521": must(p521, err521), "ed25519": must(ed, err),
+	}
+})
+
+func publicPEM(tb testing.TB, public any) []byte {
+	tb.Helper()
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+}
+
+// certificatePEM returns a certificate that is long over.
+func certificatePEM(tb testing.TB, key crypto.Signer) []byte {
+	tb.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, NotBefore: time.Unix(1, 0), NotAfter: time.Unix(2, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+func writeFile(tb testing.TB, text []byte) string {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "file")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+// TestEachAlgorithmWithItsKindOfKeyOnly signs with every algorithm and every key that can, and wants
+// the token to be taken by the keys of that kind and by no other. So a public key is no secret.
+func TestEachAlgorithmWithItsKindOfKeyOnly(t *testing.T) {
+	takes := map[string][]string{
+		"secret32": {"HS256"}, "secret48": {"HS256", "HS384"}, "secret64": {"HS256", "HS384", "HS512"},
+		"rsa":  {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"},
+		"p256": {"ES256"}, "p384": {"ES384"}, "p521": {"ES512"}, "ed25519": {"EdDSA"},
+	}
+	verifiers, signers, published := map[string]Keys{}, map[string]any{}, map[string][]byte{}
+	for name, length := range map[string]int{"secret32": 32, "secret48": 48, "secret64": 64} {
+		text := []byte(strings.Repeat(name, 8))[:length]
+		verifiers[name], signers[name] = secretKeys(t, text), text
+	}
+	for name, private := range privateKeys() {
+		published[name] = publicPEM(t, private.Public())
+		keys, err := PublicKeys(writeFile(t, published[name]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		verifiers[name], signers[name] = keys, private
+	}
+	for _, algorithm := range AllAlgorithms {
+		method := jwt.GetSigningMethod(algorithm)
+		for signer, key := range signers {
+			token := jwt.NewWithClaims(method, alice(nil))
+			text, err := token.SignedString(key)
+			if err != nil {
+				continue // not of this kind
+			}
+			for name, keys := range verifiers {
+				_, err := newJWT(t, func(c *JWTConfig) { c.Keys = keys }).Verify(t.Context(), text)
+				if want := name == signer && slices.Contains(takes[name], algorithm); want != (err == nil) {
+					t.Errorf("%s signed with %s, verified with %s: %v, want it to be taken: %v", algorithm, signer, name, err, want)
+				}
+			}
+		}
+		for name, text := range published { // HS256 with the RSA public key as the secret, and its like
+			if method, ok := method.(*jwt.SigningMethodHMAC); ok {
+				for _, secret := range [][]byte{text, []byte(strings.TrimSpace(string(text)))} {
+					token := signWith(t, method, secret, nil, alice(nil))
+					if id, err := newJWT(t, func(c *JWTConfig) { c.Keys = verifiers[name] }).Verify(t.Context(), token); !errors.Is(err, ErrInvalidToken) {
+						t.Errorf("%s with the %s public key as the secret: %+v, %v", algorithm, name, id, err)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestAlgorithmsNarrowed(t *testing.T) {
+	keys, err := PublicKeys(writeFile(t, publicPEM(t, privateKeys()["rsa"].Public())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := newJWT(t, func(c *JWTConfig) { c.Keys, c.Algorithms = keys, []string{"PS256"} })
+	for method, want := range map[jwt.SigningMethod]bool{jwt.SigningMethodPS256: true, jwt.SigningMethodPS512: false, jwt.SigningMethodRS256: false} {
+		if _, err := j.Verify(t.Context(), signWith(t, method, privateKeys()["rsa"], nil, alice(nil))); want != (err == nil) {
+			t.Errorf("%s: %v, want it to be taken: %v", method.Alg(), err, want)
+		}
+	}
+}
+
+func TestPublicKeyFiles(t *testing.T) {
+	keys := privateKeys()
+	small, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // the test is that it is refused
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(keys["p256"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		text       []byte
+		algorithms string
+		err        string
+	}{
+		"public key":         {publicPEM(t, keys["p256"].Public()), "ES256", ""},
+		"RSA in PKCS #1":     {pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&keys["rsa"].(*rsa.PrivateKey).PublicKey)}), strings.Join(slices.Sorted(slices.Values(rsaAlgorithms)), " "), ""},
+		"certificate":        {certificatePEM(t, keys["ed25519"]), "EdDSA", ""},
+		"several":            {slices.Concat(publicPEM(t, keys["p384"].Public()), []byte("\n# words\n"), certificatePEM(t, keys["p256"])), "ES256 ES384", ""},
+		"private key":        {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), "", "this is a private key"},
+		"small RSA key":      {publicPEM(t, small.Public()), "", "an RSA key of 1024 bits: want 2048"},
+		"another curve":      {publicPEM(t, other.Public()), "", "P-224: want P-256"},
+		"something else":     {pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: private}), "", `"X509 CRL" in PEM: want PUBLIC KEY`},
+		"broken":             {pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: private[:20]}), "", "asn1"},
+		"no PEM":             {[]byte("ssh-rsa AAAA"), "", "no public key or certificate in PEM"},
+		"nothing":            {nil, "", "no public key or certificate in PEM"},
+		"a file without end": {make([]byte, maxKeyFile+1), "", "is it the right file?"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := writeFile(t, test.text)
+			keys, err := PublicKeys(path)
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) || !strings.Contains(err.Error(), path) {
+					t.Errorf("error %v, want one with %q and the file's name", err, test.err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(keys.algorithms(), " "); got != test.algorithms {
+				t.Errorf("for %s, want %s", got, test.algorithms)
+			}
+		})
+	}
+	if _, err := PublicKeys("nonexistent"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("missing file: %v", err)
+	}
+}
+
+func TestSignedTokenIsTaken(t *testing.T) {
+	want := map[string]Identity{
+		"all":     {User: "alice", ID: "7", IssuedAt: now, Expires: later, Types: []string{"a"}, Topics: []string{}, Publish: true},
+		"nothing": {User: "bob", IssuedAt: now, Expires: later},
+	}
+	check := func(name string, s *Signer, keys Keys) {
+		t.Helper()
+		s.Issuer, s.Audience, s.UserClaim = "me", []string{"herald"}, "name"
+		j := newJWT(t, func(c *JWTConfig) {
+			c.Keys, c.UserClaim, c.Issuer, c.Audiences = keys, "name", "me", []string{"herald"}
+		})
+		for _, id := range want {
+			token, err := s.Sign(id)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			got, err := j.Verify(t.Context(), token)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if diff := cmp.Diff(id, got); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+		}
+		if _, err := s.Sign(Identity{User: "a\nb"}); !errors.Is(err, ErrUser) {
+			t.Errorf("%s: error %v, want ErrUser", name, err)
+		}
+	}
+	s, err := NewSecretSigner(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("secret", s, secretKeys(t, secret))
+
+	files := map[string][]byte{}
+	for name, key := range privateKeys() {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	}
+	files["rsa in PKCS #1"] = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(privateKeys()["rsa"].(*rsa.PrivateKey))})
+	sec1, err := x509.MarshalECPrivateKey(privateKeys()["p256"].(*ecdsa.PrivateKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files["p256 in SEC 1"] = slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "EC PARAMETERS", Bytes: []byte{6, 0}}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1}))
+	for name, text := range files {
+		s, err := LoadSigner(writeFile(t, text))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		keys, err := PublicKeys(writeFile(t, publicPEM(t, s.public)))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		check(name, s, keys)
+		set, err := s.KeySet()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		parsed, err := newJWKS(t, nil).parse(set)
+		if err != nil {
+			t.Fatalf("%s: %v in %s", name, err, set)
+		}
+		check(name+" by key set", s, fixedKeys(parsed))
+		if parsed[0].id != s.id {
+			t.Errorf("%s: the set's kid is %q, the tokens' %q", name, parsed[0].id, s.id)
+		}
+	}
+	if _, err := LoadSigner(writeFile(t, publicPEM(t, privateKeys()["rsa"].Public()))); err == nil || !strings.Contains(err.Error(), "no private key") {
+		t.Errorf("signer of a public key: %v", err)
+	}
+}
+
+func TestNewKeyFilesAreTakenAndNeverOverwritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key.pem")
+	if err := WriteKeyFiles(path); err != nil {
+		t.Fatal(err)
+	}
+	if stat, err := os.Stat(path); err != nil || stat.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v: want the private key for its owner only", stat, err)
+	}
+	s, err := LoadSigner(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := PublicKeys(path + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := s.Sign(Identity{User: "alice", IssuedAt: now, Expires: later})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newJWT(t, func(c *JWTConfig) { c.Keys = keys }).Verify(t.Context(), token); err != nil {
+		t.Error(err)
+	}
+	before, err := os.ReadFile(path) //nolint:gosec // a test's own file
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteKeyFiles(path); !errors.Is(err, os.ErrExist) {
+		t.Errorf("second write: %v", err)
+	}
+	if err := os.Remove(path + ".pub"); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteKeyFiles(path); !errors.Is(err, os.ErrExist) {
+		t.Errorf("second write without the public key: %v", err)
+	}
+	if after, err := os.ReadFile(path); err != nil || string(after) != string(before) { //nolint:gosec // as above
+		t.Errorf("the key changed (%v)", err)
+	}
+	if _, err := os.Stat(path + ".pub"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a public key without its private one is left: %v", err)
+	}
+}

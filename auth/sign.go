@@ -1,0 +1,212 @@
+package auth
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/MicahParks/jwkset"
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Signer makes tokens. It is for development and tests: Herald is no issuer.
+type Signer struct {
+	// Issuer is the claim "iss". Empty: none.
+	Issuer string
+	// Audience is the claim "aud". Nil: none.
+	Audience []string
+	// UserClaim names the claim that holds the user. Empty: "sub".
+	UserClaim string
+
+	method jwt.SigningMethod
+	key    any
+	public crypto.PublicKey // nil: the key is a secret
+	id     string           // the public key's
+}
+
+// NewSecretSigner signs with HS256.
+func NewSecretSigner(secret []byte) (*Signer, error) {
+	if err := checkSecret(secret); err != nil {
+		return nil, err
+	}
+	return &Signer{method: jwt.SigningMethodHS256, key: secret}, nil
+}
+
+// LoadSigner reads the PEM file of a private key (PKCS #8, PKCS #1 or SEC 1). RSA keys sign with
+// RS256, the others with the one algorithm that is theirs.
+func LoadSigner(path string) (*Signer, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, err
+	}
+	private, err := parsePrivateKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	public := private.Public()
+	k, err := newKey("", public)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	sum := sha256.Sum256(der)
+	return &Signer{
+		method: jwt.GetSigningMethod(k.algorithms[0]), key: private, public: public,
+		id: base64.RawURLEncoding.EncodeToString(sum[:12]),
+	}, nil
+}
+
+func parsePrivateKey(text []byte) (crypto.Signer, error) {
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return nil, errors.New("no private key in PEM: make one with herald token --new-key FILE")
+		}
+		var private any
+		var err error
+		switch block.Type {
+		case "PRIVATE KEY":
+			private, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+		case "RSA PRIVATE KEY":
+			private, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+		case "EC PRIVATE KEY":
+			private, err = x509.ParseECPrivateKey(block.Bytes)
+		default:
+			continue // EC PARAMETERS, say
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch k := private.(type) {
+		case *rsa.PrivateKey:
+			return k, nil
+		case *ecdsa.PrivateKey:
+			return k, nil
+		case ed25519.PrivateKey:
+			return k, nil
+		}
+		return nil, fmt.Errorf("a key of the type %T: want RSA, ECDSA or Ed25519", private)
+	}
+}
+
+// Sign makes a token that says what id does. A zero Expires makes one that does not expire, which
+// nobody takes; a zero IssuedAt is now. The error is [ErrUser].
+func (s *Signer) Sign(id Identity) (string, error) {
+	if err := CheckUser(id.User); err != nil {
+		return "", err
+	}
+	if id.IssuedAt.IsZero() {
+		id.IssuedAt = time.Now()
+	}
+	user := s.UserClaim
+	if user == "" {
+		user = claimUser
+	}
+	claims := jwt.MapClaims{"iat": id.IssuedAt.Unix(), user: id.User}
+	if s.Issuer != "" {
+		claims["iss"] = s.Issuer
+	}
+	if s.Audience != nil {
+		claims["aud"] = s.Audience
+	}
+	if id.ID != "" {
+		claims[claimID] = id.ID
+	}
+	if !id.Expires.IsZero() {
+		claims["exp"] = id.Expires.Unix()
+	}
+	if grant := grantOf(id); len(grant) > 0 {
+		claims[claimGrant] = grant
+	}
+	token := jwt.NewWithClaims(s.method, claims)
+	if s.id != "" {
+		token.Header["kid"] = s.id
+	}
+	text, err := token.SignedString(s.key)
+	if err != nil {
+		return "", fmt.Errorf("sign token: %w", err)
+	}
+	return text, nil
+}
+
+func grantOf(id Identity) map[string]any {
+	grant := make(map[string]any)
+	if id.Types != nil {
+		grant[grantTypes] = id.Types
+	}
+	if id.Topics != nil {
+		grant[grantTopics] = id.Topics
+	}
+	if id.Publish {
+		grant[grantPublish] = true
+	}
+	return grant
+}
+
+// KeySet returns the public key as a JSON Web Key Set (RFC 7517, section 5), nil if the key is a
+// secret.
+func (s *Signer) KeySet() ([]byte, error) {
+	if s.public == nil {
+		return nil, nil
+	}
+	jwk, err := jwkset.NewJWKFromKey(s.public, jwkset.JWKOptions{Metadata: jwkset.JWKMetadataOptions{
+		ALG: jwkset.ALG(s.method.Alg()), KID: s.id, USE: jwkset.UseSig,
+	}})
+	if err != nil {
+		return nil, fmt.Errorf("key set: %w", err)
+	}
+	return json.MarshalIndent(jwkset.JWKSMarshal{Keys: []jwkset.JWKMarshal{jwk.Marshal()}}, "", "  ")
+}
+
+// WriteKeyFiles writes a fresh private key (ECDSA on P-256, for ES256) that only its owner can read,
+// and its public key to the file of the same name and ".pub". Files that exist are left as they are:
+// the error is [os.ErrExist].
+func WriteKeyFiles(path string) error {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("new key: %w", err)
+	}
+	privateDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return fmt.Errorf("new key: %w", err)
+	}
+	publicDER, err := x509.MarshalPKIXPublicKey(private.Public())
+	if err != nil {
+		return fmt.Errorf("new key: %w", err)
+	}
+	if err := writeNew(path+".pub", 0o644, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER})); err != nil {
+		return fmt.Errorf("new key: %w", err)
+	}
+	if err := writeNew(path, 0o600, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateDER})); err != nil {
+		return errors.Join(fmt.Errorf("new key: %w", err), os.Remove(path+".pub"))
+	}
+	return nil
+}
+
+// writeNew writes a file that is not there.
+func writeNew(path string, mode os.FileMode, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode) //nolint:gosec // the operator names the file
+	if errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%w: choose another name or remove it, which makes all its tokens invalid", err)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,287 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"herald/auth"
+	"herald/cmd/herald/demo"
+	"herald/consumer"
+	"herald/stream"
+)
+
+// maxContentType bounds a Content-Type, in bytes.
+const maxContentType = 255
+
+// publishFlags bound what is published.
+type publishFlags struct {
+	EnablePublish   bool    `help:"Serve POST /users/{user}/notifications and POST /broadcast, for tokens that may publish." group:"Publishing"`
+	PublishMaxBytes int64   `default:"1048576" placeholder:"BYTES" help:"Longest notification; Kafka has a limit of its own, by default a little more. Default: ${default}." group:"Publishing"`
+	PublishRate     float64 `default:"100" placeholder:"NUMBER" help:"Notifications a second that one user may publish on this replica; 0: no limit. Default: ${default}." group:"Publishing"`
+	PublishBurst    int     `default:"200" placeholder:"NUMBER" help:"Notifications that one user may publish at once. Default: ${default}." group:"Publishing"`
+}
+
+func (p *publishFlags) check() error {
+	switch {
+	case p.PublishMaxBytes < 1 || p.PublishMaxBytes > 64<<20:
+		return fmt.Errorf("--publish-max-bytes=%d: want 1 to %d", p.PublishMaxBytes, 64<<20)
+	case !(p.PublishRate >= 0 && p.PublishRate <= 1e6): // so that NaN is none
+		return fmt.Errorf("--publish-rate=%v: want 0 to 1000000", p.PublishRate)
+	case p.PublishBurst < 1 || p.PublishBurst > 1e6:
+		return fmt.Errorf("--publish-burst=%d: want 1 to 1000000", p.PublishBurst)
+	}
+	return nil
+}
+
+// publisher writes notifications to the first route that fits.
+type publisher struct {
+	producer   *consumer.Producer
+	routes     []consumer.Route
+	typeHeader string
+	front      *frontDoor
+	hub        *stream.Hub
+	published  *prometheus.CounterVec
+	maxValue   int64 // bytes
+	quota      *quota
+	repeats    *repeats
+}
+
+// notification is what is to be published.
+type notification struct {
+	everyone    bool
+	user        string // whom it is for, unless it is for everyone
+	eventType   string
+	contentType string
+	key         string // Idempotency-Key; empty: none
+	value       []byte
+}
+
+// fingerprint tells a notification from others with the same key.
+func (n *notification) fingerprint() [32]byte {
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte(strconv.FormatBool(n.everyone)), []byte(n.user), []byte(n.eventType), []byte(n.contentType), n.value} {
+		_, _ = fmt.Fprintf(h, "%d:", len(part))
+		_, _ = h.Write(part)
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// published is the answer to a notification that Kafka has.
+type published struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+	EventID   string `json:"event_id,omitempty"` // a stream that resumes from it goes on behind the record
+}
+
+func (p *publisher) toUser(c echo.Context) error {
+	return p.publish(c, notification{user: pathUser(c)})
+}
+
+func (p *publisher) toAll(c echo.Context) error { return p.publish(c, notification{everyone: true}) }
+
+// pathUser returns the user in the path. Echo routes on the path as it was sent if that differs from
+// what Go would send, and leaves the parameter escaped then.
+func pathUser(c echo.Context) string {
+	user := c.Param("user")
+	if c.Request().URL.RawPath == "" {
+		return user
+	}
+	if text, err := url.PathUnescape(user); err == nil { // net/http has refused what cannot be unescaped
+		return text
+	}
+	return user
+}
+
+func (p *publisher) publish(c echo.Context, n notification) error {
+	by, err := p.read(c, &n)
+	if err != nil {
+		p.published.WithLabelValues("refused").Inc()
+		return err
+	}
+	if n.key == "" {
+		answer, err := p.publishOnce(c, n)
+		if err != nil {
+			return err
+		}
+		return c.JSON(http.StatusCreated, answer)
+	}
+	first, err := p.repeats.begin(repeatKey{by.User, n.key}, n.fingerprint(), time.Now())
+	if err != nil {
+		p.published.WithLabelValues("refused").Inc()
+		return err
+	}
+	if first.done {
+		p.published.WithLabelValues("repeated").Inc()
+		return c.JSON(http.StatusCreated, first.answer)
+	}
+	answer, err := p.publishOnce(c, n)
+	p.repeats.end(first, answer, err == nil)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusCreated, answer)
+}
+
+// publishOnce writes the notification.
+func (p *publisher) publishOnce(c echo.Context, n notification) (published, error) {
+	if !p.front.consumer.Online() {
+		p.published.WithLabelValues("error").Inc()
+		return published{}, kafkaAway(c)
+	}
+	ctx := c.Request().Context()
+	if n.key != "" { // a client that goes away will ask again: then there is to be an answer
+		ctx = context.WithoutCancel(ctx)
+	}
+	written, err := p.write(ctx, n)
+	if err != nil {
+		return published{}, p.failed(c, err)
+	}
+	p.published.WithLabelValues("ok").Inc()
+	answer := published{Topic: written.Topic, Partition: written.ID, Offset: written.Offset}
+	if p.front.consumer.Ready() == nil { // else positions are not known yet
+		answer.EventID, _ = p.hub.IDAfter(p.front.consumer.Sources(n.user), n.user, written)
+	}
+	return answer, nil
+}
+
+// failed answers to a notification that was not confirmed.
+func (p *publisher) failed(c echo.Context, err error) error {
+	result, answer := "refused", error(nil)
+	dial, isNet := errors.AsType[*net.OpError](err)
+	switch {
+	case errors.Is(err, errNoRoute), errors.Is(err, consumer.ErrNoTopic):
+		answer = echo.NewHTTPError(http.StatusNotFound, errNoRoute.Error()).SetInternal(err)
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
+		answer = echo.NewHTTPError(http.StatusRequestEntityTooLarge, "the topic takes no record of this size").SetInternal(err)
+	case isNet && dial.Op == "dial": // so nothing was sent
+		result, answer = "error", kafkaAway(c)
+	default:
+		result, answer = "error", echo.NewHTTPError(http.StatusBadGateway, "kafka did not confirm the record: it may or may not have been written").SetInternal(err)
+	}
+	p.published.WithLabelValues(result).Inc()
+	return answer
+}
+
+// kafkaAway is the answer where nothing was sent.
+func kafkaAway(c echo.Context) error {
+	c.Response().Header().Set("Retry-After", "5")
+	return echo.NewHTTPError(http.StatusServiceUnavailable, "kafka does not answer: nothing was written")
+}
+
+// read completes the notification from a request that may publish it, and returns whose it is.
+func (p *publisher) read(c echo.Context, n *notification) (auth.Identity, error) {
+	by, err := p.permit(c)
+	if err != nil {
+		return by, err
+	}
+	if !n.everyone {
+		if err := p.checkUser(n.user); err != nil {
+			return by, err
+		}
+	}
+	n.eventType, n.contentType = c.QueryParam("type"), c.Request().Header.Get("Content-Type")
+	if n.eventType != "" && !stream.ValidType(n.eventType) {
+		return by, echo.NewHTTPError(http.StatusBadRequest, "this event type is reserved, too long or has line breaks")
+	}
+	if _, _, err := mime.ParseMediaType(n.contentType); n.contentType != "" && err != nil || len(n.contentType) > maxContentType {
+		return by, echo.NewHTTPError(http.StatusUnsupportedMediaType, fmt.Sprintf("Content-Type: want one such as application/json, of up to %d bytes, or none", maxContentType))
+	}
+	if n.key, err = idempotencyKey(c.Request().Header); err != nil {
+		return by, err
+	}
+	n.value, err = io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, p.maxValue))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return by, echo.NewHTTPError(http.StatusRequestEntityTooLarge, fmt.Sprintf("a notification has at most %d bytes", p.maxValue))
+	}
+	if err != nil {
+		return by, echo.NewHTTPError(http.StatusBadRequest, "the body cannot be read").SetInternal(err)
+	}
+	return by, nil
+}
+
+// permit says whether the caller may publish now. Without authentication everybody may.
+func (p *publisher) permit(c echo.Context) (auth.Identity, error) {
+	if _, insecure := p.front.auth.(auth.Insecure); insecure {
+		return auth.Identity{}, nil
+	}
+	id, err := p.front.identify(c)
+	if err != nil {
+		return id, err
+	}
+	if !id.Publish {
+		return id, echo.NewHTTPError(http.StatusForbidden, "the token does not allow publishing")
+	}
+	if wait := p.quota.take(id.User, time.Now()); wait > 0 {
+		p.front.refused.WithLabelValues("quota").Inc()
+		c.Response().Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+		return id, echo.NewHTTPError(http.StatusTooManyRequests, "more notifications than one user may publish at a time")
+	}
+	return id, nil
+}
+
+// checkUser refuses whom no stream could show the notification to.
+func (p *publisher) checkUser(user string) error {
+	err := auth.CheckUser(user)
+	if err == nil {
+		err = p.front.consumer.CheckUser(user)
+	}
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, err.Error())
+	}
+	return nil
+}
+
+var errNoRoute = errors.New("no topic takes this notification")
+
+func (p *publisher) write(ctx context.Context, n notification) (consumer.Written, error) {
+	m, ok := consumer.MessageFor(p.routes, n.user)
+	if !ok || n.everyone != (n.user == "") {
+		return consumer.Written{}, errNoRoute
+	}
+	m.Value = n.value
+	if n.eventType != "" {
+		m.Headers = append(m.Headers, consumer.Header{Key: p.typeHeader, Value: []byte(n.eventType)})
+	}
+	if n.contentType != "" {
+		m.Headers = append(m.Headers, consumer.Header{Key: "content-type", Value: []byte(n.contentType)})
+	}
+	if n.key != "" {
+		m.Headers = append(m.Headers, consumer.Header{Key: "idempotency-key", Value: []byte(n.key)})
+	}
+	return p.producer.Produce(ctx, m)
+}
+
+// permitTask returns who may start a task of the demo page: who may publish. Nil where nobody is
+// authenticated.
+func (p *publisher) permitTask(j *auth.JWT) func(echo.Context) error {
+	if j == nil {
+		return nil
+	}
+	return func(c echo.Context) error {
+		_, err := p.permit(c)
+		return err
+	}
+}
+
+// demoProducer is the publisher as the demo page's worker needs it.
+type demoProducer struct{ *publisher }
+
+func (p demoProducer) Produce(ctx context.Context, m demo.Message) error {
+	_, err := p.write(ctx, notification{user: m.User, eventType: m.Type, contentType: "application/json", value: m.Value})
+	return err
+}

@@ -1,0 +1,120 @@
+package integration
+
+import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestComposeSecure starts deploy/secure/compose.yaml as the words at its top say: certificates and the
+// issuer's key by prepare.sh, the key set by issuer.sh, a token by herald token. A browser's way is then
+// gone: the token for a cookie, and a stream by the cookie.
+func TestComposeSecure(t *testing.T) {
+	if err := pull(kafkaImage()); err != nil {
+		notTested(t, requireDocker, "deploy/secure, for want of a Docker engine or an image of Kafka. "+err.Error())
+	}
+	command := composeCommand(t)
+	dir := t.TempDir()
+	prepare := exec.CommandContext(t.Context(), "../deploy/secure/prepare.sh", dir)
+	prepare.Env = append(os.Environ(), "HERALD="+heraldBinary(t))
+	if out, err := prepare.CombinedOutput(); err != nil {
+		t.Fatalf("prepare.sh: %v\n%s", err, out)
+	}
+	keys := port(t, freeAddress(t))
+	issuer := exec.CommandContext(t.Context(), "../deploy/secure/issuer.sh", dir, keys) // ended with the test
+	if err := issuer.Start(); err != nil {
+		t.Fatalf("issuer.sh: %v", err)
+	}
+	t.Cleanup(func() { _ = issuer.Wait() })
+	public, admin, broker := freeAddress(t), freeAddress(t), freeAddress(t)
+	startCompose(t, command, "../deploy/secure/compose.yaml",
+		"HERALD_KAFKA_IMAGE="+kafkaImage(), "HERALD_IMAGE="+buildImage(t), "SECURE_DIR="+dir, "SECURE_UID="+strconv.Itoa(os.Getuid()),
+		"JWKS_URL=https://host.docker.internal:"+keys+"/jwks.json",
+		"HERALD_PORT="+port(t, public), "HERALD_ADMIN_PORT="+port(t, admin), "KAFKA_PORT="+port(t, broker))
+	waitStatus(t, "http://"+admin+"/readyz", http.StatusOK, nil) // the key set has been fetched
+
+	text, err := os.ReadFile(filepath.Join(dir, "ca.pem")) //nolint:gosec // the test's own
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}}
+	defer client.CloseIdleConnections()
+	ask := func(method, path string, header ...string) *http.Response {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), method, "https://"+public+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i+1 < len(header); i += 2 {
+			request.Header.Set(header[i], header[i+1])
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatalf("%s %s: %v", method, path, err)
+		}
+		t.Cleanup(func() { _ = response.Body.Close() })
+		return response
+	}
+	args := []string{"--jwt-key-file=" + filepath.Join(dir, "issuer.key"), "--user=alice", "--publish", "--jwt-issuer=https://issuer.example"}
+	token := tokenOf(t, append(args, "--jwt-audience=herald")...)
+	for name, bad := range map[string]string{
+		"no token":            "",
+		"another's audience":  tokenOf(t, append(args, "--jwt-audience=shop")...),
+		"no audience":         tokenOf(t, args...),
+		"a changed signature": token[:len(token)-6] + "AAAAAA",
+	} {
+		if got := ask(http.MethodGet, "/events", "Authorization", "Bearer "+bad).StatusCode; got != http.StatusUnauthorized { //nolint:bodyclose // closed at the end of the test
+			t.Errorf("%s: %d, want 401", name, got)
+		}
+	}
+	signedIn := ask(http.MethodPost, "/session", "Authorization", "Bearer "+token) //nolint:bodyclose // closed at the end of the test
+	cookies := signedIn.Cookies()
+	if signedIn.StatusCode != http.StatusOK || len(cookies) != 1 || !cookies[0].Secure || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteStrictMode {
+		t.Fatalf("POST /session: %d %v", signedIn.StatusCode, signedIn.Header)
+	}
+	if page := ask(http.MethodGet, "/"); page.StatusCode != http.StatusOK || !strings.Contains(page.Header.Get("Content-Security-Policy"), "default-src 'self'") { //nolint:bodyclose // closed at the end of the test
+		t.Errorf("GET /: %d %v", page.StatusCode, page.Header)
+	}
+	stream := ask(http.MethodGet, "/events", "Cookie", cookies[0].Name+"="+cookies[0].Value, "Sec-Fetch-Site", "same-origin")
+	if stream.StatusCode != http.StatusOK || stream.ProtoMajor != 2 {
+		t.Fatalf("GET /events by the cookie: %d %s", stream.StatusCode, stream.Proto)
+	}
+	producer, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.RecordDeliveryTimeout(patience))
+	if err != nil {
+		t.Fatalf("producer: %v", err)
+	}
+	defer producer.Close()
+	for _, r := range []*kgo.Record{record("notifications", "bob", "not alice's"), record("notifications", "alice", "hello")} {
+		if err := producer.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatalf("produce: %v", err)
+		}
+	}
+	timer := time.AfterFunc(patience, func() { _ = stream.Body.Close() })
+	defer timer.Stop()
+	lines := bufio.NewReader(stream.Body)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil && err != io.EOF || line == "" {
+			t.Fatalf("the stream ended: %v", err)
+		}
+		if strings.Contains(line, "not alice's") {
+			t.Error("alice gets bob's")
+		}
+		if line == "data: hello\n" {
+			break
+		}
+	}
+}

@@ -1,0 +1,258 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+)
+
+// tokenOf runs herald token.
+func tokenOf(t *testing.T, args ...string) string {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), heraldBinary(t), append([]string{"token"}, args...)...)
+	command.Env = []string{}
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("herald token %q: %v", args, err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// devBroker is the broker of a herald dev: what these tests are about needs no other.
+func devBroker(t *testing.T) *broker {
+	t.Helper()
+	b := &broker{addresses: []string{freeAddress(t)}}
+	dev := newProcess(t, "dev", "--kafka-listen="+b.addresses[0])
+	dev.Start()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := b.connect(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.producer.Close)
+	return b
+}
+
+// newSecured returns a herald that wants tokens, with TLS and the demo page. It is not started yet.
+func newSecured(t *testing.T, b *broker, args ...string) *herald {
+	t.Helper()
+	ca, err := newAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key, err := ca.issue("localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, text := range map[string][]byte{"cert.pem": certificate, "key.pem": key} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return newProcess(t, "serve", append([]string{
+		"--brokers=" + strings.Join(b.addresses, ","), "--group=" + topicName(t, "group"), "--replica=test",
+		"--tls-cert-file=" + filepath.Join(dir, "cert.pem"), "--tls-key-file=" + filepath.Join(dir, "key.pem"),
+		"--enable-publish", "--demo", "--log-level=debug",
+	}, args...)...)
+}
+
+// urls collects what a tab asks for, and the protocols that the answers come by.
+type urls struct {
+	mu        sync.Mutex
+	asked     []string
+	protocols map[string]string
+}
+
+func (u *urls) listen(ctx context.Context) error {
+	return chromedp.Listen(ctx, func(event any) {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		switch e := event.(type) {
+		case *network.EventRequestWillBeSent:
+			u.asked = append(u.asked, e.Request.URL)
+		case *network.EventResponseReceived:
+			u.protocols[e.Response.URL] = e.Response.Protocol
+		}
+	})
+}
+
+// TestDemoPageSignIn signs in on the demo page of herald serve, streams by the cookie, signs out, and
+// signs in as somebody else. No token may be in a URL, in the log, in what scripts can read, or in
+// the browser's history.
+func TestDemoPageSignIn(t *testing.T) {
+	b := devBroker(t)
+	browser := startChromium(t, chromedp.Flag("ignore-certificate-errors", true))
+	secret := filepath.Join(t.TempDir(), "secret")
+	tokenOf(t, "--new-secret="+secret)
+	topic := b.newTopic(t, "shared", 1)
+	h := newSecured(t, b, "--topic="+topic, "--jwt-secret-file="+secret)
+	h.Start()
+	alice := tokenOf(t, "--jwt-secret-file="+secret, "--user=alice", "--publish")
+	bob := tokenOf(t, "--jwt-secret-file="+secret, "--user=bob")
+
+	ctx, cancel := chromedp.NewContext(browser)
+	defer cancel()
+	page := demoPage{t: t, ctx: ctx}
+	seen := urls{protocols: make(map[string]string)}
+	page.do()
+	if err := seen.listen(ctx); err != nil {
+		t.Fatal(err)
+	}
+	page.do(chromedp.Navigate("https://" + h.public + "/"))
+	page.waitText("sign-in", "Sign in")
+	screenshot(t, page, "sign-in")
+	page.signIn("nonsense")
+	page.waitText("sign-in-result", "a valid token is needed")
+	page.signIn(alice)
+	page.waitText("session", "alice")
+	page.wait("an open stream", func(s demoState) bool { return s.Badge == "open" })
+	page.do(chromedp.SetValue(chromedp.CSS("#send-value"), `"to myself"`))
+	page.submit("send-form")
+	page.wait("what was sent", shows(`"to myself"`))
+	screenshot(t, page, "signed-in")
+
+	// The session lives on without the token.
+	page.do(chromedp.Reload())
+	page.waitText("session", "alice")
+	b.produce(t, record(topic, "alice", "after the reload"), record(topic, "bob", "not hers"))
+	page.checkNoToken(alice)
+
+	// Her event type is not among those that the page shows; wait for one that is.
+	page.do(chromedp.SetValue(chromedp.CSS("#send-value"), `"still here"`))
+	page.submit("send-form")
+	page.wait("what was sent", shows(`"still here"`))
+	if got := page.state().received(); !slices.Contains(got, "after the reload") || slices.Contains(got, "not hers") {
+		t.Errorf("the page shows %q", got)
+	}
+
+	page.do(chromedp.Click(chromedp.CSS("#sign-out")))
+	page.waitText("sign-in", "Sign in")
+	page.do(chromedp.Reload())
+	page.waitText("sign-in", "Sign in")
+	page.signIn(bob)
+	page.waitText("session", "bob")
+	page.wait("an open stream", func(s demoState) bool { return s.Badge == "open" })
+	page.waitText("tasks", "may not publish")
+	b.produce(t, record(topic, "alice", "not his"), record(topic, "bob", "his"))
+	page.wait("bob's", shows("his"))
+	if got := page.state().received(); len(got) != 1 {
+		t.Errorf("bob's page shows %q", got)
+	}
+	screenshot(t, page, "bob")
+	page.checkNoToken(alice, bob)
+
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
+	streams := 0
+	for _, u := range seen.asked {
+		for _, token := range []string{alice, bob} {
+			if strings.Contains(u, token) || strings.Contains(u, token[:40]) {
+				t.Errorf("a URL has a token: %s", u)
+			}
+		}
+		if strings.Contains(u, "/events") {
+			streams++
+		}
+	}
+	if streams < 3 {
+		t.Errorf("%d streams among %q", streams, seen.asked)
+	}
+	for u, protocol := range seen.protocols {
+		if protocol != "h2" {
+			t.Errorf("%s came by %s, want HTTP/2", u, protocol)
+		}
+	}
+	for _, token := range []string{alice, bob} {
+		if strings.Contains(h.printed.String(), token[:40]) || strings.Contains(h.printed.String(), token[len(token)-20:]) {
+			t.Error("the log has a token")
+		}
+	}
+	h.Stop()
+}
+
+// TestDemoPageSessionEnds has a token that ends while the page is open: the page asks to sign in
+// again, and goes on where it stopped.
+func TestDemoPageSessionEnds(t *testing.T) {
+	b := devBroker(t)
+	browser := startChromium(t, chromedp.Flag("ignore-certificate-errors", true))
+	secret := filepath.Join(t.TempDir(), "secret")
+	tokenOf(t, "--new-secret="+secret)
+	topic := b.newTopic(t, "shared", 1)
+	h := newSecured(t, b, "--topic="+topic, "--jwt-secret-file="+secret)
+	h.Start()
+	ctx, cancel := chromedp.NewContext(browser)
+	defer cancel()
+	page := demoPage{t: t, ctx: ctx}
+	page.do(chromedp.Navigate("https://" + h.public + "/"))
+	page.waitText("sign-in", "Sign in")
+	page.signIn(tokenOf(t, "--jwt-secret-file="+secret, "--user=alice", "--ttl=1s")) // and 30 s, as clocks differ
+	page.waitText("session", "alice")
+	page.wait("an open stream", func(s demoState) bool { return s.Badge == "open" })
+	b.produce(t, record(topic, "alice", "before"))
+	page.wait("the record before", shows("before"))
+	for deadline := time.Now().Add(patience); !strings.Contains(page.text("sign-in-result"), "session has ended"); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the page does not ask to sign in again; it shows %+v", page.state())
+		}
+	}
+	screenshot(t, page, "session-ended")
+	b.produce(t, record(topic, "alice", "meanwhile"))
+	page.signIn(tokenOf(t, "--jwt-secret-file="+secret, "--user=alice"))
+	page.wait("the record meanwhile", shows("meanwhile"))
+	if got := fmt.Sprint(page.state().Counters); !strings.Contains(got, "duplicates:0") || !strings.Contains(got, "gaps:0") {
+		t.Errorf("counters %s", got)
+	}
+}
+
+// signIn pastes the token and submits.
+func (p demoPage) signIn(token string) {
+	p.t.Helper()
+	p.do(chromedp.SetValue(chromedp.CSS("#token"), token))
+	p.submit("sign-in-form")
+}
+
+// checkNoToken looks where a script could find the tokens.
+func (p demoPage) checkNoToken(tokens ...string) {
+	p.t.Helper()
+	const everything = `[location.href, document.cookie, document.referrer, JSON.stringify(sessionStorage), JSON.stringify(localStorage),
+		document.documentElement.outerHTML, ...[...document.querySelectorAll('input, textarea')].map((e) => e.value)].join('\n')`
+	text, err := chromedp.Run(p.ctx, chromedp.Evaluate[string](everything))
+	if err != nil {
+		p.t.Fatalf("read the page: %v", err)
+	}
+	for _, token := range tokens {
+		if strings.Contains(text, token) {
+			p.t.Error("a script on the page can read the token")
+		}
+	}
+	if !strings.Contains(text, "Herald") {
+		p.t.Errorf("read %q, which is no page", text)
+	}
+}
+
+// screenshot saves what the page looks like where HERALD_TEST_SCREENSHOTS says.
+func screenshot(t *testing.T, p demoPage, name string) {
+	t.Helper()
+	dir := os.Getenv("HERALD_TEST_SCREENSHOTS")
+	if dir == "" {
+		return
+	}
+	picture, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o600); err != nil { //nolint:gosec // where the developer says
+		t.Fatal(err)
+	}
+}
