@@ -24,6 +24,8 @@ var (
 	ErrInvalidToken = errors.New("invalid token")
 	// ErrExpired says that the token was good and is so no more.
 	ErrExpired = errors.New("token expired")
+	// ErrRevoked says that the token was taken back: see [Revocations].
+	ErrRevoked = errors.New("token revoked")
 	// ErrNotYetValid says that the token will be good later: compare the clocks.
 	ErrNotYetValid = errors.New("token not yet valid")
 	// ErrUser says that the user's name cannot be one: see [CheckUser].

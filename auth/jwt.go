@@ -34,6 +34,8 @@ type JWTConfig struct {
 	UserClaim string
 	// Leeway is how far the issuer's clock and ours may differ, at most 5 min. Zero: not at all.
 	Leeway time.Duration
+	// Revocations are tokens that hold no more. Nil: there are none.
+	Revocations *Revocations
 	// Sources say where a request has its token.
 	Sources Sources
 	// Now is the clock. Nil: [time.Now].
@@ -115,7 +117,14 @@ func (j *JWT) Verify(ctx context.Context, token string) (Identity, error) {
 	_, err := j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) { return j.keys(ctx, t) })
 	switch {
 	case err == nil:
-		return j.identity(claims)
+		id, err := j.identity(claims)
+		if err == nil {
+			err = j.cfg.Revocations.check(id)
+		}
+		if err != nil {
+			return Identity{}, err
+		}
+		return id, nil
 	case errors.Is(err, ErrUnavailable):
 		return Identity{}, err
 	case errors.Is(err, jwt.ErrTokenInvalidAudience), errors.Is(err, jwt.ErrTokenInvalidIssuer):

@@ -13,11 +13,12 @@ type EndError string
 // The reasons. After ErrTooMany the client is to stay away: native EventSources are told to by a
 // reconnection time of an hour, or one stream would drive out the other for ever.
 const (
-	ErrDraining EndError = "draining"         // this replica stops; others go on
-	ErrExpired  EndError = "token-expired"    // come back with a new token
-	ErrRevoked  EndError = "revoked"          // the viewer's token holds no more
-	ErrTooMany  EndError = "too-many-streams" // a newer stream of the user took its place
-	ErrBusy     EndError = "busy"             // more streams, or opens a second, than this replica takes
+	ErrDraining  EndError = "draining"         // this replica stops; others go on
+	ErrExpired   EndError = "token-expired"    // come back with a new token
+	ErrRevoked   EndError = "revoked"          // the viewer's token holds no more
+	ErrUnchecked EndError = "keys-unavailable" // nobody knows just now whether the token is good
+	ErrTooMany   EndError = "too-many-streams" // a newer stream of the user took its place
+	ErrBusy      EndError = "busy"             // more streams, or opens a second, than this replica takes
 )
 
 func (e EndError) Error() string { return string(e) }

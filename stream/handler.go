@@ -27,7 +27,7 @@ type Viewer struct {
 type Config struct {
 	Hub    *Hub
 	Log    Log
-	Viewer func(echo.Context) (Viewer, error) // its error is returned to Echo as it is
+	Viewer func(echo.Context) (Viewer, error) // an [EndError] is for the client, others are returned to Echo
 
 	Heartbeat    time.Duration // between signs of life; default 15 s
 	WriteTimeout time.Duration // for a write to make progress; default 10 s
@@ -91,9 +91,10 @@ func (h *Handler) End(reason EndError, match func(Viewer) bool) {
 // one, the lastEventId query parameter; without an id it begins where the parameter since says. The
 // parameter types chooses event types.
 func (h *Handler) Events(c echo.Context) error {
-	viewer, err := h.cfg.Viewer(c)
-	if err != nil {
-		return err
+	viewer, refused := h.cfg.Viewer(c)
+	later, _ := errors.AsType[EndError](refused)
+	if refused != nil && later == "" {
+		return refused
 	}
 	req, err := parseRequest(c, time.Now())
 	if err != nil {
@@ -107,9 +108,12 @@ func (h *Handler) Events(c echo.Context) error {
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no")
+	if later != "" {
+		return h.refuse(c, req, later)
+	}
 	from, _ := netip.ParseAddr(c.RealIP()) // what is none is an address too
-	if err := h.roster.admit(from); err != nil {
-		return h.refuse(c, req, err)
+	if reason := h.roster.admit(from); reason != "" {
+		return h.refuse(c, req, reason)
 	}
 	conn, err := takeOver(c, h.cfg.WriteTimeout, h.cfg.Hub.metrics)
 	if errors.Is(err, http.ErrNotSupported) {
@@ -181,8 +185,7 @@ func (h *Handler) jitter(d time.Duration) time.Duration {
 
 // refuse ends a stream that cannot be had now. Any status but 200 would end a native EventSource for
 // ever (WHATWG HTML, section 9.2.3).
-func (h *Handler) refuse(c echo.Context, r request, why error) error {
-	reason, _ := errors.AsType[EndError](why)
+func (h *Handler) refuse(c echo.Context, r request, reason EndError) error {
 	h.cfg.Hub.metrics.refused.WithLabelValues(string(reason)).Inc()
 	c.Response().Header().Set("Connection", "close")
 	c.Response().WriteHeader(http.StatusOK)

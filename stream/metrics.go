@@ -27,7 +27,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		open:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_streams", Help: "Streams that are open."}),
 		opened:     counter("herald_streams_opened_total", "Streams opened, by where they start: now, since or id.", "start"),
 		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, write-timeout, draining, token-expired, revoked, too-many-streams or error.", "reason"),
-		refused:    counter("herald_streams_refused_total", "Streams turned away, by reason: draining or busy.", "reason"),
+		refused:    counter("herald_streams_refused_total", "Streams turned away, by reason: draining, busy or keys-unavailable.", "reason"),
 		bytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_written_bytes_total", Help: "Bytes written to streams."}),
 		gaps:       counter("herald_stream_gaps_total", "Gaps told to streams, by reason: retention, recreated, unknown-id, unreadable or replay-limit.", "reason"),
 		overflows:  prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_overflows_total", Help: "Times that a slow stream's queue was full and the stream fell back to replay."}),

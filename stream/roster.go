@@ -49,8 +49,9 @@ func newRoster(limits Admission, heartbeat time.Duration) *roster {
 	}
 }
 
-// admit makes room for one more stream, or says why there is none. What it admits wants one leave.
-func (r *roster) admit(from netip.Addr) error {
+// admit makes room for one more stream, or says why there is none. What it admits, with no reason, wants
+// one leave.
+func (r *roster) admit(from netip.Addr) EndError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := &r.limits
@@ -70,7 +71,7 @@ func (r *roster) admit(from netip.Addr) error {
 	if l.PerAddress > 0 {
 		r.addresses[from]++
 	}
-	return nil
+	return ""
 }
 
 // leave makes room for another stream.

@@ -31,6 +31,8 @@ type authFlags struct {
 	JWTAudience   []string      `name:"jwt-audience" placeholder:"TEXT" help:"The claim aud must have one of these. Default: anything, so tokens that the issuer made for other services are taken too." group:"Tokens"`
 	JWTUserClaim  string        `name:"jwt-user-claim" default:"sub" placeholder:"NAME" help:"Claim that holds the user. Default: ${default}." group:"Tokens"`
 
+	RevocationTopic string `placeholder:"NAME" help:"Compacted topic that takes tokens back before they expire, see herald revoke. Default: none." group:"Tokens"`
+
 	TokenQueryParameter   string   `placeholder:"NAME" help:"Take tokens in this query parameter too. URLs are kept in histories and logs: prefer the session cookie. Default: none." group:"Browsers"`
 	SessionSameSite       string   `default:"strict" enum:"strict,lax" placeholder:"VALUE" help:"SameSite of the session cookie: strict or lax. Default: ${default}." group:"Browsers"`
 	InsecureSessionCookie bool     `help:"Leave Secure out of the session cookie, for browsers that want it on plain HTTP. For development: only with --listen on loopback." group:"Browsers"`
@@ -69,8 +71,8 @@ func (a *authFlags) check(listen string) error {
 	switch {
 	case len(given) > 1:
 		return fmt.Errorf("%s exclude each other", strings.Join(given, " and "))
-	case a.InsecureNoAuth && (a.JWTIssuer != "" || a.JWTAudience != nil || a.JWTAlgorithms != nil || a.TokenQueryParameter != ""):
-		return errors.New("--jwt-issuer, --jwt-audience, --jwt-algorithms and --token-query-parameter have no effect with --insecure-no-auth")
+	case a.InsecureNoAuth && (a.JWTIssuer != "" || a.JWTAudience != nil || a.JWTAlgorithms != nil || a.TokenQueryParameter != "" || a.RevocationTopic != ""):
+		return errors.New("--jwt-issuer, --jwt-audience, --jwt-algorithms, --revocation-topic and --token-query-parameter have no effect with --insecure-no-auth")
 	case a.JWKSURL == "" && a.JWKSCAFile != "":
 		return errors.New("--jwks-ca-file needs --jwks-url")
 	case a.JWKSRefresh < time.Minute || a.JWKSRefresh > 24*time.Hour:
@@ -104,6 +106,9 @@ type access struct {
 	JWKS    *auth.JWKS // nil: the keys do not change
 	Cookie  sessionCookie
 	Origins *origins // nil: the server's own only
+
+	RevocationTopic string
+	Revocations     *auth.Revocations // nil: no topic
 }
 
 // access reads the files of keys. The error is a [usageError].
@@ -127,6 +132,10 @@ func (a *authFlags) access(listen string, log *slog.Logger) (access, error) {
 	cfg := auth.JWTConfig{
 		Algorithms: a.JWTAlgorithms, Issuer: a.JWTIssuer, Audiences: a.JWTAudience, UserClaim: a.JWTUserClaim, Leeway: auth.DefaultLeeway,
 		Sources: auth.Sources{Cookie: result.Cookie.name(), Query: a.TokenQueryParameter, SameOrigin: result.Origins.checkAll},
+	}
+	if result.RevocationTopic = a.RevocationTopic; a.RevocationTopic != "" {
+		result.Revocations = auth.NewRevocations()
+		cfg.Revocations = result.Revocations
 	}
 	if cfg.Keys, err = a.keys(log); err != nil {
 		return access{}, usageError{err}

@@ -2,9 +2,7 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync/atomic"
@@ -70,38 +68,20 @@ func (f *frontDoor) refusal(c echo.Context, err error) error {
 	return echo.NewHTTPError(http.StatusUnauthorized, "a valid token is needed")
 }
 
-// untilKeys has a stream's client come again where nobody knows whether its token is good. Any
-// status but 200 would end its EventSource for ever (WHATWG HTML, "fail the connection").
-func untilKeys(events echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		err := events(c)
-		if !errors.Is(err, auth.ErrUnavailable) || c.Response().Committed {
-			return err
-		}
-		header := c.Response().Header()
-		header.Del("Retry-After")
-		header.Set("Content-Type", "text/event-stream")
-		header.Set("Cache-Control", "no-store")
-		retry := unavailableRetry*500 + rand.IntN(unavailableRetry*1000) //nolint:gosec // jitter needs no secret
-		_, err = fmt.Fprintf(c.Response(), "retry: %d\n\nevent: end\ndata: {\"reason\":\"keys-unavailable\"}\n\n", retry)
-		return err
-	}
-}
-
 func (f *frontDoor) viewer(c echo.Context) (stream.Viewer, error) {
-	id, err := f.identify(c)
+	id, err := f.auth.Authenticate(c.Request())
+	if errors.Is(err, auth.ErrUnavailable) { // any status but 200 would end an EventSource for ever
+		f.refuse(c, "keys", err)
+		return stream.Viewer{}, stream.ErrUnchecked
+	}
 	if err != nil {
-		return stream.Viewer{}, err
+		return stream.Viewer{}, f.refusal(c, err)
 	}
 	if err := f.consumer.CheckUser(id.User); err != nil {
 		f.refused.WithLabelValues("user").Inc()
 		return stream.Viewer{}, echo.NewHTTPError(http.StatusForbidden, err.Error())
 	}
-	if id.Types != nil || id.Topics != nil { // a stream cannot be narrowed yet: rather none than all
-		f.refused.WithLabelValues("user").Inc()
-		return stream.Viewer{}, echo.NewHTTPError(http.StatusForbidden, "the token is for some event types or topics only, which streams cannot be narrowed to")
-	}
-	return stream.Viewer{User: id.User, Expires: id.Expires}, nil
+	return stream.Viewer{User: id.User, Expires: id.Expires, Types: id.Types, Topics: id.Topics, TokenID: id.ID, IssuedAt: id.IssuedAt}, nil
 }
 
 // errorAsJSON gives every error the same shape. What is our fault or Kafka's is logged; the client

@@ -26,6 +26,7 @@ type commands struct {
 	Tail    tailCommand    `cmd:"" help:"Follow a stream in the terminal; resumes by itself."`
 	Bench   benchCommand   `cmd:"" help:"Measure a server under load."`
 	Token   tokenCommand   `cmd:"" help:"Print a token for development."`
+	Revoke  revokeCommand  `cmd:"" help:"Take tokens back before they expire."`
 	ID      idCommand      `cmd:"" name:"id" help:"Explain an event id."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 

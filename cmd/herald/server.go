@@ -38,7 +38,8 @@ type server struct {
 	drain    drainTimes
 	draining atomic.Bool
 
-	jwks           *auth.JWKS // nil: the keys do not change
+	jwks           *auth.JWKS   // nil: the keys do not change
+	revocations    *revocations // nil: there is no topic of them
 	public         *http.Server
 	publicListener net.Listener
 	admin          *http.Server
@@ -93,6 +94,11 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 		Limits: stream.Limits{Age: s.ReplayMaxAge, Records: s.ReplayMaxRecords}, Admission: s.admission(),
 	})
 
+	if s.Revocations != nil {
+		if srv.revocations, err = newRevocations(s.Revocations, s.RevocationTopic, s.Consumer, log); err != nil {
+			return nil, fmt.Errorf("--revocation-topic: %w", err)
+		}
+	}
 	if s.JWKS != nil {
 		registry.MustRegister(s.JWKS)
 	}
@@ -107,7 +113,7 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 		}
 	}
 	e.Use(s.Origins.cors(), s.Origins.refuse(front))
-	e.GET("/events", untilKeys(srv.streams.Events))
+	e.GET("/events", srv.streams.Events)
 	if s.JWT != nil {
 		(&sessions{cookie: s.Cookie, jwt: s.JWT, front: front, publish: s.EnablePublish}).register(e)
 	}
@@ -190,7 +196,14 @@ func (s *server) run(ctx context.Context) error {
 	if s.jwks != nil {
 		fetching.Go(func() { s.jwks.Run(reading) })
 	}
-	errs := make(chan error, 3)
+	errs := make(chan error, 4)
+	if s.revocations != nil {
+		fetching.Go(func() {
+			if err := s.revocations.run(reading, s.streams); err != nil {
+				errs <- fmt.Errorf("revocations: %w", err)
+			}
+		})
+	}
 	go func() { errs <- s.consumer.Run(reading) }()
 	go func() { errs <- s.servePublic() }()
 	go func() { errs <- s.admin.Serve(s.adminListener) }()
@@ -265,6 +278,9 @@ func (s *server) ready() error {
 		if err := s.jwks.Ready(); err != nil {
 			return err
 		}
+	}
+	if s.revocations != nil && !s.revocations.Done() {
+		return errors.New("revocations are not read yet")
 	}
 	return s.consumer.Ready()
 }

@@ -91,7 +91,7 @@ func (s *sessions) show(c echo.Context) error {
 	switch {
 	case err == nil:
 		return s.answer(c, id)
-	case errors.Is(err, auth.ErrNoToken), errors.Is(err, auth.ErrExpired), errors.Is(err, auth.ErrInvalidToken), errors.Is(err, auth.ErrNotYetValid):
+	case errors.Is(err, auth.ErrNoToken), errors.Is(err, auth.ErrExpired), errors.Is(err, auth.ErrInvalidToken), errors.Is(err, auth.ErrNotYetValid), errors.Is(err, auth.ErrRevoked):
 		noStore(c)
 		return c.NoContent(http.StatusNoContent)
 	}
