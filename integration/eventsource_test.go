@@ -111,6 +111,7 @@ type eventSource struct {
 	t      *testing.T
 	url    string
 	LastID string // sent as Last-Event-ID when connecting
+	Token  string // sent as bearer token; empty: none
 	reader *eventReader
 	stop   context.CancelFunc
 	limit  int64 // bytes after which the connection is cut; 0: none
@@ -158,6 +159,9 @@ func (s *eventSource) connect() error {
 	request.Header.Set("Accept", "text/event-stream")
 	if s.LastID != "" {
 		request.Header.Set("Last-Event-ID", s.LastID)
+	}
+	if s.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+s.Token)
 	}
 	// A connection of its own each time, as a cut one has in a browser.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.dialer.DialContext}}

@@ -1,0 +1,92 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestRevocation takes tokens back while their streams are open on two replicas, and restarts one:
+// those streams end, on both, and the tokens are refused from then on; others go on.
+func TestRevocation(t *testing.T) {
+	b := sharedBroker(t)
+	topic := b.newTopic(t, "shared", 1)
+	revocations := b.newTopic(t, "revocations", 2, "cleanup.policy", "compact")
+	secret := filepath.Join(t.TempDir(), "secret")
+	tokenOf(t, "--new-secret="+secret)
+	token := func(user, id string) string {
+		return tokenOf(t, "--jwt-secret-file="+secret, "--user="+user, "--id="+id)
+	}
+	var replicas [2]*herald
+	for i := range replicas {
+		replicas[i] = newProcess(t, "serve", "--jwt-secret-file="+secret, "--brokers="+strings.Join(b.addresses, ","), "--group="+topicName(t, "group"),
+			fmt.Sprint("--replica=", i), "--topic="+topic, "--revocation-topic="+revocations)
+		replicas[i].Start()
+	}
+	open := func(h *herald, token string) *eventSource {
+		s := newStream(t, h.public, "")
+		s.url, s.Token = "http://"+h.public+"/events", token
+		s.Connect()
+		s.Checkpoint()
+		return s
+	}
+	revoke := func(args ...string) {
+		t.Helper()
+		command := exec.CommandContext(t.Context(), replicas[0].binary, append([]string{"revoke", "--brokers=" + b.addresses[0], "--topic=" + revocations}, args...)...)
+		command.Env = []string{}
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("herald revoke %q: %v %s", args, err, out)
+		}
+	}
+	alice, bobs, bobsOther := token("alice", "a"), token("bob", "b1"), token("bob", "b2")
+	var ending, staying []*eventSource
+	for _, h := range replicas {
+		ending = append(ending, open(h, alice), open(h, bobs))
+		staying = append(staying, open(h, bobsOther))
+	}
+	time.Sleep(time.Second) // iat has no fractions: the tokens are of an earlier second than what follows
+	begun := time.Now()
+	revoke("--user=alice")
+	revoke("--token-id=b1")
+	for _, s := range ending {
+		events := s.AwaitEnd()
+		if len(events) == 0 || events[len(events)-1].Data != `{"reason":"revoked"}` {
+			t.Errorf("the stream ended with %+v", events)
+		}
+	}
+	t.Logf("%d streams on two replicas ended %v after the first revocation was begun", len(ending), time.Since(begun).Round(time.Millisecond))
+	refused := func(token string) bool {
+		s := newStream(t, replicas[1].public, "")
+		s.url, s.Token = "http://"+replicas[1].public+"/events", token
+		err := s.connect()
+		if err != nil && !strings.Contains(err.Error(), "401") {
+			t.Error(err)
+		}
+		return err != nil
+	}
+	check := func() {
+		t.Helper()
+		for text, want := range map[string]bool{alice: true, bobs: true, bobsOther: false, token("alice", "later"): false} {
+			if got := refused(text); got != want {
+				t.Errorf("a token is refused: %t, want %t", got, want)
+			}
+		}
+	}
+	time.Sleep(time.Second)
+	check()
+	b.produce(t, record(topic, "bob", "still"))
+	for _, s := range staying {
+		if e := s.Record(); e.Data != "still" {
+			t.Errorf("got %+v", e)
+		}
+	}
+	replicas[1].Kill()
+	replicas[1].Start()
+	check()
+	revoke("--token-id=b1", "--undo")
+	waitFor(t, "the revocation that was taken back to be so", func(ctx context.Context) bool { return !refused(bobs) })
+}
