@@ -88,5 +88,5 @@ func TestRevocation(t *testing.T) {
 	replicas[1].Start()
 	check()
 	revoke("--token-id=b1", "--undo")
-	waitFor(t, "the revocation that was taken back to be so", func(ctx context.Context) bool { return !refused(bobs) })
+	waitFor(t, "the revocation that was taken back to be so", func(_ context.Context) bool { return !refused(bobs) })
 }

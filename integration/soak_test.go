@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -165,9 +166,11 @@ func (s *soak) addPartition() {
 			p++
 		}
 	}
-	if _, err := s.c.admin.CreatePartitions(s.t.Context(), 1, s.shared); err != nil {
-		s.t.Fatalf("a partition of %s: %v", s.shared, err)
-	}
+	waitFor(s.t, "a partition is added", func(ctx context.Context) bool { // the broker asked may just be back
+		_, _ = s.c.admin.UpdatePartitions(ctx, int(p)+1, s.shared)
+		found, err := s.c.admin.ListTopics(ctx, s.shared)
+		return err == nil && found.Error() == nil && len(found[s.shared].Partitions) > int(p)
+	})
 	s.faults["partition added"]++
 	l := &lane{name: fmt.Sprint("shared/", p), topic: s.shared, partition: p, keys: s.users}
 	s.mu.Lock()

@@ -100,7 +100,7 @@ func (r *revocations) past(ctx context.Context, left consumer.Range) {
 			left.Next = lost.Start
 			continue
 		case unreadable:
-			r.log.Error("revocations cannot be read", "partition", left.Partition.String(), "error", bad)
+			r.log.Error("revocations cannot be read", "partition", left.String(), "error", bad)
 			left.Next = bad.Next
 			continue
 		case err == nil, errors.Is(err, consumer.ErrRecreated), outOfRange: // another Begin comes
