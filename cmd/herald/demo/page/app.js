@@ -64,6 +64,10 @@ function url() {
 
 function receive(event) {
   announce(state.apply(event));
+  if (event.type === "end" && JSON.parse(event.data).reason === "too-many-streams") {
+    stream.close(); // or this tab and a newer one would drive each other out
+    byId("connected").checked = false;
+  }
   // A page in the background draws no frames; its state moves on all the same.
   frame ||= requestAnimationFrame(() => {
     frame = 0;
