@@ -119,9 +119,14 @@ func (b *broker) bytesOf(t *testing.T, topics ...string) (bytes int64) {
 
 // TestReconnectStorm has clients come back at once, each of which has missed some hundred records of its
 // own and of everyone's. Each gets what it has missed, once and in order, and Kafka is asked at most
-// twice for each byte of the log. What was missed fits into --replay-cache-bytes, as it is by default;
-// of a log that does not, late-comers have parts read again.
+// twice for each byte of the log, whether or not it fits into --replay-cache-bytes.
 func TestReconnectStorm(t *testing.T) {
+	t.Run("all in memory", func(t *testing.T) { storm(t) })
+	t.Run("a third in memory", func(t *testing.T) { storm(t, "--replay-cache-bytes=8388608") })
+}
+
+func storm(t *testing.T, args ...string) {
+	t.Helper()
 	const partitions, own, everyones = 4, 100, 200
 	clients := 5000
 	if raceDetector { // which bounds the number of goroutines
@@ -129,7 +134,7 @@ func TestReconnectStorm(t *testing.T) {
 	}
 	b := sharedBroker(t)
 	shared, everyone := b.newTopic(t, "shared", partitions), b.newTopic(t, "everyone", 1)
-	h := startHerald(t, b, "--topic="+shared, "--topic="+everyone+",kind=broadcast")
+	h := startHerald(t, b, append(args, "--topic="+shared, "--topic="+everyone+",kind=broadcast")...)
 	c := newCrowd(t, h, clients)
 	c.Connect()
 	c.Cut()
