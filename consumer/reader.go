@@ -140,7 +140,7 @@ func (r *reader) park(f *feed) {
 	r.mu.Lock()
 	r.detach(f)
 	r.mu.Unlock()
-	r.consumer.refresh()
+	r.consumer.doubt(f.Topic)
 }
 
 // prefer reads the feed from a follower that its leader says is nearer.
@@ -262,8 +262,8 @@ func (r *reader) run(s *shard) {
 		r.consumer.log.Log(r.ctx, fetchLevel(backoff == minBackoff), "fetch; it is tried again", "broker", s.broker, "partitions", len(feeds), "error", got.err)
 		for _, f := range feeds {
 			r.forsake(f)
+			r.consumer.doubt(f.Topic)
 		}
-		r.consumer.refresh()
 		pause(r.ctx, backoff)
 		backoff = min(2*backoff, maxBackoff)
 	}
