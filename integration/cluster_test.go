@@ -138,18 +138,22 @@ func (n *node) run(ctx context.Context, network *testcontainers.DockerNetwork, v
 	return nil
 }
 
-// waitForNodes waits until all brokers of the cluster answer and are members of it.
+// waitForNodes waits until all brokers are members of the cluster and answer: one that was killed a
+// moment ago is still a member.
 func (c *cluster) waitForNodes(ctx context.Context) error {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
-		brokers, err := c.admin.ListBrokers(attempt)
+		brokers, err := c.admin.ApiVersions(attempt)
 		cancel()
+		for _, b := range brokers {
+			err = errors.Join(err, b.Err)
+		}
 		if err == nil && len(brokers) == clusterSize {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d brokers of %d are up: %w", len(brokers), clusterSize, err)
+			return fmt.Errorf("of %d brokers %d are members: %w", clusterSize, len(brokers), err)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
