@@ -14,6 +14,7 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const clusterSize = 3
@@ -143,11 +144,12 @@ func (n *node) run(ctx context.Context, network *testcontainers.DockerNetwork, v
 func (c *cluster) waitForNodes(ctx context.Context) error {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
-		brokers, err := c.admin.ApiVersions(attempt)
-		cancel()
+		brokers, err := c.admin.ListBrokers(attempt)
 		for _, b := range brokers {
-			err = errors.Join(err, b.Err)
+			_, answered := c.producer.Broker(int(b.NodeID)).Request(attempt, kmsg.NewPtrApiVersionsRequest())
+			err = errors.Join(err, answered)
 		}
+		cancel()
 		if err == nil && len(brokers) == clusterSize {
 			return nil
 		}
