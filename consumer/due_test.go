@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -173,4 +174,72 @@ func TestRefusedPartitionIsAskedForNowAndThen(t *testing.T) {
 	}
 	allowed.Store(true)
 	sink.wantLines(t, want)
+}
+
+// TestFiveThousandTopics reads a topic each for 5,000 users over few connections, with a record on
+// each.
+func TestFiveThousandTopics(t *testing.T) {
+	t.Parallel()
+	const users = 5000
+	var names []string
+	for i := range users {
+		names = append(names, fmt.Sprint("n.", i))
+	}
+	var open atomic.Int64
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, names...), kfake.ListenFn(func(network, address string) (net.Listener, error) {
+		l, err := net.Listen(network, address) //nolint:noctx // kfake's signature has none
+		return counter{l, &open}, err
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	sink := newLedger()
+	c := configured(t, broker.ListenAddrs(), sink, "n.{user}")
+	run(t, c)
+	var joined sync.WaitGroup
+	for i := range users {
+		joined.Go(func() {
+			if _, err := c.Join(t.Context(), fmt.Sprint(i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	joined.Wait()
+	if n := open.Load(); n > 20 {
+		t.Errorf("%d connections for %d topics, want 20 at most", n, users)
+	}
+	write := partitioned(t, broker)
+	var want []string
+	for i := 0; i < users; i += 50 {
+		write(names[i], 0, "", "x")
+		want = append(want, fmt.Sprint(i, " x"))
+	}
+	sink.wantLines(t, sortedCopy(want))
+}
+
+// counter counts the open connections of a listener.
+type counter struct {
+	net.Listener
+	open *atomic.Int64
+}
+
+func (c counter) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c.open.Add(1)
+	return &counted{Conn: conn, open: c.open}, nil
+}
+
+type counted struct {
+	net.Conn
+	once sync.Once
+	open *atomic.Int64
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
 }
