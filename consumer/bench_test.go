@@ -110,6 +110,28 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// cpuOf returns the CPU time that a process has used, in ticks of 10 ms; none of process 0.
+func cpuOf(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	if pid == 0 {
+		return 0
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	var ticks time.Duration
+	for _, field := range strings.Fields(rest)[11:13] { // utime, stime
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ticks += time.Duration(n)
+	}
+	return ticks * 10 * time.Millisecond
+}
+
 // peakHeap watches the heap until the function that it returns is called, which says how large it
 // was at most, in MB.
 func peakHeap(b *testing.B) func() float64 {
@@ -273,15 +295,16 @@ func drainFranz(ctx context.Context, b *testing.B, address string) {
 }
 
 // BenchmarkDrain reads a partition that is far behind, with batches of several sizes and codecs,
-// beside other readers. One operation is one record; cpu-ns/op is the CPU of the reading process.
+// beside other readers. One operation is one record; cpu-ns/op is the CPU of the reading process, and
+// broker-ns/op that of the in-process broker's.
 func BenchmarkDrain(b *testing.B) {
 	for _, records := range []int{1, 10, 1000} {
 		for codec, name := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 			for _, d := range drainers {
 				b.Run(fmt.Sprintf("batch=%d/codec=%s/%s", records, name, d.name), func(b *testing.B) {
-					address := os.Getenv("HERALD_BENCH_BROKER")
+					address, pid := os.Getenv("HERALD_BENCH_BROKER"), 0
 					if address == "" {
-						address, _ = brokerProcess(b, records, codec)
+						address, pid = brokerProcess(b, records, codec)
 						seed(b, address)
 					} else {
 						fillBench(b, address, records, codec)
@@ -289,13 +312,16 @@ func BenchmarkDrain(b *testing.B) {
 					b.ReportAllocs()
 					b.ResetTimer()
 					heap := peakHeap(b)
-					before := cpu(b)
+					before, brokers := cpu(b), cpuOf(b, pid)
 					ctx, cancel := context.WithTimeout(b.Context(), benchBound)
 					defer cancel()
 					d.drain(ctx, b, address)
 					bounded(ctx, b, nil)
 					b.ReportMetric(heap(), "heap-MB")
 					b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
+					if pid != 0 {
+						b.ReportMetric(float64(cpuOf(b, pid)-brokers)/float64(b.N), "broker-ns/op")
+					}
 				})
 			}
 		}
