@@ -423,7 +423,7 @@ func connections(b *testing.B, address string) int {
 	}
 	count := 0
 	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		table, err := os.ReadFile(file)
+		table, err := os.ReadFile(file) //nolint:gosec // one of the two
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -631,7 +631,9 @@ func BenchmarkMissing(b *testing.B) {
 			}
 			b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
 			cancel()
-			<-ended
+			if err := <-ended; err != nil {
+				b.Error(err)
+			}
 		})
 	}
 }
