@@ -161,7 +161,7 @@ func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
 	if topicID != s.topicID {
 		return nil, ErrRecreated
 	}
-	req := c.fetchRequest(0, -1) // no session
+	req := c.fetchRequest(0, -1, fetchMaxWait) // no session
 	if s.follower >= 0 {
 		broker = s.follower
 	}
