@@ -29,7 +29,7 @@ func (c *Consumer) fetchRequest(sessionID, epoch int32, wait time.Duration) *kms
 	req := kmsg.NewPtrFetchRequest()
 	req.Version = fetchVersion
 	req.ReplicaID = -1
-	req.MaxWaitMillis = int32(wait / time.Millisecond)
+	req.MaxWaitMillis = int32(wait / time.Millisecond) //nolint:gosec // a second at most
 	req.MinBytes = 1
 	req.MaxBytes = c.cfg.FetchMaxBytes
 	req.IsolationLevel = readCommitted
