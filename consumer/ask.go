@@ -2,11 +2,13 @@ package consumer
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"sync"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -17,8 +19,8 @@ const askTimeout = requestTimeout / 3
 // one that is cut off from the others may answer for long with what it knew.
 type brokers struct {
 	mu    sync.Mutex
-	ids   []int32 // empty before the first metadata
-	hosts []string
+	ids   []int32          // empty before the first metadata
+	hosts map[int32]string // host:port
 }
 
 // ask sends req to a broker of the cluster and, while one has no answer, to the next: that a broker
@@ -43,6 +45,23 @@ func (c *cluster) ask(ctx context.Context, req kmsg.Request) (kmsg.Response, err
 	return nil, first
 }
 
+// coordinate sends req to the coordinator of the group, which any broker knows.
+func (c *cluster) coordinate(ctx context.Context, group string, req kmsg.Request) (kmsg.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	find := kmsg.NewPtrFindCoordinatorRequest()
+	find.Version, find.CoordinatorKey = 2, group
+	res, err := c.ask(ctx, find)
+	if err != nil {
+		return nil, err
+	}
+	found := res.(*kmsg.FindCoordinatorResponse)
+	if err := kerr.ErrorForCode(found.ErrorCode); err != nil {
+		return nil, fmt.Errorf("coordinator of group %s: %w", group, err)
+	}
+	return c.request(ctx, found.NodeID, req, nil)
+}
+
 // order returns whom to ask, the addresses that we were told of last.
 func (b *brokers) order() []int32 {
 	b.mu.Lock()
@@ -50,11 +69,15 @@ func (b *brokers) order() []int32 {
 	return append(slices.Clone(b.ids), anyBroker)
 }
 
-// addresses returns host:port of all brokers.
+// addresses returns host:port of all brokers, the one that answered last first.
 func (b *brokers) addresses() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.hosts
+	var list []string
+	for _, id := range slices.Backward(b.ids) {
+		list = append(list, b.hosts[id])
+	}
+	return list
 }
 
 // turn puts the broker, which has answered, and those before it, which have not, behind the others.
@@ -71,10 +94,10 @@ func (b *brokers) set(list []kmsg.MetadataResponseBroker) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var fresh []int32
-	b.hosts = nil
+	b.hosts = make(map[int32]string)
 	for i := range list {
 		fresh = append(fresh, list[i].NodeID)
-		b.hosts = append(b.hosts, net.JoinHostPort(list[i].Host, strconv.Itoa(int(list[i].Port))))
+		b.hosts[list[i].NodeID] = net.JoinHostPort(list[i].Host, strconv.Itoa(int(list[i].Port)))
 	}
 	b.ids = slices.DeleteFunc(b.ids, func(id int32) bool { return !slices.Contains(fresh, id) })
 	for _, id := range fresh {

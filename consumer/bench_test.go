@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -109,6 +110,28 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// cpuOf returns the CPU time that a process has used, in ticks of 10 ms; none of process 0.
+func cpuOf(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	if pid == 0 {
+		return 0
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	var ticks time.Duration
+	for _, field := range strings.Fields(rest)[11:13] { // utime, stime
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ticks += time.Duration(n)
+	}
+	return ticks * 10 * time.Millisecond
+}
+
 // peakHeap watches the heap until the function that it returns is called, which says how large it
 // was at most, in MB.
 func peakHeap(b *testing.B) func() float64 {
@@ -170,10 +193,25 @@ func fillBench(b *testing.B, address string, records, codec int) {
 
 var compressions = map[int]kgo.CompressionCodec{0: kgo.NoCompression(), 1: kgo.GzipCompression(), 2: kgo.SnappyCompression(), 3: kgo.Lz4Compression(), 4: kgo.ZstdCompression()}
 
+// benchBound is what a reader may take; one that takes longer is reported with that.
+const benchBound = 3 * time.Minute
+
+// bounded fails the benchmark with err, if there is one, and ends it if the time is up.
+func bounded(ctx context.Context, b *testing.B, err error) {
+	b.Helper()
+	if ctx.Err() != nil {
+		_, _ = fmt.Fprintf(os.Stdout, "%s\tnot done in %v\n", b.Name(), benchBound) // the reason of a skip is not printed
+		b.SkipNow()
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
 // drainers read b.N records of [benchTopic] from its start.
 var drainers = []struct {
 	name  string
-	drain func(b *testing.B, address string)
+	drain func(ctx context.Context, b *testing.B, address string)
 }{
 	{"herald", drainHerald},
 	{"kafka.Reader", drainReader},
@@ -181,7 +219,7 @@ var drainers = []struct {
 	{"franz-go", drainFranz},
 }
 
-func drainHerald(b *testing.B, address string) {
+func drainHerald(ctx context.Context, b *testing.B, address string) {
 	b.Helper()
 	sink := &countSink{enough: make(chan struct{})}
 	sink.left.Store(int64(b.N))
@@ -190,10 +228,13 @@ func drainHerald(b *testing.B, address string) {
 		b.Fatal(err)
 	}
 	c.topics[benchTopic].settle(true) // as if it had been known and missing: it is read from its start
-	ctx, cancel := context.WithCancel(b.Context())
+	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
-	<-sink.enough
+	select {
+	case <-sink.enough:
+	case <-ctx.Done():
+	}
 	b.StopTimer()
 	cancel()
 	if err := <-ended; err != nil {
@@ -201,26 +242,26 @@ func drainHerald(b *testing.B, address string) {
 	}
 }
 
-func drainReader(b *testing.B, address string) {
+func drainReader(ctx context.Context, b *testing.B, address string) {
 	b.Helper()
 	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{address}, Topic: benchTopic, MinBytes: 1, MaxBytes: 8 << 20})
+	defer r.Close() //nolint:errcheck // what was wanted has been read
 	for range b.N {
-		if _, err := r.ReadMessage(b.Context()); err != nil {
-			b.Fatal(err)
+		if _, err := r.ReadMessage(ctx); err != nil {
+			bounded(ctx, b, err)
 		}
 	}
 	b.StopTimer()
-	_ = r.Close()
 }
 
-func drainClient(b *testing.B, address string) {
+func drainClient(ctx context.Context, b *testing.B, address string) {
 	b.Helper()
-	client := &kafka.Client{Addr: kafka.TCP(address)}
+	transport := new(kafka.Transport)
+	defer transport.CloseIdleConnections()
+	client := &kafka.Client{Addr: kafka.TCP(address), Transport: transport}
 	for read, offset := 0, int64(0); read < b.N; {
-		res, err := client.Fetch(b.Context(), &kafka.FetchRequest{Topic: benchTopic, Offset: offset, MinBytes: 1, MaxBytes: 8 << 20, MaxWait: time.Second})
-		if err != nil {
-			b.Fatal(err)
-		}
+		res, err := client.Fetch(ctx, &kafka.FetchRequest{Topic: benchTopic, Offset: offset, MinBytes: 1, MaxBytes: 8 << 20, MaxWait: time.Second})
+		bounded(ctx, b, err)
 		for {
 			rec, err := res.Records.ReadRecord()
 			if err != nil {
@@ -238,34 +279,33 @@ func drainClient(b *testing.B, address string) {
 	}
 }
 
-func drainFranz(b *testing.B, address string) {
+func drainFranz(ctx context.Context, b *testing.B, address string) {
 	b.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.FetchMaxBytes(8<<20), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{benchTopic: {0: kgo.NewOffset().AtStart()}}))
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer client.Close()
 	for read := 0; read < b.N; {
-		fetches := client.PollFetches(b.Context())
-		if err := fetches.Err(); err != nil {
-			b.Fatal(err)
-		}
+		fetches := client.PollFetches(ctx)
+		bounded(ctx, b, fetches.Err())
 		read += fetches.NumRecords()
 	}
 	b.StopTimer()
-	client.Close()
 }
 
 // BenchmarkDrain reads a partition that is far behind, with batches of several sizes and codecs,
-// beside other readers. One operation is one record; cpu-ns/op is the CPU of the reading process.
+// beside other readers. One operation is one record; cpu-ns/op is the CPU of the reading process, and
+// broker-ns/op that of the in-process broker's.
 func BenchmarkDrain(b *testing.B) {
 	for _, records := range []int{1, 10, 1000} {
 		for codec, name := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 			for _, d := range drainers {
 				b.Run(fmt.Sprintf("batch=%d/codec=%s/%s", records, name, d.name), func(b *testing.B) {
-					address := os.Getenv("HERALD_BENCH_BROKER")
+					address, pid := os.Getenv("HERALD_BENCH_BROKER"), 0
 					if address == "" {
-						address, _ = brokerProcess(b, records, codec)
+						address, pid = brokerProcess(b, records, codec)
 						seed(b, address)
 					} else {
 						fillBench(b, address, records, codec)
@@ -273,10 +313,16 @@ func BenchmarkDrain(b *testing.B) {
 					b.ReportAllocs()
 					b.ResetTimer()
 					heap := peakHeap(b)
-					before := cpu(b)
-					d.drain(b, address)
+					before, brokers := cpu(b), cpuOf(b, pid)
+					ctx, cancel := context.WithTimeout(b.Context(), benchBound)
+					defer cancel()
+					d.drain(ctx, b, address)
+					bounded(ctx, b, nil)
 					b.ReportMetric(heap(), "heap-MB")
 					b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
+					if pid != 0 {
+						b.ReportMetric(float64(cpuOf(b, pid)-brokers)/float64(b.N), "broker-ns/op")
+					}
 				})
 			}
 		}
@@ -296,74 +342,97 @@ func seed(b *testing.B, address string) {
 // BenchmarkWakeUp produces one record after the other to a random one of many topics, each read by
 // a user of its own, and reports the time until it is delivered (produce request included) and the
 // connections it takes. HERALD_BENCH_BROKER names a broker to run it on in place of the in-process
-// one.
+// one. kafka.Client has no part: it fetches one partition at a time.
 func BenchmarkWakeUp(b *testing.B) {
 	for _, topics := range []int{1, 100, 1000, 5000} {
-		for _, c := range []struct {
+		var names []string // of the broker that is there anyway
+		for _, w := range []struct {
 			name  string
-			start func(b *testing.B, address string, names []string) (delivered chan struct{})
-		}{{"herald", wakeHerald}, {"franz-go", wakeFranz}} {
-			b.Run(fmt.Sprintf("topics=%d/%s", topics, c.name), func(b *testing.B) {
-				address, pid := os.Getenv("HERALD_BENCH_BROKER"), 0
+			start func(ctx context.Context, b *testing.B, address string, names []string) (delivered chan struct{})
+		}{{"herald", wakeHerald}, {"kafka.Reader", wakeReader}, {"franz-go", wakeFranz}} {
+			b.Run(fmt.Sprintf("topics=%d/%s", topics, w.name), func(b *testing.B) {
+				address := os.Getenv("HERALD_BENCH_BROKER")
 				if address == "" {
-					address, pid = brokerProcess(b, 0, 0)
+					address, _ = brokerProcess(b, 0, 0)
+					names = nil
 				}
-				names := createTopics(b, address, topics)
-				producer, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.ProducerLinger(0), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-				if err != nil {
-					b.Fatal(err)
+				if names == nil {
+					names = createTopics(b, address, topics)
 				}
-				defer producer.Close()
-				produceTo := func(i int) {
-					if err := producer.ProduceSync(b.Context(), &kgo.Record{Topic: names[i], Value: []byte("x")}).FirstErr(); err != nil {
-						b.Fatal(err)
-					}
-				}
-				for _, name := range names { // so that the producer knows where each is
-					producer.Produce(b.Context(), &kgo.Record{Topic: name, Value: []byte("x")}, nil)
-				}
-				if err := producer.Flush(b.Context()); err != nil {
-					b.Fatal(err)
-				}
-				before := sockets(b, pid)
-				delivered := c.start(b, address, names)
-				for range 20 { // the readers' sessions settle
-					produceTo(rand.IntN(topics))
-					<-delivered
-				}
-				times := make([]time.Duration, 0, b.N)
-				for b.Loop() {
-					begun := time.Now()
-					produceTo(rand.IntN(topics))
-					<-delivered
-					times = append(times, time.Since(begun))
-				}
-				slices.Sort(times)
-				b.ReportMetric(float64(times[len(times)/2].Microseconds())/1000, "p50-ms")
-				b.ReportMetric(float64(times[len(times)*99/100].Microseconds())/1000, "p99-ms")
-				if pid != 0 {
-					b.ReportMetric(float64(sockets(b, pid)-before), "connections")
-				}
+				ctx, cancel := context.WithTimeout(b.Context(), benchBound)
+				defer cancel()
+				wake(ctx, b, address, names, func() chan struct{} { return w.start(ctx, b, address, names) })
 			})
 		}
 	}
 }
 
-// sockets counts the open sockets of a process.
-func sockets(b *testing.B, pid int) int {
+// wake measures one reader.
+func wake(ctx context.Context, b *testing.B, address string, names []string, start func() chan struct{}) {
 	b.Helper()
-	if pid == 0 {
-		return 0
+	producer, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.ProducerLinger(0), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		b.Fatal(err)
 	}
-	dir := fmt.Sprintf("/proc/%d/fd", pid)
-	files, err := os.ReadDir(dir)
+	defer producer.Close()
+	for _, name := range names { // so that the producer knows where each is
+		producer.Produce(ctx, &kgo.Record{Topic: name, Value: []byte("x")}, nil)
+	}
+	bounded(ctx, b, producer.Flush(ctx))
+	before := connections(b, address)
+	delivered := start()
+	one := func() {
+		err := producer.ProduceSync(ctx, &kgo.Record{Topic: names[rand.IntN(len(names))], Value: []byte("x")}).FirstErr()
+		bounded(ctx, b, err)
+		await(ctx, b, delivered)
+	}
+	for range 20 { // the readers' sessions settle
+		one()
+	}
+	times := make([]time.Duration, 0, b.N)
+	for b.Loop() {
+		begun := time.Now()
+		one()
+		times = append(times, time.Since(begun))
+	}
+	slices.Sort(times)
+	b.ReportMetric(float64(times[len(times)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(times[len(times)*99/100].Microseconds())/1000, "p99-ms")
+	b.ReportMetric(float64(connections(b, address)-before), "connections")
+}
+
+// await waits for one record.
+func await(ctx context.Context, b *testing.B, delivered chan struct{}) {
+	b.Helper()
+	select {
+	case <-delivered:
+	case <-ctx.Done():
+		bounded(ctx, b, nil)
+	}
+}
+
+// connections counts the connections from this machine to the address.
+func connections(b *testing.B, address string) int {
+	b.Helper()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		b.Fatal(err)
+	}
+	number, err := strconv.Atoi(port)
 	if err != nil {
 		b.Fatal(err)
 	}
 	count := 0
-	for _, f := range files {
-		if to, err := os.Readlink(dir + "/" + f.Name()); err == nil && strings.HasPrefix(to, "socket:") {
-			count++
+	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		table, err := os.ReadFile(file) //nolint:gosec // one of the two
+		if err != nil {
+			b.Fatal(err)
+		}
+		for line := range strings.Lines(string(table)) { // number, local, remote, state
+			fields := strings.Fields(line)
+			if _, remote, ok := strings.Cut(fields[2], ":"); ok && remote == fmt.Sprintf("%04X", number) && fields[3] == "01" {
+				count++
+			}
 		}
 	}
 	return count
@@ -411,7 +480,7 @@ func (s signalSink) Deliver(_ Partition, records []Record, _ int64) {
 	}
 }
 
-func wakeHerald(b *testing.B, address string, names []string) chan struct{} {
+func wakeHerald(ctx context.Context, b *testing.B, address string, names []string) chan struct{} {
 	b.Helper()
 	run, _, _ := strings.Cut(names[0], ".")
 	delivered := make(chan struct{}, 100)
@@ -419,7 +488,7 @@ func wakeHerald(b *testing.B, address string, names []string) chan struct{} {
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(b.Context())
+	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
 	b.Cleanup(func() {
@@ -440,11 +509,47 @@ func wakeHerald(b *testing.B, address string, names []string) chan struct{} {
 	return delivered
 }
 
-func wakeFranz(b *testing.B, address string, names []string) chan struct{} {
+// wakeReader has a kafka.Reader for each topic.
+func wakeReader(ctx context.Context, b *testing.B, address string, names []string) chan struct{} {
+	b.Helper()
+	delivered := make(chan struct{}, 100)
+	ctx, cancel := context.WithCancel(ctx)
+	var reading sync.WaitGroup
+	for _, name := range names {
+		reading.Go(func() {
+			r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{address}, Topic: name, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: fetchMaxWait})
+			defer r.Close() //nolint:errcheck // what was wanted has been read
+			first := true
+			for {
+				m, err := r.ReadMessage(ctx)
+				if err != nil {
+					return
+				}
+				if !first || m.Offset+1 == m.HighWaterMark { // else what was there before
+					first = false
+					select {
+					case delivered <- struct{}{}:
+					case <-ctx.Done():
+					}
+				}
+			}
+		})
+	}
+	b.Cleanup(func() {
+		cancel()
+		reading.Wait()
+	})
+	for range names {
+		await(ctx, b, delivered)
+	}
+	return delivered
+}
+
+func wakeFranz(ctx context.Context, b *testing.B, address string, names []string) chan struct{} {
 	b.Helper()
 	from := make(map[string]map[int32]kgo.Offset)
 	for _, name := range names {
-		from[name] = map[int32]kgo.Offset{0: kgo.NewOffset().AtEnd()}
+		from[name] = map[int32]kgo.Offset{0: kgo.NewOffset().Relative(-1).AtEnd()}
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.ConsumePartitions(from), kgo.FetchMaxWait(fetchMaxWait))
 	if err != nil {
@@ -452,22 +557,84 @@ func wakeFranz(b *testing.B, address string, names []string) chan struct{} {
 	}
 	delivered := make(chan struct{}, 100)
 	ended := make(chan struct{})
+	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		defer close(ended)
-		for {
-			fetches := client.PollFetches(b.Context())
-			if fetches.IsClientClosed() || b.Context().Err() != nil {
-				return
-			}
-			for range fetches.NumRecords() {
-				delivered <- struct{}{}
+		for ctx.Err() == nil {
+			for range client.PollFetches(ctx).NumRecords() {
+				select {
+				case delivered <- struct{}{}:
+				case <-ctx.Done():
+				}
 			}
 		}
 	}()
 	b.Cleanup(func() {
+		cancel()
 		client.Close()
 		<-ended
 	})
-	time.Sleep(3 * time.Second) // it does not say when it has found the ends
+	for range names { // the last record of each: all are being read
+		await(ctx, b, delivered)
+	}
 	return delivered
+}
+
+// BenchmarkMissing asks about the topics of one turn, none of which exists, and opens and closes a
+// stream of a user without a topic while others wait.
+func BenchmarkMissing(b *testing.B) {
+	address := os.Getenv("HERALD_BENCH_BROKER")
+	if address == "" {
+		broker, err := kfake.NewCluster(kfake.NumBrokers(1))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(broker.Close)
+		address = broker.ListenAddrs()[0]
+	}
+	b.Run(fmt.Sprintf("ask about %d", turnTopics), func(b *testing.B) {
+		c := newCluster([]string{address}, nil, nil, time.Minute)
+		defer c.close()
+		var names []string
+		for i := range turnTopics {
+			names = append(names, fmt.Sprint("missing.", i))
+		}
+		for b.Loop() {
+			if _, err := c.metadata(b.Context(), names, false); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	for _, users := range []int{100, 10_000} {
+		b.Run(fmt.Sprintf("join beside %d", users), func(b *testing.B) {
+			c, err := New(Config{Brokers: []string{address}, Group: "missing", Replica: "one", Routes: []Route{{Topic: "missing.{user}", Kind: PerUser}}}, &countSink{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(b.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- c.Run(ctx) }()
+			join := func(user int) {
+				if _, err := c.Join(ctx, strconv.Itoa(user)); err != nil {
+					b.Error(err)
+				}
+			}
+			var joined sync.WaitGroup
+			for i := range users {
+				joined.Go(func() { join(i) })
+			}
+			joined.Wait()
+			before, user := cpu(b), users
+			for b.Loop() {
+				join(user)
+				c.Leave(strconv.Itoa(user))
+				user++
+			}
+			b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
+			cancel()
+			if err := <-ended; err != nil {
+				b.Error(err)
+			}
+		})
+	}
 }

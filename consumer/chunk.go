@@ -161,7 +161,7 @@ func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
 	if topicID != s.topicID {
 		return nil, ErrRecreated
 	}
-	req := c.fetchRequest(0, -1) // no session
+	req := c.fetchRequest(0, -1, fetchMaxWait) // no session
 	if s.follower >= 0 {
 		broker = s.follower
 	}
@@ -181,7 +181,7 @@ func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
 	}
 	res, err := c.cluster.request(ctx, broker, req, buf)
 	if err != nil {
-		c.refresh()
+		c.doubt(s.Topic)
 		return nil, err // buf may still be written to: it is not put back
 	}
 	defer c.buffers.Put(buf)
@@ -207,7 +207,7 @@ func (s *source) partition(ctx context.Context, at int64, part *kmsg.FetchRespon
 		return nil, &OutOfRangeError{Position{s.Partition, at}, first, last}
 	}
 	if err != nil {
-		c.refresh()
+		c.doubt(s.Topic)
 		return nil, err
 	}
 	if part.PreferredReadReplica >= 0 && s.follower < 0 && !s.atLeader {

@@ -73,9 +73,10 @@ type Consumer struct {
 	awayTold     time.Time    // when the log last said that Kafka is away; used by runTopics only
 	replayLogged atomic.Int64 // the second of Unix time in which an error of a replay was logged last
 
-	mu     sync.Mutex
-	topics map[string]*topic
-	stale  bool // all leaders are to be asked for again
+	mu         sync.Mutex
+	topics     map[string]*topic
+	due        due
+	departures []departure // of users, the oldest first
 }
 
 // New checks cfg and returns a consumer that delivers to sink once [Consumer.Run] is called.
@@ -115,6 +116,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 		wake:     make(chan struct{}, 1),
 		topics:   make(map[string]*topic),
 	}
+	c.due = due{topics: c.topics, hurry: make(map[string]struct{})}
 	notYet := errors.New("it was not asked yet")
 	c.away.Store(&notYet)
 	c.reader = newReader(c)
@@ -232,6 +234,7 @@ func (c *Consumer) Join(ctx context.Context, user string) ([]Source, error) {
 		if t == nil {
 			t = newTopic(name, route)
 			c.topics[name] = t
+			c.due.soon(t, time.Now())
 		}
 		t.users++
 		list = append(list, t)
@@ -270,6 +273,7 @@ func (c *Consumer) leave(own map[string]*Route) {
 		t := c.topics[name]
 		if t.users--; t.users == 0 {
 			t.left = time.Now()
+			c.departures = append(c.departures, departure{t, t.left})
 		}
 	}
 }
@@ -310,10 +314,12 @@ func (r *Route) own(rec *Record, user []byte) {
 	}
 }
 
-// refresh has the leaders of all topics asked for again soon.
-func (c *Consumer) refresh() {
+// doubt has the cluster asked soon about a topic: what is known of it may be outdated.
+func (c *Consumer) doubt(name string) {
 	c.mu.Lock()
-	c.stale = true
+	if t := c.topics[name]; t != nil {
+		c.due.soon(t, time.Now())
+	}
 	c.mu.Unlock()
 	c.poke()
 }

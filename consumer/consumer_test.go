@@ -106,11 +106,34 @@ func startOn(t *testing.T, opts []kfake.Opt, topics []string, specs ...string) (
 	return broker, c, sink, producer
 }
 
-// startAt is start on a broker that runs. A spec rack=NAME is the consumer's rack and no route.
+// startAt is start on a broker that runs.
 func startAt(t *testing.T, broker *kfake.Cluster, specs ...string) (*Consumer, *ledger, *Producer) {
 	t.Helper()
-	cfg := Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	sink := newLedger()
+	c, producer := startWith(t, broker.ListenAddrs(), sink, specs...)
+	return c, sink, producer
+}
+
+// startWith runs a consumer of the brokers at the addresses.
+func startWith(t *testing.T, addresses []string, sink Sink, specs ...string) (*Consumer, *Producer) {
+	t.Helper()
+	c := configured(t, addresses, sink, specs...)
+	run(t, c)
+	producer := NewProducer(addresses, nil, nil)
+	t.Cleanup(producer.Close)
+	return c, producer
+}
+
+// configured returns a consumer that does not run. A spec rack=NAME is its rack and no route, and
+// group=NAME its group.
+func configured(t *testing.T, addresses []string, sink Sink, specs ...string) *Consumer {
+	t.Helper()
+	cfg := Config{Brokers: addresses, Group: "test", Replica: "one", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, spec := range specs {
+		if group, ok := strings.CutPrefix(spec, "group="); ok {
+			cfg.Group = group
+			continue
+		}
 		if rack, ok := strings.CutPrefix(spec, "rack="); ok {
 			cfg.Rack = rack
 			continue
@@ -121,12 +144,17 @@ func startAt(t *testing.T, broker *kfake.Cluster, specs ...string) (*Consumer, *
 		}
 		cfg.Routes = append(cfg.Routes, route)
 	}
-	sink := newLedger()
 	c, err := New(cfg, sink)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.reader.stallAfter = time.Second
+	return c
+}
+
+// run runs the consumer until the test ends.
+func run(t *testing.T, c *Consumer) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
@@ -136,9 +164,6 @@ func startAt(t *testing.T, broker *kfake.Cluster, specs ...string) (*Consumer, *
 			t.Errorf("Run: %v", err)
 		}
 	})
-	producer := NewProducer(cfg.Brokers, nil, nil)
-	t.Cleanup(producer.Close)
-	return c, sink, producer
 }
 
 // topicID returns what the consumer knows the topic by.

@@ -7,7 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
@@ -19,8 +20,8 @@ const (
 // the group "<Group>.delivered": so that Kafka's tools show what a user has not seen, and that a
 // client without an id can go on there. The group has no members; commits are of no generation.
 type delivered struct {
-	client *kafka.Client
-	group  string
+	cluster *cluster
+	group   string
 
 	mu    sync.Mutex
 	dirty map[Partition]int64
@@ -28,9 +29,9 @@ type delivered struct {
 
 func newDelivered(c *Consumer) *delivered {
 	return &delivered{
-		client: &kafka.Client{Addr: c.cluster.addr, Transport: c.cluster.transport, Timeout: requestTimeout},
-		group:  c.cfg.Group + ".delivered",
-		dirty:  make(map[Partition]int64),
+		cluster: c.cluster,
+		group:   c.cfg.Group + ".delivered",
+		dirty:   make(map[Partition]int64),
 	}
 }
 
@@ -126,25 +127,37 @@ func (d *delivered) flush(ctx context.Context) error {
 
 // fetch returns the committed offsets of those of the partitions that have one.
 func (d *delivered) fetch(ctx context.Context, of map[Partition]int64) (map[Partition]int64, error) {
-	topics := make(map[string][]int)
+	if len(of) == 0 { // a request that names no topic is about all
+		return nil, nil
+	}
+	topics := make(map[string][]int32)
 	for p := range of {
-		topics[p.Topic] = append(topics[p.Topic], int(p.ID))
+		topics[p.Topic] = append(topics[p.Topic], p.ID)
 	}
-	res, err := d.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: d.group, Topics: topics})
-	if err == nil {
-		err = res.Error
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.Version, req.Group = 5, d.group
+	for name, partitions := range topics {
+		topic := kmsg.NewOffsetFetchRequestTopic()
+		topic.Topic, topic.Partitions = name, partitions
+		req.Topics = append(req.Topics, topic)
 	}
-	if errors.Is(err, kafka.GroupIdNotFound) { // nothing was delivered ever
+	res, err := d.cluster.coordinate(ctx, d.group, req)
+	if err != nil {
+		return nil, fmt.Errorf("delivered positions: %w", err)
+	}
+	answer := res.(*kmsg.OffsetFetchResponse)
+	err = kerr.ErrorForCode(answer.ErrorCode)
+	if errors.Is(err, kerr.GroupIDNotFound) { // nothing was delivered ever
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("delivered positions: %w", err)
 	}
 	committed := make(map[Partition]int64)
-	for topic, parts := range res.Topics {
-		for _, part := range parts {
-			if part.Error == nil && part.CommittedOffset >= 0 {
-				committed[Partition{topic, int32(part.Partition)}] = part.CommittedOffset //nolint:gosec // Kafka's
+	for _, topic := range answer.Topics {
+		for _, part := range topic.Partitions {
+			if part.ErrorCode == 0 && part.Offset >= 0 {
+				committed[Partition{topic.Topic, part.Partition}] = part.Offset
 			}
 		}
 	}
@@ -152,24 +165,36 @@ func (d *delivered) fetch(ctx context.Context, of map[Partition]int64) (map[Part
 }
 
 func (d *delivered) commit(ctx context.Context, batch, committed map[Partition]int64) error {
-	topics := make(map[string][]kafka.OffsetCommit)
+	topics := make(map[string]*kmsg.OffsetCommitRequestTopic)
 	for p, next := range batch {
-		if was, ok := committed[p]; !ok || was < next {
-			topics[p.Topic] = append(topics[p.Topic], kafka.OffsetCommit{Partition: int(p.ID), Offset: next})
+		if was, ok := committed[p]; ok && was >= next {
+			continue
 		}
+		if topics[p.Topic] == nil {
+			topics[p.Topic] = new(kmsg.NewOffsetCommitRequestTopic())
+			topics[p.Topic].Topic = p.Topic
+		}
+		part := kmsg.NewOffsetCommitRequestTopicPartition()
+		part.Partition, part.Offset, part.LeaderEpoch = p.ID, next, -1
+		topics[p.Topic].Partitions = append(topics[p.Topic].Partitions, part)
 	}
 	if len(topics) == 0 {
 		return nil
 	}
-	res, err := d.client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{GroupID: d.group, GenerationID: -1, Topics: topics})
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Version, req.Group, req.Generation = 7, d.group, -1
+	for _, topic := range topics {
+		req.Topics = append(req.Topics, *topic)
+	}
+	res, err := d.cluster.coordinate(ctx, d.group, req)
 	if err != nil {
 		return fmt.Errorf("commit delivered positions: %w", err)
 	}
-	for topic, parts := range res.Topics {
-		for _, part := range parts {
+	for _, topic := range res.(*kmsg.OffsetCommitResponse).Topics {
+		for _, part := range topic.Partitions {
 			// A topic that is gone has no position to keep.
-			if part.Error != nil && !errors.Is(part.Error, kafka.UnknownTopicOrPartition) {
-				return fmt.Errorf("commit delivered position of %s/%d: %w", topic, part.Partition, part.Error)
+			if err := kerr.ErrorForCode(part.ErrorCode); err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
+				return fmt.Errorf("commit delivered position of %s/%d: %w", topic.Topic, part.Partition, err)
 			}
 		}
 	}

@@ -17,6 +17,7 @@
 //	cluster.go     connections and single requests to brokers
 //	ask.go         metadata from whichever broker answers
 //	metadata.go    what a cluster says of topics
+//	due.go         which topics to ask about, and when
 //	topics.go      topics that appear, grow, vanish, are created again
 //	batch.go       record batches (KIP-98) into records, transactions resolved
 //	fetch.go       one fetch session (KIP-227) on one broker

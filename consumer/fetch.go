@@ -18,16 +18,18 @@ const (
 	readUncommitted = 0
 
 	fetchMaxWait   = 250 * time.Millisecond
-	fetchSlack     = 10 * time.Second // what a broker may take beyond fetchMaxWait
+	quietMaxWait   = time.Second // where no partition was added for quietAfter
+	quietAfter     = 5 * time.Second
+	fetchSlack     = 10 * time.Second // what a broker may take beyond its wait
 	fetchPartBytes = 4 << 20          // of one partition in a response; a quarter of it halves the speed of one that is behind
 )
 
 // fetchRequest is what all our fetches have in common.
-func (c *Consumer) fetchRequest(sessionID, epoch int32) *kmsg.FetchRequest {
+func (c *Consumer) fetchRequest(sessionID, epoch int32, wait time.Duration) *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
 	req.Version = fetchVersion
 	req.ReplicaID = -1
-	req.MaxWaitMillis = int32(fetchMaxWait / time.Millisecond)
+	req.MaxWaitMillis = int32(wait / time.Millisecond) //nolint:gosec // a second at most
 	req.MinBytes = 1
 	req.MaxBytes = c.cfg.FetchMaxBytes
 	req.IsolationLevel = readCommitted
@@ -78,10 +80,10 @@ func throttle(res *kmsg.FetchResponse) time.Duration {
 // reset forgets the session, so that the next fetch begins a new one.
 func (s *session) reset() { s.id, s.epoch, s.sent = 0, 0, nil }
 
-// fetch asks for want and waits up to [fetchMaxWait]. What it returns points into one of the session's
-// two buffers until the next call but one.
-func (s *session) fetch(ctx context.Context, want map[place]int64) (*kmsg.FetchResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack+s.throttled)
+// fetch asks for want and has the broker wait for news so long. What it returns points into one of the
+// session's two buffers until the next call but one.
+func (s *session) fetch(ctx context.Context, want map[place]int64, wait time.Duration) (*kmsg.FetchResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait+fetchSlack+s.throttled)
 	defer cancel()
 	if s.sent == nil {
 		s.sent = make(map[place]int64, len(want))
@@ -89,10 +91,10 @@ func (s *session) fetch(ctx context.Context, want map[place]int64) (*kmsg.FetchR
 	s.buf, s.other = s.other, s.buf
 	s.shrink()
 	buf := s.buf // a variable of its own: an abandoned request goes on using it
-	res, err := s.consumer.cluster.request(ctx, s.broker, s.request(want), &buf)
+	res, err := s.consumer.cluster.request(ctx, s.broker, s.request(want, wait), &buf)
 	if err != nil {
-		s.buf = nil // may still be written to
-		s.reset()
+		s.buf = nil              // may still be written to
+		s.epoch, s.sent = 0, nil // a full fetch ends the session that it names, which the broker may still have
 		return nil, err
 	}
 	s.buf = buf
@@ -126,8 +128,8 @@ func (s *session) shrink() {
 	}
 }
 
-func (s *session) request(want map[place]int64) *kmsg.FetchRequest {
-	req := s.consumer.fetchRequest(s.id, s.epoch)
+func (s *session) request(want map[place]int64, wait time.Duration) *kmsg.FetchRequest {
+	req := s.consumer.fetchRequest(s.id, s.epoch, wait)
 	topics := make(map[[16]byte]int)
 	for p, offset := range want {
 		if sent, ok := s.sent[p]; ok && sent == offset {

@@ -40,14 +40,15 @@ func (c *Consumer) runGroup(ctx context.Context) {
 
 func (c *Consumer) groupID() string { return c.cfg.Group + "." + c.cfg.Replica }
 
-// groupTopics returns the topics that are always read and exist, with their numbers of partitions. To
-// name one that does not exist would have it created: kafka-go's metadata requests allow that.
+// groupTopics returns the topics that are always read, exist and may be read, with their numbers of
+// partitions. To name one that does not exist would have it created: kafka-go's metadata requests
+// allow that. A commit of one that may not be read would fail.
 func (c *Consumer) groupTopics() map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	topics := make(map[string]int)
 	for name := range c.static {
-		if t := c.topics[name]; len(t.leaders) > 0 && !t.missing {
+		if t := c.topics[name]; len(t.leaders) > 0 && !t.missing && !t.denied {
 			topics[name] = len(t.leaders)
 		}
 	}
@@ -65,7 +66,7 @@ func (c *Consumer) member(ctx context.Context, topics map[string]int) error {
 	}}
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:               c.groupID(),
-		Brokers:          append(slices.Clone(c.cfg.Brokers), c.cluster.brokers.addresses()...),
+		Brokers:          append(c.cluster.brokers.addresses(), c.cfg.Brokers...), // only the first that takes a connection is asked
 		Topics:           slices.Sorted(maps.Keys(topics)),
 		Dialer:           &kafka.Dialer{ClientID: clientID, Timeout: requestTimeout, TLS: c.cfg.TLS, SASLMechanism: c.cfg.SASL},
 		SessionTimeout:   sessionTimeout,

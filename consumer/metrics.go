@@ -38,7 +38,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		cachedBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_cached_bytes_total", Help: "Record batch bytes that replays had from memory."}),
 		passes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_passes_total", Help: "Passes over a part of a log, each for all replays that waited for it."}),
 		fetches: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "herald_kafka_fetch_duration_seconds", Help: "Time from a live fetch to its answer; a broker without news waits 0.25 s.",
+			Name: "herald_kafka_fetch_duration_seconds", Help: "Time from a live fetch to its answer; a broker without news waits 0.25 s, or 1 s where no partition was added for a while.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .2, .3, .5, 1, 2.5, 5, 10},
 		}),
 		errors:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_errors_total", Help: "Errors while reading from Kafka, by kind: contact, fetch, replay, moved, gone, denied, unreadable, out-of-range or other."}, []string{"kind"}),

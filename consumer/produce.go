@@ -85,7 +85,8 @@ func (p *Producer) Produce(ctx context.Context, m Message) (Written, error) {
 // retriable says whether the broker refused a record that it, or another one, will soon take.
 func retriable(err error) bool {
 	return errors.Is(err, kerr.NotLeaderForPartition) || errors.Is(err, kerr.LeaderNotAvailable) ||
-		errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kafka.BrokerNotAvailable)
+		errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kafka.BrokerNotAvailable) ||
+		errors.Is(err, kerr.NotEnoughReplicas) // nothing was written, unlike NotEnoughReplicasAfterAppend
 }
 
 func (p *Producer) produce(ctx context.Context, m Message) (Written, error) {

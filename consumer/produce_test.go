@@ -1,6 +1,12 @@
 package consumer
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
 
 // TestPartitionsAsTheJavaClientChoosesThem uses the hashes that Kafka's own test expects
 // (org.apache.kafka.common.utils.UtilsTest.testMurmur2). A user whose records two producers put
@@ -36,5 +42,20 @@ func TestRecordsWithoutAKeySpread(t *testing.T) {
 	}
 	if len(seen) != count {
 		t.Errorf("only partitions %v of %d are used", seen, count)
+	}
+}
+
+// TestProduceAgain has the broker refuse a record for reasons that pass: it is written once.
+func TestProduceAgain(t *testing.T) {
+	for _, refusal := range []*kerr.Error{kerr.NotLeaderForPartition, kerr.NotEnoughReplicas} {
+		t.Run(refusal.Message, func(t *testing.T) {
+			t.Parallel()
+			broker, c, sink, producer := startOn(t, nil, []string{"t"}, "t")
+			ready(t, c)
+			broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: refusal, Count: 2})
+			produce(t, producer, "t", "alice", "x")
+			produce(t, producer, "t", "alice", "y")
+			sink.wantLines(t, []string{"alice x", "alice y"})
+		})
 	}
 }

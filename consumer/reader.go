@@ -64,7 +64,8 @@ type shard struct {
 	shardKey
 	feeds   map[place]*feed // guarded by reader.mu
 	changed bool            // guarded by reader.mu: feeds is not what run has
-	wake    chan struct{}
+	joined  time.Time       // guarded by reader.mu: when a feed was added last
+	wake    chan struct{}   // a feed was added
 	scratch
 }
 
@@ -118,7 +119,7 @@ func (r *reader) assign(f *feed, leader int32) {
 	}
 	f.shard = to
 	to.feeds[place{f.topicID, f.ID}] = f
-	to.changed = true
+	to.changed, to.joined = true, time.Now()
 	select {
 	case to.wake <- struct{}{}:
 	default:
@@ -140,7 +141,7 @@ func (r *reader) park(f *feed) {
 	r.mu.Lock()
 	r.detach(f)
 	r.mu.Unlock()
-	r.consumer.refresh()
+	r.consumer.doubt(f.Topic)
 }
 
 // prefer reads the feed from a follower that its leader says is nearer.
@@ -223,13 +224,10 @@ func (r *reader) run(s *shard) {
 	backoff := minBackoff
 	var feeds map[place]*feed
 	want := make(map[place]int64)
-	var ahead chan answer // of a fetch that is under way while the last answer is delivered
-	steady := true        // the last answer was what had been foreseen
+	var asked *fetching // perhaps since before the last answer was delivered
+	steady := true      // the last answer was what had been foreseen
 	for r.ctx.Err() == nil {
-		var got answer
-		if ahead != nil {
-			got, ahead = <-ahead, nil
-		} else {
+		if asked == nil {
 			feeds = r.wanted(s, feeds, want)
 			if len(feeds) == 0 {
 				session.reset()
@@ -240,35 +238,36 @@ func (r *reader) run(s *shard) {
 					return
 				}
 			}
-			got = r.fetch(session, want)
+			asked = r.fetch(s, session, want)
 		}
+		got, interrupted := r.await(s, asked)
+		asked = nil
 		if got.err == nil {
 			backoff = minBackoff
-			asked, bulk := foresee(want, got.res)
+			offsets, bulk := foresee(want, got.res)
 			if bulk && steady && !r.changed(s) {
-				ahead = make(chan answer, 1)
-				go func() { ahead <- r.fetch(session, want) }()
+				asked = r.fetch(s, session, want)
 			}
-			steady = r.deliver(s, feeds, got.res, asked)
+			steady = r.deliver(s, feeds, got.res, offsets)
 			continue
 		}
 		if r.ctx.Err() != nil {
 			return
 		}
-		if errors.Is(got.err, kerr.FetchSessionIDNotFound) || errors.Is(got.err, kerr.InvalidFetchSessionEpoch) {
+		if interrupted || errors.Is(got.err, kerr.FetchSessionIDNotFound) || errors.Is(got.err, kerr.InvalidFetchSessionEpoch) {
 			continue // begun anew by the next fetch
 		}
 		r.consumer.metrics.errors.WithLabelValues("fetch").Inc()
 		r.consumer.log.Log(r.ctx, fetchLevel(backoff == minBackoff), "fetch; it is tried again", "broker", s.broker, "partitions", len(feeds), "error", got.err)
 		for _, f := range feeds {
 			r.forsake(f)
+			r.consumer.doubt(f.Topic)
 		}
-		r.consumer.refresh()
 		pause(r.ctx, backoff)
 		backoff = min(2*backoff, maxBackoff)
 	}
-	if ahead != nil {
-		<-ahead
+	if asked != nil {
+		<-asked.answered
 	}
 }
 
@@ -284,13 +283,52 @@ type answer struct {
 	err error
 }
 
-func (r *reader) fetch(session *session, want map[place]int64) answer {
-	begun := time.Now()
-	res, err := session.fetch(r.ctx, want)
-	if err == nil {
-		r.consumer.metrics.fetches.Observe(time.Since(begun).Seconds())
+// fetching is a fetch that is under way.
+type fetching struct {
+	answered chan answer
+	cancel   context.CancelFunc
+	long     bool
+}
+
+// fetch begins to fetch want. A shard that nothing was added to for a while has the broker wait
+// longer: Kafka looks at all of a session's partitions at each fetch, news or not.
+func (r *reader) fetch(s *shard, session *session, want map[place]int64) *fetching {
+	r.mu.Lock()
+	quiet := time.Since(s.joined) > quietAfter
+	r.mu.Unlock()
+	ctx, cancel := context.WithCancel(r.ctx)
+	f := &fetching{make(chan answer, 1), cancel, quiet}
+	wait := fetchMaxWait
+	if f.long {
+		wait = quietMaxWait
 	}
-	return answer{res, err}
+	go func() {
+		begun := time.Now()
+		res, err := session.fetch(ctx, want, wait)
+		if err == nil {
+			r.consumer.metrics.fetches.Observe(time.Since(begun).Seconds())
+		}
+		f.answered <- answer{res, err}
+	}()
+	return f
+}
+
+// await waits for the answer. A long wait is interrupted when a partition is added to the shard: the
+// connection is left to the broker until it answers, and the session begun anew.
+func (r *reader) await(s *shard, f *fetching) (got answer, interrupted bool) {
+	defer f.cancel()
+	for {
+		select {
+		case got = <-f.answered:
+			return got, false
+		case <-s.wake:
+			if f.long && r.changed(s) {
+				f.cancel()
+				got = <-f.answered
+				return got, got.err != nil
+			}
+		}
+	}
 }
 
 // bulkBytes is how much an answer has at least for the next fetch to be sent before it is delivered:

@@ -70,7 +70,7 @@ func (c *Consumer) Confirm(ctx context.Context, topic string, topicID [16]byte) 
 	if ok && m.err == nil && m.id == topicID {
 		return nil
 	}
-	c.refresh()
+	c.doubt(topic)
 	return errors.Join(ErrRecreated, m.err)
 }
 

@@ -8,10 +8,8 @@ import (
 )
 
 const (
-	metadataInterval = 5 * time.Second        // all topics, when nothing happens
-	metadataRetry    = 250 * time.Millisecond // between requests after errors
-	missingInterval  = 250 * time.Millisecond // topics waited for, and those of which a part is not read yet
-	userLinger       = 10 * time.Second       // a user's topic after the last Leave
+	metadataRetry = 250 * time.Millisecond // between requests after errors
+	userLinger    = 10 * time.Second       // a user's topic after the last Leave
 )
 
 // topic is a topic that is read or waited for. All but what newTopic sets is guarded by Consumer.mu.
@@ -25,12 +23,14 @@ type topic struct {
 	leaders []int32
 	known   bool // the cluster said once what the topic is, and all of it was read from then on
 	missing bool
-	again   bool   // to be asked about again soon: something of it is not read yet
 	failed  string // the last error logged
 	denied  bool   // an access control list keeps us from reading it, and that was logged
 
 	users int // Joins, for a per-user topic
 	left  time.Time
+
+	asked  time.Time // when the cluster was asked about it last
+	queued bool      // it waits for its turn in due
 }
 
 func newTopic(name string, route *Route) *topic {
@@ -58,7 +58,6 @@ func (t *topic) reason() string {
 // runTopics keeps what is read in line with what the cluster has, until ctx ends.
 func (c *Consumer) runTopics(ctx context.Context) error {
 	checked := false
-	full := time.Time{}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -78,7 +77,7 @@ func (c *Consumer) runTopics(ctx context.Context) error {
 		}
 		next := metadataRetry
 		if checked {
-			next = c.poll(ctx, &full)
+			next = c.poll(ctx)
 		}
 		timer.Reset(next)
 		pause(ctx, 5*time.Millisecond) // lets a burst of Joins share a request
@@ -86,52 +85,27 @@ func (c *Consumer) runTopics(ctx context.Context) error {
 }
 
 // poll asks for the metadata that is due, acts on it and says when to come again.
-func (c *Consumer) poll(ctx context.Context, full *time.Time) time.Duration {
+func (c *Consumer) poll(ctx context.Context) time.Duration {
 	c.retire()
-	names, all := c.due(time.Since(*full) >= metadataInterval)
-	if len(names) == 0 && !all {
-		return min(metadataInterval, time.Until(full.Add(metadataInterval)))
+	c.mu.Lock()
+	names, all := c.due.take(time.Now())
+	c.mu.Unlock()
+	if len(names) > 0 || all {
+		before := c.sample(names)
+		found, err := c.cluster.metadata(ctx, names, false)
+		c.contact(ctx, err)
+		if err != nil {
+			c.mu.Lock()
+			c.due.failed(names, all)
+			c.mu.Unlock()
+			pause(ctx, metadataRetry) // whoever pokes meanwhile
+			return 0
+		}
+		c.adopt(ctx, names, found, before)
 	}
-	before := c.sample(names)
-	found, err := c.cluster.metadata(ctx, names, false)
-	c.contact(ctx, err)
-	if err != nil {
-		c.mu.Lock()
-		c.stale = c.stale || all
-		c.mu.Unlock()
-		pause(ctx, metadataRetry) // whoever pokes meanwhile
-		return 0
-	}
-	if all {
-		*full = time.Now()
-	}
-	c.adopt(ctx, names, found, before)
-	return c.nextPoll()
-}
-
-func (c *Consumer) nextPoll() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, t := range c.topics {
-		if t.missing || t.again {
-			return missingInterval
-		}
-	}
-	return metadataInterval
-}
-
-// due returns the topics to ask about: all of them, or those nothing is known of.
-func (c *Consumer) due(timeIsUp bool) (names []string, all bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all = timeIsUp || c.stale
-	c.stale = false
-	for name, t := range c.topics {
-		if all || !t.known || t.missing || t.again {
-			names = append(names, name)
-		}
-	}
-	return names, all
+	return c.due.wait(time.Now())
 }
 
 // contact keeps and tells whether Kafka answers: when that changes, and once a minute while it does
@@ -159,10 +133,13 @@ func (c *Consumer) contact(ctx context.Context, err error) {
 func (c *Consumer) retire() {
 	gone := make(map[string]int) // how many partitions each had
 	c.mu.Lock()
-	for name, t := range c.topics {
-		if t.route.Kind == PerUser && t.users == 0 && time.Since(t.left) > userLinger {
-			delete(c.topics, name)
-			gone[name] = len(t.leaders)
+	for len(c.departures) > 0 && time.Since(c.departures[0].at) > userLinger {
+		d := c.departures[0]
+		c.departures = c.departures[1:]
+		t := d.topic
+		if t.users == 0 && t.left.Equal(d.at) { // nobody came back
+			delete(c.topics, t.name)
+			gone[t.name] = len(t.leaders)
 		}
 	}
 	c.mu.Unlock()
@@ -189,6 +166,7 @@ func (c *Consumer) adopt(ctx context.Context, names []string, found map[string]t
 	for _, name := range names {
 		m, ok := found[name]
 		if !ok {
+			again[name] = true
 			continue
 		}
 		fresh, complete, ok := c.meet(name, &m, before[name])
@@ -216,8 +194,8 @@ func (c *Consumer) adopt(ctx context.Context, names []string, found map[string]t
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for name, is := range again {
-		if t := c.topics[name]; t != nil {
-			t.again = is
+		if t := c.topics[name]; t != nil && (is || t.missing) {
+			c.due.later(t)
 		}
 	}
 	for _, name := range adopted {
@@ -272,6 +250,7 @@ func (c *Consumer) meet(name string, m *topicMetadata, before sample) (starts []
 		switch f := c.reader.feed(p); {
 		case f != nil:
 			c.reader.assign(f, leader)
+			complete = complete && leader >= 0
 		case leader < 0:
 			complete = false
 		default:

@@ -2,9 +2,12 @@ package integration
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/segmentio/kafka-go"
 )
 
 // TestLeaderKilled kills a broker, as kill -9 does, and starts it again: the only one that Herald was
@@ -21,13 +24,14 @@ func TestLeaderKilled(t *testing.T) {
 			group = name + ".test"
 		}
 	}
+	// Not by c.admin: franz-go's client goes on asking the dead broker, which it takes for the
+	// coordinator as long as nothing but a refused connection tells otherwise.
 	committed := func() int64 {
-		offsets, err := c.admin.FetchOffsets(t.Context(), group)
-		if err != nil {
+		answer, err := c.client.OffsetFetch(t.Context(), &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{lane.topic: {int(lane.partition)}}})
+		if err != nil || answer.Error != nil || len(answer.Topics[lane.topic]) != 1 {
 			return -1
 		}
-		got, _ := offsets.Lookup(lane.topic, lane.partition)
-		return got.At
+		return answer.Topics[lane.topic][0].CommittedOffset
 	}
 	waitFor(t, "an offset is committed", func(context.Context) bool { return committed() > 0 })
 	c.moveLeader(t, lane.topic, lane.partition, n)
@@ -127,6 +131,63 @@ func TestBrokerPaused(t *testing.T) {
 	tr.Advance()
 	tr.Finish()
 	tr.checkUp()
+}
+
+// TestMinInsync stops a broker that a topic cannot do without (min.insync.replicas): what is published
+// there is not confirmed, and never delivered. Another topic goes on. Once the broker is back the first
+// one does, too.
+func TestMinInsync(t *testing.T) {
+	c := sharedCluster(t)
+	strict, other := topicName(t, "strict"), c.newTopic(t, "other", 1)
+	all := "3"
+	if _, err := c.admin.CreateTopic(t.Context(), 1, clusterSize, map[string]*string{"min.insync.replicas": &all}, strict); err != nil {
+		t.Fatalf("create topic %s: %v", strict, err)
+	}
+	c.waitInSync(t, strict)
+	h := startHerald(t, &c.broker, "--topic="+strict, "--topic="+other+",kind=broadcast", "--enable-publish")
+	alice := openStream(t, h, "alice")
+	post(t, h, "/users/alice/notifications", "before", strict)
+	if got := alice.Record().Data; got != "before" {
+		t.Errorf("got %q, want what was published while all brokers were up", got)
+	}
+	n := c.nodes[0]
+	if n == c.leaderOf(t, strict, 0) {
+		n = c.nodes[1]
+	}
+	c.stopNode(t, n)
+	waitFor(t, "the stopped broker is out of sync", func(ctx context.Context) bool {
+		found, err := c.admin.ListTopics(ctx, strict)
+		return err == nil && len(found[strict].Partitions[0].ISR) < clusterSize
+	})
+	if status := publishStatus(t, h, "/users/alice/notifications", "refused"); status < http.StatusInternalServerError {
+		t.Errorf("status %d while too few brokers have the topic, want an error", status)
+	}
+	post(t, h, "/broadcast", "other", other)
+	if got := alice.Record().Data; got != "other" {
+		t.Errorf("got %q, want the record of the other topic", got)
+	}
+	c.startNode(t, n)
+	c.waitInSync(t, strict)
+	post(t, h, "/users/alice/notifications", "after", strict)
+	if got := alice.Record().Data; got != "after" {
+		t.Errorf("got %q, want what was published since the broker is back", got)
+	}
+}
+
+// publishStatus posts the value and returns the status.
+func publishStatus(t *testing.T, h *herald, path, value string) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+h.public+path, strings.NewReader(value))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatalf("POST %s: %v", path, err)
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
 }
 
 // checkUp checks that herald says that all is well.

@@ -14,6 +14,7 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const clusterSize = 3
@@ -138,18 +139,23 @@ func (n *node) run(ctx context.Context, network *testcontainers.DockerNetwork, v
 	return nil
 }
 
-// waitForNodes waits until all brokers of the cluster answer and are members of it.
+// waitForNodes waits until all brokers are members of the cluster and answer: one that was killed a
+// moment ago is still a member.
 func (c *cluster) waitForNodes(ctx context.Context) error {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
 		brokers, err := c.admin.ListBrokers(attempt)
+		for _, b := range brokers {
+			_, answered := c.producer.Broker(int(b.NodeID)).Request(attempt, kmsg.NewPtrApiVersionsRequest())
+			err = errors.Join(err, answered)
+		}
 		cancel()
 		if err == nil && len(brokers) == clusterSize {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d brokers of %d are up: %w", len(brokers), clusterSize, err)
+			return fmt.Errorf("of %d brokers %d are members: %w", clusterSize, len(brokers), err)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -1,0 +1,186 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func TestContractRoutes(t *testing.T) {
+	k := newContract(t)
+	shared, all := k.topic(t, "shared", 3), k.topic(t, "all", 1)
+	c, sink := k.read(t, "shared", "all,kind=broadcast", "own.{user}")
+	topics, err := c.Join(t.Context(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := k.run + "own.alice"
+	var names []string
+	for _, source := range topics {
+		names = append(names, source.Topic)
+	}
+	if diff := cmp.Diff([]string{all, own, shared}, sortedCopy(names)); diff != "" {
+		t.Errorf("topics (-want +got):\n%s", diff)
+	}
+	k.topic(t, "own.alice", 1)
+	want := k.write(t, k.client, own, 0, "alice", "first ever")
+	for p := range int32(3) {
+		want = append(want, k.write(t, k.client, shared, p, "alice", fmt.Sprint("shared ", p))...)
+	}
+	k.write(t, k.client, all, 0, "alice", "for everyone")
+	want = append(want, "* for everyone")
+	sink.wantLines(t, sortedCopy(want))
+	replayed(t, c, own, want[:1])
+}
+
+// TestContractBatches writes batches of several sizes in each codec.
+func TestContractBatches(t *testing.T) {
+	k := newContract(t)
+	topic := k.topic(t, "t", 1)
+	c, sink := k.read(t, "t")
+	var want []string
+	for codec := range len(compressions) {
+		client := k.connect(t, kgo.ProducerBatchCompression(compressions[codec]), kgo.ProducerLinger(100*time.Millisecond)) // a call makes one batch
+		for _, size := range []int{1, 10, 1000, 1} {
+			var values []string
+			for i := range size {
+				values = append(values, fmt.Sprintf("%d: %d of %d %s", codec, i, size, strings.Repeat("x", i)))
+			}
+			want = append(want, k.write(t, client, topic, 0, "alice", values...)...)
+			k.write(t, client, topic, 0, "bob", "not hers")
+		}
+	}
+	sink.sorted(t, len(want)+4*len(compressions))
+	got := slices.DeleteFunc(slices.Clone(sink.lines), func(line string) bool { return line == "bob not hers" })
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("live (-want +got):\n%.2000s", diff)
+	}
+	replayed(t, c, topic, want)
+}
+
+// TestContractTransactions has two transactions at a time on one partition, and records of none between
+// them; one aborts, or both, or none.
+func TestContractTransactions(t *testing.T) {
+	k := newContract(t)
+	topic := k.topic(t, "t", 1)
+	c, sink := k.read(t, "t")
+	var clients []*kgo.Client
+	for i := range 2 {
+		clients = append(clients, k.connect(t, kgo.TransactionalID(fmt.Sprint(k.run, i))))
+	}
+	var want []string
+	for round, commits := range [][]kgo.TransactionEndTry{{false, true}, {true, false}, {false, false}, {true, true}} {
+		for _, client := range clients {
+			if err := client.BeginTransaction(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for n := range 3 {
+			for i, client := range clients {
+				lines := k.write(t, client, topic, 0, "alice", fmt.Sprint(round, ": ", n, " of ", i))
+				if commits[i] {
+					want = append(want, lines...)
+				}
+			}
+			want = append(want, k.write(t, k.client, topic, 0, "alice", fmt.Sprint(round, ": ", n, " of none"))...)
+		}
+		for i, client := range clients {
+			if err := client.EndTransaction(t.Context(), commits[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want = append(want, k.write(t, k.client, topic, 0, "alice", "last")...)
+	sink.sorted(t, len(want))
+	if diff := cmp.Diff(want, sink.lines); diff != "" {
+		t.Errorf("live (-want +got):\n%s", diff)
+	}
+	replayed(t, c, topic, want)
+}
+
+// TestContractRetention deletes records and wants what is lost told, and the rest.
+func TestContractRetention(t *testing.T) {
+	k := newContract(t)
+	topic := k.topic(t, "t", 1)
+	c, sink := k.read(t, "t")
+	want := k.write(t, k.client, topic, 0, "alice", "0", "1", "2", "3")
+	sink.wantLines(t, want)
+	var before kadm.Offsets
+	before.Add(kadm.Offset{Topic: topic, At: 3})
+	if answer, err := k.admin.DeleteRecords(t.Context(), before); err != nil || answer.Error() != nil {
+		t.Fatal(err, answer.Error())
+	}
+	_, err := replayOne(t.Context(), c, Partition{topic, 0}, topicID(t, c, topic), "alice", 0, 4, func(*Record) bool { return true })
+	gone, _ := errors.AsType[*OutOfRangeError](err)
+	if diff := cmp.Diff(&OutOfRangeError{Position{Partition{topic, 0}, 0}, 3, 4}, gone); diff != "" {
+		t.Errorf("replay of what is gone (-want +got):\n%s", diff)
+	}
+	replayed(t, c, topic, want[3:])
+}
+
+// scale weighs what it is given and has something done when the first of it comes.
+type scale struct {
+	*ledger
+	first  func()
+	begun  sync.Once
+	weight int // bytes of all others
+	before int // such bytes when the record of near came
+	near   string
+	came   chan struct{}
+}
+
+func (s *scale) Deliver(p Partition, records []Record, _ int64) {
+	if len(records) == 0 {
+		return
+	}
+	s.begun.Do(s.first)
+	if p.Topic == s.near {
+		s.before = s.weight
+		close(s.came)
+		return
+	}
+	for i := range records {
+		s.weight += len(records[i].Value)
+	}
+}
+
+// TestContractFair has partitions that are far behind, by many times what an answer holds, and another
+// that gets a record while they are read: it does not wait for all of theirs.
+func TestContractFair(t *testing.T) {
+	k := newContract(t)
+	const records, size = 48, 1 << 20
+	partitions := int32(3)
+	if k.inProcess { // that broker's answers always begin with the same partitions; KIP-227 wants turns
+		partitions = 1
+	}
+	far, near := k.topic(t, "far", partitions), k.topic(t, "near", 1)
+	client := k.connect(t, kgo.ProducerBatchMaxBytes(1<<20+1<<10), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	value := strings.Repeat("x", size-1<<10)
+	for p := range partitions {
+		for range records {
+			k.write(t, client, far, p, "alice", value)
+		}
+	}
+	sink := &scale{ledger: newLedger(), near: near, came: make(chan struct{})}
+	sink.first = func() { k.write(t, k.client, near, 0, "alice", "in time") }
+	c := configured(t, k.addresses, sink, "group="+k.run+"group", far, near)
+	c.topics[far].settle(true) // as if it had been known and missing: it is read from its start
+	run(t, c)
+	select {
+	case <-sink.came:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the record of the partition that is not behind does not come")
+	}
+	// An answer is being delivered, another one is on its way, and the third has the record.
+	if bound := 3 * int(c.cfg.FetchMaxBytes); sink.before > bound {
+		t.Errorf("%d bytes of other partitions came first, want %d at most of %d", sink.before, bound, int(partitions)*records*size)
+	}
+}

@@ -1,0 +1,120 @@
+package consumer
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// contract is a cluster that the contract is tested on.
+type contract struct {
+	addresses []string
+	client    *kgo.Client // with the partition of each record given
+	admin     *kadm.Client
+	run       string // begins the names of topics and groups
+	inProcess bool
+}
+
+// newContract connects to the cluster: the in-process broker or, if HERALD_TEST_BROKERS names it, one
+// that is there, as the integration tests have it on Apache Kafka. The tests of the contract, all that
+// are called TestContract…, have one body for both.
+func newContract(t *testing.T) *contract {
+	t.Helper()
+	t.Parallel()
+	k := &contract{run: fmt.Sprintf("%s%d.", t.Name(), time.Now().UnixNano())}
+	if list := os.Getenv("HERALD_TEST_BROKERS"); list != "" {
+		k.addresses = strings.Split(list, ",")
+	} else {
+		broker, err := kfake.NewCluster(kfake.NumBrokers(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(broker.Close)
+		k.addresses, k.inProcess = broker.ListenAddrs(), true
+	}
+	k.client = k.connect(t)
+	k.admin = kadm.NewClient(k.client)
+	return k
+}
+
+// connect returns a client whose records have their partitions given and wait for no others.
+func (k *contract) connect(t *testing.T, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	client, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(k.addresses...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.MetadataMinAge(100 * time.Millisecond),
+	}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+// topic creates a topic and returns its name.
+func (k *contract) topic(t *testing.T, name string, partitions int32) string {
+	t.Helper()
+	if _, err := k.admin.CreateTopic(t.Context(), partitions, 1, nil, k.run+name); err != nil {
+		t.Fatal(err)
+	}
+	return k.run + name
+}
+
+// read runs a consumer of the routes, each a topic's name without k.run, and waits until all topics
+// are read.
+func (k *contract) read(t *testing.T, specs ...string) (*Consumer, *ledger) {
+	t.Helper()
+	routes := []string{"group=" + k.run + "group"}
+	for _, spec := range specs {
+		routes = append(routes, k.run+spec)
+	}
+	sink := newLedger()
+	c, _ := startWith(t, k.addresses, sink, routes...)
+	ready(t, c)
+	return c, sink
+}
+
+// write writes records of a user, one for each value, and returns their lines.
+func (k *contract) write(t *testing.T, client *kgo.Client, topic string, partition int32, user string, values ...string) []string {
+	t.Helper()
+	var lines []string
+	var records []*kgo.Record
+	for _, value := range values {
+		records = append(records, &kgo.Record{Topic: topic, Partition: partition, Key: []byte(user), Value: []byte(value)})
+		lines = append(lines, user+" "+value)
+	}
+	if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+		t.Fatalf("produce to %s/%d: %v", topic, partition, err)
+	}
+	return lines
+}
+
+// replayed checks that a replay of all of the topic's first partition has these lines of alice.
+func replayed(t *testing.T, c *Consumer, topic string, want []string) {
+	t.Helper()
+	p, id := Partition{topic, 0}, topicID(t, c, topic)
+	start, end, err := c.Range(t.Context(), p, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for at := start; at < end; {
+		next, err := replayOne(t.Context(), c, p, id, "alice", at, end, func(r *Record) bool {
+			got = append(got, line(r))
+			return true
+		})
+		if err != nil || next <= at {
+			t.Fatalf("replay of %s from %d to %d ends at %d: %v", p, at, end, next, err)
+		}
+		at = next
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("replay of %s (-want +got):\n%.2000s", p, diff)
+	}
+}

@@ -1,0 +1,245 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// TestDueTakesTurns has many topics wait, as those of users who never got anything do.
+func TestDueTakesTurns(t *testing.T) {
+	for _, n := range []int{1, turnTopics, 5*turnTopics + 1} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			now := time.Now()
+			d := due{topics: make(map[string]*topic), hurry: make(map[string]struct{}), full: now}
+			for i := range n {
+				name := fmt.Sprint(i)
+				d.topics[name] = newTopic(name, nil)
+				d.soon(d.topics[name], now)
+			}
+			if names, all := d.take(now); len(names) != n || all {
+				t.Fatalf("%d topics are asked about at once, all: %v, want %d", len(names), all, n)
+			}
+			for name := range d.topics {
+				d.later(d.topics[name])
+				d.later(d.topics[name])
+			}
+			rounds := (n + turnTopics - 1) / turnTopics
+			asked := make(map[string]int)
+			for range 2 * rounds {
+				if wait := d.wait(now); wait != turnInterval {
+					t.Fatalf("the next turn is in %v, want %v", wait, turnInterval)
+				}
+				now = now.Add(turnInterval)
+				names, _ := d.take(now)
+				if len(names) > turnTopics {
+					t.Fatalf("%d topics have their turn, want %d at most", len(names), turnTopics)
+				}
+				for _, name := range names {
+					asked[name]++
+					d.later(d.topics[name])
+				}
+				if names, _ := d.take(now.Add(turnInterval - 1)); len(names) > 0 {
+					t.Fatalf("%d topics are asked about between turns", len(names))
+				}
+			}
+			for name := range d.topics {
+				if asked[name] < 2 {
+					t.Errorf("topic %s had %d turns in %d, want 2 or more", name, asked[name], 2*rounds)
+				}
+			}
+		})
+	}
+}
+
+// TestDueOfAll wants those that are read in a question about all, and others when it is their time.
+func TestDueOfAll(t *testing.T) {
+	now := time.Now()
+	d := due{topics: make(map[string]*topic), hurry: make(map[string]struct{}), turned: now}
+	for _, name := range []string{"read", "waits", "waits, doubted", "doubted"} {
+		d.topics[name] = newTopic(name, nil)
+	}
+	d.later(d.topics["waits"])
+	d.later(d.topics["waits, doubted"])
+	d.soon(d.topics["waits, doubted"], now)
+	d.soon(d.topics["doubted"], now)
+	names, all := d.take(now)
+	if got := strings.Join(sortedCopy(names), "; "); got != "doubted; read; waits, doubted" || !all {
+		t.Errorf("asked about %s; all: %v", got, all)
+	}
+	d.soon(d.topics["doubted"], now.Add(turnInterval/2)) // just asked about: not at once
+	if names, _ := d.take(now.Add(turnInterval / 2)); len(names) > 0 {
+		t.Errorf("asked about %q again at once", names)
+	}
+	d.failed([]string{"read"}, true)
+	names, all = d.take(now.Add(turnInterval))
+	if got := strings.Join(sortedCopy(names), "; "); got != "doubted; read; waits; waits, doubted" || !all {
+		t.Errorf("after a question that failed, asked about %s; all: %v", got, all)
+	}
+}
+
+// TestManyUsersWithoutATopic has 10,000 users wait for their first notification. Each request names
+// a bounded number of topics, and the first record of any of them arrives.
+func TestManyUsersWithoutATopic(t *testing.T) {
+	t.Parallel()
+	const users = 10_000
+	broker, c, sink, producer := startOn(t, nil, nil, "n.{user}")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var joined sync.WaitGroup
+	for i := range users {
+		joined.Go(func() {
+			if _, err := c.Join(ctx, fmt.Sprint(i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	joined.Wait()
+	var mu sync.Mutex
+	asked := make(map[string]int)
+	requests, most := 0, 0
+	begun := time.Now()
+	broker.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		mu.Lock()
+		defer mu.Unlock()
+		if topics := req.(*kmsg.MetadataRequest).Topics; len(topics) > 1 { // a producer asks about one
+			requests++
+			most = max(most, len(topics))
+			for _, topic := range topics {
+				asked[*topic.Topic]++
+			}
+		}
+		return nil, nil, false
+	})
+	for done := false; !done; time.Sleep(10 * time.Millisecond) {
+		if ctx.Err() != nil {
+			t.Fatalf("%d of %d topics were asked about again", len(asked), users)
+		}
+		mu.Lock()
+		done = len(asked) == users
+		mu.Unlock()
+	}
+	mu.Lock()
+	if bound := int(time.Since(begun)/turnInterval) + 2; requests > bound || most > turnTopics {
+		t.Errorf("%d requests that name up to %d topics, want %d and %d at most", requests, most, bound, turnTopics)
+	}
+	mu.Unlock()
+	var want []string
+	for _, user := range []string{"0", "4999", "9999"} {
+		want = append(want, user+" first ever")
+		produce(t, producer, "n."+user, "", "first ever")
+	}
+	sink.wantLines(t, want)
+}
+
+// TestRefusedPartitionIsAskedForNowAndThen has the broker refuse a partition that its metadata says
+// is there: it is asked for again, not all the time.
+func TestRefusedPartitionIsAskedForNowAndThen(t *testing.T) {
+	t.Parallel()
+	broker, c, sink, producer := startOn(t, []kfake.Opt{kfake.SeedTopics(1, "t")}, nil, "t")
+	ready(t, c)
+	id := topicID(t, c, "t")
+	var refused atomic.Int64
+	var allowed atomic.Bool
+	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		fetch := req.(*kmsg.FetchRequest)
+		named := slices.ContainsFunc(fetch.Topics, func(t kmsg.FetchRequestTopic) bool { return t.TopicID == id })
+		if allowed.Load() || !named {
+			return nil, nil, false
+		}
+		refused.Add(1)
+		part := kmsg.NewFetchResponseTopicPartition()
+		part.ErrorCode = kerr.NotLeaderForPartition.Code
+		res := fetch.ResponseKind().(*kmsg.FetchResponse)
+		res.Topics = append(res.Topics, kmsg.FetchResponseTopic{TopicID: id, Partitions: []kmsg.FetchResponseTopicPartition{part}})
+		return res, nil, true
+	})
+	want := sequence(t, producer, "t", "alice", "a", 3)
+	begun := time.Now()
+	pause(t.Context(), time.Second)
+	if hits, bound := refused.Load(), int64(time.Since(begun)/turnInterval)+3; hits > bound || hits < 2 {
+		t.Errorf("refused %d times, want %d at most", hits, bound)
+	}
+	allowed.Store(true)
+	sink.wantLines(t, want)
+}
+
+// TestFiveThousandTopics reads a topic each for 5,000 users over few connections, with a record on
+// each.
+func TestFiveThousandTopics(t *testing.T) {
+	t.Parallel()
+	const users = 5000
+	var names []string
+	for i := range users {
+		names = append(names, fmt.Sprint("n.", i))
+	}
+	var open atomic.Int64
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, names...), kfake.ListenFn(func(network, address string) (net.Listener, error) {
+		l, err := net.Listen(network, address) //nolint:noctx // kfake's signature has none
+		return counter{l, &open}, err
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	sink := newLedger()
+	c := configured(t, broker.ListenAddrs(), sink, "n.{user}")
+	run(t, c)
+	var joined sync.WaitGroup
+	for i := range users {
+		joined.Go(func() {
+			if _, err := c.Join(t.Context(), fmt.Sprint(i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	joined.Wait()
+	if n := open.Load(); n > 20 {
+		t.Errorf("%d connections for %d topics, want 20 at most", n, users)
+	}
+	write := partitioned(t, broker)
+	var want []string
+	for i := 0; i < users; i += 50 {
+		write(names[i], 0, "", "x")
+		want = append(want, fmt.Sprint(i, " x"))
+	}
+	sink.wantLines(t, sortedCopy(want))
+}
+
+// counter counts the open connections of a listener.
+type counter struct {
+	net.Listener
+	open *atomic.Int64
+}
+
+func (c counter) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c.open.Add(1)
+	return &counted{Conn: conn, open: c.open}, nil
+}
+
+type counted struct {
+	net.Conn
+	once sync.Once
+	open *atomic.Int64
+}
+
+func (c *counted) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.Conn.Close()
+}

@@ -1,0 +1,64 @@
+package consumer
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// TestQuietShard waits until the broker is asked to wait longer, because no topic was joined for a
+// while, and joins one: it is fetched at once, by a session that takes the place of the one before.
+func TestQuietShard(t *testing.T) {
+	t.Parallel()
+	broker, c, sink, producer := startOn(t, []kfake.Opt{kfake.SeedTopics(1, "own.alice", "own.bob")}, nil, "own.{user}")
+	if _, err := c.Join(t.Context(), "alice"); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var last, joined *kmsg.FetchRequest // with a long wait; the first that names bob's topic
+	bob := broker.TopicInfo("own.bob").TopicID
+	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		mu.Lock()
+		defer mu.Unlock()
+		fetch := req.(*kmsg.FetchRequest)
+		for _, topic := range fetch.Topics {
+			if topic.TopicID == bob && joined == nil {
+				joined = fetch
+			}
+		}
+		if fetch.MaxWaitMillis == int32(quietMaxWait/time.Millisecond) && joined == nil {
+			last = fetch
+		}
+		return nil, nil, false
+	})
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		mu.Lock()
+		quiet := last != nil
+		mu.Unlock()
+		if quiet {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the broker is not asked to wait longer")
+		}
+	}
+	if _, err := c.Join(t.Context(), "bob"); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, producer, "own.bob", "", "x")
+	produce(t, producer, "own.alice", "", "y")
+	sink.wantLines(t, []string{"alice y", "bob x"})
+	mu.Lock()
+	defer mu.Unlock()
+	if joined.SessionEpoch != 0 || joined.SessionID != last.SessionID || last.SessionEpoch == 0 {
+		t.Errorf("the topic is first fetched by session %d at epoch %d, after %d at %d; want that one ended by a full fetch",
+			joined.SessionID, joined.SessionEpoch, last.SessionID, last.SessionEpoch)
+	}
+	if joined.MaxWaitMillis != int32(fetchMaxWait/time.Millisecond) {
+		t.Errorf("the broker is asked to wait %d ms where a topic was just joined", joined.MaxWaitMillis)
+	}
+}
