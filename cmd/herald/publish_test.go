@@ -151,7 +151,7 @@ func TestIdempotencyKey(t *testing.T) {
 		topic := kmsg.NewProduceResponseTopic()
 		topic.Topic = "announcements"
 		partition := kmsg.NewProduceResponseTopicPartition()
-		partition.ErrorCode = 19 // NOT_ENOUGH_REPLICAS
+		partition.ErrorCode = 29 // TOPIC_AUTHORIZATION_FAILED
 		topic.Partitions = append(topic.Partitions, partition)
 		answer.Topics = append(answer.Topics, topic)
 		return answer, nil, true
