@@ -146,9 +146,9 @@ func (r *run) live(srv *server, w *writer) (*Phase, error) {
 	if err := r.delivered(w); err != nil {
 		return nil, err
 	}
-	p, err := r.measured(srv, r.records()-written, start, before)
+	p, after, err := r.measured(srv, r.records()-written, start, before)
 	if err == nil {
-		p.Saturated = r.cfg.Rate == 0
+		p.Saturated, p.Growth = r.cfg.Rate == 0, growth(before, after)
 	}
 	return p, err
 }
@@ -167,13 +167,13 @@ func (r *run) delivered(w *writer) error {
 }
 
 // measured is the phase that has just ended.
-func (r *run) measured(srv *server, records uint64, start time.Time, before sample) (*Phase, error) {
+func (r *run) measured(srv *server, records uint64, start time.Time, before sample) (*Phase, sample, error) {
 	after, err := srv.read(r.ctx)
 	if err != nil {
-		return nil, err
+		return nil, after, err
 	}
 	got := r.takeResults()
-	return phase(&got, records, start, r.lastEvent(), before, after), nil
+	return phase(&got, records, start, r.lastEvent(), before, after), after, nil
 }
 
 // storm cuts all streams, writes what they miss, and measures how long they take to catch up.
@@ -214,7 +214,7 @@ func (r *run) storm(srv *server, w *writer) (*Phase, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := r.measured(srv, records, start, before)
+	p, _, err := r.measured(srv, records, start, before)
 	if err == nil {
 		p.RSSPeak, p.Saturated, p.Latency = peak, true, nil // records are as old as the time the streams were away
 	}

@@ -61,7 +61,24 @@ type Phase struct {
 	Latency     *Latency `json:"latency_seconds,omitempty"`
 	CPUPerEvent float64  `json:"server_cpu_seconds_per_event,omitempty"`
 	RSSPeak     float64  `json:"rss_peak_bytes,omitempty"`
+	Growth      *Growth  `json:"growth,omitempty"`
 	Saturated   bool     `json:"saturated"` // written as fast as delivered
+}
+
+// Growth is what a server had at the begin and at the end of a phase in which it should not grow.
+type Growth struct {
+	RSSBefore        float64 `json:"rss_before_bytes"`
+	RSSAfter         float64 `json:"rss_after_bytes"`
+	GoroutinesBefore float64 `json:"goroutines_before,omitempty"` // as --admin tells
+	GoroutinesAfter  float64 `json:"goroutines_after,omitempty"`
+}
+
+// growth is nil where memory is not known.
+func growth(before, after sample) *Growth {
+	if math.IsNaN(before.memory) || math.IsNaN(after.memory) {
+		return nil
+	}
+	return &Growth{before.memory, after.memory, before.goroutines, after.goroutines}
 }
 
 // Latency is from when a record was handed to the Kafka client until it was read from the socket.
@@ -149,6 +166,13 @@ func (p *Phase) printCost(row func(name, format string, args ...any)) {
 		parts = append(parts, mebibytes(p.RSSPeak)+" of memory at the most")
 	}
 	row("", "%s", strings.Join(parts, ", "))
+	if g := p.Growth; g != nil {
+		text := fmt.Sprintf("memory %s before, %s after", mebibytes(g.RSSBefore), mebibytes(g.RSSAfter))
+		if g.GoroutinesAfter > 0 {
+			text += fmt.Sprintf("; goroutines %.0f before, %.0f after", g.GoroutinesBefore, g.GoroutinesAfter)
+		}
+		row("", "%s", text)
+	}
 }
 
 func (b *Bare) verdict(saturated bool) string {

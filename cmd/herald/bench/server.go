@@ -36,6 +36,7 @@ type server struct {
 // sample is a server at one time. Memory is in bytes, cpu in seconds; both are NaN if not known.
 type sample struct {
 	memory, cpu float64
+	goroutines  float64            // 0: not known
 	counters    map[string]float64 // herald_… by name and labels
 }
 
@@ -95,6 +96,8 @@ func parseMetrics(r io.Reader, got *sample) error {
 			got.memory = number
 		case name == metricCPU:
 			got.cpu = number
+		case name == "go_goroutines":
+			got.goroutines = number
 		case strings.HasPrefix(name, "herald_") && !strings.Contains(name, "_bucket{"):
 			got.counters[name] = number
 		}
