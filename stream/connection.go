@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -48,7 +49,23 @@ func takeOver(c echo.Context, timeout time.Duration, m *metrics) (*connection, e
 	o.head = o.headOf(res.Header())
 	o.direct()
 	setUserTimeout(conn, timeout)
+	if tcp, ok := innermost(conn).(interface{ SetWriteBuffer(bytes int) error }); ok {
+		_ = tcp.SetWriteBuffer(sendBuffer)
+	}
 	return o, nil
+}
+
+// sendBuffer is what the kernel may keep for a client that does not read, in bytes; Linux doubles it. By
+// itself it would grow to megabytes, and a client that reads slowly but steadily would count as stalled,
+// as nothing more can be written until a third of it is free.
+const sendBuffer = 64 << 10
+
+// innermost is the connection under TLS.
+func innermost(conn net.Conn) net.Conn {
+	if layer, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		return layer.NetConn()
+	}
+	return conn
 }
 
 // headOnly is a response of which only the headers matter.
@@ -103,8 +120,8 @@ func (o *connection) send(b []byte) ([]byte, error) {
 	o.next, o.n, o.err = b, 0, nil
 	err := o.raw.Write(o.write)
 	o.next = nil
-	if err == nil {
-		err = o.err
+	if err == nil && o.err != nil {
+		err = &net.OpError{Op: "write", Net: "tcp", Addr: o.RemoteAddr(), Err: os.NewSyscallError("write", o.err)}
 	}
 	o.metrics.bytes.Add(float64(o.n))
 	return b[o.n:], err
@@ -125,7 +142,8 @@ func (o *connection) finish(b []byte) error {
 }
 
 func (o *connection) close(clean bool) {
-	switch tcp, ok := o.Conn.(*net.TCPConn); {
+	tcp, ok := innermost(o.Conn).(interface{ SetLinger(seconds int) error })
+	switch {
 	case clean && o.chunked:
 		_ = o.finish([]byte("0\r\n\r\n")) // the last chunk
 	case !clean && ok:

@@ -8,7 +8,8 @@
 //
 //	handler.go       requests to streams
 //	start.go         where a stream begins
-//	feed.go          one stream: what it writes, from the queue and by replay
+//	feed.go          one stream: what it writes
+//	catchup.go       how it is brought from its cursor to now
 //	subscription.go  what others have to say to a stream
 //	engine.go        who serves which stream when
 //	roster.go        the streams that are open: limits, heartbeats, the end of all
@@ -39,10 +40,12 @@
 // subscription and has the engine serve it: one of a few workers writes what waits without waiting
 // for the client, so that a burst leaves in one write and nobody waits for a slow client. What must
 // wait gets a goroutine for as long: a client that does not take all at once, replays, a new
-// stream. A stream over HTTP/2 or TLS is written by such a goroutine always.
+// stream. A stream over HTTP/2 or TLS is written by such a goroutine always, and over HTTP/2 net/http keeps
+// one more.
 //
 // A stream is served by one of them at a time, so that all but the subscription's own fields needs no
-// lock. Lock order: roster.mu, Hub.mu, partition.mu, subscription.mu, engine.mu.
+// lock, except while it waits for Kafka (feed.writing). Lock order: roster.mu, Hub.mu, partition.mu,
+// subscription.mu, engine.mu; the lock of a consumer's replay before feed.writing.
 //
 // # How fast and small it is
 //

@@ -23,10 +23,7 @@ const (
 
 func (e EndError) Error() string { return string(e) }
 
-var (
-	errGone = errors.New("the client has gone")
-	errCut  = errors.New("the server stops")
-)
+var errGone = errors.New("the client has gone")
 
 // endLabel says why a stream ended as the metric's label has it.
 func endLabel(err error) string {
@@ -37,8 +34,6 @@ func endLabel(err error) string {
 		return string(reason)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "write-timeout"
-	case errors.Is(err, errCut):
-		return string(ErrDraining)
 	case errors.Is(err, errGone), network: // a write may be first to see it
 		return "client"
 	default:

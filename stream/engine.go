@@ -17,13 +17,16 @@ type engine struct {
 	now     []*feed // those of them whose turn it is, from at on
 	at      int
 	workers int
+	most    int // workers
 }
+
+func newEngine() *engine { return &engine{most: runtime.GOMAXPROCS(0)} }
 
 // add has a stream served. It does not wait.
 func (e *engine) add(f *feed) {
 	e.mu.Lock()
 	e.added = append(e.added, f)
-	idle := e.workers < runtime.GOMAXPROCS(0)
+	idle := e.workers < e.most
 	if idle {
 		e.workers++
 	}

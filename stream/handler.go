@@ -21,6 +21,10 @@ type Viewer struct {
 	Topics   []string  // broadcast topics; nil: all, empty: none
 	TokenID  string    // of the token that the viewer came with, for [Handler.End]
 	IssuedAt time.Time // that token
+
+	// Holds, if not nil, says whether the token holds still. It is asked once the stream is one of those
+	// that [Handler.End] ends, as the token may have been taken back since it was looked at.
+	Holds func() bool
 }
 
 // Config is what a [Handler] needs. Zero durations and sizes take the defaults.
@@ -42,7 +46,7 @@ type Config struct {
 type Handler struct {
 	cfg     Config
 	service service
-	engine  engine
+	engine  *engine
 	roster  *roster
 	watcher watcher
 	stop    context.CancelFunc
@@ -65,7 +69,7 @@ func NewHandler(cfg Config) *Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &Handler{cfg: cfg, roster: newRoster(cfg.Admission, cfg.Heartbeat)}
+	h := &Handler{cfg: cfg, engine: newEngine(), roster: newRoster(cfg.Admission, cfg.Heartbeat)}
 	life, stop := context.WithCancel(context.Background())
 	h.stop = stop
 	h.service = service{hub: cfg.Hub, log: cfg.Log, heartbeat: cfg.Heartbeat, limits: cfg.Limits, life: life, spawn: func(fn func()) { go fn() }}
@@ -131,17 +135,16 @@ func (h *Handler) Events(c echo.Context) error {
 
 // share serves a stream on a connection that has others, or that cannot be taken over.
 func (h *Handler) share(c echo.Context, viewer Viewer, from netip.Addr, req request) error {
-	control := http.NewResponseController(c.Response())
-	if err := control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	out := newResponse(c.Response().Writer, h.cfg.WriteTimeout, h.cfg.Hub.metrics) // Echo uses its own Response again
+	if err := out.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		h.roster.leave(from)
 		return fmt.Errorf("free the stream of the read time-out: %w", err)
 	}
 	c.Response().WriteHeader(http.StatusOK)
-	out := &response{ResponseWriter: c.Response(), control: control, timeout: h.cfg.WriteTimeout, metrics: h.cfg.Hub.metrics, ended: make(chan bool, 1)}
 	f := h.begin(viewer, from, req, out)
 	defer context.AfterFunc(c.Request().Context(), func() { f.sub.end(errGone) })()
 	go f.start(req)
-	if clean := <-out.ended; !clean && c.Request().Context().Err() == nil {
+	if clean := out.wait(); !clean && c.Request().Context().Err() == nil {
 		panic(http.ErrAbortHandler) // so that the client can tell
 	}
 	return nil
@@ -158,6 +161,9 @@ func (h *Handler) begin(viewer Viewer, from netip.Addr, req request, out output)
 		f.expiry = time.AfterFunc(left-rand.N(max(1, early)), func() { f.sub.end(ErrExpired) }) //nolint:gosec // jitter
 	}
 	h.roster.add(f)
+	if viewer.Holds != nil && !viewer.Holds() {
+		f.sub.end(ErrRevoked)
+	}
 	m := h.cfg.Hub.metrics
 	m.open.Inc()
 	m.opened.WithLabelValues(req.from()).Inc()
@@ -171,11 +177,11 @@ func (h *Handler) closed(f *feed, cause error) {
 		f.expiry.Stop()
 	}
 	h.roster.remove(f)
-	h.roster.leave(f.from)
 	m := h.cfg.Hub.metrics
 	m.open.Dec()
 	m.ended.WithLabelValues(endLabel(cause)).Inc()
 	h.cfg.Logger.Debug("stream ended", "cause", cause)
+	h.roster.leave(f.from) // last: [Handler.Drain] may return
 }
 
 // jitter spreads a reconnection time by half up and down.
@@ -187,7 +193,9 @@ func (h *Handler) jitter(d time.Duration) time.Duration {
 // ever (WHATWG HTML, section 9.2.3).
 func (h *Handler) refuse(c echo.Context, r request, reason EndError) error {
 	h.cfg.Hub.metrics.refused.WithLabelValues(string(reason)).Inc()
-	c.Response().Header().Set("Connection", "close")
+	if c.Request().ProtoMajor == 1 { // over HTTP/2 it would be the end of all that the connection carries
+		c.Response().Header().Set("Connection", "close")
+	}
 	c.Response().WriteHeader(http.StatusOK)
 	b := r.appendOwnID(appendOpening(nil, h.jitter(refusedRetry*h.cfg.Retry)))
 	_, err := c.Response().Write(appendOwn(b, typeEnd, endData{reason}))

@@ -17,19 +17,24 @@ type metrics struct {
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	// All values are there from the start, at 0: a rate of one that appears with its first event misses it.
+	counter := func(name, help, label string, values ...string) *prometheus.CounterVec {
+		vec := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+		for _, value := range values {
+			vec.WithLabelValues(value)
+		}
+		return vec
 	}
 	events := counter("herald_stream_events_total", "Records given to streams, by source: live or replay.", "source")
 	m := &metrics{
 		live:       events.WithLabelValues("live"),
 		replayed:   events.WithLabelValues("replay"),
 		open:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_streams", Help: "Streams that are open."}),
-		opened:     counter("herald_streams_opened_total", "Streams opened, by where they start: now, since or id.", "start"),
-		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, write-timeout, draining, token-expired, revoked, too-many-streams or error.", "reason"),
-		refused:    counter("herald_streams_refused_total", "Streams turned away, by reason: draining, busy or keys-unavailable.", "reason"),
+		opened:     counter("herald_streams_opened_total", "Streams opened, by where they start: now, since or id.", "start", "now", "since", "id"),
+		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, write-timeout, draining, token-expired, revoked, too-many-streams or error.", "reason", "client", "write-timeout", "draining", "token-expired", "revoked", "too-many-streams", "error"),
+		refused:    counter("herald_streams_refused_total", "Streams turned away, by reason: draining, busy or keys-unavailable.", "reason", "draining", "busy", "keys-unavailable"),
 		bytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_written_bytes_total", Help: "Bytes written to streams."}),
-		gaps:       counter("herald_stream_gaps_total", "Gaps told to streams, by reason: retention, recreated, unknown-id, unreadable or replay-limit.", "reason"),
+		gaps:       counter("herald_stream_gaps_total", "Gaps told to streams, by reason: retention, recreated, unknown-id, unreadable or replay-limit.", "reason", "retention", "recreated", "unknown-id", "unreadable", "replay-limit"),
 		overflows:  prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_overflows_total", Help: "Times that a slow stream's queue was full and the stream fell back to replay."}),
 		tombstones: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_tombstones_total", Help: "Live records with a null value, which are not delivered."}),
 	}

@@ -54,21 +54,28 @@ func (b *buffer) free() {
 // response is the output over an [http.ResponseWriter]: HTTP/2, where a connection has other streams,
 // and whatever cannot be taken over.
 type response struct {
-	http.ResponseWriter
+	writer  http.ResponseWriter
 	control *http.ResponseController
 	timeout time.Duration
 	metrics *metrics
 	ended   chan bool // whether the response has ended cleanly, for the handler
+
+	mu   sync.Mutex
+	over bool // the handler returns: nothing of the response may be used
+}
+
+func newResponse(w http.ResponseWriter, timeout time.Duration, m *metrics) *response {
+	return &response{writer: w, control: http.NewResponseController(w), timeout: timeout, metrics: m, ended: make(chan bool, 1)}
 }
 
 func (r *response) send(b []byte) ([]byte, error) { return b[headroom:], nil }
 
 func (r *response) finish(b []byte) error {
 	for piece := range slices.Chunk(b, writePiece) {
-		if err := r.control.SetWriteDeadline(time.Now().Add(r.timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		if err := r.deadline(time.Now().Add(r.timeout)); err != nil {
 			return err
 		}
-		n, err := r.Write(piece)
+		n, err := r.writer.Write(piece)
 		r.metrics.bytes.Add(float64(n))
 		if err != nil {
 			return err
@@ -77,10 +84,32 @@ func (r *response) finish(b []byte) error {
 			return err
 		}
 	}
+	return r.deadline(time.Time{}) // over HTTP/2 it would end a stream that has nothing to write, too
+}
+
+func (r *response) deadline(t time.Time) error {
+	if err := r.control.SetWriteDeadline(t); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
 	return nil
 }
 
 // close leaves the end to the handler.
 func (r *response) close(clean bool) { r.ended <- clean }
 
-func (r *response) cut() { _ = r.control.SetWriteDeadline(time.Unix(1, 0)) }
+// wait is for the handler: it waits until the response has ended, and says whether cleanly.
+func (r *response) wait() (clean bool) {
+	clean = <-r.ended
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	return clean
+}
+
+func (r *response) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.over {
+		_ = r.deadline(time.Unix(1, 0))
+	}
+}

@@ -89,7 +89,8 @@ func (r *roster) leave(from netip.Addr) {
 	}
 }
 
-// add begins the heartbeats of a stream that was admitted.
+// add registers a stream that was admitted: for heartbeats, and for its end. The oldest of a user who
+// has too many ends.
 func (r *roster) add(f *feed) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -126,16 +127,24 @@ func (r *roster) remove(f *feed) {
 	}
 }
 
-// end ends the streams of the viewers that match.
+// end ends the streams of the viewers that match. A client that does not take the reason within a second
+// is cut.
 func (r *roster) end(reason EndError, match func(Viewer) bool) {
+	ended := make(map[*feed]struct{})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for user, all := range r.users {
 		for _, f := range all {
 			if match(Viewer{User: user, TokenID: f.tokenID, IssuedAt: f.issuedAt}) {
 				f.sub.end(reason)
+				ended[f] = struct{}{}
 			}
 		}
+	}
+	if len(ended) > 0 {
+		time.AfterFunc(time.Second, func() {
+			r.cut(func(f *feed) bool { _, was := ended[f]; return was })
+		})
 	}
 }
 
@@ -186,9 +195,25 @@ func (r *roster) drain(ctx context.Context, window time.Duration) {
 		return
 	case <-ctx.Done():
 	}
-	for _, f := range all {
-		f.sub.end(errCut)
-		f.out.cut()
+	r.cut(func(*feed) bool { return true })
+	select {
+	case <-r.empty:
+	case <-time.After(cutTimeout): // the connection of another protocol is stuck: it is for its server to close
 	}
-	<-r.empty
+}
+
+// cutTimeout is how long streams have to end that were cut.
+const cutTimeout = time.Second
+
+// cut closes the connections of those streams that have not ended yet.
+func (r *roster) cut(which func(*feed) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, all := range r.users {
+		for _, f := range all {
+			if which(f) {
+				f.out.cut()
+			}
+		}
+	}
 }

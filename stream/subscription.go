@@ -134,6 +134,13 @@ func (s *subscription) end(cause error) {
 	s.signal()
 }
 
+// cause is why the stream ends; nil if it does not.
+func (s *subscription) cause() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
 // signal is called with s.mu held.
 func (s *subscription) signal() {
 	if !s.busy {

@@ -62,10 +62,7 @@ func (w *watcher) forget(conn net.Conn, sub *subscription) {
 
 // control calls fn with the file descriptor of a connection.
 func control(conn net.Conn, fn func(fd int)) error {
-	if layer, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
-		conn = layer.NetConn()
-	}
-	c, ok := conn.(syscall.Conn)
+	c, ok := innermost(conn).(syscall.Conn)
 	if !ok {
 		return syscall.ENOTSUP
 	}

@@ -132,6 +132,8 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	}
 	srv.public = httpServer(e, log)
 	srv.public.Protocols = protocols()
+	// A client of HTTP/2 that does not read, or is gone, holds up all streams of its connection.
+	srv.public.HTTP2 = &http.HTTP2Config{WriteByteTimeout: s.WriteTimeout, SendPingTimeout: s.Heartbeat, PingTimeout: s.WriteTimeout}
 	srv.admin = httpServer(srv.adminRoutes(registry), log)
 	if s.Certificate != nil {
 		srv.public.TLSConfig = s.Certificate.config()

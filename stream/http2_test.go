@@ -1,0 +1,272 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"herald/consumer"
+)
+
+// overHTTP2 serves HTTP/2 without TLS. A connection whose client does not read ends by itself.
+func overHTTP2(timeout time.Duration) func(*httptest.Server) {
+	return func(s *httptest.Server) {
+		s.Config.Protocols = new(http.Protocols)
+		s.Config.Protocols.SetUnencryptedHTTP2(true)
+		s.Config.HTTP2 = &http.HTTP2Config{WriteByteTimeout: timeout}
+		s.Start()
+		transport := &http.Transport{Protocols: new(http.Protocols)}
+		transport.Protocols.SetUnencryptedHTTP2(true)
+		s.Client().Transport = transport
+	}
+}
+
+// flood puts events of 1 MiB into the queues of user's streams.
+func (s *site) flood(user string, n int) {
+	p := consumer.Partition{Topic: "flood"}
+	for i := range int64(n) {
+		s.hub.Deliver(p, []consumer.Record{{Offset: i, User: []byte(user), Value: bytes.Repeat([]byte{'a'}, 1<<20)}}, i+1)
+	}
+}
+
+// ended returns how many streams have ended, by reason.
+func (s *site) ended(reason string) float64 {
+	return testutil.ToFloat64(s.hub.metrics.ended.WithLabelValues(reason))
+}
+
+func (s *site) awaitEnded(t *testing.T, reason string, n float64) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); s.ended(reason) < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%v streams ended by %s, want %v", s.ended(reason), reason, n)
+		}
+	}
+}
+
+// TestIdleOverHTTP2 leaves a stream without anything to write for longer than the write time-out.
+func TestIdleOverHTTP2(t *testing.T) {
+	const timeout = 200 * time.Millisecond
+	s := serveWith(t, Config{Heartbeat: time.Hour, WriteTimeout: timeout}, overHTTP2(timeout))
+	c := openWith(t, s.Client(), s.url+"alice", "")
+	c.next()
+	time.Sleep(4 * timeout)
+	put(t, s.producer, "shared", "alice", "still there")
+	if e := c.next(); e.data != "still there" {
+		t.Errorf("got %+v", e)
+	}
+}
+
+// floodLog is a Log with that topic.
+type floodLog struct{ Log }
+
+func (l floodLog) Join(ctx context.Context, user string) ([]consumer.Source, error) {
+	sources, err := l.Log.Join(ctx, user)
+	if err == nil {
+		sources = append(sources[:1:1], append([]consumer.Source{{Topic: "flood"}}, sources[1:]...)...) // sorted: all, flood, own, shared
+	}
+	return sources, err
+}
+
+// serveFlood is serveWith whose streams have the topic called flood.
+func serveFlood(t *testing.T, cfg Config, start func(*httptest.Server)) *site {
+	t.Helper()
+	s := serveWith(t, cfg, start)
+	s.handler.service.log = floodLog{s.handler.service.log}
+	s.hub.Begin(consumer.Partition{Topic: "flood"}, [16]byte{9}, 0)
+	return s
+}
+
+// TestDrainCutsWhoIsStuck drains while one stream does not take what waits for it and another, over
+// HTTP/2, has ended.
+func TestDrainCutsWhoIsStuck(t *testing.T) {
+	s := serveFlood(t, Config{Heartbeat: time.Hour, MaxQueue: 64 << 20}, overHTTP2(time.Minute))
+	alice, bob := openWith(t, s.Client(), s.url+"alice", ""), openWith(t, s.Client(), s.url+"bob", "")
+	alice.next()
+	bob.next()
+	s.flood("bob", 20)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	s.handler.Drain(ctx, 0)
+	s.awaitEnded(t, "draining", 2)
+}
+
+// TestStalledConnectionOverHTTP2 has a client of HTTP/2 that reads nothing of its connection: its streams
+// end, and a drain does not wait for them.
+func TestStalledConnectionOverHTTP2(t *testing.T) {
+	const timeout = 300 * time.Millisecond
+	s := serveFlood(t, Config{Heartbeat: time.Hour, WriteTimeout: timeout, MaxQueue: 64 << 20}, overHTTP2(timeout))
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // the test is over
+	if err := conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+		t.Fatal(err)
+	}
+	var head bytes.Buffer
+	fields := hpack.NewEncoder(&head)
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "h"}, {":path", "/events?user=bob"}} {
+		if err := fields.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = fmt.Fprint(conn, http2.ClientPreface)
+	frames := http2.NewFramer(conn, conn)
+	_ = frames.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
+	_ = frames.WriteWindowUpdate(0, 1<<30)
+	_ = frames.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: head.Bytes(), EndStream: true, EndHeaders: true})
+	for testutil.ToFloat64(s.hub.metrics.open) < 1 {
+		time.Sleep(time.Millisecond)
+	}
+	_ = frames.WriteSettingsAck()
+	time.Sleep(100 * time.Millisecond) // the stream has caught up
+	s.flood("bob", 40)
+	for deadline := time.Now().Add(20 * time.Second); testutil.ToFloat64(s.hub.metrics.open) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the stream does not end")
+		}
+	}
+}
+
+// TestRefusedOverHTTP2 refuses streams of a connection: it goes on, with what else it carries.
+func TestRefusedOverHTTP2(t *testing.T) {
+	var mu sync.Mutex
+	connections := make(map[string]bool)
+	s := serveWith(t, Config{Admission: Admission{Streams: 1}, Viewer: func(c echo.Context) (Viewer, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		connections[c.Request().RemoteAddr] = true
+		return Viewer{User: "bob"}, nil
+	}}, overHTTP2(time.Minute))
+	openWith(t, s.Client(), s.url, "").next()
+	for range 5 {
+		refused := openWith(t, s.Client(), s.url, "")
+		if e := refused.next(); e.kind != typeEnd {
+			t.Errorf("got %+v, want the end", e)
+		}
+		_ = refused.res.Body.Close()
+	}
+	if len(connections) != 1 {
+		t.Errorf("%d connections were used, want 1", len(connections))
+	}
+}
+
+// TestRevokedMeanwhile revokes a token between its check and the stream's registration.
+func TestRevokedMeanwhile(t *testing.T) {
+	var s *site
+	s = serveWith(t, Config{Viewer: func(echo.Context) (Viewer, error) {
+		revoked := false
+		v := Viewer{User: "bob", TokenID: "1", Holds: func() bool { return !revoked }}
+		revoked = true // and nobody to end is there yet
+		s.handler.End(ErrRevoked, func(v Viewer) bool { return v.TokenID == "1" })
+		return v, nil
+	}}, (*httptest.Server).Start)
+	_, r := dial(t, s.url, "1.1")
+	readUntil(t, r, `{"reason":"revoked"}`)
+}
+
+// TestRevokedWhileStuck revokes the token of a client that does not read: it is cut.
+func TestRevokedWhileStuck(t *testing.T) {
+	s := serveFlood(t, Config{Heartbeat: time.Hour, WriteTimeout: time.Hour, MaxQueue: 64 << 20}, (*httptest.Server).Start)
+	_, r := dial(t, s.url+"bob", "1.1")
+	readUntil(t, r, "checkpoint")
+	s.flood("bob", 20)
+	s.handler.End(ErrRevoked, func(v Viewer) bool { return v.User == "bob" })
+	for deadline := time.Now().Add(20 * time.Second); testutil.ToFloat64(s.hub.metrics.open) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the stream does not end")
+		}
+	}
+}
+
+// TestResetIsTheClients has clients that reset their connections while something is written to them.
+func TestResetIsTheClients(t *testing.T) {
+	const count = 30
+	s := serveFlood(t, Config{Heartbeat: time.Hour}, (*httptest.Server).Start)
+	for i := range count {
+		conn, r := dial(t, s.url+"bob", "1.1")
+		readUntil(t, r, "checkpoint")
+		_ = conn.(*net.TCPConn).SetLinger(0)
+		_ = conn.Close()
+		s.hub.Deliver(consumer.Partition{Topic: "flood"}, []consumer.Record{{Offset: int64(i), User: []byte("bob"), Value: []byte("v")}}, int64(i+1))
+		s.awaitEnded(t, "client", float64(i+1))
+	}
+}
+
+// partOutput takes a part of what is written at once.
+type partOutput struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (o *partOutput) send(b []byte) ([]byte, error) {
+	b = b[headroom:]
+	n := len(b)
+	if n > 100 {
+		n = 50
+	}
+	return b[n:], o.finish(b[:n])
+}
+
+func (o *partOutput) finish(b []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text = append(o.text, b...)
+	return nil
+}
+
+func (o *partOutput) close(bool) {}
+func (o *partOutput) cut()       {}
+
+// lateLog is a log whose replay returns late.
+type lateLog struct{ Log }
+
+func (lateLog) Join(context.Context, string) ([]consumer.Source, error) {
+	return []consumer.Source{{Topic: "shared"}}, nil
+}
+
+func (lateLog) Replay(_ context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
+	for r := &ranges[0]; r.Next < r.To; r.Next++ {
+		if !fn(r, &consumer.Record{Offset: r.Next, User: []byte(user), Value: bytes.Repeat([]byte{'x'}, 2000)}) {
+			time.Sleep(30 * time.Millisecond)
+			return
+		}
+	}
+}
+
+// TestNoHeartbeatWithinAnEvent has heartbeats due while a part of an event is written and the rest waits.
+func TestNoHeartbeatWithinAnEvent(t *testing.T) {
+	hub := NewHub("event-type", nil)
+	p := consumer.Partition{Topic: "shared"}
+	hub.Begin(p, [16]byte{1}, 0)
+	hub.Deliver(p, nil, 6)
+	out := new(partOutput)
+	f := &feed{service: &service{hub: hub, log: lateLog{}, heartbeat: 10 * time.Millisecond, life: t.Context(), spawn: func(fn func()) { go fn() }}, out: out, closed: func(error) {}}
+	f.sub = newSubscription("alice", 1<<20, func() {}, func() {})
+	f.start(request{lastID: "1~" + tag("shared") + newIncarnation([16]byte{1}).tag})
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	events := 0
+	for line := range strings.Lines(string(out.text)) {
+		if data, ok := strings.CutPrefix(line, "data: x"); ok {
+			if events++; len(data) != 2000 {
+				t.Errorf("an event of %d bytes, want 2000: …%q", len(data), data[max(0, len(data)-20):])
+			}
+		}
+	}
+	if events != 6 {
+		t.Errorf("%d events, want 6", events)
+	}
+}
