@@ -386,7 +386,8 @@ func wake(ctx context.Context, b *testing.B, address string, names []string, sta
 		bounded(ctx, b, err)
 		await(ctx, b, delivered)
 	}
-	for range 20 { // the readers' sessions settle
+	time.Sleep(quietAfter + quietMaxWait) // the readers' sessions settle
+	for range 20 {
 		one()
 	}
 	times := make([]time.Duration, 0, b.N)
