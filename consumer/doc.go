@@ -21,6 +21,7 @@
 //	topics.go      topics that appear, grow, vanish, are created again
 //	batch.go       record batches (KIP-98) into records, transactions resolved
 //	fetch.go       one fetch session (KIP-227) on one broker
+//	fetching.go    a fetch under way, and the one behind it
 //	reader.go      live reading of many partitions over few sessions
 //	deliver.go     its answers: records, and what a broker says instead
 //	replay.go      reading a range of one partition again, for one user
