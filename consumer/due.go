@@ -11,8 +11,9 @@ const (
 // due is which topics the cluster is to be asked about, and when. There may be tens of thousands that
 // do not exist, one for each user who never got anything: they take turns, so that what they cost
 // Kafka and us is bounded, and up to [turnTopics] of them are each found within [turnInterval]. The
-// others are found that many a turn: of 10,000 each within 1.25 s. To look at a topic costs only
-// when it is its turn. Guarded by Consumer.mu.
+// others are found that many a turn: of 10,000 each within 1.25 s. A turn took 10 ms with Apache
+// Kafka 4.3.1 on a busy machine (BenchmarkMissing), our part included: a twenty-fifth of the time. To
+// look at a topic costs only when it is its turn. Guarded by Consumer.mu.
 type due struct {
 	topics map[string]*topic   // all
 	hurry  map[string]struct{} // to be asked about at once
