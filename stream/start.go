@@ -48,7 +48,7 @@ func parseRequest(c echo.Context, now time.Time) (request, error) {
 		if err != nil {
 			return r, errors.New("since: want now, earliest, delivered, a time like 2026-01-31T08:00:00Z or an age like 90m")
 		}
-		r.since = at
+		r.since, r.earliest = at, at.IsZero()
 	}
 	if list := c.QueryParam("types"); list != "" {
 		r.types = strings.Split(list, ",")
@@ -164,6 +164,10 @@ func (f *feed) begin(ctx context.Context, r request) error {
 	return f.flush()
 }
 
+// strangePartitions is how many partitions an id may name beyond twice those that are known: another
+// replica may know of more of them.
+const strangePartitions = 100
+
 // resume sets the cursor to what the id says.
 func (f *feed) resume(lastID string) {
 	sources, err := decodeID(lastID)
@@ -174,6 +178,10 @@ func (f *feed) resume(lastID string) {
 		s, ok := sources[f.at[i].tag]
 		if !ok {
 			continue // a topic the client had no promise of: it starts now
+		}
+		if len(s.positions) > 2*len(f.at[i].positions)+strangePartitions { // each event would carry them
+			f.gap(gapData{Source: f.at[i].topic, Reason: consumer.GapUnknownID})
+			continue
 		}
 		f.at[i].positions = s.positions
 		if s.incarnation != f.at[i].incarnation.tag {

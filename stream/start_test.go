@@ -20,6 +20,7 @@ func TestParseRequest(t *testing.T) {
 		"since=now":                      {},
 		"since=earliest":                 {earliest: true},
 		"since=delivered":                {unseen: true},
+		"since=0001-01-01T00:00:00Z":     {earliest: true},
 		"since=90m":                      {since: now.Add(-90 * time.Minute)},
 		"since=2026-01-30T08:00:00Z":     {since: now.Add(-24 * time.Hour)},
 		"types=a,message":                {types: []string{"a", "message"}},
@@ -165,5 +166,29 @@ func TestSinceDelivered(t *testing.T) {
 	second := open(t, url+"alice&since=delivered", "")
 	if got := strings.Join(second.until("3"), " "); got != "2 3" {
 		t.Errorf("the second device got %q, want what no device has had", got)
+	}
+}
+
+// TestStrangePartitions resumes from an id that names far more partitions than there are: no event carries
+// them on.
+func TestStrangePartitions(t *testing.T) {
+	url, producer := serve(t)
+	id := open(t, url+"alice", "").next().id
+	sources, err := decodeID(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := source{topic: "shared", tag: tag("shared"), incarnation: incarnation{tag: sources[tag("shared")].incarnation}}
+	for p := range int32(1000) {
+		forged.set(10+p, 5)
+	}
+	c := open(t, url+"alice", string(appendID(nil, cursor{forged})))
+	if e := c.next(); e.kind != typeGap || e.data != `{"source":"shared","reason":"unknown-id"}` {
+		t.Errorf("got %+v, want a gap", e)
+	}
+	c.next()
+	put(t, producer, "shared", "alice", "x")
+	if e := c.next(); e.data != "x" || len(e.id) > 2*len(id) {
+		t.Errorf("got %q with an id of %d bytes, want one of about %d", e.data, len(e.id), len(id))
 	}
 }

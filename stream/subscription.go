@@ -88,7 +88,7 @@ func (s *subscription) source(topic string) *consumer.Source {
 func (s *subscription) push(it item, text []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.behind {
+	if s.behind || s.ended != nil {
 		return
 	}
 	if s.queue == nil {
