@@ -125,7 +125,7 @@ func (o *connection) finish(b []byte) error {
 }
 
 func (o *connection) close(clean bool) {
-	switch tcp, ok := o.Conn.(*net.TCPConn); {
+	switch tcp, ok := o.Conn.(interface{ SetLinger(sec int) error }); { // *net.TCPConn, or what embeds one
 	case clean && o.chunked:
 		_ = o.finish([]byte("0\r\n\r\n")) // the last chunk
 	case !clean && ok:

@@ -28,7 +28,7 @@ const (
 	readHeaderTimeout = 10 * time.Second // for a request's header
 	readTimeout       = 30 * time.Second // for all of a request; streams are free of it
 	gcPercent         = 50               // memory is what streams cost: 10,000 idle ones take a sixth less by it, for a tenth more CPU in a storm of reconnects
-	idleTimeout       = 2 * time.Minute  // between requests of a connection
+	idleTimeout       = 30 * time.Second // between requests of a connection
 	maxHeader         = 32 << 10         // bytes of a request's header; net/http takes 4 KiB more
 )
 
@@ -76,6 +76,7 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	if log == nil {
 		log = s.logger()
 	}
+	s.warnOfFileLimit(log)
 	hub := stream.NewHub(s.EventTypeHeader, registry)
 	s.Consumer.Logger, s.Consumer.Registry, s.Consumer.ReplayCacheBytes = log, registry, s.ReplayCacheBytes
 	c, err := consumer.New(s.Consumer, hub)
@@ -138,9 +139,11 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 		registry.MustRegister(s.Certificate.expiry())
 	}
 
-	if srv.publicListener, err = listen(ctx, "listen", s.Listen); err != nil {
+	listener, err := listen(ctx, "listen", s.Listen)
+	if err != nil {
 		return nil, err
 	}
+	srv.publicListener = limitConnections(listener, maxConnections())
 	if srv.adminListener, err = listen(ctx, "admin-listen", s.AdminListen); err != nil {
 		_ = srv.publicListener.Close()
 		return nil, err

@@ -422,7 +422,7 @@ func TestSlowRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close() //nolint:errcheck // a test's
-	if _, err := io.WriteString(conn, "POST /broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab"); err != nil {
+	if _, err := io.WriteString(conn, "POST /broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab"); err != nil {
 		t.Fatal(err)
 	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/events?user=alice", nil)
