@@ -28,6 +28,8 @@ require (
 
 require golang.org/x/time v0.16.0
 
+require golang.org/x/sync v0.24.0
+
 require (
 	dario.cat/mergo v1.0.2 // indirect
 	github.com/Azure/go-ansiterm v0.0.0-20261006220739-8c912ac31dd4 // indirect

@@ -87,7 +87,7 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	)}
 	pub := &publisher{
 		producer: consumer.NewProducer(s.Consumer.Brokers, s.Consumer.TLS, s.Consumer.SASL), routes: s.Consumer.Routes, typeHeader: s.EventTypeHeader, front: front, hub: hub,
-		maxValue: s.PublishMaxBytes, quota: newQuota(s.PublishRate, s.PublishBurst), repeats: newRepeats(),
+		maxValue: s.PublishMaxBytes, quota: newQuota(s.PublishRate, s.PublishBurst), repeats: newRepeats(), bodies: newBodies(s.PublishMaxBytes),
 		published: counterVec(
 			"herald_http_published_total", "Notifications taken by POST, by result: ok, repeated, refused or error.", "result", "ok", "repeated", "refused", "error",
 		),
