@@ -310,15 +310,15 @@ func (p *publisher) write(ctx context.Context, n notification) (consumer.Written
 	return p.producer.Produce(ctx, m)
 }
 
-// permitTask returns who may start a task of the demo page: who may publish. Nil where nobody is
-// authenticated.
-func (p *publisher) permitTask(j *auth.JWT) func(echo.Context) error {
+// permitTask returns what says who starts a task of the demo page: who may publish. Nil where nobody
+// is authenticated.
+func (p *publisher) permitTask(j *auth.JWT) func(echo.Context) (string, error) {
 	if j == nil {
 		return nil
 	}
-	return func(c echo.Context) error {
-		_, err := p.permit(c)
-		return err
+	return func(c echo.Context) (string, error) {
+		id, err := p.permit(c)
+		return id.User, err
 	}
 }
 
