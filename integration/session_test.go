@@ -181,6 +181,55 @@ func TestDemoPageSignIn(t *testing.T) {
 	h.Stop()
 }
 
+// TestDemoPageOfAnother has somebody else sign in by the same browser while the page is open: when its
+// stream is opened again, the page stops, and shows nothing of theirs.
+func TestDemoPageOfAnother(t *testing.T) {
+	b := devBroker(t)
+	browser := startChromium(t, chromedp.Flag("ignore-certificate-errors", true))
+	secret := filepath.Join(t.TempDir(), "secret")
+	tokenOf(t, "--new-secret="+secret)
+	topic := b.newTopic(t, "shared", 1)
+	h := newSecured(t, b, "--topic="+topic, "--jwt-secret-file="+secret)
+	h.Start()
+	ctx, cancel := chromedp.NewContext(browser)
+	defer cancel()
+	page := demoPage{t: t, ctx: ctx}
+	page.do(chromedp.Navigate("https://" + h.public + "/"))
+	page.waitText("sign-in", "Sign in")
+	page.signIn(tokenOf(t, "--jwt-secret-file="+secret, "--user=alice"))
+	page.waitText("session", "alice")
+	b.produce(t, record(topic, "alice", "first"))
+	page.wait("alice's", shows("first"))
+
+	// Opened again by herself, it goes on.
+	reopen := func(meanwhile ...string) {
+		t.Helper()
+		page.do(chromedp.Click(chromedp.CSS("#connected")))
+		for _, user := range []string{"alice", "bob"} {
+			for _, value := range meanwhile {
+				b.produce(t, record(topic, user, value+" of "+user))
+			}
+		}
+		page.do(chromedp.Click(chromedp.CSS("#connected")))
+	}
+	reopen("second")
+	page.wait("alice's", shows("second of alice"))
+
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[any](`void fetch("session", {method: "POST", headers: {Authorization: "Bearer `+
+		tokenOf(t, "--jwt-secret-file="+secret, "--user=bob")+`"}}).then(() => { document.getElementById("session-hint").textContent = "swapped"; })`)); err != nil {
+		t.Fatal(err)
+	}
+	page.waitText("session-hint", "swapped")
+	reopen("third")
+	page.waitText("sign-in-result", "signed in as bob now; this page was alice")
+	if got := page.state().received(); slices.ContainsFunc(got, func(value string) bool { return strings.Contains(value, "bob") || strings.Contains(value, "third") }) {
+		t.Errorf("alice's page shows %q", got)
+	}
+	page.do(chromedp.Reload())
+	page.waitText("session", "bob")
+	h.Stop()
+}
+
 // TestDemoPageSessionEnds has a token that ends while the page is open: the page asks to sign in
 // again, and goes on where it stopped.
 func TestDemoPageSessionEnds(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 
 	"github.com/labstack/echo/v4"
@@ -50,11 +51,31 @@ func (a *admissionFlags) addresses() (echo.IPExtractor, error) {
 	return echo.ExtractIPFromXFFHeader(trust...), nil
 }
 
+// requestPlaces are connections that streams leave to other requests, so that who comes beyond
+// --max-streams is still told to come back later.
+const requestPlaces = 64
+
+// maxConnections is how many connections the public listener may have, streams and others.
+func maxConnections() int { return openFiles() - reservedFiles }
+
+// mostStreams is what --max-streams allows and the limit of open files has room for.
+func (a *admissionFlags) mostStreams() int {
+	room := maxConnections() - requestPlaces
+	if a.MaxStreams == 0 {
+		return room
+	}
+	return min(a.MaxStreams, room)
+}
+
+// warnOfFileLimit tells who asked for more streams than there can be.
+func (a *admissionFlags) warnOfFileLimit(log *slog.Logger) {
+	if most := a.mostStreams(); most < a.MaxStreams {
+		log.Warn("the limit of open files has no room for --max-streams: raise it, with ulimit -Hn or LimitNOFILE= of systemd",
+			"max_streams", a.MaxStreams, "streams", most, "open_files", openFiles(), "reserved", reservedFiles+requestPlaces)
+	}
+}
+
 // admission is what streams are bounded by.
 func (a *admissionFlags) admission() stream.Admission {
-	most := a.MaxStreams
-	if limit := openFiles() - reservedFiles; most == 0 || most > limit {
-		most = limit
-	}
-	return stream.Admission{Streams: most, PerUser: a.MaxStreamsPerUser, PerAddress: a.MaxStreamsPerAddress, OpensPerSecond: a.MaxOpensPerSecond}
+	return stream.Admission{Streams: a.mostStreams(), PerUser: a.MaxStreamsPerUser, PerAddress: a.MaxStreamsPerAddress, OpensPerSecond: a.MaxOpensPerSecond}
 }

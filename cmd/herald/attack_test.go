@@ -46,7 +46,7 @@ func TestHeaderFlood(t *testing.T) {
 		if header == "" {
 			path += "?user=" + strings.Repeat("a", 64<<10)
 		}
-		go func() { _, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n", path, header) }() // may be cut off
+		go func() { _, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", path, header) }() // may be cut off
 		line, err := bufio.NewReader(conn).ReadString('\n')
 		if !strings.HasPrefix(line, "HTTP/1.1 431 ") && !strings.Contains(fmt.Sprint(err), "reset") {
 			t.Errorf("%s: %q, %v; want 431", name, line, err)
@@ -77,7 +77,7 @@ func TestSlowHeaders(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for text := "GET /events HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("a", 10_000); ; text = text[1:] {
+		for text := "GET /events HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("a", 10_000); ; text = text[1:] {
 			for _, c := range conns {
 				_, _ = io.WriteString(c, text[:1])
 			}

@@ -10,7 +10,7 @@ import (
 
 const (
 	minOpenFiles  = 256 // the least limit a server starts with
-	reservedFiles = 128 // for brokers, requests that are no streams, and the rest
+	reservedFiles = 128 // for brokers, the admin listener and the rest: the public listener leaves them alone
 )
 
 // openFiles is how many files the process may have open. Go's os package has raised the soft limit to

@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
-	"sync/atomic"
-	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,20 +19,20 @@ const unavailableRetry = 5
 
 // frontDoor says who a request comes from, in HTTP's terms.
 type frontDoor struct {
-	auth     auth.Authenticator
-	consumer *consumer.Consumer
-	refused  *prometheus.CounterVec
-	log      *slog.Logger
-	logged   atomic.Int64 // the second of Unix time in which a refusal was logged last
+	revocations *auth.Revocations // nil: there are none
+	auth        auth.Authenticator
+	consumer    *consumer.Consumer
+	refused     *prometheus.CounterVec
+	log         *slog.Logger
+	refusals    gate
 }
 
 // refuse counts and logs why a request has no identity: at most one line a second, as anybody can
 // have them written. The errors of auth do not hold a token.
 func (f *frontDoor) refuse(c echo.Context, reason string, err error) {
 	f.refused.WithLabelValues(reason).Inc()
-	now := time.Now().Unix()
-	if last := f.logged.Load(); last != now && f.logged.CompareAndSwap(last, now) {
-		f.log.Info("request refused", "method", c.Request().Method, "route", c.Path(), "remote", c.Request().RemoteAddr, "error", err)
+	if f.refusals.pass() {
+		f.log.Info("request refused", "method", c.Request().Method, "route", c.Path(), "remote", c.RealIP(), "error", err)
 	}
 }
 
@@ -78,10 +76,14 @@ func (f *frontDoor) viewer(c echo.Context) (stream.Viewer, error) {
 		return stream.Viewer{}, f.refusal(c, err)
 	}
 	if err := f.consumer.CheckUser(id.User); err != nil {
-		f.refused.WithLabelValues("user").Inc()
+		f.refuse(c, "user", err)
 		return stream.Viewer{}, echo.NewHTTPError(http.StatusForbidden, err.Error())
 	}
-	return stream.Viewer{User: id.User, Expires: id.Expires, Types: id.Types, Topics: id.Topics, TokenID: id.ID, IssuedAt: id.IssuedAt}, nil
+	v := stream.Viewer{User: id.User, Expires: id.Expires, Types: id.Types, Topics: id.Topics, TokenID: id.ID, IssuedAt: id.IssuedAt}
+	if f.revocations != nil {
+		v.Holds = func() bool { return !f.revocations.Revoked(id.User, id.ID, id.IssuedAt) }
+	}
+	return v, nil
 }
 
 // errorAsJSON gives every error the same shape. What is our fault or Kafka's is logged; the client

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -10,9 +11,10 @@ import (
 )
 
 const (
-	repeatWindow = 10 * time.Minute
-	maxRepeats   = 10_000 // keys that are remembered
-	maxRepeatKey = 255    // bytes
+	repeatWindow   = 10 * time.Minute
+	maxRepeats     = 10_000 // keys that are remembered
+	maxUserRepeats = 1_000  // of one user
+	maxRepeatKey   = 255    // bytes
 )
 
 // repeats remember what came of notifications with a key, so that one that is sent again is not
@@ -22,7 +24,8 @@ const (
 type repeats struct {
 	mu    sync.Mutex
 	known map[repeatKey]*attempt
-	order []*attempt // oldest first
+	order []*attempt     // oldest first
+	users map[string]int // how many of each
 }
 
 // repeatKey is of one user: nobody can ask what another one's key has become.
@@ -36,10 +39,13 @@ type attempt struct {
 	answer published
 }
 
-func newRepeats() *repeats { return &repeats{known: make(map[repeatKey]*attempt)} }
+func newRepeats() *repeats {
+	return &repeats{known: make(map[repeatKey]*attempt), users: make(map[string]int)}
+}
 
 var (
 	errRepeatPending = echo.NewHTTPError(http.StatusConflict, "a request with this Idempotency-Key is under way")
+	errRepeatsFull   = echo.NewHTTPError(http.StatusServiceUnavailable, "too many requests with an Idempotency-Key are under way: nothing was written")
 	errRepeatOther   = echo.NewHTTPError(http.StatusUnprocessableEntity, "this Idempotency-Key was used for another notification")
 )
 
@@ -51,10 +57,13 @@ func (r *repeats) begin(key repeatKey, of [32]byte, now time.Time) (*attempt, er
 	r.forget(now)
 	known := r.known[key]
 	switch {
+	case known == nil && !r.makeRoom(key.user):
+		return nil, errRepeatsFull
 	case known == nil:
 		first := &attempt{key: key, of: of, at: now}
 		r.known[key] = first
 		r.order = append(r.order, first)
+		r.users[key.user]++
 		return first, nil
 	case known.of != of:
 		return nil, errRepeatOther
@@ -69,22 +78,51 @@ func (r *repeats) end(first *attempt, answer published, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first.done, first.answer = ok, answer
-	if !ok && r.known[first.key] == first {
-		delete(r.known, first.key)
+	if !ok {
+		r.remove(slices.Index(r.order, first))
 	}
 }
 
-// forget makes room for one more. r.mu is held.
+// forget lets go of what is old. What is under way stays: it would be written again. r.mu is held.
 func (r *repeats) forget(now time.Time) {
-	n := 0
-	for n < len(r.order) && (len(r.order)-n >= maxRepeats || now.Sub(r.order[n].at) > repeatWindow) {
-		if old := r.order[n]; r.known[old.key] == old {
-			delete(r.known, old.key)
-		}
-		n++
+	if len(r.order) == 0 || now.Sub(r.order[0].at) <= repeatWindow {
+		return
 	}
-	clear(r.order[:n])
-	r.order = r.order[n:]
+	r.order = slices.DeleteFunc(r.order, func(a *attempt) bool {
+		old := a.done && now.Sub(a.at) > repeatWindow
+		if old {
+			r.uncount(a)
+		}
+		return old
+	})
+}
+
+// makeRoom makes room for one more of the user, by the oldest answer: the user's own, if the user has
+// many. It returns false where all are under way. r.mu is held.
+func (r *repeats) makeRoom(user string) bool {
+	own := r.users[user] >= maxUserRepeats
+	if !own && len(r.order) < maxRepeats {
+		return true
+	}
+	n := slices.IndexFunc(r.order, func(a *attempt) bool { return a.done && (!own || a.key.user == user) })
+	if n < 0 {
+		return false
+	}
+	r.remove(n)
+	return true
+}
+
+// remove forgets the attempt at n. r.mu is held.
+func (r *repeats) remove(n int) {
+	r.uncount(r.order[n])
+	r.order = slices.Delete(r.order, n, n+1)
+}
+
+func (r *repeats) uncount(a *attempt) {
+	delete(r.known, a.key)
+	if r.users[a.key.user]--; r.users[a.key.user] == 0 {
+		delete(r.users, a.key.user)
+	}
 }
 
 // idempotencyKey returns the header's value, without the quotes that the draft wants (RFC 8941,

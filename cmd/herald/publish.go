@@ -17,6 +17,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"golang.org/x/sync/semaphore"
 
 	"herald/auth"
 	"herald/cmd/herald/demo"
@@ -31,7 +32,7 @@ const maxContentType = 255
 type publishFlags struct {
 	EnablePublish   bool    `help:"Serve POST /users/{user}/notifications and POST /broadcast, for tokens that may publish." group:"Publishing"`
 	PublishMaxBytes int64   `default:"1048576" placeholder:"BYTES" help:"Longest notification; Kafka has a limit of its own, by default a little more. Default: ${default}." group:"Publishing"`
-	PublishRate     float64 `default:"100" placeholder:"NUMBER" help:"Notifications a second that one user may publish on this replica; 0: no limit. Default: ${default}." group:"Publishing"`
+	PublishRate     float64 `default:"100" placeholder:"NUMBER" help:"Notifications a second that one user, or without authentication one address, may publish on this replica; 0: no limit. Default: ${default}." group:"Publishing"`
 	PublishBurst    int     `default:"200" placeholder:"NUMBER" help:"Notifications that one user may publish at once. Default: ${default}." group:"Publishing"`
 }
 
@@ -58,7 +59,19 @@ type publisher struct {
 	maxValue   int64 // bytes
 	quota      *quota
 	repeats    *repeats
+	bodies     *semaphore.Weighted // bytes of bodies in memory
 }
+
+// newBodies bounds the bodies that are in memory, from when they are asked for until Kafka has them:
+// a client may take its time to send one.
+func newBodies(maxValue int64) *semaphore.Weighted {
+	return semaphore.NewWeighted(max(maxBodies, maxValue))
+}
+
+const (
+	maxBodies = 64 << 20 // bytes; one body at least has room
+	fullRetry = 1        // seconds that a client waits for room
+)
 
 // notification is what is to be published.
 type notification struct {
@@ -68,6 +81,7 @@ type notification struct {
 	contentType string
 	key         string // Idempotency-Key; empty: none
 	value       []byte
+	room        int64 // bytes of publisher.bodies
 }
 
 // fingerprint tells a notification from others with the same key.
@@ -109,6 +123,7 @@ func pathUser(c echo.Context) string {
 
 func (p *publisher) publish(c echo.Context, n notification) error {
 	by, err := p.read(c, &n)
+	defer func() { p.bodies.Release(n.room) }()
 	if err != nil {
 		p.published.WithLabelValues("refused").Inc()
 		return err
@@ -122,6 +137,9 @@ func (p *publisher) publish(c echo.Context, n notification) error {
 	}
 	first, err := p.repeats.begin(repeatKey{by.User, n.key}, n.fingerprint(), time.Now())
 	if err != nil {
+		if errors.Is(err, errRepeatsFull) {
+			c.Response().Header().Set("Retry-After", strconv.Itoa(fullRetry))
+		}
 		p.published.WithLabelValues("refused").Inc()
 		return err
 	}
@@ -129,9 +147,10 @@ func (p *publisher) publish(c echo.Context, n notification) error {
 		p.published.WithLabelValues("repeated").Inc()
 		return c.JSON(http.StatusCreated, first.answer)
 	}
-	answer, err := p.publishOnce(c, n)
-	p.repeats.end(first, answer, err == nil)
-	if err != nil {
+	var answer published
+	err = errors.New("panic") // unless it is set
+	defer func() { p.repeats.end(first, answer, err == nil) }()
+	if answer, err = p.publishOnce(c, n); err != nil {
 		return err
 	}
 	return c.JSON(http.StatusCreated, answer)
@@ -204,22 +223,39 @@ func (p *publisher) read(c echo.Context, n *notification) (auth.Identity, error)
 	if n.key, err = idempotencyKey(c.Request().Header); err != nil {
 		return by, err
 	}
-	n.value, err = io.ReadAll(http.MaxBytesReader(c.Response(), c.Request().Body, p.maxValue))
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return by, echo.NewHTTPError(http.StatusRequestEntityTooLarge, fmt.Sprintf("a notification has at most %d bytes", p.maxValue))
-	}
-	if err != nil {
-		return by, echo.NewHTTPError(http.StatusBadRequest, "the body cannot be read").SetInternal(err)
-	}
-	return by, nil
+	return by, p.readBody(c, n)
 }
 
-// permit says whether the caller may publish now. Without authentication everybody may.
-func (p *publisher) permit(c echo.Context) (auth.Identity, error) {
-	if _, insecure := p.front.auth.(auth.Insecure); insecure {
-		return auth.Identity{}, nil
+// readBody reads the value, where there is room for it.
+func (p *publisher) readBody(c echo.Context, n *notification) error {
+	body := c.Request().Body
+	size := c.Request().ContentLength
+	if size < 0 {
+		size = p.maxValue // not told
 	}
-	id, err := p.front.identify(c)
+	tooLarge := echo.NewHTTPError(http.StatusRequestEntityTooLarge, fmt.Sprintf("a notification has at most %d bytes", p.maxValue))
+	if size > p.maxValue {
+		return tooLarge
+	}
+	if !p.bodies.TryAcquire(size) {
+		c.Response().Header().Set("Retry-After", strconv.Itoa(fullRetry))
+		return echo.NewHTTPError(http.StatusServiceUnavailable, "too much is being published at once: nothing was written")
+	}
+	n.room = size
+	var err error
+	n.value, err = io.ReadAll(http.MaxBytesReader(c.Response(), body, p.maxValue))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return tooLarge
+	}
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, "the body cannot be read").SetInternal(err)
+	}
+	return nil
+}
+
+// permit says whether the caller may publish now.
+func (p *publisher) permit(c echo.Context) (auth.Identity, error) {
+	id, err := p.caller(c)
 	if err != nil {
 		return id, err
 	}
@@ -232,6 +268,14 @@ func (p *publisher) permit(c echo.Context) (auth.Identity, error) {
 		return id, echo.NewHTTPError(http.StatusTooManyRequests, "more notifications than one user may publish at a time")
 	}
 	return id, nil
+}
+
+// caller is who publishes. Without authentication everybody may, and is known by the address.
+func (p *publisher) caller(c echo.Context) (auth.Identity, error) {
+	if _, insecure := p.front.auth.(auth.Insecure); insecure {
+		return auth.Identity{User: c.RealIP(), Publish: true}, nil
+	}
+	return p.front.identify(c)
 }
 
 // checkUser refuses whom no stream could show the notification to.
@@ -266,15 +310,15 @@ func (p *publisher) write(ctx context.Context, n notification) (consumer.Written
 	return p.producer.Produce(ctx, m)
 }
 
-// permitTask returns who may start a task of the demo page: who may publish. Nil where nobody is
-// authenticated.
-func (p *publisher) permitTask(j *auth.JWT) func(echo.Context) error {
+// permitTask returns what says who starts a task of the demo page: who may publish. Nil where nobody
+// is authenticated.
+func (p *publisher) permitTask(j *auth.JWT) func(echo.Context) (string, error) {
 	if j == nil {
 		return nil
 	}
-	return func(c echo.Context) error {
-		_, err := p.permit(c)
-		return err
+	return func(c echo.Context) (string, error) {
+		id, err := p.permit(c)
+		return id.User, err
 	}
 }
 

@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -217,8 +219,8 @@ func TestRepeatsAreBounded(t *testing.T) {
 	for n := range 3 * maxRepeats {
 		ask(fmt.Sprint(n))
 	}
-	if len(r.known) > maxRepeats || len(r.order) > maxRepeats {
-		t.Errorf("%d keys are known, %d in order, want at most %d", len(r.known), len(r.order), maxRepeats)
+	if len(r.known) != maxUserRepeats || len(r.order) != maxUserRepeats {
+		t.Errorf("%d keys are known, %d in order, want %d of one user", len(r.known), len(r.order), maxUserRepeats)
 	}
 	if !ask(fmt.Sprint(3*maxRepeats-1)) || ask("0") {
 		t.Error("the oldest keys are to be forgotten first")
@@ -241,6 +243,106 @@ func TestRepeatsAreBounded(t *testing.T) {
 	now = now.Add(repeatWindow/2 + 1)
 	if !ask("failed") {
 		t.Error("a second try is forgotten when the first would be")
+	}
+}
+
+// TestAttemptsUnderWayStay has other keys come, of the same user and of others, while one is under way.
+func TestAttemptsUnderWayStay(t *testing.T) {
+	r := newRepeats()
+	now := time.Unix(0, 0)
+	begin := func(user string, n int) (*attempt, error) {
+		return r.begin(repeatKey{user, fmt.Sprint(n)}, [32]byte{}, now)
+	}
+	first, err := begin("alice", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 2 * maxRepeats {
+		for _, user := range []string{"alice", fmt.Sprint("user", n%50)} {
+			other, err := begin(user, n+1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.end(other, published{}, true)
+		}
+	}
+	now = now.Add(2 * repeatWindow)
+	if _, err := begin("alice", 0); !errors.Is(err, errRepeatPending) {
+		t.Errorf("after many other keys: %v, want that it is under way", err)
+	}
+	r.end(first, published{Offset: 7}, true)
+
+	// Whoever keeps all of them under way is told, and hinders nobody.
+	full, tries := 0, make([]*attempt, 0, maxUserRepeats)
+	for n := range 2 * maxUserRepeats {
+		switch a, err := begin("busy", n); {
+		case errors.Is(err, errRepeatsFull):
+			full++
+		case err != nil:
+			t.Fatal(err)
+		default:
+			tries = append(tries, a)
+		}
+	}
+	if full != maxUserRepeats || len(tries) != maxUserRepeats {
+		t.Errorf("%d of one user are under way and %d refused, want %d of each", len(tries), full, maxUserRepeats)
+	}
+	if _, err := begin("carol", 1); err != nil {
+		t.Errorf("another user: %v", err)
+	}
+	for _, a := range tries {
+		r.end(a, published{}, false)
+	}
+	if r.users["busy"] != 0 || len(r.users) != 1 || len(r.order) != 1 || len(r.known) != 1 {
+		t.Errorf("%v users, %d in order, %d known; want carol's only", r.users, len(r.order), len(r.known))
+	}
+}
+
+// TestQuotaByAddress publishes without a token, from two addresses behind a trusted proxy.
+func TestQuotaByAddress(t *testing.T) {
+	srv, _ := startServerWith(t, func(s *settings) {
+		s.PublishRate, s.PublishBurst, s.TrustedProxies = 0.01, 2, []string{"127.0.0.0/8"}
+	})
+	post := func(address string) int {
+		t.Helper()
+		status, _, _ := callWith(t, http.MethodPost, "http://"+srv.publicListener.Addr().String()+"/broadcast", "x", http.Header{"X-Forwarded-For": {address}})
+		return status
+	}
+	got := []int{post("192.0.2.1"), post("192.0.2.1"), post("192.0.2.1"), post("192.0.2.2")}
+	if want := []int{http.StatusCreated, http.StatusCreated, http.StatusTooManyRequests, http.StatusCreated}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// TestBodiesAreBounded holds bodies back, of a told and of an untold size, until there is no room.
+func TestBodiesAreBounded(t *testing.T) {
+	const size = 40 << 20 // two have no room
+	srv, _ := startServerWith(t, func(s *settings) { s.PublishMaxBytes = size })
+	srv.public.ReadTimeout = time.Minute
+	address := srv.publicListener.Addr().String()
+	for name, header := range map[string]string{"told": fmt.Sprintf("Content-Length: %d", size), "untold": "Transfer-Encoding: chunked"} {
+		slow := dial(t, address)
+		if _, err := fmt.Fprintf(slow, "POST /broadcast HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n", header); err != nil {
+			t.Fatal(err)
+		}
+		wait := func(want int) {
+			t.Helper()
+			for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+				status, h, body := callWith(t, http.MethodPost, "http://"+address+"/broadcast", strings.Repeat("x", 30<<20), nil)
+				if status == want && (status != http.StatusServiceUnavailable || h.Get("Retry-After") != "" && strings.Contains(body, "nothing was written")) {
+					return
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("%s: %d %s, want %d", name, status, body, want)
+				}
+			}
+		}
+		wait(http.StatusServiceUnavailable)
+		if status, body := call(t, http.MethodPost, "http://"+address+"/broadcast", "small"); status != http.StatusCreated {
+			t.Errorf("%s: a small one: %d %s, want room for it", name, status, body)
+		}
+		_ = slow.Close()
+		wait(http.StatusRequestEntityTooLarge) // by the topic
 	}
 }
 

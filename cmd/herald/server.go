@@ -10,7 +10,6 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +27,7 @@ const (
 	readHeaderTimeout = 10 * time.Second // for a request's header
 	readTimeout       = 30 * time.Second // for all of a request; streams are free of it
 	gcPercent         = 50               // memory is what streams cost: 10,000 idle ones take a sixth less by it, for a tenth more CPU in a storm of reconnects
-	idleTimeout       = 2 * time.Minute  // between requests of a connection
+	idleTimeout       = 30 * time.Second // between requests of a connection
 	maxHeader         = 32 << 10         // bytes of a request's header; net/http takes 4 KiB more
 )
 
@@ -76,18 +75,19 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	if log == nil {
 		log = s.logger()
 	}
+	s.warnOfFileLimit(log)
 	hub := stream.NewHub(s.EventTypeHeader, registry)
 	s.Consumer.Logger, s.Consumer.Registry, s.Consumer.ReplayCacheBytes = log, registry, s.ReplayCacheBytes
 	c, err := consumer.New(s.Consumer, hub)
 	if err != nil {
 		return nil, err
 	}
-	front := &frontDoor{auth: s.Auth, consumer: c, log: log, refused: counterVec(
-		"herald_http_refusals_total", "Requests refused, by reason: token, user, origin, keys or quota.", "reason", "token", "user", "origin", "keys", "quota",
+	front := &frontDoor{auth: s.Auth, revocations: s.Revocations, consumer: c, log: log, refused: counterVec(
+		"herald_http_refusals_total", "Requests refused, by reason: token, user, origin, host, keys or quota.", "reason", "token", "user", "origin", "host", "keys", "quota",
 	)}
 	pub := &publisher{
 		producer: consumer.NewProducer(s.Consumer.Brokers, s.Consumer.TLS, s.Consumer.SASL), routes: s.Consumer.Routes, typeHeader: s.EventTypeHeader, front: front, hub: hub,
-		maxValue: s.PublishMaxBytes, quota: newQuota(s.PublishRate, s.PublishBurst), repeats: newRepeats(),
+		maxValue: s.PublishMaxBytes, quota: newQuota(s.PublishRate, s.PublishBurst), repeats: newRepeats(), bodies: newBodies(s.PublishMaxBytes),
 		published: counterVec(
 			"herald_http_published_total", "Notifications taken by POST, by result: ok, repeated, refused or error.", "result", "ok", "repeated", "refused", "error",
 		),
@@ -118,6 +118,9 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 			return nil, err
 		}
 	}
+	if _, insecure := s.Auth.(auth.Insecure); insecure && loopbackOnly(s.Listen) {
+		e.Use(refuseForeignHost(front))
+	}
 	e.Use(s.Origins.cors(), s.Origins.refuse(front))
 	e.GET("/events", srv.streams.Events)
 	if s.JWT != nil {
@@ -134,15 +137,21 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	srv.public.Protocols = protocols()
 	// A client of HTTP/2 that does not read, or is gone, holds up all streams of its connection.
 	srv.public.HTTP2 = &http.HTTP2Config{WriteByteTimeout: s.WriteTimeout, SendPingTimeout: s.Heartbeat, PingTimeout: s.WriteTimeout}
-	srv.admin = httpServer(srv.adminRoutes(registry), log)
+	admin := srv.adminRoutes(registry)
+	if loopbackOnly(s.AdminListen) {
+		admin = onlyOwnHost(admin)
+	}
+	srv.admin = httpServer(admin, log)
 	if s.Certificate != nil {
 		srv.public.TLSConfig = s.Certificate.config()
 		registry.MustRegister(s.Certificate.expiry())
 	}
 
-	if srv.publicListener, err = listen(ctx, "listen", s.Listen); err != nil {
+	listener, err := listen(ctx, "listen", s.Listen)
+	if err != nil {
 		return nil, err
 	}
+	srv.publicListener = limitConnections(listener, maxConnections())
 	if srv.adminListener, err = listen(ctx, "admin-listen", s.AdminListen); err != nil {
 		_ = srv.publicListener.Close()
 		return nil, err
@@ -150,24 +159,27 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	return srv, nil
 }
 
-// httpServer returns a server that gives up slow requests. What net/http has to say goes to the log:
-// handshakes that fail, of which anybody can make many, at the level debug.
+// httpServer returns a server that gives up slow requests.
 func httpServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: slog.NewLogLogger(netHTTPLog{log.Handler()}, slog.LevelError),
+		ErrorLog: slog.NewLogLogger(&netHTTPLog{Handler: log.Handler()}, slog.LevelError),
 	}
 }
 
-// netHTTPLog takes the lines of net/http.
-type netHTTPLog struct{ slog.Handler }
+// netHTTPLog takes the lines of net/http, of which anybody can have many written: at most one a second
+// goes to the log, and handshakes that fail at the level debug.
+type netHTTPLog struct {
+	slog.Handler
+	lines gate
+}
 
 // Handle implements [slog.Handler].
-func (l netHTTPLog) Handle(ctx context.Context, r slog.Record) error {
+func (l *netHTTPLog) Handle(ctx context.Context, r slog.Record) error {
 	if strings.HasPrefix(r.Message, "http: TLS handshake error") {
 		r.Level = slog.LevelDebug
 	}
-	if !l.Enabled(ctx, r.Level) {
+	if !l.Enabled(ctx, r.Level) || !l.lines.pass() {
 		return nil
 	}
 	return l.Handler.Handle(ctx, r)
@@ -198,43 +210,34 @@ func (s *server) run(ctx context.Context) error {
 	defer s.producer.Close()
 	s.log.Info("herald runs", "version", buildVersion(), "listen", s.publicListener.Addr().String(), "admin_listen", s.adminListener.Addr().String())
 	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var fetching sync.WaitGroup
-	defer fetching.Wait()
 	defer stop()
+	parts := newParts()
 	if s.jwks != nil {
-		fetching.Go(func() { s.jwks.Run(reading) })
+		parts.run(func() error { s.jwks.Run(reading); return nil })
 	}
-	errs := make(chan error, 4)
 	if s.revocations != nil {
-		fetching.Go(func() {
+		parts.run(func() error {
 			if err := s.revocations.run(reading, s.streams); err != nil {
-				errs <- fmt.Errorf("revocations: %w", err)
+				return fmt.Errorf("revocations: %w", err)
 			}
+			return nil
 		})
 	}
-	go func() { errs <- s.consumer.Run(reading) }()
-	go func() { errs <- s.servePublic() }()
-	go func() { errs <- s.admin.Serve(s.adminListener) }()
-	var err error
-	ended := 0
+	parts.run(func() error { return s.consumer.Run(reading) })
+	parts.run(s.servePublic)
+	parts.run(func() error { return s.admin.Serve(s.adminListener) })
 	select {
 	case <-ctx.Done():
 		s.log.Info("herald stops")
-	case err = <-errs:
-		ended++
+	case <-parts.failed:
 	}
 	s.draining.Store(true)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.drain.timeout)
 	defer cancel()
 	s.streams.Drain(closing, min(s.drain.window, s.drain.timeout/2)) // streams need time to end, too
-	err = errors.Join(err, shutdown(closing, s.public), shutdown(closing, s.admin))
+	err := errors.Join(shutdown(closing, s.public), shutdown(closing, s.admin))
 	stop()
-	for ; ended < 3; ended++ {
-		if e := <-errs; !errors.Is(e, http.ErrServerClosed) {
-			err = errors.Join(err, e)
-		}
-	}
-	return err
+	return errors.Join(parts.wait(), err) // the consumer's last commit is not cut off
 }
 
 // servePublic serves with TLS where there is a certificate.

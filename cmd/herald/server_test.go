@@ -380,6 +380,41 @@ func TestRefusalsAreLogged(t *testing.T) {
 	}
 }
 
+// TestRefusedUserIsLogged wants a user who can have no stream in the log, with the address that a
+// trusted proxy names.
+func TestRefusedUserIsLogged(t *testing.T) {
+	log := new(logBuffer)
+	srv, _ := startServerWith(t, func(s *settings) {
+		s.Log, s.TrustedProxies = slog.New(slog.NewTextHandler(log, nil)), []string{"127.0.0.0/8"}
+	})
+	url := "http://" + srv.publicListener.Addr().String() + "/events?user=a/b"
+	if status, _, body := callWith(t, http.MethodGet, url, "", http.Header{"X-Forwarded-For": {"192.0.2.7"}}); status != http.StatusForbidden {
+		t.Errorf("%d %s, want 403", status, body)
+	}
+	if text := log.String(); !strings.Contains(text, "request refused") || !strings.Contains(text, "remote=192.0.2.7") {
+		t.Errorf("no such line in\n%s", text)
+	}
+}
+
+// TestNetHTTPLogIsBounded has net/http say much at once.
+func TestNetHTTPLogIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		log := httpServer(nil, slog.New(slog.NewTextHandler(&text, nil))).ErrorLog
+		for range 100 {
+			log.Print("http: TLS handshake error from somebody")
+			log.Print("http2: server: error reading preface from somebody")
+		}
+		if got := text.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "preface") {
+			t.Errorf("200 lines make %q, want one, and no handshake", got)
+		}
+		time.Sleep(time.Second)
+		if log.Print("another"); strings.Count(text.String(), "\n") != 2 {
+			t.Errorf("after a second: %q, want another line", &text)
+		}
+	})
+}
+
 // TestReadmeListsEveryMetric keeps the README's list of metrics complete, and true to the help text.
 func TestReadmeListsEveryMetric(t *testing.T) {
 	srv := startServer(t)
@@ -422,7 +457,7 @@ func TestSlowRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close() //nolint:errcheck // a test's
-	if _, err := io.WriteString(conn, "POST /broadcast HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab"); err != nil {
+	if _, err := io.WriteString(conn, "POST /broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab"); err != nil {
 		t.Fatal(err)
 	}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/events?user=alice", nil)

@@ -49,6 +49,7 @@ type certificate struct {
 	mu     sync.Mutex
 	loaded *tls.Certificate
 	files  [2]os.FileInfo // as they were when they were read last
+	failed bool           // and whether they could not be
 	looked time.Time
 }
 
@@ -68,12 +69,18 @@ func (c *certificate) current() *tls.Certificate {
 		return c.loaded
 	}
 	before := c.files
-	if c.look(); unchanged(before, c.files) {
+	c.look()
+	same := unchanged(before, c.files)
+	if same && !c.failed { // what failed is tried again: that a file can be read now does not show
 		return c.loaded
 	}
-	if err := c.read(); err != nil {
+	err := c.read()
+	c.failed = err != nil
+	switch {
+	case err != nil && same: // was told
+	case err != nil:
 		c.log.Error("the new certificate cannot be used: the one before goes on", "cert_file", c.certFile, "key_file", c.keyFile, "error", err)
-	} else {
+	default:
 		c.log.Info("the certificate was read again", "cert_file", c.certFile, "not_after", c.loaded.Leaf.NotAfter)
 	}
 	return c.loaded

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log/slog"
 	"math/big"
@@ -154,6 +155,50 @@ func TestTLS(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "handshake") {
 		t.Errorf("the log has what anybody can have written:\n%s", log.String())
+	}
+}
+
+// TestFailedCertificateIsTriedAgain mends a key without a change of the file's size, time and number, as
+// when it becomes readable.
+func TestFailedCertificateIsTriedAgain(t *testing.T) {
+	dir := t.TempDir()
+	flags := tlsFlags{TLSCertFile: filepath.Join(dir, "cert.pem"), TLSKeyFile: filepath.Join(dir, "key.pem")}
+	keyPair(t, flags.TLSCertFile, flags.TLSKeyFile, 1)
+	log := new(logBuffer)
+	c, err := flags.certificate(slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().Add(-time.Minute)
+	write := func(text []byte) { // over the file that is there
+		t.Helper()
+		if err := errors.Join(os.WriteFile(flags.TLSKeyFile, text, 0o600), os.Chtimes(flags.TLSKeyFile, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	serial := func() int64 { // of the certificate, as after a while
+		c.mu.Lock()
+		c.looked = time.Time{}
+		c.mu.Unlock()
+		return c.current().Leaf.SerialNumber.Int64()
+	}
+	keyPair(t, flags.TLSCertFile, flags.TLSKeyFile, 2)
+	key, err := os.ReadFile(flags.TLSKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write([]byte(strings.Repeat("x", len(key))))
+	for range 3 {
+		if got := serial(); got != 1 {
+			t.Fatalf("with a key that cannot be read: number %d, want 1", got)
+		}
+	}
+	if got := strings.Count(log.String(), "level=ERROR"); got != 1 {
+		t.Errorf("%d errors, want one:\n%s", got, log.String())
+	}
+	write(key)
+	if got := serial(); got != 2 || serial() != 2 || strings.Count(log.String(), "read again") != 1 {
+		t.Errorf("number %d, want 2, and one line of it:\n%s", got, log.String())
 	}
 }
 

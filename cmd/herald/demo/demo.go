@@ -49,20 +49,26 @@ type Producer interface {
 // Demo serves the page and runs its tasks. Make one with New.
 type Demo struct {
 	producer Producer
-	permit   func(echo.Context) error // nil: everybody is who they say
+	permit   func(echo.Context) (string, error) // nil: everybody is who they say
 	log      *slog.Logger
 
 	workers sync.WaitGroup
 	mu      sync.Mutex // guards the fields below
 	closed  bool
-	running map[string]context.CancelFunc // by task id
+	running map[string]running // by task id
 }
 
-// New returns a Demo whose tasks report to p. permit says who may start one;
-// with it the page signs in through /session and streams by its cookie. Nil:
-// nobody signs in, and the page says whose it is.
-func New(p Producer, permit func(echo.Context) error, log *slog.Logger) *Demo {
-	return &Demo{producer: p, permit: permit, log: log, running: make(map[string]context.CancelFunc)}
+// running is a task under way.
+type running struct {
+	by     string // who started it
+	cancel context.CancelFunc
+}
+
+// New returns a Demo whose tasks report to p. permit says who asks, or why they
+// may not start one; with it the page signs in through /session and streams by
+// its cookie. Nil: nobody signs in, and the page says whose it is.
+func New(p Producer, permit func(echo.Context) (string, error), log *slog.Logger) *Demo {
+	return &Demo{producer: p, permit: permit, log: log, running: make(map[string]running)}
 }
 
 // Register adds GET / with what the page loads, and POST /demo/tasks.
@@ -79,8 +85,8 @@ func (d *Demo) Register(e *echo.Echo) {
 func (d *Demo) Close() {
 	d.mu.Lock()
 	d.closed = true
-	for _, cancel := range d.running {
-		cancel()
+	for _, r := range d.running {
+		r.cancel()
 	}
 	d.mu.Unlock()
 	d.workers.Wait()

@@ -101,10 +101,10 @@ func TestPageKeepsItsPolicy(t *testing.T) {
 // TestSignIn wants a page that signs in where a permit is asked for, and no task without one.
 func TestSignIn(t *testing.T) {
 	denied := echo.NewHTTPError(http.StatusForbidden, "not you")
-	for name, permit := range map[string]func(echo.Context) error{
+	for name, permit := range map[string]func(echo.Context) (string, error){
 		"nobody signs in": nil,
-		"permitted":       func(echo.Context) error { return nil },
-		"denied":          func(echo.Context) error { return denied },
+		"permitted":       func(echo.Context) (string, error) { return "alice", nil },
+		"denied":          func(echo.Context) (string, error) { return "", denied },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &producer{}

@@ -46,15 +46,17 @@ func (r *refusal) Error() string { return r.Message }
 // preflight (Fetch, "CORS-safelisted request-header"), so no other site can
 // start tasks.
 func (d *Demo) postTask(c echo.Context) error {
+	by := c.RealIP() // where nobody signs in
 	if d.permit != nil {
-		if err := d.permit(c); err != nil {
+		var err error
+		if by, err = d.permit(c); err != nil {
 			return err
 		}
 	}
 	r, err := readTask(c)
 	if err == nil {
 		var id string
-		if id, err = d.start(c.Request().Context(), r); err == nil {
+		if id, err = d.start(c.Request().Context(), by, r); err == nil {
 			return c.JSON(http.StatusAccepted, map[string]string{"task": id})
 		}
 	}
@@ -65,7 +67,7 @@ func (d *Demo) postTask(c echo.Context) error {
 		c.Response().Header().Set("Retry-After", "5")
 		refused = &refusal{
 			http.StatusTooManyRequests, "too-many-tasks",
-			fmt.Sprintf("%d tasks are running already: wait until one is complete", maxRunning),
+			fmt.Sprintf("%d tasks of all users or %d of yours are running already: wait until one is complete", maxRunning, maxOwn),
 		}
 	case errors.Is(err, errClosed):
 		refused = &refusal{http.StatusServiceUnavailable, "stopping", "the server is stopping: try again when it is back"}

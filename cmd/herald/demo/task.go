@@ -20,6 +20,7 @@ const (
 	cancelTimeout = time.Second
 
 	maxRunning = 32 // tasks at a time, all users together
+	maxOwn     = 8  // of those who start them, each: a user, or an address where nobody signs in
 )
 
 // The states of a task. Complete and cancelled are final.
@@ -55,8 +56,8 @@ type task struct {
 
 // start produces the first record of the task, so that a task is accepted only
 // if Kafka takes it, and leaves the rest to a goroutine that Close waits for.
-// It returns the task's id; errTooManyTasks and errClosed are refusals.
-func (d *Demo) start(ctx context.Context, r taskRequest) (string, error) {
+// by is who asks. It returns the task's id; errTooManyTasks and errClosed are refusals.
+func (d *Demo) start(ctx context.Context, by string, r taskRequest) (string, error) {
 	t := &task{
 		user:     r.User,
 		duration: time.Duration(r.Seconds) * time.Second,
@@ -72,7 +73,7 @@ func (d *Demo) start(ctx context.Context, r taskRequest) (string, error) {
 
 	// The task outlives its request.
 	workerCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	if err := d.claim(id, cancel); err != nil {
+	if err := d.claim(id, running{by, cancel}); err != nil {
 		cancel()
 		return "", err
 	}
@@ -88,16 +89,22 @@ func (d *Demo) start(ctx context.Context, r taskRequest) (string, error) {
 }
 
 // claim takes a place among the running tasks.
-func (d *Demo) claim(id string, cancel context.CancelFunc) error {
+func (d *Demo) claim(id string, r running) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return errClosed
 	}
-	if len(d.running) >= maxRunning {
+	own := 0
+	for _, other := range d.running {
+		if other.by == r.by {
+			own++
+		}
+	}
+	if own >= maxOwn || len(d.running) >= maxRunning {
 		return errTooManyTasks
 	}
-	d.running[id] = cancel
+	d.running[id] = r
 	d.workers.Add(1)
 	return nil
 }
@@ -105,7 +112,7 @@ func (d *Demo) claim(id string, cancel context.CancelFunc) error {
 // release gives the place back.
 func (d *Demo) release(id string) {
 	d.mu.Lock()
-	cancel := d.running[id]
+	cancel := d.running[id].cancel
 	delete(d.running, id)
 	d.mu.Unlock()
 	cancel()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -189,20 +190,34 @@ func TestTaskRefusedWhenKafkaIsAway(t *testing.T) {
 	}
 }
 
+// TestTooManyTasks wants one user to find a limit before all others do.
 func TestTooManyTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := New(&producer{}, nil, discard)
+		by := "mallory"
+		d := New(&producer{}, func(echo.Context) (string, error) { return by, nil }, discard)
 		defer d.Close()
 		e := newServer(d)
-		for range maxRunning {
+		refused := func() {
+			t.Helper()
+			w := post(t, e, "application/json", goodTask)
+			if w.Code != http.StatusTooManyRequests || errorCode(t, w) != "too-many-tasks" {
+				t.Errorf("POST = %d %s, want 429 too-many-tasks", w.Code, w.Body)
+			}
+		}
+		for range maxOwn {
 			startTask(t, e)
 		}
-		w := post(t, e, "application/json", goodTask)
-		if w.Code != http.StatusTooManyRequests || errorCode(t, w) != "too-many-tasks" {
-			t.Errorf("POST = %d %s, want 429 too-many-tasks", w.Code, w.Body)
+		refused()
+		for n := maxOwn; n < maxRunning; n++ {
+			by = strconv.Itoa(n)
+			startTask(t, e)
 		}
+		by = "late"
+		refused()
 		time.Sleep(4 * time.Second)
 		startTask(t, e) // the others are complete
+		by = "mallory"
+		startTask(t, e)
 	})
 }
 

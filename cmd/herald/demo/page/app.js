@@ -7,6 +7,7 @@ import { View, byId, setText } from "./view.js";
 const saveAfter = 200; // milliseconds
 const announceAfter = 800;
 const slowAfter = 5000;
+const checkAgain = 1000; // until it is asked again whose the session is
 const ownTypes = ["checkpoint", "gap", "end"]; // Herald's own event types
 const knownTypes = ["message", "notification", "task-progress"];
 const userName = /^[A-Za-z0-9._-]{1,128}$/;
@@ -22,15 +23,19 @@ let slowTimer = 0;
 let announceTimer = 0;
 let news = "";
 let frame = 0;
+let unsure = null; // events that may be of somebody else, until it is known whose the stream is
+let opened = false;
 
 // watch shows a user's stream instead of the present one.
 function watch(user) {
   stream?.close();
   if (state) saveNow();
   view.reset();
+  opened = false;
+  unsure = null;
   state = new State(user);
   stream = new Stream({
-    url, types: [...ownTypes, ...knownTypes, ...state.types], onEvent: receive, onState: showConnection,
+    url, types: [...ownTypes, ...knownTypes, ...state.types], onEvent: receive, onState: changeConnection,
     onRefused: signsIn ? checkSession : undefined,
   });
 
@@ -63,6 +68,10 @@ function url() {
 }
 
 function receive(event) {
+  if (unsure) {
+    unsure.push(event);
+    return;
+  }
   announce(state.apply(event));
   if (event.type === "end" && JSON.parse(event.data).reason === "too-many-streams") {
     stream.close(); // or this tab and a newer one would drive each other out
@@ -82,6 +91,41 @@ function saveNow() {
   clearTimeout(saveTimer);
   saveTimer = 0;
   state.save();
+}
+
+// changeConnection shows the connection. One that is opened again goes by the cookie that the browser
+// has by then: what it brings waits until it is known to be this user's.
+function changeConnection(connection) {
+  showConnection(connection);
+  if (!signsIn) return;
+  if (connection !== "open") {
+    // The browser would go on behind what waits; a new connection goes on behind what is shown.
+    if (connection === "retrying" && unsure?.length) queueMicrotask(() => { stream.close(); stream.open(); });
+    unsure = opened && connection !== "closed" ? [] : null;
+    return;
+  }
+  if (opened) checkUser(unsure);
+  opened = true;
+}
+
+// checkUser lets the events through that wait, or stops where somebody else has signed in.
+async function checkUser(waiting) {
+  const session = await ask("GET", "session").catch(() => null);
+  if (waiting !== unsure) return; // that connection has gone; what it brought comes again
+  if (!session) {
+    setTimeout(() => { if (waiting === unsure) checkUser(waiting); }, checkAgain);
+    return;
+  }
+  if (session.user === state.user) {
+    unsure = null;
+    for (const event of waiting) receive(event);
+    return;
+  }
+  stream.close();
+  saveNow();
+  showSignIn(session.user
+    ? `This browser is signed in as ${session.user} now; this page was ${state.user}’s. Reload it to go on as ${session.user}, or sign in.`
+    : "Your session has ended. Sign in again: the stream goes on where it stopped.");
 }
 
 function showConnection(connection) {
