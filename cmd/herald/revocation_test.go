@@ -166,15 +166,29 @@ func TestRevocationTopicIsCreatedAgain(t *testing.T) {
 	await(t, "alice", http.StatusUnauthorized, func() int { return r.taken(t, "alice") })
 }
 
-// TestRevocationsAreReadFirst has the broker say for a while that the topic is another one, while what
-// it has is read: no token is taken before that worked.
+// TestRevocationsAreReadFirst has the broker refuse reads for a while, and the topic created again
+// meanwhile: no token is taken before what the new one has is read.
 func TestRevocationsAreReadFirst(t *testing.T) {
+	var fault *kfake.FaultHandle
 	r := startRevoking(t, func(r *revoking) {
 		r.create(t, 1)
-		r.revoke(t, "alice")
-		r.broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.UnknownTopicID, Count: 10})
+		r.revoke(t, "bob")
+		fault = r.broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.KafkaStorageError, Count: -1})
 	})
-	var got int
+	await(t, "the topic has begun", true, func() bool { return r.revocations.consumer.Ready() == nil })
+	if err := r.broker.DeleteTopic(revocationTopic); err != nil {
+		t.Fatal(err)
+	}
+	r.create(t, 1)
+	r.revoke(t, "alice")
+	for range 50 { // half a second, in which the new topic begins
+		if got := r.taken(t, "alice"); got != http.StatusServiceUnavailable {
+			t.Fatalf("alice before anything could be read: %d, want 503", got)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	fault.Remove()
+	got := 0
 	await(t, "a token is checked", true, func() bool {
 		got = r.taken(t, "alice")
 		return got != http.StatusServiceUnavailable
