@@ -138,6 +138,9 @@ func (r *revocations) unread(ctx context.Context) error {
 	if err := r.consumer.Ready(); err != nil { // first: it is ready once all partitions have begun
 		return err
 	}
+	if r.consumer.Denied(r.topic) {
+		return fmt.Errorf("topic %s may not be read: give our Kafka user the operations READ and DESCRIBE on it", r.topic)
+	}
 	first, err := r.consumer.Since(ctx, r.consumer.Sources(""), time.Time{})
 	if err != nil {
 		return fmt.Errorf("topic %s: %w", r.topic, err)

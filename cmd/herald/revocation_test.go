@@ -198,6 +198,23 @@ func TestRevocationsAreReadFirst(t *testing.T) {
 	}
 }
 
+// TestRevocationTopicIsDenied takes the right to read the topic away while the server runs.
+func TestRevocationTopicIsDenied(t *testing.T) {
+	r := startRevoking(t, func(r *revoking) { r.create(t, 1) })
+	await(t, "herald is ready", "ok\n", func() string { return r.admin(t, "/readyz") })
+	denied := r.broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: revocationTopic, TopicID: r.broker.TopicInfo(revocationTopic).TopicID, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	await(t, "/readyz names the topic", true, func() bool {
+		return strings.Contains(r.admin(t, "/readyz"), "revocations: topic revocations may not be read")
+	})
+	if got := r.taken(t, "alice"); got != http.StatusOK {
+		t.Errorf("alice: %d, want 200", got)
+	}
+	denied.Remove()
+	r.revoke(t, "alice")
+	await(t, "herald is ready", "ok\n", func() string { return r.admin(t, "/readyz") })
+	await(t, "alice", http.StatusUnauthorized, func() int { return r.taken(t, "alice") })
+}
+
 // TestUnreadPartition goes through what a partition is before it is read.
 func TestUnreadPartition(t *testing.T) {
 	p := consumer.Partition{Topic: revocationTopic}
