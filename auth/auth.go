@@ -30,8 +30,9 @@ var (
 	ErrNotYetValid = errors.New("token not yet valid")
 	// ErrUser says that the user's name cannot be one: see [CheckUser].
 	ErrUser = errors.New("invalid user name")
-	// ErrUnavailable says that nobody knows: the keys cannot be had just now. Try again.
-	ErrUnavailable = errors.New("keys cannot be had")
+	// ErrUnavailable says that nobody knows whether the token is good: the keys cannot be had just now, or
+	// the revocations are not read yet. Try again.
+	ErrUnavailable = errors.New("tokens cannot be checked just now")
 )
 
 // maxUser bounds a user's name, in bytes: a name is a part of keys in memory and of log lines.

@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,23 +21,41 @@ const (
 //	user:NAME   of all tokens of a user
 //	token:ID    of the token whose claim "jti" is ID
 //
-// and has a time (RFC 3339): tokens issued before it, by their claim "iat", are refused, and those that
-// do not say when they were issued. Until they are told that they are complete, nobody knows of any
-// token whether it holds. They are safe for concurrent use.
+// and has a time (RFC 3339): tokens issued before it or less than the leeway after it, by their claim
+// "iat", are refused, and those that do not say when they were issued. Until they are told that they are
+// complete, nobody knows of any token whether it holds. They are safe for concurrent use.
+//
+// The records of a key may be in several logs: partitions of a topic to which some were added, or whose
+// producers choose them differently, and a topic that was created again. In one log the last record
+// counts. Of those of several logs the latest time counts, whichever record is the later one: clocks
+// differ, and no revocation may be missed for that. A record that takes back does so to the records of
+// other logs that are older by their timestamps.
 type Revocations struct {
+	leeway   time.Duration
 	complete atomic.Bool
 
-	mu    sync.RWMutex
-	until map[string]revocation
+	mu   sync.RWMutex
+	keys map[string][]revocation // the last record of each log
+}
+
+// Place is where a record of a revocation is, and when it was written.
+type Place struct {
+	Topic     [16]byte // its id, which one that is created again does not have
+	Partition int32
+	Offset    int64
+	Time      time.Time
 }
 
 type revocation struct {
+	Place
 	before time.Time // zero: taken back
-	offset int64
 }
 
-// NewRevocations returns revocations that are not complete.
-func NewRevocations() *Revocations { return &Revocations{until: make(map[string]revocation)} }
+// NewRevocations returns revocations that are not complete. leeway is how far the issuer's clock and the
+// one that revokes may differ.
+func NewRevocations(leeway time.Duration) *Revocations {
+	return &Revocations{leeway: leeway, keys: make(map[string][]revocation)}
+}
 
 // RevocationKey returns the key for all tokens of a user, or for one token if tokenID is not empty.
 func RevocationKey(user, tokenID string) string {
@@ -46,10 +65,9 @@ func RevocationKey(user, tokenID string) string {
 	return revokeUser + user
 }
 
-// Set notes what a record says. The one with the highest offset counts, in whatever order they come:
-// all of a key are in one partition. A nil value takes the revocation back. The error says why the
-// record is none.
-func (r *Revocations) Set(key string, value []byte, offset int64) error {
+// Set notes what a record says, in whatever order they come. A nil value takes the revocation back. The
+// error says why the record is none.
+func (r *Revocations) Set(key string, value []byte, at Place) error {
 	name, ofUser := strings.CutPrefix(key, revokeUser)
 	id, ofToken := strings.CutPrefix(key, revokeToken)
 	if !ofUser && !ofToken || ofUser && name == "" || ofToken && id == "" {
@@ -64,10 +82,59 @@ func (r *Revocations) Set(key string, value []byte, offset int64) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if was, ok := r.until[key]; !ok || was.offset <= offset {
-		r.until[key] = revocation{before, offset}
+	for i, was := range r.keys[key] {
+		if was.Topic == at.Topic && was.Partition == at.Partition {
+			if was.Offset <= at.Offset {
+				r.keys[key][i] = revocation{at, before}
+			}
+			return nil
+		}
 	}
+	r.keys[key] = append(r.keys[key], revocation{at, before})
 	return nil
+}
+
+// Forget takes away what the records of a topic said that is there no more.
+func (r *Revocations) Forget(topic [16]byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, list := range r.keys {
+		if list = slices.DeleteFunc(list, func(v revocation) bool { return v.Topic == topic }); len(list) > 0 {
+			r.keys[key] = list
+		} else {
+			delete(r.keys, key)
+		}
+	}
+}
+
+// Len returns how many keys are revoked.
+func (r *Revocations) Len() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	n := 0
+	for key := range r.keys {
+		if !r.before(key).IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+// before is the time of a key; zero: it is not revoked. r.mu is held.
+func (r *Revocations) before(key string) time.Time {
+	var undone, before time.Time
+	list := r.keys[key]
+	for i := range list {
+		if list[i].before.IsZero() && list[i].Time.After(undone) {
+			undone = list[i].Time
+		}
+	}
+	for i := range list {
+		if list[i].before.After(before) && !list[i].Time.Before(undone) {
+			before = list[i].before
+		}
+	}
+	return before
 }
 
 // Complete says that all revocations of before have been set.
@@ -80,10 +147,11 @@ func (r *Revocations) Done() bool { return r.complete.Load() }
 func (r *Revocations) Revoked(user, tokenID string, issuedAt time.Time) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if issuedAt.Before(r.until[revokeUser+user].before) {
-		return true
+	refused := func(key string) bool {
+		before := r.before(key)
+		return !before.IsZero() && issuedAt.Before(before.Add(r.leeway))
 	}
-	return tokenID != "" && issuedAt.Before(r.until[revokeToken+tokenID].before)
+	return refused(revokeUser+user) || tokenID != "" && refused(revokeToken+tokenID)
 }
 
 // check is called for tokens that are good otherwise. The error is [ErrRevoked] or [ErrUnavailable]. No

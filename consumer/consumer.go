@@ -187,6 +187,15 @@ func (c *Consumer) Ready() error {
 // Online says whether Kafka answered last time it was asked.
 func (c *Consumer) Online() bool { return c.away.Load() == nil }
 
+// Denied says whether an access control list keeps us from reading a topic. One that was read before does
+// not make [Consumer.Ready] fail, so that the streams of others go on.
+func (c *Consumer) Denied(topic string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.topics[topic]
+	return t != nil && t.denied
+}
+
 // Source is a topic of a user's streams.
 type Source struct {
 	Topic     string

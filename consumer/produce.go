@@ -34,6 +34,7 @@ type Message struct {
 	Headers []Header
 
 	Partitioner Partitioner // how the key chooses the partition; default Murmur2
+	Existing    bool        // the topic is not created if it does not exist
 }
 
 // Written is where a record went.
@@ -60,7 +61,7 @@ func (p *Producer) Close() { p.cluster.close() }
 
 // Produce writes one record, acknowledged by all in-sync replicas, and returns where it went. The
 // partition follows from the key as the message's partitioner has it, and is any one without a key. A
-// topic that does not exist is created where the cluster allows it; otherwise the error is
+// topic that does not exist is created where the cluster and the message allow it; otherwise the error is
 // [ErrNoTopic].
 //
 // After an error that is not the broker's word (a time-out, a closed connection) the record may
@@ -71,7 +72,7 @@ func (p *Producer) Produce(ctx context.Context, m Message) (Written, error) {
 	created := time.Now().Add(createTimeout)
 	for {
 		pos, err := p.produce(ctx, m)
-		coming := errors.Is(err, ErrNoTopic) && time.Now().Before(created)
+		coming := !m.Existing && errors.Is(err, ErrNoTopic) && time.Now().Before(created)
 		if err == nil || !coming && !retriable(err) {
 			return pos, err
 		}
@@ -90,7 +91,7 @@ func retriable(err error) bool {
 }
 
 func (p *Producer) produce(ctx context.Context, m Message) (Written, error) {
-	found, err := p.cluster.metadata(ctx, []string{m.Topic}, true)
+	found, err := p.cluster.metadata(ctx, []string{m.Topic}, !m.Existing)
 	if err != nil {
 		return Written{}, err
 	}

@@ -134,7 +134,7 @@ func (a *authFlags) access(listen string, log *slog.Logger) (access, error) {
 		Sources: auth.Sources{Cookie: result.Cookie.name(), Query: a.TokenQueryParameter, SameOrigin: result.Origins.checkAll},
 	}
 	if result.RevocationTopic = a.RevocationTopic; a.RevocationTopic != "" {
-		result.Revocations = auth.NewRevocations()
+		result.Revocations = auth.NewRevocations(auth.DefaultLeeway)
 		cfg.Revocations = result.Revocations
 	}
 	if cfg.Keys, err = a.keys(log); err != nil {

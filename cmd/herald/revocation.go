@@ -5,31 +5,70 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"herald/auth"
 	"herald/consumer"
 	"herald/stream"
 )
 
+// errUnread says that the topic of revocations has more than was read.
+var errUnread = errors.New("revocations are not read yet")
+
+// Between looks at how far the topic is read: while it is being read, while it cannot be, and once it is.
+const (
+	unreadPoll  = 20 * time.Millisecond
+	problemPoll = 250 * time.Millisecond
+	readPoll    = 5 * time.Second
+)
+
 // revocations reads the topic of revocations: all of it when the server starts, and then what comes. It
 // is a [consumer.Sink] of a consumer of its own.
 type revocations struct {
 	*auth.Revocations
+	topic    string
 	consumer *consumer.Consumer
 	streams  *stream.Handler
 	log      *slog.Logger
+	errors   *prometheus.CounterVec
+	begun    chan struct{} // a partition is new
 
-	mu      sync.Mutex
-	ctx     context.Context //nolint:containedctx // of run
-	wg      sync.WaitGroup
-	reading int // partitions whose past is being read
+	mu         sync.Mutex
+	ctx        context.Context //nolint:containedctx // of run
+	wg         sync.WaitGroup
+	topicID    [16]byte   // the topic that is read
+	gone       [][16]byte // those before it, which count until this one is read
+	partitions map[consumer.Partition]*revocationPartition
+	problem    error // why the topic is not read; nil: it is
 }
 
-// newRevocations returns a reader of the topic on the cluster of cfg.
+// revocationPartition is how far a partition is read.
+type revocationPartition struct {
+	topicID [16]byte
+	past    bool  // what was there before it was read live is read
+	live    int64 // read live up to here
+	until   int64 // its end when that was asked for; below 0: it was not
+}
+
+// newRevocations returns a reader of the topic on the cluster of cfg, whose routes are those of streams.
 func newRevocations(known *auth.Revocations, topic string, cfg consumer.Config, log *slog.Logger) (*revocations, error) {
-	r := &revocations{Revocations: known, log: log}
+	if err := checkRevocationTopic(topic, cfg.Routes); err != nil {
+		return nil, usageError{err}
+	}
+	r := &revocations{
+		Revocations: known, topic: topic, log: log, begun: make(chan struct{}, 1), problem: errUnread,
+		partitions: make(map[consumer.Partition]*revocationPartition),
+		errors:     counterVec("herald_revocation_errors_total", "Revocations that were not taken, by reason: unreadable, invalid or gap.", "reason", "unreadable", "invalid", "gap"),
+	}
+	if cfg.Registry != nil {
+		cfg.Registry.MustRegister(r.errors, prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts{Name: "herald_revocations", Help: "Users and tokens that are revoked."}, func() float64 { return float64(r.Len()) },
+		))
+	}
 	cfg.Group += ".revocations"
 	cfg.Routes = []consumer.Route{{Topic: topic, Kind: consumer.Broadcast}}
 	cfg.Logger, cfg.Registry = log, nil
@@ -38,173 +77,141 @@ func newRevocations(known *auth.Revocations, topic string, cfg consumer.Config, 
 	return r, err
 }
 
+// checkRevocationTopic refuses a topic that streams show or that notifications are written to: whoever
+// may publish could take tokens back, and make them good again.
+func checkRevocationTopic(topic string, routes []consumer.Route) error {
+	if err := consumer.CheckRoutes([]consumer.Route{{Topic: topic, Kind: consumer.Broadcast}}); err != nil {
+		return err
+	}
+	for _, r := range routes {
+		prefix, suffix, perUser := strings.Cut(r.Topic, "{user}")
+		fits := perUser && len(topic) > len(prefix)+len(suffix) && strings.HasPrefix(topic, prefix) && strings.HasSuffix(topic, suffix)
+		if fits || r.Topic == topic {
+			return fmt.Errorf("%s is read for users by --topic %s: revocations need a topic that no user can read or write", topic, r.Topic)
+		}
+	}
+	return nil
+}
+
 // run reads until ctx ends. streams are ended as their tokens are revoked.
 func (r *revocations) run(ctx context.Context, streams *stream.Handler) error {
 	r.mu.Lock()
 	r.ctx, r.streams = ctx, streams
 	r.mu.Unlock()
-	r.wg.Go(func() { r.awaitComplete(ctx) })
+	r.wg.Go(func() { r.watch(ctx) })
 	err := r.consumer.Run(ctx)
 	r.wg.Wait()
 	return err
 }
 
-// awaitComplete waits until all that the topic has was read.
-func (r *revocations) awaitComplete(ctx context.Context) {
+// watch tells when all that the topic has was read, and forgets then what one of that name had before.
+func (r *revocations) watch(ctx context.Context) {
 	for {
 		r.mu.Lock()
-		reading := r.reading
+		topicID := r.topicID
 		r.mu.Unlock()
-		if reading == 0 && r.consumer.Ready() == nil {
-			r.Complete()
-			r.log.Info("revocations are read")
-			return
+		err := r.unread(ctx)
+		wait := problemPoll
+		switch {
+		case err == nil:
+			wait = readPoll
+			r.read(topicID)
+		case errors.Is(err, errUnread):
+			wait = unreadPoll
 		}
+		r.mu.Lock()
+		if !errors.Is(err, errUnread) || !r.Done() { // new partitions take a moment
+			r.problem = err
+		}
+		r.mu.Unlock()
 		select {
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(wait):
+		case <-r.begun:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// Begin implements [consumer.Sink].
-func (r *revocations) Begin(p consumer.Partition, topicID [16]byte, next int64) {
+// unread returns why not all that the topic has was read; nil if it was.
+func (r *revocations) unread(ctx context.Context) error {
+	if err := r.consumer.Ready(); err != nil { // first: it is ready once all partitions have begun
+		return err
+	}
+	if r.consumer.Denied(r.topic) {
+		return fmt.Errorf("topic %s may not be read: give our Kafka user the operations READ and DESCRIBE on it", r.topic)
+	}
+	first, err := r.consumer.Since(ctx, r.consumer.Sources(""), time.Time{})
+	if err != nil {
+		return fmt.Errorf("topic %s: %w", r.topic, err)
+	}
+	if len(first) == 0 {
+		return fmt.Errorf("topic %s does not exist: create it, with cleanup.policy=compact, or correct --revocation-topic", r.topic)
+	}
+	for p := range first {
+		if err := r.unreadIn(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unreadIn is [revocations.unread] of one partition. A topic that came after the server did is read live
+// from its start, so that is waited for too.
+func (r *revocations) unreadIn(ctx context.Context, p consumer.Partition) error {
+	r.mu.Lock()
+	part := r.partitions[p]
+	if part == nil || !part.past {
+		r.mu.Unlock()
+		return errUnread
+	}
+	topicID, asked := part.topicID, part.until >= 0
+	r.mu.Unlock()
+	var end int64
+	if !asked {
+		var err error
+		if _, end, err = r.consumer.Range(ctx, p, topicID); err != nil {
+			return fmt.Errorf("partition %s: %w", p, err)
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.reading++
-	ctx := r.ctx
-	r.wg.Go(func() {
-		r.past(ctx, consumer.Range{Partition: p, TopicID: topicID, To: next})
+	if !asked {
+		part.until = end
+	}
+	if part.live < part.until {
+		return errUnread
+	}
+	return nil
+}
+
+// read notes that all of the topic was read.
+func (r *revocations) read(topicID [16]byte) {
+	if !r.Done() {
+		r.Complete()
+		r.log.Info("revocations are read", "topic", r.topic, "revoked", r.Len())
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if topicID != r.topicID {
+		return
+	}
+	for _, id := range r.gone {
+		r.Forget(id)
+	}
+	r.gone = nil
+}
+
+// ready returns why revocations are not known, or not those that come.
+func (r *revocations) ready() error {
+	err := r.consumer.Ready()
+	if err == nil {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.reading--
-	})
-}
-
-// past reads what a partition has before it is read live.
-func (r *revocations) past(ctx context.Context, left consumer.Range) {
-	for {
-		ranges := []consumer.Range{left}
-		r.consumer.Replay(ctx, "", ranges, func(_ *consumer.Range, rec *consumer.Record) bool {
-			r.set(left.Partition, rec)
-			return true
-		})
-		left = ranges[0]
-		err := left.Err
-		left.Err = nil
-		lost, outOfRange := errors.AsType[*consumer.OutOfRangeError](err)
-		bad, unreadable := errors.AsType[*consumer.UnreadableError](err)
-		switch {
-		case outOfRange && left.Next < lost.Start: // deleted by now
-			left.Next = lost.Start
-			continue
-		case unreadable:
-			r.log.Error("revocations cannot be read", "partition", left.String(), "error", bad)
-			left.Next = bad.Next
-			continue
-		case err == nil, errors.Is(err, consumer.ErrRecreated), outOfRange: // another Begin comes
-			r.endStreams()
-			return
-		}
-		r.log.Warn("revocations are not read yet; it is tried again", "error", err)
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return
-		}
+		err = r.problem
 	}
-}
-
-func (r *revocations) set(p consumer.Partition, rec *consumer.Record) {
-	if err := r.Set(string(rec.Key), rec.Value, rec.Offset); err != nil {
-		r.log.Error("a record is no revocation", "topic", p.Topic, "partition", p.ID, "offset", rec.Offset, "error", err)
+	if err != nil && !errors.Is(err, errUnread) {
+		return fmt.Errorf("revocations: %w", err)
 	}
-}
-
-// Deliver implements [consumer.Sink].
-func (r *revocations) Deliver(p consumer.Partition, records []consumer.Record, _ int64) {
-	for i := range records {
-		r.set(p, &records[i])
-	}
-	if len(records) > 0 {
-		r.endStreams()
-	}
-}
-
-// endStreams ends those whose tokens hold no more.
-func (r *revocations) endStreams() {
-	r.mu.Lock()
-	streams := r.streams
-	r.mu.Unlock()
-	streams.End(stream.ErrRevoked, func(v stream.Viewer) bool { return r.Revoked(v.User, v.TokenID, v.IssuedAt) })
-}
-
-// Gap implements [consumer.Sink].
-func (r *revocations) Gap(p consumer.Partition, gap consumer.Gap) {
-	r.log.Error("revocations are lost", "topic", p.Topic, "partition", p.ID, "from", gap.From, "to", gap.To, "reason", gap.Reason)
-}
-
-// End implements [consumer.Sink].
-func (r *revocations) End(consumer.Partition) {}
-
-// revokeCommand has no variables of its own: HERALD_USER is not for it.
-type revokeCommand struct {
-	Brokers []string  `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers to begin with. Default: ${default}."`
-	Topic   string    `env:"-" required:"" placeholder:"NAME" help:"The topic that serve has as --revocation-topic."`
-	User    string    `env:"-" placeholder:"NAME" help:"Revoke all tokens of this user."`
-	TokenID string    `env:"-" name:"token-id" placeholder:"ID" help:"Revoke the token with this claim jti."`
-	Before  time.Time `env:"-" placeholder:"TIME" help:"Revoke tokens issued before this time, like 2026-01-31T08:00:00Z. Default: now."`
-	Undo    bool      `env:"-" help:"Take the revocation back."`
-
-	kafkaFlags
-}
-
-// Help implements kong.HelpProvider.
-func (*revokeCommand) Help() string {
-	return `Example:
-
-    herald revoke --topic revocations --user alice
-    herald revoke --topic revocations --token-id 4f1c --undo
-
-Within a second all replicas end the streams that were opened with such a token, with the reason "revoked", and refuse it. A token issued later is good again: have the issuer refuse new ones first.
-
-Make the topic compacted (cleanup.policy=compact), so that what is in it is kept. A record's key is user:NAME or token:ID, its value the time; a null value takes it back.`
-}
-
-// Validate implements kong.Validatable.
-func (r *revokeCommand) Validate() error {
-	if (r.User == "") == (r.TokenID == "") {
-		return errors.New("give either --user or --token-id")
-	}
-	if err := consumer.CheckRoutes([]consumer.Route{{Topic: r.Topic}}); err != nil {
-		return fmt.Errorf("--topic: %w", err)
-	}
-	if err := checkBrokers(r.Brokers); err != nil {
-		return err
-	}
-	return r.check()
-}
-
-// Run implements the command.
-func (r *revokeCommand) Run(ctx context.Context) error {
-	tlsConfig, mechanism, err := r.security()
-	if err != nil {
-		return err
-	}
-	producer := consumer.NewProducer(r.Brokers, tlsConfig, mechanism)
-	defer producer.Close()
-	m := consumer.Message{Topic: r.Topic, Key: []byte(auth.RevocationKey(r.User, r.TokenID))}
-	if !r.Undo {
-		if r.Before.IsZero() {
-			r.Before = time.Now()
-		}
-		m.Value = r.Before.UTC().AppendFormat(nil, time.RFC3339Nano)
-	}
-	written, err := producer.Produce(ctx, m)
-	if err != nil {
-		return fmt.Errorf("revoke: %w", err)
-	}
-	fmt.Printf("topic=%s partition=%d offset=%d\n", written.Topic, written.ID, written.Offset)
-	return nil
+	return err
 }

@@ -290,8 +290,10 @@ func (s *server) ready() error {
 			return err
 		}
 	}
-	if s.revocations != nil && !s.revocations.Done() {
-		return errors.New("revocations are not read yet")
+	if s.revocations != nil {
+		if err := s.revocations.ready(); err != nil {
+			return err
+		}
 	}
 	return s.consumer.Ready()
 }
