@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -95,6 +96,8 @@ func TestDrainCutsWhoIsStuck(t *testing.T) {
 	alice, bob := openWith(t, s.Client(), s.url+"alice", ""), openWith(t, s.Client(), s.url+"bob", "")
 	alice.next()
 	bob.next()
+	put(t, s.producer, "shared", "bob", "ready") // it has caught up, and takes live records
+	bob.next()
 	s.flood("bob", 20)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
@@ -182,6 +185,8 @@ func TestRevokedWhileStuck(t *testing.T) {
 	s := serveFlood(t, Config{Heartbeat: time.Hour, WriteTimeout: time.Hour, MaxQueue: 64 << 20}, (*httptest.Server).Start)
 	_, r := dial(t, s.url+"bob", "1.1")
 	readUntil(t, r, "checkpoint")
+	put(t, s.producer, "shared", "bob", "ready") // it has caught up, and takes live records
+	readUntil(t, r, "data: ready")
 	s.flood("bob", 20)
 	s.handler.End(ErrRevoked, func(v Viewer) bool { return v.User == "bob" })
 	for deadline := time.Now().Add(20 * time.Second); testutil.ToFloat64(s.hub.metrics.open) > 0; time.Sleep(time.Millisecond) {
@@ -268,5 +273,25 @@ func TestNoHeartbeatWithinAnEvent(t *testing.T) {
 	}
 	if events != 6 {
 		t.Errorf("%d events, want 6", events)
+	}
+}
+
+// TestSteadyReader reads slowly, but at each moment, far behind what waits: it is not taken for stalled.
+func TestSteadyReader(t *testing.T) {
+	const timeout = time.Second
+	s := serveFlood(t, Config{Heartbeat: time.Hour, WriteTimeout: timeout, MaxQueue: 64 << 20}, (*httptest.Server).Start)
+	conn, r := dial(t, s.url+"bob", "1.1")
+	if err := conn.(*net.TCPConn).SetReadBuffer(64 << 10); err != nil {
+		t.Fatal(err)
+	}
+	readUntil(t, r, "checkpoint")
+	put(t, s.producer, "shared", "bob", "ready") // it has caught up, and takes live records
+	readUntil(t, r, "data: ready")
+	s.flood("bob", 20)
+	piece := make([]byte, 20<<10)
+	for begun := time.Now(); time.Since(begun) < 5*timeout; time.Sleep(timeout / 10) {
+		if _, err := io.ReadFull(r, piece); err != nil {
+			t.Fatalf("cut after %v: %v", time.Since(begun), err)
+		}
 	}
 }
