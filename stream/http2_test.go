@@ -34,11 +34,11 @@ func overHTTP2(timeout time.Duration) func(*httptest.Server) {
 	}
 }
 
-// flood puts events of 1 MiB into the queues of user's streams.
-func (s *site) flood(user string, n int) {
+// flood puts events of 1 MiB into the queues of bob's streams.
+func (s *site) flood(n int) {
 	p := consumer.Partition{Topic: "flood"}
 	for i := range int64(n) {
-		s.hub.Deliver(p, []consumer.Record{{Offset: i, User: []byte(user), Value: bytes.Repeat([]byte{'a'}, 1<<20)}}, i+1)
+		s.hub.Deliver(p, []consumer.Record{{Offset: i, User: []byte("bob"), Value: bytes.Repeat([]byte{'a'}, 1<<20)}}, i+1)
 	}
 }
 
@@ -98,7 +98,7 @@ func TestDrainCutsWhoIsStuck(t *testing.T) {
 	bob.next()
 	put(t, s.producer, "shared", "bob", "ready") // it has caught up, and takes live records
 	bob.next()
-	s.flood("bob", 20)
+	s.flood(20)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	s.handler.Drain(ctx, 0)
@@ -135,7 +135,7 @@ func TestStalledConnectionOverHTTP2(t *testing.T) {
 	}
 	_ = frames.WriteSettingsAck()
 	time.Sleep(100 * time.Millisecond) // the stream has caught up
-	s.flood("bob", 40)
+	s.flood(40)
 	for deadline := time.Now().Add(20 * time.Second); testutil.ToFloat64(s.hub.metrics.open) > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the stream does not end")
@@ -187,7 +187,7 @@ func TestRevokedWhileStuck(t *testing.T) {
 	readUntil(t, r, "checkpoint")
 	put(t, s.producer, "shared", "bob", "ready") // it has caught up, and takes live records
 	readUntil(t, r, "data: ready")
-	s.flood("bob", 20)
+	s.flood(20)
 	s.handler.End(ErrRevoked, func(v Viewer) bool { return v.User == "bob" })
 	for deadline := time.Now().Add(20 * time.Second); testutil.ToFloat64(s.hub.metrics.open) > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -287,7 +287,7 @@ func TestSteadyReader(t *testing.T) {
 	readUntil(t, r, "checkpoint")
 	put(t, s.producer, "shared", "bob", "ready") // it has caught up, and takes live records
 	readUntil(t, r, "data: ready")
-	s.flood("bob", 20)
+	s.flood(20)
 	piece := make([]byte, 20<<10)
 	for begun := time.Now(); time.Since(begun) < 5*timeout; time.Sleep(timeout / 10) {
 		if _, err := io.ReadFull(r, piece); err != nil {
