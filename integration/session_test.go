@@ -181,23 +181,30 @@ func TestDemoPageSignIn(t *testing.T) {
 	h.Stop()
 }
 
+// signedIn is a demo page on which alice has signed in, by a token with these arguments, and all behind it.
+func signedIn(t *testing.T, token ...string) (b *broker, h *herald, topic, secret string, page demoPage) {
+	t.Helper()
+	b = devBroker(t)
+	browser := startChromium(t, chromedp.Flag("ignore-certificate-errors", true))
+	secret = filepath.Join(t.TempDir(), "secret")
+	tokenOf(t, "--new-secret="+secret)
+	topic = b.newTopic(t, "shared", 1)
+	h = newSecured(t, b, "--topic="+topic, "--jwt-secret-file="+secret)
+	h.Start()
+	ctx, cancel := chromedp.NewContext(browser)
+	t.Cleanup(cancel)
+	page = demoPage{t: t, ctx: ctx}
+	page.do(chromedp.Navigate("https://" + h.public + "/"))
+	page.waitText("sign-in", "Sign in")
+	page.signIn(tokenOf(t, append([]string{"--jwt-secret-file=" + secret, "--user=alice"}, token...)...))
+	page.waitText("session", "alice")
+	return b, h, topic, secret, page
+}
+
 // TestDemoPageOfAnother has somebody else sign in by the same browser while the page is open: when its
 // stream is opened again, the page stops, and shows nothing of theirs.
 func TestDemoPageOfAnother(t *testing.T) {
-	b := devBroker(t)
-	browser := startChromium(t, chromedp.Flag("ignore-certificate-errors", true))
-	secret := filepath.Join(t.TempDir(), "secret")
-	tokenOf(t, "--new-secret="+secret)
-	topic := b.newTopic(t, "shared", 1)
-	h := newSecured(t, b, "--topic="+topic, "--jwt-secret-file="+secret)
-	h.Start()
-	ctx, cancel := chromedp.NewContext(browser)
-	defer cancel()
-	page := demoPage{t: t, ctx: ctx}
-	page.do(chromedp.Navigate("https://" + h.public + "/"))
-	page.waitText("sign-in", "Sign in")
-	page.signIn(tokenOf(t, "--jwt-secret-file="+secret, "--user=alice"))
-	page.waitText("session", "alice")
+	b, h, topic, secret, page := signedIn(t)
 	b.produce(t, record(topic, "alice", "first"))
 	page.wait("alice's", shows("first"))
 
@@ -215,7 +222,7 @@ func TestDemoPageOfAnother(t *testing.T) {
 	reopen("second")
 	page.wait("alice's", shows("second of alice"))
 
-	if _, err := chromedp.Run(ctx, chromedp.Evaluate[any](`void fetch("session", {method: "POST", headers: {Authorization: "Bearer `+
+	if _, err := chromedp.Run(page.ctx, chromedp.Evaluate[any](`void fetch("session", {method: "POST", headers: {Authorization: "Bearer `+
 		tokenOf(t, "--jwt-secret-file="+secret, "--user=bob")+`"}}).then(() => { document.getElementById("session-hint").textContent = "swapped"; })`)); err != nil {
 		t.Fatal(err)
 	}
@@ -233,20 +240,7 @@ func TestDemoPageOfAnother(t *testing.T) {
 // TestDemoPageSessionEnds has a token that ends while the page is open: the page asks to sign in
 // again, and goes on where it stopped.
 func TestDemoPageSessionEnds(t *testing.T) {
-	b := devBroker(t)
-	browser := startChromium(t, chromedp.Flag("ignore-certificate-errors", true))
-	secret := filepath.Join(t.TempDir(), "secret")
-	tokenOf(t, "--new-secret="+secret)
-	topic := b.newTopic(t, "shared", 1)
-	h := newSecured(t, b, "--topic="+topic, "--jwt-secret-file="+secret)
-	h.Start()
-	ctx, cancel := chromedp.NewContext(browser)
-	defer cancel()
-	page := demoPage{t: t, ctx: ctx}
-	page.do(chromedp.Navigate("https://" + h.public + "/"))
-	page.waitText("sign-in", "Sign in")
-	page.signIn(tokenOf(t, "--jwt-secret-file="+secret, "--user=alice", "--ttl=1s")) // and 30 s, as clocks differ
-	page.waitText("session", "alice")
+	b, _, topic, secret, page := signedIn(t, "--ttl=1s") // and 30 s, as clocks differ
 	page.wait("an open stream", func(s demoState) bool { return s.Badge == "open" })
 	b.produce(t, record(topic, "alice", "before"))
 	page.wait("the record before", shows("before"))
