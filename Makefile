@@ -6,6 +6,8 @@ golangci_lint := bin/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
+# The lines of go test's output that say what failed.
+failures := ^ *--- FAIL|^(FAIL|panic:|fatal error:)|DATA RACE|^ +[a-z0-9_]+_test\.go:[0-9]+:
 LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
 
 .PHONY: help run build test race soak integration fuzz bench lint vulncheck fmt kafka-image
@@ -22,7 +24,9 @@ build: ## build bin/herald, static
 # Uncached: integration tests build the binary, which go test does not see.
 test: ## vet and test all packages
 	go vet ./...
-	@skips=$$(mktemp); HERALD_TEST_SKIPS=$$skips go test -count=1 -timeout 20m ./...; code=$$?; cat "$$skips"; rm "$$skips"; exit $$code
+	@skips=$$(mktemp); said=$$(mktemp); trap 'rm "$$skips" "$$said"' EXIT; \
+	HERALD_TEST_SKIPS=$$skips go test -count=1 -timeout 20m ./... 2>&1 | tee "$$said"; code=$$?; cat "$$skips"; \
+	if ((code)); then echo 'What failed, without what the servers said:'; grep -E '$(failures)' "$$said" | cut -c -400 | head -80; fi; exit $$code
 
 race: ## test under the race detector
 	go test -count=1 -race -timeout 25m ./...
