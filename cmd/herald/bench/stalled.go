@@ -12,9 +12,11 @@ const (
 	// that take nothing, Herald after its write timeout of 10 s, and it would not come to know.
 	stalledLife = 8 * time.Second
 	// stalledFill is written to each stalled user every stalledEvery, in bytes: it fills what the
-	// kernels buffer in the first seconds and the server's queue later.
+	// kernels buffer in the first seconds and the server's queue later. It is written to a part of the
+	// users at a time: a burst would delay what is measured in Kafka, in front of the server.
 	stalledFill  = 16 << 10
 	stalledEvery = 500 * time.Millisecond
+	stalledParts = 50
 )
 
 // holdStalled keeps the stalled streams full and stalled until ctx ends.
@@ -28,19 +30,20 @@ func (r *run) holdStalled(ctx context.Context, w *writer) {
 			}
 		}
 	}
-	filling := time.NewTicker(stalledEvery)
+	filling := time.NewTicker(stalledEvery / stalledParts)
 	defer filling.Stop()
 	renewal := time.NewTicker(stalledLife / 16)
 	defer renewal.Stop()
 	part := (len(stalled) + 15) / 16
-	for turn := 0; ; {
+	for turn, filled := 0, 0; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-filling.C:
-			for _, record := range fill {
-				w.produce(record, value{run: r.id, sent: time.Now().UnixNano()}, stalledFill)
+			for i := filled; i < len(fill); i += stalledParts {
+				w.produce(fill[i], value{run: r.id, sent: time.Now().UnixNano()}, stalledFill)
 			}
+			filled = (filled + 1) % stalledParts
 		case <-renewal.C:
 			from := min(turn*part, len(stalled))
 			for _, s := range stalled[from:min(from+part, len(stalled))] {
