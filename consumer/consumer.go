@@ -39,8 +39,13 @@ type Config struct {
 	ReplayCacheBytes int
 
 	// FetchMaxBytes bounds one response of a broker, in bytes; a larger batch is taken all the same.
-	// Default 8 MiB. Live reading holds one response for each broker and 250 partitions.
+	// Default 8 MiB. Live reading holds one response for each fetch session.
 	FetchMaxBytes int32
+
+	// SessionPartitions is how many partitions share a fetch session (KIP-227) at most, which has a
+	// connection of its own. Apache Kafka walks all of them at each fetch: fewer wake up sooner, over
+	// more connections. Default [DefaultSessionPartitions].
+	SessionPartitions int
 
 	// Rack is where this replica runs. If it is the rack of a broker that follows a partition, and
 	// the cluster's replica.selector.class allows it, the partition is read there (KIP-392).
@@ -99,6 +104,9 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	}
 	if cfg.FetchMaxBytes == 0 {
 		cfg.FetchMaxBytes = 8 << 20
+	}
+	if cfg.SessionPartitions == 0 {
+		cfg.SessionPartitions = DefaultSessionPartitions
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

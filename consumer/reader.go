@@ -10,9 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// shardSize is how many partitions share a fetch session. Apache Kafka walks all of a session's
-// partitions at every fetch, so latency grows with them.
-const shardSize = 300
+// DefaultSessionPartitions has 5,000 users' topics read over fewer than 20 connections.
+const DefaultSessionPartitions = 300
 
 // feed is one partition being read.
 type feed struct {
@@ -105,7 +104,7 @@ func (r *reader) assign(f *feed, leader int32) {
 	key := shardKey{broker, f.route.Kind == PerUser}
 	var to *shard
 	for _, s := range r.shards[key] {
-		if len(s.feeds) < shardSize {
+		if len(s.feeds) < r.consumer.cfg.SessionPartitions {
 			to = s
 			break
 		}

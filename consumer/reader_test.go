@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -60,5 +61,39 @@ func TestQuietShard(t *testing.T) {
 	}
 	if joined.MaxWaitMillis != int32(fetchMaxWait/time.Millisecond) {
 		t.Errorf("the broker is asked to wait %d ms where a topic was just joined", joined.MaxWaitMillis)
+	}
+}
+
+// TestSessionPartitions reads five partitions two to a session.
+func TestSessionPartitions(t *testing.T) {
+	t.Parallel()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(5, "t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	sink := newLedger()
+	c := configured(t, broker.ListenAddrs(), sink, "t")
+	c.cfg.SessionPartitions = 2
+	run(t, c)
+	producer := NewProducer(broker.ListenAddrs(), nil, nil)
+	t.Cleanup(producer.Close)
+	var want []string
+	for _, key := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		produce(t, producer, "t", key, "x")
+		want = append(want, key+" x")
+	}
+	sink.wantLines(t, want)
+	c.reader.mu.Lock()
+	defer c.reader.mu.Unlock()
+	var sizes []int
+	for _, shards := range c.reader.shards {
+		for _, s := range shards {
+			sizes = append(sizes, len(s.feeds))
+		}
+	}
+	slices.Sort(sizes)
+	if !slices.Equal(sizes, []int{1, 2, 2}) {
+		t.Errorf("sessions of %v partitions, want 1, 2 and 2", sizes)
 	}
 }

@@ -29,7 +29,7 @@ func BenchmarkWakeUp(b *testing.B) {
 		for _, w := range []struct {
 			name  string
 			start func(ctx context.Context, b *testing.B, address string, names []string) (delivered chan struct{})
-		}{{"herald", wakeHerald}, {"kafka.Reader", wakeReader}, {"franz-go", wakeFranz}} {
+		}{{"herald", wakeHerald(DefaultSessionPartitions)}, {"herald-60", wakeHerald(60)}, {"kafka.Reader", wakeReader}, {"franz-go", wakeFranz}} {
 			b.Run(fmt.Sprintf("topics=%d/%s", topics, w.name), func(b *testing.B) {
 				address := os.Getenv("HERALD_BENCH_BROKER")
 				if address == "" {
@@ -66,7 +66,7 @@ func wake(ctx context.Context, b *testing.B, address string, names []string, sta
 		bounded(ctx, b, err)
 		await(ctx, b, delivered)
 	}
-	time.Sleep(quietAfter + quietMaxWait) // the readers' sessions settle
+	time.Sleep(quietAfter + quietMaxWait)   // the readers' sessions settle
 	warm := time.Now().Add(5 * time.Second) // has the broker's code compiled
 	for n := 0; n < 2000 && time.Now().Before(warm); n++ {
 		one()
@@ -162,11 +162,20 @@ func (s signalSink) Deliver(_ Partition, records []Record, _ int64) {
 	}
 }
 
-func wakeHerald(ctx context.Context, b *testing.B, address string, names []string) chan struct{} {
+// wakeHerald has so many partitions in a session.
+func wakeHerald(sessionPartitions int) func(ctx context.Context, b *testing.B, address string, names []string) chan struct{} {
+	return func(ctx context.Context, b *testing.B, address string, names []string) chan struct{} {
+		b.Helper()
+		return wakeConsumer(ctx, b, names, Config{Brokers: []string{address}, SessionPartitions: sessionPartitions})
+	}
+}
+
+func wakeConsumer(ctx context.Context, b *testing.B, names []string, cfg Config) chan struct{} {
 	b.Helper()
 	run, _, _ := strings.Cut(names[0], ".")
 	delivered := make(chan struct{}, 100)
-	c, err := New(Config{Brokers: []string{address}, Group: run, Replica: "one", Routes: []Route{{Topic: run + ".{user}", Kind: PerUser}}}, signalSink{delivered})
+	cfg.Group, cfg.Replica, cfg.Routes = run, "one", []Route{{Topic: run + ".{user}", Kind: PerUser}}
+	c, err := New(cfg, signalSink{delivered})
 	if err != nil {
 		b.Fatal(err)
 	}

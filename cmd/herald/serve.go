@@ -106,7 +106,8 @@ type serveCommand struct {
 	Group         string           `default:"herald" placeholder:"NAME" help:"Consumer group; that of a replica is GROUP.REPLICA. Default: ${default}." group:"Kafka"`
 	Replica       string           `placeholder:"NAME" help:"Name of this replica, unlike all others. Default: the host's name." group:"Kafka"`
 	KafkaRack     string           `placeholder:"NAME" help:"Rack of this replica: partitions are read from a broker there where the cluster allows it (KIP-392)." group:"Kafka"`
-	FetchMaxBytes int32            `name:"kafka-fetch-max-bytes" default:"8388608" placeholder:"BYTES" help:"Most that a broker answers at a time. Memory holds one answer for each broker and 250 partitions. Default: ${default}." group:"Kafka"`
+	FetchMaxBytes int32            `name:"kafka-fetch-max-bytes" default:"8388608" placeholder:"BYTES" help:"Most that a broker answers at a time. Memory holds one answer for each session. Default: ${default}." group:"Kafka"`
+	Session       int              `name:"kafka-session-partitions" default:"300" placeholder:"N" help:"Most partitions in a fetch session, which has a connection of its own. With fewer, records of many users' topics arrive sooner, over more connections. Default: ${default}." group:"Kafka"`
 
 	kafkaFlags
 	authFlags
@@ -182,6 +183,9 @@ func (s *serveCommand) Validate() error {
 	if s.FetchMaxBytes < 64<<10 || s.FetchMaxBytes > 128<<20 {
 		return fmt.Errorf("--kafka-fetch-max-bytes=%d: want %d to %d", s.FetchMaxBytes, 64<<10, 128<<20)
 	}
+	if s.Session < 1 {
+		return fmt.Errorf("--kafka-session-partitions=%d: want 1 or more", s.Session)
+	}
 	for _, err := range []error{s.kafkaFlags.check(), s.publishFlags.check(), s.tlsFlags.check(), s.serverFlags.check()} {
 		if err != nil {
 			return err
@@ -221,7 +225,7 @@ func (s *serveCommand) Run(ctx context.Context) error {
 		serverFlags: s.serverFlags, publishFlags: s.publishFlags,
 		Consumer: consumer.Config{
 			Brokers: s.Brokers, TLS: tlsConfig, SASL: mechanism, Group: s.Group, Replica: s.Replica, Routes: s.Topic,
-			FetchMaxBytes: s.FetchMaxBytes, Rack: s.KafkaRack,
+			FetchMaxBytes: s.FetchMaxBytes, SessionPartitions: s.Session, Rack: s.KafkaRack,
 		},
 	}
 	log := s.logger()
