@@ -112,7 +112,7 @@ func (f *feed) approach(ctx context.Context, seam cursor) (more bool, err error)
 		return false, err
 	}
 	if failed == nil {
-		failed = f.finish() // before anything is written behind it
+		failed = f.flush() // before anything is written behind it
 	}
 	if failed != nil {
 		return false, failed
@@ -157,11 +157,15 @@ func (f *feed) replay(p consumer.Partition, r *consumer.Record) (more bool, err 
 			return false, err
 		}
 	}
-	f.at.source(p.Topic).set(p.ID, r.Offset+1)
+	at := f.at.source(p.Topic)
+	at.set(p.ID, r.Offset+1)
 	b := f.id()
-	b.b = appendRecord(b.b, eventType, r.Value)
 	f.wrote(p, r.Offset+1)
 	f.hub.metrics.replayed.Inc()
+	if f.large = f.hub.larges.of(at.id, p.ID, eventType, r); f.large != nil {
+		return f.pass()
+	}
+	b.b = appendRecord(b.b, eventType, r.Value)
 	return true, nil
 }
 

@@ -94,11 +94,8 @@ func (o *connection) headOf(header http.Header) []byte {
 	return b.Bytes()
 }
 
-// frame makes a chunk (RFC 9112, section 7.1) of the buffer's bytes, its head in the headroom.
-func (o *connection) frame(b []byte) []byte {
-	if !o.chunked {
-		return b[headroom:]
-	}
+// chunk makes a chunk (RFC 9112, section 7.1) of the buffer's bytes, its head in the headroom.
+func chunk(b []byte) []byte {
 	const digits = "0123456789abcdef"
 	at := headroom - 2
 	copy(b[at:], "\r\n")
@@ -110,7 +107,21 @@ func (o *connection) frame(b []byte) []byte {
 }
 
 func (o *connection) send(b []byte) ([]byte, error) {
-	b = o.frame(b)
+	if o.chunked {
+		return o.put(chunk(b))
+	}
+	return o.put(b[headroom:])
+}
+
+func (o *connection) sendLarge(l *large) ([]byte, error) {
+	if o.chunked {
+		return o.put(l.chunk)
+	}
+	return o.put(l.text)
+}
+
+// put writes as much as the client takes at once, and returns the rest.
+func (o *connection) put(b []byte) ([]byte, error) {
 	if o.head != nil {
 		b, o.head = append(o.head, b...), nil
 	}
@@ -160,8 +171,8 @@ const maxSaid = 64 << 10
 
 // watch has the stream end when its client has gone.
 func (o *connection) watch(w *watcher, sub *subscription) {
-	if w.add(o.Conn, sub) {
-		o.forget = func() { w.forget(o.Conn, sub) }
+	if forget, ok := w.add(o.Conn, sub); ok {
+		o.forget = forget
 		return
 	}
 	o.forget = func() {}

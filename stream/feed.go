@@ -67,7 +67,11 @@ type feed struct {
 	at    cursor // what was written, or considered and not for this user
 	moved int64  // offsets by which at has moved since the client was told an id
 	buf   *buffer
-	rest  []byte // of buf, what is still to be written
+	large *large // the event whose id ends buf, if it is a large one
+	rest  []byte // of buf or else of large, what is still to be written
+
+	taken *queue // records that waited, of which the first done are written; nil: all are
+	done  int
 
 	// writing is held to use out, buf and rest while heartbeats are written by a timer and records by a
 	// pass over a log: as long as the stream waits ([feed.keepAlive]).
@@ -131,7 +135,17 @@ func (f *feed) send() (err error) {
 	if f.pending() == 0 {
 		return nil
 	}
-	if f.rest, err = f.out.send(f.buf.b); err == nil && len(f.rest) == 0 {
+	f.rest, err = f.out.send(f.buf.b)
+	return f.then(err)
+}
+
+// then goes on behind a write.
+func (f *feed) then(err error) error {
+	if f.large != nil && err == nil && len(f.rest) == 0 {
+		f.rest, err = f.out.sendLarge(f.large)
+		f.large = nil
+	}
+	if err == nil && len(f.rest) == 0 {
 		f.sent()
 	}
 	return err
@@ -153,20 +167,22 @@ func (f *feed) sent() {
 
 // finish writes the rest and waits for the client to take it.
 func (f *feed) finish() error {
-	if len(f.rest) == 0 {
-		return nil
+	for len(f.rest) > 0 {
+		err := f.out.finish(f.rest)
+		f.rest = nil
+		if err = f.then(err); err != nil {
+			return err
+		}
 	}
-	err := f.out.finish(f.rest)
-	if err == nil {
-		f.sent()
-	}
-	return err
+	return nil
 }
 
-// flush writes the buffer and waits for the client to take it.
+// flush writes the buffer, or what is left of it, and waits for the client to take it.
 func (f *feed) flush() error {
-	if err := f.send(); err != nil {
-		return err
+	if len(f.rest) == 0 {
+		if err := f.send(); err != nil {
+			return err
+		}
 	}
 	return f.finish()
 }
@@ -192,10 +208,10 @@ func (f *feed) quick() {
 		case err != nil:
 			f.close(err)
 			return
-		case len(f.rest) > 0 || behind || ended != nil:
+		case len(f.rest) > 0 || f.taken == nil && (behind || ended != nil):
 			f.spawn(f.slow)
 			return
-		case f.sub.release():
+		case f.taken == nil && f.sub.release():
 			return
 		}
 	}
@@ -207,6 +223,9 @@ func (f *feed) slow() {
 	for err == nil {
 		behind, ended := f.gather()
 		switch {
+		case f.taken != nil:
+			err = f.flush()
+			continue
 		case ended != nil:
 			f.close(ended)
 			return
@@ -254,22 +273,23 @@ func (f *feed) close(cause error) {
 	f.closed(f.sub.cause())
 }
 
-// gather writes what waits into the buffer: records, a heartbeat if one is due, now and then with
-// the position a quiet stream has come to.
+// gather writes what waits into the buffer: records, up to the first large one, a heartbeat if one is
+// due, now and then with the position a quiet stream has come to. With f.taken there is more to gather
+// once that is written.
 func (f *feed) gather() (behind bool, ended error) {
+	if f.taken != nil {
+		f.take(f.sub.cause())
+		return false, nil
+	}
 	var now *cursor
 	if f.sub.beating() { // before the queue is taken: all records before these positions are in it
 		now = f.hub.positions(f.sub.sources)
 		defer cursors.Put(now)
 	}
-	q, behind, ended := f.sub.take()
-	if q != nil {
-		if !errors.Is(ended, ErrRevoked) {
-			f.take(q)
-		}
-		q.free()
-	}
-	if now == nil {
+	f.taken, behind, ended = f.sub.take()
+	f.done = 0
+	f.take(ended)
+	if f.taken != nil || now == nil { // a large event is as good as a heartbeat
 		return behind, ended
 	}
 	if !behind {
@@ -315,11 +335,23 @@ func (f *feed) wrote(p consumer.Partition, next int64) {
 	f.written = append(f.written, progress{p, next})
 }
 
-// take writes queued records into the buffer, each with the cursor behind it as its id.
-func (f *feed) take(q *queue) {
+// take writes the records taken into the buffer, each with the cursor behind it as its id, up to the
+// first large one: nothing may come between its id and its lines. When there is none any more, or access
+// was revoked, f.taken is nil.
+func (f *feed) take(ended error) {
+	q := f.taken
+	if q == nil {
+		return
+	}
+	if errors.Is(ended, ErrRevoked) {
+		f.done = len(q.items)
+	}
 	live, text := 0, 0
-	for i := range q.items {
-		it := &q.items[i]
+	if f.done > 0 {
+		text = q.items[f.done-1].end
+	}
+	for ; f.done < len(q.items) && f.large == nil; f.done++ {
+		it := &q.items[f.done]
 		lines := q.text[text:it.end]
 		text = it.end
 		at := f.at.source(it.partition.Topic)
@@ -340,10 +372,15 @@ func (f *feed) take(q *queue) {
 		}
 		b := f.id()
 		b.b = append(b.b, lines...)
+		f.large = it.large
 		f.wrote(it.partition, it.offset+1)
 		live++
 	}
 	f.hub.metrics.live.Add(float64(live))
+	if f.large == nil {
+		q.free()
+		f.taken = nil
+	}
 }
 
 // wants says whether events of the type are to be sent.

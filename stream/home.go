@@ -28,18 +28,21 @@ func (s *source) atHomes(user string, homes *consumer.Homes) source {
 	return at
 }
 
-// addHomes adds user's homes that the source lacks, where whoever has not read them begins.
-func (s *source) addHomes(user string, homes *consumer.Homes) {
+// addHomes adds user's homes that the source lacks, where whoever has not read them begins. It says
+// whether there were any.
+func (s *source) addHomes(user string, homes *consumer.Homes) (added bool) {
 	s.homed = true
 	id, begin := homes.Of(user)
 	if id != s.id || id == absent.id {
-		return
+		return false
 	}
 	for p, from := range begin {
 		if _, ok := s.find(p); !ok {
 			s.set(p, from)
+			added = true
 		}
 	}
+	return added
 }
 
 // takes says whether the partition is one of the stream's.
@@ -58,7 +61,9 @@ func (f *feed) rehome(at, now *source) {
 	if homes == nil {
 		return
 	}
-	at.addHomes(f.sub.user, homes)
+	if at.addHomes(f.sub.user, homes) {
+		f.checkpoint() // a replica that does not know them may be the next that the client comes to
+	}
 	now.positions = slices.DeleteFunc(now.positions, func(p position) bool { return !at.takes(p.partition) })
 }
 

@@ -225,6 +225,10 @@ func (o *partOutput) send(b []byte) ([]byte, error) {
 	return b[n:], o.finish(b[:n])
 }
 
+func (o *partOutput) sendLarge(l *large) ([]byte, error) {
+	return o.send(append(make([]byte, headroom), l.text...))
+}
+
 func (o *partOutput) finish(b []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()

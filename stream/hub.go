@@ -16,6 +16,7 @@ type Hub struct {
 	typeHeader string
 	metrics    *metrics
 
+	larges     *larges
 	interleave func() // for tests: called before and after positions are read
 
 	mu     sync.RWMutex
@@ -45,6 +46,7 @@ func NewHub(typeHeader string, registry prometheus.Registerer) *Hub {
 	return &Hub{
 		typeHeader: typeHeader,
 		metrics:    newMetrics(registry),
+		larges:     newLarges(),
 		interleave: func() {},
 		topics:     make(map[string]*topic),
 		users:      make(map[string][]*subscription),
@@ -147,23 +149,27 @@ func (h *Hub) queue(t *topic, part *partition, p consumer.Partition, r *consumer
 	case r.Value == nil: // a tombstone is no notification
 		h.metrics.tombstones.Inc()
 	case r.Broadcast && len(t.readers) > 0:
-		it := h.encode(part, p, r)
+		it := h.encode(t, part, p, r)
 		for s := range t.readers {
 			s.push(it, part.event)
 		}
 	case !r.Broadcast && len(users) > 0:
-		it := h.encode(part, p, r)
+		it := h.encode(t, part, p, r)
 		for _, s := range users {
 			s.push(it, part.event)
 		}
 	}
 }
 
-// encode makes the record's event in part.event. part.mu is held.
-func (h *Hub) encode(part *partition, p consumer.Partition, r *consumer.Record) item {
+// encode makes the record's event: in part.event, or the item's own if it is large. part.mu is held.
+func (h *Hub) encode(t *topic, part *partition, p consumer.Partition, r *consumer.Record) item {
 	eventType := eventTypeOf(r, h.typeHeader)
-	part.event = appendRecord(part.event[:0], eventType, r.Value)
-	return item{partition: p, offset: r.Offset, eventType: eventType}
+	it := item{partition: p, offset: r.Offset, eventType: eventType, large: h.larges.of(t.id, p.ID, eventType, r)}
+	part.event = part.event[:0]
+	if it.large == nil {
+		part.event = appendRecord(part.event, eventType, r.Value)
+	}
+	return it
 }
 
 // Gap implements [consumer.Sink]. What a stream has lost by it depends on the stream's own cursor:

@@ -14,6 +14,9 @@ type output interface {
 	// finish wants it. The buffer begins with headroom.
 	send(b []byte) (rest []byte, err error)
 
+	// sendLarge is send of an event that others may be writing too.
+	sendLarge(l *large) (rest []byte, err error)
+
 	// finish writes the rest and waits until the client has taken all of it. It fails with
 	// os.ErrDeadlineExceeded if the client takes nothing for the write time-out.
 	finish(rest []byte) error
@@ -68,7 +71,8 @@ func newResponse(w http.ResponseWriter, timeout time.Duration, m *metrics) *resp
 	return &response{writer: w, control: http.NewResponseController(w), timeout: timeout, metrics: m, ended: make(chan bool, 1)}
 }
 
-func (r *response) send(b []byte) ([]byte, error) { return b[headroom:], nil }
+func (r *response) send(b []byte) ([]byte, error)      { return b[headroom:], nil }
+func (r *response) sendLarge(l *large) ([]byte, error) { return l.text, nil }
 
 func (r *response) finish(b []byte) error {
 	for piece := range slices.Chunk(b, writePiece) {

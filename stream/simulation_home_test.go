@@ -118,6 +118,17 @@ func (r *replica) homesToJoin(topic string) *consumer.Homes {
 	return h
 }
 
+// homesOf returns the user's homes that the replica knows of: ids of a stream that begins there name them.
+func (r *replica) homesOf(user string) map[place]bool {
+	homes := make(map[place]bool)
+	for topic, counts := range r.seen {
+		for _, count := range counts {
+			homes[place{r.ids[topic], home(user, count)}] = true
+		}
+	}
+	return homes
+}
+
 // restart is a replica that begins anew: its streams are cut.
 func (w *world) restart(r *replica) {
 	for _, c := range w.clients {
@@ -128,7 +139,7 @@ func (w *world) restart(r *replica) {
 	r.start()
 }
 
-// promise notes that the client was told, at some time, that it gets what is in the place.
+// promise notes that the client is to be told, or was told, at some time, that it gets what is in the place.
 func (c *simClient) promise(p place, at int) {
 	if _, ok := c.promised[p]; !ok {
 		c.promised[p] = at

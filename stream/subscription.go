@@ -14,17 +14,19 @@ type item struct {
 	partition consumer.Partition
 	offset    int64
 	eventType string
-	end       int // of its event and data lines in the queue's text; they begin where those before end
+	end       int    // of its event and data lines in the queue's text; they begin where those before end
+	large     *large // in place of these
 }
 
 // itemOverhead is what a waiting item takes beside its text, in bytes.
-const itemOverhead = 56
+const itemOverhead = 64
 
 // queue is the records that wait for one stream. Streams have one while something waits only: queues
 // are used again, so that in the long run a record allocates nothing.
 type queue struct {
 	items []item
 	text  []byte
+	large int // bytes of its large events
 }
 
 // keepItems and keepText are how much a queue may have room for that is used again.
@@ -38,16 +40,17 @@ var queues = sync.Pool{New: func() any { return new(queue) }}
 func (q *queue) add(it item, text []byte) {
 	q.text = append(q.text, text...)
 	it.end = len(q.text)
+	q.large += it.large.size()
 	q.items = append(q.items, it)
 }
 
-// size is about the bytes that it takes.
-func (q *queue) size() int { return len(q.text) + len(q.items)*itemOverhead }
+// size is about the bytes that it takes; of a large event, whether or not others have it too.
+func (q *queue) size() int { return len(q.text) + q.large + len(q.items)*itemOverhead }
 
 func (q *queue) free() {
 	if cap(q.items) <= keepItems && cap(q.text) <= keepText {
 		clear(q.items)
-		q.items, q.text = q.items[:0], q.text[:0]
+		q.items, q.text, q.large = q.items[:0], q.text[:0], 0
 		queues.Put(q)
 	}
 }
@@ -93,7 +96,7 @@ func (s *subscription) push(it item, text []byte) {
 	}
 	if s.queue == nil {
 		s.queue = queues.Get().(*queue) //nolint:forcetypeassert // nothing else is in there
-	} else if s.queue.size()+len(text)+itemOverhead > s.maxBytes {
+	} else if s.queue.size()+len(text)+it.large.size()+itemOverhead > s.maxBytes {
 		s.behind = true
 		s.overflow()
 		s.signal()

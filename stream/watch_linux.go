@@ -25,15 +25,17 @@ type watched struct {
 	number int32
 }
 
-// add watches a connection; it returns false if it cannot.
-func (w *watcher) add(conn net.Conn, sub *subscription) bool {
+// add watches a connection; it returns false if it cannot. forget is to be called before the connection
+// is closed, or soon after it was cut.
+func (w *watcher) add(conn net.Conn, sub *subscription) (forget func(), ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.file == nil && !w.start() {
-		return false
+		return nil, false
 	}
 	var failed error
 	err := control(conn, func(fd int) {
+		forget = func() { w.forget(fd, sub) }
 		for fd >= len(w.watched) {
 			w.watched = append(w.watched, watched{})
 		}
@@ -46,18 +48,16 @@ func (w *watcher) add(conn net.Conn, sub *subscription) bool {
 			at.sub = nil
 		}
 	})
-	return err == nil && failed == nil
+	return forget, err == nil && failed == nil
 }
 
-// forget is called before the connection is closed.
-func (w *watcher) forget(conn net.Conn, sub *subscription) {
+// forget lets go of the stream, unless another one has its file descriptor already.
+func (w *watcher) forget(fd int, sub *subscription) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_ = control(conn, func(fd int) {
-		if fd < len(w.watched) && w.watched[fd].sub == sub {
-			w.watched[fd].sub = nil
-		}
-	})
+	if w.watched[fd].sub == sub {
+		w.watched[fd].sub = nil
+	}
 }
 
 // control calls fn with the file descriptor of a connection.

@@ -7,6 +7,5 @@ import "net"
 // watcher cannot watch here: each connection has a goroutine that does ([connection.watch]).
 type watcher struct{}
 
-func (*watcher) add(net.Conn, *subscription) bool { return false }
-func (*watcher) forget(net.Conn, *subscription)   {}
-func (*watcher) close()                           {}
+func (*watcher) add(net.Conn, *subscription) (forget func(), ok bool) { return nil, false }
+func (*watcher) close()                                               {}
