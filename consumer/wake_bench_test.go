@@ -66,7 +66,7 @@ func wake(ctx context.Context, b *testing.B, address string, names []string, sta
 		bounded(ctx, b, err)
 		await(ctx, b, delivered)
 	}
-	time.Sleep(quietAfter + quietMaxWait) // the readers' sessions settle
+	time.Sleep(quietAfter + quietMaxWait)   // the readers' sessions settle
 	warm := time.Now().Add(5 * time.Second) // has the broker's code compiled
 	for n := 0; n < 2000 && time.Now().Before(warm); n++ {
 		one()
