@@ -95,22 +95,25 @@ func TestACLs(t *testing.T) {
 	waitFor(t, "offsets are committed", func(context.Context) bool { return h.Metric(`herald_kafka_commits_total{result="ok"}`) > 0 })
 	waitFor(t, "what was delivered is committed", func(ctx context.Context) bool { return unseen(ctx, &b.broker, group+".delivered") == 0 })
 
-	run := func(args ...string) error {
+	run := func(args ...string) (string, error) {
 		command := exec.CommandContext(t.Context(), h.binary, append(args, "--brokers="+b.sasl)...)
 		command.Env = []string{}
 		out, err := command.CombinedOutput()
 		t.Logf("herald %s: %v %s", strings.Join(args, " "), err, out)
-		return err
+		return string(out), err
 	}
 	produce := append([]string{"produce", "--topic=" + own + ".{user}", "--user=bob", "x"}, b.saslFlags("scram-sha-256", "scram256", "scram256")...)
-	if run(produce...) == nil {
+	if _, err := run(produce...); err == nil {
 		t.Error("a topic was created without the right to")
 	}
 	b.allow(t, "scram256", prefixed(kadm.OpCreate).Topics(own+"."))
-	if err := run(produce...); err != nil {
-		t.Errorf("create a topic by writing to it: %v", err)
+	if out, err := run(produce...); err != nil || !strings.Contains(out, own+".bob did not exist: it was created, partitions: ") {
+		t.Errorf("create a topic by writing to it: %v %q", err, out)
 	}
-	if err := run(append([]string{"revoke", "--topic=" + revocations, "--user=alice"}, b.saslFlags("scram-sha-512", "scram512", "scram512")...)...); err != nil {
+	if out, err := run(produce...); err != nil || strings.Contains(out, "did not exist") {
+		t.Errorf("write to it again: %v %q", err, out)
+	}
+	if _, err := run(append([]string{"revoke", "--topic=" + revocations, "--user=alice"}, b.saslFlags("scram-sha-512", "scram512", "scram512")...)...); err != nil {
 		t.Errorf("revoke: %v", err)
 	}
 	if events := alice.AwaitEnd(); len(events) == 0 || !strings.Contains(events[len(events)-1].Data, "revoked") {
