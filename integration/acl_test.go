@@ -26,7 +26,7 @@ func (b *secureBroker) allow(t *testing.T, user string, rule *kadm.ACLBuilder) {
 		}
 	}
 	t.Cleanup(func() {
-		if _, err := b.admin.DeleteACLs(context.Background(), rule); err != nil { //nolint:usetesting // the test's context has ended
+		if _, err := b.admin.DeleteACLs(context.Background(), rule); err != nil {
 			t.Errorf("delete ACL: %v", err)
 		}
 	})

@@ -10,8 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -120,7 +119,7 @@ func TestTailAsks(t *testing.T) {
 func TestTailCertificates(t *testing.T) {
 	answer := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
 	server := httptest.NewUnstartedServer(answer)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	server.StartTLS()
 	defer server.Close()
 	plain := httptest.NewServer(answer)
@@ -132,7 +131,7 @@ func TestTailCertificates(t *testing.T) {
 	old := selfSigned(t, key, 1, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 	expired := httptest.NewUnstartedServer(answer)
 	expired.Config.ErrorLog = server.Config.ErrorLog
-	expired.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{old.Raw}, PrivateKey: key}}} //nolint:gosec // a test's
+	expired.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{old.Raw}, PrivateKey: key}}}
 	expired.StartTLS()
 	defer expired.Close()
 	dir := t.TempDir()
