@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -91,21 +92,34 @@ func (c *cluster) request(ctx context.Context, broker int32, req kmsg.Request, b
 	return res.(*reply).Response, nil
 }
 
-// advice says what may be wrong when brokers close connections and have never answered: they do so
-// if they cannot read a request, or do not like who sends it.
+// advice says what may be wrong, and which flag mends it, while brokers have never answered. A broker
+// closes the connection, or waits for more, if it cannot read a request or does not like who sends it.
 func (c *cluster) advice(err error) string {
-	if c.answered.Load() || !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+	if c.answered.Load() {
 		return ""
 	}
-	switch secure, user := c.transport.TLS != nil, c.transport.SASL != nil; {
+	secure, user := c.transport.TLS != nil, c.transport.SASL != nil
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return " (--kafka-ca-file names the authorities that sign the brokers' certificates, --kafka-server-name the name that is in them)"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return " (the listener speaks no TLS: leave --kafka-tls out, or name a listener that does in --brokers)"
+	}
+	if secure && errors.Is(err, context.DeadlineExceeded) {
+		return " (no answer: does the listener speak TLS? If not, leave --kafka-tls out, or name one that does in --brokers)"
+	}
+	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		return ""
+	}
+	switch {
 	case user && secure:
-		return " (connection closed: does the listener speak TLS, and does it want this SASL mechanism?)"
+		return " (connection closed: does the listener speak TLS, and does it want this SASL mechanism? See --kafka-tls and --kafka-sasl-mechanism)"
 	case user:
-		return " (connection closed: does the listener want TLS, or another SASL mechanism?)"
+		return " (connection closed: does the listener want TLS, or another SASL mechanism? Add --kafka-tls, or mend --kafka-sasl-mechanism)"
 	case secure:
-		return " (connection closed: does the listener speak TLS, and does it want SASL?)"
+		return " (connection closed: does the listener speak TLS, and does it want SASL? Leave --kafka-tls out, or add --kafka-sasl-mechanism)"
 	default:
-		return " (connection closed: does the listener want TLS or SASL?)"
+		return " (connection closed: does the listener want TLS or SASL? Add --kafka-tls or --kafka-sasl-mechanism)"
 	}
 }
 

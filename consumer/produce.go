@@ -42,6 +42,7 @@ type Written struct {
 	Position
 	TopicID    [16]byte // of the topic that the record went to (KIP-516)
 	Partitions int      // how many partitions the topic has
+	Created    bool     // the topic did not exist before
 }
 
 // Producer writes single records and says where they went, which kafka-go's Writer does not. It
@@ -69,12 +70,19 @@ func (p *Producer) Close() { p.cluster.close() }
 func (p *Producer) Produce(ctx context.Context, m Message) (Written, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	created := time.Now().Add(createTimeout)
+	wanted := time.Now().Add(createTimeout)
+	create := false // not before it is known that there is no topic, for the caller to be told
 	for {
-		pos, err := p.produce(ctx, m)
-		coming := !m.Existing && errors.Is(err, ErrNoTopic) && time.Now().Before(created)
+		at, err := p.produce(ctx, m, create)
+		at.Created = create
+		missing := !m.Existing && errors.Is(err, ErrNoTopic)
+		if missing && !create {
+			create = true
+			continue
+		}
+		coming := missing && time.Now().Before(wanted)
 		if err == nil || !coming && !retriable(err) {
-			return pos, err
+			return at, err
 		}
 		pause(ctx, 50*time.Millisecond)
 		if ctx.Err() != nil {
@@ -90,8 +98,9 @@ func retriable(err error) bool {
 		errors.Is(err, kerr.NotEnoughReplicas) // nothing was written, unlike NotEnoughReplicasAfterAppend
 }
 
-func (p *Producer) produce(ctx context.Context, m Message) (Written, error) {
-	found, err := p.cluster.metadata(ctx, []string{m.Topic}, !m.Existing)
+// produce tries once. With create, a topic that does not exist is asked for.
+func (p *Producer) produce(ctx context.Context, m Message, create bool) (Written, error) {
+	found, err := p.cluster.metadata(ctx, []string{m.Topic}, create)
 	if err != nil {
 		return Written{}, err
 	}
@@ -131,7 +140,7 @@ func (p *Producer) produce(ctx context.Context, m Message) (Written, error) {
 	if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
 		return Written{}, fmt.Errorf("produce to %s: %w", part, err)
 	}
-	return Written{Position{part, got.BaseOffset}, topic.id, len(topic.leaders)}, nil
+	return Written{Position: Position{part, got.BaseOffset}, TopicID: topic.id, Partitions: len(topic.leaders)}, nil
 }
 
 // choosePartition says where the record goes in a topic with so many partitions.

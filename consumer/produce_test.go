@@ -59,3 +59,20 @@ func TestProduceAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestCreatedIsTold writes twice to a topic that did not exist.
+func TestCreatedIsTold(t *testing.T) {
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	producer := NewProducer(broker.ListenAddrs(), nil, nil)
+	t.Cleanup(producer.Close)
+	for _, want := range []bool{true, false} {
+		got, err := producer.Produce(t.Context(), Message{Topic: "new", Value: []byte("x")})
+		if err != nil || got.Created != want || got.Partitions != 3 {
+			t.Errorf("%+v, %v, want created: %t", got, err, want)
+		}
+	}
+}

@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	defaultKafkaImage = "apache/kafka:4.1.0"
+	defaultKafkaImage = "apache/kafka:4.3.1"
 
 	kafkaPort       = "9092/tcp"
 	kafkaHost       = "kafka"                 // its name on the containers' network

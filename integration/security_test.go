@@ -273,12 +273,12 @@ func TestInsecureMistakes(t *testing.T) {
 		"user of another mechanism":     {b.sasl, b.saslFlags("scram-sha-512", "scram256", "scram256"), "SASL"},
 		"no user":                       {b.sasl, []string{"--kafka-tls", ca("ca.pem")}, "SASL"},
 		"unknown authority":             {b.mutual, []string{"--kafka-tls", ca("other-ca.pem")}, "unknown authority"},
-		"authorities of the system":     {b.mutual, []string{"--kafka-tls"}, "unknown authority"},
+		"authorities of the system":     {b.mutual, []string{"--kafka-tls"}, "--kafka-ca-file"},
 		"wrong server name":             {b.mutual, append(b.mutualFlags(), "--kafka-server-name=other.example"), "not other.example"},
 		"no certificate":                {b.mutual, []string{"--kafka-tls", ca("ca.pem")}, "certificate required"},
-		"plain text to TLS":             {b.mutual, nil, "TLS"},
-		"plain text to TLS and SASL":    {b.sasl, nil, "TLS"},
-		"TLS to plain text":             {b.addresses[0], []string{"--kafka-tls", ca("ca.pem")}, "TLS"},
+		"plain text to TLS":             {b.mutual, nil, "Add --kafka-tls"},
+		"plain text to TLS and SASL":    {b.sasl, nil, "Add --kafka-tls"},
+		"TLS to plain text":             {b.addresses[0], []string{"--kafka-tls", ca("ca.pem")}, "eave --kafka-tls out"},
 		"SASL to a listener without":    {b.mutual, append(b.mutualFlags(), b.saslFlags("plain", "plain", "plain")[2:]...), "SASL"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -201,6 +201,33 @@ func signedIn(t *testing.T, token ...string) (b *broker, h *herald, topic, secre
 	return b, h, topic, secret, page
 }
 
+// TestDemoPageWithoutHTTPS signs in over plain HTTP by a name that is not loopback's: the browser does
+// not keep the cookie, and the page says why.
+func TestDemoPageWithoutHTTPS(t *testing.T) {
+	b := devBroker(t)
+	browser := startChromium(t, chromedp.Flag("host-resolver-rules", "MAP herald.test 127.0.0.1"))
+	secret := filepath.Join(t.TempDir(), "secret")
+	tokenOf(t, "--new-secret="+secret)
+	h := newProcess(t, "serve", "--brokers="+b.addresses[0], "--topic="+b.newTopic(t, "shared", 1), "--jwt-secret-file="+secret, "--enable-publish", "--demo")
+	h.Start()
+	ctx, cancel := chromedp.NewContext(browser)
+	defer cancel()
+	page := demoPage{t: t, ctx: ctx}
+	_, port, _ := strings.Cut(h.public, ":")
+	token := tokenOf(t, "--jwt-secret-file="+secret, "--user=alice")
+	page.do(chromedp.Navigate("http://herald.test:" + port + "/"))
+	page.waitText("sign-in", "Sign in")
+	page.signIn(token)
+	page.waitText("sign-in-result", "the browser did not keep the cookie because this page is not served over HTTPS")
+	screenshot(t, page, "without-https")
+
+	// On loopback it does.
+	page.do(chromedp.Navigate("http://localhost:" + port + "/"))
+	page.waitText("sign-in", "Sign in")
+	page.signIn(token)
+	page.waitText("session", "alice")
+}
+
 // TestDemoPageOfAnother has somebody else sign in by the same browser while the page is open: when its
 // stream is opened again, the page stops, and shows nothing of theirs.
 func TestDemoPageOfAnother(t *testing.T) {

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -166,13 +164,9 @@ func (a *authFlags) keys(log *slog.Logger) (auth.Keys, error) {
 	}
 	cfg := auth.JWKSConfig{URL: a.JWKSURL, Refresh: a.JWKSRefresh, Logger: log}
 	if a.JWKSCAFile != "" {
-		text, err := os.ReadFile(a.JWKSCAFile)
-		if err != nil {
-			return nil, fmt.Errorf("--jwks-ca-file: %w", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("--jwks-ca-file: %s has no certificate in PEM", a.JWKSCAFile)
+		var err error
+		if cfg.RootCAs, err = authorities("jwks-ca-file", a.JWKSCAFile); err != nil {
+			return nil, err
 		}
 	}
 	keys, err := auth.NewJWKS(cfg)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -137,7 +138,7 @@ func parseConfig(text []byte, flags map[string]*kong.Flag, foreign map[string]st
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
 		return nil, nil // an empty file
 	} else if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: want YAML: lines like \"listen: 127.0.0.1:8080\", without tabs, and quotes around a value that has a colon and a space", strings.TrimPrefix(err.Error(), "yaml: "))
 	}
 	if err := decoder.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one YAML document")
@@ -148,7 +149,7 @@ func parseConfig(text []byte, flags map[string]*kong.Flag, foreign map[string]st
 	}
 	var names []string
 	for name, f := range flags {
-		if name != configFlag && name != "help" && !f.Hidden {
+		if name != configFlag && name != "help" && name != "version" && !f.Hidden {
 			names = append(names, name)
 		}
 	}
@@ -178,17 +179,37 @@ func configValue(node *yaml.Node, flag *kong.Flag) (string, error) {
 	if node.Kind == yaml.ScalarNode && node.Tag != "!!null" {
 		return node.Value, nil // of a list too: it is split as on the command line
 	}
-	if node.Kind != yaml.SequenceNode || !flag.IsSlice() {
-		return "", errors.New("want one value")
+	if !flag.IsSlice() {
+		return "", fmt.Errorf("want one value, such as \"%s: %s\", not %s", flag.Name, cmp.Or(flag.Default, flag.PlaceHolder, "true"), nodeKind(node))
+	}
+	wrong := func(n *yaml.Node) error {
+		return fmt.Errorf("want one value or a list, such as \"%s: [a, b]\", not %s", flag.Name, nodeKind(n))
+	}
+	if node.Kind != yaml.SequenceNode {
+		return "", wrong(node)
 	}
 	var items []string
 	for _, item := range node.Content {
 		if item.Kind != yaml.ScalarNode || item.Tag == "!!null" {
-			return "", errors.New("want a list of values")
+			return "", fmt.Errorf("in the list: %w", wrong(item))
 		}
 		items = append(items, item.Value)
 	}
 	return kong.JoinEscaped(items, flag.Tag.Sep), nil
+}
+
+// nodeKind is what stands there, in YAML's terms.
+func nodeKind(node *yaml.Node) string {
+	switch node.Kind {
+	case yaml.MappingNode:
+		return "a mapping"
+	case yaml.SequenceNode:
+		return "a list"
+	case yaml.AliasNode:
+		return "an alias"
+	default:
+		return "nothing"
+	}
 }
 
 // foreignVariables begin with our prefix and are not settings: those that Kubernetes makes for a

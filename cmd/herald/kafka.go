@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -77,13 +76,9 @@ func (k *kafkaFlags) tls() (*tls.Config, error) {
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: k.KafkaServerName}
 	if k.KafkaCAFile != "" {
-		text, err := os.ReadFile(k.KafkaCAFile)
-		if err != nil {
-			return nil, fmt.Errorf("--kafka-ca-file: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("--kafka-ca-file: %s has no certificate in PEM", k.KafkaCAFile)
+		var err error
+		if config.RootCAs, err = authorities("kafka-ca-file", k.KafkaCAFile); err != nil {
+			return nil, err
 		}
 	}
 	if k.KafkaCertFile != "" {

@@ -30,6 +30,8 @@ type commands struct {
 	ID      idCommand      `cmd:"" name:"id" help:"Explain an event id."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
+	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version."`
+
 	BenchChild benchChildCommand `cmd:"" name:"bench-child" hidden:""`
 }
 
@@ -89,9 +91,9 @@ func parseArgs(ctx context.Context, args []string, cli *commands) (*kong.Context
 }
 
 func newParser(ctx context.Context, cli *commands, file *configFile) *kong.Kong {
-	return kong.Must(cli,
-		kong.Name("herald"), kong.Description(description),
+	return kong.Must(cli, append(inOurWords(),
+		kong.Name("herald"), kong.Description(description), kong.Vars{"version": versionLine()},
 		kong.DefaultEnvars(envPrefix), kong.Resolvers(file),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
-		kong.BindTo(ctx, (*context.Context)(nil)))
+		kong.BindTo(ctx, (*context.Context)(nil)))...)
 }

@@ -139,3 +139,15 @@ func TestNoAuthIsWarnedOf(t *testing.T) {
 		}
 	}
 }
+
+// TestVersionFlag wants the flag to print what the command prints.
+func TestVersionFlag(t *testing.T) {
+	var out bytes.Buffer
+	ended := -1
+	parser := newParser(t.Context(), new(commands), new(configFile))
+	parser.Stdout, parser.Exit = &out, func(code int) { ended = code }
+	_, _ = parser.Parse([]string{"--version"}) // what it returns where Exit does: no command
+	if want := versionLine() + "\n"; out.String() != want || ended != 0 {
+		t.Errorf("%q and exit code %d, want %q and 0", out.String(), ended, want)
+	}
+}

@@ -30,7 +30,9 @@ func (*produceCommand) Help() string {
 	return `Example:
 
     herald produce --user alice '{"text":"hello"}'
-    herald produce --topic 'notifications.{user}' --user alice --type greeting hello`
+    herald produce --topic 'notifications.{user}' --user alice --type greeting hello
+
+A topic that does not exist is created where the cluster does so (auto.create.topics.enable), and standard error says it: mind the spelling.`
 }
 
 // Validate implements kong.Validatable.
@@ -103,6 +105,9 @@ func (p *produceCommand) Run(ctx context.Context) error {
 	written, err := pub.write(ctx, n)
 	if err != nil {
 		return p.explain(err)
+	}
+	if written.Created {
+		_, _ = fmt.Fprintf(os.Stderr, "herald produce: topic %s did not exist: it was created, partitions: %d\n", written.Topic, written.Partitions)
 	}
 	fmt.Printf("topic=%s partition=%d offset=%d\n", written.Topic, written.ID, written.Offset)
 	return nil

@@ -153,7 +153,8 @@ A token is a JWT, signed with the secret or with a key of the files or the key s
 On the admin listener, which is for operators only:
 
     GET /livez      200 while the process runs
-    GET /readyz     200 while Kafka answers, the shared topics are read and there are keys for tokens, else 503 and why
+    GET /readyz     200 while Kafka answers, the shared topics are read, there are keys for tokens and,
+                    with --revocation-topic, that topic is read; else 503 and why
     GET /metrics    for Prometheus
 
 Configuration. A flag goes before the environment variable beside it, that before the file of --config, that before the default. The file's keys are the flags' names:

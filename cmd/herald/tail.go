@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"mime"
 	"net/http"
 	"net/url"
 	"os"
@@ -25,14 +24,16 @@ const (
 	defaultRetry = 2 * time.Second        // until the server says another reconnection time
 	minRetry     = 100 * time.Millisecond // whatever the server says
 	maxBackoff   = 30 * time.Second       // unless the server's reconnection time is longer
-	maxRefusal   = 4 << 10                // bytes read of a refusal's body
 )
 
 type tailCommand struct {
 	URL         string        `name:"url" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Where the stream is. Without a path: /events. Default: ${default}."`
 	User        string        `placeholder:"NAME" help:"Whose stream it is, for a server with --insecure-no-auth."`
 	TokenFile   string        `placeholder:"FILE" help:"File with a bearer token, read again for each connection. Without it the variable HERALD_TOKEN has the token."`
-	LastEventID string        `name:"last-event-id" placeholder:"ID" help:"Go on behind the event with this id. Default: begin with what comes now."`
+	LastEventID string        `name:"last-event-id" placeholder:"ID" help:"Go on behind the event with this id. Default: begin where --since says."`
+	Since       string        `placeholder:"WHEN" help:"Begin at now, earliest, delivered, a time like 2026-01-31T08:00:00Z or an age like 90m. Default: now. An event id goes before it."`
+	Types       []string      `placeholder:"TYPE" help:"Only events of these types, separated by commas; message is that of records without one. Default: all."`
+	CAFile      string        `name:"ca-file" placeholder:"FILE" help:"PEM file of the authorities that sign the server's certificate. Default: those of the system."`
 	JSON        bool          `name:"json" help:"Print each event as one line of JSON with time, type, id and data."`
 	All         bool          `help:"Print Herald's own events (checkpoint, gap, end) as well."`
 	IdleTimeout time.Duration `default:"60s" placeholder:"DURATION" help:"Reconnect when not even a heartbeat arrives for so long; longer than the server's heartbeat interval. Default: ${default}."`
@@ -43,7 +44,9 @@ func (*tailCommand) Help() string {
 	return `Example:
 
     herald tail --user alice
-    herald tail --url https://herald.example --token-file alice.token`
+    herald tail --user alice --since earliest --types news,message
+    herald tail --url https://herald.example --token-file alice.token
+    herald tail --url https://localhost:8443 --ca-file ca.pem --token-file alice.token`
 }
 
 // Validate implements kong.Validatable.
@@ -51,7 +54,10 @@ func (t *tailCommand) Validate() error {
 	if t.IdleTimeout <= 0 {
 		return fmt.Errorf("--idle-timeout=%v: want more than 0, such as 60s", t.IdleTimeout)
 	}
-	_, err := t.streamURL()
+	u, err := t.streamURL()
+	if err == nil && t.CAFile != "" && !strings.HasPrefix(u, "https:") {
+		return fmt.Errorf("--ca-file has no effect with --url %s: want an address that begins with https://", t.URL)
+	}
 	return err
 }
 
@@ -61,8 +67,10 @@ func (t *tailCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DisableCompression = true
+	transport, err := t.transport()
+	if err != nil {
+		return err
+	}
 	defer transport.CloseIdleConnections()
 	tl := &tailer{
 		client: &http.Client{Transport: transport}, url: u, token: t.token(), idle: t.IdleTimeout,
@@ -88,17 +96,34 @@ func parseStreamURL(text string) (*url.URL, error) {
 	return u, nil
 }
 
-// streamURL is the stream's address with the user in it.
+// transport is how to connect. The error is a [usageError].
+func (t *tailCommand) transport() (*http.Transport, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DisableCompression = true
+	if t.CAFile == "" {
+		return transport, nil
+	}
+	roots, err := authorities("ca-file", t.CAFile)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+	return transport, nil
+}
+
+// streamURL is the stream's address with what is asked for in it.
 func (t *tailCommand) streamURL() (string, error) {
 	u, err := parseStreamURL(t.URL)
 	if err != nil {
 		return "", err
 	}
-	if t.User != "" {
-		query := u.Query()
-		query.Set("user", t.User)
-		u.RawQuery = query.Encode()
+	query := u.Query()
+	for name, value := range map[string]string{"user": t.User, "since": t.Since, "types": strings.Join(t.Types, ",")} {
+		if value != "" {
+			query.Set(name, value)
+		}
 	}
+	u.RawQuery = query.Encode()
 	return u.String(), nil
 }
 
@@ -115,9 +140,6 @@ func (t *tailCommand) token() func() (string, error) {
 		return strings.TrimSpace(string(text)), nil
 	}
 }
-
-// refusal is a reason not to try again.
-type refusal struct{ error }
 
 // errIdle says that a connection is taken for dead.
 var errIdle = errors.New("no sign of life from the server")
@@ -218,17 +240,6 @@ func (t *tailer) connect(ctx context.Context) (opened bool, err error) {
 	}
 }
 
-// reason prefers why we cancelled to what the network says about it.
-func reason(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		return u.Err
-	}
-	return err
-}
-
 func (t *tailer) request(ctx context.Context) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, nil)
 	if err != nil {
@@ -250,47 +261,6 @@ func (t *tailer) request(ctx context.Context) (*http.Request, error) {
 		req.Header.Set("Last-Event-ID", t.lastID)
 	}
 	return req, nil
-}
-
-// accept returns an error unless the response is an event stream; a [refusal] where another try
-// would have the same answer.
-func accept(res *http.Response) error {
-	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
-	if res.StatusCode == http.StatusOK {
-		if kind != "text/event-stream" {
-			return refusal{fmt.Errorf("%s answers with %q, not with an event stream: is the URL right?", res.Request.URL.Redacted(), kind)}
-		}
-		return nil
-	}
-	err := fmt.Errorf("the server says %s%s", printable(res.Status), refusalText(res.Body))
-	switch res.StatusCode {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
-		return err
-	case http.StatusBadRequest:
-		if req := res.Request; !req.URL.Query().Has("user") && req.Header.Get("Authorization") == "" {
-			err = fmt.Errorf("%w; with herald tail: add --user NAME", err)
-		}
-		return refusal{err}
-	case http.StatusUnauthorized:
-		return refusal{fmt.Errorf("%w: give a good token by --token-file or %s", err, tokenVariable)}
-	case http.StatusNotFound:
-		return refusal{fmt.Errorf("%w: is the path of --url right?", err)}
-	}
-	if res.StatusCode >= 500 {
-		return err
-	}
-	return refusal{err}
-}
-
-// refusalText is the message of the server's JSON error, if there is one.
-func refusalText(body io.Reader) string {
-	var answer struct {
-		Error struct{ Message string }
-	}
-	if err := json.NewDecoder(io.LimitReader(body, maxRefusal)).Decode(&answer); err != nil || answer.Error.Message == "" {
-		return ""
-	}
-	return ": " + printable(answer.Error.Message)
 }
 
 // show prints an event; gaps and ends are told on the side in any case.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,19 @@ func (t *tlsFlags) certificate(log *slog.Logger) (*certificate, error) {
 		return nil, usageError{fmt.Errorf("--tls-cert-file and --tls-key-file: %w", err)}
 	}
 	return c, nil
+}
+
+// authorities reads the certificates of the file that the flag names.
+func authorities(flag, file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file) //nolint:gosec // it is for the operator to name
+	if err != nil {
+		return nil, fmt.Errorf("--%s: %w", flag, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--%s: %s has no certificate in PEM", flag, file)
+	}
+	return pool, nil
 }
 
 // statPause is the time between looks at the files.

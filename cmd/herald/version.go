@@ -13,8 +13,13 @@ type versionCommand struct{}
 
 // Run implements the command.
 func (versionCommand) Run() error {
-	_, err := fmt.Printf("herald %s %s %s/%s\n", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Println(versionLine())
 	return err
+}
+
+// versionLine is what the command version and the flag --version print.
+func versionLine() string {
+	return fmt.Sprintf("herald %s %s %s/%s", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // buildVersion is what the linker was told or, without that, what the go command noted.

@@ -245,7 +245,8 @@ function checkJSON(text) {
   }
 }
 
-// signIn exchanges the token for a cookie. The page forgets it at once.
+// signIn exchanges the token for a cookie, and looks whether the browser has kept it. The page forgets
+// the token at once.
 async function signIn() {
   const field = byId("token");
   const token = field.value.trim();
@@ -253,8 +254,17 @@ async function signIn() {
   if (/[^\x21-\x7e]/.test(token)) throw new Error("This is no token: it has spaces or letters that no token has.");
   const session = await ask("POST", "session", { Authorization: `Bearer ${token}` });
   field.value = "";
+  const kept = await ask("GET", "session");
+  if (!kept.user) throw new Error(`The token is good, but the browser did not keep the cookie${whyNotKept()}`);
   showSession(session);
   return "";
+}
+
+function whyNotKept() {
+  if (location.protocol !== "http:") return ". Allow cookies for this site.";
+  return ` because this page is not served over HTTPS. Open it by https://, which needs a proxy that speaks TLS or
+    herald serve --tls-cert-file and --tls-key-file; or, on the server's own machine, by http://localhost. Where the browser
+    keeps no cookie there either, herald serve has --insecure-session-cookie.`.replace(/\s+/g, " ");
 }
 
 async function signOut() {

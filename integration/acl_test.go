@@ -1,0 +1,128 @@
+package integration
+
+import (
+	"context"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// allow makes a rule of Kafka's for the user until the test ends.
+func (b *secureBroker) allow(t *testing.T, user string, rule *kadm.ACLBuilder) {
+	t.Helper()
+	rule.Allow("User:" + user).AllowHosts("*")
+	made, err := b.admin.CreateACLs(t.Context(), rule)
+	if err != nil {
+		t.Fatalf("create ACL: %v", err)
+	}
+	for _, m := range made {
+		if m.Err != nil {
+			t.Fatalf("create ACL: %+v", m)
+		}
+	}
+	t.Cleanup(func() {
+		if _, err := b.admin.DeleteACLs(context.Background(), rule); err != nil {
+			t.Errorf("delete ACL: %v", err)
+		}
+	})
+}
+
+// TestACLs gives herald what README.md says that it needs of Kafka, and nothing else: streams of all
+// kinds of topics, committed offsets, publishing and revocations work without a complaint.
+func TestACLs(t *testing.T) {
+	b := sharedSecureBroker(t)
+	shared, news := b.newTopic(t, "shared", 1), b.newTopic(t, "news", 1)
+	revocations := b.newTopic(t, "revocations", 1, "cleanup.policy", "compact")
+	own, group := topicName(t, "own"), topicName(t, "group")
+	b.createTopic(t, own+".alice", 1)
+	topics := func(operation kadm.ACLOperation, names ...string) *kadm.ACLBuilder {
+		return kadm.NewACLs().Topics(names...).ResourcePatternType(kadm.ACLPatternLiteral).Operations(operation)
+	}
+	prefixed := func(operation kadm.ACLOperation) *kadm.ACLBuilder {
+		return kadm.NewACLs().ResourcePatternType(kadm.ACLPatternPrefixed).Operations(operation)
+	}
+	// What one has a right to is denied to all others who have none.
+	b.allow(t, "nobody", prefixed(kadm.OpAll).Topics("TestACLs-").Groups("TestACLs-"))
+	b.allow(t, "nobody", kadm.NewACLs().Clusters().ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpAll))
+
+	b.allow(t, "scram256", topics(kadm.OpRead, shared, news, revocations))
+	b.allow(t, "scram256", topics(kadm.OpWrite, shared, news))
+	b.allow(t, "scram256", prefixed(kadm.OpRead).Topics(own+"."))
+	b.allow(t, "scram256", prefixed(kadm.OpWrite).Topics(own+"."))
+	b.allow(t, "scram256", prefixed(kadm.OpRead).Groups(group+"."))
+	b.allow(t, "scram512", topics(kadm.OpWrite, revocations)) // who takes tokens back
+
+	secret := filepath.Join(t.TempDir(), "secret")
+	tokenOf(t, "--new-secret="+secret)
+	token := tokenOf(t, "--jwt-secret-file="+secret, "--user=alice", "--publish")
+	h := newProcess(t, "serve", append(b.saslFlags("scram-sha-256", "scram256", "scram256"), "--brokers="+b.sasl, "--group="+group, "--replica=test",
+		"--topic="+own+".{user}", "--topic="+shared, "--topic="+news+",kind=broadcast", "--enable-publish", "--jwt-secret-file="+secret, "--revocation-topic="+revocations)...)
+	h.Start()
+	alice := newStream(t, h.public, "")
+	alice.url, alice.Token = "http://"+h.public+"/events", token
+	alice.Connect()
+	alice.Checkpoint()
+	b.produce(t, record(own+".alice", "", "own"))
+	first := alice.Values(1)
+	b.produce(t, record(shared, "alice", "shared"))
+	second := alice.Values(1)
+	for path, value := range map[string]string{"/users/alice/notifications": "posted", "/broadcast": "for everyone"} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+h.public+path, strings.NewReader(value))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+token)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusCreated {
+			t.Errorf("POST %s: %s", path, response.Status)
+		}
+		if diff := cmp.Diff([]string{value}, alice.Values(1)); diff != "" {
+			t.Errorf("POST %s (-want +got):\n%s", path, diff)
+		}
+	}
+	if diff := cmp.Diff([]string{"own", "shared"}, append(first, second...)); diff != "" {
+		t.Errorf("the stream (-want +got):\n%s", diff)
+	}
+	waitFor(t, "offsets are committed", func(context.Context) bool { return h.Metric(`herald_kafka_commits_total{result="ok"}`) > 0 })
+	waitFor(t, "what was delivered is committed", func(ctx context.Context) bool { return unseen(ctx, &b.broker, group+".delivered") == 0 })
+
+	run := func(args ...string) (string, error) {
+		command := exec.CommandContext(t.Context(), h.binary, append(args, "--brokers="+b.sasl)...)
+		command.Env = []string{}
+		out, err := command.CombinedOutput()
+		t.Logf("herald %s: %v %s", strings.Join(args, " "), err, out)
+		return string(out), err
+	}
+	produce := append([]string{"produce", "--topic=" + own + ".{user}", "--user=bob", "x"}, b.saslFlags("scram-sha-256", "scram256", "scram256")...)
+	if _, err := run(produce...); err == nil {
+		t.Error("a topic was created without the right to")
+	}
+	b.allow(t, "scram256", prefixed(kadm.OpCreate).Topics(own+"."))
+	if out, err := run(produce...); err != nil || !strings.Contains(out, own+".bob did not exist: it was created, partitions: ") {
+		t.Errorf("create a topic by writing to it: %v %q", err, out)
+	}
+	if out, err := run(produce...); err != nil || strings.Contains(out, "did not exist") {
+		t.Errorf("write to it again: %v %q", err, out)
+	}
+	if _, err := run(append([]string{"revoke", "--topic=" + revocations, "--user=alice"}, b.saslFlags("scram-sha-512", "scram512", "scram512")...)...); err != nil {
+		t.Errorf("revoke: %v", err)
+	}
+	if events := alice.AwaitEnd(); len(events) == 0 || !strings.Contains(events[len(events)-1].Data, "revoked") {
+		t.Errorf("the stream ended with %+v", events)
+	}
+	h.Stop()
+	for line := range strings.Lines(h.printed.String()) {
+		if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
+			t.Errorf("the log says %s", line)
+		}
+	}
+}
