@@ -62,7 +62,13 @@ func (s *soak) read(c *soakClient) error {
 				deadline = time.Now().Add(2 * patience)
 			}
 			if time.Now().After(deadline) {
-				return fmt.Errorf("of %d lanes it has come to the end of %v only", len(s.lanesOf(c.user)), c.ended)
+				var left []string
+				for _, l := range s.lanesOf(c.user) {
+					if !c.ended[l.name] {
+						left = append(left, l.name)
+					}
+				}
+				return fmt.Errorf("it has not come to the end of %v; its last id is %s", left, c.LastID)
 			}
 		default:
 			if rand.IntN(20) == 0 {

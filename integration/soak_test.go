@@ -129,7 +129,9 @@ func (s *soak) produce(l *lane, producer *kgo.Client) {
 	put := func(key, value string) {
 		r := record(l.topic, key, l.name+" "+value+" "+padding[:rand.IntN(len(padding))])
 		r.Partition = l.partition
-		if err := producer.ProduceSync(s.t.Context(), r).FirstErr(); err != nil && value == last {
+		ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+		defer cancel()
+		if err := producer.ProduceSync(ctx, r).FirstErr(); err != nil && value == last {
 			s.t.Errorf("produce to %s/%d: %v", l.topic, l.partition, err)
 		}
 	}
