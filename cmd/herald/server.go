@@ -151,7 +151,9 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv.publicListener = limitConnections(listener, maxConnections())
+	limited := limitConnections(listener, maxConnections())
+	registry.MustRegister(limited.collectors()...)
+	srv.publicListener, srv.public.ConnState = limited, limited.connState
 	if srv.adminListener, err = listen(ctx, "admin-listen", s.AdminListen); err != nil {
 		_ = srv.publicListener.Close()
 		return nil, err
