@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -101,6 +102,34 @@ func TestSlowHeaders(t *testing.T) {
 	<-done
 	if slow.Load() < 10 {
 		t.Errorf("closed after %d bytes, before the time was up", slow.Load())
+	}
+}
+
+// TestUnreadBodies sends half a body with requests that are answered without it: none holds its
+// connection for the time that a request may take.
+func TestUnreadBodies(t *testing.T) {
+	s := startSecured(t, nil)
+	patient := httptest.NewServer(s.public.Handler) // has no time-outs
+	defer patient.Close()
+	conns := make(map[string]net.Conn)
+	for _, request := range []string{"POST /session", "DELETE /session", "POST /broadcast", "POST /nothing", "GET /events", "OPTIONS /session"} {
+		for _, length := range []string{"Content-Length: 10\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n2\r\nha"} {
+			conn := dial(t, patient.Listener.Addr().String())
+			if _, err := fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\n%s", request, length); err != nil {
+				t.Fatal(err)
+			}
+			conns[request+" "+length] = conn
+		}
+	}
+	for name, conn := range conns {
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 ") {
+			t.Errorf("%q: %q, %v; want an answer and the connection closed", name, answer, err)
+		}
+	}
+	status, _, body := callWith(t, http.MethodDelete, patient.URL+"/session", "all of it", nil)
+	if status != http.StatusNoContent {
+		t.Errorf("a body that ends: %d %s", status, body)
 	}
 }
 

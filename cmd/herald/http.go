@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
@@ -84,6 +85,18 @@ func (f *frontDoor) viewer(c echo.Context) (stream.Viewer, error) {
 		v.Holds = func() bool { return !f.revocations.Revoked(id.User, id.ID, id.IssuedAt) }
 	}
 	return v, nil
+}
+
+// dropUnread gives up the rest of a body that the handler has not read: net/http waits for it, as long
+// as a request may take, and its connection would count as one with a request.
+func dropUnread(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		err := next(c)
+		if r := c.Request(); r.ContentLength != 0 && r.ProtoMajor == 1 {
+			_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Now().Add(unreadTimeout))
+		}
+		return err
+	}
 }
 
 // errorAsJSON gives every error the same shape. What is our fault or Kafka's is logged; the client

@@ -27,6 +27,7 @@ const (
 	readHeaderTimeout = 10 * time.Second // for a request's header
 	readTimeout       = 30 * time.Second // for all of a request; streams are free of it
 	gcPercent         = 50               // memory is what streams cost: 10,000 idle ones take a sixth less by it, for a tenth more CPU in a storm of reconnects
+	unreadTimeout     = time.Second      // for what is left of a body that nobody reads
 	idleTimeout       = 30 * time.Second // between requests of a connection
 	maxHeader         = 32 << 10         // bytes of a request's header; net/http takes 4 KiB more
 )
@@ -121,7 +122,7 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	if _, insecure := s.Auth.(auth.Insecure); insecure && loopbackOnly(s.Listen) {
 		e.Use(refuseForeignHost(front))
 	}
-	e.Use(s.Origins.cors(), s.Origins.refuse(front))
+	e.Use(dropUnread, s.Origins.cors(), s.Origins.refuse(front))
 	e.GET("/events", srv.streams.Events)
 	if s.JWT != nil {
 		(&sessions{cookie: s.Cookie, jwt: s.JWT, front: front, publish: s.EnablePublish}).register(e)
@@ -151,7 +152,9 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv.publicListener = limitConnections(listener, maxConnections())
+	limited := limitConnections(listener, maxConnections())
+	registry.MustRegister(limited.collectors()...)
+	srv.publicListener, srv.public.ConnState = limited, limited.connState
 	if srv.adminListener, err = listen(ctx, "admin-listen", s.AdminListen); err != nil {
 		_ = srv.publicListener.Close()
 		return nil, err

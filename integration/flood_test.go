@@ -1,0 +1,175 @@
+package integration
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// floodVariable makes TestFloodProcess flood a server: "ADDRESS SOURCE CONNECTIONS".
+const floodVariable = "HERALD_TEST_FLOOD_PROCESS"
+
+// begun is what connection n of a process sends: nothing, half a header, or half a body that nobody reads.
+func begun(n int) string {
+	switch {
+	case n%20 == 0:
+		return "POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf"
+	case n%2 == 0:
+		return "GET /events?user=alice HTTP/1.1\r\nHost: localhost\r\n"
+	}
+	return ""
+}
+
+// TestFloodProcess is no test but a process of TestHalfOpenConnections, which holds connections from an
+// address of its own and opens those again that are closed.
+func TestFloodProcess(t *testing.T) {
+	spec := os.Getenv(floodVariable)
+	if spec == "" {
+		t.Skip("this is a process of TestHalfOpenConnections")
+	}
+	var address, source string
+	var connections int
+	if _, err := fmt.Sscan(spec, &address, &source, &connections); err != nil {
+		t.Fatal(err)
+	}
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
+	first := make(chan error, connections)
+	for n := range connections {
+		go func() {
+			for again := false; ; again = true {
+				conn, err := dialer.DialContext(t.Context(), "tcp", address)
+				if err == nil {
+					_, err = io.WriteString(conn, begun(n))
+				}
+				if !again {
+					first <- err
+				}
+				if err == nil {
+					_, _ = io.Copy(io.Discard, conn)
+					_ = conn.Close()
+				}
+				time.Sleep(time.Second)
+			}
+		}()
+	}
+	for range connections {
+		if err := <-first; err != nil {
+			_, _ = fmt.Fprintln(os.Stdout, "flood:", err)
+		}
+	}
+	_, _ = fmt.Fprintln(os.Stdout, "flood begun")
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until the parent ends
+	os.Exit(0)
+}
+
+// startFlood starts such a process; it ends with the test. The function that it returns waits until all
+// connections have been opened.
+func startFlood(t *testing.T, address, source string, connections int) (wait func()) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFloodProcess$")
+	command.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d", floodVariable, address, source, connections))
+	in, err := command.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = command.Wait()
+	})
+	return func() {
+		t.Helper()
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if lines.Text() == "flood begun" {
+				return
+			}
+			t.Log(lines.Text())
+		}
+		t.Fatal("a process of the flood ended before it had begun")
+	}
+}
+
+// TestHalfOpenConnections (a flood by half-open connections) has six addresses hold 4,000 connections
+// each that send nothing, half a header or half a body, more than the limit of open files has room for.
+// Streams go on, the admin listener answers, memory is bounded, and newcomers get their streams long before
+// the time-out of a header makes room.
+func TestHalfOpenConnections(t *testing.T) {
+	const (
+		processes, each, streams, newcomers = 6, 4000, 50, 20
+		headerTimeout                       = 10 * time.Second
+		files                               = 20_000
+		perFile                             = 48 << 10 // bytes of memory; a connection takes 22 KiB
+	)
+	b := sharedBroker(t)
+	shared := b.newTopic(t, "shared", 1)
+	h := newHerald(t, b, "--topic="+shared)
+	h.binary, h.args = "/bin/sh", append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, files), h.binary}, h.args...)
+	h.Start()
+	c := newCrowd(t, h, streams)
+	c.Connect()
+	before := h.Metric("process_resident_memory_bytes")
+
+	var begun []func()
+	for n := range processes {
+		begun = append(begun, startFlood(t, h.public, fmt.Sprintf("127.0.0.%d", n+2), each))
+	}
+	for _, wait := range begun {
+		wait()
+	}
+	waitFor(t, "the server is full", func(context.Context) bool { return h.Metric("herald_http_connections") > files-1000 })
+	most := time.Duration(0)
+	for n := range newcomers {
+		for i := range streams {
+			b.produce(t, record(shared, user(i), fmt.Sprint("own ", n)))
+		}
+		c.ReadTo(map[string]int{"own": n + 1})
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		opened := time.Now()
+		s, err := openLight(ctx, new(net.Dialer), h.public, fmt.Sprint("newcomer-", n), "")
+		cancel()
+		if err != nil {
+			t.Fatalf("newcomer %d: %v", n, err)
+		}
+		most = max(most, time.Since(opened))
+		t.Cleanup(s.Cut)
+	}
+	grown := h.Metric("process_resident_memory_bytes") - before
+	connections, evicted := h.Metric("herald_http_connections"), h.Metric("herald_http_connections_evicted_total")
+	t.Logf("%v connections, %v gave way; a newcomer had its stream after %v at the most; memory grew by %.0f MB",
+		connections, evicted, most, grown/1e6)
+	if most > headerTimeout/2 {
+		t.Errorf("a newcomer had its stream after %v", most)
+	}
+	if connections < files/2 {
+		t.Errorf("%v connections: the flood is over", connections)
+	}
+	if evicted == 0 {
+		t.Error("no connection gave way: room was made by time-outs")
+	}
+	if bound := float64(files * perFile); grown > bound && !raceDetector { // which takes memory of its own
+		t.Errorf("memory grew by %.0f MB, want %.0f MB at the most", grown/1e6, bound/1e6)
+	}
+	if status, err := get(t, "http://"+h.admin+"/readyz"); err != nil || status != http.StatusOK {
+		t.Errorf("/readyz: %d, %v", status, err)
+	}
+	if open := h.Metric("herald_streams"); open != streams+newcomers {
+		t.Errorf("%v streams are open, want %d", open, streams+newcomers)
+	}
+	if strings.Contains(h.printed.String(), "too many open files") {
+		t.Error("the limit of open files was met")
+	}
+}
