@@ -76,6 +76,9 @@ func TestSessionPartitions(t *testing.T) {
 	c := configured(t, broker.ListenAddrs(), sink, "t")
 	c.cfg.SessionPartitions = 2
 	run(t, c)
+	if _, err := c.Join(t.Context(), "a"); err != nil { // it is read from here on
+		t.Fatal(err)
+	}
 	producer := NewProducer(broker.ListenAddrs(), nil, nil)
 	t.Cleanup(producer.Close)
 	var want []string

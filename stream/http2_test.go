@@ -26,6 +26,7 @@ func overHTTP2(timeout time.Duration) func(*httptest.Server) {
 	return func(s *httptest.Server) {
 		s.Config.Protocols = new(http.Protocols)
 		s.Config.Protocols.SetUnencryptedHTTP2(true)
+		s.Config.WriteTimeout = timeout // for answers; streams last longer
 		s.Config.HTTP2 = &http.HTTP2Config{WriteByteTimeout: timeout}
 		s.Start()
 		transport := &http.Transport{Protocols: new(http.Protocols)}

@@ -68,7 +68,9 @@ type response struct {
 }
 
 func newResponse(w http.ResponseWriter, timeout time.Duration, m *metrics) *response {
-	return &response{writer: w, control: http.NewResponseController(w), timeout: timeout, metrics: m, ended: make(chan bool, 1)}
+	r := &response{writer: w, control: http.NewResponseController(w), timeout: timeout, metrics: m, ended: make(chan bool, 1)}
+	_ = r.deadline(time.Time{}) // the server's is for other answers
+	return r
 }
 
 func (r *response) send(b []byte) ([]byte, error)      { return b[headroom:], nil }

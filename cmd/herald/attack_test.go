@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -102,6 +104,45 @@ func TestSlowHeaders(t *testing.T) {
 	<-done
 	if slow.Load() < 10 {
 		t.Errorf("closed after %d bytes, before the time was up", slow.Load())
+	}
+}
+
+// TestUnreadAnswers sends requests one behind the other and reads none of their answers: the connection
+// ends in time, while a stream lasts longer.
+func TestUnreadAnswers(t *testing.T) {
+	const timeout = 300 * time.Millisecond
+	s := startSecured(t, nil)
+	if s.public.WriteTimeout == 0 || s.admin.WriteTimeout == 0 {
+		t.Error("nothing bounds how long an answer takes")
+	}
+	hasty := httptest.NewUnstartedServer(s.public.Handler)
+	hasty.Config.WriteTimeout = timeout
+	hasty.Start()
+	defer hasty.Close()
+	address := hasty.Listener.Addr().String()
+	stream := dial(t, address)
+	if _, err := fmt.Fprintf(stream, "GET /events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", s.token(t, auth.Identity{User: "alice"})); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	conn := dial(t, address)
+	for deadline := begun.Add(20 * time.Second); ; {
+		if _, err := io.WriteString(conn, strings.Repeat("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 1000)); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal("the connection does not end")
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the connection does not end")
+		}
+	}
+	if err := stream.SetReadDeadline(begun.Add(3 * timeout)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(stream)
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(string(got), "checkpoint") {
+		t.Errorf("of the stream %q: %v; want it to go on", got, err)
 	}
 }
 

@@ -27,6 +27,7 @@ const (
 	readHeaderTimeout = 10 * time.Second // for a request's header
 	readTimeout       = 30 * time.Second // for all of a request; streams are free of it
 	gcPercent         = 50               // memory is what streams cost: 10,000 idle ones take a sixth less by it, for a tenth more CPU in a storm of reconnects
+	answerTimeout     = time.Minute      // for a request and its answer; streams are free of it
 	unreadTimeout     = time.Second      // for what is left of a body that nobody reads
 	idleTimeout       = 30 * time.Second // between requests of a connection
 	maxHeader         = 32 << 10         // bytes of a request's header; net/http takes 4 KiB more
@@ -165,7 +166,7 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 // httpServer returns a server that gives up slow requests.
 func httpServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(&netHTTPLog{Handler: log.Handler()}, slog.LevelError),
 	}
 }
