@@ -15,6 +15,7 @@
 //	roster.go        the streams that are open: limits, heartbeats, the end of all
 //	end.go           why streams end
 //	output.go        where a stream's bytes go; connection.go, watch_linux.go, over HTTP/1 ...
+//	large.go         events that streams share
 //	hub.go           which records are for which streams
 //	cursor.go, id.go how far a stream has come, and how ids say it
 //	home.go          partitions that concern a user
@@ -38,14 +39,16 @@
 // A stream over HTTP/1 is taken over from net/http once it is let in, and an idle one has no
 // goroutine. Whoever has something for a stream (a record, a heartbeat, its end) leaves it with the
 // subscription and has the engine serve it: one of a few workers writes what waits without waiting
-// for the client, so that a burst leaves in one write and nobody waits for a slow client. What must
+// for the client, so that a burst leaves in one write and nobody waits for a slow client. A large event
+// is not copied for each stream: a stream writes its id and then the shared event, and nothing in
+// between (feed.large; feed.taken is what waits behind it). What must
 // wait gets a goroutine for as long: a client that does not take all at once, replays, a new
 // stream. A stream over HTTP/2 or TLS is written by such a goroutine always, and over HTTP/2 net/http keeps
 // one more.
 //
 // A stream is served by one of them at a time, so that all but the subscription's own fields needs no
 // lock, except while it waits for Kafka (feed.writing). Lock order: roster.mu, Hub.mu, partition.mu,
-// subscription.mu, engine.mu; the lock of a consumer's replay before feed.writing.
+// subscription.mu, engine.mu, and larges.mu last; the lock of a consumer's replay before feed.writing.
 //
 // # How fast and small it is
 //
