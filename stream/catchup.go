@@ -157,12 +157,11 @@ func (f *feed) replay(p consumer.Partition, r *consumer.Record) (more bool, err 
 			return false, err
 		}
 	}
-	at := f.at.source(p.Topic)
-	at.set(p.ID, r.Offset+1)
+	f.at.source(p.Topic).set(p.ID, r.Offset+1)
 	b := f.id()
 	f.wrote(p, r.Offset+1)
 	f.hub.metrics.replayed.Inc()
-	if f.large = f.hub.larges.of(at.id, p.ID, eventType, r); f.large != nil {
+	if f.large = f.hub.larges.share(eventType, r.Value); f.large != nil {
 		return f.pass()
 	}
 	b.b = appendRecord(b.b, eventType, r.Value)

@@ -67,7 +67,7 @@ type feed struct {
 	at    cursor // what was written, or considered and not for this user
 	moved int64  // offsets by which at has moved since the client was told an id
 	buf   *buffer
-	large *large // the event whose id ends buf, if it is a large one
+	large *large // a large event whose id ends buf, until it is begun
 	rest  []byte // of buf or else of large, what is still to be written
 
 	taken *queue // records that waited, of which the first done are written; nil: all are
@@ -136,11 +136,11 @@ func (f *feed) send() (err error) {
 		return nil
 	}
 	f.rest, err = f.out.send(f.buf.b)
-	return f.then(err)
+	return f.afterWrite(err)
 }
 
-// then goes on behind a write.
-func (f *feed) then(err error) error {
+// afterWrite goes on behind a write that took all, or came to an error.
+func (f *feed) afterWrite(err error) error {
 	if f.large != nil && err == nil && len(f.rest) == 0 {
 		f.rest, err = f.out.sendLarge(f.large)
 		f.large = nil
@@ -170,14 +170,14 @@ func (f *feed) finish() error {
 	for len(f.rest) > 0 {
 		err := f.out.finish(f.rest)
 		f.rest = nil
-		if err = f.then(err); err != nil {
+		if err = f.afterWrite(err); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// flush writes the buffer, or what is left of it, and waits for the client to take it.
+// flush writes the buffer, or what is left of it, without what was appended since, and waits for the client to take it.
 func (f *feed) flush() error {
 	if len(f.rest) == 0 {
 		if err := f.send(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -126,5 +127,26 @@ func TestHomePartition(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]bool{"a": true, "b": true, "c": true, "d": true, "e": true, "f": true}, seen); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestNewHomeIsTold adds partitions under a quiet stream: its client is told of the new home at once, for
+// the replica that it comes to next may not know why that is one.
+func TestNewHomeIsTold(t *testing.T) {
+	id := [16]byte{1}
+	homes := consumer.NewHomes("shared", consumer.Murmur2)
+	f := &feed{service: &service{hub: NewHub("event-type", nil)}, at: cursor{newSource("shared", newIncarnation(id))}}
+	f.sub = newSubscription("alice", 1, func() {}, func() {})
+	f.sub.sources = []consumer.Source{{Topic: "shared", Homes: homes}}
+	for _, count := range []int{1, 100} {
+		homes.Saw(id, count, time.Now(), nil)
+		for _, want := range []int{1, 0} {
+			now := newSource("shared", newIncarnation(id))
+			f.rehome(&f.at[0], &now)
+			if got := strings.Count(string(f.bytes().b), typeCheckpoint); got != want {
+				t.Errorf("%d checkpoints with %d partitions, want %d", got, count, want)
+			}
+			f.buf = nil
+		}
 	}
 }

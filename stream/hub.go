@@ -149,12 +149,12 @@ func (h *Hub) queue(t *topic, part *partition, p consumer.Partition, r *consumer
 	case r.Value == nil: // a tombstone is no notification
 		h.metrics.tombstones.Inc()
 	case r.Broadcast && len(t.readers) > 0:
-		it := h.encode(t, part, p, r)
+		it := h.encode(part, p, r)
 		for s := range t.readers {
 			s.push(it, part.event)
 		}
 	case !r.Broadcast && len(users) > 0:
-		it := h.encode(t, part, p, r)
+		it := h.encode(part, p, r)
 		for _, s := range users {
 			s.push(it, part.event)
 		}
@@ -162,9 +162,9 @@ func (h *Hub) queue(t *topic, part *partition, p consumer.Partition, r *consumer
 }
 
 // encode makes the record's event: in part.event, or the item's own if it is large. part.mu is held.
-func (h *Hub) encode(t *topic, part *partition, p consumer.Partition, r *consumer.Record) item {
+func (h *Hub) encode(part *partition, p consumer.Partition, r *consumer.Record) item {
 	eventType := eventTypeOf(r, h.typeHeader)
-	it := item{partition: p, offset: r.Offset, eventType: eventType, large: h.larges.of(t.id, p.ID, eventType, r)}
+	it := item{partition: p, offset: r.Offset, eventType: eventType, large: h.larges.share(eventType, r.Value)}
 	part.event = part.event[:0]
 	if it.large == nil {
 		part.event = appendRecord(part.event, eventType, r.Value)

@@ -1,11 +1,11 @@
 package stream
 
 import (
+	"crypto/sha256"
+	"io"
 	"runtime"
 	"sync"
 	"weak"
-
-	"herald/consumer"
 )
 
 // largeValue is from how many bytes on a record's event is shared by the streams that have it before
@@ -13,7 +13,10 @@ import (
 const largeValue = 32 << 10
 
 // large is an event that streams share, without an id: its lines, and the same as a chunk.
-type large struct{ text, chunk []byte }
+type large struct {
+	encoding    sync.Once
+	text, chunk []byte
+}
 
 // size is in bytes; none of nil.
 func (l *large) size() int {
@@ -23,12 +26,9 @@ func (l *large) size() int {
 	return len(l.chunk)
 }
 
-// largeKey is the place of a large event's record.
-type largeKey struct {
-	topicID   [16]byte
-	partition int32
-	offset    int64
-}
+// largeKey is the SHA-256 of what an event is made of: the place of its record is not enough, for after
+// an unclean leader election another record may be there, of another user.
+type largeKey [sha256.Size]byte
 
 // larges are the large events that some stream has before it, so that each is in memory once, whether
 // it comes live or by replay and however many streams are slow to take it.
@@ -43,24 +43,39 @@ func newLarges() *larges {
 	return &larges{least: largeValue, events: make(map[largeKey]weak.Pointer[large])}
 }
 
-// of returns the event of a record; nil if it is a small one.
-func (l *larges) of(topicID [16]byte, partition int32, eventType string, r *consumer.Record) *large {
-	if len(r.Value) < l.least {
+// share returns the event of a record, which is made if no stream has it; nil if it is a small one.
+func (l *larges) share(eventType string, value []byte) *large {
+	if len(value) < l.least {
 		return nil
 	}
-	key := largeKey{topicID, partition, r.Offset}
+	e := l.find(keyOf(eventType, value))
+	e.encoding.Do(func() {
+		b := appendRecord(make([]byte, headroom, headroom+len(value)+1024), eventType, value)
+		size := len(b) - headroom
+		e.chunk = chunk(b)
+		end := len(e.chunk) - len("\r\n")
+		e.text = e.chunk[end-size : end]
+	})
+	return e
+}
+
+func keyOf(eventType string, value []byte) (key largeKey) {
+	h := sha256.New()
+	_, _ = io.WriteString(h, eventType+"\x00") // which an event type does not contain
+	_, _ = h.Write(value)
+	h.Sum(key[:0])
+	return key
+}
+
+func (l *larges) find(key largeKey) *large {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e := l.events[key].Value(); e != nil {
-		return e
+	e := l.events[key].Value()
+	if e == nil {
+		e = new(large)
+		l.events[key] = weak.Make(e)
+		runtime.AddCleanup(e, l.forget, key)
 	}
-	b := appendRecord(make([]byte, headroom, headroom+len(r.Value)+1024), eventType, r.Value)
-	size := len(b) - headroom
-	b = chunk(b)
-	end := len(b) - len("\r\n")
-	e := &large{text: b[end-size : end], chunk: b}
-	l.events[key] = weak.Make(e)
-	runtime.AddCleanup(e, l.forget, key)
 	return e
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"herald/consumer"
 )
 
 // TestLargeEvents sends large and small events, live and again by replay, over each protocol, between
@@ -58,6 +60,77 @@ func TestLargeEvents(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// caughtUp returns the subscription of a user whose stream takes live records.
+func caughtUp(h *Hub, user string, maxBytes int) *subscription {
+	s := newSubscription(user, maxBytes, func() {}, func() {})
+	s.sources = []consumer.Source{{Topic: "shared"}}
+	h.add(s)
+	s.rejoin()
+	return s
+}
+
+// TestLargeAtAnOffsetAgain has a log cut (an unclean leader election) and another user's event written
+// where one was before.
+func TestLargeAtAnOffsetAgain(t *testing.T) {
+	h, p := NewHub("event-type", nil), consumer.Partition{Topic: "shared"}
+	h.Begin(p, [16]byte{1}, 7)
+	alice, bob := caughtUp(h, "alice", 1<<20), caughtUp(h, "bob", 1<<20)
+	large := func(user string) []consumer.Record {
+		return []consumer.Record{{Offset: 7, User: []byte(user), Value: []byte(strings.Repeat(user, 1<<15))}}
+	}
+	h.Deliver(p, large("alice"), 8)
+	h.Gap(p, consumer.Gap{From: 8, To: 7, Reason: consumer.GapUnknownID})
+	bob.rejoin()
+	h.Deliver(p, large("bob"), 8)
+	for user, s := range map[string]*subscription{"alice": alice, "bob": bob} {
+		q, _, _ := s.take()
+		if want := "data: " + strings.Repeat(user, 1<<15) + "\n\n"; len(q.items) != 1 || string(q.items[0].large.text) != want {
+			t.Errorf("%s has %d events, of which the first is %.40q", user, len(q.items), q.items[0].large.text)
+		}
+	}
+}
+
+// TestLargeEventsCount fills queues with large events: their bytes count, and count no more once they
+// are taken.
+func TestLargeEventsCount(t *testing.T) {
+	h, p := NewHub("event-type", nil), consumer.Partition{Topic: "shared"}
+	h.Begin(p, [16]byte{1}, 0)
+	s := caughtUp(h, "alice", 100<<10)
+	for round := range int64(20) { // queues are used again
+		for i := range int64(3) {
+			h.Deliver(p, []consumer.Record{{Offset: 3*round + i, User: []byte("alice"), Value: make([]byte, 40<<10)}}, 3*round+i+1)
+		}
+		q, behind, _ := s.take()
+		if len(q.items) != 2 || !behind {
+			t.Fatalf("%d events of 40 KiB are queued where 100 KiB may be, behind: %t", len(q.items), behind)
+		}
+		q.free()
+		s.rejoin()
+	}
+}
+
+// TestRevokedBehindLarge revokes access while events wait behind a large one: they are not sent.
+func TestRevokedBehindLarge(t *testing.T) {
+	h, p := NewHub("event-type", nil), consumer.Partition{Topic: "shared"}
+	h.Begin(p, [16]byte{1}, 0)
+	out := new(partOutput)
+	f := &feed{service: &service{hub: h}, out: out, at: cursor{newSource("shared", newIncarnation([16]byte{1}))}}
+	f.sub = caughtUp(h, "alice", 1<<20)
+	for i, value := range []string{strings.Repeat("large", 1<<15), "small"} {
+		h.Deliver(p, []consumer.Record{{Offset: int64(i), User: []byte("alice"), Value: []byte(value)}}, int64(i)+1)
+	}
+	for range 2 {
+		f.gather()
+		if err := f.flush(); err != nil {
+			t.Fatal(err)
+		}
+		f.sub.end(ErrRevoked)
+	}
+	if text := string(out.text); !strings.HasSuffix(text, "large\n\n") || f.taken != nil {
+		t.Errorf("the stream was sent …%q; %d records are left", text[max(0, len(text)-60):], len(f.taken.items))
 	}
 }
 

@@ -24,9 +24,9 @@ const itemOverhead = 64
 // queue is the records that wait for one stream. Streams have one while something waits only: queues
 // are used again, so that in the long run a record allocates nothing.
 type queue struct {
-	items []item
-	text  []byte
-	large int // bytes of its large events
+	items      []item
+	text       []byte
+	largeBytes int // of its large events
 }
 
 // keepItems and keepText are how much a queue may have room for that is used again.
@@ -40,17 +40,17 @@ var queues = sync.Pool{New: func() any { return new(queue) }}
 func (q *queue) add(it item, text []byte) {
 	q.text = append(q.text, text...)
 	it.end = len(q.text)
-	q.large += it.large.size()
+	q.largeBytes += it.large.size()
 	q.items = append(q.items, it)
 }
 
 // size is about the bytes that it takes; of a large event, whether or not others have it too.
-func (q *queue) size() int { return len(q.text) + q.large + len(q.items)*itemOverhead }
+func (q *queue) size() int { return len(q.text) + q.largeBytes + len(q.items)*itemOverhead }
 
 func (q *queue) free() {
 	if cap(q.items) <= keepItems && cap(q.text) <= keepText {
 		clear(q.items)
-		q.items, q.text, q.large = q.items[:0], q.text[:0], 0
+		q.items, q.text, q.largeBytes = q.items[:0], q.text[:0], 0
 		queues.Put(q)
 	}
 }
