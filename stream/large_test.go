@@ -123,7 +123,7 @@ func TestRevokedBehindLarge(t *testing.T) {
 		h.Deliver(p, []consumer.Record{{Offset: int64(i), User: []byte("alice"), Value: []byte(value)}}, int64(i)+1)
 	}
 	for range 2 {
-		f.gather()
+		_, _ = f.gather()
 		if err := f.flush(); err != nil {
 			t.Fatal(err)
 		}

@@ -152,7 +152,8 @@ func TestReplayLimit(t *testing.T) {
 // TestSinceDelivered leaves with some of the user's own notifications unseen and comes back on
 // another device, without an id: those come, and what was seen does not.
 func TestSinceDelivered(t *testing.T) {
-	url, producer := serve(t)
+	s := serveWith(t, Config{}, (*httptest.Server).Start)
+	url, producer := s.url, s.producer
 	put(t, producer, "own.alice", "", "0")
 	first := open(t, url+"alice&since=delivered", "") // nothing was delivered ever: all is unseen
 	put(t, producer, "own.alice", "", "1")
@@ -160,6 +161,7 @@ func TestSinceDelivered(t *testing.T) {
 		t.Errorf("the first device got %q", got)
 	}
 	_ = first.res.Body.Close()
+	s.awaitEnded(t, "client", 1) // until then what is written to it counts as delivered
 	put(t, producer, "own.alice", "", "2")
 	put(t, producer, "shared", "alice", "shared topics begin now")
 	put(t, producer, "own.alice", "", "3")
