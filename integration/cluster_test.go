@@ -79,9 +79,10 @@ broker.session.timeout.ms=5000
 broker.heartbeat.interval.ms=1000
 `
 
-// clusterJVM bounds the memory of three brokers on one machine. A container that was stopped may
+// clusterJVM bounds the memory of three brokers on one machine; with less, and the topics of all tests, they
+// would do little but collect garbage. A container that was stopped may
 // have another address when it is back, so names are not kept.
-const clusterJVM = "-Xms128m -Xmx320m -Dsun.net.inetaddr.ttl=1 -Dsun.net.inetaddr.negative.ttl=0"
+const clusterJVM = "-Xms128m -Xmx512m -Dsun.net.inetaddr.ttl=1 -Dsun.net.inetaddr.negative.ttl=0"
 
 // open starts the containers at the same time, for a node waits for the others.
 func (c *cluster) open() error {
@@ -143,7 +144,7 @@ func (n *node) run(ctx context.Context, network *testcontainers.DockerNetwork, v
 // moment ago is still a member.
 func (c *cluster) waitForNodes(ctx context.Context) error {
 	for {
-		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
+		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
 		brokers, err := c.admin.ListBrokers(attempt)
 		for _, b := range brokers {
 			_, answered := c.producer.Broker(int(b.NodeID)).Request(attempt, kmsg.NewPtrApiVersionsRequest())

@@ -59,7 +59,7 @@ func (s *soak) read(c *soakClient) error {
 		select {
 		case <-s.stop:
 			if deadline.IsZero() {
-				deadline = time.Now().Add(2 * patience)
+				deadline = time.Now().Add(4 * patience)
 			}
 			if time.Now().After(deadline) {
 				var left []string
