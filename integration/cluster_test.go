@@ -80,8 +80,8 @@ broker.heartbeat.interval.ms=1000
 `
 
 // clusterJVM bounds the memory of three brokers on one machine; with less, and the topics of all tests, they
-// would do little but collect garbage. A container that was stopped may
-// have another address when it is back, so names are not kept.
+// would do little but collect garbage. A container that was stopped may have another address when it is
+// back, so names are not kept.
 const clusterJVM = "-Xms128m -Xmx512m -Dsun.net.inetaddr.ttl=1 -Dsun.net.inetaddr.negative.ttl=0"
 
 // open starts the containers at the same time, for a node waits for the others.

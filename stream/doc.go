@@ -41,10 +41,9 @@
 // subscription and has the engine serve it: one of a few workers writes what waits without waiting
 // for the client, so that a burst leaves in one write and nobody waits for a slow client. A large event
 // is not copied for each stream: a stream writes its id and then the shared event, and nothing in
-// between (feed.large; feed.taken is what waits behind it). What must
-// wait gets a goroutine for as long: a client that does not take all at once, replays, a new
-// stream. A stream over HTTP/2 or TLS is written by such a goroutine always, and over HTTP/2 net/http keeps
-// one more.
+// between (feed.large; feed.taken is what waits behind it). What must wait gets a goroutine for as long: a
+// client that does not take all at once, replays, a new stream. A stream over HTTP/2 or TLS is written by
+// such a goroutine always, and over HTTP/2 net/http keeps one more.
 //
 // A stream is served by one of them at a time, so that all but the subscription's own fields needs no
 // lock, except while it waits for Kafka (feed.writing). Lock order: roster.mu, Hub.mu, partition.mu,

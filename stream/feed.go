@@ -177,7 +177,8 @@ func (f *feed) finish() error {
 	return nil
 }
 
-// flush writes the buffer, or what is left of it, without what was appended since, and waits for the client to take it.
+// flush writes the buffer and waits for the client to take it; of one that was written in part only what
+// is left, without what was appended since.
 func (f *feed) flush() error {
 	if len(f.rest) == 0 {
 		if err := f.send(); err != nil {
