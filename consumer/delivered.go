@@ -13,38 +13,84 @@ import (
 
 const (
 	deliveredInterval = time.Second
-	deliveredBatch    = 5000 // partitions in one commit; on Apache Kafka it takes 0.15 s
+	deliveredBatch    = 5000             // partitions in one request; on Apache Kafka a commit of so many takes 0.15 s
+	deliveredChecked  = 16 * time.Second // the last look at what was committed; another replica's commit is not under way for longer
 )
+
+// mark is how far a partition of one incarnation of a topic was delivered.
+type mark struct {
+	topicID [16]byte
+	next    int64
+}
+
+// check is when to look at what was committed once more.
+type check struct {
+	mark
+	after time.Duration
+	due   time.Time
+}
 
 // delivered keeps how far users' own topics were written to their streams, as committed offsets of
 // the group "<Group>.delivered": so that Kafka's tools show what a user has not seen, and that a
 // client without an id can go on there. The group has no members; commits are of no generation.
+//
+// A position never goes back where one replica serves the user's devices. Replicas that commit for the
+// same user at the same time may overtake each other, as Kafka knows no commit on a condition: the lower
+// one that comes last stays until the other replica looks again, 1, 3, 7, 15 and 31 s after its commit,
+// and mends it. Until then a device may be told again what another one has had, and never less.
 type delivered struct {
 	cluster *cluster
 	group   string
+	current func(topic string) [16]byte // the id of the topic as it is now; zero if that is not known
 
-	mu    sync.Mutex
-	dirty map[Partition]int64
+	mu     sync.Mutex // before Consumer.mu
+	dirty  map[Partition]mark
+	checks map[Partition]check
 }
 
 func newDelivered(c *Consumer) *delivered {
 	return &delivered{
 		cluster: c.cluster,
 		group:   c.cfg.Group + ".delivered",
-		dirty:   make(map[Partition]int64),
+		current: c.topicID,
+		dirty:   make(map[Partition]mark),
+		checks:  make(map[Partition]check),
 	}
 }
 
-// Delivered notes that user's stream was written all before next of a partition. Only users' own
-// topics count. It does not wait.
-func (c *Consumer) Delivered(p Partition, next int64) {
+// topicID is the id of a topic as it is now; zero if that is not known.
+func (c *Consumer) topicID(name string) (id [16]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.topics[name]; t != nil {
+		id = t.id
+	}
+	return id
+}
+
+// Delivered notes that a user's stream was written all before next of a partition of the topic with
+// that id. Only users' own topics count. It does not wait.
+func (c *Consumer) Delivered(p Partition, topicID [16]byte, next int64) {
 	if c.static[p.Topic] != nil {
 		return
 	}
 	d := c.delivered
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.dirty[p] = max(d.dirty[p], next)
+	d.note(p, mark{topicID, next})
+}
+
+// note has a position committed by the next flush. d.mu is held.
+func (d *delivered) note(p Partition, m mark) {
+	if was := d.dirty[p]; was.topicID != m.topicID || was.next < m.next {
+		d.dirty[p] = m
+	}
+}
+
+// outdated says that the topic was created again: what was delivered of the one before says nothing.
+func (d *delivered) outdated(p Partition, m mark) bool {
+	id := d.current(p.Topic)
+	return id != [16]byte{} && id != m.topicID
 }
 
 // DeliveredTo returns how far user's own topics were delivered, on any replica and to any device. A
@@ -55,19 +101,25 @@ func (c *Consumer) DeliveredTo(ctx context.Context, user string) (map[Partition]
 		return nil, err
 	}
 	at := make(map[Partition]int64)
+	ids := make(map[Partition][16]byte)
 	c.mu.Lock()
 	for name := range own {
 		if t := c.topics[name]; t != nil && !t.missing {
 			for i := range t.leaders {
-				at[Partition{name, int32(i)}] = 0
+				p := Partition{name, int32(i)}
+				at[p], ids[p] = 0, t.id
 			}
 		}
 	}
 	c.mu.Unlock()
 	d := c.delivered
 	d.mu.Lock()
-	for p := range at { // what is not committed yet; it may be by the time that Kafka is asked
-		at[p] = d.dirty[p]
+	for p, id := range ids { // what is not committed yet; it may be by the time that Kafka is asked
+		for _, m := range []mark{d.dirty[p], d.checks[p].mark} {
+			if m.topicID == id {
+				at[p] = max(at[p], m.next)
+			}
+		}
 	}
 	d.mu.Unlock()
 	committed, err := d.fetch(ctx, at)
@@ -93,20 +145,29 @@ func (c *Consumer) runDelivered(ctx context.Context) {
 	}
 }
 
-// flush commits what has changed. Another replica may have delivered more of the same topic to
-// another device: what is committed never goes back.
+// flush commits what has changed and looks at what it committed before.
 func (d *delivered) flush(ctx context.Context) error {
+	if err := d.check(ctx, time.Now()); err != nil {
+		return err
+	}
 	for {
 		batch := make(map[Partition]int64)
+		marks := make(map[Partition]mark)
 		d.mu.Lock()
-		for p, next := range d.dirty {
-			if len(batch) < deliveredBatch {
-				batch[p] = next
+		for p, m := range d.dirty {
+			if len(batch) == deliveredBatch {
+				break
 			}
+			batch[p], marks[p] = m.next, m
 		}
 		d.mu.Unlock()
 		if len(batch) == 0 {
 			return nil
+		}
+		for p, m := range marks {
+			if d.outdated(p, m) {
+				delete(batch, p)
+			}
 		}
 		committed, err := d.fetch(ctx, batch)
 		if err == nil {
@@ -116,9 +177,47 @@ func (d *delivered) flush(ctx context.Context) error {
 			return err
 		}
 		d.mu.Lock()
-		for p, next := range batch {
-			if d.dirty[p] == next {
+		for p, m := range marks {
+			if d.dirty[p] == m {
 				delete(d.dirty, p)
+			}
+			if _, ok := batch[p]; ok {
+				d.checks[p] = check{m, deliveredInterval, time.Now().Add(deliveredInterval)}
+			}
+		}
+		d.mu.Unlock()
+	}
+}
+
+// check looks again at positions whose turn it is, and has those committed again that another replica
+// has put back.
+func (d *delivered) check(ctx context.Context, now time.Time) error {
+	for {
+		due := make(map[Partition]int64)
+		d.mu.Lock()
+		for p, c := range d.checks {
+			if len(due) < deliveredBatch && !now.Before(c.due) {
+				due[p] = c.next
+			}
+		}
+		d.mu.Unlock()
+		if len(due) == 0 {
+			return nil
+		}
+		committed, err := d.fetch(ctx, due)
+		if err != nil {
+			return err
+		}
+		d.mu.Lock()
+		for p, next := range due {
+			c := d.checks[p]
+			delete(d.checks, p)
+			switch {
+			case d.outdated(p, c.mark):
+			case committed[p] < next:
+				d.note(p, c.mark)
+			case c.after < deliveredChecked:
+				d.checks[p] = check{c.mark, 2 * c.after, now.Add(2 * c.after)}
 			}
 		}
 		d.mu.Unlock()

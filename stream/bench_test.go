@@ -140,8 +140,8 @@ func (stillLog) Join(context.Context, string) ([]consumer.Source, error) {
 	return []consumer.Source{{Topic: "all"}, {Topic: "shared"}}, nil
 }
 
-func (stillLog) Leave(string)                        {}
-func (stillLog) Delivered(consumer.Partition, int64) {}
+func (stillLog) Leave(string)                                  {}
+func (stillLog) Delivered(consumer.Partition, [16]byte, int64) {}
 
 // benchHub serves streams of a hub without Kafka, so many of each user.
 func benchHub(b *testing.B, each int) (*Hub, string, func()) {

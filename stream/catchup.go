@@ -157,9 +157,10 @@ func (f *feed) replay(p consumer.Partition, r *consumer.Record) (more bool, err 
 			return false, err
 		}
 	}
-	f.at.source(p.Topic).set(p.ID, r.Offset+1)
+	at := f.at.source(p.Topic)
+	at.set(p.ID, r.Offset+1)
 	b := f.id()
-	f.wrote(p, r.Offset+1)
+	f.wrote(p, at.id, r.Offset+1)
 	f.hub.metrics.replayed.Inc()
 	if f.large = f.hub.larges.share(eventType, r.Value); f.large != nil {
 		return f.pass()

@@ -16,7 +16,7 @@ type Log interface {
 	Join(ctx context.Context, user string) (sources []consumer.Source, err error)
 	Leave(user string)
 	Replay(ctx context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool)
-	Delivered(p consumer.Partition, next int64)
+	Delivered(p consumer.Partition, topicID [16]byte, next int64)
 	DeliveredTo(ctx context.Context, user string) (map[consumer.Partition]int64, error)
 	Since(ctx context.Context, sources []consumer.Source, t time.Time) (map[consumer.Partition]int64, error)
 	Confirm(ctx context.Context, topic string, topicID [16]byte) error
@@ -89,7 +89,8 @@ type feed struct {
 // progress is how far a partition was delivered.
 type progress struct {
 	consumer.Partition
-	next int64
+	topicID [16]byte
+	next    int64
 }
 
 // gap tells of a loss, with the cursor behind it as its id.
@@ -154,7 +155,7 @@ func (f *feed) afterWrite(err error) error {
 // sent lets go of the buffer, which was written.
 func (f *feed) sent() {
 	for _, p := range f.written {
-		f.log.Delivered(p.Partition, p.next)
+		f.log.Delivered(p.Partition, p.topicID, p.next)
 	}
 	clear(f.written)
 	f.written = f.written[:0]
@@ -323,17 +324,17 @@ func (f *feed) advance(now cursor) {
 
 // wrote notes what was delivered of the user's own topics. A stream that has chosen event types says
 // nothing: what it leaves out was delivered to nobody.
-func (f *feed) wrote(p consumer.Partition, next int64) {
+func (f *feed) wrote(p consumer.Partition, id [16]byte, next int64) {
 	if f.types != nil || !f.sub.source(p.Topic).Own {
 		return
 	}
 	for i := range f.written {
-		if f.written[i].Partition == p {
+		if f.written[i].Partition == p && f.written[i].topicID == id {
 			f.written[i].next = next
 			return
 		}
 	}
-	f.written = append(f.written, progress{p, next})
+	f.written = append(f.written, progress{p, id, next})
 }
 
 // take writes the records taken into the buffer, each with the cursor behind it as its id, up to the
@@ -374,7 +375,7 @@ func (f *feed) take(ended error) {
 		b := f.id()
 		b.b = append(b.b, lines...)
 		f.large = it.large
-		f.wrote(it.partition, it.offset+1)
+		f.wrote(it.partition, at.id, it.offset+1)
 		live++
 	}
 	f.hub.metrics.live.Add(float64(live))

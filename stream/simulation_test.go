@@ -293,7 +293,7 @@ func (r *replica) Join(_ context.Context, user string) ([]consumer.Source, error
 func (r *replica) Leave(string) {}
 
 // Delivered implements Log.
-func (r *replica) Delivered(consumer.Partition, int64) {}
+func (r *replica) Delivered(consumer.Partition, [16]byte, int64) {}
 
 // DeliveredTo implements Log.
 func (r *replica) DeliveredTo(context.Context, string) (map[consumer.Partition]int64, error) {
