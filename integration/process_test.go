@@ -32,7 +32,7 @@ var built struct {
 
 // heraldBinary builds cmd/herald once, static as in the image unless the race detector is on, and
 // returns the binary's path.
-func heraldBinary(t *testing.T) string {
+func heraldBinary(t testing.TB) string {
 	t.Helper()
 	built.once.Do(func() {
 		built.directory, built.err = os.MkdirTemp("", "herald-integration-") //nolint:usetesting // outlives the first test
@@ -262,7 +262,7 @@ func waitStatus(t *testing.T, address string, want int, ended <-chan struct{}) {
 }
 
 // freeAddress returns a loopback address that nothing listens on.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	address, err := unusedAddress(t.Context())
 	if err != nil {
