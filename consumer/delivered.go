@@ -22,15 +22,18 @@ const (
 type delivered struct {
 	cluster *cluster
 	group   string
+	health  *groupHealth
 
 	mu    sync.Mutex
 	dirty map[Partition]int64
 }
 
 func newDelivered(c *Consumer) *delivered {
+	group := c.cfg.Group + ".delivered"
 	return &delivered{
 		cluster: c.cluster,
-		group:   c.cfg.Group + ".delivered",
+		group:   group,
+		health:  &groupHealth{consumer: c, group: group},
 		dirty:   make(map[Partition]int64),
 	}
 }
@@ -87,7 +90,7 @@ func (c *Consumer) runDelivered(ctx context.Context) {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 		if err := c.delivered.flush(last); err != nil {
 			c.metrics.commits.WithLabelValues("error").Inc()
-			c.log.Debug("commit what was delivered; it is tried again", "group", c.delivered.group, "error", err)
+			c.delivered.health.failed(err)
 		}
 		cancel()
 	}
@@ -115,6 +118,7 @@ func (d *delivered) flush(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		d.health.worked()
 		d.mu.Lock()
 		for p, next := range batch {
 			if d.dirty[p] == next {
