@@ -108,13 +108,15 @@ func (c *Consumer) crowded(members int) {
 		"group", c.groupID(), "members", members)
 }
 
-// generation commits until the generation ends. False is for the end of the
+// generation commits until the generation ends, and a last time then. False is for the end of the
 // membership: ctx ended, commits fail, or the topics have changed.
 func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, topics map[string]int) bool {
-	ended := make(chan struct{})
+	ended, left := make(chan struct{}), make(chan struct{})
+	defer close(left)
 	gen.Start(func(generation context.Context) {
 		<-generation.Done()
 		close(ended)
+		<-left // only then kafka-go joins the next generation, and this one may commit no more
 	})
 	committed := make(map[Partition]int64)
 	failures := 0
@@ -123,6 +125,7 @@ func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, topics
 	for {
 		select {
 		case <-ended:
+			_ = c.commit(gen, committed)
 			return true
 		case <-ctx.Done():
 			_ = c.commit(gen, committed)
