@@ -68,6 +68,7 @@ type Consumer struct {
 	metrics *metrics
 
 	scans     *scans
+	health    *groupHealth // of the group that this replica is a member of
 	delivered *delivered
 	chunks    *chunks
 	confirms  chan struct{} // bounds metadata requests of [Consumer.Confirm]
@@ -128,6 +129,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	notYet := errors.New("it was not asked yet")
 	c.away.Store(&notYet)
 	c.reader = newReader(c)
+	c.health = &groupHealth{consumer: c, group: c.groupID()}
 	c.scans, c.chunks, c.delivered = newScans(c), newChunks(cfg.ReplayCacheBytes), newDelivered(c)
 	if cfg.Registry != nil {
 		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader})

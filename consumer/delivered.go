@@ -42,6 +42,7 @@ type delivered struct {
 	cluster *cluster
 	group   string
 	current func(topic string) [16]byte // the id of the topic as it is now; zero if that is not known
+	health  *groupHealth
 
 	mu     sync.Mutex // before Consumer.mu
 	dirty  map[Partition]mark
@@ -49,10 +50,12 @@ type delivered struct {
 }
 
 func newDelivered(c *Consumer) *delivered {
+	group := c.cfg.Group + ".delivered"
 	return &delivered{
 		cluster: c.cluster,
-		group:   c.cfg.Group + ".delivered",
+		group:   group,
 		current: c.topicID,
+		health:  &groupHealth{consumer: c, group: group},
 		dirty:   make(map[Partition]mark),
 		checks:  make(map[Partition]check),
 	}
@@ -139,7 +142,7 @@ func (c *Consumer) runDelivered(ctx context.Context) {
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 		if err := c.delivered.flush(last); err != nil {
 			c.metrics.commits.WithLabelValues("error").Inc()
-			c.log.Debug("commit what was delivered; it is tried again", "group", c.delivered.group, "error", err)
+			c.delivered.health.failed(err)
 		}
 		cancel()
 	}
@@ -176,6 +179,7 @@ func (d *delivered) flush(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		d.health.worked()
 		d.mu.Lock()
 		for p, m := range marks {
 			if d.dirty[p] == m {

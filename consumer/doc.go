@@ -29,6 +29,7 @@
 //	chunk.go       parts of logs, from Kafka or from memory
 //	group.go       membership of the consumer group, commits
 //	balance.go     which member of a group commits what
+//	health.go      what of a group's failures is counted and told
 //	delivered.go   what was written to users' streams, as committed offsets
 //	produce.go     writing records, for the publish endpoints and the command line
 //	metrics.go     all of them

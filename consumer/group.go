@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,7 +31,7 @@ func (c *Consumer) runGroup(ctx context.Context) {
 			continue
 		}
 		if err := c.member(ctx, topics); err != nil && ctx.Err() == nil {
-			c.log.Debug("consumer group", "group", c.groupID(), "error", err)
+			c.health.failed(err)
 			pause(ctx, groupBackoff)
 		}
 	}
@@ -55,7 +54,8 @@ func (c *Consumer) groupTopics() map[string]int {
 	return topics
 }
 
-// member is one membership, which ends with ctx, with an error, or when the topics change.
+// member is one membership, which ends with ctx, when the topics change, when commits fail, or with an
+// error that keeps it from joining.
 func (c *Consumer) member(ctx context.Context, topics map[string]int) error {
 	var mu sync.Mutex
 	var assigned map[string][]int
@@ -84,7 +84,7 @@ func (c *Consumer) member(ctx context.Context, topics map[string]int) error {
 		gen, err := group.Next(joining)
 		cancel()
 		if err != nil {
-			return err
+			return fmt.Errorf("join: %w", err)
 		}
 		mu.Lock()
 		assigned = make(map[string][]int)
@@ -96,8 +96,8 @@ func (c *Consumer) member(ctx context.Context, topics map[string]int) error {
 		mu.Unlock()
 		c.metrics.generations.Inc()
 		c.metrics.rebalances.Observe(time.Since(begun).Seconds())
-		if err := c.generation(ctx, gen, topics); err != nil {
-			return err
+		if !c.generation(ctx, gen, topics) {
+			return nil
 		}
 	}
 }
@@ -108,15 +108,15 @@ func (c *Consumer) crowded(members int) {
 		"group", c.groupID(), "members", members)
 }
 
-// errTopicsChanged ends a membership whose list of topics is outdated.
-var errTopicsChanged = errors.New("the topics to commit have changed")
-
-// generation commits until the generation or ctx ends.
-func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, topics map[string]int) error {
-	ended := make(chan struct{})
+// generation commits until the generation ends, and a last time then. False is for the end of the
+// membership: ctx ended, commits fail, or the topics have changed.
+func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, topics map[string]int) bool {
+	ended, left := make(chan struct{}), make(chan struct{})
+	defer close(left)
 	gen.Start(func(generation context.Context) {
 		<-generation.Done()
 		close(ended)
+		<-left // only then kafka-go joins the next generation, and this one may commit no more
 	})
 	committed := make(map[Partition]int64)
 	failures := 0
@@ -125,25 +125,28 @@ func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, topics
 	for {
 		select {
 		case <-ended:
-			return nil
+			_ = c.commit(gen, committed)
+			return true
 		case <-ctx.Done():
-			_ = c.commit(gen, committed) // counted and logged there
-			return ctx.Err()
+			_ = c.commit(gen, committed)
+			return false
 		case <-ticker.C:
 			if err := c.commit(gen, committed); err == nil {
 				failures = 0
+				c.health.worked()
 			} else if failures++; failures == commitFailures {
-				return err
+				return false
 			}
 			if !maps.Equal(topics, c.groupTopics()) {
-				return errTopicsChanged
+				return false
 			}
 		}
 	}
 }
 
 // commit commits the positions of the partitions assigned to us that moved since committed, which it
-// updates.
+// updates. A failure is counted and told here. That the group has gone on without us is none: the
+// partitions are others' to commit now, or ours again in the next generation.
 func (c *Consumer) commit(gen *kafka.Generation, committed map[Partition]int64) error {
 	ours := func(p Partition) bool {
 		return slices.ContainsFunc(gen.Assignments[p.Topic], func(a kafka.PartitionAssignment) bool { return a.ID == int(p.ID) })
@@ -171,8 +174,11 @@ func (c *Consumer) commit(gen *kafka.Generation, committed map[Partition]int64) 
 	}
 	if err := gen.CommitOffsets(offsets); err != nil {
 		c.metrics.commits.WithLabelValues("error").Inc()
-		c.log.Debug("commit", "group", gen.GroupID, "error", err)
-		return fmt.Errorf("commit: %w", err)
+		err = fmt.Errorf("commit: %w", err)
+		if !outdated(err) {
+			c.health.failed(err)
+		}
+		return err
 	}
 	c.metrics.commits.WithLabelValues("ok").Inc()
 	maps.Copy(committed, moved)

@@ -1,89 +1,58 @@
 package consumer
 
 import (
-	"context"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// ask sends one request about a group to the only broker there is.
-func ask[R kmsg.Response](t *testing.T, c *cluster, req kmsg.Request) R {
-	t.Helper()
-	res, err := c.request(t.Context(), anyBroker, req, nil)
+// TestGroupCommitsWhatMoved looks at each commit: of the first all partitions, then those of which more
+// was read, and none while nothing is.
+func TestGroupCommitsWhatMoved(t *testing.T) {
+	t.Parallel()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "t"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res.(R)
-}
-
-func groupState(t *testing.T, c *cluster, group string) string {
-	t.Helper()
-	req := kmsg.NewPtrDescribeGroupsRequest()
-	req.Version, req.Groups = 4, []string{group}
-	return ask[*kmsg.DescribeGroupsResponse](t, c, req).Groups[0].State
-}
-
-func committed(t *testing.T, c *cluster, group, topic string) map[int32]int64 {
-	t.Helper()
-	req := kmsg.NewPtrOffsetFetchRequest()
-	req.Version, req.Group = 5, group
-	offsets := make(map[int32]int64)
-	for _, found := range ask[*kmsg.OffsetFetchResponse](t, c, req).Topics {
-		for _, p := range found.Partitions {
-			if found.Topic == topic {
-				offsets[p.Partition] = p.Offset
-			}
+	t.Cleanup(broker.Close)
+	var mu sync.Mutex
+	var commits [][]int32 // the partitions of each
+	broker.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		var partitions []int32
+		for _, p := range req.(*kmsg.OffsetCommitRequest).Topics[0].Partitions {
+			partitions = append(partitions, p.Partition)
+		}
+		slices.Sort(partitions)
+		mu.Lock()
+		defer mu.Unlock()
+		commits = append(commits, partitions)
+		return nil, nil, false
+	})
+	beats := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Group: "test.one", Observe: true, Count: -1})
+	_, sink, _ := startAt(t, broker, "t")
+	waitCommitted(t, broker, "test.one", Partition{"t", 2}, 0)
+	write := partitioned(t, broker)
+	write("t", 1, "alice", "0")
+	write("t", 1, "alice", "1")
+	sink.sorted(t, 2)
+	waitCommitted(t, broker, "test.one", Partition{"t", 1}, 2)
+	// Heartbeats come every 3 s, so that among three of them there is a time to commit.
+	for quiet, deadline := beats.Hits(), time.Now().Add(90*time.Second); beats.Hits() < quiet+3; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the member has no heartbeat")
 		}
 	}
-	return offsets
-}
-
-// TestGroupTellsHowFarItRead looks at the group as Kafka's tools do. When Run has returned, what was
-// read is committed and the member is gone, so that nobody waits for its session to time out.
-func TestGroupTellsHowFarItRead(t *testing.T) {
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "shared"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer broker.Close()
-	sink := newLedger()
-	c, err := New(Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", Routes: []Route{{Topic: "shared"}}}, sink)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- c.Run(ctx) }()
-	tools := newCluster(broker.ListenAddrs(), nil, nil, time.Minute)
-	defer tools.close()
-	for start := time.Now(); groupState(t, tools, "test.one") != "Stable"; time.Sleep(10 * time.Millisecond) {
-		if time.Since(start) > 20*time.Second {
-			t.Fatalf("the group is %q", groupState(t, tools, "test.one"))
-		}
-	}
-	producer := NewProducer(broker.ListenAddrs(), nil, nil)
-	defer producer.Close()
-	want := map[int32]int64{0: 0, 1: 0}
-	for i := range 10 {
-		pos := produce(t, producer, "shared", string(rune('a'+i)), "x")
-		want[pos.ID] = pos.Offset + 1
-	}
-	sink.sorted(t, 10)
-	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	got := committed(t, tools, "test.one", "shared")
-	for partition, next := range want {
-		if got[partition] != next {
-			t.Errorf("partition %d: committed %d, want %d", partition, got[partition], next)
-		}
-	}
-	if state := groupState(t, tools, "test.one"); state != "Empty" {
-		t.Errorf("the group is %q after its only member left, want Empty", state)
+	write("t", 0, "alice", "2")
+	waitCommitted(t, broker, "test.one", Partition{"t", 0}, 1)
+	mu.Lock()
+	defer mu.Unlock()
+	if diff := cmp.Diff([][]int32{{0, 1, 2}, {1}, {0}}, commits); diff != "" {
+		t.Errorf("partitions of the commits (-want +got):\n%s", diff)
 	}
 }

@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "herald_kafka_fetch_duration_seconds", Help: "Time from a live fetch to its answer; a broker without news waits 0.25 s, or 1 s where no partition was added for a while.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .2, .3, .5, 1, 2.5, 5, 10},
 		}),
-		errors:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_errors_total", Help: "Errors while reading from Kafka, by kind: contact, fetch, replay, moved, gone, denied, unreadable, out-of-range or other."}, []string{"kind"}),
+		errors:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_errors_total", Help: "Errors while reading from Kafka or using the consumer groups, by kind: contact, fetch, group, replay, moved, gone, denied, unreadable, out-of-range or other."}, []string{"kind"}),
 		generations: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_generations_total", Help: "Generations of the consumer group joined."}),
 		rebalances: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "herald_kafka_rebalance_duration_seconds", Help: "Time to join a generation of the consumer group; reading goes on meanwhile.",

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -124,5 +125,49 @@ func TestACLs(t *testing.T) {
 		if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
 			t.Errorf("the log says %s", line)
 		}
+	}
+}
+
+// TestGroupDenied lacks the right to the groups. Streams go on, the log says of each group once what is
+// missing, and what was read and delivered is committed when the right is there.
+func TestGroupDenied(t *testing.T) {
+	b := sharedSecureBroker(t)
+	shared, own, group := b.newTopic(t, "shared", 1), topicName(t, "own"), topicName(t, "group")
+	b.createTopic(t, own+".alice", 1)
+	groups := func(operation kadm.ACLOperation) *kadm.ACLBuilder {
+		return kadm.NewACLs().Groups(group + ".").ResourcePatternType(kadm.ACLPatternPrefixed).Operations(operation)
+	}
+	b.allow(t, "nobody", groups(kadm.OpAll)) // so all others have no right
+	h := startHerald(t, b.at(b.sasl), append(b.saslFlags("scram-sha-256", "scram256", "scram256"), "--group="+group, "--topic="+own+".{user}", "--topic="+shared)...)
+	alice := openStream(t, h, "alice")
+	b.produce(t, record(own+".alice", "", "own"))
+	first := alice.Values(1)
+	b.produce(t, record(shared, "alice", "shared"))
+	if diff := cmp.Diff([]string{"own", "shared"}, append(first, alice.Values(1)...)); diff != "" {
+		t.Errorf("the stream (-want +got):\n%s", diff)
+	}
+	lines := func(words ...string) (found []string) {
+		for line := range strings.Lines(h.printed.String()) {
+			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
+				found = append(found, line)
+			}
+		}
+		return found
+	}
+	names := []string{group + ".test", group + ".delivered"}
+	for _, name := range names {
+		waitFor(t, "an error names the group "+name, func(context.Context) bool {
+			return len(lines("level=ERROR", "group="+name, "Read on this group or on the prefix "+group+".")) > 0
+		})
+	}
+	failures := h.Metric(`herald_kafka_errors_total{kind="group"}`)
+	waitFor(t, "both are tried again", func(context.Context) bool { return h.Metric(`herald_kafka_errors_total{kind="group"}`) > failures+5 })
+	b.allow(t, "scram256", groups(kadm.OpRead))
+	for _, name := range names {
+		waitFor(t, "all is committed for the group "+name, func(ctx context.Context) bool { return unseen(ctx, &b.broker, name) == 0 })
+		waitFor(t, "the group works again: "+name, func(context.Context) bool { return len(lines("level=INFO", "works again", "group="+name)) > 0 })
+	}
+	if told := append(lines("level=WARN"), lines("level=ERROR")...); len(told) != len(names) {
+		t.Errorf("%d complaints, want one for each group:\n%s", len(told), strings.Join(told, ""))
 	}
 }

@@ -1,0 +1,282 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+)
+
+// stable waits until the group has so many members, and an assignment, and returns them.
+func (k *contract) stable(t *testing.T, group string, members int) []kadm.DescribedGroupMember {
+	t.Helper()
+	var found kadm.DescribedGroup
+	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		described, err := k.admin.DescribeGroups(t.Context(), group)
+		if found = described[group]; err == nil && found.State == "Stable" && len(found.Members) == members {
+			return found.Members
+		}
+	}
+	t.Fatalf("group %s is %s with %d members, want Stable with %d", group, found.State, len(found.Members), members)
+	return nil
+}
+
+// committed returns the group's offset of the partition, -1 if it has none.
+func (k *contract) committed(t *testing.T, group string, p Partition) int64 {
+	t.Helper()
+	offsets, err := k.admin.FetchOffsets(t.Context(), group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	offset, ok := offsets.Lookup(p.Topic, p.ID)
+	if !ok {
+		return -1
+	}
+	return offset.At
+}
+
+// rival is a member of a replica's group that is not Herald.
+type rival struct {
+	client     *kgo.Client
+	group      string
+	id         string
+	generation int32
+}
+
+// newRival joins the group and returns once it is in a generation, which is to be assigned yet.
+func (k *contract) newRival(t *testing.T, group, topic string) *rival {
+	t.Helper()
+	r := &rival{client: k.connect(t, kgo.MaxVersions(kversion.V3_0_0())), group: group}
+	member := kmsg.ConsumerMemberMetadata{Version: 1, Topics: []string{topic}}
+	protocol := kmsg.NewJoinGroupRequestProtocol()
+	protocol.Name, protocol.Metadata = balancer{}.ProtocolName(), member.AppendTo(nil)
+	for {
+		req := kmsg.NewPtrJoinGroupRequest()
+		req.Group, req.MemberID, req.ProtocolType = group, r.id, "consumer"
+		req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = 30_000, 30_000
+		req.Protocols = append(req.Protocols, protocol)
+		res, err := req.RequestWith(t.Context(), r.client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.id, r.generation = res.MemberID, res.Generation
+		if err := kerr.ErrorForCode(res.ErrorCode); err == nil {
+			return r
+		} else if !errors.Is(err, kerr.MemberIDRequired) {
+			t.Fatalf("join %s: %v", group, err)
+		}
+	}
+}
+
+// take is what the group's leader does who assigns nothing to anybody.
+func (r *rival) take(t *testing.T) {
+	t.Helper()
+	kind, protocol := "consumer", balancer{}.ProtocolName()
+	req := kmsg.NewPtrSyncGroupRequest()
+	req.Group, req.MemberID, req.Generation, req.ProtocolType, req.Protocol = r.group, r.id, r.generation, &kind, &protocol
+	res, err := req.RequestWith(t.Context(), r.client)
+	if err == nil {
+		err = kerr.ErrorForCode(res.ErrorCode)
+	}
+	if err != nil {
+		t.Fatalf("sync %s: %v", r.group, err)
+	}
+}
+
+// commit commits as a member of the generation.
+func (r *rival) commit(t *testing.T, generation int32, p Partition, next int64) error {
+	t.Helper()
+	part := kmsg.NewOffsetCommitRequestTopicPartition()
+	part.Partition, part.Offset = p.ID, next
+	topic := kmsg.NewOffsetCommitRequestTopic()
+	topic.Topic, topic.Partitions = p.Topic, append(topic.Partitions, part)
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group, req.MemberID, req.Generation, req.Topics = r.group, r.id, generation, append(req.Topics, topic)
+	res, err := req.RequestWith(t.Context(), r.client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kerr.ErrorForCode(res.Topics[0].Partitions[0].ErrorCode)
+}
+
+// remove has the group's coordinator forget the member.
+func (r *rival) remove(t *testing.T) { t.Helper(); removeMember(t, r.client, r.group, r.id) }
+
+func removeMember(t *testing.T, client *kgo.Client, group, id string) {
+	t.Helper()
+	member := kmsg.NewLeaveGroupRequestMember()
+	member.MemberID = id
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group, req.Members = group, append(req.Members, member)
+	res, err := req.RequestWith(t.Context(), client)
+	if err == nil {
+		err = kerr.ErrorForCode(res.ErrorCode)
+	}
+	if err == nil {
+		err = kerr.ErrorForCode(res.Members[0].ErrorCode)
+	}
+	if err != nil {
+		t.Fatalf("leave %s: %v", group, err)
+	}
+}
+
+// TestContractGroupLeft ends a consumer: what it read is committed and it is a member no more, so that
+// nobody waits for its session to time out.
+func TestContractGroupLeft(t *testing.T) {
+	k := newContract(t)
+	topic, group := k.topic(t, "t", 2), k.run+"group.one"
+	sink := newLedger()
+	c := configured(t, k.addresses, sink, "group="+k.run+"group", topic)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	k.stable(t, group, 1)
+	k.write(t, k.client, topic, 0, "alice", "0", "1")
+	k.write(t, k.client, topic, 1, "alice", "2")
+	sink.sorted(t, 3)
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for p, want := range map[Partition]int64{{topic, 0}: 2, {topic, 1}: 1} {
+		if got := k.committed(t, group, p); got != want {
+			t.Errorf("committed %d of %s, want %d", got, p, want)
+		}
+	}
+	described, err := k.admin.DescribeGroups(t.Context(), group)
+	if state := described[group].State; err != nil || state != "Empty" {
+		t.Errorf("the group is %s, %v, after its only member left, want Empty", state, err)
+	}
+}
+
+// TestContractGroupCommitsBeforeNextGeneration wants what was read committed by the time that another
+// member's coming has made a new generation, not an interval later.
+func TestContractGroupCommitsBeforeNextGeneration(t *testing.T) {
+	k := newContract(t)
+	topic, group := k.topic(t, "t", 1), k.run+"group.one"
+	_, sink := k.read(t, "t")
+	k.stable(t, group, 1)
+	k.write(t, k.client, topic, 0, "alice", "0", "1", "2")
+	sink.sorted(t, 3)
+	r := k.newRival(t, group, topic) // which waits until Herald has joined the same generation
+	if got := k.committed(t, group, Partition{topic, 0}); got != 3 {
+		t.Errorf("committed %d when the next generation begins, want 3", got)
+	}
+	r.remove(t)
+}
+
+// TestContractGroupStaleCommit removes Herald from its group without its knowledge. Its commit is
+// refused then, what another member committed stays, and Herald commits again as a new member.
+func TestContractGroupStaleCommit(t *testing.T) {
+	k := newContract(t)
+	topic, group := k.topic(t, "t", 1), k.run+"group.one"
+	p := Partition{topic, 0}
+	sink, log := newLedger(), new(logged)
+	c := configured(t, k.addresses, sink, "group="+k.run+"group", topic)
+	log.of(t, c)
+	run(t, c)
+	ready(t, c)
+	read := 0
+	write := func() {
+		k.write(t, k.client, topic, 0, "alice", fmt.Sprint(read))
+		read++
+		sink.sorted(t, read)
+	}
+	write()
+	write()
+	refused := func() float64 { return testutil.ToFloat64(c.metrics.commits.WithLabelValues("error")) }
+	removeMember(t, k.client, group, k.stable(t, group, 1)[0].MemberID)
+	r := k.newRival(t, group, topic)
+	r.take(t)
+	if err := r.commit(t, r.generation, p, 1); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(60 * time.Second); refused() == 0; time.Sleep(20 * time.Millisecond) {
+		if write(); time.Now().After(deadline) {
+			t.Fatal("no commit is refused")
+		}
+	}
+	if err := r.commit(t, r.generation-1, p, 2); !errors.Is(err, kerr.IllegalGeneration) {
+		t.Errorf("a commit of the generation before: %v, want %v", err, kerr.IllegalGeneration)
+	}
+	if got := k.committed(t, group, p); got != 1 {
+		t.Errorf("committed %d after a stale commit, want the other member's 1", got)
+	}
+	r.remove(t)
+	for deadline := time.Now().Add(60 * time.Second); k.committed(t, group, p) != int64(read); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("committed %d, want the %d that were read since", k.committed(t, group, p), read)
+		}
+	}
+	if lines := log.lines("consumer group"); len(lines) > 0 {
+		t.Errorf("the log says %q", lines)
+	}
+}
+
+// TestContractGroupShared runs two consumers of one replica's name: each partition is one's to commit,
+// and the log says so.
+func TestContractGroupShared(t *testing.T) {
+	k := newContract(t)
+	topic, other, group := k.topic(t, "t", 4), k.topic(t, "other", 3), k.run+"group.one"
+	log := new(logged)
+	var sinks []*ledger
+	for range 2 {
+		sink := newLedger()
+		c := configured(t, k.addresses, sink, "group="+k.run+"group", topic, other)
+		log.of(t, c)
+		run(t, c)
+		ready(t, c)
+		sinks = append(sinks, sink)
+	}
+	var got []string
+	for _, m := range k.stable(t, group, 2) {
+		assigned, ok := m.Assigned.AsConsumer()
+		if !ok || len(assigned.Topics) == 0 {
+			t.Errorf("%s has the assignment %+v", m.MemberID, m.Assigned)
+			continue
+		}
+		for _, of := range assigned.Topics {
+			for _, id := range of.Partitions {
+				got = append(got, Partition{of.Topic, id}.String())
+			}
+		}
+	}
+	var want []string
+	for name, partitions := range map[string]int32{topic: 4, other: 3} {
+		for id := range partitions {
+			want = append(want, Partition{name, id}.String())
+		}
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, sortedCopy(got)); diff != "" {
+		t.Errorf("assigned to the two (-want +got):\n%s", diff)
+	}
+	if lines := log.lines("another process has this replica's name"); len(lines) == 0 {
+		t.Error("the log does not warn")
+	}
+	var lines []string
+	for id := range int32(4) {
+		lines = append(lines, k.write(t, k.client, topic, id, "alice", fmt.Sprint(id), fmt.Sprint(id, "."))...)
+	}
+	for _, sink := range sinks {
+		sink.wantLines(t, sortedCopy(lines))
+	}
+	for id := range int32(4) {
+		for deadline := time.Now().Add(60 * time.Second); k.committed(t, group, Partition{topic, id}) != 2; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("partition %d: nobody commits what was read", id)
+			}
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// logged keeps what consumers log at level info or above.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write implements [io.Writer].
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// of has a consumer that does not run yet log here too.
+func (l *logged) of(t *testing.T, c *Consumer) {
+	t.Helper()
+	c.log = slog.New(slog.NewTextHandler(io.MultiWriter(l, t.Output()), nil))
+}
+
+// lines returns the lines that have all of the words.
+func (l *logged) lines(words ...string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found []string
+next:
+	for line := range strings.Lines(l.text.String()) {
+		for _, word := range words {
+			if !strings.Contains(line, word) {
+				continue next
+			}
+		}
+		found = append(found, line)
+	}
+	return found
+}
+
+// wait waits for a line that has all of the words.
+func (l *logged) wait(t *testing.T, words ...string) {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); len(l.lines(words...)) == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no line of the log has %q", words)
+		}
+	}
+}
+
+// TestGroupHealth has a group fail and work and counts the lines.
+func TestGroupHealth(t *testing.T) {
+	network := func(port int) error { return fmt.Errorf("read tcp :%d: connection reset", port) }
+	for name, test := range map[string]struct {
+		course func(h *groupHealth)
+		want   []string // the lines' levels
+	}{
+		"passes": {func(h *groupHealth) {
+			for range 3 {
+				h.failed(kafka.GroupCoordinatorNotAvailable)
+				time.Sleep(groupPatience - time.Second)
+				h.failed(kafka.GroupLoadInProgress)
+				h.worked()
+			}
+		}, nil},
+		"lasts": {func(h *groupHealth) {
+			for i := range 60 {
+				h.failed(network(i))
+				time.Sleep(time.Second)
+			}
+			h.worked()
+			h.worked()
+		}, []string{"WARN", "INFO"}},
+		"denied": {func(h *groupHealth) {
+			for range 60 {
+				h.failed(fmt.Errorf("join: %w", kafka.GroupAuthorizationFailed))
+				h.failed(fmt.Errorf("commit: %w", kerr.GroupAuthorizationFailed))
+				time.Sleep(time.Second)
+			}
+			h.worked()
+		}, []string{"ERROR", "INFO"}},
+		"for one reason, then two in turn": {func(h *groupHealth) {
+			for range 60 {
+				h.failed(kerr.NotCoordinator)
+				time.Sleep(time.Second)
+			}
+			for range 60 {
+				h.failed(kerr.NotCoordinator)
+				h.failed(kerr.GroupAuthorizationFailed)
+			}
+			h.worked()
+		}, []string{"WARN", "ERROR", "INFO"}},
+		"twice": {func(h *groupHealth) {
+			for range 2 {
+				h.failed(kerr.GroupAuthorizationFailed)
+				h.worked()
+			}
+		}, []string{"ERROR", "INFO", "ERROR", "INFO"}},
+		"with all of Kafka": {func(h *groupHealth) {
+			away := errors.New("no answer")
+			h.consumer.away.Store(&away)
+			for i := range 60 {
+				h.failed(network(i))
+				time.Sleep(time.Second)
+			}
+			h.consumer.away.Store(nil)
+			h.failed(kerr.CoordinatorLoadInProgress)
+			h.worked()
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, log := &Consumer{cfg: Config{Group: "g"}, metrics: newMetrics(nil)}, new(logged)
+				log.of(t, c)
+				test.course(&groupHealth{consumer: c, group: "g.one"})
+				lines := log.lines()
+				if len(lines) != len(test.want) {
+					t.Fatalf("%d lines, want %v:\n%s", len(lines), test.want, strings.Join(lines, ""))
+				}
+				for i, level := range test.want {
+					if !strings.Contains(lines[i], "level="+level) || !strings.Contains(lines[i], "group=g.one") {
+						t.Errorf("line %d is %s, want level %s and the group", i, lines[i], level)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestGroupIsDenied denies joining the replica's group, then committing what was delivered. Reading
+// goes on, one line says what is missing, failures are counted, and commits go on once it is allowed.
+func TestGroupIsDenied(t *testing.T) {
+	for name, test := range map[string]struct {
+		key   kmsg.Key
+		group string
+	}{
+		"member":    {kmsg.JoinGroup, "test.one"},
+		"delivered": {kmsg.OffsetCommit, "test.delivered"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t", "own.alice"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(broker.Close)
+			denied := broker.Fault(kfake.Fault{Keys: []kmsg.Key{test.key}, Group: test.group, TopLevel: test.key == kmsg.JoinGroup, Err: kerr.GroupAuthorizationFailed, Count: -1})
+			sink, log := newLedger(), new(logged)
+			c := configured(t, broker.ListenAddrs(), sink, "t", "own.{user}")
+			log.of(t, c)
+			run(t, c)
+			if _, err := c.Join(t.Context(), "alice"); err != nil {
+				t.Fatal(err)
+			}
+			write := partitioned(t, broker)
+			write("t", 0, "alice", "shared")
+			write("own.alice", 0, "alice", "own")
+			sink.wantLines(t, []string{"alice own", "alice shared"})
+			c.Delivered(Partition{"own.alice", 0}, c.topicID("own.alice"), 1)
+			for deadline := time.Now().Add(60 * time.Second); denied.Hits() < 3; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("it is not tried again")
+				}
+			}
+			log.wait(t, "level=ERROR", "group="+test.group, "Read on this group or on the prefix test.", "uthoriz")
+			if n := testutil.ToFloat64(c.metrics.errors.WithLabelValues("group")); n < 2 {
+				t.Errorf("%v failures are counted, want each", n)
+			}
+			denied.Remove()
+			log.wait(t, "level=INFO", "works again", "group="+test.group)
+			waitCommitted(t, broker, "test.one", Partition{"t", 0}, 1)
+			waitCommitted(t, broker, "test.delivered", Partition{"own.alice", 0}, 1)
+			if lines := log.lines("consumer group"); len(lines) != 2 {
+				t.Errorf("%d lines, want one when it fails and one when it works again:\n%s", len(lines), strings.Join(lines, ""))
+			}
+		})
+	}
+}
