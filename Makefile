@@ -10,7 +10,7 @@ FUZZTIME ?= 30s
 failures := ^ *--- FAIL|^(FAIL|panic:|fatal error:)|DATA RACE|^ +[a-z0-9_]+_test\.go:[0-9]+:
 LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
 
-.PHONY: help run build test race soak integration fuzz bench lint vulncheck fmt kafka-image
+.PHONY: help run build test race soak integration fuzz bench bench-kafka lint vulncheck fmt kafka-image
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -56,6 +56,14 @@ fuzz: ## run each fuzz target for FUZZTIME, default 30s
 
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
+
+# BENCH and BENCHARGS choose, KAFKA_MEMORY is the broker's heap:
+# make bench-kafka BENCH=Drain BENCHARGS='-benchtime 2000000x' KAFKA_MEMORY=2g
+BENCH ?= .
+bench-kafka: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
+bench-kafka: ## run the consumer's benchmarks on Apache Kafka in Docker, with a heap of KAFKA_MEMORY (6g)
+	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh
+	deploy/kafka/bench.sh go test -run '^$$' -bench '$(BENCH)' -timeout 2h $(BENCHARGS) ./consumer
 
 lint: $(golangci_lint) ## run the linters
 	$(golangci_lint) run

@@ -8,6 +8,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // TestWrongListener connects in a way that the listener does not want, and wants the flag that mends it.
@@ -32,6 +37,38 @@ func TestWrongListener(t *testing.T) {
 			defer cancel()
 			if err := c.check(ctx); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestWrongSASL has a broker, which has answered before, refuse to authenticate, and wants what it says
+// and the flag that mends it.
+func TestWrongSASL(t *testing.T) {
+	for name, test := range map[string]struct {
+		at   kmsg.Key
+		err  *kerr.Error
+		want []string
+	}{
+		"wrong password":    {kmsg.SASLAuthenticate, kerr.SaslAuthenticationFailed, []string{"SASL Authentication Failed", "--kafka-sasl-password-file"}},
+		"unknown mechanism": {kmsg.SASLHandshake, kerr.UnsupportedSaslMechanism, []string{"Unsupported SASL Mechanism", "mend --kafka-sasl-mechanism"}},
+		"no SASL wanted":    {kmsg.SASLHandshake, kerr.IllegalSaslState, []string{"Illegal SASL State", "leave --kafka-sasl-mechanism out"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.User("PLAIN", "herald", "secret"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer broker.Close()
+			broker.Fault(kfake.Fault{Keys: []kmsg.Key{test.at}, TopLevel: true, Err: test.err, Count: -1})
+			c := newCluster(broker.ListenAddrs(), nil, plain.Mechanism{Username: "herald", Password: "secret"}, time.Minute)
+			defer c.close()
+			c.answered.Store(true)
+			err = c.check(t.Context())
+			for _, want := range test.want {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%v, want %q", err, want)
+				}
 			}
 		})
 	}

@@ -92,10 +92,18 @@ func (c *cluster) request(ctx context.Context, broker int32, req kmsg.Request, b
 	return res.(*reply).Response, nil
 }
 
-// advice says what may be wrong, and which flag mends it, while brokers have never answered. A broker
-// closes the connection, or waits for more, if it cannot read a request or does not like who sends it.
+// advice says what may be wrong, and which flag mends it: where the broker has said what it does not
+// like and, while brokers have never answered, where it closes the connection, or waits for more,
+// because it cannot read a request or does not like who sends it.
 func (c *cluster) advice(err error) string {
-	if c.answered.Load() {
+	switch {
+	case errors.Is(err, kafka.SASLAuthenticationFailed):
+		return " (see --kafka-sasl-user and --kafka-sasl-password-file, and whether the user has a password for this --kafka-sasl-mechanism)"
+	case errors.Is(err, kafka.UnsupportedSASLMechanism):
+		return " (the listener has other mechanisms: mend --kafka-sasl-mechanism)"
+	case errors.Is(err, kafka.IllegalSASLState):
+		return " (the listener wants no SASL: leave --kafka-sasl-mechanism out, or name a listener that does in --brokers)"
+	case c.answered.Load():
 		return ""
 	}
 	secure, user := c.transport.TLS != nil, c.transport.SASL != nil

@@ -65,9 +65,10 @@
 // all of the time. With batches of one record (not compressed) Herald takes 131 ns of CPU a record and
 // 4 MB of heap there, kafka.Reader 930 ns, kafka.Client 1,980 ns and 3.5 GB, franz-go 708 ns.
 //
-// On Apache Kafka: HERALD_BENCH_BROKER=host:port and -benchtime 2000000x. The broker is warmed up
-// before each reader: whoever comes first to a new one pays for the compilation of its code, Herald
-// then 215 ns. Other sizes and codecs there, with -benchtime 500000x, in ns and CPU ns a record:
+// On Apache Kafka: `make bench-kafka BENCH=Drain BENCHARGS='-benchtime 2000000x'`, which starts it in a
+// container; HERALD_BENCH_BROKER=host:port names one that runs. The broker is warmed up before each
+// reader: whoever comes first to a new one pays for the compilation of its code, Herald then 215 ns.
+// Other sizes and codecs there, with -benchtime 500000x, in ns and CPU ns a record:
 //
 //	                Herald    kafka.Reader  kafka.Client  franz-go
 //	10, none        212, 208    863, 1448   1129, 1157    510, 537
@@ -96,8 +97,9 @@
 // What 5,000 topics add on Apache Kafka is the broker's work for each fetch, which grows with the
 // partitions of the session ([Config.SessionPartitions]), and its garbage: with a heap of 512 MB for
 // 5,000 topics it stops for 10 to 19 ms several times a second, and p99 is 14 to 16 ms. The figures are
-// with the heap of 6 GB and the collector's options that Kafka's documentation shows. On a broker just
-// started one topic has a p99 of 3.3 to 3.9 ms and 5,000 have 5.2 to 6.6, 1.5 to 1.9 times as much; on
-// one that has run for some minutes it is 0.9 to 1.1 and 3.9 ms. With 60 partitions a session and 86
-// connections (herald-60) 5,000 topics have there what one has: 2.2 ms both, in one run.
+// with the heap of 6 GB and the collector's options that Kafka's documentation shows, as make bench-kafka
+// has them. On a broker just started one topic has a p99 of 3.3 to 3.9 ms and 5,000 have 5.2 to 6.6, 1.5
+// to 1.9 times as much; on one that has run for some minutes it is 0.9 to 1.1 and 3.9 ms. With 60
+// partitions a session and 86 connections (herald-60) 5,000 topics have there what one has: 2.2 ms both,
+// in one run.
 package consumer

@@ -257,8 +257,9 @@ func TestSecureListeners(t *testing.T) {
 	}
 }
 
-// TestInsecureMistakes starts herald with what an operator may get wrong. It waits, and the log and
-// /readyz say in one line what may be the matter.
+// TestInsecureMistakes starts herald with what an operator may get wrong. It goes on trying, and the
+// log and /readyz say in one line what is the matter: what the broker has answered, if it has, and
+// never a connection that was closed in its place.
 func TestInsecureMistakes(t *testing.T) {
 	b := sharedSecureBroker(t)
 	topic := b.newTopic(t, "shared", 1)
@@ -268,10 +269,12 @@ func TestInsecureMistakes(t *testing.T) {
 		flags   []string
 		want    string
 	}{
-		"wrong password, PLAIN":         {b.sasl, b.saslFlags("plain", "plain", "wrong"), "SASL"},
-		"wrong password, SCRAM-SHA-256": {b.sasl, b.saslFlags("scram-sha-256", "scram256", "wrong"), "SASL"},
-		"user of another mechanism":     {b.sasl, b.saslFlags("scram-sha-512", "scram256", "scram256"), "SASL"},
-		"no user":                       {b.sasl, []string{"--kafka-tls", ca("ca.pem")}, "SASL"},
+		"wrong password, PLAIN":         {b.sasl, b.saslFlags("plain", "plain", "wrong"), "Invalid username or password (see --kafka-sasl-user"},
+		"unknown user, PLAIN":           {b.sasl, b.saslFlags("plain", "nobody", "plain"), "Invalid username or password (see --kafka-sasl-user"},
+		"wrong password, SCRAM-SHA-256": {b.sasl, b.saslFlags("scram-sha-256", "scram256", "wrong"), "invalid credentials with SASL mechanism SCRAM-SHA-256 (see --kafka-sasl-user"},
+		"wrong password, SCRAM-SHA-512": {b.sasl, b.saslFlags("scram-sha-512", "scram512", "wrong"), "invalid credentials with SASL mechanism SCRAM-SHA-512 (see --kafka-sasl-user"},
+		"user of another mechanism":     {b.sasl, b.saslFlags("scram-sha-512", "scram256", "scram256"), "invalid credentials with SASL mechanism SCRAM-SHA-512 (see --kafka-sasl-user"},
+		"no user":                       {b.sasl, []string{"--kafka-tls", ca("ca.pem")}, "add --kafka-sasl-mechanism"},
 		"unknown authority":             {b.mutual, []string{"--kafka-tls", ca("other-ca.pem")}, "unknown authority"},
 		"authorities of the system":     {b.mutual, []string{"--kafka-tls"}, "--kafka-ca-file"},
 		"wrong server name":             {b.mutual, append(b.mutualFlags(), "--kafka-server-name=other.example"), "not other.example"},
@@ -279,21 +282,32 @@ func TestInsecureMistakes(t *testing.T) {
 		"plain text to TLS":             {b.mutual, nil, "Add --kafka-tls"},
 		"plain text to TLS and SASL":    {b.sasl, nil, "Add --kafka-tls"},
 		"TLS to plain text":             {b.addresses[0], []string{"--kafka-tls", ca("ca.pem")}, "eave --kafka-tls out"},
-		"SASL to a listener without":    {b.mutual, append(b.mutualFlags(), b.saslFlags("plain", "plain", "plain")[2:]...), "SASL"},
+		"SASL to a listener without":    {b.mutual, append(b.mutualFlags(), b.saslFlags("plain", "plain", "plain")[2:]...), "leave --kafka-sasl-mechanism out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHerald(t, b.at(test.address), append(test.flags, "--topic="+topic)...)
 			h.Launch()
 			h.WaitNotReady()
-			waitFor(t, "a warning", func(context.Context) bool { return strings.Contains(h.printed.String(), "level=WARN") })
+			waitFor(t, "two attempts", func(context.Context) bool { return h.Metric(`herald_kafka_errors_total{kind="contact"}`) >= 2 })
 			_, ready := read(t, "http://"+h.admin+"/readyz")
 			t.Logf("readyz: %s\nlog: %s", ready, h.printed.String())
 			if !strings.Contains(ready, test.want) {
 				t.Errorf("/readyz says %q, which does not name the cause: %q", ready, test.want)
 			}
+			var warnings []string
 			for line := range strings.Lines(h.printed.String()) {
-				if strings.Contains(line, "level=WARN") && !strings.Contains(line, test.want) {
-					t.Errorf("the log says %q, which does not name the cause: %q", line, test.want)
+				if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
+					warnings = append(warnings, line)
+				}
+			}
+			if len(warnings) != 1 || !strings.Contains(warnings[0], test.want) {
+				t.Errorf("the log says %q, want one line that names the cause: %q", warnings, test.want)
+			}
+			if authenticated := strings.Contains(test.want, "--kafka-sasl-user"); authenticated {
+				for _, other := range []string{"EOF", "connection closed"} {
+					if strings.Contains(ready+strings.Join(warnings, ""), other) {
+						t.Errorf("/readyz says %q, the log %q: %s is not the cause", ready, warnings, other)
+					}
 				}
 			}
 			checkNoSecret(t, h)
