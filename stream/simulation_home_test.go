@@ -164,10 +164,10 @@ func (w *world) promises(c *simClient, id string) {
 	}
 }
 
-// dueAtHome says whether a record must have come of a topic whose producers' partitioner is known. It must if it is where all producers put it by now. Where
-// they put it before, it must have come if the client's stream had that partition when it was written,
-// or when its producer's number of partitions was still that of the topic. A replica that starts later
-// does not know that partition.
+// dueAtHome says whether a record must have come of a topic whose producers' partitioner is known. It must
+// if it is where they all put it by now. Where they put it before, it must have come if the client's stream
+// had that partition when it was written, or when its producer's number of partitions was still that of the
+// topic. A replica that starts later does not know that partition.
 func (c *simClient) dueAtHome(topic *logTopic, partition int, rec *logRecord) bool {
 	if rec.count == 0 {
 		return false
