@@ -35,7 +35,7 @@ SEEDS ?= 200000
 SOAK ?= 10m
 soak: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
 soak: export TESTCONTAINERS_HOST_OVERRIDE ?= localhost
-soak: ## simulate SEEDS histories of streams (200000: 5 min), then kill brokers and replicas, delete records and add partitions, and hold 19,000 streams, for SOAK (10m) each
+soak: ## simulate SEEDS histories of streams (200000: 20 min), then kill brokers and replicas, delete records and add partitions, and hold 19,000 streams, for SOAK (10m) each
 	HERALD_SIMULATION_SEEDS=$(SEEDS) go test -count=1 -timeout 2h -run 'TestSimulation$$' -v ./stream
 	HERALD_REQUIRE_DOCKER=1 HERALD_SOAK=$(SOAK) go test -count=1 -timeout 8h -run '^(TestSoak|TestManyStreams)$$' -v ./integration | grep -E '(soak[a-z_]*|many)_test|^(---|ok|FAIL)'
 

@@ -67,7 +67,7 @@ func sharedCluster(t *testing.T) *cluster {
 
 // clusterProperties make the cluster lose no acknowledged record and find out soon that a broker
 // is away. Leaders move when a test says so, not by themselves.
-const clusterProperties = `
+const clusterProperties = promptCleaning + `
 default.replication.factor=3
 min.insync.replicas=2
 offsets.topic.replication.factor=3

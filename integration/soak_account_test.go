@@ -12,18 +12,21 @@ import (
 
 // account is what came of a soak.
 type account struct {
-	events, lost, twice, outOfOrder int
-	gaps, told                      int // events, and records that they tell of
+	events, large, lost, twice, outOfOrder int
+	gaps, told                             int // events, and records that they tell of
 }
 
 // compare compares what each client has got, and was told of, with the log.
 func (s *soak) compare(clients []*soakClient) {
-	log := make(map[*lane][]*kgo.Record)
+	log, start := make(map[*lane][]*kgo.Record), make(map[*lane]int64)
 	for _, l := range s.lanes {
-		log[l] = s.c.recordsOf(s.t, l.topic, l.partition)
-		if d := s.fleeting[l]; d != nil {
-			d.note(log[l])
-			log[l] = d.records
+		log[l], start[l] = s.ended(l)
+		switch d := s.fleeting[l]; {
+		case d == nil:
+		case d.byKafka:
+			s.faults["records deleted by retention"] += int(start[l])
+		default:
+			s.faults["records deleted by request"] += int(start[l])
 		}
 	}
 	var sum account
@@ -32,11 +35,7 @@ func (s *soak) compare(clients []*soakClient) {
 			s.t.Errorf("client %d got %+v, which retention does not explain", i, g)
 		}
 		for _, l := range s.lanesOf(c.user) {
-			deleted := int64(0)
-			if d := s.fleeting[l]; d != nil {
-				deleted = d.to
-			}
-			if err := sum.add(c.user, log[l], deleted, c.got[l.name]); err != nil {
+			if err := sum.add(c.user, log[l], start[l], c.got[l.name]); err != nil {
 				s.t.Errorf("client %d, %s: %v", i, l.name, err)
 			}
 		}
@@ -45,18 +44,19 @@ func (s *soak) compare(clients []*soakClient) {
 	for _, kind := range slices.Sorted(maps.Keys(s.faults)) {
 		faults = append(faults, fmt.Sprintf("%s %d", kind, s.faults[kind]))
 	}
-	line := fmt.Sprintf("%d clients, %d events, %d cuts, %d stalls; %s; lost %d, twice %d, out of order %d; gaps %d, of %d records told lost",
-		len(clients), sum.events, s.cuts.Load(), s.stalls.Load(), strings.Join(faults, ", "), sum.lost, sum.twice, sum.outOfOrder, sum.gaps, sum.told)
+	line := fmt.Sprintf("%d clients, %d events, %d of them large; cut by an end %d, by a reset %d, stalls %d, streams timed out %d; %s; lost %d, twice %d, out of order %d; gaps %d, of %d records told lost",
+		len(clients), sum.events, sum.large, s.ends.Load(), s.resets.Load(), s.stalls.Load(), s.timeouts(), strings.Join(faults, ", "),
+		sum.lost, sum.twice, sum.outOfOrder, sum.gaps, sum.told)
 	s.t.Log(line)
 	if sum.lost+sum.twice+sum.outOfOrder > 0 {
 		s.t.Error(line)
 	}
 }
 
-// add adds what a client of the user has got of a log, whose records before the offset deleted are gone.
-// Each of the user's records is to come once, or to be told of by one gap; the error says what does not
-// fit. A gap begins behind what was received and ends before what is retained.
-func (a *account) add(user string, log []*kgo.Record, deleted int64, got []soakEvent) error {
+// add adds what a client of the user has got of a log, which starts at the offset in the end. Each of the
+// user's records is to come once, or to be told of by one gap; the error says what does not fit. A gap
+// begins behind what was received and ends before what was retained when it was told.
+func (a *account) add(user string, log []*kgo.Record, start int64, got []soakEvent) error {
 	place := make(map[string]int64)
 	for _, r := range log {
 		if key := string(r.Key); key == user || key == "" {
@@ -70,8 +70,8 @@ func (a *account) add(user string, log []*kgo.Record, deleted int64, got []soakE
 	for _, e := range got {
 		if g := e.gap; g != nil {
 			a.gaps++
-			if g.From < next || g.From >= g.To || g.To > deleted {
-				return fmt.Errorf("at %d it was told of %+v; retained is what begins at %d", next, *g, deleted)
+			if g.From < next || g.From >= g.To || g.To > min(start, e.start) {
+				return fmt.Errorf("at %d it was told of %+v; retained was what begins at %d", next, *g, min(start, e.start))
 			}
 			for _, offset := range place {
 				if g.From <= offset && offset < g.To {
@@ -82,6 +82,9 @@ func (a *account) add(user string, log []*kgo.Record, deleted int64, got []soakE
 			continue
 		}
 		a.events++
+		if e.large {
+			a.large++
+		}
 		at, ok := place[e.value]
 		switch {
 		case !ok:
@@ -108,7 +111,7 @@ func TestSoakAccount(t *testing.T) {
 		log = append(log, r)
 	}
 	value := func(n int) soakEvent { return soakEvent{value: fmt.Sprint(n)} }
-	gap := func(from, to int64) soakEvent { return soakEvent{gap: &lossGap{From: from, To: to}} }
+	gap := func(from, to int64) soakEvent { return soakEvent{gap: &lossGap{From: from, To: to}, start: 13} }
 	for name, test := range map[string]struct {
 		got  []soakEvent
 		want account
@@ -123,6 +126,7 @@ func TestSoakAccount(t *testing.T) {
 		"received, told lost": {got: []soakEvent{value(0), gap(10, 13), value(4)}, err: true},
 		"told twice":          {got: []soakEvent{gap(0, 12), gap(0, 13), value(4)}, err: true},
 		"retained, told lost": {got: []soakEvent{value(0), gap(11, 14), value(4)}, err: true},
+		"told too early":      {got: []soakEvent{{gap: &lossGap{To: 13}, start: 12}, value(4)}, err: true},
 		"another's":           {got: []soakEvent{value(1)}, err: true},
 	} {
 		var got account

@@ -5,29 +5,38 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 )
 
-// soakClient is one client. It is cut at random bytes, reads by fits and starts, is away for a while
-// and comes back to either replica.
+// soakClient is one client. It is cut by the proxies, is away for a while and comes back to either
+// replica.
 type soakClient struct {
 	*eventSource
 	user  string
 	got   map[string][]soakEvent // by lane
 	ended map[string]bool        // lanes whose last value has come
 	other []event                // gaps of no lane
+
+	mu    sync.Mutex
+	known map[string]bool // lanes that its ids name
 }
 
 // soakEvent is a value or a gap.
 type soakEvent struct {
 	value string
+	large bool
 	gap   *lossGap
+	start int64 // the log started here, or before, when the gap was told
 }
 
 // newClient returns a client that has had its first checkpoint.
 func (s *soak) newClient(user string) *soakClient {
-	c := &soakClient{eventSource: newStream(s.t, s.replicas[0].public, user), user: user, got: make(map[string][]soakEvent), ended: make(map[string]bool)}
-	c.dialer.Control = narrow // so that herald sees when the client does not read
+	c := &soakClient{
+		eventSource: newStream(s.t, s.replicas[0].public, user), user: user,
+		got: make(map[string][]soakEvent), ended: make(map[string]bool),
+		known: map[string]bool{s.homeOf(user, homesAtFirst).name: true}, // by that of the first checkpoint
+	}
 	c.Connect()
 	c.Checkpoint()
 	return c
@@ -46,16 +55,11 @@ func (s *soak) read(c *soakClient) error {
 			if err != nil || e.Type == "end" {
 				break
 			}
-			c.take(e, s.laneOf)
+			s.take(c, e)
 			if len(c.ended) > 0 && len(c.ended) == len(s.lanesOf(c.user)) {
 				return nil
 			}
-			if rand.IntN(1000) == 0 {
-				s.stalls.Add(1)
-				time.Sleep(rand.N(4 * time.Second))
-			}
 		}
-		s.cuts.Add(1)
 		select {
 		case <-s.stop:
 			if deadline.IsZero() {
@@ -78,11 +82,10 @@ func (s *soak) read(c *soakClient) error {
 	}
 }
 
-// comeBack connects to either replica.
+// comeBack connects to either replica. The connection may be cut in the head of the response.
 func (s *soak) comeBack(c *soakClient) error {
-	c.limit = 200 + rand.Int64N(100_000)
 	for deadline := time.Now().Add(2 * patience); ; time.Sleep(rand.N(200 * time.Millisecond)) {
-		c.url = "http://" + s.replicas[rand.IntN(len(s.replicas))].public + "/events?user=" + c.user
+		c.url = "http://" + s.proxies[rand.IntN(len(s.proxies))] + "/events?user=" + c.user
 		err := c.connect()
 		if err == nil || time.Now().After(deadline) { // else the replica is down
 			return err
@@ -91,25 +94,33 @@ func (s *soak) comeBack(c *soakClient) error {
 }
 
 // take notes an event.
-func (c *soakClient) take(e event, laneOf func(topic string, partition int32) string) {
+func (s *soak) take(c *soakClient, e event) {
 	switch e.Type {
 	case "message":
 		name, text, _ := strings.Cut(e.Data, " ")
 		value, _, _ := strings.Cut(text, " ")
-		c.got[name] = append(c.got[name], soakEvent{value: value})
+		c.got[name] = append(c.got[name], soakEvent{value: value, large: len(text) > len(padding)/2})
 		if value == last {
 			c.ended[name] = true
 		}
+		c.mu.Lock()
+		c.known[name] = true
+		c.mu.Unlock()
 	case "gap":
 		var gap lossGap
-		name := ""
 		if json.Unmarshal([]byte(e.Data), &gap) == nil && gap.Reason == "retention" {
-			name = laneOf(gap.Source, gap.Partition)
+			if l := s.laneOf(gap.Source, gap.Partition); l != nil && s.fleeting[l] != nil {
+				c.got[l.name] = append(c.got[l.name], soakEvent{gap: &gap, start: s.fleeting[l].start()})
+				return
+			}
 		}
-		if name == "" {
-			c.other = append(c.other, e)
-			return
-		}
-		c.got[name] = append(c.got[name], soakEvent{gap: &gap})
+		c.other = append(c.other, e)
 	}
+}
+
+// knows says whether the client's ids name the lane.
+func (c *soakClient) knows(l *lane) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known[l.name]
 }

@@ -2,17 +2,53 @@ package integration
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// deleted is what a lane's log has held.
+// deleted is what a lane's log has held whose old records are deleted: by requests, or by Kafka as the
+// topic's retention says.
 type deleted struct {
-	records []*kgo.Record // all of them, when they were looked at last
-	to      int64         // the log starts here, or before where the broker did not answer
+	byKafka bool
+
+	mu      sync.Mutex
+	records map[int64]*kgo.Record // by offset
+	to      int64                 // the log starts here, or before where the broker did not answer
+}
+
+// retention is that of the topic from which Kafka itself deletes. Its records are compressed to a tenth.
+var retention = []string{"segment.ms", "1000", "retention.bytes", "2000", "file.delete.delay.ms", "100"}
+
+// note adds records.
+func (d *deleted) note(records ...*kgo.Record) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range records {
+		d.records[r.Offset] = r
+	}
+}
+
+// start is no less than the start of the log is now.
+func (d *deleted) start() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.byKafka {
+		return math.MaxInt64 // known in the end
+	}
+	return d.to
+}
+
+// until notes that the log starts here, or will in a moment.
+func (d *deleted) until(start int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.to = max(d.to, start)
 }
 
 // deleteRecords notes what the fleeting logs hold and deletes most of it, as retention does, until stop.
@@ -29,17 +65,18 @@ func (s *soak) deleteRecords() error {
 		return err
 	}
 	defer reader.Close()
+	read := make(map[*lane]int64)
 	for {
 		until, cancel := context.WithTimeout(s.t.Context(), 500*time.Millisecond+rand.N(time.Second))
 		for until.Err() == nil { // errors pass: brokers are killed
-			fetches := reader.PollFetches(until)
-			for l, d := range s.fleeting {
-				fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-					if p.Topic == l.topic && p.Partition == l.partition {
-						d.note(p.Records)
+			reader.PollFetches(until).EachPartition(func(p kgo.FetchTopicPartition) {
+				for l, d := range s.fleeting {
+					if n := len(p.Records); n > 0 && p.Topic == l.topic && p.Partition == l.partition {
+						d.note(p.Records...)
+						read[l] = p.Records[n-1].Offset
 					}
-				})
-			}
+				}
+			})
 		}
 		cancel()
 		select {
@@ -48,25 +85,39 @@ func (s *soak) deleteRecords() error {
 		default:
 		}
 		for l, d := range s.fleeting {
-			if len(d.records) > 0 {
-				d.to = max(d.to, d.records[len(d.records)-1].Offset-rand.Int64N(30))
+			if !d.byKafka && read[l] > 0 {
+				d.until(read[l] - rand.Int64N(30))
 				var offsets kadm.Offsets
-				offsets.Add(kadm.Offset{Topic: l.topic, Partition: l.partition, At: d.to, LeaderEpoch: -1})
+				offsets.Add(kadm.Offset{Topic: l.topic, Partition: l.partition, At: d.start(), LeaderEpoch: -1})
 				_, _ = s.c.admin.DeleteRecords(s.t.Context(), offsets) // the next time will do
 			}
 		}
 	}
 }
 
-// note adds those of the log's records that are new.
-func (d *deleted) note(log []*kgo.Record) {
-	next := int64(0)
-	if n := len(d.records); n > 0 {
-		next = d.records[n-1].Offset + 1
+// ended returns all records that the lane's log has held, and where it starts in the end.
+func (s *soak) ended(l *lane) (records []*kgo.Record, start int64) {
+	records = s.c.recordsOf(s.t, l.topic, l.partition)
+	d := s.fleeting[l]
+	if d == nil {
+		return records, 0
 	}
-	for _, r := range log {
-		if r.Offset >= next {
-			d.records = append(d.records, r)
-		}
+	d.note(records...)
+	if d.byKafka {
+		waitFor(s.t, "the start of the log", func(ctx context.Context) bool {
+			starts, err := s.c.admin.ListStartOffsets(ctx, l.topic)
+			at, ok := starts.Lookup(l.topic, l.partition)
+			if err != nil || !ok || at.Err != nil {
+				return false
+			}
+			d.until(at.Offset)
+			return true
+		})
 	}
+	records = records[:0]
+	for _, r := range d.records {
+		records = append(records, r)
+	}
+	slices.SortFunc(records, func(a, b *kgo.Record) int { return int(a.Offset - b.Offset) })
+	return records, d.to
 }

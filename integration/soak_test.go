@@ -2,11 +2,11 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,30 +17,34 @@ import (
 )
 
 // soak is clients of two replicas of Herald on a cluster of three brokers, while all of them are
-// killed, stopped and paused in turn, records are deleted and partitions added.
+// killed, stopped and paused in turn, connections cut and stalled, records deleted, partitions added and
+// transactions aborted.
 type soak struct {
 	t         *testing.T
 	c         *cluster
 	users     []string
 	replicas  [2]*herald
+	proxies   [2]string // their addresses, each before a replica
 	faults    map[string]int
-	cuts      atomic.Int64
-	stalls    atomic.Int64
 	stop      chan struct{} // closed when nothing more happens
 	producers sync.WaitGroup
 
-	shared   string             // the topic that gets more partitions
+	ends, resets, stalls atomic.Int64
+
+	shared   string // the topic that gets more partitions
+	homes    homes
+	atomic   *lane              // written in transactions
 	fleeting map[*lane]*deleted // lanes whose old records are deleted
 
 	mu    sync.Mutex
-	lanes []*lane // no more after stop
+	lanes []*lane // neither more nor of more users after stop
 }
 
 // TestSoak wants each client to get each of its records once and in order per partition, whatever
 // happens, or to be told of what was deleted before it came for it. HERALD_SOAK says how long things
 // happen; it prints what has happened and what came of it.
 func TestSoak(t *testing.T) {
-	length := 20 * time.Second
+	length := 15 * time.Second
 	if text := os.Getenv("HERALD_SOAK"); text != "" {
 		var err error
 		if length, err = time.ParseDuration(text); err != nil {
@@ -57,31 +61,45 @@ func TestSoak(t *testing.T) {
 		clients = append(clients, s.newClient(s.users[i%len(s.users)]))
 	}
 	for _, l := range s.lanes {
-		s.producers.Go(func() { s.produce(l, s.c.producer) })
+		if l != s.atomic && l.topic != s.homes.topic {
+			s.producers.Go(func() { s.produce(l, s.c.producer) })
+		}
 	}
+	s.settle(homesAtFirst)
+	var deleting, committing error
+	s.producers.Go(func() { deleting = s.deleteRecords() })
+	s.producers.Go(func() { committing = s.produceInTransactions(s.atomic) })
 	errs := make([]error, len(clients))
 	var readers sync.WaitGroup
 	for i, client := range clients {
 		readers.Go(func() { errs[i] = s.read(client) })
 	}
-	var deleting error
-	s.producers.Go(func() { deleting = s.deleteRecords() })
 	end := time.Now().Add(length)
+	brokers := make(chan struct{})
+	go func() {
+		defer close(brokers)
+		for time.Until(end) > brokerStart {
+			s.killBroker()
+			time.Sleep(rand.N(2 * time.Second))
+		}
+	}()
 	for i := 0; time.Now().Before(end); i++ {
-		if i%4 == 1 && i < 40 {
+		if i%8 == 1 && i < 80 {
 			s.addPartition()
 		}
-		s.fault()
+		if i%8 == 5 && i < 80 {
+			s.grow(clients)
+		}
+		s.disturb(i % 4)
 		time.Sleep(rand.N(time.Second))
 	}
+	<-brokers
 	close(s.stop)
 	s.producers.Wait()
+	s.endHomes()
 	readers.Wait()
-	for _, d := range s.fleeting {
-		s.faults["records deleted"] += int(d.to)
-	}
-	if deleting != nil {
-		t.Error(deleting)
+	if err := errors.Join(deleting, committing); err != nil {
+		t.Error(err)
 	}
 	for i, err := range errs {
 		if err != nil {
@@ -91,27 +109,41 @@ func TestSoak(t *testing.T) {
 	s.compare(clients)
 }
 
+// homesAtFirst is how many partitions the topic with a partitioner begins with.
+const homesAtFirst = 2
+
 // start makes the topics and starts both replicas.
 func (s *soak) start() {
 	t := s.t
-	s.shared = s.c.newTopic(t, "shared", clusterSize)
-	everyone, fleeting, own := s.c.newTopic(t, "everyone", 1), s.c.newTopic(t, "fleeting", 2), topicName(t, "own")
+	add := func(name, topic string, partition int32, keys ...string) *lane {
+		l := &lane{name: name, topic: topic, partition: partition, keys: keys}
+		s.lanes = append(s.lanes, l)
+		return l
+	}
+	s.shared, s.homes.topic = s.c.newTopic(t, "shared", clusterSize), s.c.newTopic(t, "homes", homesAtFirst)
+	everyone, atomic, own := s.c.newTopic(t, "everyone", 1), s.c.newTopic(t, "atomic", 1), topicName(t, "own")
+	fleeting, retained := s.c.newTopic(t, "fleeting", 2), s.c.broker.newTopic(t, "retained", 1, retention...)
+	s.c.waitInSync(t, retained)
 	for p := range int32(clusterSize) {
-		s.lanes = append(s.lanes, &lane{name: fmt.Sprint("shared/", p), topic: s.shared, partition: p, keys: s.users})
+		add(fmt.Sprint("shared/", p), s.shared, p, s.users...)
 	}
-	s.lanes = append(s.lanes, &lane{name: "everyone", topic: everyone, keys: []string{""}})
+	add("everyone", everyone, 0, "")
+	s.atomic = add("atomic", atomic, 0, s.users...)
 	for p := range int32(2) {
-		l := &lane{name: fmt.Sprint("fleeting/", p), topic: fleeting, partition: p, keys: s.users}
-		s.lanes, s.fleeting[l] = append(s.lanes, l), new(deleted)
+		s.fleeting[add(fmt.Sprint("fleeting/", p), fleeting, p, s.users...)] = &deleted{records: make(map[int64]*kgo.Record)}
 	}
+	s.fleeting[add("retained", retained, 0, s.users...)] = &deleted{records: make(map[int64]*kgo.Record), byKafka: true}
 	for _, user := range s.users {
 		s.c.createTopic(t, own+"."+user, 1)
-		s.lanes = append(s.lanes, &lane{name: "own." + user, topic: own + "." + user, keys: []string{user}})
+		add("own."+user, own+"."+user, 0, user)
 	}
 	group := topicName(t, "group")
 	for i := range s.replicas {
 		s.replicas[i] = startHerald(t, &s.c.broker, "--group="+group, fmt.Sprint("--replica=", i), "--max-queue-bytes=4096", "--retry=50ms",
-			"--topic="+s.shared, "--topic="+fleeting, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
+			"--write-timeout="+soakWriteTimeout.String(), "--log-level=debug",
+			"--topic="+s.shared, "--topic="+fleeting, "--topic="+retained, "--topic="+atomic, "--topic="+s.homes.topic+",partitioner=murmur2",
+			"--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
+		s.proxies[i] = s.proxy(s.replicas[i].public)
 	}
 }
 
@@ -122,42 +154,16 @@ func (s *soak) lanesOf(user string) []*lane {
 	return slices.DeleteFunc(slices.Clone(s.lanes), func(l *lane) bool { return !l.of(user) })
 }
 
-// produce writes numbered values until stop, then the last one for each key. A number that the killed
-// broker did not confirm is in the log or not: clients are compared with the log.
-func (s *soak) produce(l *lane, producer *kgo.Client) {
-	padding := strings.Repeat("x", 1000)
-	put := func(key, value string) {
-		r := record(l.topic, key, l.name+" "+value+" "+padding[:rand.IntN(len(padding))])
-		r.Partition = l.partition
-		ctx, cancel := context.WithTimeout(s.t.Context(), patience)
-		defer cancel()
-		if err := producer.ProduceSync(ctx, r).FirstErr(); err != nil && value == last {
-			s.t.Errorf("produce to %s/%d: %v", l.topic, l.partition, err)
-		}
-	}
-	for n := 0; ; n++ {
-		select {
-		case <-s.stop:
-			for _, key := range l.keys {
-				put(key, last)
-			}
-			return
-		case <-time.After(rand.N(10 * time.Millisecond)):
-			put(l.keys[n%len(l.keys)], fmt.Sprint(n))
-		}
-	}
-}
-
-// laneOf returns the lane's name, or "".
-func (s *soak) laneOf(topic string, partition int32) string {
+// laneOf returns the lane of the partition, nil if there is none.
+func (s *soak) laneOf(topic string, partition int32) *lane {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.lanes {
 		if l.topic == topic && l.partition == partition {
-			return l.name
+			return l
 		}
 	}
-	return ""
+	return nil
 }
 
 // addPartition gives the shared topic one more, and a producer.
@@ -168,12 +174,8 @@ func (s *soak) addPartition() {
 			p++
 		}
 	}
-	waitFor(s.t, "a partition is added", func(ctx context.Context) bool { // the broker asked may just be back
-		_, _ = s.c.admin.UpdatePartitions(ctx, int(p)+1, s.shared)
-		found, err := s.c.admin.ListTopics(ctx, s.shared)
-		return err == nil && found.Error() == nil && len(found[s.shared].Partitions) > int(p)
-	})
-	s.faults["partition added"]++
+	s.happened("partition added")
+	s.addPartitionTo(s.shared, int(p))
 	l := &lane{name: fmt.Sprint("shared/", p), topic: s.shared, partition: p, keys: s.users}
 	s.mu.Lock()
 	s.lanes = append(s.lanes, l)
@@ -182,23 +184,41 @@ func (s *soak) addPartition() {
 	s.producers.Go(func() { s.produce(l, producer) })
 }
 
-// fault lets something happen.
-func (s *soak) fault() {
-	h := s.replicas[rand.IntN(len(s.replicas))]
+// addPartitionTo adds one to the topic's so many.
+func (s *soak) addPartitionTo(topic string, count int) {
+	waitFor(s.t, "a partition is added", func(ctx context.Context) bool { // the broker asked may just be back
+		_, _ = s.c.admin.UpdatePartitions(ctx, count+1, topic)
+		found, err := s.c.admin.ListTopics(ctx, topic)
+		return err == nil && found.Error() == nil && len(found[topic].Partitions) > count
+	})
+}
+
+// brokerStart is about how long a broker takes to start.
+const brokerStart = 10 * time.Second
+
+// killBroker kills one, and starts it again after a while.
+func (s *soak) killBroker() {
 	n := s.c.nodes[rand.IntN(len(s.c.nodes))]
-	kind := ""
-	switch rand.IntN(5) {
-	case 0, 1:
-		kind = "herald killed"
+	s.c.killNode(s.t, n)
+	time.Sleep(rand.N(3 * time.Second))
+	s.c.startNode(s.t, n)
+	s.happened("broker killed")
+}
+
+// disturb kills, stops or pauses a replica.
+func (s *soak) disturb(how int) {
+	h := s.replicas[rand.IntN(len(s.replicas))]
+	switch how {
+	case 0, 2:
 		h.Kill()
 		time.Sleep(rand.N(500 * time.Millisecond))
 		h.Launch()
-	case 2:
-		kind = "herald stopped"
+		s.happened("herald killed")
+	case 1:
 		h.Stop()
 		h.Launch()
+		s.happened("herald stopped")
 	case 3:
-		kind = "herald paused"
 		if err := h.command.Process.Signal(syscall.SIGSTOP); err != nil {
 			s.t.Fatal(err)
 		}
@@ -206,11 +226,13 @@ func (s *soak) fault() {
 		if err := h.command.Process.Signal(syscall.SIGCONT); err != nil {
 			s.t.Fatal(err)
 		}
-	case 4:
-		kind = "broker killed"
-		s.c.killNode(s.t, n)
-		time.Sleep(rand.N(3 * time.Second))
-		s.c.startNode(s.t, n)
+		s.happened("herald paused")
 	}
+}
+
+// happened counts a fault.
+func (s *soak) happened(kind string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.faults[kind]++
 }

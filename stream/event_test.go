@@ -1,8 +1,12 @@
 package stream
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"io"
 	"math"
+	"net/http/httputil"
 	"slices"
 	"strings"
 	"testing"
@@ -116,21 +120,45 @@ type toldGap struct {
 	Reason    consumer.GapReason
 }
 
-// framed is the end of a stream: a record and a gap between two checkpoints. An event that is torn
-// apart, or that takes a neighbour's lines, shows in them.
-func framed(r *consumer.Record, topic string) []byte {
+// framed is the end of a stream: a record, as a small or as a large event, and a gap between two
+// checkpoints. An event that is torn apart, or that takes a neighbour's lines, shows in them.
+func framed(r *consumer.Record, topic string, large bool) ([]byte, error) {
 	const id = "1~abcdef0123.0-7"
 	b := appendOwn([]byte("id: before\n"), typeCheckpoint, struct{}{})
-	b = append(b, "id: "+id+"\n"...) // as feed.event writes it
-	b = appendRecord(b, eventTypeOf(r, "event-type"), r.Value)
+	b = append(b, "id: "+id+"\n"...) // as feed.id writes it
+	if eventType := eventTypeOf(r, "event-type"); large {
+		shared := newLarges()
+		shared.least = 0
+		e := shared.share(eventType, r.Value)
+		text, err := io.ReadAll(httputil.NewChunkedReader(io.MultiReader(bytes.NewReader(e.chunk), strings.NewReader("0\r\n\r\n"))))
+		if err != nil || !bytes.Equal(text, e.text) {
+			return nil, fmt.Errorf("the chunk %q is not of %q: %w", e.chunk, e.text, err)
+		}
+		b = append(b, text...)
+	} else {
+		b = appendRecord(b, eventType, r.Value)
+	}
 	b = appendOwn(b, typeGap, gapData{Source: topic, gapRange: &gapRange{From: 1, To: math.MaxInt64}, Reason: consumer.GapRetention})
-	return appendOwn(append(b, "id: after\n"...), typeCheckpoint, struct{}{})
+	return appendOwn(append(b, "id: after\n"...), typeCheckpoint, struct{}{}), nil
 }
 
 // checkFraming wants exactly the events that were written, whatever is in them.
 func checkFraming(t *testing.T, r *consumer.Record, kind, topic string) {
 	t.Helper()
-	stream := framed(r, topic)
+	for _, large := range []bool{false, true} {
+		stream, err := framed(r, topic, large)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkFramed(t, stream, r, kind, topic)
+	}
+}
+
+func checkFramed(t *testing.T, stream []byte, r *consumer.Record, kind, topic string) {
+	t.Helper()
+	if !utf8.Valid(stream) { // parse would read U+FFFD
+		t.Fatalf("no UTF-8: %q", stream)
+	}
 	got := parse(stream)
 	if len(got.retry) > 0 || len(got.events) != 4 {
 		t.Fatalf("%d events, want 4; retry %q\n%q", len(got.events), got.retry, stream)

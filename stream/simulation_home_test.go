@@ -146,11 +146,11 @@ func (c *simClient) promise(p place, at int) {
 	}
 }
 
-// named notes what an id promises.
-func (w *world) named(c *simClient, id string) {
+// promises notes what an id promises.
+func (w *world) promises(c *simClient, id string) {
 	sources, err := decodeID(id)
 	if err != nil {
-		w.garbled = append(w.garbled, fmt.Sprintf("id %q: %v", id, err))
+		w.wrong = append(w.wrong, fmt.Sprintf("id %q: %v", id, err))
 		return
 	}
 	for topicID, topic := range w.past {
@@ -164,11 +164,11 @@ func (w *world) named(c *simClient, id string) {
 	}
 }
 
-// due says whether the record must have come. It must if it is where all producers put it by now. Where
-// they put it before, it must have come if the client's stream had that partition when it was written,
-// or when its producer's number of partitions was still that of the topic. A replica that starts later
-// does not know that partition.
-func (c *simClient) due(topic *logTopic, partition int, rec *logRecord) bool {
+// dueAtHome says whether a record must have come of a topic whose producers' partitioner is known. It must
+// if it is where they all put it by now. Where they put it before, it must have come if the client's stream
+// had that partition when it was written, or when its producer's number of partitions was still that of the
+// topic. A replica that starts later does not know that partition.
+func (c *simClient) dueAtHome(topic *logTopic, partition int, rec *logRecord) bool {
 	if rec.count == 0 {
 		return false
 	}

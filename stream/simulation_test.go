@@ -1,8 +1,6 @@
 package stream
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"herald/consumer"
 )
@@ -39,6 +36,9 @@ type logRecord struct {
 type logPartition struct {
 	start   int64
 	records []logRecord // by offset
+	cuts    int         // unclean elections
+	kept    int         // offsets before it are of records that no election has lost, if there was one
+	most    int64       // how many records there were at a time
 }
 
 type logTopic struct {
@@ -62,30 +62,23 @@ type world struct {
 	clients  []*simClient
 	now      int
 	ids      byte
-	garbled  []string // ids
+	wrong    []string // found on the way
 	calm     bool     // no more faults: everything settles
 	depth    int
+
+	limits    Limits
+	values    map[string]string // whose record has a value
+	delivered map[place]int64   // of users' own topics
+	serving   *simClient        // the one whose stream does something
 }
 
 // largeInModel has about half of the model's records make large events: those from offset 10 on.
 const largeInModel = len("1/0/10")
 
-// replica is one Herald: how far it has read what it knows of the cluster. It is the Log of its
-// streams.
-type replica struct {
-	*world
-	service
-	read map[consumer.Partition]int64
-	ids  map[string][16]byte
-
-	homes map[string]*consumer.Homes
-	short []*consumer.Homes // of a planted bug
-	seen  map[string][]int  // the numbers of partitions of the incarnation that it has known
-}
-
 // simClient is a client over all its connections.
 type simClient struct {
 	user     string
+	unseen   bool // it begins where the user's own topics were delivered to
 	replica  *replica
 	feed     *feed
 	ready    bool // the feed is to be served
@@ -94,16 +87,23 @@ type simClient struct {
 	opened   bool // it once had a checkpoint: from then on it is promised everything
 	openedAt int
 	events   []event
-	promised map[place]int // since when its ids name homes
+	promised map[place]int    // since when its ids name homes
+	from     map[place]int64  // what was delivered to others before it began with what was not
+	reach    map[string]int64 // how far gaps may reach, by id and data
+	wire     []byte           // all that its connections brought
 }
 
 // cutBody is a response whose client takes a part of what is written, sooner or later the rest, and
 // whose connection breaks at some byte.
 type cutBody struct {
-	world *world
-	text  []byte
-	limit int // bytes that arrive; -1: all
-	ended bool
+	world  *world
+	client *simClient
+	text   []byte
+	limit  int // bytes that arrive; -1: all
+	ended  bool
+
+	noted int    // bytes of text that note has seen
+	id    string // the last one in them
 }
 
 var errBroken = errors.New("broken")
@@ -134,9 +134,11 @@ func (c *cutBody) finish(b []byte) error {
 	c.world.interlude()
 	if c.limit >= 0 && len(c.text)+len(b) > c.limit {
 		c.text = append(c.text, b[:c.limit-len(c.text)]...)
+		c.note()
 		return errBroken
 	}
 	c.text = append(c.text, b...)
+	c.note()
 	return nil
 }
 
@@ -145,7 +147,10 @@ func (c *cutBody) cut()       {}
 
 func newWorld(t *testing.T, seed uint64, planted string) *world {
 	t.Helper()
-	w := &world{t: t, random: rand.New(rand.NewPCG(seed, 1)), planted: planted, past: make(map[[16]byte]*logTopic)}
+	w := &world{t: t, random: rand.New(rand.NewPCG(seed, 1)), planted: planted, past: make(map[[16]byte]*logTopic), values: make(map[string]string), delivered: make(map[place]int64)}
+	if w.random.IntN(4) == 0 {
+		w.limits.Records = 1 + w.random.Int64N(8)
+	}
 	for _, topic := range []*logTopic{
 		{name: "shared", kind: consumer.Shared},
 		{name: "all", kind: consumer.Broadcast},
@@ -171,7 +176,10 @@ func newWorld(t *testing.T, seed uint64, planted string) *world {
 
 // arrive makes a client that has no id yet.
 func (w *world) arrive() {
-	w.clients = append(w.clients, &simClient{user: []string{"alice", "bob"}[w.random.IntN(2)], promised: make(map[place]int)})
+	w.clients = append(w.clients, &simClient{
+		user: []string{"alice", "bob"}[w.random.IntN(2)], unseen: w.random.IntN(3) == 0,
+		promised: make(map[place]int), reach: make(map[string]int64),
+	})
 }
 
 func (w *world) create(topic *logTopic) {
@@ -184,202 +192,6 @@ func (w *world) create(topic *logTopic) {
 	topic.counts = []grown{{len(topic.partitions), w.now}}
 	past := *topic
 	w.past[topic.id] = &past
-}
-
-// start lets the replica begin to read, with nothing of what it knew before.
-func (r *replica) start() {
-	r.service = service{hub: NewHub("event-type", nil), log: r, heartbeat: time.Minute, life: r.t.Context(), spawn: func(fn func()) { fn() }}
-	r.read, r.ids = make(map[consumer.Partition]int64), make(map[string][16]byte)
-	r.homes, r.seen = make(map[string]*consumer.Homes), make(map[string][]int)
-	r.hub.interleave = r.interlude
-	r.hub.larges.least = largeInModel
-	for _, topic := range r.topics {
-		if topic.partitioner != "" {
-			r.homes[topic.name] = consumer.NewHomes(topic.name, topic.partitioner)
-		}
-		r.learn(topic, false)
-	}
-}
-
-// learn brings what the replica reads in line with the topic, as the consumer does: partitions that
-// come up later are read from their start.
-func (r *replica) learn(topic *logTopic, later bool) {
-	count := len(topic.partitions)
-	if r.homes[topic.name] != nil && topic.id != [16]byte{} {
-		if count = r.count(topic); count == 0 {
-			return
-		}
-	}
-	if r.ids[topic.name] != topic.id {
-		for p := range r.read {
-			if p.Topic == topic.name {
-				delete(r.read, p)
-				r.hub.End(p)
-			}
-		}
-		later = later || r.ids[topic.name] != [16]byte{}
-		r.ids[topic.name] = topic.id
-	}
-	if topic.id == [16]byte{} {
-		return
-	}
-	for i, part := range topic.partitions[:count] {
-		p := consumer.Partition{Topic: topic.name, ID: int32(i)}
-		if _, known := r.read[p]; known {
-			continue
-		}
-		r.read[p] = int64(len(part.records))
-		if later {
-			r.read[p] = part.start
-		}
-		r.hub.Begin(p, topic.id, r.read[p])
-	}
-}
-
-// advance reads on in one partition.
-func (r *replica) advance(topic *logTopic, i int) {
-	p := consumer.Partition{Topic: topic.name, ID: int32(i)}
-	at, known := r.read[p]
-	if !known || r.ids[topic.name] != topic.id {
-		return
-	}
-	part := topic.partitions[i]
-	if at < part.start {
-		r.read[p] = part.start
-		r.hub.Gap(p, consumer.Gap{From: at, To: part.start, Reason: consumer.GapRetention})
-		return
-	}
-	end := at + int64(r.random.IntN(4))
-	if r.calm {
-		end = int64(len(part.records))
-	}
-	end = min(end, int64(len(part.records)))
-	var records []consumer.Record
-	for o := at; o < end; o++ {
-		if rec := topic.record(part, o); rec != nil {
-			records = append(records, *rec)
-		}
-	}
-	if r.planted == "position before the records" && r.depth == 0 {
-		_, read := r.hub.find(p)
-		read.next.Store(end)
-		for _, c := range r.clients {
-			if c.feed != nil && c.replica == r {
-				c.feed.sub.beat()
-				r.serve(c)
-			}
-		}
-	}
-	r.read[p] = end
-	r.hub.Deliver(p, records, end)
-}
-
-// record returns the record as a consumer hands it over; nil for a hole.
-func (t *logTopic) record(part *logPartition, offset int64) *consumer.Record {
-	rec := part.records[offset]
-	if rec.value == "" {
-		return nil
-	}
-	return &consumer.Record{Offset: offset, Value: []byte(rec.value), User: []byte(rec.user), Broadcast: t.kind == consumer.Broadcast}
-}
-
-// Join implements Log.
-func (r *replica) Join(_ context.Context, user string) ([]consumer.Source, error) {
-	r.interlude()
-	return []consumer.Source{{Topic: "all"}, {Topic: "homes", Homes: r.homesToJoin("homes")}, {Topic: "own." + user, Own: true}, {Topic: "shared"}}, nil
-}
-
-// Leave implements Log.
-func (r *replica) Leave(string) {}
-
-// Delivered implements Log.
-func (r *replica) Delivered(consumer.Partition, [16]byte, int64) {}
-
-// DeliveredTo implements Log.
-func (r *replica) DeliveredTo(context.Context, string) (map[consumer.Partition]int64, error) {
-	panic("not modelled")
-}
-
-// Since implements Log.
-func (r *replica) Since(context.Context, []consumer.Source, time.Time) (map[consumer.Partition]int64, error) {
-	panic("not modelled")
-}
-
-// Confirm implements Log.
-func (r *replica) Confirm(_ context.Context, name string, topicID [16]byte) error {
-	topic := r.topic(name)
-	defer r.learn(topic, true) // soon
-	if r.fails() || topic.id != topicID {
-		return consumer.ErrRecreated
-	}
-	return nil
-}
-
-// Range implements Log.
-func (r *replica) Range(_ context.Context, p consumer.Partition, topicID [16]byte) (start, end int64, err error) {
-	r.interlude()
-	topic := r.topic(p.Topic)
-	if r.fails() {
-		return 0, 0, errors.New("kafka has no answer")
-	}
-	if topic.id != topicID {
-		return 0, 0, consumer.ErrRecreated
-	}
-	part := topic.partitions[p.ID]
-	return part.start, int64(len(part.records)), nil
-}
-
-// Replay implements Log: the ranges in any order, a few records of each at a time.
-func (r *replica) Replay(ctx context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
-	r.interlude()
-	left := make([]*consumer.Range, len(ranges))
-	for i := range ranges {
-		left[i] = &ranges[i]
-		if r.planted == "seam one too early" {
-			ranges[i].To--
-		}
-	}
-	for len(left) > 0 {
-		i := r.random.IntN(len(left))
-		over, stopped := r.replay(ctx, left[i], 1+r.random.IntN(10), user, fn)
-		if stopped {
-			return
-		}
-		if over {
-			left = slices.Delete(left, i, i+1)
-		}
-	}
-}
-
-// replay goes on with one range by so many records.
-func (r *replica) replay(ctx context.Context, at *consumer.Range, n int, user string, fn func(*consumer.Range, *consumer.Record) bool) (over, stopped bool) {
-	topic := r.topic(at.Topic)
-	switch {
-	case topic.id != at.TopicID:
-		at.Err = consumer.ErrRecreated
-	case ctx.Err() != nil:
-		at.Err = ctx.Err()
-	}
-	for ; at.Err == nil && at.Next < at.To && n > 0; n-- {
-		part := topic.partitions[at.ID]
-		if r.fails() {
-			at.Err = errors.New("kafka has no answer")
-			break
-		}
-		if end := int64(len(part.records)); at.Next < part.start || at.Next > end {
-			at.Err = &consumer.OutOfRangeError{Position: consumer.Position{Partition: at.Partition, Offset: at.Next}, Start: part.start, End: end}
-			break
-		}
-		rec := topic.record(part, at.Next)
-		if rec != nil && (rec.Broadcast || string(rec.User) == user) && !fn(at, rec) {
-			return false, true
-		}
-		if topic.id != at.TopicID { // meanwhile
-			at.Err = consumer.ErrRecreated
-		}
-		at.Next++
-	}
-	return at.Err != nil || at.Next >= at.To, false
 }
 
 func (w *world) topic(name string) *logTopic {
@@ -429,6 +241,8 @@ func (w *world) happen() {
 		topic.id, topic.partitions = [16]byte{}, nil // deleted
 	case n < 97 && !exists:
 		w.create(topic)
+	case n == 97 && exists:
+		w.cut(topic)
 	}
 }
 
@@ -443,16 +257,18 @@ func (w *world) append(topic *logTopic) {
 		if topic.partitioner != "" {
 			w.place(topic, &rec, &i)
 		}
-		rec.value = fmt.Sprintf("%d/%d/%d", topic.id[0], i, len(topic.partitions[i].records))
+		rec.value = topic.value(i)
+		w.values[rec.value] = rec.user
 	}
 	part := topic.partitions[i]
 	part.records = append(part.records, rec)
+	part.most = max(part.most, int64(len(part.records)))
 }
 
 // connect opens a stream of the client at some replica.
 func (w *world) connect(c *simClient) {
 	c.replica = w.replicas[w.random.IntN(len(w.replicas))]
-	c.body = &cutBody{world: w, limit: -1}
+	c.body = &cutBody{world: w, client: c, limit: -1}
 	if !w.calm && w.random.IntN(2) == 0 {
 		c.body.limit = w.random.IntN(2000)
 	}
@@ -461,14 +277,18 @@ func (w *world) connect(c *simClient) {
 	if w.planted == "overflow not noticed" {
 		c.feed.sub.overflow = func() { c.feed.sub.behind = false }
 	}
-	known := c.replica.homesOf(c.user)
-	c.feed.start(request{lastID: c.lastID})
+	known, from := c.replica.homesOf(c.user), w.deliveredOf(c.user)
+	w.serving = c
+	c.feed.start(request{lastID: c.lastID, unseen: c.unseen})
 	told := parse(c.body.text).events
 	for _, e := range told {
-		w.named(c, e.id)
+		w.promises(c, e.id)
 	}
 	if !c.opened && len(told) > 0 {
 		c.opened, c.openedAt = true, w.now
+		if c.unseen {
+			c.from = from
+		}
 		for at := range known {
 			c.promise(at, w.now)
 		}
@@ -480,6 +300,7 @@ func (w *world) connect(c *simClient) {
 func (w *world) serve(c *simClient) {
 	if c.ready {
 		c.ready = false
+		w.serving = c
 		c.feed.quick()
 	}
 }
@@ -490,6 +311,7 @@ func (w *world) collect(c *simClient) {
 		return
 	}
 	got := parse(c.body.text)
+	c.wire = append(c.wire, c.body.text...)
 	if os.Getenv("HERALD_SIMULATION_SEED") != "" {
 		w.t.Logf("%p %s asked with %q and got\n%s", c, c.user, c.lastID, c.body.text)
 	}
@@ -497,7 +319,7 @@ func (w *world) collect(c *simClient) {
 		c.events = append(c.events, got.events...)
 		c.lastID = got.events[n-1].id
 		for _, e := range got.events {
-			w.named(c, e.id)
+			w.promises(c, e.id)
 		}
 		if w.planted == "homes at their start are not in ids" {
 			c.lastID = regexp.MustCompile(`(\.\d+)+(~|$)`).ReplaceAllString(c.lastID, "$2")
@@ -586,7 +408,7 @@ func (w *world) run() []string {
 			}
 		}
 	}
-	wrong := w.garbled
+	wrong := w.wrong
 	for i, c := range w.clients {
 		if c.feed == nil {
 			wrong = append(wrong, fmt.Sprintf("client %d was cut in the calm", i))
@@ -595,85 +417,6 @@ func (w *world) run() []string {
 		w.disconnect(c)
 		for _, text := range w.verify(c) {
 			wrong = append(wrong, fmt.Sprintf("client %d (%s): %s", i, c.user, text))
-		}
-	}
-	return wrong
-}
-
-// verify compares the client's events with the log: each record of its user once, in order, or
-// covered by a gap; and no incarnation of a topic after another without a word.
-func (w *world) verify(c *simClient) []string {
-	var wrong []string
-	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
-	seen := make(map[string]bool)
-	last := make(map[string]int64)      // by incarnation and partition
-	lost := make(map[string][][2]int64) // by topic and partition
-	current := make(map[string]byte)    // the incarnation of each topic
-	for _, e := range c.events {
-		switch e.kind {
-		case typeCheckpoint:
-			continue
-		case typeGap:
-			var g toldGap
-			if err := json.Unmarshal([]byte(e.data), &g); err != nil {
-				complain("gap %s: %v", e.data, err)
-			}
-			switch g.Reason {
-			case consumer.GapRecreated:
-				delete(current, g.Source)
-			case consumer.GapRetention:
-				key := fmt.Sprintf("%s/%d", g.Source, g.Partition)
-				lost[key] = append(lost[key], [2]int64{g.From, g.To})
-			default:
-				complain("gap %s", e.data)
-			}
-			continue
-		}
-		var id byte
-		var part int
-		var offset int64
-		if _, err := fmt.Sscanf(e.data, "%d/%d/%d", &id, &part, &offset); err != nil {
-			complain("garbled: %s", e.data)
-			continue
-		}
-		if seen[e.data] {
-			complain("twice: %s", e.data)
-		}
-		seen[e.data] = true
-		topic := w.past[[16]byte{id}]
-		if was, ok := current[topic.name]; ok && was != id {
-			complain("%s after incarnation %d without a gap", e.data, was)
-		}
-		current[topic.name] = id
-		key := fmt.Sprintf("%d/%d", id, part)
-		if before, ok := last[key]; ok && offset <= before {
-			complain("out of order: %s after %d", e.data, before)
-		}
-		last[key] = offset
-		if topic.partitioner != "" && !topic.wasHome(c.user, part) {
-			complain("misplaced: %s", e.data)
-		}
-		if rec := topic.partitions[part].records[offset]; topic.kind != consumer.Broadcast && rec.user != c.user {
-			complain("not for this user: %s", e.data)
-		}
-	}
-	for _, topic := range w.topics { // of those that were deleted Kafka has nothing
-		for i, part := range topic.partitions {
-			covered := func(offset int64) bool {
-				return slices.ContainsFunc(lost[fmt.Sprintf("%s/%d", topic.name, i)], func(g [2]int64) bool { return g[0] <= offset && offset < g[1] })
-			}
-			for o := range part.records {
-				rec := topic.record(part, int64(o))
-				if rec == nil || !rec.Broadcast && string(rec.User) != c.user || !c.opened || part.records[o].time <= c.openedAt {
-					continue
-				}
-				if topic.partitioner != "" && !c.due(topic, i, &part.records[o]) {
-					continue
-				}
-				if !seen[string(rec.Value)] && !covered(int64(o)) {
-					complain("lost: %s", rec.Value)
-				}
-			}
 		}
 	}
 	return wrong
@@ -717,7 +460,7 @@ func TestSimulation(t *testing.T) {
 // TestSimulationFindsPlantedBugs shows that the simulation can fail.
 func TestSimulationFindsPlantedBugs(t *testing.T) {
 	for _, bug := range []string{
-		"seam one too early", "position before the records", "overflow not noticed", "checkpoint ahead of the queue",
+		"seam one too early", "replay begins one too early", "gap too long", "delivered too far", "position before the records", "overflow not noticed", "checkpoint ahead of the queue",
 		"a new home begins where the replica is", "only the last home counts", "what is misplaced comes", "homes at their start are not in ids", "rest of a write forgotten",
 		"large event forgotten",
 	} {

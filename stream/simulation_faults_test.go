@@ -1,0 +1,91 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"herald/consumer"
+)
+
+// This is what the model has of unclean leader elections, of heartbeats that a stream's writes wait for,
+// and of what was delivered of users' own topics.
+
+// value is that of the partition's next record, unlike all others.
+func (t *logTopic) value(partition int) string {
+	part := t.partitions[partition]
+	value := fmt.Sprintf("%d/%d/%d", t.id[0], partition, len(part.records))
+	if part.cuts > 0 {
+		value += fmt.Sprint("/", part.cuts)
+	}
+	return value
+}
+
+// cut is an unclean election: the end of a log is lost, and others are written at its offsets.
+func (w *world) cut(topic *logTopic) {
+	part := topic.partitions[w.random.IntN(len(topic.partitions))]
+	left := max(int(part.start), len(part.records)-1-w.random.IntN(5))
+	if left >= len(part.records) {
+		return
+	}
+	if part.cuts == 0 || left < part.kept {
+		part.kept = left
+	}
+	part.cuts++
+	part.records = slices.Clone(part.records[:left])
+}
+
+// startOf is where a log starts as Kafka says.
+func (w *world) startOf(part *logPartition) int64 {
+	if w.planted == "gap too long" {
+		return min(part.start+2, int64(len(part.records)))
+	}
+	return part.start
+}
+
+// contend gives a record to a stream that reads, at times while a heartbeat is being written.
+func (w *world) contend(give func() bool) bool {
+	if w.random.IntN(4) == 0 {
+		f := w.serving.feed
+		f.writing.Lock()
+		defer f.writing.Unlock()
+	}
+	return give()
+}
+
+// Delivered implements Log: it wants what is delivered to have been written.
+func (r *replica) Delivered(p consumer.Partition, topicID [16]byte, next int64) {
+	part := r.past[topicID].partitions[p.ID]
+	if part.cuts == 0 && !strings.Contains(string(r.serving.body.text), "data: "+part.records[next-1].value+"\n") {
+		r.wrong = append(r.wrong, fmt.Sprintf("%d of %v is delivered and was not written", next, p))
+	}
+	at := place{topicID, p.ID}
+	r.delivered[at] = max(r.delivered[at], next)
+}
+
+// DeliveredTo implements Log.
+func (r *replica) DeliveredTo(_ context.Context, user string) (map[consumer.Partition]int64, error) {
+	r.interlude()
+	at := make(map[consumer.Partition]int64)
+	for p := range r.read {
+		if p.Topic == "own."+user {
+			at[p] = r.delivered[place{r.ids[p.Topic], p.ID}]
+			if r.planted == "delivered too far" {
+				at[p]++
+			}
+		}
+	}
+	return at, nil
+}
+
+// deliveredOf is how far the user's own topic was delivered.
+func (w *world) deliveredOf(user string) map[place]int64 {
+	topic := w.topic("own." + user)
+	delivered := make(map[place]int64)
+	for i := range topic.partitions {
+		at := place{topic.id, int32(i)}
+		delivered[at] = w.delivered[at]
+	}
+	return delivered
+}

@@ -1,0 +1,219 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"herald/consumer"
+)
+
+// replica is one Herald: how far it has read what it knows of the cluster. It is the Log of its
+// streams.
+type replica struct {
+	*world
+	service
+	read map[consumer.Partition]int64
+	ids  map[string][16]byte
+
+	homes map[string]*consumer.Homes
+	short []*consumer.Homes // of a planted bug
+	seen  map[string][]int  // the numbers of partitions of the incarnation that it has known
+}
+
+// start lets the replica begin to read, with nothing of what it knew before.
+func (r *replica) start() {
+	r.service = service{hub: NewHub("event-type", nil), log: r, heartbeat: time.Minute, limits: r.world.limits, life: r.t.Context(), spawn: func(fn func()) { fn() }}
+	r.read, r.ids = make(map[consumer.Partition]int64), make(map[string][16]byte)
+	r.homes, r.seen = make(map[string]*consumer.Homes), make(map[string][]int)
+	r.hub.interleave = r.interlude
+	r.hub.larges.least = largeInModel
+	for _, topic := range r.topics {
+		if topic.partitioner != "" {
+			r.homes[topic.name] = consumer.NewHomes(topic.name, topic.partitioner)
+		}
+		r.learn(topic, false)
+	}
+}
+
+// learn brings what the replica reads in line with the topic, as the consumer does: partitions that
+// come up later are read from their start.
+func (r *replica) learn(topic *logTopic, later bool) {
+	count := len(topic.partitions)
+	if r.homes[topic.name] != nil && topic.id != [16]byte{} {
+		if count = r.count(topic); count == 0 {
+			return
+		}
+	}
+	if r.ids[topic.name] != topic.id {
+		for p := range r.read {
+			if p.Topic == topic.name {
+				delete(r.read, p)
+				r.hub.End(p)
+			}
+		}
+		later = later || r.ids[topic.name] != [16]byte{}
+		r.ids[topic.name] = topic.id
+	}
+	if topic.id == [16]byte{} {
+		return
+	}
+	for i, part := range topic.partitions[:count] {
+		p := consumer.Partition{Topic: topic.name, ID: int32(i)}
+		if _, known := r.read[p]; known {
+			continue
+		}
+		r.read[p] = int64(len(part.records))
+		if later {
+			r.read[p] = part.start
+		}
+		r.hub.Begin(p, topic.id, r.read[p])
+	}
+}
+
+// advance reads on in one partition.
+func (r *replica) advance(topic *logTopic, i int) {
+	p := consumer.Partition{Topic: topic.name, ID: int32(i)}
+	at, known := r.read[p]
+	if !known || r.ids[topic.name] != topic.id {
+		return
+	}
+	part := topic.partitions[i]
+	if end := int64(len(part.records)); at > end {
+		r.read[p] = end
+		r.hub.Gap(p, consumer.Gap{From: at, To: end, Reason: consumer.GapUnknownID})
+		return
+	}
+	if at < part.start {
+		r.read[p] = part.start
+		r.hub.Gap(p, consumer.Gap{From: at, To: part.start, Reason: consumer.GapRetention})
+		return
+	}
+	end := at + int64(r.random.IntN(4))
+	if r.calm {
+		end = int64(len(part.records))
+	}
+	end = min(end, int64(len(part.records)))
+	var records []consumer.Record
+	for o := at; o < end; o++ {
+		if rec := topic.record(part, o); rec != nil {
+			records = append(records, *rec)
+		}
+	}
+	if r.planted == "position before the records" && r.depth == 0 {
+		_, read := r.hub.find(p)
+		read.next.Store(end)
+		for _, c := range r.clients {
+			if c.feed != nil && c.replica == r {
+				c.feed.sub.beat()
+				r.serve(c)
+			}
+		}
+	}
+	r.read[p] = end
+	r.hub.Deliver(p, records, end)
+}
+
+// record returns the record as a consumer hands it over; nil for a hole.
+func (t *logTopic) record(part *logPartition, offset int64) *consumer.Record {
+	rec := part.records[offset]
+	if rec.value == "" {
+		return nil
+	}
+	return &consumer.Record{Offset: offset, Value: []byte(rec.value), User: []byte(rec.user), Broadcast: t.kind == consumer.Broadcast}
+}
+
+// Join implements Log.
+func (r *replica) Join(_ context.Context, user string) ([]consumer.Source, error) {
+	r.interlude()
+	return []consumer.Source{{Topic: "all"}, {Topic: "homes", Homes: r.homesToJoin("homes")}, {Topic: "own." + user, Own: true}, {Topic: "shared"}}, nil
+}
+
+// Leave implements Log.
+func (r *replica) Leave(string) {}
+
+// Since implements Log.
+func (r *replica) Since(context.Context, []consumer.Source, time.Time) (map[consumer.Partition]int64, error) {
+	panic("not modelled")
+}
+
+// Confirm implements Log.
+func (r *replica) Confirm(_ context.Context, name string, topicID [16]byte) error {
+	topic := r.topic(name)
+	defer r.learn(topic, true) // soon
+	if r.fails() || topic.id != topicID {
+		return consumer.ErrRecreated
+	}
+	return nil
+}
+
+// Range implements Log.
+func (r *replica) Range(_ context.Context, p consumer.Partition, topicID [16]byte) (start, end int64, err error) {
+	r.interlude()
+	topic := r.topic(p.Topic)
+	if r.fails() {
+		return 0, 0, errors.New("kafka has no answer")
+	}
+	if topic.id != topicID {
+		return 0, 0, consumer.ErrRecreated
+	}
+	part := topic.partitions[p.ID]
+	return r.startOf(part), int64(len(part.records)), nil
+}
+
+// Replay implements Log: the ranges in any order, a few records of each at a time.
+func (r *replica) Replay(ctx context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
+	r.interlude()
+	left := make([]*consumer.Range, len(ranges))
+	for i := range ranges {
+		left[i] = &ranges[i]
+		switch r.planted {
+		case "seam one too early":
+			ranges[i].To--
+		case "replay begins one too early":
+			ranges[i].Next = max(0, ranges[i].Next-1)
+		}
+	}
+	for len(left) > 0 {
+		i := r.random.IntN(len(left))
+		over, stopped := r.replay(ctx, left[i], 1+r.random.IntN(10), user, fn)
+		if stopped {
+			return
+		}
+		if over {
+			left = slices.Delete(left, i, i+1)
+		}
+	}
+}
+
+// replay goes on with one range by so many records.
+func (r *replica) replay(ctx context.Context, at *consumer.Range, n int, user string, fn func(*consumer.Range, *consumer.Record) bool) (over, stopped bool) {
+	topic := r.topic(at.Topic)
+	switch {
+	case topic.id != at.TopicID:
+		at.Err = consumer.ErrRecreated
+	case ctx.Err() != nil:
+		at.Err = ctx.Err()
+	}
+	for ; at.Err == nil && at.Next < at.To && n > 0; n-- {
+		part := topic.partitions[at.ID]
+		if r.fails() {
+			at.Err = errors.New("kafka has no answer")
+			break
+		}
+		if end := int64(len(part.records)); at.Next < part.start || at.Next >= end {
+			at.Err = &consumer.OutOfRangeError{Position: consumer.Position{Partition: at.Partition, Offset: at.Next}, Start: r.startOf(part), End: end}
+			break
+		}
+		rec := topic.record(part, at.Next)
+		if rec != nil && (rec.Broadcast || string(rec.User) == user) && !r.contend(func() bool { return fn(at, rec) }) {
+			return false, true
+		}
+		if topic.id != at.TopicID { // meanwhile
+			at.Err = consumer.ErrRecreated
+		}
+		at.Next++
+	}
+	return at.Err != nil || at.Next >= at.To, false
+}

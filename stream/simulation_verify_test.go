@@ -1,0 +1,181 @@
+package stream
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"herald/consumer"
+)
+
+// verify compares the client's events with the log: each record of its user once, in order, or
+// covered by a gap, which leaves out nothing that was there; and no incarnation of a topic after another
+// without a word. Of a partition that an unclean election has cut, what was never lost comes at least once.
+func (w *world) verify(c *simClient) []string {
+	var wrong []string
+	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	seen := make(map[string]bool)
+	next := make(map[place]int64) // where the client is
+	lost := make(map[place][][2]int64)
+	current := make(map[string]byte) // the incarnation of each topic
+	for _, e := range c.events {
+		switch e.kind {
+		case typeCheckpoint:
+			continue
+		case typeGap:
+			var g toldGap
+			if err := json.Unmarshal([]byte(e.data), &g); err != nil {
+				complain("gap %s: %v", e.data, err)
+				continue
+			}
+			if g.Reason == consumer.GapRecreated {
+				delete(current, g.Source)
+				continue
+			}
+			topic := w.named(e.id, g.Source)
+			if topic == nil {
+				complain("gap %s of no topic", e.data)
+				continue
+			}
+			at := place{topic.id, g.Partition}
+			lost[at] = append(lost[at], [2]int64{g.From, g.To})
+			switch {
+			case g.To > c.reach[e.id+e.data]:
+				complain("gap %s beyond %d", e.data, c.reach[e.id+e.data])
+			case topic.partitions[g.Partition].cuts > 0:
+			case g.From < next[at] || g.From >= g.To || g.Reason == consumer.GapUnknownID:
+				complain("gap %s where the client is at %d", e.data, next[at])
+			}
+			next[at] = g.To
+			continue
+		}
+		var id byte
+		var partition int32
+		var offset int64
+		if _, err := fmt.Sscanf(e.data, "%d/%d/%d", &id, &partition, &offset); err != nil {
+			complain("garbled: %s", e.data)
+			continue
+		}
+		at := place{[16]byte{id}, partition}
+		topic := w.past[at.topicID]
+		part := topic.partitions[partition]
+		if seen[e.data] && part.cuts == 0 {
+			complain("twice: %s", e.data)
+		}
+		seen[e.data] = true
+		if was, ok := current[topic.name]; ok && was != id {
+			complain("%s after incarnation %d without a gap", e.data, was)
+		}
+		current[topic.name] = id
+		if offset < next[at] && part.cuts == 0 {
+			complain("out of order: %s at %d", e.data, next[at])
+		}
+		next[at] = offset + 1
+		if topic.partitioner != "" && !topic.wasHome(c.user, int(partition)) {
+			complain("misplaced: %s", e.data)
+		}
+		if user, ok := w.values[e.data]; !ok || topic.kind != consumer.Broadcast && user != c.user {
+			complain("not for this user: %s", e.data)
+		}
+	}
+	for _, topic := range w.topics { // of those that were deleted Kafka has nothing
+		for i, part := range topic.partitions {
+			at := place{topic.id, int32(i)}
+			covered := func(offset int64) bool {
+				return slices.ContainsFunc(lost[at], func(g [2]int64) bool { return g[0] <= offset && offset < g[1] })
+			}
+			for o := range part.records {
+				rec := topic.record(part, int64(o))
+				if rec == nil || !rec.Broadcast && string(rec.User) != c.user || !c.due(topic, i, o) {
+					continue
+				}
+				if !seen[string(rec.Value)] && !covered(int64(o)) {
+					complain("lost: %s", rec.Value)
+				}
+			}
+		}
+	}
+	return wrong
+}
+
+// due says whether the record must have come: the client had begun when it was written, or begins with
+// what was delivered to nobody.
+func (c *simClient) due(topic *logTopic, partition, offset int) bool {
+	part := topic.partitions[partition]
+	rec := &part.records[offset]
+	begun := c.opened && rec.time > c.openedAt
+	if from, ok := c.from[place{topic.id, int32(partition)}]; ok && int64(offset) >= from {
+		begun = true
+	}
+	if part.cuts > 0 && offset >= part.kept {
+		return false
+	}
+	return begun && (topic.partitioner == "" || c.dueAtHome(topic, partition, rec))
+}
+
+// named returns the incarnation of the topic that the id names, nil if there is none.
+func (w *world) named(id, topic string) *logTopic {
+	sources, err := decodeID(id)
+	if err != nil {
+		return nil
+	}
+	for topicID, past := range w.past {
+		if past.name == topic && newIncarnation(topicID).tag == sources[tag(topic)].incarnation {
+			return past
+		}
+	}
+	return nil
+}
+
+// note notes how far each gap may reach when it is told.
+func (c *cutBody) note() {
+	for {
+		line, _, whole := bytes.Cut(c.text[c.noted:], []byte("\n"))
+		if !whole {
+			return
+		}
+		c.noted += len(line) + 1
+		if id, ok := strings.CutPrefix(string(line), "id: "); ok {
+			c.id = id
+		}
+		var g toldGap
+		data, ok := strings.CutPrefix(string(line), "data: {")
+		if !ok || json.Unmarshal([]byte("{"+data), &g) != nil {
+			continue
+		}
+		topic := c.world.named(c.id, g.Source)
+		if topic == nil || g.Reason == consumer.GapRecreated {
+			continue
+		}
+		part := topic.partitions[g.Partition]
+		reach := part.start
+		if g.Reason == consumer.GapReplayLimit {
+			reach = part.most - c.world.limits.Records
+		}
+		c.client.reach[c.id+"{"+data] = reach
+	}
+}
+
+// TestSimulationReplays wants one seed to bring the same bytes again.
+func TestSimulationReplays(t *testing.T) {
+	wires := func(seed uint64) (wires [][]byte) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, seed, "")
+			w.run()
+			for _, c := range w.clients {
+				wires = append(wires, c.wire)
+			}
+		})
+		return wires
+	}
+	for seed := range uint64(50) {
+		first, again := wires(seed), wires(seed)
+		if len(first) == 0 || !slices.EqualFunc(first, again, bytes.Equal) {
+			t.Errorf("seed %d does not bring the same again", seed)
+		}
+	}
+}
