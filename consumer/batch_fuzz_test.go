@@ -1,0 +1,74 @@
+package consumer
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// FuzzBatches gives the reader answers of which the CRCs are right, so that more than the CRC is
+// tested. Whatever the answer: no panic, offsets ascend from the one asked for, next never goes
+// back, and an answer that ends without an error is passed over as far as its batches are whole.
+func FuzzBatches(f *testing.F) {
+	records := values("first", "second", "third")
+	records[1].Headers = []kmsg.Header{{Key: "event-type", Value: []byte("news")}, {Key: "event-type"}}
+	for _, p := range packings(f) {
+		batch := makeBatch(recordBatch{FirstOffset: 5, LastOffsetDelta: 4, Attributes: p.codec, Records: p.pack(appendRecords(records))}, records...)
+		f.Add(batch, int64(5), int64(0), int64(0))
+		f.Add(append(batch, simple(10, "tail")...), int64(9), int64(1), int64(5))
+	}
+	f.Add(slices.Concat(txn(0, 1, "a"), marker(1, 1, false), txn(2, 1, "b")), int64(0), int64(1), int64(0))
+	f.Add(makeBatch(recordBatch{FirstOffset: 3, LastOffsetDelta: 2}), int64(4), int64(0), int64(0))
+	f.Add(simple(math.MaxInt64-1, "last of all"), int64(0), int64(0), int64(0))
+	f.Add([]byte("0123456789abcdef\x01"), int64(0), int64(0), int64(0))
+	f.Fuzz(func(t *testing.T, data []byte, asked, producer, first int64) {
+		if asked < 0 {
+			return // nobody asks for it
+		}
+		data = slices.Clone(data)
+		var end int64 // behind the last whole batch
+		for rest := data; len(rest) >= batchHeaderSize; {
+			size := int64(int32(binary.BigEndian.Uint32(rest[8:]))) + 12
+			if size < batchHeaderSize || size > int64(len(rest)) {
+				break
+			}
+			var rb recordBatch
+			if err := rb.ReadFrom(seal(rest[:size:size])); err != nil {
+				t.Fatal(err)
+			}
+			end = max(end, rb.FirstOffset+int64(rb.LastOffsetDelta)+1)
+			rest = rest[size:]
+		}
+		b := batches{data: data, next: asked, aborted: []abortedTxn{{ProducerID: producer, FirstOffset: first}}}
+		defer b.close()
+		last := asked - 1
+		for {
+			var rec Record
+			before := b.next
+			more, err := b.read(&rec)
+			if b.next < before {
+				t.Fatalf("next goes back from %d to %d", before, b.next)
+			}
+			if err != nil && !errors.Is(err, ErrCorruptBatch) && !errors.Is(err, ErrOldMessageFormat) {
+				t.Fatalf("undocumented error %v", err)
+			}
+			if err == nil && !more && b.next < end {
+				t.Fatalf("ends at %d before the end of the last whole batch, %d", b.next, end)
+			}
+			if behind := b.behind(); err != nil && b.next < math.MaxInt64 && (behind <= b.next || behind-b.next > maxBatchSize) {
+				t.Fatalf("next is %d, and %d behind the error", b.next, behind)
+			}
+			if err != nil || !more {
+				return
+			}
+			if rec.Offset <= last || b.next <= rec.Offset {
+				t.Fatalf("record %d after %d, next %d", rec.Offset, last, b.next)
+			}
+			last = rec.Offset
+		}
+	})
+}
