@@ -53,7 +53,7 @@ func TestBrokerProcess(t *testing.T) {
 
 // brokerProcess starts a broker whose topics hold endless batches of so many records, or with 0
 // records what is produced to them.
-func brokerProcess(b *testing.B, records, codec int) (address string, pid int) {
+func brokerProcess(b testing.TB, records, codec int) (address string, pid int) {
 	b.Helper()
 	command := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^TestBrokerProcess$")
 	command.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", brokerVariable, records, codec))
@@ -131,7 +131,7 @@ func cpuOf(b *testing.B, pid int) time.Duration {
 
 // peakHeap watches the heap until the function that it returns is called, which says how large it
 // was at most, in MB.
-func peakHeap(b *testing.B) func() float64 {
+func peakHeap(b testing.TB) func() float64 {
 	b.Helper()
 	runtime.GC()
 	stop, peak := make(chan struct{}), make(chan uint64)

@@ -121,7 +121,7 @@ func connections(b *testing.B, address string) int {
 }
 
 // createTopics makes so many topics of one partition that no other run uses.
-func createTopics(b *testing.B, address string, n int) []string {
+func createTopics(b testing.TB, address string, n int) []string {
 	b.Helper()
 	c := newCluster([]string{address}, nil, nil, time.Minute)
 	defer c.close()
