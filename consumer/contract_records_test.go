@@ -190,7 +190,7 @@ func TestContractFair(t *testing.T) {
 // besides its bytes would add up.
 func TestContractSmallBatches(t *testing.T) {
 	k := newContractAlone(t)
-	batches, most := 40_000, 32.0
+	batches, most := 40_000, 64.0
 	if !k.inProcess { // which writes each to its disk
 		batches, most = 10_000, 24
 	}
@@ -211,7 +211,7 @@ func TestContractSmallBatches(t *testing.T) {
 	sink.left.Store(int64(batches))
 	c := configured(t, k.addresses, sink, "group="+k.run+"group", topic)
 	c.topics[topic].settle(true) // as if it had been known and missing: it is read from its start
-	heap := peakHeap(t)
+	heap := peakInUse(t)
 	run(t, c)
 	select {
 	case <-sink.enough:
