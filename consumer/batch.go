@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"math"
-	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go/compress"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -19,6 +16,7 @@ import (
 const (
 	batchHeaderSize  = 61
 	batchLengthFrom  = 12 // batchLength counts from here on
+	batchMagicAt     = 16 // in message sets of magic 0 and 1 too, whose offset is that of their last message
 	batchCRCFrom     = 21 // the CRC covers everything from here on
 	attrCodecMask    = 0x07
 	attrLogAppend    = 0x08
@@ -29,10 +27,6 @@ const (
 
 // maxHeaders bounds the headers of a record: empty ones take 2 bytes in a batch and 40 in memory.
 const maxHeaders = 1 << 16
-
-// maxBatchSize bounds what one batch may decompress to, in bytes. Kafka's default limit for a
-// batch is 1 MiB compressed; this leaves two orders of magnitude for compression.
-const maxBatchSize = 128 << 20
 
 var (
 	// ErrCorruptBatch says that a record batch fails its CRC or contradicts itself.
@@ -99,22 +93,11 @@ type batchHeader struct {
 
 func (h *batchHeader) last() int64 { return h.offset + int64(h.lastDelta) }
 
-var scratchPool = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
-// close gives the buffer for decompression back. Records handed out before are invalid after it.
-func (b *batches) close() {
-	if b.scratch != nil {
-		if b.scratch.Cap() <= 4<<20 {
-			scratchPool.Put(b.scratch)
-		}
-		b.scratch = nil
-	}
-}
-
 // read fills rec with the next record. It returns false at the end of the response, where a batch
 // may be cut off behind whole ones, and with an error that wraps [ErrCorruptBatch] or
 // [ErrOldMessageFormat]. After the end next is the offset to go on from; after an error it is the
-// first that cannot be read, and [batches.behind] where to go on.
+// first that cannot be read, and [batches.behind] where to go on. Behind old message sets the same
+// answer can be read on.
 func (b *batches) read(rec *Record) (bool, error) {
 	for {
 		for b.unread > 0 {
@@ -145,11 +128,14 @@ func (b *batches) read(rec *Record) (bool, error) {
 
 // batch moves on to the next batch with records for us; false at the end.
 func (b *batches) batch() (bool, error) {
-	for len(b.data) >= batchLengthFrom+5 {
+	for len(b.data) > batchMagicAt {
 		offset := int64(binary.BigEndian.Uint64(b.data))
 		size := int64(int32(binary.BigEndian.Uint32(b.data[8:])))
 		b.base = batchHeader{offset: offset}
-		if magic := b.data[16]; magic != 2 {
+		if magic := b.data[batchMagicAt]; magic < 2 {
+			if b.passOld(); b.base.last() < b.next {
+				continue
+			}
 			return false, fmt.Errorf("%w (magic %d at offset %d)", ErrOldMessageFormat, magic, offset)
 		}
 		if size < batchHeaderSize-batchLengthFrom {
@@ -191,6 +177,21 @@ func (b *batches) batch() (bool, error) {
 	return false, nil
 }
 
+// passOld moves on behind all message sets of magic 0 and 1 that are next: there may be one for each
+// message. The offset of one that is cut off is known, so it is passed over too.
+func (b *batches) passOld() {
+	b.begun = true
+	for len(b.data) > batchMagicAt && b.data[batchMagicAt] < 2 {
+		b.base.offset = max(b.base.offset, int64(binary.BigEndian.Uint64(b.data)))
+		end := batchLengthFrom + int64(int32(binary.BigEndian.Uint32(b.data[8:])))
+		if end <= batchMagicAt || end > int64(len(b.data)) {
+			b.data = nil
+			return
+		}
+		b.data = b.data[end:]
+	}
+}
+
 func (b *batches) header(raw []byte) error {
 	h := batchHeader{
 		offset:     int64(binary.BigEndian.Uint64(raw)),
@@ -206,6 +207,9 @@ func (b *batches) header(raw []byte) error {
 	}
 	if got, want := crc32.Checksum(raw[batchCRCFrom:], castagnoli), binary.BigEndian.Uint32(raw[17:]); got != want {
 		return fmt.Errorf("%w at offset %d: CRC %08x, expected %08x", ErrCorruptBatch, h.offset, got, want)
+	}
+	if raw[batchMagicAt] != 2 { // before the part that has the CRC
+		return fmt.Errorf("%w at offset %d: magic %d", ErrCorruptBatch, h.offset, raw[batchMagicAt])
 	}
 	if h.offset < 0 || h.lastDelta < 0 || h.last() < h.offset || h.last() == math.MaxInt64 || h.count < 0 || int64(h.count) > int64(h.lastDelta)+1 {
 		return fmt.Errorf("%w at offset %d: %d records over %d offsets", ErrCorruptBatch, h.offset, h.count, int64(h.lastDelta)+1)
@@ -260,69 +264,6 @@ func controlType(body []byte) int16 {
 		return -1
 	}
 	return int16(binary.BigEndian.Uint16(key[2:]))
-}
-
-func (b *batches) decompress(raw []byte) error {
-	codec := compress.Compression(b.base.attributes & attrCodecMask)
-	if codec == compress.None {
-		b.body = raw
-		return nil
-	}
-	if int(codec) >= len(compress.Codecs) || compress.Codecs[codec] == nil {
-		return fmt.Errorf("%w at offset %d: unknown compression %d", ErrCorruptBatch, b.base.offset, codec)
-	}
-	if b.scratch == nil {
-		b.scratch = scratchPool.Get().(*bytes.Buffer)
-	}
-	limit := b.limit
-	if limit == 0 {
-		limit = maxBatchSize
-	}
-	tooLarge := func() error {
-		return fmt.Errorf("%w at offset %d: more than %d bytes decompressed", ErrCorruptBatch, b.base.offset, limit)
-	}
-	if codec == compress.Snappy && snappySize(raw) > limit {
-		return tooLarge()
-	}
-	b.scratch.Reset()
-	r := codec.Codec().NewReader(bytes.NewReader(raw))
-	n, err := b.scratch.ReadFrom(io.LimitReader(r, limit+1))
-	_ = r.Close() // gives the decoder back to its pool; it has nothing to flush
-	if err != nil {
-		return fmt.Errorf("%w at offset %d: %s: %w", ErrCorruptBatch, b.base.offset, codec, err)
-	}
-	if n > limit {
-		return tooLarge()
-	}
-	b.body = b.scratch.Bytes()
-	return nil
-}
-
-// xerialMagic begins snappy blocks in the framing that Kafka's Java client writes; other clients
-// write one block without a frame.
-var xerialMagic = []byte("\x82SNAPPY\x00")
-
-const xerialHeaderSize = 16 // the magic and two versions
-
-// snappySize returns what snappy data claims to decompress to, or how long a frame claims to be if
-// that is more. Both are believed by the decoder, which allocates as much before it reads on.
-func snappySize(raw []byte) int64 {
-	if !bytes.HasPrefix(raw, xerialMagic) {
-		size, _ := binary.Uvarint(raw)
-		return int64(min(size, math.MaxUint32))
-	}
-	var total int64
-	for raw = raw[min(xerialHeaderSize, len(raw)):]; len(raw) >= 4; {
-		frame := int64(binary.BigEndian.Uint32(raw))
-		raw = raw[4:]
-		if frame > int64(len(raw)) {
-			return max(total, frame)
-		}
-		size, _ := binary.Uvarint(raw[:frame])
-		total += int64(min(size, math.MaxUint32))
-		raw = raw[frame:]
-	}
-	return total
 }
 
 // record decodes one record of the current batch.
@@ -436,13 +377,19 @@ func (b *batches) behind() int64 {
 // from.
 func behindBatches(data []byte, from int64) int64 {
 	next := from
-	for len(data) >= batchHeaderSize {
+	for len(data) > batchMagicAt {
+		last := int64(binary.BigEndian.Uint64(data))
 		size := batchLengthFrom + int64(int32(binary.BigEndian.Uint32(data[8:])))
-		if size < batchHeaderSize || size > int64(len(data)) {
+		if size <= batchMagicAt || size > int64(len(data)) {
 			break
 		}
-		h := batchHeader{offset: int64(binary.BigEndian.Uint64(data)), lastDelta: int32(binary.BigEndian.Uint32(data[23:]))}
-		next = max(next, h.last()+1)
+		if data[batchMagicAt] >= 2 {
+			if size < batchHeaderSize {
+				break
+			}
+			last += int64(int32(binary.BigEndian.Uint32(data[23:])))
+		}
+		next = max(next, last+1)
 		data = data[size:]
 	}
 	return next

@@ -53,29 +53,29 @@ func TestBrokerProcess(t *testing.T) {
 
 // brokerProcess starts a broker whose topics hold endless batches of so many records, or with 0
 // records what is produced to them.
-func brokerProcess(b *testing.B, records, codec int) (address string, pid int) {
-	b.Helper()
-	command := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^TestBrokerProcess$")
+func brokerProcess(tb testing.TB, records, codec int) (address string, pid int) {
+	tb.Helper()
+	command := exec.CommandContext(tb.Context(), os.Args[0], "-test.run=^TestBrokerProcess$")
 	command.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", brokerVariable, records, codec))
 	in, err := command.StdinPipe()
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	out, err := command.StdoutPipe()
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := command.Start(); err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	b.Cleanup(func() {
+	tb.Cleanup(func() {
 		_ = in.Close()
 		_ = command.Wait()
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	address, ok := strings.CutPrefix(strings.TrimSpace(line), "broker ")
 	if err != nil || !ok {
-		b.Fatalf("the broker said %q: %v", line, err)
+		tb.Fatalf("the broker said %q: %v", line, err)
 	}
 	return address, command.Process.Pid
 }
@@ -131,8 +131,8 @@ func cpuOf(b *testing.B, pid int) time.Duration {
 
 // peakHeap watches the heap until the function that it returns is called, which says how large it
 // was at most, in MB.
-func peakHeap(b *testing.B) func() float64 {
-	b.Helper()
+func peakHeap(tb testing.TB) func() float64 {
+	tb.Helper()
 	runtime.GC()
 	stop, peak := make(chan struct{}), make(chan uint64)
 	go func() {

@@ -200,7 +200,7 @@ func readBody(r io.Reader, buf *[]byte, n int) ([]byte, error) {
 	for len(b) < n {
 		part := min(n-len(b), max(step, cap(b)-len(b)))
 		if cap(b)-len(b) < part {
-			grown := make([]byte, len(b), max(len(b)+part, 2*cap(b)))
+			grown := make([]byte, len(b), max(len(b)+part, min(2*cap(b), n+n/8)))
 			copy(grown, b)
 			b = grown
 		}

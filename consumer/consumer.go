@@ -39,7 +39,9 @@ type Config struct {
 	ReplayCacheBytes int
 
 	// FetchMaxBytes bounds one response of a broker, in bytes; a larger batch is taken all the same.
-	// Default 8 MiB. Live reading holds one response for each fetch session.
+	// Default 8 MiB. Live reading holds one response for each fetch session, and a second one for four
+	// of those that are far behind, which are read while the first is delivered. A compressed batch is
+	// in memory decompressed besides, while its session delivers it.
 	FetchMaxBytes int32
 
 	// SessionPartitions is how many partitions share a fetch session (KIP-227) at most, which has a

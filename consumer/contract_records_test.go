@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -182,5 +183,44 @@ func TestContractFair(t *testing.T) {
 	// An answer is being delivered, another one is on its way, and the third has the record.
 	if bound := 3 * int(c.cfg.FetchMaxBytes); sink.before > bound {
 		t.Errorf("%d bytes of other partitions came first, want %d at most of %d", sink.before, bound, int(partitions)*records*size)
+	}
+}
+
+// TestContractSmallBatches reads many batches of one record from their start: what a batch takes in memory
+// besides its bytes would add up.
+func TestContractSmallBatches(t *testing.T) {
+	k := newContractAlone(t)
+	batches, most := 40_000, 64.0
+	if !k.inProcess { // which writes each to its disk
+		batches, most = 10_000, 24
+	}
+	topic := k.topic(t, "t", 1)
+	writer := k.connect(t, kgo.MaxBufferedRecords(1), kgo.ProducerBatchCompression(kgo.NoCompression())) // the next is taken when the one before is written
+	value := []byte(strings.Repeat("x", 100))
+	for range batches {
+		writer.Produce(t.Context(), &kgo.Record{Topic: topic, Value: value}, func(_ *kgo.Record, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if err := writer.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sink := &countSink{enough: make(chan struct{})}
+	sink.left.Store(int64(batches))
+	c := configured(t, k.addresses, sink, "group="+k.run+"group", topic)
+	c.topics[topic].settle(true) // as if it had been known and missing: it is read from its start
+	heap := peakInUse(t)
+	run(t, c)
+	select {
+	case <-sink.enough:
+	case <-time.After(time.Minute):
+		t.Fatalf("%d of %d records did not come in a minute", sink.left.Load(), batches)
+	}
+	peak := heap()
+	t.Logf("%.1f MB for %.1f MB read", peak, testutil.ToFloat64(c.metrics.liveBytes)/1e6)
+	if peak > most {
+		t.Errorf("the heap had up to %.1f MB for %d batches of a record, want %.0f at most", peak, batches, most)
 	}
 }

@@ -28,16 +28,33 @@ type contract struct {
 func newContract(t *testing.T) *contract {
 	t.Helper()
 	t.Parallel()
-	k := &contract{run: fmt.Sprintf("%s%d.", t.Name(), time.Now().UnixNano())}
-	if list := os.Getenv("HERALD_TEST_BROKERS"); list != "" {
-		k.addresses = strings.Split(list, ",")
-	} else {
+	return contractOn(t, func() []string {
 		broker, err := kfake.NewCluster(kfake.NumBrokers(1))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(broker.Close)
-		k.addresses, k.inProcess = broker.ListenAddrs(), true
+		return broker.ListenAddrs()
+	})
+}
+
+// newContractAlone is newContract for a test that measures its process: no other test runs meanwhile, and
+// the broker is in a process of its own.
+func newContractAlone(t *testing.T) *contract {
+	t.Helper()
+	return contractOn(t, func() []string {
+		address, _ := brokerProcess(t, 0, 0)
+		return []string{address}
+	})
+}
+
+func contractOn(t *testing.T, start func() (addresses []string)) *contract {
+	t.Helper()
+	k := &contract{run: fmt.Sprintf("%s%d.", t.Name(), time.Now().UnixNano())}
+	if list := os.Getenv("HERALD_TEST_BROKERS"); list != "" {
+		k.addresses = strings.Split(list, ",")
+	} else {
+		k.addresses, k.inProcess = start(), true
 	}
 	k.client = k.connect(t)
 	k.admin = kadm.NewClient(k.client)

@@ -62,7 +62,8 @@ func (r *reader) partition(s *shard, f *feed, part *kmsg.FetchResponseTopicParti
 	return false
 }
 
-// records hands the partition's records over. The error is an [*UnreadableError].
+// records hands the partition's records over. The error is an [*UnreadableError], and never for old
+// message sets: to ask again would not help, so they are left out at once and what is behind them read.
 func (r *reader) records(s *shard, f *feed, part *kmsg.FetchResponseTopicPartition) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -91,7 +92,7 @@ func (r *reader) records(s *shard, f *feed, part *kmsg.FetchResponseTopicPartiti
 		}
 		// Records of a compressed batch share its buffer: what was read must be handed over before the
 		// next batch is decompressed into it.
-		if len(list) > 0 && (!more || len(list) == chunkSize || b.unread == 0 && b.scratch != nil) || !more && b.next > f.next {
+		if len(list) > 0 && (!more || len(list) == chunkSize || len(b.headers) >= maxHeaders || b.unread == 0 && b.scratch != nil) || !more && b.next > f.next {
 			r.consumer.sink.Deliver(f.Partition, list, b.next)
 			f.next, f.moved, f.tries = b.next, time.Now(), 0
 			m.records.Add(float64(len(list)))
@@ -101,7 +102,14 @@ func (r *reader) records(s *shard, f *feed, part *kmsg.FetchResponseTopicPartiti
 			list, b.headers = s.records, s.headers
 		}
 		if err != nil {
-			return &UnreadableError{Position{f.Partition, b.next}, b.behind(), err}
+			bad := &UnreadableError{Position{f.Partition, b.next}, b.behind(), err}
+			if !errors.Is(err, ErrOldMessageFormat) {
+				return bad
+			}
+			m.errors.WithLabelValues("unreadable").Inc()
+			r.leaveOut(f, bad)
+			b.next = f.next
+			continue
 		}
 		if !more {
 			return nil
@@ -123,9 +131,18 @@ func (r *reader) unreadable(f *feed, err *UnreadableError) {
 		r.park(f)
 		return
 	}
+	r.leaveOut(f, err)
+}
+
+// leaveOut goes on behind records that cannot be read. f.mu is held.
+func (r *reader) leaveOut(f *feed, bad *UnreadableError) {
 	f.tries = 0
-	c.log.Error("records cannot be read and are left out", "topic", f.Topic, "partition", f.ID, "offset", err.Offset, "next", err.Next, "error", err.err)
-	r.gap(f, err.Next, GapUnreadable)
+	r.consumer.tellUnreadable(bad)
+	r.gap(f, bad.Next, GapUnreadable)
+}
+
+func (c *Consumer) tellUnreadable(bad *UnreadableError) {
+	c.log.Error("records cannot be read and are left out", "topic", bad.Topic, "partition", bad.ID, "offset", bad.Offset, "next", bad.Next, "error", bad.err)
 }
 
 // gap goes on at an offset and tells what that leaves out. f.mu is held.

@@ -20,6 +20,7 @@
 //	due.go         which topics to ask about, and when
 //	topics.go      topics that appear, grow, vanish, are created again
 //	batch.go       record batches (KIP-98) into records, transactions resolved
+//	codec.go       what compressed batches hold, within bounds
 //	fetch.go       one fetch session (KIP-227) on one broker
 //	fetching.go    a fetch under way, and the one behind it
 //	reader.go      live reading of many partitions over few sessions
@@ -47,6 +48,16 @@
 // At the end of the log: streams get what lies before by replay, from their own position. Committed
 // offsets are kept so that Kafka's tools show a lag, not to start from. A partition that appears
 // while Herald runs is read from its start, since nobody can have seen it yet.
+//
+// # Records that cannot be read
+//
+// A batch that fails its checksum, contradicts itself, or would decompress to more than 128 MiB may be
+// right the next time, from another connection or another replica: it is fetched three times, each
+// counted as herald_kafka_errors_total{kind="unreadable"}, and the partition waits for new metadata
+// between them while the others go on. Then the batch is left out: a [Gap] with [GapUnreadable] or, from a
+// replay, an [UnreadableError], and one line of level ERROR with topic, partition and offsets. Message
+// sets of magic 0 and 1 are left out at once, all adjacent ones of an answer together, counted once.
+// Replays log at most one line a second.
 //
 // # How fast it is
 //

@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -227,59 +226,6 @@ func TestNewPartitionsAreReadFromTheirStart(t *testing.T) {
 		want = append(want, sequence(t, producer, "t", fmt.Sprint("user", user), "v", 2)...)
 	}
 	sink.wantLines(t, sortedCopy(want))
-}
-
-// TestUnreadableRecordsAreLeftOut reads a topic each of whose batches fails its checksum or is of a
-// format that Kafka 4 does not know any more.
-func TestUnreadableRecordsAreLeftOut(t *testing.T) {
-	for name, test := range map[string]struct {
-		change func(batch []byte)
-		want   error
-	}{
-		"corrupt":    {func(batch []byte) { batch[len(batch)-1] ^= 1 }, ErrCorruptBatch},
-		"old format": {func(batch []byte) { batch[16] = 1 }, ErrOldMessageFormat}, // the magic
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			batch, err := encode(Message{Value: []byte("x")})
-			if err != nil {
-				t.Fatal(err)
-			}
-			test.change(batch)
-			broker, c, sink, producer := startOn(t, nil, nil, "t")
-			broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
-				broker.KeepControl()
-				for _, topic := range req.(*kmsg.FetchRequest).Topics {
-					for _, asked := range topic.Partitions {
-						if asked.FetchOffset != 0 {
-							continue
-						}
-						part := kmsg.NewFetchResponseTopicPartition()
-						part.RecordBatches, part.HighWatermark, part.LastStableOffset = batch, 1, 1
-						res := req.ResponseKind().(*kmsg.FetchResponse)
-						res.Topics = append(res.Topics, kmsg.FetchResponseTopic{TopicID: topic.TopicID, Partitions: []kmsg.FetchResponseTopicPartition{part}})
-						return res, nil, true
-					}
-				}
-				return nil, nil, false
-			})
-			ready(t, c)
-			produce(t, producer, "t", "", "creates the topic, which is then read from its start")
-			if diff := cmp.Diff(Gap{From: 0, To: 1, Reason: GapUnreadable}, sink.waitGap(t)); diff != "" {
-				t.Error(diff)
-			}
-			want := []string{"alice behind it"}
-			produce(t, producer, "t", "alice", "behind it")
-			if diff := cmp.Diff(want, sink.sorted(t, 1)); diff != "" {
-				t.Error(diff)
-			}
-			_, err = replayOne(t.Context(), c, Partition{"t", 0}, topicID(t, c, "t"), "alice", 0, 1, func(*Record) bool { return true })
-			unreadable, ok := errors.AsType[*UnreadableError](err)
-			if !ok || unreadable.Offset != 0 || unreadable.Next != 1 || !errors.Is(err, test.want) {
-				t.Errorf("Replay: %v, want an UnreadableError at 0 that goes on at 1: %v", err, test.want)
-			}
-		})
-	}
 }
 
 // TestFollowerIsRead has the leader name a follower, wants the records from there, live and by

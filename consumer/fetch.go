@@ -71,7 +71,8 @@ type session struct {
 	epoch     int32
 	sent      map[place]int64 // the offset the broker holds for each partition
 	buf       []byte          // of the last answer
-	other     []byte          // of the one before
+	other     []byte          // of the one before, if the session fetches ahead
+	ahead     bool            // the last answer may still be read when the next is fetched
 	throttled time.Duration   // by which a quota delays the next answer
 	small     int             // how many responses in a row needed little of buf
 }
@@ -85,15 +86,17 @@ func throttle(res *kmsg.FetchResponse) time.Duration {
 // reset forgets the session, so that the next fetch begins a new one.
 func (s *session) reset() { s.id, s.epoch, s.sent = 0, 0, nil }
 
-// fetch asks for want and has the broker wait for news so long. What it returns points into one of the
-// session's two buffers until the next call but one.
+// fetch asks for want and has the broker wait for news so long. What it returns points into the session's
+// buffer until the next call or, if the session fetches ahead, the next but one.
 func (s *session) fetch(ctx context.Context, want map[place]int64, wait time.Duration) (*kmsg.FetchResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+fetchSlack+s.throttled)
 	defer cancel()
 	if s.sent == nil {
 		s.sent = make(map[place]int64, len(want))
 	}
-	s.buf, s.other = s.other, s.buf
+	if s.ahead {
+		s.buf, s.other = s.other, s.buf
+	}
 	s.shrink()
 	buf := s.buf // a variable of its own: an abandoned request goes on using it
 	res, err := s.consumer.cluster.request(ctx, s.broker, s.request(want, wait), &buf)

@@ -22,7 +22,43 @@ func fetchResponse(topicID [16]byte, parts ...kmsg.FetchResponseTopicPartition) 
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
 }
 
-// FuzzFetchResponse has a broker answer a fetch with anything: nothing panics, hangs or goes back.
+// idle returns a consumer that asks nobody, and its feed of partition t/0.
+func idle(t *testing.T, topicID [16]byte) (*Consumer, *feed) {
+	t.Helper()
+	c := &Consumer{log: slog.New(slog.DiscardHandler), metrics: newMetrics(nil), sink: newLedger(), topics: make(map[string]*topic), wake: make(chan struct{}, 1), cluster: new(cluster)}
+	c.reader = newReader(c)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c.reader.ctx = ctx
+	f := &feed{Partition: Partition{"t", 0}, route: &Route{Topic: "t"}, topicID: topicID, follower: -1}
+	c.reader.feeds[f.Partition] = f
+	return c, f
+}
+
+// TestManyHeadersInParts reads records of as many headers as one may have, which take twenty times as much
+// in memory as in the batch: they are not all in memory at a time.
+func TestManyHeadersInParts(t *testing.T) {
+	const count = 40
+	headers := make([]kmsg.Header, maxHeaders)
+	var records []kmsg.Record
+	for i := range int32(count) {
+		records = append(records, kmsg.Record{OffsetDelta: i, Headers: headers})
+	}
+	part := kmsg.NewFetchResponseTopicPartition()
+	part.RecordBatches = makeBatch(recordBatch{}, records...)
+	c, f := idle(t, [16]byte{1})
+	before := allocated()
+	if !c.reader.partition(&shard{}, f, &part) || f.next != count {
+		t.Errorf("next %d, want %d", f.next, count)
+	}
+	if got := allocated() - before; got > 32<<20 {
+		t.Errorf("%d MiB allocated for a batch of %d", got>>20, len(part.RecordBatches)>>20)
+	}
+}
+
+// FuzzFetchResponse has a broker answer a fetch with anything, a live one and a replay's: nothing panics,
+// hangs or goes back, and what is allocated is in proportion to the answer and to what a batch may
+// decompress to.
 func FuzzFetchResponse(f *testing.F) {
 	topicID := [16]byte{1}
 	batch, err := encode(Message{Key: []byte("alice"), Value: []byte("x"), Headers: []Header{{"event-type", []byte("news")}}})
@@ -44,6 +80,8 @@ func FuzzFetchResponse(f *testing.F) {
 	f.Add([]byte{0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1})
 
 	f.Fuzz(func(t *testing.T, answer []byte) {
+		size := uint64(len(answer))
+		most := allocated() + 48<<20 + 1024*size + 4*min(maxBatchSize, zstdRatio*size) // the buffer of a batch doubles
 		req := kmsg.NewPtrFetchRequest()
 		req.Version = fetchVersion
 		var buf []byte
@@ -58,16 +96,35 @@ func FuzzFetchResponse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		c := &Consumer{log: slog.New(slog.DiscardHandler), metrics: newMetrics(nil), sink: newLedger(), topics: make(map[string]*topic), wake: make(chan struct{}, 1), cluster: new(cluster)}
-		c.reader = newReader(c)
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		c.reader.ctx = ctx
-		fd := &feed{Partition: Partition{"t", 0}, route: &Route{Topic: "t"}, topicID: topicID, follower: -1}
-		c.reader.feeds[fd.Partition] = fd
-		c.reader.deliver(&shard{}, map[place]*feed{{topicID, 0}: fd}, message.(*reply).Response.(*kmsg.FetchResponse), nil)
+		c, fd := idle(t, topicID)
+		ctx := c.reader.ctx
+		res := message.(*reply).Response.(*kmsg.FetchResponse)
+		want := map[place]int64{{topicID, 0}: 0}
+		asked, _ := foresee(want, res)
+		if want[place{topicID, 0}] < 0 {
+			t.Fatalf("offset %d is foreseen", want[place{topicID, 0}])
+		}
+		var replays []*chunk
+		for i := range res.Topics {
+			for j := range res.Topics[i].Partitions {
+				source := newSource(c, log{fd.Partition, topicID})
+				k, err := source.partition(ctx, 0, &res.Topics[i].Partitions[j])
+				if err == nil && k != nil {
+					replays = append(replays, k)
+				}
+			}
+		}
+		c.reader.deliver(&shard{}, map[place]*feed{{topicID, 0}: fd}, res, asked)
 		if fd.next < 0 {
 			t.Fatalf("next offset %d", fd.next)
+		}
+		for _, k := range replays {
+			if k.next <= 0 {
+				t.Fatalf("a chunk from 0 ends at %d", k.next)
+			}
+		}
+		if now := allocated(); now > most {
+			t.Fatalf("%d bytes allocated more than the bound for an answer of %d", now-most, len(answer))
 		}
 	})
 }

@@ -66,6 +66,29 @@ func (r *reader) await(s *shard, f *fetching) (got answer, interrupted bool) {
 // then there is probably more, and broker and reader work at the same time.
 const bulkBytes = 256 << 10
 
+// mostAhead is how many sessions fetch ahead at a time. Each has a second answer in memory.
+const mostAhead = 4
+
+// ahead says whether the session may fetch before its last answer is delivered: it stays among those that
+// do until alone is called.
+func (r *reader) ahead(s *session) bool {
+	if !s.ahead {
+		s.ahead = r.aheads.Add(1) <= mostAhead
+		if !s.ahead {
+			r.aheads.Add(-1)
+		}
+	}
+	return s.ahead
+}
+
+// alone ends that.
+func (r *reader) alone(s *session) {
+	if s.ahead {
+		s.ahead, s.other = false, nil
+		r.aheads.Add(-1)
+	}
+}
+
 // foresee moves want to where the next fetch will begin if all of the answer can be read, by the
 // batches' headers alone. It returns what was asked for, and whether the answer is a large one.
 func foresee(want map[place]int64, res *kmsg.FetchResponse) (asked map[place]int64, bulk bool) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -71,6 +72,7 @@ type shard struct {
 // Lock order: feed.mu before reader.mu or Consumer.mu. None is held over a request to a broker.
 type reader struct {
 	consumer *Consumer
+	aheads   atomic.Int32    // sessions that fetch ahead
 	ctx      context.Context //nolint:containedctx // the life of the goroutines that add starts, not a request's
 	wg       sync.WaitGroup
 
@@ -225,6 +227,7 @@ func (r *reader) run(s *shard) {
 	steady := true      // the last answer was what had been foreseen
 	for r.ctx.Err() == nil {
 		if asked == nil {
+			r.alone(session)
 			feeds = r.wanted(s, feeds, want)
 			if len(feeds) == 0 {
 				session.reset()
@@ -242,7 +245,7 @@ func (r *reader) run(s *shard) {
 		if got.err == nil {
 			backoff = minBackoff
 			offsets, bulk := foresee(want, got.res)
-			if bulk && steady && !r.changed(s) {
+			if bulk && steady && !r.changed(s) && r.ahead(session) {
 				asked = r.fetch(s, session, want)
 			}
 			steady = r.deliver(s, feeds, got.res, offsets)

@@ -213,6 +213,10 @@ func (p *pass) fail(at int64, err error) {
 				r.fail(&UnreadableError{Position{p.Partition, max(next, bad.Offset)}, bad.Next, bad.err})
 			}
 		}
+		p.consumer.metrics.errors.WithLabelValues("unreadable").Inc()
+		if p.consumer.mayLogReplay() {
+			p.consumer.tellUnreadable(bad)
+		}
 		return
 	}
 	for _, r := range p.requests {
@@ -230,10 +234,16 @@ func (c *Consumer) replayFailed(ctx context.Context, err error) {
 		return
 	}
 	c.metrics.errors.WithLabelValues("replay").Inc()
-	now := time.Now().Unix()
-	if last := c.replayLogged.Load(); now > last && c.replayLogged.CompareAndSwap(last, now) {
+	if c.mayLogReplay() {
 		c.log.Warn("replay; it is tried again", "error", err)
 	}
+}
+
+// mayLogReplay says whether a line of a replay may be logged: one a second, for all of them.
+func (c *Consumer) mayLogReplay() bool {
+	now := time.Now().Unix()
+	last := c.replayLogged.Load()
+	return now > last && c.replayLogged.CompareAndSwap(last, now)
 }
 
 // read hands out the records of one chunk of the log and returns the offset behind it.
@@ -254,11 +264,14 @@ func (p *pass) read(at int64) (next int64, err error) {
 		if err == nil {
 			err = fmt.Errorf("%w at offset %d: it does not go on", ErrCorruptBatch, at)
 		}
-		p.consumer.chunks.remove(c)
+		old := errors.Is(err, ErrOldMessageFormat) // to ask again would not help
+		if !old {
+			p.consumer.chunks.remove(c)
+		}
 		if next > at {
 			return next, nil // what is before the error was served
 		}
-		if tries == readTries {
+		if old || tries == readTries {
 			return at, err
 		}
 	}

@@ -121,8 +121,8 @@ func connections(b *testing.B, address string) int {
 }
 
 // createTopics makes so many topics of one partition that no other run uses.
-func createTopics(b *testing.B, address string, n int) []string {
-	b.Helper()
+func createTopics(tb testing.TB, address string, n int) []string {
+	tb.Helper()
 	c := newCluster([]string{address}, nil, nil, time.Minute)
 	defer c.close()
 	run := fmt.Sprintf("bench%d.", time.Now().UnixNano())
@@ -136,13 +136,13 @@ func createTopics(b *testing.B, address string, n int) []string {
 			names = append(names, t.Topic)
 			req.Topics = append(req.Topics, t)
 		}
-		res, err := c.request(b.Context(), anyBroker, req, nil)
+		res, err := c.request(tb.Context(), anyBroker, req, nil)
 		if err != nil {
-			b.Fatal(err)
+			tb.Fatal(err)
 		}
 		for _, t := range res.(*kmsg.CreateTopicsResponse).Topics {
 			if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
-				b.Fatal(t.Topic, err)
+				tb.Fatal(t.Topic, err)
 			}
 		}
 	}

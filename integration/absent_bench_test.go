@@ -119,7 +119,7 @@ func (s *absentServer) count(b *testing.B) int {
 	if err != nil {
 		return 0
 	}
-	defer response.Body.Close() //nolint:errcheck // read to its end
+	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		b.Fatal(err)
@@ -186,7 +186,7 @@ func centrifugoOfAbsent(b *testing.B, broker, topic, address string) *exec.Cmd {
 	}
 	_, port, _ := net.SplitHostPort(address)
 	config := filepath.Join(b.TempDir(), "config.json")
-	err := os.WriteFile(config, fmt.Appendf(nil, `{
+	text := fmt.Appendf(nil, `{
 		"http_server": {"address": "127.0.0.1", "port": %q},
 		"prometheus": {"enabled": true},
 		"log": {"level": "error"},
@@ -194,8 +194,8 @@ func centrifugoOfAbsent(b *testing.B, broker, topic, address string) *exec.Cmd {
 			"brokers": [%q], "topics": [%q], "consumer_group": %q,
 			"publication_data_mode": {"enabled": true, "channels_header": "centrifugo-channels"}
 		}}]
-	}`, port, broker, topic, topic), 0o600)
-	if err != nil {
+	}`, port, broker, topic, topic)
+	if err := os.WriteFile(config, text, 0o600); err != nil { //nolint:gosec // in the benchmark's directory
 		b.Fatal(err)
 	}
 	return exec.CommandContext(context.WithoutCancel(b.Context()), program, "--config="+config)

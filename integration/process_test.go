@@ -32,8 +32,8 @@ var built struct {
 
 // heraldBinary builds cmd/herald once, static as in the image unless the race detector is on, and
 // returns the binary's path.
-func heraldBinary(t testing.TB) string {
-	t.Helper()
+func heraldBinary(tb testing.TB) string {
+	tb.Helper()
 	built.once.Do(func() {
 		built.directory, built.err = os.MkdirTemp("", "herald-integration-") //nolint:usetesting // outlives the first test
 		if built.err != nil {
@@ -51,7 +51,7 @@ func heraldBinary(t testing.TB) string {
 		}
 	})
 	if built.err != nil {
-		t.Fatal(built.err)
+		tb.Fatal(built.err)
 	}
 	return filepath.Join(built.directory, "herald")
 }
@@ -262,11 +262,11 @@ func waitStatus(t *testing.T, address string, want int, ended <-chan struct{}) {
 }
 
 // freeAddress returns a loopback address that nothing listens on.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	address, err := unusedAddress(t.Context())
+func freeAddress(tb testing.TB) string {
+	tb.Helper()
+	address, err := unusedAddress(tb.Context())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return address
 }

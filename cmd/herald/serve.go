@@ -106,7 +106,7 @@ type serveCommand struct {
 	Group         string           `default:"herald" placeholder:"NAME" help:"Consumer group; that of a replica is GROUP.REPLICA. Default: ${default}." group:"Kafka"`
 	Replica       string           `placeholder:"NAME" help:"Name of this replica, unlike all others. Default: the host's name." group:"Kafka"`
 	KafkaRack     string           `placeholder:"NAME" help:"Rack of this replica: partitions are read from a broker there where the cluster allows it (KIP-392)." group:"Kafka"`
-	FetchMaxBytes int32            `name:"kafka-fetch-max-bytes" default:"8388608" placeholder:"BYTES" help:"Most that a broker answers at a time. Memory holds one answer for each session. Default: ${default}." group:"Kafka"`
+	FetchMaxBytes int32            `name:"kafka-fetch-max-bytes" default:"8388608" placeholder:"BYTES" help:"Most that a broker answers at a time. Memory holds one answer for each session, and a second one for four of those far behind. Default: ${default}." group:"Kafka"`
 	Session       int              `name:"kafka-session-partitions" default:"300" placeholder:"N" help:"Most partitions in a fetch session, which has a connection of its own. With fewer, records of many users' topics arrive sooner, over more connections. Default: ${default}." group:"Kafka"`
 
 	kafkaFlags

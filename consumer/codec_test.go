@@ -1,0 +1,201 @@
+package consumer
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/segmentio/kafka-go/compress"
+	"github.com/segmentio/kafka-go/compress/snappy"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// packing is one way to compress a batch.
+type packing struct {
+	name  string
+	codec int16
+	pack  func([]byte) []byte
+}
+
+func packings(tb testing.TB) []packing {
+	tb.Helper()
+	must := func(err error) {
+		if err != nil {
+			tb.Fatal(err)
+		}
+	}
+	with := func(codec compress.Codec) func([]byte) []byte {
+		return func(raw []byte) []byte {
+			var b bytes.Buffer
+			w := codec.NewWriter(&b)
+			_, err := w.Write(raw)
+			must(err)
+			must(w.Close())
+			return b.Bytes()
+		}
+	}
+	list := []packing{
+		{"none", 0, bytes.Clone},
+		{"gzip", 1, func(raw []byte) []byte {
+			var b bytes.Buffer
+			w := gzip.NewWriter(&b) // the standard library's, which the decoder does not share
+			_, err := w.Write(raw)
+			must(err)
+			must(w.Close())
+			return b.Bytes()
+		}},
+		{"snappy raw", 2, with(&snappy.Codec{Framing: snappy.Unframed})},
+		{"snappy xerial", 2, with(&snappy.Codec{Framing: snappy.Framed})}, // as the Java client writes it
+		{"lz4", 3, with(&compress.Lz4Codec)},
+		{"zstd", 4, with(&compress.ZstdCodec)},
+	}
+	for i, codec := range []kgo.CompressionCodec{kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression()} {
+		c, err := kgo.DefaultCompressor(codec)
+		must(err)
+		list = append(list, packing{"franz-go's " + compress.Compression(i+1).String(), int16(i + 1), func(raw []byte) []byte {
+			packed, used := c.Compress(new(bytes.Buffer), raw)
+			if int16(used) != int16(i+1) {
+				tb.Fatalf("compressed with codec %d, want %d", used, i+1)
+			}
+			return bytes.Clone(packed)
+		}})
+	}
+	return list
+}
+
+// TestEveryCodec reads two batches of a codec, the second larger than any decoder's buffer.
+func TestEveryCodec(t *testing.T) {
+	large := strings.Repeat("0123456789abcdef", 20_000)
+	for _, p := range packings(t) {
+		t.Run(p.name, func(t *testing.T) {
+			small := values("a", "b", "")
+			big := values(large, "c", large)
+			data := slices.Concat(
+				makeBatch(recordBatch{FirstOffset: 40, Attributes: p.codec, Records: p.pack(appendRecords(small))}, small...),
+				makeBatch(recordBatch{FirstOffset: 43, Attributes: p.codec, Records: p.pack(appendRecords(big))}, big...),
+			)
+			b := batches{data: data, next: 40}
+			got, err := readAll(&b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := []string{"40 a", "41 b", "42 ", "43 " + large, "44 c", "45 " + large}
+			if diff := cmp.Diff(want, summary(got)); diff != "" || b.next != 46 {
+				t.Errorf("next %d, want 46; %.500s", b.next, diff)
+			}
+		})
+	}
+}
+
+// TestTruncatedCompression cuts the compressed records themselves, under a right CRC.
+func TestTruncatedCompression(t *testing.T) {
+	records := values(strings.Repeat("abcdefgh", 100), "b")
+	for _, p := range packings(t) {
+		t.Run(p.name, func(t *testing.T) {
+			packed := p.pack(appendRecords(records))
+			for cut := range packed {
+				b := batches{data: makeBatch(recordBatch{Attributes: p.codec, Records: packed[:cut]}, records...)}
+				got, err := readAll(&b)
+				for _, r := range got {
+					if want := records[r.Offset].Value; !bytes.Equal(r.Value, want) {
+						t.Fatalf("cut at %d: record %d is %.50q", cut, r.Offset, r.Value)
+					}
+				}
+				// Formats with a trailer may be whole without it, but then so are the records.
+				if err == nil && len(got) != len(records) || err != nil && !errors.Is(err, ErrCorruptBatch) {
+					t.Fatalf("cut at %d of %d: %d records, error %v", cut, len(packed), len(got), err)
+				}
+			}
+		})
+	}
+}
+
+// TestDecompressionBombs wants an error, and no memory in proportion to what a batch of some
+// kilobytes claims to hold.
+func TestDecompressionBombs(t *testing.T) {
+	const limit = 1 << 20
+	xerial := []byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01")
+	frame := func(block []byte) []byte {
+		return append(binary.BigEndian.AppendUint32(nil, uint32(len(block))), block...)
+	}
+	// repeated writes zeros until they are far beyond the limit.
+	repeated := func(codec compress.Codec) []byte {
+		var b bytes.Buffer
+		w := codec.NewWriter(&b)
+		chunk := make([]byte, limit)
+		for range 64 {
+			if _, err := w.Write(chunk); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	claims := func(size uint64) []byte { return binary.AppendUvarint(nil, size) } // so a snappy block begins
+	// An lz4 frame with blocks of up to 4 MiB; its header ends with a checksum.
+	lz4Header := []byte{0x04, 0x22, 0x4d, 0x18, 0x40, 0x70, 0xdf}
+	zstdFrame := func(header ...byte) []byte { // with a last block of one repeated byte
+		return slices.Concat([]byte{0x28, 0xb5, 0x2f, 0xfd}, header, []byte{0x03 | 0x80, 0x00, 0x00, 0x00})
+	}
+	single := zstdFrame(0xe0, 0, 0, 0, 0, 8, 0, 0, 0) // a segment of 32 GiB, which is its own window
+	for _, test := range []struct {
+		name  string
+		codec int16
+		body  []byte
+		limit int64 // zero: that of all batches
+		most  uint64
+	}{
+		// The buffer doubles up to the limit; the decoders have their own besides.
+		{"gzip", 1, repeated(&compress.GzipCodec), limit, 6 << 20},
+		{"lz4", 3, repeated(&compress.Lz4Codec), limit, 16 << 20},
+		{"zstd", 4, repeated(&compress.ZstdCodec), limit, 6 << 20},
+		{"snappy xerial", 2, repeated(&compress.SnappyCodec), limit, 1 << 20},
+		{"snappy raw that claims 4 GiB", 2, slices.Concat(claims(math.MaxUint32), make([]byte, 64)), 0, 1 << 20},
+		{"snappy raw that claims 64 MiB", 2, slices.Concat(claims(64<<20), make([]byte, 64)), 0, 1 << 20},
+		{"snappy block that claims 4 GiB", 2, slices.Concat(xerial, frame(slices.Concat(claims(math.MaxUint32), make([]byte, 64)))), 0, 1 << 20},
+		{"snappy frame that claims 4 GiB", 2, slices.Concat(xerial, []byte{0xff, 0xff, 0xff, 0xff}, make([]byte, 64)), 0, 1 << 20},
+		{"lz4 block that claims 4 MiB", 3, slices.Concat(lz4Header, []byte{0, 0, 0x40, 0, 0xff}), 0, 16 << 20},
+		{"lz4 of the legacy format", 3, []byte{0x02, 0x21, 0x4c, 0x18, 0, 0, 0x40, 0, 0xff}, 0, 32 << 20},
+		{"zstd with a window of 2 TiB", 4, zstdFrame(0x00, 0xf8), 0, 2 << 20},
+		{"zstd with a window of 512 MiB", 4, zstdFrame(0x00, 19<<3), 0, 2 << 20},
+		{"zstd with a window of 128 MiB", 4, zstdFrame(0x00, 17<<3), 0, 2 << 20},
+		{"zstd that claims 32 GiB", 4, single, 0, 2 << 20},
+		{"zstd that claims nothing", 4, zstdFrame(0x20, 0), 0, 2 << 20},
+		{"zstd that claims 32 GiB in its second frame", 4, slices.Concat(zstdFrame(0x20, 0), single), 0, 3 << 20},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := batches{data: makeBatch(recordBatch{Attributes: test.codec, Records: test.body, NumRecords: 1}), limit: test.limit, scratch: new(bytes.Buffer)}
+			before := allocated()
+			_, err := readAll(&b)
+			got := allocated() - before
+			if !errors.Is(err, ErrCorruptBatch) {
+				t.Errorf("error %v", err)
+			}
+			t.Logf("%d KiB allocated for %d bytes: %v", got>>10, len(test.body), err)
+			if got > test.most {
+				t.Errorf("%d KiB allocated for %d bytes, want %d at most", got>>10, len(test.body), test.most>>10)
+			}
+		})
+	}
+}
+
+// TestLargeBatchIsRead makes sure that the bound on decompression is not in the way of sizes that
+// occur: a topic may allow larger batches than Kafka's default of 1 MiB.
+func TestLargeBatchIsRead(t *testing.T) {
+	records := values(strings.Repeat("x", 4<<20), strings.Repeat("y", 4<<20))
+	for _, p := range packings(t) {
+		b := batches{data: makeBatch(recordBatch{Attributes: p.codec, Records: p.pack(appendRecords(records))}, records...)}
+		got, err := readAll(&b)
+		if err != nil || len(got) != 2 || !bytes.Equal(got[0].Value, records[0].Value) || !bytes.Equal(got[1].Value, records[1].Value) {
+			t.Errorf("%s: %d records, error %v", p.name, len(got), err)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// fetchSent is what a fetch says of its session.
+type fetchSent struct {
+	Same      bool // it names the session of the fetch before
+	Epoch     int32
+	Named     []string // "partition@offset"
+	Forgotten []int32
+}
+
+// TestSession fetches from three partitions by one session (KIP-227), step by step, and looks at what is
+// sent.
+func TestSession(t *testing.T) {
+	t.Parallel()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "t"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	producer, err := kgo.NewClient(kgo.SeedBrokers(broker.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(producer.Close)
+	if err := producer.ProduceSync(t.Context(), &kgo.Record{Topic: "t", Partition: 1, Value: []byte("x")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	c := configured(t, broker.ListenAddrs(), newLedger(), "t")
+	t.Cleanup(c.cluster.close)
+	found, err := c.cluster.metadata(t.Context(), []string{"t"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	var sent *kmsg.FetchRequest
+	var answer *kmsg.FetchResponse // instead of the broker's
+	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		sent = req.(*kmsg.FetchRequest)
+		if answer == nil {
+			return nil, nil, false
+		}
+		answer.Version = sent.Version
+		return answer, nil, true
+	})
+	at := func(p int32) place { return place{found["t"].id, p} }
+	want := map[place]int64{at(0): 0, at(1): 0, at(2): 0}
+	s := &session{consumer: c, broker: broker.LeaderFor("t", 0)}
+	all := func(offset1 int64) []string { return []string{"0@0", fmt.Sprint("1@", offset1), "2@0"} }
+	for _, step := range []struct {
+		name   string
+		before func()
+		fails  error
+		want   fetchSent
+	}{
+		{"the first names all", nil, nil, fetchSent{false, 0, all(0), nil}},
+		{"nothing has moved", nil, nil, fetchSent{true, 1, nil, nil}},
+		{"one has moved", func() { want[at(1)] = 1 }, nil, fetchSent{true, 2, []string{"1@1"}, nil}},
+		{"nothing has moved since", nil, nil, fetchSent{true, 3, nil, nil}},
+		{"one is left", func() { delete(want, at(2)) }, nil, fetchSent{true, 4, nil, []int32{2}}},
+		{"and not again", nil, nil, fetchSent{true, 5, nil, nil}},
+		{"it comes back", func() { want[at(2)] = 0 }, nil, fetchSent{true, 6, []string{"2@0"}, nil}},
+		{"the broker has forgotten the session", func() { answer = &kmsg.FetchResponse{ErrorCode: kerr.FetchSessionIDNotFound.Code} }, kerr.FetchSessionIDNotFound, fetchSent{true, 7, nil, nil}},
+		{"a new one names all", func() { answer = nil }, nil, fetchSent{false, 0, all(1), nil}},
+		{"and goes on", nil, nil, fetchSent{true, 1, nil, nil}},
+		{"the broker expects another epoch", func() { answer = &kmsg.FetchResponse{ErrorCode: kerr.InvalidFetchSessionEpoch.Code} }, kerr.InvalidFetchSessionEpoch, fetchSent{true, 2, nil, nil}},
+		{"a new one names all again", func() { answer = nil }, nil, fetchSent{false, 0, all(1), nil}},
+		{"the broker has no room for sessions", func() { answer = new(kmsg.FetchResponse) }, nil, fetchSent{true, 1, nil, nil}},
+		{"then each names all", nil, nil, fetchSent{false, 0, all(1), nil}},
+		{"each", nil, nil, fetchSent{false, 0, all(1), nil}},
+		{"until it has", func() { answer = nil }, nil, fetchSent{false, 0, all(1), nil}},
+		{"which goes on", nil, nil, fetchSent{true, 1, nil, nil}},
+	} {
+		if step.before != nil {
+			step.before()
+		}
+		was := s.id
+		_, err := s.fetch(t.Context(), want, time.Millisecond)
+		if !errors.Is(err, step.fails) {
+			t.Fatalf("%s: %v, want %v", step.name, err, step.fails)
+		}
+		got := fetchSent{Same: sent.SessionID != 0 && sent.SessionID == was, Epoch: sent.SessionEpoch}
+		for _, topic := range sent.Topics {
+			for _, p := range topic.Partitions {
+				got.Named = append(got.Named, fmt.Sprint(p.Partition, "@", p.FetchOffset))
+			}
+		}
+		slices.Sort(got.Named)
+		for _, topic := range sent.ForgottenTopics {
+			got.Forgotten = append(got.Forgotten, topic.Partitions...)
+		}
+		if diff := cmp.Diff(step.want, got); diff != "" {
+			t.Fatalf("%s (-want +got):\n%s", step.name, diff)
+		}
+	}
+
+	// A fetch that is given up may have reached the broker, or not: the session is begun anew, and names
+	// the one that the broker may still have.
+	was := s.id
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.fetch(ctx, want, time.Millisecond); err == nil {
+		t.Fatal("a fetch without a context succeeds")
+	}
+	if _, err := s.fetch(t.Context(), want, time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if sent.SessionID != was || sent.SessionEpoch != 0 || len(sent.Topics) != 1 || len(sent.Topics[0].Partitions) != 3 {
+		t.Errorf("after a fetch was given up: session %d, epoch %d, %+v, want %d, 0 and all partitions", sent.SessionID, sent.SessionEpoch, sent.Topics, was)
+	}
+}
