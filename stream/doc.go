@@ -8,6 +8,7 @@
 //
 //	handler.go       requests to streams
 //	start.go         where a stream begins
+//	limit.go         how far back that may be
 //	feed.go          one stream: what it writes
 //	catchup.go       how it is brought from its cursor to now
 //	subscription.go  what others have to say to a stream
@@ -20,6 +21,35 @@
 //	cursor.go, id.go how far a stream has come, and how ids say it
 //	home.go          partitions that concern a user
 //	event.go         the event stream format
+//
+// # Event ids
+//
+// Version 1:
+//
+//	id       = "1" *( "~" source )
+//	source   = name incarnation *( "." partition [ "-" offset ] )
+//
+// name is six characters of a hash of the topic's name, incarnation six of a hash of its topic id
+// (KIP-516), both of [0-9a-v]; partition and offset are decimal, without leading zeros, and partitions
+// ascend. offset is that of the last record considered. Of a partition without an offset nothing was
+// considered: it is read from its start. So is one that is missing, unless the topic's route names its
+// partitioner: then an id names all partitions that are the stream's, and those that are neither named
+// nor homes of the user are not (home.go). Ids are made of [0-9a-z.~-] only. [ExplainID] reads them.
+//
+// An id names all topics of its stream, those that do not exist too. A stream that resumes from one that
+// does not name a topic starts there at now and tells that by a gap (unknown-id). It may have been cut
+// short, come from a replica with other routes, or be one of [Hub.IDAfter]. Nobody can tell which, and a
+// gap too many is better than a loss that is not told. Topics that the id names and the stream has not
+// are passed over.
+//
+// Ids are never trusted: they say where to go on in the caller's own records and nothing else, and cost
+// no more than what [Limits] allow to be replayed, whatever offset or incarnation they name.
+//
+// `go test -run '^$' -bench AppendID ./stream`: the id of an event of a stream over one topic, on one
+// core, without an allocation.
+//
+//	50 partitions, each at an offset of 8 digits   604 bytes   818 ns
+//	a home partition alone                          25 bytes    26 ns
 //
 // # The seam between replay and live
 //
