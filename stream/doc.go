@@ -19,6 +19,7 @@
 //	large.go         events that streams share
 //	hub.go           which records are for which streams
 //	cursor.go, id.go how far a stream has come, and how ids say it
+//	longid.go        warnings of ids that are too long
 //	home.go          partitions that concern a user
 //	event.go         the event stream format
 //
@@ -38,7 +39,8 @@
 //
 // An id names all topics of its stream, those that do not exist too. A stream that resumes from one that
 // does not name a topic starts there at now and tells that by a gap (unknown-id). It may have been cut
-// short, come from a replica with other routes, or be one of [Hub.IDAfter]. Nobody can tell which, and a
+// short, come from a replica with other routes, be one of [Hub.IDAfter], or have been longer than 48 KiB with
+// that topic, which an id never is. Nobody can tell which, and a
 // gap too many is better than a loss that is not told. Topics that the id names and the stream has not
 // are passed over.
 //

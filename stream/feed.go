@@ -42,6 +42,7 @@ type service struct {
 	log       Log
 	heartbeat time.Duration
 	limits    Limits
+	longIDs   *longIDs        // nil: nobody is warned
 	life      context.Context //nolint:containedctx // the life of all streams
 	spawn     func(func())    // starts a goroutine
 }

@@ -286,6 +286,10 @@ func (h *Hub) IDAfter(sources []consumer.Source, user string, w consumer.Written
 		*own = newSource(w.Topic, newIncarnation(w.TopicID))
 	}
 	own.set(w.ID, w.Offset+1)
-	at = slices.DeleteFunc(at, func(s source) bool { return len(s.positions) == 0 })
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	at = slices.DeleteFunc(at, func(s source) bool {
+		return len(s.positions) == 0 && h.topics[s.topic] == nil // else streams know that it does not exist
+	})
 	return string(appendID(nil, at)), true
 }

@@ -168,6 +168,9 @@ func (f *feed) begin(ctx context.Context, r request) error {
 	}
 	f.checkpoint()
 	f.begun = true
+	if f.longIDs != nil {
+		f.longIDs.look(f.at)
+	}
 	return f.flush()
 }
 

@@ -292,3 +292,22 @@ func openBad(t *testing.T, url, bad string) *client {
 	}
 	return open(t, url+"alice", bad)
 }
+
+// TestIDAfterNamesWhatIsNotThere makes an id while a stream waits for its user's topic: the id says that
+// there is none, and what comes of it later is not told as unknown.
+func TestIDAfterNamesWhatIsNotThere(t *testing.T) {
+	s := serveWith(t, Config{}, (*httptest.Server).Start)
+	open(t, s.url+"alice", "").next()
+	written, err := s.producer.Produce(t.Context(), consumer.Message{Topic: "shared", Key: []byte("alice"), Value: []byte("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, ok := s.hub.IDAfter(s.consumer.Sources("alice"), "alice", written)
+	if !ok {
+		t.Fatal("no id")
+	}
+	put(t, s.producer, "own.alice", "", "first ever")
+	if got := open(t, s.url+"alice", id).until("first ever"); len(got) != 1 {
+		t.Errorf("got %q", got)
+	}
+}
