@@ -19,8 +19,8 @@
 //	large.go         events that streams share
 //	hub.go           which records are for which streams
 //	cursor.go, id.go how far a stream has come, and how ids say it
-//	longid.go        warnings of ids that are too long
 //	home.go          partitions that concern a user
+//	longid.go        warnings of ids that are too long
 //	event.go         the event stream format
 //
 // # Event ids
@@ -95,6 +95,18 @@
 // The allocations are those of the benchmark's own waiting, and one for each record with an event
 // type. More than 1 is where events for one stream leave in one write, and where workers on both cores
 // share the writing better than the loop's two halves.
+//
+// `go test -run '^$' -bench Heartbeat ./stream`: CPU of one heartbeat of one of 100,000 streams, on one
+// core, without its write(2) and without an allocation that lasts. A still topic's heartbeat is a comment;
+// where other users' records have moved the position by 10,000 offsets (checkpointAfter) it is a
+// checkpoint.
+//
+//	                 still    moved
+//	 1 partition    0.9 us   1.4 us
+//	 4 partitions   1.2 us   1.6 us
+//	50 partitions   5.1 us   9.6 us
+//
+// With a heartbeat every 15 s, 100,000 streams over 50 partitions take 3 to 6 % of a core for these.
 //
 // `herald bench` measures a whole server; see the README for what it found.
 //
