@@ -1,10 +1,11 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"math"
 	"sync"
 	"time"
 )
@@ -21,9 +22,14 @@ func (e *OutOfRangeError) Error() string {
 	return fmt.Sprintf("offset %d of %s is not in the log, which holds %d to %d", e.Offset, e.Partition, e.Start, e.End)
 }
 
+// AfterAll is where [Consumer.Since] finds the first record of a partition that has none so young: behind
+// all there are.
+const AfterAll int64 = math.MaxInt64
+
 // Since returns, for each partition of the sources, the offset of the first record that was written at
 // the time or later (by the records' timestamps), or with the zero time the first one retained.
-// Partitions without such a record, and topics that are not read here, are left out.
+// Topics that are not read here are left out, and so are partitions for which Kafka has no answer, such
+// as those without a leader: the error is that of one of them, and the others' offsets are good.
 func (c *Consumer) Since(ctx context.Context, sources []Source, t time.Time) (map[Partition]int64, error) {
 	which := int64(offsetEarliest)
 	if !t.IsZero() {
@@ -42,15 +48,18 @@ func (c *Consumer) Since(ctx context.Context, sources []Source, t time.Time) (ma
 		}
 	}
 	c.mu.Unlock()
-	if ask[-1] != nil {
-		return nil, errors.New("a partition has no leader")
+	var leaderless error
+	for p := range ask[-1] {
+		leaderless = fmt.Errorf("partition %s has no leader", p)
 	}
+	delete(ask, -1)
 	first, err := c.cluster.listAllOffsets(ctx, ask)
-	if err != nil {
-		return nil, err
+	for p, offset := range first {
+		if offset < 0 {
+			first[p] = AfterAll
+		}
 	}
-	maps.DeleteFunc(first, func(_ Partition, offset int64) bool { return offset < 0 })
-	return first, nil
+	return first, cmp.Or(err, leaderless)
 }
 
 // Confirm asks Kafka whether topicID is that of topic. The error is [ErrRecreated] if it is not, or

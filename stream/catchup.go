@@ -13,6 +13,7 @@ import (
 // for now are left waiting.
 func (f *feed) catchUp(ctx context.Context) error {
 	f.waiting = make(map[consumer.Partition]struct{})
+	f.ends = nil
 	f.sub.rejoin()
 	seam := f.hub.seam(f.sub.sources)
 	asking, alive := f.keepAlive(ctx)
@@ -26,7 +27,9 @@ func (f *feed) catchUp(ctx context.Context) error {
 	}
 	err := f.flush()
 	for more := true; more && err == nil; {
-		more, err = f.approach(ctx, seam)
+		if err = f.limit(ctx, seam); err == nil { // each time: a log that is met shorter begins anew
+			more, err = f.approach(ctx, seam)
+		}
 	}
 	if f.again != nil {
 		f.again.Stop() // or each catchUp would leave one behind that brings another
@@ -239,9 +242,15 @@ func (f *feed) lose(at *source, p consumer.Partition, lost *consumer.OutOfRangeE
 	switch {
 	case from > lost.End:
 		reason = consumer.GapUnknownID
+		at.begin(p.ID, lost.Start)
+		if f.ends == nil {
+			f.ends = make(map[consumer.Partition]int64)
+		}
+		f.ends[p] = lost.End
 	case from >= lost.Start:
 		return
+	default:
+		at.set(p.ID, lost.Start)
 	}
-	at.set(p.ID, lost.Start)
 	f.gap(gapData{p.Topic, &gapRange{p.ID, from, lost.Start}, reason})
 }

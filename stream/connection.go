@@ -48,7 +48,7 @@ func takeOver(c echo.Context, timeout time.Duration, m *metrics) (*connection, e
 	o := &connection{Conn: conn, chunked: req.ProtoMinor > 0, timeout: timeout, metrics: m}
 	o.head = o.headOf(res.Header())
 	o.direct()
-	setUserTimeout(conn, timeout)
+	setUserTimeout(conn, timeout*3/2) // later than a write would fail: a client that is there and does not read is not gone
 	if tcp, ok := innermost(conn).(interface{ SetWriteBuffer(bytes int) error }); ok {
 		_ = tcp.SetWriteBuffer(sendBuffer)
 	}

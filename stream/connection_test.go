@@ -152,3 +152,28 @@ func TestOtherProtocols(t *testing.T) {
 		})
 	}
 }
+
+// TestStalledConnection has a client that is alive, its kernel acknowledging all that comes, and reads
+// nothing: its stream ends by the write time-out. TCP_USER_TIMEOUT, by which it would count as gone, must
+// not be first.
+func TestStalledConnection(t *testing.T) {
+	const timeout = 2 * time.Second
+	for name, start := range map[string]func(*httptest.Server){"plain": (*httptest.Server).Start, "TLS": (*httptest.Server).StartTLS} {
+		t.Run(name, func(t *testing.T) {
+			s := serveFlood(t, Config{Heartbeat: 100 * time.Millisecond, WriteTimeout: timeout, MaxQueue: 64 << 20}, start)
+			c := openWith(t, s.Client(), s.url+"bob", "")
+			c.next()
+			put(t, s.producer, "shared", "bob", "ready") // it has caught up, and takes live records
+			c.next()
+			begun := time.Now()
+			s.flood(20) // more than the kernels on both sides hold
+			s.awaitEnded(t, "write-timeout", 1)
+			if took := time.Since(begun); took < timeout {
+				t.Errorf("it was ended after %v, want %v at least", took, timeout)
+			}
+			if n := s.ended("client"); n > 0 {
+				t.Errorf("%v streams were ended by the client", n)
+			}
+		})
+	}
+}

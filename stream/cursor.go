@@ -22,11 +22,12 @@ var absent = newIncarnation([16]byte{})
 // position is how far one partition has been read.
 type position struct {
 	partition int32
+	fresh     bool  // it is still to be held against the limits
 	next      int64 // the next offset to consider
 }
 
 // source is how far one topic has been read. A partition that is missing was not read yet: it is
-// read from its start, or, if the source is homed, is not the stream's.
+// read from its start as far as the limits allow, or, if the source is homed, is not the stream's.
 type source struct {
 	topic string
 	tag   string // a hash of the topic's name, as event ids have it
@@ -54,6 +55,26 @@ func (s *source) set(partition int32, next int64) {
 	s.positions[i].next = next
 }
 
+// begin is set to where the stream begins in the partition, before the limits are looked at.
+func (s *source) begin(partition int32, next int64) {
+	s.set(partition, next)
+	i, _ := s.find(partition)
+	s.positions[i].fresh = true
+}
+
+// hold is set of a position that the limits allow.
+func (s *source) hold(partition int32, next int64) {
+	s.set(partition, next)
+	i, _ := s.find(partition)
+	s.positions[i].fresh = false
+}
+
+// fresh says whether the limits were not looked at yet.
+func (s *source) fresh(partition int32) bool {
+	i, ok := s.find(partition)
+	return !ok || s.positions[i].fresh
+}
+
 func (s *source) find(partition int32) (int, bool) {
 	return slices.BinarySearchFunc(s.positions, partition, func(p position, id int32) int { return cmp.Compare(p.partition, id) })
 }
@@ -68,4 +89,14 @@ func (c cursor) source(topic string) *source {
 		return nil
 	}
 	return &c[i]
+}
+
+// largest returns which source has the most positions; the cursor has one at least.
+func (c cursor) largest() (largest int) {
+	for i := range c {
+		if len(c[i].positions) > len(c[largest].positions) {
+			largest = i
+		}
+	}
+	return largest
 }

@@ -8,6 +8,7 @@
 //
 //	handler.go       requests to streams
 //	start.go         where a stream begins
+//	limit.go         how far back that may be
 //	feed.go          one stream: what it writes
 //	catchup.go       how it is brought from its cursor to now
 //	subscription.go  what others have to say to a stream
@@ -19,7 +20,38 @@
 //	hub.go           which records are for which streams
 //	cursor.go, id.go how far a stream has come, and how ids say it
 //	home.go          partitions that concern a user
+//	longid.go        warnings of ids that are too long
 //	event.go         the event stream format
+//
+// # Event ids
+//
+// Version 1:
+//
+//	id       = "1" *( "~" source )
+//	source   = name incarnation *( "." partition [ "-" offset ] )
+//
+// name is six characters of a hash of the topic's name, incarnation six of a hash of its topic id
+// (KIP-516), both of [0-9a-v]; partition and offset are decimal, without leading zeros, and partitions
+// ascend. offset is that of the last record considered. Of a partition without an offset nothing was
+// considered: it is read from its start. So is one that is missing, unless the topic's route names its
+// partitioner: then an id names all partitions that are the stream's, and those that are neither named
+// nor homes of the user are not (home.go). Ids are made of [0-9a-z.~-] only. [ExplainID] reads them.
+//
+// An id names all topics of its stream, those that do not exist too. A stream that resumes from one that
+// does not name a topic starts there at now and tells that by a gap (unknown-id). It may have been cut
+// short, come from a replica with other routes, be one of [Hub.IDAfter], or have been longer than 48 KiB with
+// that topic, which an id never is. Nobody can tell which, and a
+// gap too many is better than a loss that is not told. Topics that the id names and the stream has not
+// are passed over.
+//
+// Ids are never trusted: they say where to go on in the caller's own records and nothing else, and cost
+// no more than what [Limits] allow to be replayed, whatever offset or incarnation they name.
+//
+// `go test -run '^$' -bench AppendID ./stream`: the id of an event of a stream over one topic, on one
+// core, without an allocation.
+//
+//	50 partitions, each at an offset of 8 digits   604 bytes   818 ns
+//	a home partition alone                          25 bytes    26 ns
 //
 // # The seam between replay and live
 //
@@ -63,6 +95,18 @@
 // The allocations are those of the benchmark's own waiting, and one for each record with an event
 // type. More than 1 is where events for one stream leave in one write, and where workers on both cores
 // share the writing better than the loop's two halves.
+//
+// `go test -run '^$' -bench Heartbeat ./stream`: CPU of one heartbeat of one of 100,000 streams, on one
+// core, without its write(2) and without an allocation that lasts. A still topic's heartbeat is a comment;
+// where other users' records have moved the position by 10,000 offsets (checkpointAfter) it is a
+// checkpoint.
+//
+//	                 still    moved
+//	 1 partition    0.9 us   1.4 us
+//	 4 partitions   1.2 us   1.6 us
+//	50 partitions   5.1 us   9.6 us
+//
+// With a heartbeat every 15 s, 100,000 streams over 50 partitions take 3 to 6 % of a core for these.
 //
 // `herald bench` measures a whole server; see the README for what it found.
 //

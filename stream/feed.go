@@ -42,6 +42,7 @@ type service struct {
 	log       Log
 	heartbeat time.Duration
 	limits    Limits
+	longIDs   *longIDs        // nil: nobody is warned
 	life      context.Context //nolint:containedctx // the life of all streams
 	spawn     func(func())    // starts a goroutine
 }
@@ -84,6 +85,9 @@ type feed struct {
 	waiting map[consumer.Partition]struct{}
 	again   *time.Timer // when they are tried again
 	turn    int         // which of the partitions that are behind is replayed first
+
+	since *time.Time                   // where to begin, while Kafka has not told it of all partitions
+	ends  map[consumer.Partition]int64 // of logs that were met shorter than they were read
 }
 
 // progress is how far a partition was delivered.

@@ -73,6 +73,7 @@ func NewHandler(cfg Config) *Handler {
 	life, stop := context.WithCancel(context.Background())
 	h.stop = stop
 	h.service = service{hub: cfg.Hub, log: cfg.Log, heartbeat: cfg.Heartbeat, limits: cfg.Limits, life: life, spawn: func(fn func()) { go fn() }}
+	h.service.longIDs = &longIDs{log: cfg.Logger, told: make(map[string]bool)}
 	return h
 }
 
@@ -141,6 +142,7 @@ func (h *Handler) share(c echo.Context, viewer Viewer, from netip.Addr, req requ
 		return fmt.Errorf("free the stream of the read time-out: %w", err)
 	}
 	c.Response().WriteHeader(http.StatusOK)
+	c.Request().Header.Del("Last-Event-ID") // it may be long, and net/http keeps the request as long as the stream
 	f := h.begin(viewer, from, req, out)
 	defer context.AfterFunc(c.Request().Context(), func() { f.sub.end(errGone) })()
 	go f.start(req)

@@ -38,7 +38,7 @@ func (s *source) addHomes(user string, homes *consumer.Homes) (added bool) {
 	}
 	for p, from := range begin {
 		if _, ok := s.find(p); !ok {
-			s.set(p, from)
+			s.begin(p, from)
 			added = true
 		}
 	}

@@ -249,7 +249,7 @@ func (h *Hub) read(at cursor, sources []consumer.Source, wait bool) cursor {
 			if wait {
 				part.mu.Lock()
 			}
-			s.positions = append(s.positions, position{part.id, part.next.Load()})
+			s.positions = append(s.positions, position{partition: part.id, next: part.next.Load()})
 			if wait {
 				part.mu.Unlock()
 			}
@@ -273,8 +273,8 @@ func (h *Hub) start(sources []consumer.Source, user string) cursor {
 
 // IDAfter returns an event id from which a stream of user over the sources, which are sorted, goes on
 // behind the written record. In other partitions it goes on from where this replica has read to, which
-// may be before records that were written earlier; topics that are not read here start at now. With an
-// empty user it is an id for everyone, and names the partitions of all. It returns false if the
+// may be before records that were written earlier; topics that are not read here start at now, and a gap
+// tells that. With an empty user it is an id for everyone, and names the partitions of all. It returns false if the
 // record's own topic is not read here and has several partitions.
 func (h *Hub) IDAfter(sources []consumer.Source, user string, w consumer.Written) (string, bool) {
 	at := h.start(sources, user)
@@ -286,6 +286,10 @@ func (h *Hub) IDAfter(sources []consumer.Source, user string, w consumer.Written
 		*own = newSource(w.Topic, newIncarnation(w.TopicID))
 	}
 	own.set(w.ID, w.Offset+1)
-	at = slices.DeleteFunc(at, func(s source) bool { return len(s.positions) == 0 })
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	at = slices.DeleteFunc(at, func(s source) bool {
+		return len(s.positions) == 0 && h.topics[s.topic] == nil // else streams know that it does not exist
+	})
 	return string(appendID(nil, at)), true
 }

@@ -1,9 +1,11 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -29,6 +31,17 @@ func parseRequest(c echo.Context, now time.Time) (request, error) {
 	r := request{lastID: c.Request().Header.Get("Last-Event-ID")}
 	if r.lastID == "" {
 		r.lastID = c.QueryParam("lastEventId")
+	}
+	for pair := range strings.SplitSeq(c.Request().URL.RawQuery, "&") {
+		if _, err := url.ParseQuery(pair); err == nil { // others are dropped by net/url without a word
+			continue
+		}
+		switch {
+		case strings.Contains(pair, "lastEventId="):
+			r.lastID = cmp.Or(r.lastID, pair) // which is no id
+		case strings.HasPrefix(pair, "since="), strings.HasPrefix(pair, "types="):
+			return r, fmt.Errorf("%q is no query parameter: percent-encode what is not a letter or a digit", pair)
+		}
 	}
 	switch since := c.QueryParam("since"); since {
 	case "", "now":
@@ -145,8 +158,7 @@ func (f *feed) begin(ctx context.Context, r request) error {
 	case r.lastID != "":
 		f.resume(r.lastID)
 	case r.earliest || !r.since.IsZero():
-		err := f.retry(ctx, func(ctx context.Context) error { return f.beginAt(ctx, r.since) })
-		if err != nil {
+		if err := f.retry(ctx, func(ctx context.Context) error { return f.beginAt(ctx, r.since) }); err != nil {
 			return err
 		}
 	case r.unseen:
@@ -156,10 +168,8 @@ func (f *feed) begin(ctx context.Context, r request) error {
 	}
 	f.checkpoint()
 	f.begun = true
-	if f.limits != (Limits{}) {
-		if err := f.retry(ctx, f.limit); err != nil {
-			return err
-		}
+	if f.longIDs != nil {
+		f.longIDs.look(f.at)
 	}
 	return f.flush()
 }
@@ -168,41 +178,51 @@ func (f *feed) begin(ctx context.Context, r request) error {
 // replica may know of more of them.
 const strangePartitions = 100
 
-// resume sets the cursor to what the id says.
+// resume sets the cursor to what the id says. Where it says nothing the stream starts now, and a gap tells
+// that: the id may have been cut short, or come from a replica that has not the topic.
 func (f *feed) resume(lastID string) {
 	sources, err := decodeID(lastID)
-	if err != nil {
-		f.gap(gapData{Reason: consumer.GapUnknownID})
-	}
+	var unknown []gapData
 	for i := range f.at {
-		s, ok := sources[f.at[i].tag]
-		if !ok {
-			continue // a topic the client had no promise of: it starts now
-		}
-		if len(s.positions) > 2*len(f.at[i].positions)+strangePartitions { // each event would carry them
-			f.gap(gapData{Source: f.at[i].topic, Reason: consumer.GapUnknownID})
+		at := &f.at[i]
+		s, ok := sources[at.tag]
+		if !ok || len(s.positions) > 2*len(at.positions)+strangePartitions { // each event would carry them
+			unknown = append(unknown, gapData{Source: at.topic, Reason: consumer.GapUnknownID})
 			continue
 		}
-		f.at[i].positions = s.positions
-		if s.incarnation != f.at[i].incarnation.tag {
-			f.at[i].incarnation = incarnation{tag: s.incarnation}
+		at.positions = s.positions
+		for j := range at.positions {
+			at.positions[j].fresh = true
 		}
-		if homes := f.sub.source(f.at[i].topic).Homes; homes != nil {
-			f.at[i].addHomes(f.sub.user, homes)
+		if s.incarnation != at.incarnation.tag {
+			at.incarnation = incarnation{tag: s.incarnation}
 		}
+		if homes := f.sub.source(at.topic).Homes; homes != nil {
+			at.addHomes(f.sub.user, homes)
+		}
+	}
+	if err != nil || len(unknown) > 0 && len(unknown) == len(f.at) {
+		unknown = []gapData{{Reason: consumer.GapUnknownID}}
+	}
+	for _, g := range unknown { // when all positions are set, or the gaps' ids would lack some
+		f.gap(g)
 	}
 }
 
 // beginAt sets the cursor to the first records that were written at the time or later; the zero time
-// is the start of the log.
+// is the start of the log. Partitions for which Kafka has no answer are left to limit.
 func (f *feed) beginAt(ctx context.Context, at time.Time) error {
 	first, err := f.log.Since(ctx, f.sub.sources, at)
-	if err != nil {
+	if err != nil && len(first) == 0 {
 		return err
 	}
-	for p, next := range first {
-		if s := f.at.source(p.Topic); s.takes(p.ID) {
-			s.set(p.ID, min(next, s.next(p.ID)))
+	if err != nil {
+		f.since = &at
+	}
+	for i := range f.at {
+		s := &f.at[i]
+		for _, p := range s.positions {
+			s.begin(p.partition, min(first[consumer.Partition{Topic: s.topic, ID: p.partition}], p.next))
 		}
 	}
 	return nil
@@ -217,43 +237,7 @@ func (f *feed) beginUnseen(ctx context.Context) error {
 	}
 	for p, next := range delivered {
 		if s := f.at.source(p.Topic); s != nil {
-			s.set(p.ID, min(next, s.next(p.ID)))
-		}
-	}
-	return nil
-}
-
-// Limits bound what a client that comes back is sent; what is older is told as a gap. Zero values
-// are no limits.
-type Limits struct {
-	Age     time.Duration // of records
-	Records int64         // offsets of a partition, whoever they are for
-}
-
-// limit applies the limits to a cursor that has just been set.
-func (f *feed) limit(ctx context.Context) error {
-	var young map[consumer.Partition]int64
-	if f.limits.Age > 0 {
-		var err error
-		if young, err = f.log.Since(ctx, f.sub.sources, time.Now().Add(-f.limits.Age)); err != nil {
-			return err
-		}
-	}
-	now := f.hub.seam(f.sub.sources)
-	for i := range now {
-		at := &f.at[i]
-		if at.incarnation.tag != now[i].incarnation.tag {
-			continue // catchUp tells what became of it
-		}
-		for _, p := range now[i].positions {
-			to := young[consumer.Partition{Topic: at.topic, ID: p.partition}]
-			if f.limits.Records > 0 {
-				to = max(to, p.next-f.limits.Records)
-			}
-			if from := at.next(p.partition); from < min(to, p.next) && at.takes(p.partition) {
-				at.set(p.partition, min(to, p.next))
-				f.gap(gapData{at.topic, &gapRange{p.partition, from, min(to, p.next)}, consumer.GapReplayLimit})
-			}
+			s.begin(p.ID, min(next, s.next(p.ID)))
 		}
 	}
 	return nil

@@ -230,41 +230,84 @@ func TestResumeAcrossTheFirstRecordEver(t *testing.T) {
 	}
 }
 
-// ahead is the source of an id with one partition set to next.
-func ahead(t *testing.T, id, topic string, partition int32, next int64) source {
+// TestUnknownIDIsTold resumes from ids that are none, or say nothing of a topic that the stream has: what
+// is not known is told before the checkpoint, and the stream begins now, but with what there is of a
+// position that the log does not have.
+func TestUnknownIDIsTold(t *testing.T) {
+	const (
+		none    = `{"reason":"unknown-id"}`
+		unknown = `{"source":%q,"reason":"unknown-id"}`
+	)
+	for bad, want := range map[string][]string{ // capitals are parts of the id before x
+		"nonsense":                             {none},
+		"1~":                                   {none},
+		"1":                                    {none},
+		"1~000000000000.0-5":                   {none}, // of other topics
+		"1ALLOWN":                              {fmt.Sprintf(unknown, "shared")},
+		"1ALLSHARED":                           {fmt.Sprintf(unknown, "own.alice"), "x"},
+		"1SHARED":                              {fmt.Sprintf(unknown, "all"), fmt.Sprintf(unknown, "own.alice"), "x"},
+		"1ALLOWNSHARED":                        {"x"},
+		"1ALLOWNSHARED~000000.0-5":             {none},
+		"1~0000000000000-5":                    {none},
+		"1ALLOWN~TAGvvvvvv":                    {`{"source":"shared","reason":"recreated"}`, "x"},
+		"1ALLOWNSHARED.1-999999":               {`{"source":"shared","partition":1,"from":1000000,"to":0,"reason":"unknown-id"}`, "x"},
+		"1ALLOWNSHARED~000000000000":           {"x"}, // of a topic that was taken from the routes
+		"?lastEventId=%zz":                     {none},
+		"?lastEventId=a;b":                     {none},
+		"?lastEventId=1ALLOWN%zz":              {none},
+		"?a;lastEventId=1ALLOWN":               {none},
+		"?a=%zz&b;c&lastEventId=1ALLOWNSHARED": {"x"},
+	} {
+		url, producer := serve(t)
+		first := open(t, url+"alice", "")
+		parts := strings.Split(first.next().id, "~") // by the topics' names: all, own.alice, shared
+		put(t, producer, "shared", "alice", "x")
+		first.next()
+		bad = strings.NewReplacer("ALL", "~"+parts[1], "OWN", "~"+parts[2], "SHARED", "~"+parts[3], "TAG", tag("shared")).Replace(bad)
+		c := openBad(t, url, bad)
+		var got []string
+		for len(got) < len(want) {
+			if e := c.next(); e.kind != typeCheckpoint {
+				got = append(got, e.data)
+			}
+		}
+		put(t, producer, "all", "", "now")
+		if diff := cmp.Diff(append(want, "now"), append(got, c.until("now")...)); diff != "" {
+			t.Errorf("id %q: %s", bad, diff)
+		}
+		_ = c.res.Body.Close()
+		again := open(t, url+"alice", c.last)
+		put(t, producer, "all", "", "later")
+		if got := again.until("later"); len(got) != 1 {
+			t.Errorf("id %q, resumed behind the gap: %q", bad, got)
+		}
+	}
+}
+
+// openBad opens a stream from an id that may be bad, or with a query.
+func openBad(t *testing.T, url, bad string) *client {
 	t.Helper()
-	sources, err := decodeID(id)
+	if query, ok := strings.CutPrefix(bad, "?"); ok {
+		return open(t, url+"alice&"+query, "")
+	}
+	return open(t, url+"alice", bad)
+}
+
+// TestIDAfterNamesWhatIsNotThere makes an id while a stream waits for its user's topic: the id says that
+// there is none, and what comes of it later is not told as unknown.
+func TestIDAfterNamesWhatIsNotThere(t *testing.T) {
+	s := serveWith(t, Config{}, (*httptest.Server).Start)
+	open(t, s.url+"alice", "").next()
+	written, err := s.producer.Produce(t.Context(), consumer.Message{Topic: "shared", Key: []byte("alice"), Value: []byte("x")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := source{topic: topic, tag: tag(topic), incarnation: incarnation{tag: sources[tag(topic)].incarnation}}
-	s.set(partition, next)
-	return s
-}
-
-func TestUnknownIDIsTold(t *testing.T) {
-	url, producer := serve(t)
-	first := open(t, url+"alice", "")
-	id := first.next().id
-	put(t, producer, "shared", "alice", "x")
-	first.next()
-	for bad, reason := range map[string]consumer.GapReason{
-		"nonsense":                          consumer.GapUnknownID,
-		"1~":                                consumer.GapUnknownID,
-		"1~" + tag("shared") + "vvvvvv.0-5": consumer.GapRecreated,
-		strings.Replace(id, "~"+tag("shared"), "~000000", 1):                "", // no promise for this topic: it starts now
-		string(appendID(nil, cursor{ahead(t, id, "shared", 1, 1_000_000)})): consumer.GapUnknownID,
-	} {
-		c := open(t, url+"alice", bad)
-		e := c.next()
-		for reason != "" && e.kind == typeCheckpoint {
-			e = c.next()
-		}
-		if reason != "" && (e.kind != typeGap || e.id == "" || !strings.Contains(e.data, string(reason))) {
-			t.Errorf("id %q: %+v, want a gap for %s with an id", bad, e, reason)
-		}
-		if reason == "" && e.kind != typeCheckpoint {
-			t.Errorf("id %q: %+v, want a checkpoint", bad, e)
-		}
+	id, ok := s.hub.IDAfter(s.consumer.Sources("alice"), "alice", written)
+	if !ok {
+		t.Fatal("no id")
+	}
+	put(t, s.producer, "own.alice", "", "first ever")
+	if got := open(t, s.url+"alice", id).until("first ever"); len(got) != 1 {
+		t.Errorf("got %q", got)
 	}
 }

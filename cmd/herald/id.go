@@ -21,7 +21,7 @@ func (*idCommand) Help() string {
 
     herald id --topic notifications '1~her949gt2mqv.2-41'
 
-An id says for each topic of a stream, and for each of its partitions that were read, the offset of the last record considered. A stream that resumes from it goes on behind those, and reads a partition that the id does not name from its start. Of a topic whose --topic has a partitioner the id names only the partitions that can hold the user's records, and the stream reads only those.
+An id says for each topic of a stream, and for each of its partitions that were read, the offset of the last record considered. A stream that resumes from it goes on behind those, and reads a partition that the id does not name from its start. Of a topic whose --topic has a partitioner the id names only the partitions that can hold the user's records, and the stream reads only those. In a topic that the id does not name the stream starts now, and a gap tells that.
 
     1~her949gt2mqv.2-41.5     version 1; topic her949 (a hash of its name) in its incarnation gt2mqv (a hash
                               of its topic id); partition 2 up to offset 41; partition 5 from its start`

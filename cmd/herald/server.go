@@ -30,7 +30,8 @@ const (
 	answerTimeout     = time.Minute      // for a request and its answer; streams are free of it
 	unreadTimeout     = time.Second      // for what is left of a body that nobody reads
 	idleTimeout       = 30 * time.Second // between requests of a connection
-	maxHeader         = 32 << 10         // bytes of a request's header; net/http takes 4 KiB more
+	maxHeader         = 80 << 10         // bytes of a request's header, with an event id of 64 KiB; net/http takes 4 KiB more
+	maxAdminHeader    = 32 << 10
 )
 
 // server is one Herald: a consumer, the streams fed by it, and two HTTP servers.
@@ -144,6 +145,7 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 		admin = onlyOwnHost(admin)
 	}
 	srv.admin = httpServer(admin, log)
+	srv.admin.MaxHeaderBytes = maxAdminHeader
 	if s.Certificate != nil {
 		srv.public.TLSConfig = s.Certificate.config()
 		registry.MustRegister(s.Certificate.expiry())

@@ -141,7 +141,8 @@ function parseReport(data) {
 // describeGap says what a gap event means: the stream was at "from" and goes on at "to".
 function describeGap({ source, partition, from, to, reason }) {
   if (!source) return "The last event id is not one of this server: the stream begins with what comes now.";
-  const where = `${source}/${partition}`;
+  if (partition === undefined && reason === "unknown-id") return `${source}: the last event id says nothing of it; it begins with what comes now.`;
+  const where = partition === undefined ? source : `${source}/${partition}`;
   const records = to - from > 1 ? `the records ${from} to ${to - 1}` : `record ${from}`;
   switch (reason) {
     case "retention":

@@ -1,0 +1,103 @@
+package stream
+
+import (
+	"context"
+	"time"
+
+	"herald/consumer"
+)
+
+// Limits bound what a client that comes back is sent; what is older is told as a gap. Zero values
+// are no limits.
+type Limits struct {
+	Age     time.Duration // of records
+	Records int64         // offsets of a partition, whoever they are for
+}
+
+// limit moves positions that are fresh up to where the limits allow the stream to begin, and tells what
+// that leaves out. Partitions for which Kafka has no answer wait.
+func (f *feed) limit(ctx context.Context, seam cursor) error {
+	fresh := f.fresh(seam)
+	if len(fresh) == 0 {
+		return nil
+	}
+	var sought, young offsets
+	asking, alive := f.keepAlive(ctx)
+	if f.since != nil {
+		if sought = f.offsetsAt(asking, *f.since); sought.complete {
+			f.since = nil
+		}
+	}
+	if f.limits.Age > 0 {
+		young = f.offsetsAt(asking, time.Now().Add(-f.limits.Age))
+	}
+	if err := alive(); err != nil {
+		return err
+	}
+	for _, r := range fresh {
+		begin, ok := sought.of(r.Partition)
+		to, ok2 := young.of(r.Partition)
+		if !ok || !ok2 {
+			f.postpone(r.Topic, r.ID)
+			continue
+		}
+		from := max(r.Next, min(begin, r.To)) // what is before was not asked for
+		if f.limits.Records > 0 {
+			to = max(to, r.To-f.limits.Records)
+		}
+		to = max(from, min(to, r.To))
+		f.at.source(r.Topic).hold(r.ID, to)
+		if from < to {
+			f.gap(gapData{r.Topic, &gapRange{r.ID, from, to}, consumer.GapReplayLimit})
+		}
+	}
+	return f.flush()
+}
+
+// fresh returns what lies between the cursor and the seam of partitions whose position is fresh.
+func (f *feed) fresh(seam cursor) (fresh []consumer.Range) {
+	if f.limits == (Limits{}) && f.since == nil {
+		return nil
+	}
+	for i := range seam {
+		at := &f.at[i]
+		if at.incarnation.tag != seam[i].incarnation.tag {
+			continue // it is not certain yet which topic that is
+		}
+		for _, p := range seam[i].positions {
+			if !at.fresh(p.partition) || !at.takes(p.partition) || f.waits(at.topic, p.partition) {
+				continue
+			}
+			r := consumer.Range{Partition: consumer.Partition{Topic: at.topic, ID: p.partition}, Next: at.next(p.partition), To: p.next}
+			if end, short := f.ends[r.Partition]; short {
+				r.To = min(r.To, end)
+			}
+			if r.Next < r.To {
+				fresh = append(fresh, r)
+			} else {
+				at.hold(p.partition, r.Next)
+			}
+		}
+	}
+	return fresh
+}
+
+// offsets are those of the first records at a time or later. The zero value is of a time before all.
+type offsets struct {
+	first    map[consumer.Partition]int64
+	complete bool
+}
+
+func (f *feed) offsetsAt(ctx context.Context, t time.Time) offsets {
+	first, err := f.log.Since(ctx, f.sub.sources, t)
+	if first == nil {
+		first = make(map[consumer.Partition]int64)
+	}
+	return offsets{first, err == nil}
+}
+
+// of returns false if Kafka had no answer.
+func (o offsets) of(p consumer.Partition) (offset int64, ok bool) {
+	offset, ok = o.first[p]
+	return offset, ok || o.complete || o.first == nil
+}

@@ -1,0 +1,259 @@
+package stream
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"herald/consumer"
+)
+
+// agedLog is a log of one topic, which has a partition for each list of the ages of its records.
+type agedLog struct {
+	Log
+	mu         sync.Mutex
+	partitions [][]time.Duration
+	silent     map[int32]bool // partitions for which Kafka has no answer
+}
+
+func (l *agedLog) Join(context.Context, string) ([]consumer.Source, error) {
+	return []consumer.Source{{Topic: "shared"}}, nil
+}
+
+func (l *agedLog) Leave(string)                                    {}
+func (l *agedLog) Delivered(consumer.Partition, [16]byte, int64)   {}
+func (l *agedLog) Confirm(context.Context, string, [16]byte) error { return nil }
+
+func (l *agedLog) silence(partitions ...int32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.silent = make(map[int32]bool)
+	for _, p := range partitions {
+		l.silent[p] = true
+	}
+}
+
+func (l *agedLog) Since(_ context.Context, _ []consumer.Source, t time.Time) (map[consumer.Partition]int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := make(map[consumer.Partition]int64)
+	var err error
+	for id, ages := range l.partitions {
+		p := consumer.Partition{Topic: "shared", ID: int32(id)}
+		if l.silent[p.ID] {
+			err = errors.New("a partition has no leader")
+			continue
+		}
+		first[p] = consumer.AfterAll
+		for i := len(ages) - 1; i >= 0 && !time.Now().Add(-ages[i]).Before(t); i-- {
+			first[p] = int64(i)
+		}
+	}
+	return first, err
+}
+
+func (l *agedLog) Range(_ context.Context, p consumer.Partition, _ [16]byte) (start, end int64, err error) {
+	return 0, int64(len(l.partitions[p.ID])), nil
+}
+
+func (l *agedLog) Replay(_ context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
+	for i := range ranges {
+		for r := &ranges[i]; r.Next < r.To; r.Next++ {
+			if end := int64(len(l.partitions[r.ID])); r.Next >= end {
+				r.Err = &consumer.OutOfRangeError{Position: consumer.Position{Partition: r.Partition, Offset: r.Next}, End: end}
+				break
+			}
+			if !fn(r, &consumer.Record{Offset: r.Next, User: []byte(user), Value: fmt.Appendf(nil, "%d/%d", r.ID, r.Next)}) {
+				return
+			}
+		}
+	}
+}
+
+// agedStream is a stream over such a log, that was read to its end.
+func agedStream(t *testing.T, log *agedLog, limits Limits) (*feed, *partOutput) {
+	t.Helper()
+	hub := NewHub("event-type", nil)
+	for id, ages := range log.partitions {
+		hub.Begin(consumer.Partition{Topic: "shared", ID: int32(id)}, [16]byte{1}, int64(len(ages)))
+	}
+	out := new(partOutput)
+	f := &feed{service: &service{hub: hub, log: log, heartbeat: time.Minute, limits: limits, life: t.Context(), spawn: func(fn func()) { go fn() }}, out: out, closed: func(error) {}}
+	f.sub = newSubscription("alice", 1<<20, func() {}, func() {})
+	return f, out
+}
+
+// told returns what the client got: records and gaps.
+func (o *partOutput) told() (records, gaps []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	kind := ""
+	for lines := bufio.NewScanner(bytes.NewReader(o.text)); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), ": ")
+		switch {
+		case name == "":
+			kind = ""
+		case name == "event":
+			kind = value
+		case name == "data" && kind == "":
+			records = append(records, value)
+		case name == "data" && kind == typeGap:
+			gaps = append(gaps, value)
+		}
+	}
+	return records, gaps
+}
+
+const testTopicID = 1 // the first byte
+
+// gapOf is the data of a gap in partition 0.
+func gapOf(reason consumer.GapReason, from, to int64) string {
+	return fmt.Sprintf(`{"source":"shared","partition":0,"from":%d,"to":%d,"reason":%q}`, from, to, reason)
+}
+
+// TestLimits wants no more than the limits allow, wherever the cursor comes from, and what they leave out
+// told once.
+func TestLimits(t *testing.T) {
+	known, other := "1~"+tag("shared")+newIncarnation([16]byte{testTopicID}).tag, "1~"+tag("shared")+"vvvvvv"
+	const recreated = `{"source":"shared","reason":"recreated"}`
+	starts := map[string]struct {
+		request
+		from int64 // where the limits meet it
+		told []string
+	}{
+		"old id":                   {request{lastID: known + ".0-1"}, 2, nil},
+		"offset beyond the end":    {request{lastID: known + ".0-999999"}, 0, []string{gapOf(consumer.GapUnknownID, 1_000_000, 0)}},
+		"wrong incarnation":        {request{lastID: other + ".0-1"}, 0, []string{recreated}},
+		"wrong, beyond the end":    {request{lastID: other + ".0-999999"}, 0, []string{recreated}},
+		"partition missing":        {request{lastID: known}, 0, nil},
+		"since=earliest":           {request{earliest: true}, 0, nil},
+		"since, before the limits": {request{since: time.Date(1999, 12, 31, 18, 0, 0, 0, time.UTC)}, 4, nil}, // of synctest's midnight
+	}
+	// Ten records, one an hour; the last is half an hour old.
+	var ages []time.Duration
+	for i := range 10 {
+		ages = append(ages, time.Duration(9-i)*time.Hour+30*time.Minute)
+	}
+	for limit, c := range map[string]struct {
+		Limits
+		to int64
+	}{
+		"records":              {Limits{Records: 3}, 7},
+		"age":                  {Limits{Age: 2 * time.Hour}, 8},
+		"age that none is of":  {Limits{Age: time.Minute}, 10},
+		"records and age":      {Limits{Records: 3, Age: 2 * time.Hour}, 8},
+		"age and fewer":        {Limits{Records: 1, Age: 2 * time.Hour}, 9},
+		"more than there is":   {Limits{Records: 100, Age: 100 * time.Hour}, 0},
+		"records, all of them": {Limits{Records: 10}, 0},
+	} {
+		for name, start := range starts {
+			t.Run(name+"/"+limit, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f, out := agedStream(t, &agedLog{partitions: [][]time.Duration{ages}}, c.Limits)
+					f.start(start.request)
+					want := start.told
+					if start.from < c.to {
+						want = append(slices.Clip(want), gapOf(consumer.GapReplayLimit, start.from, c.to))
+					}
+					var events []string
+					for i := max(start.from, c.to); i < 10; i++ {
+						events = append(events, fmt.Sprintf("0/%d", i))
+					}
+					got, gaps := out.told()
+					if diff := cmp.Diff(want, gaps); diff != "" {
+						t.Error("gaps:", diff)
+					}
+					if diff := cmp.Diff(events, got); diff != "" {
+						t.Error("events:", diff)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestLimitsOfAnOpenStream replays what an open stream has not taken: limits are for those who come back.
+func TestLimitsOfAnOpenStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &agedLog{partitions: [][]time.Duration{make([]time.Duration, 10)}}
+		f, out := agedStream(t, log, Limits{Records: 3, Age: time.Hour})
+		f.start(request{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-0"})
+		before, gaps := out.told()
+		f.sub.unsettle() // as if its queue were full
+		log.partitions[0] = make([]time.Duration, 20)
+		f.hub.Deliver(consumer.Partition{Topic: "shared"}, nil, 20)
+		time.Sleep(2 * time.Hour)
+		for i := range log.partitions[0] {
+			log.partitions[0][i] = 2 * time.Hour
+		}
+		f.slow()
+		if events, after := out.told(); len(events) != len(before)+10 || len(after) != len(gaps) {
+			t.Errorf("%q, %v; want ten more than %q", events, after, before)
+		}
+	})
+}
+
+// TestLimitsOfAShorterLog has a log end before where it was read to, as after an unclean leader election:
+// it is told once, and what is replayed is bounded by the log's own end.
+func TestLimitsOfAShorterLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &agedLog{partitions: [][]time.Duration{make([]time.Duration, 100)}}
+		f, out := agedStream(t, log, Limits{Records: 3})
+		log.partitions[0] = log.partitions[0][:20]
+		f.start(request{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-90"})
+		events, gaps := out.told()
+		want := []string{gapOf(consumer.GapReplayLimit, 91, 97), gapOf(consumer.GapUnknownID, 97, 0), gapOf(consumer.GapReplayLimit, 0, 17)}
+		if diff := cmp.Diff(want, gaps); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff([]string{"0/17", "0/18", "0/19"}, events); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestSilentPartition asks for the time where Kafka has no answer for one of three partitions: the others
+// go on, and that one follows.
+func TestSilentPartition(t *testing.T) {
+	old, young := 3*time.Hour, time.Minute
+	ages := []time.Duration{old, old, young}
+	id := "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-0.1-0.2-0"
+	for name, r := range map[string]request{"id": {lastID: id}, "since": {since: time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC)}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log := &agedLog{partitions: [][]time.Duration{ages, ages, ages}}
+				log.silence(1)
+				limits := Limits{Age: time.Hour}
+				if r.lastID == "" {
+					limits = Limits{}
+				}
+				f, out := agedStream(t, log, limits)
+				f.sub.serve = func() { go f.slow() } // it is served when the partition is tried again
+				f.start(r)
+				if events, _ := out.told(); cmp.Diff([]string{"0/2", "2/2"}, events) != "" && cmp.Diff([]string{"2/2", "0/2"}, events) != "" {
+					t.Errorf("got %q of the others", events)
+				}
+				log.silence()
+				time.Sleep(2 * retryAfter)
+				synctest.Wait()
+				events, gaps := out.told()
+				if len(events) != 3 || events[2] != "1/2" {
+					t.Errorf("got %q in the end", events)
+				}
+				if want := 3; r.lastID != "" && len(gaps) != want || r.lastID == "" && len(gaps) > 0 {
+					t.Errorf("gaps: %v", gaps)
+				}
+			})
+		})
+	}
+}

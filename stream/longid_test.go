@@ -1,0 +1,74 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"herald/consumer"
+)
+
+// wideLog is a log of two topics that do not move.
+type wideLog struct{ Log }
+
+func (wideLog) Join(context.Context, string) ([]consumer.Source, error) {
+	return []consumer.Source{{Topic: "other"}, {Topic: "wide"}}, nil
+}
+
+func (wideLog) Leave(string)                                  {}
+func (wideLog) Delivered(consumer.Partition, [16]byte, int64) {}
+
+func (wideLog) Replay(_ context.Context, _ string, ranges []consumer.Range, _ func(*consumer.Range, *consumer.Record) bool) {
+	for i := range ranges {
+		ranges[i].Next = ranges[i].To
+	}
+}
+
+// TestManyPartitions has a topic of so many partitions that ids are long, or cannot name them all: the
+// operator is warned once, an id can be read always, and what it does not hold is told.
+func TestManyPartitions(t *testing.T) {
+	for _, test := range []struct {
+		partitions int32
+		level      string // of the warning
+		told       string // to a client that comes back
+	}{
+		{100, "", ""},
+		{700, "WARN", ""},
+		{5000, "ERROR", `{"source":"wide","reason":"unknown-id"}`},
+	} {
+		hub := NewHub("event-type", nil)
+		hub.Begin(consumer.Partition{Topic: "other"}, [16]byte{1}, 12_345_678)
+		for p := range test.partitions {
+			hub.Begin(consumer.Partition{Topic: "wide", ID: p}, [16]byte{2}, 12_345_678)
+		}
+		var log bytes.Buffer
+		warned := &longIDs{log: slog.New(slog.NewTextHandler(&log, nil)), told: make(map[string]bool)}
+		open := func(lastID string) (id string, gaps []string) {
+			out := new(partOutput)
+			f := &feed{service: &service{hub: hub, log: wideLog{}, longIDs: warned, heartbeat: 1 << 40, life: t.Context(), spawn: func(fn func()) { go fn() }}, out: out, closed: func(error) {}}
+			f.sub = newSubscription("alice", 1<<20, func() {}, func() {})
+			f.start(request{lastID: lastID})
+			_, gaps = out.told()
+			_, last, _ := strings.Cut(string(out.text), "id: ")
+			id, _, _ = strings.Cut(last, "\n")
+			return id, gaps
+		}
+		id, gaps := open("")
+		if sources, err := decodeID(id); err != nil || sources[tag("other")].positions[0].next != 12_345_678 || len(gaps) > 0 {
+			t.Errorf("%d partitions: an id of %d bytes, %v; gaps %v", test.partitions, len(id), err, gaps)
+		}
+		_, gaps = open(id)
+		if got := strings.Join(gaps, " "); got != test.told {
+			t.Errorf("%d partitions: %s, want %s", test.partitions, got, test.told)
+		}
+		text, lines := log.String(), 0
+		if test.level != "" {
+			lines = 1
+		}
+		if strings.Count(text, "\n") != lines || strings.Count(text, "level="+test.level) != lines || strings.Count(text, "topic=wide") != lines || strings.Count(text, "partitioner=") != lines {
+			t.Errorf("%d partitions: the log has %q", test.partitions, text)
+		}
+	}
+}

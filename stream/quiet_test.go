@@ -1,0 +1,179 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"herald/consumer"
+)
+
+// foreignLog is a log of one topic with records of other users only. It counts what is read again.
+type foreignLog struct {
+	Log
+	scanned int64
+}
+
+func (*foreignLog) Join(context.Context, string) ([]consumer.Source, error) {
+	return []consumer.Source{{Topic: "shared"}}, nil
+}
+
+func (*foreignLog) Leave(string)                                  {}
+func (*foreignLog) Delivered(consumer.Partition, [16]byte, int64) {}
+
+func (l *foreignLog) Replay(_ context.Context, _ string, ranges []consumer.Range, _ func(*consumer.Range, *consumer.Record) bool) {
+	for i := range ranges {
+		l.scanned += ranges[i].To - ranges[i].Next
+		ranges[i].Next = ranges[i].To
+	}
+}
+
+// quiet is a stream over such a log.
+type quiet struct {
+	*feed
+	text *partOutput
+}
+
+func newQuiet(t *testing.T, hub *Hub, log Log, r request) quiet {
+	t.Helper()
+	out := new(partOutput)
+	f := &feed{service: &service{hub: hub, log: log, heartbeat: time.Hour, life: t.Context(), spawn: func(fn func()) { fn() }}, out: out, closed: func(error) {}}
+	f.sub = newSubscription("alice", 1<<20, func() {}, func() {})
+	f.start(r)
+	return quiet{f, out}
+}
+
+// beat has heartbeats written, and returns how many checkpoints came with them and the last id.
+func (q quiet) beat(n int) (checkpoints int, id string) {
+	before := len(q.text.text)
+	for range n {
+		q.sub.beat()
+		q.slow()
+	}
+	_, id, _ = strings.Cut(string(q.text.text[bytes.LastIndex(q.text.text, []byte("id: ")):]), " ")
+	id, _, _ = strings.Cut(id, "\n")
+	return bytes.Count(q.text.text[before:], []byte("event: checkpoint")), id
+}
+
+// TestQuietStreamsCheckpoint has other users' records move the position of a stream that gets none: once
+// it has moved far it is told, and what a client that comes back has read again is bounded.
+func TestQuietStreamsCheckpoint(t *testing.T) {
+	hub, log := NewHub("event-type", nil), new(foreignLog)
+	first, second := consumer.Partition{Topic: "shared"}, consumer.Partition{Topic: "shared", ID: 1}
+	hub.Begin(first, [16]byte{1}, 0)
+	hub.Begin(second, [16]byte{1}, 0)
+	q := newQuiet(t, hub, log, request{})
+	_, begun := q.beat(1)
+	hub.Deliver(first, nil, 6000)
+	hub.Deliver(second, nil, checkpointAfter-6000-1)
+	if n, id := q.beat(3); n != 0 || id != begun {
+		t.Errorf("%d checkpoints, the last id %q, below the threshold", n, id)
+	}
+	hub.Deliver(second, nil, checkpointAfter-6000)
+	n, id := q.beat(3)
+	if want := begun + ".0-5999.1-3999"; n != 1 || id != want {
+		t.Errorf("%d checkpoints, the last id %q, want one of %q", n, id, want)
+	}
+	hub.Deliver(first, nil, 6000+checkpointAfter-1)
+	if n, again := q.beat(1); n != 0 || again != id {
+		t.Errorf("%d checkpoints, the last id %q, too early again", n, again)
+	}
+	newQuiet(t, hub, log, request{lastID: id})
+	if log.scanned != checkpointAfter-1 {
+		t.Errorf("a client that comes back has %d records read again, want %d", log.scanned, checkpointAfter-1)
+	}
+}
+
+// TestIDsPassChosenTypes has records of types that a stream has not chosen move its position, live and in a
+// replay.
+func TestIDsPassChosenTypes(t *testing.T) {
+	hub, log := NewHub("event-type", nil), new(foreignLog)
+	p := consumer.Partition{Topic: "shared"}
+	hub.Begin(p, [16]byte{1}, 0)
+	q := newQuiet(t, hub, log, request{types: []string{"a"}})
+	_, begun := q.beat(1)
+	typed := func(offset int64, kind string) consumer.Record {
+		return consumer.Record{Offset: offset, User: []byte("alice"), Value: []byte("v"), Headers: []consumer.Header{{Key: "event-type", Value: []byte(kind)}}}
+	}
+	offset := int64(0)
+	pass := func(to int64) {
+		for ; offset < to; offset++ {
+			hub.Deliver(p, []consumer.Record{typed(offset, "b")}, offset+1)
+		}
+	}
+	pass(checkpointAfter - 1)
+	if n, id := q.beat(2); n != 0 || id != begun {
+		t.Errorf("%d checkpoints, the last id %q, below the threshold", n, id)
+	}
+	pass(checkpointAfter)
+	n, id := q.beat(2)
+	if want := fmt.Sprintf("%s.0-%d", begun, checkpointAfter-1); n != 1 || id != want {
+		t.Errorf("%d checkpoints, the last id %q, want %q", n, id, want)
+	}
+	pass(checkpointAfter + 5)
+	hub.Deliver(p, []consumer.Record{typed(offset, "a")}, offset+1)
+	_, id = q.beat(1)
+	if want := fmt.Sprintf("%s.0-%d", begun, offset); id != want {
+		t.Errorf("the event's id is %q, want %q", id, want)
+	}
+	newQuiet(t, hub, log, request{lastID: id, types: []string{"a"}})
+	if log.scanned != 0 {
+		t.Errorf("%d records are read again behind the id", log.scanned)
+	}
+	again := newQuiet(t, hub, log, request{lastID: begun, types: []string{"a"}})
+	if n, id := again.beat(1); n != 1 || id != fmt.Sprintf("%s.0-%d", begun, offset) {
+		t.Errorf("after a replay of nothing that was chosen %d checkpoints, the last id %q", n, id)
+	}
+}
+
+// discard is an output of which nothing is kept.
+type discard struct{}
+
+func (discard) send([]byte) ([]byte, error)      { return nil, nil }
+func (discard) sendLarge(*large) ([]byte, error) { return nil, nil }
+func (discard) finish([]byte) error              { return nil }
+func (discard) close(bool)                       {}
+func (discard) cut()                             {}
+
+// BenchmarkHeartbeat is one heartbeat of one of 100,000 streams without its write: of a topic in which
+// nothing has happened, and of one whose position has moved so far that each heartbeat is a checkpoint.
+func BenchmarkHeartbeat(b *testing.B) {
+	const count = 100_000
+	for _, partitions := range []int32{1, 4, 50} {
+		for _, moved := range []bool{false, true} {
+			name := fmt.Sprintf("%d partitions, still", partitions)
+			if moved {
+				name = fmt.Sprintf("%d partitions, moved", partitions)
+			}
+			b.Run(name, func(b *testing.B) {
+				hub := NewHub("event-type", nil)
+				next := int64(12_345_678)
+				for p := range partitions {
+					hub.Begin(consumer.Partition{Topic: "shared", ID: p}, [16]byte{1}, next)
+				}
+				s := &service{hub: hub, log: new(foreignLog), heartbeat: time.Hour, life: b.Context(), spawn: func(fn func()) { fn() }}
+				streams := make([]*feed, count)
+				for i := range streams {
+					f := &feed{service: s, out: discard{}, closed: func(error) {}}
+					f.sub = newSubscription(fmt.Sprint(i), 1<<20, func() {}, func() {})
+					f.start(request{})
+					streams[i] = f
+				}
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i = (i + 1) % count {
+					if moved && i == 0 {
+						next += checkpointAfter
+						for p := range partitions {
+							hub.Deliver(consumer.Partition{Topic: "shared", ID: p}, nil, next)
+						}
+					}
+					streams[i].sub.beat()
+					streams[i].quick()
+				}
+			})
+		}
+	}
+}
