@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -176,6 +177,73 @@ func TestLateOffsets(t *testing.T) {
 			c.mu.Unlock()
 			if len(test.want) == 1 && (now == nil || now.begin[0] != nil) {
 				t.Errorf("the topic is %+v after it began", now)
+			}
+		})
+	}
+}
+
+// turns is a ledger that keeps what began and ended, in order.
+type turns struct {
+	*ledger
+	calls []string // guarded by ledger.mu
+}
+
+func (s *turns) Begin(p Partition, id [16]byte, next int64) {
+	s.ledger.Begin(p, id, next)
+	s.add("begin", p)
+}
+
+func (s *turns) End(p Partition) {
+	s.ledger.End(p)
+	s.add("end", p)
+}
+
+func (s *turns) add(what string, p Partition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, what+" "+p.Topic)
+}
+
+func (s *turns) list() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls)
+}
+
+// TestUserTopicLingers leaves a user's topic: who joins again in time finds it as it was. After that it
+// is not read any more, until somebody joins.
+func TestUserTopicLingers(t *testing.T) {
+	for name, linger := range map[string]time.Duration{"in time": time.Hour, "too late": 10 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "n.a", "n.b", "n.c"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(broker.Close)
+			sink := &turns{ledger: newLedger()}
+			c := configured(t, broker.ListenAddrs(), sink, "n.{user}")
+			c.reader.userLinger = linger
+			run(t, c)
+			write := partitioned(t, broker)
+			finishes(t, "Join of a", joining(t, c, "a"))
+			finishes(t, "Join of b", joining(t, c, "b"))
+			c.Leave("a")
+			lines, calls := []string{"a while away", "b 1"}, []string{"begin n.a", "begin n.b", "begin n.c"}
+			if name == "in time" {
+				finishes(t, "Join of c", joining(t, c, "c")) // what is to end has ended by then
+			} else {
+				lines, calls = lines[1:], []string{"begin n.a", "begin n.b", "end n.a", "begin n.a"}
+				waitFor(t, "the end", func() bool { return len(sink.list()) == 3 })
+			}
+			write("n.a", 0, "", "while away")
+			write("n.b", 0, "", "1")
+			sink.wantLines(t, lines)
+			finishes(t, "Join again of a", joining(t, c, "a"))
+			write("n.a", 0, "", "back")
+			sink.wantLines(t, sortedCopy(append(lines, "a back")))
+			if diff := cmp.Diff(calls, sink.list()); diff != "" {
+				t.Errorf("what began and ended (-want +got):\n%s", diff)
 			}
 		})
 	}
