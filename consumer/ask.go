@@ -7,20 +7,24 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// askTimeout is what one broker may take to answer what any broker can.
-const askTimeout = requestTimeout / 3
+const (
+	askTimeout = requestTimeout / 3 // what one broker may take to answer what any broker can
+	askLast    = 30 * time.Second   // for so long one that did not answer is asked last
+)
 
 // brokers are those that the cluster was last said to have, from whom to ask first. They take turns:
 // one that is cut off from the others may answer for long with what it knew.
 type brokers struct {
-	mu    sync.Mutex
-	ids   []int32          // empty before the first metadata
-	hosts map[int32]string // host:port
+	mu     sync.Mutex
+	ids    []int32             // empty before the first metadata
+	silent map[int32]time.Time // when they did not answer
+	hosts  map[int32]string    // host:port
 }
 
 // ask sends req to a broker of the cluster and, while one has no answer, to the next: that a broker
@@ -41,6 +45,7 @@ func (c *cluster) ask(ctx context.Context, req kmsg.Request) (kmsg.Response, err
 		if ctx.Err() != nil {
 			break
 		}
+		c.brokers.silence(id)
 	}
 	return nil, first
 }
@@ -66,7 +71,25 @@ func (c *cluster) coordinate(ctx context.Context, group string, req kmsg.Request
 func (b *brokers) order() []int32 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return append(slices.Clone(b.ids), anyBroker)
+	var list, silent []int32
+	for _, id := range b.ids {
+		if since, ok := b.silent[id]; ok && time.Since(since) < askLast {
+			silent = append(silent, id)
+		} else {
+			list = append(list, id)
+		}
+	}
+	return append(append(list, silent...), anyBroker)
+}
+
+// silence notes that the broker has not answered.
+func (b *brokers) silence(id int32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.silent == nil {
+		b.silent = make(map[int32]time.Time)
+	}
+	b.silent[id] = time.Now()
 }
 
 // addresses returns host:port of all brokers, the one that answered last first.
@@ -84,6 +107,7 @@ func (b *brokers) addresses() []string {
 func (b *brokers) turn(id int32) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	delete(b.silent, id)
 	if i := slices.Index(b.ids, id); i >= 0 {
 		b.ids = slices.Concat(b.ids[i+1:], b.ids[:i+1])
 	}

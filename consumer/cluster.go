@@ -272,32 +272,50 @@ func (a offsetsAsked) add(leader int32, p Partition, which int64) {
 	a[leader][p] = which
 }
 
-// listAllOffsets is listOffsets of partitions of several leaders, as a read_committed consumer sees
-// them. With an error there may be answers for some.
+// listAllOffsets is listLeaderOffsets of partitions of several leaders, which are asked side by side.
 func (c *cluster) listAllOffsets(ctx context.Context, asked offsetsAsked) (map[Partition]int64, error) {
-	const most = 1000 // partitions in a request
 	var (
 		wg      sync.WaitGroup
 		mu      sync.Mutex
 		failed  error
 		offsets = make(map[Partition]int64)
 	)
-	for leader, all := range asked {
+	for leader, which := range asked {
 		wg.Go(func() {
-			for part := range slices.Chunk(slices.Collect(maps.Keys(all)), most) {
-				which := make(map[Partition]int64, len(part))
-				for _, p := range part {
-					which[p] = all[p]
-				}
-				found, err := c.listOffsets(ctx, leader, which, readCommitted)
-				mu.Lock()
-				maps.Copy(offsets, found)
-				failed = cmp.Or(failed, err)
-				mu.Unlock()
-			}
+			found, err := c.listLeaderOffsets(ctx, leader, which)
+			mu.Lock()
+			maps.Copy(offsets, found)
+			failed = cmp.Or(failed, err)
+			mu.Unlock()
 		})
 	}
 	wg.Wait()
+	return offsets, failed
+}
+
+// listLeaderOffsets is listOffsets of any number of partitions, as a read_committed consumer sees them.
+// With an error there may be answers for some; there are none, nil, from a leader that does not answer.
+func (c *cluster) listLeaderOffsets(ctx context.Context, leader int32, which map[Partition]int64) (map[Partition]int64, error) {
+	const most = 1000 // partitions in a request
+	var (
+		failed  error
+		offsets map[Partition]int64
+	)
+	for part := range slices.Chunk(slices.Collect(maps.Keys(which)), most) {
+		chunk := make(map[Partition]int64, len(part))
+		for _, p := range part {
+			chunk[p] = which[p]
+		}
+		found, err := c.listOffsets(ctx, leader, chunk, readCommitted)
+		failed = cmp.Or(failed, err)
+		if found == nil { // it would not answer the rest either
+			break
+		}
+		if offsets == nil {
+			offsets = make(map[Partition]int64, len(which))
+		}
+		maps.Copy(offsets, found)
+	}
 	return offsets, failed
 }
 
@@ -309,7 +327,8 @@ func (c *cluster) listOffset(ctx context.Context, leader int32, p Partition, whi
 
 // listOffsets asks the partitions' leader for special offsets: the first, or the end, with
 // readCommitted the one that a read_committed consumer sees (the last stable offset, KIP-98), else
-// the high watermark. With an error there may be answers for some.
+// the high watermark. With an error there may be answers for some; there are none, nil, if the leader
+// does not answer.
 func (c *cluster) listOffsets(ctx context.Context, leader int32, which map[Partition]int64, isolation int8) (map[Partition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

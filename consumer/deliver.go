@@ -57,7 +57,7 @@ func (r *reader) partition(s *shard, f *feed, part *kmsg.FetchResponseTopicParti
 			r.outOfRange(f)
 		}
 	default:
-		r.refused(f, err)
+		r.refused(s.broker, f, err)
 	}
 	return false
 }
@@ -183,7 +183,7 @@ func kindOf(err error) string {
 
 // refused deals with a partition that its broker does not give us: the next metadata says where it
 // is. The same error again is not logged again.
-func (r *reader) refused(f *feed, err error) {
+func (r *reader) refused(broker int32, f *feed, err error) {
 	c := r.consumer
 	kind := kindOf(err)
 	c.metrics.errors.WithLabelValues(kind).Inc()
@@ -199,7 +199,7 @@ func (r *reader) refused(f *feed, err error) {
 		if kind == errorMoved || kind == errorGone {
 			level = slog.LevelInfo
 		}
-		c.log.Log(r.ctx, level, "partition is not read; it is tried again", "topic", f.Topic, "partition", f.ID, "offset", next, "error", err)
+		r.tellRefused(refusal{broker, level, err.Error()}, Position{f.Partition, next})
 	}
 	r.forsake(f)
 	r.park(f)
@@ -232,39 +232,69 @@ const stallAfter = 30 * time.Second // without progress a partition with records
 
 // watch looks for partitions that do not move although they have records to read, which no error
 // tells: it says so and has them read anew. It asks Kafka for the ends of those partitions only
-// that have not moved for a while.
+// that have not moved for a while, users' own too.
 func (r *reader) watch(ctx context.Context) {
-	c := r.consumer
 	suspects := make(map[*feed]int64) // the next offset of those that had records to read at the last look
 	for ctx.Err() == nil {
 		pause(ctx, r.stallAfter/3)
-		still := make(map[*feed]int64)
-		stalled := 0
-		for _, f := range r.all() {
-			next, moved := f.position()
-			if f.route.Kind == PerUser || time.Since(moved) < r.stallAfter {
-				continue
-			}
-			leader, _, err := c.leader(f.Partition)
-			if err != nil {
-				continue
-			}
-			end, err := c.cluster.listOffset(ctx, leader, f.Partition, offsetLatest, readCommitted)
-			if err != nil || end <= next {
-				continue // Kafka's absence is told elsewhere
-			}
-			still[f] = next
-			f.mu.Lock()
-			f.end = end
-			f.mu.Unlock()
-			if was, suspected := suspects[f]; suspected && was == next {
-				stalled++
-				c.log.Error("partition does not move; it is read anew", "topic", f.Topic, "partition", f.ID, "offset", next, "end", end)
-				r.forsake(f)
-				r.park(f)
-			}
-		}
-		suspects = still
-		c.metrics.stalled.Set(float64(stalled))
+		suspects = r.look(ctx, suspects)
 	}
+}
+
+// look is one look of watch, which returns the next one's suspects.
+func (r *reader) look(ctx context.Context, suspects map[*feed]int64) map[*feed]int64 {
+	c := r.consumer
+	quiet := make(map[*feed]int64)
+	ask := make(offsetsAsked)
+	for _, f := range r.all() {
+		next, moved := f.position()
+		if time.Since(moved) < r.stallAfter {
+			continue
+		}
+		quiet[f] = next
+		if leader, _, err := c.leader(f.Partition); err == nil {
+			ask.add(leader, f.Partition, offsetLatest)
+		}
+	}
+	ends, err := c.cluster.listAllOffsets(ctx, ask)
+	if err != nil {
+		c.log.Debug("list offsets of partitions that do not move", "partitions", len(quiet), "error", err)
+	}
+	still := make(map[*feed]int64)
+	stalled := make(map[int32][]*feed) // by leader
+	count := 0
+	for f, next := range quiet {
+		was, suspected := suspects[f]
+		suspected = suspected && was == next
+		end, ok := ends[f.Partition]
+		if !ok { // Kafka's absence is told elsewhere
+			if suspected {
+				still[f] = next
+			}
+			continue
+		}
+		if now, _ := f.position(); end <= next || now != next {
+			continue
+		}
+		still[f] = next
+		f.mu.Lock()
+		f.end = end
+		f.mu.Unlock()
+		if suspected {
+			leader, _, _ := c.leader(f.Partition)
+			stalled[leader] = append(stalled[leader], f)
+			count++
+		}
+	}
+	c.metrics.stalled.Set(float64(count))
+	for leader, list := range stalled {
+		f := list[0]
+		c.log.Error("partitions do not move; they are read anew", "broker", leader, "partitions", len(list),
+			"topic", f.Topic, "partition", f.ID, "offset", quiet[f], "end", ends[f.Partition])
+		for _, f := range list {
+			r.forsake(f)
+			r.park(f)
+		}
+	}
+	return still
 }

@@ -18,6 +18,7 @@
 //	ask.go         metadata from whichever broker answers
 //	metadata.go    what a cluster says of topics
 //	due.go         which topics to ask about, and when
+//	begin.go       partitions that begin once their leaders say where
 //	topics.go      topics that appear, grow, vanish, are created again
 //	batch.go       record batches (KIP-98) into records, transactions resolved
 //	codec.go       what compressed batches hold, within bounds
@@ -25,6 +26,7 @@
 //	fetching.go    a fetch under way, and the one behind it
 //	reader.go      live reading of many partitions over few sessions
 //	deliver.go     its answers: records, and what a broker says instead
+//	trouble.go     what the log says of brokers that fail and partitions they refuse
 //	replay.go      reading a range of one partition again, for one user
 //	scan.go        passes over a log, each for all replays that wait for it
 //	chunk.go       parts of logs, from Kafka or from memory

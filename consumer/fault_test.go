@@ -285,13 +285,23 @@ func TestFollowerIsRead(t *testing.T) {
 }
 
 // TestStallIsSeen has the broker answer fetches with nothing at all, while there are records: no
-// error tells, so the watch must.
+// error tells, so the watch must, once for a topic for all and a user's own.
 func TestStallIsSeen(t *testing.T) {
 	t.Parallel()
-	broker, c, sink, producer := startOn(t, nil, []string{"t"}, "t")
-	ready(t, c)
-	want := sequence(t, producer, "t", "alice", "a", 1)
-	sink.wantLines(t, want)
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t", "n.alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	sink := newLedger()
+	c := configured(t, broker.ListenAddrs(), sink, "t", "n.{user}")
+	log := hear(t, c)
+	run(t, c)
+	finishes(t, "Join", joining(t, c, "alice"))
+	write := partitioned(t, broker)
+	write("t", 0, "alice", "a")
+	write("n.alice", 0, "", "a")
+	sink.wantLines(t, []string{"alice a", "alice a"})
 	var stop atomic.Bool
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		if stop.Load() {
@@ -301,12 +311,27 @@ func TestStallIsSeen(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 		return req.ResponseKind(), nil, true
 	})
-	want = append(want, sequence(t, producer, "t", "alice", "b", 1)...)
-	for deadline := time.Now().Add(30 * time.Second); testutil.ToFloat64(c.metrics.stalled) != 1; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("a partition that does not move is not told")
-		}
-	}
+	write("t", 0, "alice", "b")
+	write("n.alice", 0, "", "b")
+	waitFor(t, "both partitions are told", func() bool { return testutil.ToFloat64(c.metrics.stalled) == 2 })
+	log.wait(t, "ERROR partitions do not move; they are read anew broker=0 partitions=2 topic=… partition=0 offset=1 end=2")
 	stop.Store(true)
-	sink.wantLines(t, want)
+	sink.wantLines(t, []string{"alice a", "alice a", "alice b", "alice b"})
+	waitFor(t, "none is said to have stalled", func() bool { return testutil.ToFloat64(c.metrics.stalled) == 0 })
+}
+
+// TestSuspectsOfASilentLeader looks at partitions that do not move while their leader does not answer:
+// those that were suspected are so at the next look, unless they have moved.
+func TestSuspectsOfASilentLeader(t *testing.T) {
+	c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "t")
+	t.Cleanup(c.cluster.close)
+	c.topics["t"].leaders = []int32{0, 0, 0}
+	stuck, moved, other := &feed{Partition: Partition{"t", 0}, next: 5}, &feed{Partition: Partition{"t", 1}, next: 6}, &feed{Partition: Partition{"t", 2}}
+	for _, f := range []*feed{stuck, moved, other} {
+		c.reader.add(f)
+	}
+	still := c.reader.look(t.Context(), map[*feed]int64{stuck: 5, moved: 5})
+	if len(still) != 1 || still[stuck] != 5 {
+		t.Errorf("suspects %v, want the one that has not moved", still)
+	}
 }

@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"log/slog"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -108,12 +107,4 @@ func foresee(want map[place]int64, res *kmsg.FetchResponse) (asked map[place]int
 		}
 	}
 	return asked, size >= bulkBytes
-}
-
-// fetchLevel is that of a failed fetch: the first in a row is worth a line.
-func fetchLevel(first bool) slog.Level {
-	if first {
-		return slog.LevelWarn
-	}
-	return slog.LevelDebug
 }

@@ -14,6 +14,11 @@ import (
 // DefaultSessionPartitions has 5,000 users' topics read over fewer than 20 connections.
 const DefaultSessionPartitions = 300
 
+const (
+	userLinger   = 10 * time.Second // a user's topic is read after the last Leave
+	fetchBackoff = 2 * time.Second  // at most, between fetches that fail
+)
+
 // feed is one partition being read.
 type feed struct {
 	Partition
@@ -76,7 +81,9 @@ type reader struct {
 	ctx      context.Context //nolint:containedctx // the life of the goroutines that add starts, not a request's
 	wg       sync.WaitGroup
 
-	stallAfter time.Duration // but for tests it is the constant
+	stallAfter, userLinger time.Duration // but for tests they are the constants
+
+	troubles troubles
 
 	mu     sync.Mutex
 	feeds  map[Partition]*feed
@@ -84,7 +91,11 @@ type reader struct {
 }
 
 func newReader(c *Consumer) *reader {
-	return &reader{consumer: c, stallAfter: stallAfter, feeds: make(map[Partition]*feed), shards: make(map[shardKey][]*shard)}
+	return &reader{
+		consumer: c, stallAfter: stallAfter, userLinger: userLinger,
+		troubles: troubles{window: refusalsWindow, failing: make(map[int32]time.Time), refused: make(map[refusal]*refusals)},
+		feeds:    make(map[Partition]*feed), shards: make(map[shardKey][]*shard),
+	}
 }
 
 // assign puts the feed where its leader is, or the follower it prefers; with leader -1 it waits for
@@ -218,7 +229,7 @@ func (r *reader) places() map[int32]int {
 
 // run fetches for one shard until the reader's context ends.
 func (r *reader) run(s *shard) {
-	const minBackoff, maxBackoff = 50 * time.Millisecond, 2 * time.Second
+	const minBackoff = 50 * time.Millisecond
 	session := &session{consumer: r.consumer, broker: s.broker}
 	backoff := minBackoff
 	var feeds map[place]*feed
@@ -244,6 +255,7 @@ func (r *reader) run(s *shard) {
 		asked = nil
 		if got.err == nil {
 			backoff = minBackoff
+			r.answered(s.broker)
 			offsets, bulk := foresee(want, got.res)
 			if bulk && steady && !r.changed(s) && r.ahead(session) {
 				asked = r.fetch(s, session, want)
@@ -258,13 +270,19 @@ func (r *reader) run(s *shard) {
 			continue // begun anew by the next fetch
 		}
 		r.consumer.metrics.errors.WithLabelValues("fetch").Inc()
-		r.consumer.log.Log(r.ctx, fetchLevel(backoff == minBackoff), "fetch; it is tried again", "broker", s.broker, "partitions", len(feeds), "error", got.err)
+		var one Position
+		for _, f := range feeds {
+			one.Partition = f.Partition
+			one.Offset, _ = f.position()
+			break
+		}
+		r.failed(s.broker, 0, one, got.err)
 		for _, f := range feeds {
 			r.forsake(f)
 			r.consumer.doubt(f.Topic)
 		}
 		pause(r.ctx, backoff)
-		backoff = min(2*backoff, maxBackoff)
+		backoff = min(2*backoff, fetchBackoff)
 	}
 	if asked != nil {
 		<-asked.answered

@@ -7,12 +7,10 @@ import (
 	"time"
 )
 
-const (
-	metadataRetry = 250 * time.Millisecond // between requests after errors
-	userLinger    = 10 * time.Second       // a user's topic after the last Leave
-)
+const metadataRetry = 250 * time.Millisecond // between requests after errors
 
-// topic is a topic that is read or waited for. All but what newTopic sets is guarded by Consumer.mu.
+// topic is a topic that is read or waited for. All but what newTopic sets, and begin, is guarded by
+// Consumer.mu.
 type topic struct {
 	name    string
 	route   *Route
@@ -31,6 +29,8 @@ type topic struct {
 
 	asked  time.Time // when the cluster was asked about it last
 	queued bool      // it waits for its turn in due
+
+	begin map[int32]*beginning // by partition: those to begin when their leaders answer; used by runTopics only
 }
 
 func newTopic(name string, route *Route) *topic {
@@ -58,6 +58,7 @@ func (t *topic) reason() string {
 // runTopics keeps what is read in line with what the cluster has, until ctx ends.
 func (c *Consumer) runTopics(ctx context.Context) error {
 	checked := false
+	starts := newBeginnings(c)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -66,6 +67,8 @@ func (c *Consumer) runTopics(ctx context.Context) error {
 			return nil
 		case <-c.wake:
 		case <-timer.C:
+		case got := <-starts.answers:
+			starts.take(got)
 		}
 		if !checked {
 			err := c.cluster.check(ctx)
@@ -77,7 +80,7 @@ func (c *Consumer) runTopics(ctx context.Context) error {
 		}
 		next := metadataRetry
 		if checked {
-			next = c.poll(ctx)
+			next = c.poll(ctx, starts)
 		}
 		timer.Reset(next)
 		pause(ctx, 5*time.Millisecond) // lets a burst of Joins share a request
@@ -85,7 +88,7 @@ func (c *Consumer) runTopics(ctx context.Context) error {
 }
 
 // poll asks for the metadata that is due, acts on it and says when to come again.
-func (c *Consumer) poll(ctx context.Context) time.Duration {
+func (c *Consumer) poll(ctx context.Context, starts *beginnings) time.Duration {
 	c.retire()
 	c.mu.Lock()
 	names, all := c.due.take(time.Now())
@@ -101,8 +104,9 @@ func (c *Consumer) poll(ctx context.Context) time.Duration {
 			pause(ctx, metadataRetry) // whoever pokes meanwhile
 			return 0
 		}
-		c.adopt(ctx, names, found, before)
+		c.adopt(names, found, before, starts)
 	}
+	starts.ask(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.due.wait(time.Now())
@@ -133,7 +137,7 @@ func (c *Consumer) contact(ctx context.Context, err error) {
 func (c *Consumer) retire() {
 	gone := make(map[string]int) // how many partitions each had
 	c.mu.Lock()
-	for len(c.departures) > 0 && time.Since(c.departures[0].at) > userLinger {
+	for len(c.departures) > 0 && time.Since(c.departures[0].at) > c.reader.userLinger {
 		d := c.departures[0]
 		c.departures = c.departures[1:]
 		t := d.topic
@@ -148,77 +152,33 @@ func (c *Consumer) retire() {
 	}
 }
 
-// beginning is a partition that is to be read from now on.
-type beginning struct {
-	Partition
-	topicID [16]byte
-	route   *Route
-	leader  int32
-	which   int64 // the special offset to begin at
-}
-
 // adopt brings the reading in line with what the cluster said of the named topics. before is how far
-// they had been read before it was asked.
-func (c *Consumer) adopt(ctx context.Context, names []string, found map[string]topicMetadata, before map[string]sample) {
-	var starts []beginning
-	again := make(map[string]bool)
-	var adopted []string
+// they had been read before it was asked. Partitions to begin are added to starts.
+func (c *Consumer) adopt(names []string, found map[string]topicMetadata, before map[string]sample, starts *beginnings) {
 	for _, name := range names {
 		m, ok := found[name]
-		if !ok {
-			again[name] = true
-			continue
-		}
-		fresh, complete, ok := c.meet(name, &m, before[name])
-		starts = append(starts, fresh...)
-		again[name] = !complete
-		if ok {
-			adopted = append(adopted, name)
-		}
-	}
-	ask := make(offsetsAsked)
-	for _, s := range starts {
-		ask.add(s.leader, s.Partition, s.which)
-	}
-	offsets, err := c.cluster.listAllOffsets(ctx, ask)
-	if err != nil {
-		c.log.Debug("list offsets", "partitions", len(starts), "error", err)
-	}
-	for i := range starts {
-		if next, ok := offsets[starts[i].Partition]; ok {
-			c.begin(&starts[i], next)
-		} else {
-			again[starts[i].Topic] = true
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for name, is := range again {
-		if t := c.topics[name]; t != nil && (is || t.missing) {
+		complete := ok && c.meet(name, &m, before[name], starts)
+		c.mu.Lock()
+		if t := c.topics[name]; t != nil && (!complete || t.missing) {
 			c.due.later(t)
 		}
-	}
-	for _, name := range adopted {
-		if t := c.topics[name]; t != nil && !again[name] {
-			t.settle(true)
-		}
+		c.mu.Unlock()
 	}
 }
 
-// meet takes in what the cluster said of one topic. It returns the partitions to start with, false
-// in complete if the topic is to be asked about again soon, and false in ok if it is not read by
-// that.
-func (c *Consumer) meet(name string, m *topicMetadata, before sample) (starts []beginning, complete, ok bool) {
+// meet takes in what the cluster said of one topic. It returns false if the topic is to be asked about
+// again soon.
+func (c *Consumer) meet(name string, m *topicMetadata, before sample, starts *beginnings) bool {
 	c.mu.Lock()
 	t := c.topics[name]
 	if t == nil { // left meanwhile
 		c.mu.Unlock()
-		return nil, true, false
+		return true
 	}
 	if m.err != nil {
 		complete := c.absent(t, m)
 		c.mu.Unlock()
-		return nil, complete, false
+		return complete
 	}
 	which := int64(offsetLatest)
 	if t.known { // partitions seen first after the topic was known are read from their start
@@ -227,11 +187,11 @@ func (c *Consumer) meet(name string, m *topicMetadata, before sample) (starts []
 	recreated := t.id != ([16]byte{}) && t.id != m.id
 	if slices.Contains(t.past, m.id) || len(t.leaders) > len(m.leaders) && !recreated {
 		c.mu.Unlock() // an outdated answer
-		return nil, true, false
+		return true
 	}
 	old := len(t.leaders)
 	if recreated {
-		t.past = append(t.past, t.id)
+		t.past, t.begin = append(t.past, t.id), nil
 	}
 	t.id, t.leaders, t.missing, t.failed = m.id, m.leaders, false, ""
 	t.denied = t.denied && old > 0 // what was read before says itself when it is read again
@@ -240,11 +200,14 @@ func (c *Consumer) meet(name string, m *topicMetadata, before sample) (starts []
 		h.Saw(m.id, len(m.leaders), before.asked, before.read)
 	}
 
-	if recreated {
+	switch {
+	case recreated:
 		c.log.Warn("topic was deleted and created again", "topic", name)
 		c.end(name, old)
+	case old > 0 && len(m.leaders) > old:
+		c.log.Info("partitions were added to the topic", "topic", name, "from", old, "to", len(m.leaders))
 	}
-	complete = true
+	complete := true
 	for i, leader := range m.leaders {
 		p := Partition{name, int32(i)}
 		switch f := c.reader.feed(p); {
@@ -254,16 +217,17 @@ func (c *Consumer) meet(name string, m *topicMetadata, before sample) (starts []
 		case leader < 0:
 			complete = false
 		default:
-			starts = append(starts, beginning{p, m.id, t.route, leader, which})
+			starts.add(&beginning{p, t, m.id, leader, which})
 		}
 	}
-	return starts, complete, true
+	c.settleRead(t)
+	return complete
 }
 
 // absent deals with a topic that cannot be read. c.mu is held.
 func (c *Consumer) absent(t *topic, m *topicMetadata) bool {
 	if m.missing() {
-		t.missing = true
+		t.missing, t.begin = true, nil
 		if t.route.Kind != PerUser && t.failed == "" {
 			t.failed = m.err.Error()
 			c.log.Warn("topic does not exist; it will be read from its start once it does", "topic", t.name)
@@ -311,23 +275,4 @@ func (c *Consumer) allowed(name string) {
 		t.denied = false
 		c.log.Info("topic may be read again", "topic", name)
 	}
-}
-
-// end stops reading the partitions of a topic that had so many.
-func (c *Consumer) end(name string, partitions int) {
-	for i := range partitions {
-		p := Partition{name, int32(i)}
-		if c.reader.feed(p) != nil {
-			c.reader.remove(p)
-			c.sink.End(p)
-		}
-	}
-}
-
-// begin reads a partition from next on.
-func (c *Consumer) begin(s *beginning, next int64) {
-	f := &feed{Partition: s.Partition, route: s.route, owner: s.route.owner(s.Topic), topicID: s.topicID, next: next, end: next, moved: time.Now()}
-	c.sink.Begin(s.Partition, s.topicID, next)
-	c.reader.add(f)
-	c.reader.assign(f, s.leader)
 }

@@ -2,7 +2,9 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +50,8 @@ func TestLeaderKilled(t *testing.T) {
 	tr.Advance()
 	tr.Finish()
 	tr.checkUp()
+	tr.h.wantErrors("fetch")
+	tr.h.wantLine(fmt.Sprintf(`level=WARN msg="broker cannot be read; it is tried again" broker=%d sessions=\d+ partitions=\d+ topic=\S+ partition=\d+ offset=\d+ error=`, n.id))
 }
 
 // offsetsPartitions is how many partitions start.sh gives __consumer_offsets.
@@ -68,6 +72,8 @@ func TestBrokersRestarted(t *testing.T) {
 	tr.Advance()
 	tr.Finish()
 	tr.checkUp()
+	tr.h.wantErrors("fetch")
+	tr.h.wantLine(`level=WARN msg="broker cannot be read; it is tried again" broker=\d+ sessions=\d+ partitions=\d+ topic=\S+ partition=\d+ offset=\d+ error=`)
 }
 
 // TestLeaderMoved gives a partition of each kind of topic to each broker in turn.
@@ -84,6 +90,12 @@ func TestLeaderMoved(t *testing.T) {
 	tr.checkUp()
 	if down := tr.h.Metric(`herald_kafka_errors_total{kind="contact"}`); down != 0 {
 		t.Errorf("%v times Kafka was said not to answer, want 0: brokers were up all the time", down)
+	}
+	// A former leader that still follows answers fetches (KIP-392), so nothing is refused.
+	series := fmt.Sprintf(`herald_kafka_partitions{broker="%d"}`, c.nodes[clusterSize-1].id)
+	waitFor(t, "what was moved is read from its leader", func(context.Context) bool { return tr.h.Metric(series) >= float64(len(tr.lanes[2:])) })
+	if strings.Contains(tr.h.printed.String(), "level=WARN") {
+		t.Error("there is a warning, although brokers were up all the time")
 	}
 }
 
@@ -109,6 +121,9 @@ func TestAllBrokersStopped(t *testing.T) {
 	tr.Advance()
 	tr.Finish()
 	tr.checkUp()
+	tr.h.wantErrors("fetch")
+	tr.h.wantLine(`level=WARN msg="kafka does not answer; streams stay open and it is tried again" brokers=`)
+	tr.h.wantLine(`level=INFO msg="kafka answers" brokers=(.*\n)*.*level=INFO msg="kafka answers" brokers=`)
 }
 
 // TestBrokerPaused has a broker that takes connections and requests and never answers. What other
@@ -131,6 +146,9 @@ func TestBrokerPaused(t *testing.T) {
 	tr.Advance()
 	tr.Finish()
 	tr.checkUp()
+	tr.h.wantErrors("fetch")
+	tr.h.wantLine(fmt.Sprintf(`level=WARN msg="broker cannot be read; it is tried again" broker=%d `, n.id))
+	tr.h.wantLine(fmt.Sprintf(`level=INFO msg="broker is read again" broker=%d `, n.id))
 }
 
 // TestMinInsync stops a broker that a topic cannot do without (min.insync.replicas): what is published
@@ -188,6 +206,21 @@ func publishStatus(t *testing.T, h *herald, path, value string) int {
 	}
 	_ = response.Body.Close()
 	return response.StatusCode
+}
+
+// wantErrors checks that errors of the kind were counted.
+func (h *herald) wantErrors(kind string) {
+	h.t.Helper()
+	if series := fmt.Sprintf("herald_kafka_errors_total{kind=%q}", kind); h.Metric(series) == 0 {
+		h.t.Errorf("%s is 0, want what has happened", series)
+	}
+}
+
+// wantLine waits until the log has what the regular expression says.
+func (h *herald) wantLine(pattern string) {
+	h.t.Helper()
+	exp := regexp.MustCompile(pattern)
+	waitFor(h.t, "the log says "+pattern, func(context.Context) bool { return exp.MatchString(h.printed.String()) })
 }
 
 // checkUp checks that herald says that all is well.

@@ -38,6 +38,7 @@ func TestPartitionAdded(t *testing.T) {
 			t.Errorf("%s stream (-want +got):\n%s", name, diff)
 		}
 	}
+	h.wantLine(`level=INFO msg="partitions were added to the topic" topic=` + topic + ` from=1 to=3`)
 }
 
 // TestTopicRecreated deletes a topic and creates it again, under an open stream and while another
@@ -86,6 +87,8 @@ func TestTopicRecreated(t *testing.T) {
 			t.Errorf("%s stream, connected again: %q, want the record that is new", name, got)
 		}
 	}
+	h.wantErrors("gone")
+	h.wantLine(`level=WARN msg="topic was deleted and created again" topic=` + topic)
 }
 
 // produceAnew writes the records with a client that knows nothing of the topic yet.

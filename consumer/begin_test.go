@@ -1,0 +1,250 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// twoBrokers starts two brokers, each of which leads a topic.
+func twoBrokers(t *testing.T, hearing *ears, first, second string) *kfake.Cluster {
+	t.Helper()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(1, first, second), hearing.listen())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	for i, topic := range []string{first, second} {
+		if err := broker.MoveTopicPartition(topic, 0, int32(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return broker
+}
+
+// joining joins and says so by closing the channel.
+func joining(t *testing.T, c *Consumer, user string) (joined chan struct{}) {
+	t.Helper()
+	joined = make(chan struct{})
+	go func() {
+		defer close(joined)
+		if _, err := c.Join(t.Context(), user); err != nil {
+			t.Errorf("Join of %s: %v", user, err)
+		}
+	}()
+	return joined
+}
+
+func finishes(t *testing.T, what string, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal(what + " took more than a minute")
+	}
+}
+
+// TestSilentLeaderHoldsUpItsOwn has broker 0 take connections and requests and never answer. Other
+// users join while the one whose topic it leads waits for its first answer, and that one once it
+// answers.
+func TestSilentLeaderHoldsUpItsOwn(t *testing.T) {
+	t.Parallel()
+	var hearing ears
+	broker := twoBrokers(t, &hearing, "n.zero", "n.one")
+	c, sink, _ := startAt(t, broker, "n.{user}")
+	write := partitioned(t, broker)
+	finishes(t, "the first Join", joining(t, c, "nobody"))
+	for _, topic := range []string{"n.zero", "n.one"} { // while all brokers answer the producer
+		write(topic, 0, "", "before")
+	}
+	hearing[0].Store(true)
+	zero := joining(t, c, "zero")
+	for i := range 20 { // a topic each, all but one of which do not exist
+		finishes(t, "Join of another user", joining(t, c, fmt.Sprint("none", i)))
+	}
+	finishes(t, "Join of one", joining(t, c, "one"))
+	select {
+	case <-zero:
+		t.Error("a user joined whose topic's leader does not answer")
+	default:
+	}
+	if n := count(c, errorOther); n > 0 {
+		t.Errorf("before the others joined, %v requests to the leader that does not answer had timed out, want none", n)
+	}
+	write("n.one", 0, "", "x")
+	want := []string{"one x"}
+	sink.wantLines(t, want)
+	hearing[0].Store(false)
+	finishes(t, "Join of zero", zero)
+	write("n.zero", 0, "", "y")
+	sink.wantLines(t, append(want, "zero y"))
+}
+
+// TestSilentLeaderAtBoot wants the other topic read while the leader of one does not answer, the topic
+// named by Ready, and it from then on read when the leader answers.
+func TestSilentLeaderAtBoot(t *testing.T) {
+	t.Parallel()
+	var hearing ears
+	broker := twoBrokers(t, &hearing, "zero", "one")
+	sink := newLedger()
+	c := configured(t, broker.ListenAddrs(), sink, "zero", "one")
+	said := hear(t, c)
+	write := partitioned(t, broker)
+	for _, topic := range []string{"zero", "one"} { // while all brokers answer the producer
+		write(topic, 0, "a", "before")
+	}
+	hearing[0].Store(true)
+	run(t, c)
+	waitFor(t, "one begins", func() bool { return sink.reads("one") })
+	write("one", 0, "a", "x")
+	sink.wantLines(t, []string{"a x"})
+	if err := c.Ready(); err == nil || sink.reads("zero") {
+		t.Errorf("ready: %v, zero is read: %v, although its leader does not answer", err, sink.reads("zero"))
+	}
+	said.wait(t, "WARN broker cannot be read; it is tried again broker=0 sessions=0 partitions=1 topic=zero partition=0 offset=-1 error=…")
+	hearing[0].Store(false)
+	ready(t, c)
+	write("zero", 0, "a", "y")
+	sink.wantLines(t, []string{"a x", "a y"})
+}
+
+// reads says whether the topic's first partition is read.
+func (l *ledger) reads(topic string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.next[Partition{topic, 0}]
+	return ok
+}
+
+// hold has the topic n.a read: somebody joined it who did not wait.
+func hold(c *Consumer) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, _ = c.Join(ctx, "a")
+}
+
+// TestLateOffsets has a leader's answer come when the topic is not any more what it was asked about.
+// The answer, by which reading would begin at 7, must not begin it then; nor may it twice.
+func TestLateOffsets(t *testing.T) {
+	p := Partition{"n.a", 0}
+	old, fresh := [16]byte{1}, [16]byte{2}
+	found := func(id [16]byte, leaders ...int32) topicMetadata { return topicMetadata{id: id, leaders: leaders} }
+	for name, test := range map[string]struct {
+		meanwhile func(c *Consumer, tell func(topicMetadata))
+		want      map[Partition]int64
+	}{
+		"nothing":           {func(*Consumer, func(topicMetadata)) {}, map[Partition]int64{p: 7}},
+		"the same again":    {func(_ *Consumer, tell func(topicMetadata)) { tell(found(old, 0)) }, map[Partition]int64{p: 7}},
+		"grown":             {func(_ *Consumer, tell func(topicMetadata)) { tell(found(old, 0, 0)) }, map[Partition]int64{p: 7}},
+		"no leader now":     {func(_ *Consumer, tell func(topicMetadata)) { tell(found(old, -1)) }, map[Partition]int64{p: 7}},
+		"another leader":    {func(_ *Consumer, tell func(topicMetadata)) { tell(found(old, 1)) }, map[Partition]int64{}},
+		"deleted":           {func(_ *Consumer, tell func(topicMetadata)) { tell(topicMetadata{err: kerr.UnknownTopicOrPartition}) }, map[Partition]int64{}},
+		"created again":     {func(_ *Consumer, tell func(topicMetadata)) { tell(found(fresh, 0)) }, map[Partition]int64{}},
+		"outdated":          {func(_ *Consumer, tell func(topicMetadata)) { tell(found(fresh, 0)); tell(found(old, 0)) }, map[Partition]int64{}},
+		"left":              {func(c *Consumer, _ func(topicMetadata)) { c.retire() }, map[Partition]int64{}},
+		"left and back":     {func(c *Consumer, _ func(topicMetadata)) { c.retire(); hold(c) }, map[Partition]int64{}},
+		"left, back, found": {func(c *Consumer, tell func(topicMetadata)) { c.retire(); hold(c); tell(found(old, 0)) }, map[Partition]int64{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sink := newLedger()
+			c := configured(t, []string{"127.0.0.1:1"}, sink, "n.{user}")
+			c.reader.ctx = t.Context()
+			c.reader.userLinger = -1
+			t.Cleanup(c.cluster.close)
+			t.Cleanup(c.reader.wg.Wait)
+			hold(c)
+			starts := newBeginnings(c)
+			tell := func(m topicMetadata) { c.adopt([]string{"n.a"}, map[string]topicMetadata{"n.a": m}, nil, starts) }
+			tell(found(old, 0))
+			about := starts.wanted[0]
+			delete(starts.wanted, 0)
+			late := offsetsAnswer{leader: 0, about: about, offsets: map[Partition]int64{p: 7}}
+			test.meanwhile(c, tell)
+			starts.take(late)
+			late.offsets[p] = 8
+			starts.take(late)
+			if diff := cmp.Diff(test.want, sink.begun); diff != "" {
+				t.Errorf("partitions begun (-want +got):\n%s", diff)
+			}
+			c.mu.Lock()
+			now := c.topics["n.a"]
+			c.mu.Unlock()
+			if len(test.want) == 1 && (now == nil || now.begin[0] != nil) {
+				t.Errorf("the topic is %+v after it began", now)
+			}
+		})
+	}
+}
+
+// turns is a ledger that keeps what began and ended, in order.
+type turns struct {
+	*ledger
+	calls []string // guarded by ledger.mu
+}
+
+func (s *turns) Begin(p Partition, id [16]byte, next int64) {
+	s.ledger.Begin(p, id, next)
+	s.add("begin", p)
+}
+
+func (s *turns) End(p Partition) {
+	s.ledger.End(p)
+	s.add("end", p)
+}
+
+func (s *turns) add(what string, p Partition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, what+" "+p.Topic)
+}
+
+func (s *turns) list() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls)
+}
+
+// TestUserTopicLingers leaves a user's topic: who joins again in time finds it as it was. After that it
+// is not read any more, until somebody joins.
+func TestUserTopicLingers(t *testing.T) {
+	for name, linger := range map[string]time.Duration{"in time": time.Hour, "too late": 10 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "n.a", "n.b", "n.c"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(broker.Close)
+			sink := &turns{ledger: newLedger()}
+			c := configured(t, broker.ListenAddrs(), sink, "n.{user}")
+			c.reader.userLinger = linger
+			run(t, c)
+			write := partitioned(t, broker)
+			finishes(t, "Join of a", joining(t, c, "a"))
+			finishes(t, "Join of b", joining(t, c, "b"))
+			c.Leave("a")
+			lines, calls := []string{"a while away", "b 1"}, []string{"begin n.a", "begin n.b", "begin n.c"}
+			if name == "in time" {
+				finishes(t, "Join of c", joining(t, c, "c")) // what is to end has ended by then
+			} else {
+				lines, calls = lines[1:], []string{"begin n.a", "begin n.b", "end n.a", "begin n.a"}
+				waitFor(t, "the end", func() bool { return len(sink.list()) == 3 })
+			}
+			write("n.a", 0, "", "while away")
+			write("n.b", 0, "", "1")
+			sink.wantLines(t, lines)
+			finishes(t, "Join again of a", joining(t, c, "a"))
+			write("n.a", 0, "", "back")
+			sink.wantLines(t, sortedCopy(append(lines, "a back")))
+			if diff := cmp.Diff(calls, sink.list()); diff != "" {
+				t.Errorf("what began and ended (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

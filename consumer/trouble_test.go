@@ -1,0 +1,372 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// said is a log: the lines from INFO on as "LEVEL message key=value …".
+type said struct {
+	slog.Handler // of the test's output
+	mu           sync.Mutex
+	lines        []string
+}
+
+// hear keeps what the consumer, which does not run yet, will log.
+func hear(t *testing.T, c *Consumer) *said {
+	t.Helper()
+	s := &said{Handler: c.log.Handler()}
+	c.log = slog.New(s)
+	for _, h := range c.homes {
+		h.log = c.log
+	}
+	return s
+}
+
+// Handle implements [slog.Handler].
+func (s *said) Handle(ctx context.Context, r slog.Record) error {
+	line := r.Level.String() + " " + r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		line += " " + a.String()
+		return true
+	})
+	s.mu.Lock()
+	s.lines = append(s.lines, line)
+	s.mu.Unlock()
+	return s.Handler.Handle(ctx, r)
+}
+
+// wait waits for a line that is as the pattern says, in which … stands for anything.
+func (s *said) wait(t *testing.T, pattern string) {
+	t.Helper()
+	waitFor(t, "the line "+pattern, func() bool { return s.count(pattern) > 0 })
+}
+
+func (s *said) count(pattern string) int {
+	exp := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), "…", ".*") + "$")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, line := range s.lines {
+		if exp.MatchString(line) {
+			n++
+		}
+	}
+	return n
+}
+
+// only checks that there is a line as each of the patterns says, and no other.
+func (s *said) only(t *testing.T, patterns ...string) {
+	t.Helper()
+	for _, pattern := range patterns {
+		if n := s.count(pattern); n != 1 {
+			t.Errorf("%d lines are as %q, want 1", n, pattern)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.lines) != len(patterns) {
+		t.Errorf("%d lines, want %d:\n%s", len(s.lines), len(patterns), strings.Join(s.lines, "\n"))
+	}
+}
+
+// forget forgets the lines that were logged so far.
+func (s *said) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines = nil
+}
+
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("waited a minute for: " + what)
+		}
+	}
+}
+
+// count is how many errors of the kind were counted.
+func count(c *Consumer, kind string) float64 {
+	return testutil.ToFloat64(c.metrics.errors.WithLabelValues(kind))
+}
+
+// doors are the listeners of a cluster's brokers. A shut one ends its connections and takes none, as
+// where a broker does not run.
+type doors []*door
+
+type door struct {
+	net.Listener
+	mu    sync.Mutex
+	shut  bool
+	conns []net.Conn
+}
+
+func (d *doors) listen() kfake.Opt {
+	return kfake.ListenFn(func(network, address string) (net.Listener, error) {
+		l, err := net.Listen(network, address) //nolint:noctx // kfake's signature has none
+		one := &door{Listener: l}
+		*d = append(*d, one)
+		return one, err
+	})
+}
+
+func (d *door) Accept() (net.Conn, error) {
+	for {
+		conn, err := d.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		d.mu.Lock()
+		shut := d.shut
+		if shut {
+			_ = conn.Close()
+		} else {
+			d.conns = append(d.conns, conn)
+		}
+		d.mu.Unlock()
+		if !shut {
+			return conn, nil
+		}
+	}
+}
+
+func (d *door) set(shut bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shut = shut
+	for _, conn := range d.conns {
+		_ = conn.Close()
+	}
+	d.conns = nil
+}
+
+// manyTopics are those of two brokers' topics that broker 1 leads, and "other" is led by broker 0.
+const manyTopics = 10
+
+// heardOn starts a consumer on two brokers with five sessions on broker 1, for a topic each of ten
+// users, and one on broker 0. What it says until then is forgotten.
+func heardOn(t *testing.T, listen kfake.Opt) (*kfake.Cluster, *Consumer, *ledger, *said) {
+	t.Helper()
+	topics := []string{"other"}
+	for i := range manyTopics {
+		topics = append(topics, fmt.Sprint("n.", i))
+	}
+	broker, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(1, topics...), listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	moveAll(t, broker, 1)
+	if err := broker.MoveTopicPartition("other", 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	sink := newLedger()
+	c := configured(t, broker.ListenAddrs(), sink, "other", "n.{user}")
+	c.cfg.SessionPartitions = 2
+	c.reader.troubles.window = 5 * time.Second
+	c.reader.stallAfter = time.Hour
+	log := hear(t, c)
+	run(t, c)
+	for i := range manyTopics {
+		finishes(t, "Join", joining(t, c, fmt.Sprint(i)))
+	}
+	log.forget()
+	return broker, c, sink, log
+}
+
+func moveAll(t *testing.T, broker *kfake.Cluster, to int32) {
+	t.Helper()
+	for i := range manyTopics {
+		if err := broker.MoveTopicPartition(fmt.Sprint("n.", i), 0, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// all writes a record to each of the topics and waits for it.
+func (l *ledger) all(t *testing.T, broker *kfake.Cluster) {
+	t.Helper()
+	l.mu.Lock()
+	had := len(l.lines)
+	l.mu.Unlock()
+	write := partitioned(t, broker)
+	write("other", 0, "a", "x")
+	for i := range manyTopics {
+		write(fmt.Sprint("n.", i), 0, "", "x")
+	}
+	l.sorted(t, had+1+manyTopics)
+}
+
+const (
+	lineFailed = "WARN broker cannot be read; it is tried again broker=%d sessions=%d partitions=%d topic=%s partition=0 offset=%d error=Fetch v13 to broker %[1]d: …"
+	lineAgain  = "INFO broker is read again broker=%d sessions=%d partitions=%d"
+)
+
+// TestBrokerRestartIsTold ends a broker that has five sessions and starts it again.
+func TestBrokerRestartIsTold(t *testing.T) {
+	t.Parallel()
+	var doors doors
+	broker, c, sink, log := heardOn(t, doors.listen())
+	sink.all(t, broker)
+	doors[1].set(true)
+	waitFor(t, "fetches fail", func() bool { return count(c, "fetch") > 20 })
+	doors[1].set(false)
+	sink.all(t, broker)
+	again := fmt.Sprintf(lineAgain, 1, 5, manyTopics)
+	log.wait(t, again)
+	log.only(t, fmt.Sprintf(lineFailed, 1, 5, manyTopics, "n.…", 1), again)
+	if up, contact := testutil.ToFloat64(c.metrics.up), count(c, "contact"); up != 1 || contact != 0 {
+		t.Errorf("herald_kafka_up %v, %v errors of contact, while a broker answered all the time", up, contact)
+	}
+}
+
+// TestSilentBrokerIsTold has a broker that has five sessions not answer for as long as fetches wait.
+func TestSilentBrokerIsTold(t *testing.T) {
+	t.Parallel()
+	var hearing ears
+	broker, c, sink, log := heardOn(t, hearing.listen())
+	sink.all(t, broker)
+	hearing[1].Store(true)
+	waitFor(t, "fetches fail", func() bool { return count(c, "fetch") > 5 })
+	hearing[1].Store(false)
+	sink.all(t, broker)
+	again := fmt.Sprintf(lineAgain, 1, 5, manyTopics)
+	log.wait(t, again)
+	log.only(t, fmt.Sprintf(lineFailed, 1, 5, manyTopics, "n.…", 1), again)
+	if up, contact := testutil.ToFloat64(c.metrics.up), count(c, "contact"); up != 1 || contact != 0 {
+		t.Errorf("herald_kafka_up %v, %v errors of contact, while a broker answered all the time", up, contact)
+	}
+}
+
+// TestAllBrokersAwayIsTold ends all brokers and starts them again.
+func TestAllBrokersAwayIsTold(t *testing.T) {
+	t.Parallel()
+	var doors doors
+	broker, c, sink, log := heardOn(t, doors.listen())
+	sink.all(t, broker)
+	for _, door := range doors {
+		door.set(true)
+	}
+	waitFor(t, "up is 0", func() bool { return testutil.ToFloat64(c.metrics.up) == 0 })
+	waitFor(t, "fetches and questions fail", func() bool { return count(c, "fetch") > 20 && count(c, "contact") > 2 })
+	for _, door := range doors {
+		door.set(false)
+	}
+	sink.all(t, broker)
+	again := []string{"INFO kafka answers brokers=[…]", fmt.Sprintf(lineAgain, 0, 1, 1), fmt.Sprintf(lineAgain, 1, 5, manyTopics)}
+	for _, line := range again {
+		log.wait(t, line)
+	}
+	log.only(t, append(again, "WARN kafka does not answer; streams stay open and it is tried again brokers=[…] error=…",
+		fmt.Sprintf(lineFailed, 0, 1, 1, "other", 1), fmt.Sprintf(lineFailed, 1, 5, manyTopics, "n.…", 1))...)
+	if up := testutil.ToFloat64(c.metrics.up); up != 1 {
+		t.Errorf("herald_kafka_up is %v, want 1", up)
+	}
+}
+
+// TestLeadersMovedIsTold has another broker lead the partitions of five sessions.
+func TestLeadersMovedIsTold(t *testing.T) {
+	t.Parallel()
+	var doors doors
+	broker, c, sink, log := heardOn(t, doors.listen())
+	sink.all(t, broker)
+	moveAll(t, broker, 0)
+	line := "INFO partitions are not read; they are tried again broker=1 partitions=… topic=n.… partition=0 offset=1 error=NOT_LEADER_FOR_PARTITION: …"
+	log.wait(t, line)
+	sink.all(t, broker)
+	log.only(t, line)
+	if log.count(strings.Replace(line, "partitions=…", "partitions=1", 1)) > 0 {
+		t.Error("the line tells of one partition, want all that moved")
+	}
+	if n := count(c, errorMoved); n < 2 {
+		t.Errorf("%v errors of kind moved, want one for each partition", n)
+	}
+}
+
+// TestTopicDeletedIsTold deletes a topic and creates it again.
+func TestTopicDeletedIsTold(t *testing.T) {
+	t.Parallel()
+	var doors doors
+	broker, c, sink, log := heardOn(t, doors.listen())
+	sink.all(t, broker)
+	if err := broker.DeleteTopic("other"); err != nil {
+		t.Fatal(err)
+	}
+	lines := []string{
+		"INFO partitions are not read; they are tried again broker=0 partitions=1 topic=other partition=0 offset=1 error=UNKNOWN_TOPIC_…",
+		"WARN topic does not exist; it will be read from its start once it does topic=other",
+	}
+	for _, line := range lines {
+		log.wait(t, line)
+	}
+	if err := broker.CreateTopic("other", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	sink.all(t, broker)
+	log.only(t, append(lines, "WARN topic was deleted and created again topic=other")...)
+	if n := count(c, errorGone); n == 0 {
+		t.Error("no error of kind gone is counted")
+	}
+}
+
+// TestPartitionsAddedIsTold gives a topic more partitions.
+func TestPartitionsAddedIsTold(t *testing.T) {
+	t.Parallel()
+	var doors doors
+	broker, _, sink, log := heardOn(t, doors.listen())
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	if answer, err := kadm.NewClient(client).CreatePartitions(t.Context(), 3, "other"); err != nil || answer.Error() != nil {
+		t.Fatal(err, answer.Error())
+	}
+	line := "INFO partitions were added to the topic topic=other from=1 to=4"
+	log.wait(t, line)
+	sink.all(t, broker)
+	log.only(t, line)
+}
+
+// TestBrokerFailsNowAndThen has a session of a broker fail while others are answered: that is one
+// event until nothing fails for a while.
+func TestBrokerFailsNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "t")
+		log := hear(t, c)
+		r := c.reader
+		r.ctx = t.Context()
+		fails := func() { r.failed(1, 0, Position{Partition{"t", 2}, 3}, io.EOF) }
+		for range 10 {
+			fails()
+			r.answered(1)
+			time.Sleep(fetchBackoff)
+			r.answered(1)
+			r.answered(2)
+		}
+		first := "WARN broker cannot be read; it is tried again broker=1 sessions=0 partitions=0 topic=t partition=2 offset=3 error=EOF"
+		log.only(t, first)
+		time.Sleep(failureMemory)
+		r.answered(1)
+		r.answered(1)
+		log.only(t, first, "INFO broker is read again broker=1 sessions=0 partitions=0")
+		log.forget()
+		fails()
+		log.only(t, first)
+	})
+}
