@@ -19,7 +19,8 @@ const turnChunks = 32
 
 // Before a pass over what was read a moment ago and memory does not hold, it is waited until nobody has
 // come for calm, but no longer than patience: so the storm that most of a replica's clients make is
-// served by two passes. The price is that those who were passed wait as long as others go on coming.
+// served by two passes, or three where those who came first were ahead of the others. The price is that
+// those who were passed wait as long as others go on coming.
 const (
 	calm     = 250 * time.Millisecond
 	patience = 5 * time.Second

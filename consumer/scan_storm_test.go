@@ -85,8 +85,17 @@ func TestStormReadsEachBatchTwice(t *testing.T) {
 			c.scans.patience = 0
 			holdReplays(broker, func(int64) bool { return testutil.ToFloat64(c.metrics.replays) < clients })
 		}},
-		{"a quarter in memory, some come later", 4 << 20, func(_ *kfake.Cluster, c *Consumer) {
+		{"a quarter in memory, the first who comes has missed most", 4 << 20, func(_ *kfake.Cluster, c *Consumer) {
 			c.scans.calm, c.scans.patience = 2*time.Second, time.Hour // a second's storm on a slow machine
+			var first sync.WaitGroup
+			t.Cleanup(first.Wait)
+			p, id := Partition{"t", 0}, topicID(t, c, "t")
+			first.Go(func() {
+				if _, err := replayOne(t.Context(), c, p, id, "nobody", 0, 16_000, func(*Record) bool { return true }); err != nil {
+					t.Error(err)
+				}
+			})
+			waitFor(t, "the first pass has begun", func() bool { return testutil.ToFloat64(c.metrics.passes) > 0 })
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
