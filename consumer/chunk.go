@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"context"
+	"encoding/binary"
 	"errors"
 	"slices"
 	"sync"
@@ -19,7 +20,7 @@ const chunkBytes = 1 << 20
 // chunk is a part of a log as a broker answered it.
 type chunk struct {
 	log
-	from    int64 // the offset that was asked for
+	from    int64 // its first offset, or the one that was asked for if that is lower
 	next    int64 // the offset behind it
 	batches []byte
 	aborted []kmsg.FetchResponseTopicPartitionAbortedTransaction
@@ -80,6 +81,21 @@ func (c *chunks) add(k *chunk) {
 	}
 }
 
+// missing returns about how many bytes the log has between the offset, which no chunk holds, and the
+// next chunk, at most chunkBytes. What is in memory need not be read again with what is not.
+func (c *chunks) missing(l log, at int64) int32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	kept := c.logs[l]
+	i, _ := c.search(kept, at)
+	if i == len(kept) {
+		return chunkBytes
+	}
+	behind := kept[i].Value.(*chunk)
+	each := float64(len(behind.batches)) / float64(behind.next-behind.from)
+	return int32(max(1, min(chunkBytes, each*float64(behind.from-at))))
+}
+
 // remove forgets a chunk that cannot be read.
 func (c *chunks) remove(k *chunk) {
 	c.mu.Lock()
@@ -104,51 +120,75 @@ func (c *chunks) drop(e *list.Element) {
 	c.logs[k.log] = left
 }
 
-// source reads chunks of one log, from the cache or from Kafka.
+// source reads chunks of one log, from memory or from Kafka.
 type source struct {
+	zone
 	consumer *Consumer
-	log
+	chunks   *chunks // those of far replays are apart: they would drive out what the near ones share
+	idle     int     // how often in a row Kafka had nothing to say
 
 	follower  int32         // where the leader says that it is nearer to read (KIP-392); -1: at the leader
 	atLeader  bool          // the follower was no good
 	throttled time.Duration // by which a quota delays the next answer
 }
 
-func newSource(c *Consumer, l log) *source { return &source{consumer: c, log: l, follower: -1} }
+func newSource(c *Consumer, z zone) *source {
+	return &source{zone: z, consumer: c, chunks: c.chunks[z.far], follower: -1}
+}
 
-// chunk returns a part of the log that begins at the offset or before it and reaches behind it. All
-// before end was read once: if the log does not hold it any more, that is an [*OutOfRangeError].
+// find looks in memory, in that of the others too.
+func (s *source) find(at int64) *chunk {
+	if k := s.chunks.find(s.log, at); k != nil {
+		return k
+	}
+	return s.consumer.chunks[!s.far].find(s.log, at)
+}
+
+// remove forgets a chunk that cannot be read.
+func (s *source) remove(k *chunk) {
+	for _, kept := range s.consumer.chunks {
+		kept.remove(k)
+	}
+}
+
+// chunk returns a part of the log that begins at the offset or before it and reaches behind it; nil if
+// there is none by now. All before end was read once: if the log does not hold it any more, that is an
+// [*OutOfRangeError].
 func (s *source) chunk(ctx context.Context, at, end int64) (*chunk, error) {
-	if k := s.consumer.chunks.find(s.log, at); k != nil {
+	if k := s.find(at); k != nil {
 		s.consumer.metrics.cachedBytes.Add(float64(len(k.batches)))
 		return k, nil
 	}
-	for idle := 1; ; idle++ {
-		near := s.follower >= 0
-		k, err := s.fetch(ctx, at)
-		switch {
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case near && (err != nil || k == nil):
-			s.follower, s.atLeader = -1, true // it may be away, or lack what the leader has
-			continue
-		case err != nil:
+	near := s.follower >= 0
+	k, err := s.fetch(ctx, at)
+	if near && ctx.Err() == nil && (err != nil || k == nil) {
+		s.follower, s.atLeader = -1, true // it may be away, or lack what the leader has
+		k, err = s.fetch(ctx, at)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, err
+	case k != nil:
+		s.idle = 0
+		s.consumer.scans.fetched(s.zone, k)
+		s.chunks.add(k)
+		return k, nil
+	case s.throttled > 0:
+		pause(ctx, s.throttled)
+		return nil, nil //nolint:nilnil // nothing by now
+	}
+	if s.idle++; s.idle%3 == 0 {
+		first, last, err := s.consumer.Range(ctx, s.Partition, s.topicID)
+		if err != nil {
 			return nil, err
-		case k != nil:
-			s.consumer.chunks.add(k)
-			return k, nil
-		case s.throttled > 0:
-			pause(ctx, s.throttled)
-		case idle%3 == 0:
-			first, last, err := s.consumer.Range(ctx, s.Partition, s.topicID)
-			if err != nil {
-				return nil, err
-			}
-			if last < end {
-				return nil, &OutOfRangeError{Position{s.Partition, at}, first, last}
-			}
+		}
+		if last < end {
+			return nil, &OutOfRangeError{Position{s.Partition, at}, first, last}
 		}
 	}
+	return nil, nil //nolint:nilnil // nothing by now
 }
 
 // fetch asks a broker; a nil chunk says that it had nothing to say by now, or where to ask.
@@ -170,7 +210,7 @@ func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
 	}
 	topic := kmsg.NewFetchRequestTopic()
 	topic.TopicID = topicID
-	topic.Partitions = append(topic.Partitions, fetchPartition(s.ID, at, chunkBytes))
+	topic.Partitions = append(topic.Partitions, fetchPartition(s.ID, at, s.chunks.missing(s.log, at)))
 	req.Topics = append(req.Topics, topic)
 
 	ctx, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack+s.throttled)
@@ -216,11 +256,25 @@ func (s *source) partition(ctx context.Context, at int64, part *kmsg.FetchRespon
 	}
 	c.metrics.replayBytes.Add(float64(len(part.RecordBatches)))
 	k := &chunk{log: s.log, from: at, batches: slices.Clone(part.RecordBatches), aborted: part.AbortedTransactions}
-	if k.next = behindBatches(k.batches, at); k.next <= at {
+	k.next = behindBatches(k.batches, at)
+	if k.next > at {
+		k.from = firstOffset(part.RecordBatches, at)
+	} else {
 		if len(part.RecordBatches) == 0 {
 			return nil, nil //nolint:nilnil // nothing by now
 		}
 		k.next = at + 1 // for whoever reads it to find out what is wrong with it
 	}
 	return k, nil
+}
+
+// firstOffset returns that of the batch that data begins with if the offset is one of it. Two who ask for
+// offsets of one batch are answered with all of it.
+func firstOffset(data []byte, offset int64) int64 {
+	const magicAt, magic = 16, 2 // an older message may bear the offset of its last record
+	h := batchHeader{offset: int64(binary.BigEndian.Uint64(data)), lastDelta: int32(binary.BigEndian.Uint32(data[23:]))}
+	if data[magicAt] == magic && h.offset < offset && offset <= h.last() {
+		return h.offset
+	}
+	return offset
 }

@@ -35,7 +35,8 @@ type Config struct {
 	ReplayConcurrency int
 
 	// ReplayCacheBytes bounds what is kept of the log for clients who were cut off together and come
-	// back one after the other, in bytes. Default 32 MiB.
+	// back one after the other, in bytes; a quarter of it is for replays that are far behind. Default
+	// 48 MiB.
 	ReplayCacheBytes int
 
 	// FetchMaxBytes bounds one response of a broker, in bytes; a larger batch is taken all the same.
@@ -72,9 +73,9 @@ type Consumer struct {
 	scans     *scans
 	health    *groupHealth // of the group that this replica is a member of
 	delivered *delivered
-	chunks    *chunks
-	confirms  chan struct{} // bounds metadata requests of [Consumer.Confirm]
-	buffers   sync.Pool     // of *[]byte, for replays
+	chunks    map[bool]*chunks // by far
+	confirms  chan struct{}    // bounds metadata requests of [Consumer.Confirm]
+	buffers   sync.Pool        // of *[]byte, for replays
 	wake      chan struct{}
 	away      atomic.Pointer[error] // why the last metadata request was not answered; nil: it was
 
@@ -100,7 +101,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 		return nil, errors.New("a consumer group needs the names of group and replica")
 	}
 	if cfg.ReplayCacheBytes == 0 {
-		cfg.ReplayCacheBytes = 32 << 20
+		cfg.ReplayCacheBytes = 48 << 20
 	}
 	if cfg.ReplayConcurrency == 0 {
 		cfg.ReplayConcurrency = 16
@@ -132,7 +133,8 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	c.away.Store(&notYet)
 	c.reader = newReader(c)
 	c.health = &groupHealth{consumer: c, group: c.groupID()}
-	c.scans, c.chunks, c.delivered = newScans(c), newChunks(cfg.ReplayCacheBytes), newDelivered(c)
+	c.scans, c.delivered = newScans(c), newDelivered(c)
+	c.chunks = map[bool]*chunks{false: newChunks(cfg.ReplayCacheBytes - cfg.ReplayCacheBytes/4), true: newChunks(cfg.ReplayCacheBytes / 4)}
 	if cfg.Registry != nil {
 		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader})
 	}

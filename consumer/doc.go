@@ -28,7 +28,8 @@
 //	deliver.go     its answers: records, and what a broker says instead
 //	trouble.go     what the log says of brokers that fail and partitions they refuse
 //	replay.go      reading a range of one partition again, for one user
-//	scan.go        passes over a log, each for all replays that wait for it
+//	scan.go        which replays are served together, and how many at a time
+//	pass.go        passes over a log, each for all replays that wait for it
 //	chunk.go       parts of logs, from Kafka or from memory
 //	group.go       membership of the consumer group, commits
 //	balance.go     which member of a group commits what

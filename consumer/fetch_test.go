@@ -107,7 +107,7 @@ func FuzzFetchResponse(f *testing.F) {
 		var replays []*chunk
 		for i := range res.Topics {
 			for j := range res.Topics[i].Partitions {
-				source := newSource(c, log{fd.Partition, topicID})
+				source := newSource(c, zone{log: log{fd.Partition, topicID}})
 				k, err := source.partition(ctx, 0, &res.Topics[i].Partitions[j])
 				if err == nil && k != nil {
 					replays = append(replays, k)

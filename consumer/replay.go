@@ -136,7 +136,6 @@ func (c *Consumer) Replay(ctx context.Context, user string, ranges []Range, fn f
 	if r.left = len(r.requests); r.left == 0 {
 		return
 	}
-	c.metrics.replays.Add(float64(r.left))
 	for _, q := range r.requests {
 		if route := c.routeOf(q.Topic); route != nil {
 			c.scans.add(log{q.Partition, q.TopicID}, route, q)
@@ -144,6 +143,7 @@ func (c *Consumer) Replay(ctx context.Context, user string, ranges []Range, fn f
 			q.fail(errors.New("topic is not read here"))
 		}
 	}
+	c.metrics.replays.Add(float64(len(r.requests)))
 	select {
 	case <-r.done:
 	case <-ctx.Done():

@@ -5,32 +5,58 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// fill writes so many records of so many users in turn to partition 0, in large batches.
-func fill(t *testing.T, address, topic string, records, users int) {
+// fill writes so many records of so many users in turn to each of the first partitions of the topic t,
+// each record with so many bytes more than its number.
+func fill(tb testing.TB, address string, partitions, records, users, padding int) {
+	tb.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic("t"),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(16<<10), kgo.ProducerLinger(5*time.Millisecond))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer client.Close()
+	more := strings.Repeat(" ", padding)
+	for i := range records {
+		for p := range partitions {
+			r := &kgo.Record{Partition: int32(p), Key: strconv.AppendInt(nil, int64(i%users), 10), Value: fmt.Append(nil, i/users, more)}
+			client.Produce(tb.Context(), r, func(_ *kgo.Record, err error) {
+				if err != nil {
+					tb.Error(err)
+				}
+			})
+		}
+	}
+	if err := client.Flush(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// filledConsumer returns a consumer of a broker with a topic t of so many partitions and what fill has it
+// write, once all of it was read live. It is not yet run when prepare is called.
+func filledConsumer(t *testing.T, partitions, records, users, padding int, prepare func(*Consumer)) (*kfake.Cluster, *Consumer) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(int32(partitions), "t"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
-	for i := range records {
-		client.Produce(t.Context(), &kgo.Record{Key: fmt.Append(nil, i%users), Value: fmt.Append(nil, i/users)}, func(_ *kgo.Record, err error) {
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	if err := client.Flush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(broker.Close)
+	fill(t, broker.ListenAddrs()[0], partitions, records, users, padding)
+	c := configured(t, broker.ListenAddrs(), newLedger(), "t")
+	prepare(c)
+	run(t, c)
+	ready(t, c)
+	return broker, c
 }
 
 // TestStormReadsTheLogOnce lets many users come back, one shortly after the other, who missed the
@@ -39,7 +65,7 @@ func TestStormReadsTheLogOnce(t *testing.T) {
 	const users, each = 1000, 100
 	broker, c, sink, _ := startOn(t, nil, []string{"t"}, "t")
 	ready(t, c)
-	fill(t, broker.ListenAddrs()[0], "t", users*each, users)
+	fill(t, broker.ListenAddrs()[0], 1, users*each, users, 0)
 	sink.sorted(t, users*each) // the live reader has it: what it read is the size of the log
 	size := testutil.ToFloat64(c.metrics.liveBytes)
 	id := topicID(t, c, "t")
@@ -84,7 +110,7 @@ func TestStormReadsTheLogOnce(t *testing.T) {
 func TestReplayEndsWithItsContext(t *testing.T) {
 	broker, c, _, _ := startOn(t, nil, []string{"t"}, "t")
 	ready(t, c)
-	fill(t, broker.ListenAddrs()[0], "t", 1000, 1)
+	fill(t, broker.ListenAddrs()[0], 1, 1000, 1, 0)
 	id := topicID(t, c, "t")
 	ctx, cancel := context.WithCancel(t.Context())
 	var over bool
@@ -100,6 +126,40 @@ func TestReplayEndsWithItsContext(t *testing.T) {
 	over = true
 	if err != nil && !errors.Is(err, context.Canceled) || next <= 500 {
 		t.Errorf("next %d, error %v", next, err)
+	}
+}
+
+// TestScanEndsWhenNobodyWaits has the only one who waits for a scan of 32 MiB leave after the first
+// record.
+func TestScanEndsWhenNobodyWaits(t *testing.T) {
+	const records, size = 4000, 8 << 10
+	_, c := filledConsumer(t, 1, records, 1, size, func(*Consumer) {})
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := replayOne(ctx, c, Partition{"t", 0}, topicID(t, c, "t"), "0", 0, records, func(*Record) bool {
+		cancel()
+		return true
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that of the context", err)
+	}
+	waitFor(t, "the scan is over", func() bool {
+		c.scans.mu.Lock()
+		defer c.scans.mu.Unlock()
+		return len(c.scans.waiting) == 0
+	})
+	// The chunk that was under way and perhaps the next one.
+	if read := testutil.ToFloat64(c.metrics.replayBytes); read > 2*chunkBytes {
+		t.Errorf("%.0f bytes were read from Kafka for nobody", read)
+	}
+}
+
+// waitFor waits for a condition with much patience.
+func waitFor(t *testing.T, what string, met func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !met(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so after a minute: %s", what)
+		}
 	}
 }
 

@@ -91,15 +91,6 @@ func (s *said) forget() {
 	s.lines = nil
 }
 
-func waitFor(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("waited a minute for: " + what)
-		}
-	}
-}
-
 // count is how many errors of the kind were counted.
 func count(c *Consumer, kind string) float64 {
 	return testutil.ToFloat64(c.metrics.errors.WithLabelValues(kind))

@@ -29,7 +29,7 @@ type serverFlags struct {
 	MaxQueueBytes    int           `default:"262144" placeholder:"BYTES" help:"Bytes that wait for one slow stream; what comes beyond is read from Kafka again once the client has caught up. Default: ${default}." group:"Streams"`
 	ReplayMaxAge     time.Duration `default:"0s" placeholder:"DURATION" help:"A client that comes back is sent nothing older; it is told what that leaves out. 0: no limit. Default: ${default}." group:"Streams"`
 	ReplayMaxRecords int64         `default:"10000000" placeholder:"NUMBER" help:"Most offsets of a partition that are read again for a client that comes back; it is told what that leaves out. 0: no limit. Default: ${default}." group:"Streams"`
-	ReplayCacheBytes int           `default:"33554432" placeholder:"BYTES" help:"Memory for what many clients who come back ask for. Default: ${default}." group:"Streams"`
+	ReplayCacheBytes int           `default:"50331648" placeholder:"BYTES" help:"Memory for what many clients who come back ask for; a quarter of it is for those who are more than 200,000 offsets of a partition behind. Default: ${default}." group:"Streams"`
 	DrainWindow      time.Duration `default:"5s" placeholder:"DURATION" help:"After SIGTERM streams end spread over this time, or faster if they are few, but over no more than half of --drain-timeout: so that their clients do not all come to other replicas at once. Default: ${default}." group:"Streams"`
 	DrainTimeout     time.Duration `default:"10s" placeholder:"DURATION" help:"How long streams and requests have to end after SIGTERM. Default: ${default}." group:"Streams"`
 

@@ -1,0 +1,127 @@
+package consumer
+
+import (
+	"encoding/binary"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// reads counts how often each batch was read from Kafka for replays, by its first offset.
+type reads struct {
+	mu      sync.Mutex
+	batches map[int64]int
+}
+
+func (r *reads) count(_ zone, k *chunk) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for data := k.batches; len(data) >= batchHeaderSize; {
+		size := batchLengthFrom + int(binary.BigEndian.Uint32(data[8:]))
+		if size > len(data) { // cut off: it comes whole with the next chunk
+			return
+		}
+		r.batches[int64(binary.BigEndian.Uint64(data))]++
+		data = data[size:]
+	}
+}
+
+// storm has clients come back within a second, each at a random position in a log of 16 MiB, and wants
+// each to get what it has missed. It returns how often the batch was read that was read most.
+func storm(t *testing.T, clients, cacheBytes int, prepare func(*kfake.Cluster, *Consumer)) (most int) {
+	t.Helper()
+	const records, size = 16_000, 1 << 10
+	r := &reads{batches: make(map[int64]int)}
+	broker, c := filledConsumer(t, 1, records, clients, size, func(c *Consumer) {
+		c.scans.fetched = r.count
+		c.chunks = map[bool]*chunks{false: newChunks(cacheBytes), true: newChunks(0)}
+	})
+	prepare(broker, c)
+	id := topicID(t, c, "t")
+	var back sync.WaitGroup
+	for user := range clients {
+		back.Go(func() {
+			time.Sleep(rand.N(time.Second))
+			begun, want, got := rand.N(records), 0, 0
+			for offset := user; offset < records; offset += clients {
+				if offset >= begun {
+					want++
+				}
+			}
+			next, err := replayOne(t.Context(), c, Partition{"t", 0}, id, strconv.Itoa(user), int64(begun), records, func(*Record) bool {
+				got++
+				return true
+			})
+			if got != want || next != records || err != nil {
+				t.Errorf("user %d from %d: got %d records to %d and %v, want %d", user, begun, got, next, err, want)
+			}
+		})
+	}
+	back.Wait()
+	most = slices.Max(slices.Collect(maps.Values(r.batches)))
+	t.Logf("no batch was read more than %d times, in %.0f passes", most, testutil.ToFloat64(c.metrics.passes))
+	return most
+}
+
+// TestStormReadsEachBatchTwice counts how often each batch is read when 5,000 come back.
+func TestStormReadsEachBatchTwice(t *testing.T) {
+	const clients = 5000
+	for _, test := range []struct {
+		name       string
+		cacheBytes int
+		prepare    func(*kfake.Cluster, *Consumer)
+	}{
+		{"all in memory", 32 << 20, func(_ *kfake.Cluster, c *Consumer) {
+			c.scans.calm, c.scans.patience = time.Hour, time.Hour // nobody waits for others
+		}},
+		{"nothing in memory, all come during one pass", 0, func(broker *kfake.Cluster, c *Consumer) {
+			c.scans.patience = 0
+			holdReplays(broker, func(int64) bool { return testutil.ToFloat64(c.metrics.replays) < clients })
+		}},
+		{"a quarter in memory, the first who comes has missed most", 4 << 20, func(_ *kfake.Cluster, c *Consumer) {
+			c.scans.calm, c.scans.patience = 2*time.Second, time.Hour // a second's storm on a slow machine
+			var first sync.WaitGroup
+			t.Cleanup(first.Wait)
+			p, id := Partition{"t", 0}, topicID(t, c, "t")
+			first.Go(func() {
+				if _, err := replayOne(t.Context(), c, p, id, "nobody", 0, 16_000, func(*Record) bool { return true }); err != nil {
+					t.Error(err)
+				}
+			})
+			waitFor(t, "the first pass has begun", func() bool { return testutil.ToFloat64(c.metrics.passes) > 0 })
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if most := storm(t, clients, test.cacheBytes, test.prepare); most > 2 {
+				t.Errorf("a batch was read %d times, want at most twice", most)
+			}
+		})
+	}
+}
+
+// TestBatchFromItsMiddle has two come back to one batch, the later one to an earlier record: Kafka
+// answers with the whole batch to the first.
+func TestBatchFromItsMiddle(t *testing.T) {
+	const records = 100
+	r := &reads{batches: make(map[int64]int)}
+	_, c := filledConsumer(t, 1, records, 1, 0, func(c *Consumer) { c.scans.fetched = r.count })
+	id := topicID(t, c, "t")
+	for _, from := range []int64{60, 55, records - 1} { // batches of one record at the start, while the producer connects
+		got := int64(0)
+		if _, err := replayOne(t.Context(), c, Partition{"t", 0}, id, "0", from, records, func(*Record) bool { got++; return true }); got != records-from || err != nil {
+			t.Errorf("from %d: %d records, %v", from, got, err)
+		}
+	}
+	for offset, times := range r.batches {
+		if times > 1 {
+			t.Errorf("the batch at %d was read %d times", offset, times)
+		}
+	}
+}
