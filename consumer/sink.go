@@ -26,7 +26,7 @@ type GapReason string
 const (
 	GapRetention   GapReason = "retention"    // deleted by Kafka's retention
 	GapRecreated   GapReason = "recreated"    // the topic was deleted and created again
-	GapUnknownID   GapReason = "unknown-id"   // the position is not one of this log
+	GapUnknownID   GapReason = "unknown-id"   // the position is not one of this log, or there is none
 	GapReplayLimit GapReason = "replay-limit" // more than the server is set to replay
 	GapUnreadable  GapReason = "unreadable"   // the records fail their checksum or are of an old format
 )

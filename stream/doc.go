@@ -39,10 +39,9 @@
 //
 // An id names all topics of its stream, those that do not exist too. A stream that resumes from one that
 // does not name a topic starts there at now and tells that by a gap (unknown-id). It may have been cut
-// short, come from a replica with other routes, be one of [Hub.IDAfter], or have been longer than 48 KiB with
-// that topic, which an id never is. Nobody can tell which, and a
-// gap too many is better than a loss that is not told. Topics that the id names and the stream has not
-// are passed over.
+// short, come from a replica with other routes, be one of [Hub.IDAfter], or have been longer than 48 KiB
+// with that topic, which an id never is. Nobody can tell which, and a gap too many is better than a loss
+// that is not told. Topics that the id names and the stream has not are passed over.
 //
 // Ids are never trusted: they say where to go on in the caller's own records and nothing else, and cost
 // no more than what [Limits] allow to be replayed, whatever offset or incarnation they name.

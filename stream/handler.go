@@ -142,7 +142,7 @@ func (h *Handler) share(c echo.Context, viewer Viewer, from netip.Addr, req requ
 		return fmt.Errorf("free the stream of the read time-out: %w", err)
 	}
 	c.Response().WriteHeader(http.StatusOK)
-	c.Request().Header.Del("Last-Event-ID") // it may be long, and net/http keeps the request as long as the stream
+	c.Request().Header.Del("Last-Event-ID") // it may be long, and net/http keeps the request, with its URL, as long as the stream
 	f := h.begin(viewer, from, req, out)
 	defer context.AfterFunc(c.Request().Context(), func() { f.sub.end(errGone) })()
 	go f.start(req)

@@ -273,10 +273,11 @@ func (h *Hub) start(sources []consumer.Source, user string) cursor {
 
 // IDAfter returns an event id from which a stream of user over the sources, which are sorted, goes on
 // behind the written record. In other partitions it goes on from where this replica has read to, which
-// may be before records that were written earlier; topics that are not read here start at now, and a gap
-// tells that. With an empty user it is an id for everyone, and names the partitions of all. It returns false if the
-// record's own topic is not read here and has several partitions.
+// may be before records that were written earlier; topics that are not read here start at now, and
+// a gap tells that. With an empty user it is an id for everyone, and names the partitions of all. It
+// returns false if the record's own topic is not read here and has several partitions.
 func (h *Hub) IDAfter(sources []consumer.Source, user string, w consumer.Written) (string, bool) {
+	awaited := h.awaited(sources) // before the positions: of what begins in between there are some
 	at := h.start(sources, user)
 	own := at.source(w.Topic)
 	if own == nil || len(own.positions) == 0 && w.Partitions > 1 {
@@ -286,10 +287,17 @@ func (h *Hub) IDAfter(sources []consumer.Source, user string, w consumer.Written
 		*own = newSource(w.Topic, newIncarnation(w.TopicID))
 	}
 	own.set(w.ID, w.Offset+1)
+	at = slices.DeleteFunc(at, func(s source) bool { return len(s.positions) == 0 && !awaited[s.topic] })
+	return string(appendID(nil, at)), true
+}
+
+// awaited are those of the sources' topics that are read here or that streams know not to exist.
+func (h *Hub) awaited(sources []consumer.Source) map[string]bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	at = slices.DeleteFunc(at, func(s source) bool {
-		return len(s.positions) == 0 && h.topics[s.topic] == nil // else streams know that it does not exist
-	})
-	return string(appendID(nil, at)), true
+	awaited := make(map[string]bool)
+	for _, s := range sources {
+		awaited[s.Topic] = h.topics[s.Topic] != nil
+	}
+	return awaited
 }
