@@ -271,9 +271,11 @@ func (s *source) partition(ctx context.Context, at int64, part *kmsg.FetchRespon
 // firstOffset returns that of the batch that data begins with if the offset is one of it. Two who ask for
 // offsets of one batch are answered with all of it.
 func firstOffset(data []byte, offset int64) int64 {
-	const magicAt, magic = 16, 2 // an older message may bear the offset of its last record
+	if len(data) < batchHeaderSize || data[batchMagicAt] != 2 { // an older message may bear the offset of its last record
+		return offset
+	}
 	h := batchHeader{offset: int64(binary.BigEndian.Uint64(data)), lastDelta: int32(binary.BigEndian.Uint32(data[23:]))}
-	if data[magicAt] == magic && h.offset < offset && offset <= h.last() {
+	if h.offset < offset && offset <= h.last() {
 		return h.offset
 	}
 	return offset

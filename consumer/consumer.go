@@ -79,8 +79,8 @@ type Consumer struct {
 	wake      chan struct{}
 	away      atomic.Pointer[error] // why the last metadata request was not answered; nil: it was
 
-	awayTold     time.Time    // when the log last said that Kafka is away; used by runTopics only
-	replayLogged atomic.Int64 // the second of Unix time in which an error of a replay was logged last
+	awayTold                    time.Time    // when the log last said that Kafka is away; used by runTopics only
+	replayLogged, leftOutLogged atomic.Int64 // the second of Unix time in which an error of a replay, or what one left out, was logged last
 
 	mu         sync.Mutex
 	topics     map[string]*topic

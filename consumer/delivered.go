@@ -37,7 +37,8 @@ type check struct {
 // A position never goes back where one replica serves the user's devices. Replicas that commit for the
 // same user at the same time may overtake each other, as Kafka knows no commit on a condition: the lower
 // one that comes last stays until the other replica looks again, 1, 3, 7, 15 and 31 s after its commit,
-// and mends it. Until then a device may be told again what another one has had, and never less.
+// and mends it, while it reads the topic. Until then a device may be told again what another one has had,
+// and never less.
 type delivered struct {
 	cluster *cluster
 	group   string
@@ -74,10 +75,10 @@ func (c *Consumer) topicID(name string) (id [16]byte) {
 // Delivered notes that a user's stream was written all before next of a partition of the topic with
 // that id. Only users' own topics count. It does not wait.
 func (c *Consumer) Delivered(p Partition, topicID [16]byte, next int64) {
-	if c.static[p.Topic] != nil {
+	d := c.delivered
+	if m := (mark{topicID, next}); c.static[p.Topic] != nil || d.outdated(p, m) {
 		return
 	}
-	d := c.delivered
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.note(p, mark{topicID, next})
@@ -90,11 +91,9 @@ func (d *delivered) note(p Partition, m mark) {
 	}
 }
 
-// outdated says that the topic was created again: what was delivered of the one before says nothing.
-func (d *delivered) outdated(p Partition, m mark) bool {
-	id := d.current(p.Topic)
-	return id != [16]byte{} && id != m.topicID
-}
+// outdated says that the topic may have been created again: what was delivered of the one before says
+// nothing.
+func (d *delivered) outdated(p Partition, m mark) bool { return d.current(p.Topic) != m.topicID }
 
 // DeliveredTo returns how far user's own topics were delivered, on any replica and to any device. A
 // partition of which nothing was delivered is at its start. The error is what Kafka answered.
@@ -186,6 +185,9 @@ func (d *delivered) flush(ctx context.Context) error {
 				delete(d.dirty, p)
 			}
 			if _, ok := batch[p]; ok {
+				if was := d.checks[p]; was.topicID == m.topicID {
+					m.next = max(m.next, was.next) // a device that lags says less
+				}
 				d.checks[p] = check{m, deliveredInterval, time.Now().Add(deliveredInterval)}
 			}
 		}
@@ -216,9 +218,10 @@ func (d *delivered) check(ctx context.Context, now time.Time) error {
 		for p, next := range due {
 			c := d.checks[p]
 			delete(d.checks, p)
+			at, ok := committed[p]
 			switch {
-			case d.outdated(p, c.mark):
-			case committed[p] < next:
+			case !ok || d.outdated(p, c.mark): // Kafka has forgotten it with its topic
+			case at < next:
 				d.note(p, c.mark)
 			case c.after < deliveredChecked:
 				d.checks[p] = check{c.mark, 2 * c.after, now.Add(2 * c.after)}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
 )
 
 // TestContractDelivered has two replicas commit how far a user's topic was delivered at the same time,
@@ -58,10 +59,12 @@ func TestContractDelivered(t *testing.T) {
 		flush(other)
 	}
 
+	deliver(other, at, mark{next: 12})
+	flush(other)
 	deliver(other, at, mark{next: 7}) // by another device
 	flush(other)
-	if got := committed(); got != 9 {
-		t.Errorf("%d is committed, want 9 still", got)
+	if got := committed(); got != 12 || other.checks[at].next != 12 {
+		t.Errorf("%d is committed and %d is looked for, want 12 still", got, other.checks[at].next)
 	}
 }
 
@@ -105,4 +108,26 @@ func (k *contract) delivered(t *testing.T) *delivered {
 	c := configured(t, k.addresses, newLedger(), "own.{user}", "group="+k.run+"group")
 	t.Cleanup(c.cluster.close)
 	return c.delivered
+}
+
+// TestDeliveredAndDeleted deletes a topic of which something was delivered: nothing is committed again.
+func TestDeliveredAndDeleted(t *testing.T) {
+	k := newContract(t)
+	topic := k.topic(t, "own.alice", 1)
+	at := Partition{topic, 0}
+	d := k.delivered(t)
+	deliver(d, at, mark{next: 9})
+	if err := d.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	k.deleteTopic(t, topic)
+	if _, err := k.admin.DeleteOffsets(t.Context(), d.group, kadm.TopicsSet{topic: {0: {}}}); err != nil {
+		t.Fatal(err) // Kafka does that itself, in its own time
+	}
+	if err := d.check(t.Context(), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.dirty) > 0 || len(d.checks) > 0 {
+		t.Errorf("to be committed %v, to be looked at %v, want neither", d.dirty, d.checks)
+	}
 }

@@ -55,9 +55,9 @@
 // # Records that cannot be read
 //
 // A batch that fails its checksum, contradicts itself, or would decompress to more than 128 MiB may be
-// right the next time, from another connection or another replica: it is fetched three times, each
+// right the next time, from another connection or another replica: it is fetched three times. Live, each is
 // counted as herald_kafka_errors_total{kind="unreadable"}, and the partition waits for new metadata
-// between them while the others go on. Then the batch is left out: a [Gap] with [GapUnreadable] or, from a
+// between them while the others go on; a replay tries at once and counts one. Then the batch is left out: a [Gap] with [GapUnreadable] or, from a
 // replay, an [UnreadableError], and one line of level ERROR with topic, partition and offsets. Message
 // sets of magic 0 and 1 are left out at once, all adjacent ones of an answer together, counted once.
 // Replays log at most one line a second.

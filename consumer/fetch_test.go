@@ -128,3 +128,13 @@ func FuzzFetchResponse(f *testing.F) {
 		}
 	})
 }
+
+// TestFirstOffsetOfAnOldMessage does not take an old message, which is shorter than the header of a
+// batch, for one.
+func TestFirstOffsetOfAnOldMessage(t *testing.T) {
+	for size := 17; size < batchHeaderSize; size++ {
+		if got := firstOffset(make([]byte, size), 5); got != 5 {
+			t.Errorf("%d bytes begin at %d, want the 5 that was asked for", size, got)
+		}
+	}
+}

@@ -145,7 +145,7 @@ func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, topics
 }
 
 // commit commits the positions of the partitions assigned to us that moved since committed, which it
-// updates. A failure is counted and told here. That the group has gone on without us is none: the
+// updates. A failure is counted and told here. That the group has gone on without us is not told: the
 // partitions are others' to commit now, or ours again in the next generation.
 func (c *Consumer) commit(gen *kafka.Generation, committed map[Partition]int64) error {
 	ours := func(p Partition) bool {

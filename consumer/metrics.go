@@ -57,7 +57,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		stalled: prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_stalled_partitions", Help: "Partitions that have records to read and have not moved for half a minute."}),
 		up:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_up", Help: "1 while Kafka answers metadata requests."}),
 	}
-	for _, kind := range []string{"contact", "fetch", "replay", errorMoved, errorGone, errorDenied, "unreadable", "out-of-range", errorOther} {
+	for _, kind := range []string{"contact", "fetch", "replay", "group", errorMoved, errorGone, errorDenied, "unreadable", "out-of-range", errorOther} {
 		m.errors.WithLabelValues(kind) // 0 from the start, as alerts want it
 	}
 	for _, result := range []string{"ok", "error"} {

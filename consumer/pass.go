@@ -72,6 +72,7 @@ func (p *pass) gather() {
 		behind := slices.Clone(p.waiting[p.zone])
 		p.mu.Unlock()
 		if len(behind) == 0 || p.remembers(first(behind)) {
+			p.end = p.at // the next pass is of all
 			return
 		}
 		if len(p.requests) > 0 {
@@ -196,7 +197,7 @@ func (p *pass) fail(at int64, err error) {
 			}
 		}
 		p.consumer.metrics.errors.WithLabelValues("unreadable").Inc()
-		if p.consumer.mayLogReplay() {
+		if onceASecond(&p.consumer.leftOutLogged) {
 			p.consumer.tellUnreadable(bad)
 		}
 		return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,7 +42,7 @@ type zone struct {
 // scans serves the replays: for each zone one pass over the log at a time, with all who wait for it.
 // Those who come while a pass is on join it if it has not passed them. The others wait for the next
 // one, which begins with the lowest of them: they wait for less than what they want to be read
-// themselves, and all who come during one pass have the log read twice, however many they are.
+// themselves, and all who come during one pass have what it reads read once more, however many they are.
 type scans struct {
 	consumer *Consumer
 	ctx      context.Context //nolint:containedctx // the life of the goroutines that add starts, not a request's
@@ -108,14 +109,13 @@ func (c *Consumer) replayFailed(ctx context.Context, err error) {
 		return
 	}
 	c.metrics.errors.WithLabelValues("replay").Inc()
-	if c.mayLogReplay() {
+	if onceASecond(&c.replayLogged) {
 		c.log.Warn("replay; it is tried again", "error", err)
 	}
 }
 
-// mayLogReplay says whether a line of a replay may be logged: one a second, for all of them.
-func (c *Consumer) mayLogReplay() bool {
-	now := time.Now().Unix()
-	last := c.replayLogged.Load()
-	return now > last && c.replayLogged.CompareAndSwap(last, now)
+// onceASecond says whether a line may be logged that was logged last at the Unix time.
+func onceASecond(logged *atomic.Int64) bool {
+	now, last := time.Now().Unix(), logged.Load()
+	return now > last && logged.CompareAndSwap(last, now)
 }
