@@ -48,7 +48,7 @@ func TestSession(t *testing.T) {
 	}
 
 	var sent, full *kmsg.FetchRequest // the last one, and the last that begins a session
-	var answer *kmsg.FetchResponse // instead of the broker's
+	var answer *kmsg.FetchResponse    // instead of the broker's
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
 		if sent = req.(*kmsg.FetchRequest); sent.SessionEpoch == 0 {

@@ -66,6 +66,7 @@ func TestSince(t *testing.T) {
 	time.Sleep(1100 * time.Millisecond) // timestamps tell them apart
 	between := time.Now().UTC().Format(time.RFC3339)
 	put(t, producer, "shared", "alice", "second")
+	time.Sleep(10 * time.Millisecond) // an age of nothing begins with this millisecond
 	all := []string{"first", "own", "second"}
 	var c *client
 	for since, want := range map[string][]string{
