@@ -208,6 +208,18 @@ const (
 	lineAgain  = "INFO broker is read again broker=%d sessions=%d partitions=%d"
 )
 
+// wantFailedOnce wants it told that broker 1 failed and that it is read again, and the other one to have
+// answered all the time.
+func wantFailedOnce(t *testing.T, c *Consumer, log *said) {
+	t.Helper()
+	again := fmt.Sprintf(lineAgain, 1, 5, manyTopics)
+	log.wait(t, again)
+	log.only(t, fmt.Sprintf(lineFailed, 1, 5, manyTopics, "n.…", 1), again)
+	if up, contact := testutil.ToFloat64(c.metrics.up), count(c, "contact"); up != 1 || contact != 0 {
+		t.Errorf("herald_kafka_up %v, %v errors of contact, while a broker answered all the time", up, contact)
+	}
+}
+
 // TestBrokerRestartIsTold ends a broker that has five sessions and starts it again.
 func TestBrokerRestartIsTold(t *testing.T) {
 	t.Parallel()
@@ -218,12 +230,7 @@ func TestBrokerRestartIsTold(t *testing.T) {
 	waitFor(t, "fetches fail", func() bool { return count(c, "fetch") > 20 })
 	doors[1].set(false)
 	sink.all(t, broker)
-	again := fmt.Sprintf(lineAgain, 1, 5, manyTopics)
-	log.wait(t, again)
-	log.only(t, fmt.Sprintf(lineFailed, 1, 5, manyTopics, "n.…", 1), again)
-	if up, contact := testutil.ToFloat64(c.metrics.up), count(c, "contact"); up != 1 || contact != 0 {
-		t.Errorf("herald_kafka_up %v, %v errors of contact, while a broker answered all the time", up, contact)
-	}
+	wantFailedOnce(t, c, log)
 }
 
 // TestSilentBrokerIsTold has a broker that has five sessions not answer for as long as fetches wait.
@@ -236,12 +243,7 @@ func TestSilentBrokerIsTold(t *testing.T) {
 	waitFor(t, "fetches fail", func() bool { return count(c, "fetch") > 5 })
 	hearing[1].Store(false)
 	sink.all(t, broker)
-	again := fmt.Sprintf(lineAgain, 1, 5, manyTopics)
-	log.wait(t, again)
-	log.only(t, fmt.Sprintf(lineFailed, 1, 5, manyTopics, "n.…", 1), again)
-	if up, contact := testutil.ToFloat64(c.metrics.up), count(c, "contact"); up != 1 || contact != 0 {
-		t.Errorf("herald_kafka_up %v, %v errors of contact, while a broker answered all the time", up, contact)
-	}
+	wantFailedOnce(t, c, log)
 }
 
 // TestAllBrokersAwayIsTold ends all brokers and starts them again.

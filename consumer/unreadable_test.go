@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -16,31 +15,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-// logLines keeps what is logged.
-type logLines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-// errors returns the lines of that level.
-func (l *logLines) errors() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var list []string
-	for line := range strings.Lines(l.text.String()) {
-		if strings.Contains(line, "level=ERROR") {
-			list = append(list, line)
-		}
-	}
-	return list
-}
 
 // forged is a broker whose partitions hold what no producer can write.
 type forged struct {
@@ -92,7 +66,7 @@ func (f *forged) fetches(before int64) (live, replays map[int64]int) {
 }
 
 // readForged reads a topic t of such a broker, with two partitions.
-func readForged(t *testing.T, hold func(partition int32, offset int64) []byte) (*forged, *Consumer, *ledger, *logLines) {
+func readForged(t *testing.T, hold func(partition int32, offset int64) []byte) (*forged, *Consumer, *ledger, *logged) {
 	t.Helper()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "t"))
 	if err != nil {
@@ -105,12 +79,12 @@ func readForged(t *testing.T, hold func(partition int32, offset int64) []byte) (
 		time.Sleep(time.Millisecond) // it never waits for news
 		return f.answer(req.(*kmsg.FetchRequest)), nil, true
 	})
-	sink, lines := newLedger(), new(logLines)
+	sink, log := newLedger(), new(logged)
 	c := configured(t, broker.ListenAddrs(), sink, "t")
-	c.log = slog.New(slog.NewTextHandler(lines, nil))
+	log.of(t, c)
 	run(t, c)
 	ready(t, c)
-	return f, c, sink, lines
+	return f, c, sink, log
 }
 
 // from returns the sets of a log from the one that holds the offset on, as a broker does.
@@ -138,7 +112,7 @@ func TestCorruptBatchIsLeftOut(t *testing.T) {
 	var tried []int // how many records of the other partition there had been when it was tried
 	var asked sync.Mutex
 	var seen int64
-	f, c, sink, lines := readForged(t, func(partition int32, offset int64) []byte {
+	f, c, sink, said := readForged(t, func(partition int32, offset int64) []byte {
 		asked.Lock()
 		defer asked.Unlock()
 		if partition == 1 {
@@ -174,7 +148,7 @@ func TestCorruptBatchIsLeftOut(t *testing.T) {
 	if n := testutil.ToFloat64(c.metrics.errors.WithLabelValues("unreadable")); n != readTries {
 		t.Errorf("%v unreadable answers are counted, want %d", n, readTries)
 	}
-	if got := lines.errors(); len(got) != 1 || !strings.Contains(got[0], "topic=t partition=0 offset=0 next=1 ") {
+	if got := said.lines("level=ERROR"); len(got) != 1 || !strings.Contains(got[0], "topic=t partition=0 offset=0 next=1 ") {
 		t.Errorf("lines %q, want one with topic, partition and offsets", got)
 	}
 
@@ -206,7 +180,7 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 		log.Write(old(int8(i%2), 1+i, "old"))
 	}
 	log.Write(simple(sets+1, "behind"))
-	f, c, sink, lines := readForged(t, func(partition int32, offset int64) []byte {
+	f, c, sink, said := readForged(t, func(partition int32, offset int64) []byte {
 		if partition != 0 {
 			return nil
 		}
@@ -226,7 +200,7 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 		t.Errorf("offsets and how often they were fetched: %v, want 0 once", live)
 	}
 	place := "topic=t partition=0 offset=1 next=10001 "
-	if got := lines.errors(); len(got) != 1 || !strings.Contains(got[0], place) {
+	if got := said.lines("level=ERROR"); len(got) != 1 || !strings.Contains(got[0], place) {
 		t.Errorf("lines %.1000q, want one with topic, partition and offsets", got)
 	}
 	if n := testutil.ToFloat64(c.metrics.errors.WithLabelValues("unreadable")); n != 1 {
@@ -260,7 +234,7 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 	if _, replays := f.fetches(sets + 2); replays[0] != 1 || len(replays) != 1 {
 		t.Errorf("offsets and how often a replay fetched them: %v, want 0 once", replays)
 	}
-	if got := lines.errors(); len(got) != 2 || !strings.Contains(got[1], place) {
+	if got := said.lines("level=ERROR"); len(got) != 2 || !strings.Contains(got[1], place) {
 		t.Errorf("lines %.1000q, want one of the replay too, with topic, partition and offsets", got)
 	}
 }

@@ -142,17 +142,7 @@ func eventsUntil(t *testing.T, url string, header http.Header, want ...string) (
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	maps.Copy(req.Header, header)
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	events := newEventReader(bufio.NewReader(res.Body), "")
+	events := openEvents(ctx, t, url, header)
 	for len(want) > 0 {
 		e, err := events.next()
 		if err != nil {
