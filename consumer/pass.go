@@ -22,8 +22,10 @@ type pass struct {
 	users    map[string][]*request
 	headers  []Header
 
-	gathering time.Time // since when others are waited for; zero: they are not
-	gathered  int       // how many have come whom the pass had passed
+	begun     time.Time
+	gathering time.Time     // since when others are waited for; zero: they are not
+	gathered  int           // how many have come whom the pass had passed
+	quiet     time.Duration // how long nobody may come before they are not waited for any more
 }
 
 // turn waits for a slot and reads some chunks, to the end of the pass at most. It returns false when
@@ -65,8 +67,9 @@ func (p *pass) over() bool { return len(p.requests) == 0 || p.at >= p.end }
 func (p *pass) gather() {
 	if p.gathering.IsZero() {
 		p.gathering = time.Now()
+		p.quiet = min(max(p.calm, p.gathering.Sub(p.begun)), p.patience)
 	}
-	for ; p.ctx.Err() == nil && time.Since(p.gathering) < p.patience; pause(p.ctx, p.calm) {
+	for ; p.ctx.Err() == nil && time.Since(p.gathering) < p.patience; pause(p.ctx, p.quiet) {
 		p.mu.Lock()
 		p.takeFrom(p.high)
 		behind := slices.Clone(p.waiting[p.zone])
@@ -115,6 +118,7 @@ func (p *pass) begin() bool {
 // start has a pass begin, to the end of what the requests want now: who comes later and wants more gets
 // that from the next one, so that those who were passed do not wait for ever.
 func (p *pass) start() {
+	p.begun = time.Now()
 	p.at, p.end = first(p.requests), p.last()
 	p.low = min(p.low, p.at)
 	p.consumer.metrics.passes.Inc()

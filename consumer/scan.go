@@ -19,9 +19,11 @@ const farBehind = 200_000
 const turnChunks = 32
 
 // Before a pass over what was read a moment ago and memory does not hold, it is waited until nobody has
-// come for calm, but no longer than patience: so the storm that most of a replica's clients make is
-// served by two passes, or three where those who came first were ahead of the others. The price is that
-// those who were passed wait as long as others go on coming.
+// come for as long as the last pass took, calm at least, but no longer than patience: so the storm that
+// most of a replica's clients make is served by two passes, or three where those who came first were
+// ahead of the others, also on a machine that is so slow that clients come with pauses. The price is
+// that those who were passed wait as long as others go on coming, and then at most for about as long as
+// to read again takes.
 const (
 	calm     = 250 * time.Millisecond
 	patience = 5 * time.Second

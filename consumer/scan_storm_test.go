@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,6 +104,51 @@ func TestStormReadsEachBatchTwice(t *testing.T) {
 				t.Errorf("a batch was read %d times, want at most twice", most)
 			}
 		})
+	}
+}
+
+// TestStormWithAPause has three come back: the second when the first has been served in part, the third
+// a moment after that pass, which took a second. The second and the third are served by one more.
+func TestStormWithAPause(t *testing.T) {
+	const records, size, took = 4000, 4 << 10, time.Second
+	r := &reads{batches: make(map[int64]int)}
+	broker, c := filledConsumer(t, 1, records, 1, size, func(c *Consumer) {
+		c.scans.fetched, c.scans.calm = r.count, time.Millisecond
+		c.chunks = map[bool]*chunks{false: newChunks(0), true: newChunks(0)}
+	})
+	var held atomic.Bool
+	var asked atomic.Int32
+	holdReplays(broker, func(offset int64) bool {
+		if offset == 0 {
+			return false
+		}
+		asked.Add(1)
+		return held.Load()
+	})
+	held.Store(true)
+	id := topicID(t, c, "t")
+	var all sync.WaitGroup
+	replay := func() (done chan struct{}) {
+		done = make(chan struct{})
+		all.Go(func() {
+			defer close(done)
+			if next, err := replayOne(t.Context(), c, Partition{"t", 0}, id, "0", 0, records, func(*Record) bool { return true }); next != records || err != nil {
+				t.Errorf("replay ended at %d with %v", next, err)
+			}
+		})
+		return done
+	}
+	first := replay()
+	waitFor(t, "the pass is on its way", func() bool { return asked.Load() > 0 })
+	replay()
+	time.Sleep(took)
+	held.Store(false)
+	<-first
+	time.Sleep(took / 5)
+	replay()
+	all.Wait()
+	if most := slices.Max(slices.Collect(maps.Values(r.batches))); most != 2 {
+		t.Errorf("a batch was read %d times, want twice", most)
 	}
 }
 

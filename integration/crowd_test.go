@@ -124,27 +124,29 @@ func (b *broker) bytesOf(t *testing.T, topics ...string) (bytes int64) {
 
 // TestReconnectStorm has clients come back at once, each of which has missed some hundred records of its
 // own and of everyone's. Each gets what it has missed, once and in order. Kafka is asked at most twice for
-// each byte of the log, whether what was missed fits into --replay-cache-bytes, as it does by default, or
-// not. There the second time is when nobody comes any more, or after five seconds: where the machine takes
-// longer to let all in, a third is right. What a broker cuts off at the end of an answer comes again.
+// each byte of the log if what was missed fits into --replay-cache-bytes, as it does by default. If it does
+// not, the second reading is when nobody comes any more, which can only be guessed: whoever comes later has
+// a third one. What a broker cuts off at the end of an answer comes again.
 func TestReconnectStorm(t *testing.T) {
-	const cutOff = 0.05
-	t.Run("all in memory", func(t *testing.T) {
-		if times, _ := storm(t); times > 2+cutOff {
-			t.Errorf("the log was read %.2f times, want at most twice", times)
-		}
-	})
-	t.Run("a quarter in memory", func(t *testing.T) {
-		times, took := storm(t, "--replay-cache-bytes=8388608")
-		if more := float64(took / (5 * time.Second)); times > (2+more)*(1+cutOff) {
-			t.Errorf("the log was read %.2f times, want at most %.0f times", times, 2+more)
-		}
-	})
+	for _, test := range []struct {
+		name  string
+		args  []string
+		times float64
+	}{
+		{"all in memory", nil, 2},
+		{"a quarter in memory", []string{"--replay-cache-bytes=8388608"}, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			const cutOff = 0.05
+			if times := storm(t, test.args...); times > test.times+cutOff {
+				t.Errorf("the log was read %.2f times, want at most %v times", times, test.times)
+			}
+		})
+	}
 }
 
-// storm returns how many times the bytes of the log were read from Kafka and how long it took until all
-// clients were back.
-func storm(t *testing.T, args ...string) (times float64, took time.Duration) {
+// storm returns how many times the bytes of the log were read from Kafka.
+func storm(t *testing.T, args ...string) float64 {
 	t.Helper()
 	const partitions, own, everyones = 4, 100, 200
 	clients := 5000
@@ -169,20 +171,20 @@ func storm(t *testing.T, args ...string) (times float64, took time.Duration) {
 	readBefore := h.Metric(read)
 	began := time.Now()
 	c.Connect()
-	took = time.Since(began)
+	back := time.Since(began)
 	c.ReadTo(map[string]int{"own": own, "everyone": everyones})
 	all := time.Since(began)
 	b.produce(t, record(everyone, "", fmt.Sprintf("everyone %d", everyones)))
 	c.ReadTo(map[string]int{"own": own, "everyone": everyones + 1}) // and nothing that would come twice
 
 	log := float64(b.bytesOf(t, shared, everyone))
-	times = (h.Metric(read) - readBefore) / log
+	times := (h.Metric(read) - readBefore) / log
 	t.Logf("%d clients came back in %.1f s for %d records each and had them in %.1f s; of %.0f MB of log %.2f times as much was read from Kafka, %.0f MB from memory, in %v passes",
-		clients, took.Seconds(), own+everyones, all.Seconds(), log/1e6, times, h.Metric(remembered)/1e6, h.Metric("herald_kafka_replay_passes_total"))
+		clients, back.Seconds(), own+everyones, all.Seconds(), log/1e6, times, h.Metric(remembered)/1e6, h.Metric("herald_kafka_replay_passes_total"))
 	if times < 0.9 {
 		t.Errorf("the log was read %.2f times: this is not what the clients got", times)
 	}
-	return times, took
+	return times
 }
 
 // TestStalledClients has clients that open a stream and do not read, while others do. The others get
