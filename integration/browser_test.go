@@ -197,7 +197,7 @@ func openDemo(t *testing.T, browser context.Context, base, user string) demoPage
 		reading.Wait()
 	})
 	p.do(chromedp.Navigate(base + "/?user=" + url.QueryEscape(user)))
-	p.wait("an open stream", func(s demoState) bool { return s.Badge == "open" })
+	p.waitStream()
 	return p
 }
 
@@ -216,6 +216,12 @@ func (p demoPage) state() demoState {
 		p.t.Fatalf("read the page: %v", err)
 	}
 	return s
+}
+
+// waitStream waits until the page's first stream has begun: it gets what is written from then on.
+func (p demoPage) waitStream() {
+	p.t.Helper()
+	p.wait("a stream that has begun", func(s demoState) bool { return s.Badge == "open" && strings.Contains(s.LastEventID, "~") })
 }
 
 // wait waits until the page shows what is wanted, and returns what it shows.

@@ -116,7 +116,7 @@ func TestDemoPageSignIn(t *testing.T) {
 	page.waitText("sign-in-result", "a valid token is needed")
 	page.signIn(alice)
 	page.waitText("session", "alice")
-	page.wait("an open stream", func(s demoState) bool { return s.Badge == "open" })
+	page.waitStream()
 	page.do(chromedp.SetValue(chromedp.CSS("#send-value"), `"to myself"`))
 	page.submit("send-form")
 	page.wait("what was sent", shows(`"to myself"`))
@@ -142,7 +142,7 @@ func TestDemoPageSignIn(t *testing.T) {
 	page.waitText("sign-in", "Sign in")
 	page.signIn(bob)
 	page.waitText("session", "bob")
-	page.wait("an open stream", func(s demoState) bool { return s.Badge == "open" })
+	page.waitStream()
 	page.waitText("tasks", "may not publish")
 	b.produce(t, record(topic, "alice", "not his"), record(topic, "bob", "his"))
 	page.wait("bob's", shows("his"))
@@ -198,6 +198,7 @@ func signedIn(t *testing.T, token ...string) (b *broker, h *herald, topic, secre
 	page.waitText("sign-in", "Sign in")
 	page.signIn(tokenOf(t, append([]string{"--jwt-secret-file=" + secret, "--user=alice"}, token...)...))
 	page.waitText("session", "alice")
+	page.waitStream()
 	return b, h, topic, secret, page
 }
 
@@ -268,7 +269,6 @@ func TestDemoPageOfAnother(t *testing.T) {
 // again, and goes on where it stopped.
 func TestDemoPageSessionEnds(t *testing.T) {
 	b, _, topic, secret, page := signedIn(t, "--ttl=1s") // and 30 s, as clocks differ
-	page.wait("an open stream", func(s demoState) bool { return s.Badge == "open" })
 	b.produce(t, record(topic, "alice", "before"))
 	page.wait("the record before", shows("before"))
 	for deadline := time.Now().Add(patience); !strings.Contains(page.text("sign-in-result"), "session has ended"); time.Sleep(100 * time.Millisecond) {
