@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -16,6 +17,10 @@ import (
 const (
 	askTimeout = requestTimeout / 3 // what one broker may take to answer what any broker can
 	askLast    = 30 * time.Second   // for so long one that did not answer is asked last
+
+	// hungFor is how long replays and what streams ask do without a broker that has let a request time out
+	// and has answered none since. It is longer than the requests take that are sent there all the same.
+	hungFor = 2 * requestTimeout
 )
 
 // brokers are those that the cluster was last said to have, from whom to ask first. They take turns:
@@ -24,6 +29,7 @@ type brokers struct {
 	mu     sync.Mutex
 	ids    []int32             // empty before the first metadata
 	silent map[int32]time.Time // when they did not answer
+	hung   map[int32]time.Time // when they let a request time out, until they answer one
 	hosts  map[int32]string    // host:port
 }
 
@@ -90,6 +96,33 @@ func (b *brokers) silence(id int32) {
 		b.silent = make(map[int32]time.Time)
 	}
 	b.silent[id] = time.Now()
+}
+
+// took notes what has become of a request to the broker.
+func (b *brokers) took(id int32, err error) {
+	timeout, ok := errors.AsType[net.Error](err)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case err == nil:
+		delete(b.hung, id)
+	case ok && timeout.Timeout():
+		if b.hung == nil {
+			b.hung = make(map[int32]time.Time)
+		}
+		b.hung[id] = time.Now()
+	}
+}
+
+// answers returns an error if the broker answers nothing now: who can try again later need not wait for a
+// request to time out.
+func (b *brokers) answers(id int32) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if since, hung := b.hung[id]; hung && time.Since(since) < hungFor {
+		return fmt.Errorf("broker %d does not answer", id)
+	}
+	return nil
 }
 
 // addresses returns host:port of all brokers, the one that answered last first.

@@ -208,6 +208,9 @@ func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
 	if s.atLeader {
 		req.Rack = ""
 	}
+	if err := c.cluster.brokers.answers(broker); err != nil {
+		return nil, err
+	}
 	topic := kmsg.NewFetchRequestTopic()
 	topic.TopicID = topicID
 	topic.Partitions = append(topic.Partitions, fetchPartition(s.ID, at, s.chunks.missing(s.log, at)))

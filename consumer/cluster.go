@@ -81,6 +81,7 @@ func (c *cluster) request(ctx context.Context, broker int32, req kmsg.Request, b
 		buf = new([]byte)
 	}
 	res, err := c.transport.RoundTrip(ctx, c.addr, &exchange{req: req, broker: broker, buf: buf})
+	c.brokers.took(broker, err)
 	if err != nil {
 		to := fmt.Sprint("broker ", broker)
 		if broker == anyBroker {
@@ -282,7 +283,11 @@ func (c *cluster) listAllOffsets(ctx context.Context, asked offsetsAsked) (map[P
 	)
 	for leader, which := range asked {
 		wg.Go(func() {
-			found, err := c.listLeaderOffsets(ctx, leader, which)
+			var found map[Partition]int64
+			err := c.brokers.answers(leader)
+			if err == nil {
+				found, err = c.listLeaderOffsets(ctx, leader, which)
+			}
 			mu.Lock()
 			maps.Copy(offsets, found)
 			failed = cmp.Or(failed, err)

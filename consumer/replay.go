@@ -94,6 +94,9 @@ func (c *Consumer) Range(ctx context.Context, p Partition, topicID [16]byte) (st
 	if id != topicID {
 		return 0, 0, ErrRecreated
 	}
+	if err := c.cluster.brokers.answers(leader); err != nil {
+		return 0, 0, err
+	}
 	if start, err = c.cluster.listOffset(ctx, leader, p, offsetEarliest, readUncommitted); err != nil {
 		return 0, 0, err
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -305,4 +306,59 @@ func TestScansAtATime(t *testing.T) {
 	if most[false] != 12 || most[true] != 4 {
 		t.Errorf("at most %d near and %d far fetches were under way, want 12 and 4", most[false], most[true])
 	}
+}
+
+// TestReplaysDoWithoutAHungBroker has users come back for what they missed in partitions of a broker that takes
+// requests and never answers, more of them than there are slots: others' replays wait for the first request
+// to time out and no longer. Once the broker answers, the users get what they missed.
+func TestReplaysDoWithoutAHungBroker(t *testing.T) {
+	t.Parallel()
+	const partitions = 30
+	var hearing ears
+	broker, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(partitions, "zero"), kfake.SeedTopics(1, "one"), hearing.listen())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	write := partitioned(t, broker)
+	for p := range int32(partitions) {
+		if err := broker.MoveTopicPartition("zero", p, 0); err != nil {
+			t.Fatal(err)
+		}
+		write("zero", p, "a", "missed")
+	}
+	if err := broker.MoveTopicPartition("one", 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	write("one", 0, "a", "missed")
+	c := configured(t, broker.ListenAddrs(), newLedger(), "zero", "one")
+	c.scans.slots[false] = make(chan struct{}, 1)
+	run(t, c)
+	ready(t, c)
+
+	hearing[0].Store(true)
+	var back sync.WaitGroup
+	zero := topicID(t, c, "zero")
+	for p := range int32(partitions) {
+		back.Go(func() {
+			for next := int64(0); next == 0; pause(t.Context(), 10*time.Millisecond) {
+				next, _ = replayOne(t.Context(), c, Partition{"zero", p}, zero, "a", 0, 1, func(*Record) bool { return true })
+				if t.Context().Err() != nil {
+					t.Errorf("partition %d was not replayed", p)
+					return
+				}
+			}
+		})
+	}
+	waitFor(t, "they wait", func() bool { return testutil.ToFloat64(c.metrics.replays) >= partitions })
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if _, err := replayOne(t.Context(), c, Partition{"one", 0}, topicID(t, c, "one"), "a", 0, 1, func(*Record) bool { return true }); err != nil {
+			t.Error(err)
+		}
+	}()
+	finishes(t, "a replay of another broker's partition", served) // 30 requests of 10 s and more would not
+	hearing[0].Store(false)
+	back.Wait()
 }

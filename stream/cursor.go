@@ -23,6 +23,7 @@ var absent = newIncarnation([16]byte{})
 type position struct {
 	partition int32
 	fresh     bool  // it is still to be held against the limits
+	sought    bool  // it is to be moved back to where source.since is, once Kafka tells
 	next      int64 // the next offset to consider
 }
 
@@ -33,6 +34,7 @@ type source struct {
 	tag   string // a hash of the topic's name, as event ids have it
 	incarnation
 	positions []position // sorted by partition
+	since     int64      // milliseconds since 1970, for positions that are sought; 0: the start of the log
 	homed     bool       // see home.go
 }
 
@@ -52,7 +54,7 @@ func (s *source) set(partition int32, next int64) {
 	if !ok {
 		s.positions = slices.Insert(s.positions, i, position{partition: partition})
 	}
-	s.positions[i].next = next
+	s.positions[i].next, s.positions[i].sought = next, false
 }
 
 // begin is set to where the stream begins in the partition, before the limits are looked at.
@@ -60,6 +62,19 @@ func (s *source) begin(partition int32, next int64) {
 	s.set(partition, next)
 	i, _ := s.find(partition)
 	s.positions[i].fresh = true
+}
+
+// seek is begin where Kafka has yet to tell where the stream begins: next is where it does at the latest.
+func (s *source) seek(partition int32, next, since int64) {
+	s.begin(partition, next)
+	i, _ := s.find(partition)
+	s.positions[i].sought, s.since = true, since
+}
+
+// sought says whether it is.
+func (s *source) sought(partition int32) bool {
+	i, ok := s.find(partition)
+	return ok && s.positions[i].sought
 }
 
 // hold is set of a position that the limits allow.
@@ -89,6 +104,16 @@ func (c cursor) source(topic string) *source {
 		return nil
 	}
 	return &c[i]
+}
+
+// since returns the time from which partitions are sought, the same for all of them; false if none are.
+func (c cursor) since() (ms int64, seeks bool) {
+	for i := range c {
+		if slices.ContainsFunc(c[i].positions, func(p position) bool { return p.sought }) {
+			return c[i].since, true
+		}
+	}
+	return 0, false
 }
 
 // largest returns which source has the most positions; the cursor has one at least.

@@ -86,8 +86,7 @@ type feed struct {
 	again   *time.Timer // when they are tried again
 	turn    int         // which of the partitions that are behind is replayed first
 
-	since *time.Time                   // where to begin, while Kafka has not told it of all partitions
-	ends  map[consumer.Partition]int64 // of logs that were met shorter than they were read
+	ends map[consumer.Partition]int64 // of logs that were met shorter than they were read
 }
 
 // progress is how far a partition was delivered.

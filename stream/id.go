@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // How ids are made is in the package's documentation.
@@ -47,7 +48,7 @@ func appendSource(b []byte, s *source) []byte {
 	b = append(b, s.tag...)
 	b = append(b, s.incarnation.tag...)
 	for _, p := range s.positions {
-		if p.next == 0 && !s.homed {
+		if p.next == 0 && !s.homed && !p.sought {
 			continue
 		}
 		b = append(b, '.')
@@ -55,6 +56,10 @@ func appendSource(b []byte, s *source) []byte {
 		if p.next > 0 {
 			b = append(b, '-')
 			b = strconv.AppendInt(b, p.next-1, 10)
+		}
+		if p.sought {
+			b = append(b, 't')
+			b = strconv.AppendInt(b, s.since, 10)
 		}
 	}
 	return b
@@ -64,6 +69,7 @@ func appendSource(b []byte, s *source) []byte {
 type saved struct {
 	incarnation string // its tag
 	positions   []position
+	since       int64 // of the positions that are sought
 }
 
 // decodeID reads an id: its sources by the tags of their names. It takes what appendID makes and
@@ -77,6 +83,7 @@ func decodeID(id string) (map[string]saved, error) {
 		return nil, errBadID
 	}
 	sources := make(map[string]saved, len(fields)-1)
+	one := int64(-1) // the time that is sought
 	for _, field := range fields[1:] {
 		texts := strings.Split(field, ".")
 		head := texts[0]
@@ -86,17 +93,24 @@ func decodeID(id string) (map[string]saved, error) {
 		s := saved{incarnation: head[tagSize:], positions: make([]position, 0, len(texts)-1)}
 		last := int64(-1)
 		for _, text := range texts[1:] {
+			text, since, sought := strings.Cut(text, "t")
 			first, second, considered := strings.Cut(text, "-")
 			partition, ok := decimal(first, math.MaxInt32)
 			offset, ok2 := int64(-1), true
 			if considered {
 				offset, ok2 = decimal(second, math.MaxInt64-1)
 			}
-			if !ok || !ok2 || partition <= last {
+			ok3 := true
+			if sought {
+				s.since, ok3 = decimal(since, math.MaxInt64)
+				ok3 = ok3 && (one < 0 || one == s.since)
+				one = s.since
+			}
+			if !ok || !ok2 || !ok3 || partition <= last {
 				return nil, errBadID
 			}
 			last = partition
-			s.positions = append(s.positions, position{partition: int32(partition), next: offset + 1}) //nolint:gosec // at most MaxInt32
+			s.positions = append(s.positions, position{partition: int32(partition), sought: sought, next: offset + 1}) //nolint:gosec // at most MaxInt32
 		}
 		if _, twice := sources[head[:tagSize]]; twice {
 			return nil, errBadID
@@ -113,6 +127,11 @@ type IDSource struct {
 	Incarnation string          // a hash of the topic id (KIP-516)
 	Exists      bool            // the topic existed when the id was made
 	Last        map[int32]int64 // by partition: the offset of the last record considered; -1: none yet
+
+	// Since are partitions in which the stream is to begin with what was written at the time or later, the
+	// zero time: with all, and of which Kafka had not told yet where that is. Last is where it begins at
+	// the latest.
+	Since map[int32]time.Time
 }
 
 // ExplainID reads an event id. Topics, if given, are names to put in place of hashes. The error says
@@ -128,13 +147,24 @@ func ExplainID(id string, topics ...string) ([]IDSource, error) {
 	}
 	var sources []IDSource
 	for _, t := range slices.Sorted(maps.Keys(decoded)) {
-		s := IDSource{Topic: names[t], Tag: t, Incarnation: decoded[t].incarnation, Exists: decoded[t].incarnation != absent.tag, Last: make(map[int32]int64)}
+		s := IDSource{Topic: names[t], Tag: t, Incarnation: decoded[t].incarnation, Exists: decoded[t].incarnation != absent.tag, Last: make(map[int32]int64), Since: make(map[int32]time.Time)}
 		for _, p := range decoded[t].positions {
 			s.Last[p.partition] = p.next - 1
+			if p.sought {
+				s.Since[p.partition] = sinceTime(decoded[t].since)
+			}
 		}
 		sources = append(sources, s)
 	}
 	return sources, nil
+}
+
+// sinceTime is the time that a source's positions are sought from: zero for the start of the log.
+func sinceTime(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
 }
 
 // decimal reads a number of 0 to limit as strconv.AppendInt writes it.

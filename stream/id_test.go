@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // at makes a source from pairs of partition and next offset.
@@ -27,9 +28,12 @@ func check(t *testing.T, c cursor) string {
 		t.Fatalf("%q: %d sources, want %d: %v", id, len(sources), len(c), err)
 	}
 	for i := range c {
-		want := slices.DeleteFunc(slices.Clone(c[i].positions), func(p position) bool { return p.next == 0 && !c[i].homed })
+		want := slices.DeleteFunc(slices.Clone(c[i].positions), func(p position) bool { return p.next == 0 && !c[i].homed && !p.sought })
 		got := sources[c[i].tag]
-		if got.incarnation != c[i].incarnation.tag || !slices.Equal(got.positions, want) {
+		for j := range want {
+			want[j].fresh = false
+		}
+		if got.incarnation != c[i].incarnation.tag || got.since != c[i].since || !slices.Equal(got.positions, want) {
 			t.Fatalf("%q: %+v, want %s %+v", id, got, c[i].incarnation.tag, want)
 		}
 	}
@@ -45,6 +49,12 @@ func TestIDRoundTrip(t *testing.T) {
 	id := check(t, cursor{at("a", 1, 0, 42, 7, 1), at("b", 2, 1, 1<<40, 2, 0), at("c", 0), home})
 	if len(id) > 128 {
 		t.Errorf("id of %d bytes", len(id))
+	}
+	since := at("e", 1, 0, 42)
+	since.seek(1, 7, 3_600_000)
+	since.seek(2, 0, 3_600_000)
+	if id := check(t, cursor{since}); !strings.HasSuffix(id, ".0-41.1-6t3600000.2t3600000") {
+		t.Errorf("%q does not name the time that is sought", id)
 	}
 	if !strings.HasSuffix(id, ".1.4-8") {
 		t.Errorf("%q does not name the home that was not read yet", id)
@@ -81,6 +91,11 @@ func TestBadIDs(t *testing.T) {
 		"empty partition":    "1~abcdef012345.-1",
 		"large partition":    "1~abcdef012345.2147483648-1",
 		"hexadecimal":        "1~abcdef012345.0-0x10",
+		"no time":            "1~abcdef012345.0-1t",
+		"negative time":      "1~abcdef012345.0-1t-1",
+		"beyond all times":   "1~abcdef012345.0-1t9223372036854775808",
+		"two times":          "1~abcdef012345.0-1t5.1-1t6",
+		"time and no offset": "1~abcdef012345.0-t5",
 		"space":              "1~abcdef012345.0- 1",
 		"behind the end":     "1~abcdef012345.0-1~",
 		"too long":           "1~abcdef012345" + strings.Repeat(".0-1", maxIDLength/4),
@@ -129,6 +144,7 @@ func FuzzDecodeID(f *testing.F) {
 	f.Add("1~abcdef012345.0.3-5")
 	f.Add("1~abcdef012345.0-9223372036854775807")
 	f.Add("1~abcdef012345.0--1~abcdef012345")
+	f.Add("1~abcdef012345.0t7.3-5~bcdef0123456.7-9t7")
 	f.Fuzz(func(t *testing.T, id string) {
 		sources, err := decodeID(id)
 		if err != nil {
@@ -141,7 +157,7 @@ func FuzzDecodeID(f *testing.F) {
 		for _, field := range strings.Split(id, "~")[1:] {
 			s := sources[field[:tagSize]]
 			homed := slices.ContainsFunc(s.positions, func(p position) bool { return p.next == 0 })
-			again = append(again, source{tag: field[:tagSize], incarnation: incarnation{tag: s.incarnation}, positions: s.positions, homed: homed})
+			again = append(again, source{tag: field[:tagSize], incarnation: incarnation{tag: s.incarnation}, positions: s.positions, since: s.since, homed: homed})
 		}
 		if made := string(appendID(nil, again)); made != id {
 			t.Fatalf("%q is taken and made again as %q", id, made)
@@ -152,6 +168,8 @@ func FuzzDecodeID(f *testing.F) {
 func TestExplainID(t *testing.T) {
 	news := at("news", 1, 0, 42, 3, 7, 5, 0)
 	news.homed = true
+	hour := time.UnixMilli(3_600_000)
+	news.seek(6, 9, hour.UnixMilli())
 	id := check(t, cursor{news, newSource("own", absent)})
 	got, err := ExplainID(id, "news", "other")
 	if err != nil || len(got) != 2 {
@@ -160,7 +178,7 @@ func TestExplainID(t *testing.T) {
 	for _, s := range got {
 		switch s.Topic {
 		case "news":
-			if !s.Exists || s.Last[0] != 41 || s.Last[3] != 6 || s.Last[5] != -1 || len(s.Last) != 3 {
+			if !s.Exists || s.Last[0] != 41 || s.Last[3] != 6 || s.Last[5] != -1 || s.Last[6] != 8 || len(s.Last) != 4 || len(s.Since) != 1 || !s.Since[6].Equal(hour) {
 				t.Errorf("%+v", s)
 			}
 		default:

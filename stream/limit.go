@@ -23,10 +23,8 @@ func (f *feed) limit(ctx context.Context, seam cursor) error {
 	}
 	var sought, young offsets
 	asking, alive := f.keepAlive(ctx)
-	if f.since != nil {
-		if sought = f.offsetsAt(asking, *f.since); sought.complete {
-			f.since = nil
-		}
+	if since, seeks := f.at.since(); seeks {
+		sought = f.offsetsAt(asking, sinceTime(since))
 	}
 	if f.limits.Age > 0 {
 		young = f.offsetsAt(asking, time.Now().Add(-f.limits.Age))
@@ -35,13 +33,16 @@ func (f *feed) limit(ctx context.Context, seam cursor) error {
 		return err
 	}
 	for _, r := range fresh {
-		begin, ok := sought.of(r.Partition)
+		from, ok := r.Next, true
+		if f.at.source(r.Topic).sought(r.ID) {
+			from, ok = sought.of(r.Partition)
+			from = min(from, r.Next)
+		}
 		to, ok2 := young.of(r.Partition)
 		if !ok || !ok2 {
 			f.postpone(r.Topic, r.ID)
 			continue
 		}
-		from := max(r.Next, min(begin, r.To)) // what is before was not asked for
 		if f.limits.Records > 0 {
 			to = max(to, r.To-f.limits.Records)
 		}
@@ -56,7 +57,7 @@ func (f *feed) limit(ctx context.Context, seam cursor) error {
 
 // fresh returns what lies between the cursor and the seam of partitions whose position is fresh.
 func (f *feed) fresh(seam cursor) (fresh []consumer.Range) {
-	if f.limits == (Limits{}) && f.since == nil {
+	if _, seeks := f.at.since(); !seeks && f.limits == (Limits{}) {
 		return nil
 	}
 	for i := range seam {
@@ -72,7 +73,7 @@ func (f *feed) fresh(seam cursor) (fresh []consumer.Range) {
 			if end, short := f.ends[r.Partition]; short {
 				r.To = min(r.To, end)
 			}
-			if r.Next < r.To {
+			if r.Next < r.To || at.sought(p.partition) {
 				fresh = append(fresh, r)
 			} else {
 				at.hold(p.partition, r.Next)

@@ -24,6 +24,7 @@ type agedLog struct {
 	mu         sync.Mutex
 	partitions [][]time.Duration
 	silent     map[int32]bool // partitions for which Kafka has no answer
+	start      int64          // of all partitions
 }
 
 func (l *agedLog) Join(context.Context, string) ([]consumer.Source, error) {
@@ -55,7 +56,7 @@ func (l *agedLog) Since(_ context.Context, _ []consumer.Source, t time.Time) (ma
 			continue
 		}
 		first[p] = consumer.AfterAll
-		for i := len(ages) - 1; i >= 0 && !time.Now().Add(-ages[i]).Before(t); i-- {
+		for i := len(ages) - 1; i >= int(l.start) && !time.Now().Add(-ages[i]).Before(t); i-- {
 			first[p] = int64(i)
 		}
 	}
@@ -63,14 +64,14 @@ func (l *agedLog) Since(_ context.Context, _ []consumer.Source, t time.Time) (ma
 }
 
 func (l *agedLog) Range(_ context.Context, p consumer.Partition, _ [16]byte) (start, end int64, err error) {
-	return 0, int64(len(l.partitions[p.ID])), nil
+	return l.start, int64(len(l.partitions[p.ID])), nil
 }
 
 func (l *agedLog) Replay(_ context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
 	for i := range ranges {
 		for r := &ranges[i]; r.Next < r.To; r.Next++ {
-			if end := int64(len(l.partitions[r.ID])); r.Next >= end {
-				r.Err = &consumer.OutOfRangeError{Position: consumer.Position{Partition: r.Partition, Offset: r.Next}, End: end}
+			if end := int64(len(l.partitions[r.ID])); r.Next < l.start || r.Next >= end {
+				r.Err = &consumer.OutOfRangeError{Position: consumer.Position{Partition: r.Partition, Offset: r.Next}, Start: l.start, End: end}
 				break
 			}
 			if !fn(r, &consumer.Record{Offset: r.Next, User: []byte(user), Value: fmt.Appendf(nil, "%d/%d", r.ID, r.Next)}) {
@@ -217,6 +218,33 @@ func TestLimitsOfAShorterLog(t *testing.T) {
 			t.Error(diff)
 		}
 		if diff := cmp.Diff([]string{"0/17", "0/18", "0/19"}, events); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestSinceAfterACut begins by a time where Kafka has no answer for one of two partitions, and is cut before
+// there is one: whoever comes back with the id is sent what was asked for, and not all that is retained. Of
+// the other partition retention takes away meanwhile what the first stream was to send, and that is told.
+func TestSinceAfterACut(t *testing.T) {
+	old, young := 3*time.Hour, time.Minute
+	synctest.Test(t, func(t *testing.T) {
+		log := &agedLog{partitions: [][]time.Duration{{old, young, young}, {old, old, young}}}
+		log.silence(1)
+		f, out := agedStream(t, log, Limits{})
+		f.start(request{since: time.Now().Add(-time.Hour)})
+		_, text, _ := strings.Cut(string(out.text), "id: ")
+		id, _, _ := strings.Cut(text, "\n") // that of the first event, behind which it is cut
+		log.silence()
+		log.start = 2
+		f, out = agedStream(t, log, Limits{})
+		f.start(request{lastID: id})
+		events, gaps := out.told()
+		slices.Sort(events)
+		if diff := cmp.Diff([]string{"0/2", "1/2"}, events); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff([]string{gapOf(consumer.GapRetention, 1, 2)}, gaps); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -1,16 +1,20 @@
 package stream
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"herald/consumer"
 )
 
 // This is what the model has of unclean leader elections, of heartbeats that a stream's writes wait for,
-// and of what was delivered of users' own topics.
+// of what was delivered of users' own topics, and of streams that begin in the past.
 
 // value is that of the partition's next record, unlike all others.
 func (t *logTopic) value(partition int) string {
@@ -88,4 +92,67 @@ func (w *world) deliveredOf(user string) map[place]int64 {
 		delivered[at] = w.delivered[at]
 	}
 	return delivered
+}
+
+// request is what the client asks with. Where its id does not say where it begins, that is decided anew.
+func (w *world) request(c *simClient) request {
+	r := request{lastID: c.lastID, unseen: c.unseen}
+	if c.since == 0 {
+		return r
+	}
+	r.since = time.UnixMilli(int64(c.since))
+	if c.opened {
+		sources, _ := decodeID(c.lastID)
+		for at := range c.from {
+			for _, p := range sources[tag(w.past[at.topicID].name)].positions {
+				if p.partition == at.partition && p.sought {
+					delete(c.from, at)
+				}
+			}
+		}
+		return r
+	}
+	clear(c.read)
+	homes := c.replica.homesOf(c.user)
+	for p, next := range c.replica.read {
+		at := place{c.replica.ids[p.Topic], p.ID}
+		if c.replica.homes[p.Topic] == nil || homes[at] { // others are read from their start once they are homes
+			c.read[at] = next
+		}
+	}
+	return r
+}
+
+// Since implements Log. Some partitions have no answer.
+func (r *replica) Since(_ context.Context, sources []consumer.Source, t time.Time) (map[consumer.Partition]int64, error) {
+	r.interlude()
+	first := make(map[consumer.Partition]int64)
+	var err error
+	inOrder := func(p, q consumer.Partition) int {
+		return cmp.Or(cmp.Compare(p.Topic, q.Topic), cmp.Compare(p.ID, q.ID))
+	}
+	for _, p := range slices.SortedFunc(maps.Keys(r.read), inOrder) { // or a seed would not replay
+		topic := r.topic(p.Topic)
+		if !slices.ContainsFunc(sources, func(s consumer.Source) bool { return s.Topic == p.Topic }) {
+			continue
+		}
+		if topic.id != r.ids[p.Topic] || !r.calm && r.random.IntN(4) == 0 {
+			err = errors.New("kafka has no answer")
+			continue
+		}
+		part := topic.partitions[p.ID]
+		first[p] = consumer.AfterAll
+		begin := int64(len(part.records))
+		for begin > part.start && int64(part.records[begin-1].time) >= t.UnixMilli() {
+			begin--
+			first[p] = begin
+		}
+		if f := r.serving.feed; !f.begun || f.at.source(p.Topic).sought(p.ID) {
+			r.serving.from[place{topic.id, p.ID}] = begin
+		}
+		if r.planted == "since one too late" && begin < int64(len(part.records)) {
+			first[p]++
+		}
+	}
+	return first, err
 }

@@ -133,11 +133,6 @@ func (r *replica) Join(_ context.Context, user string) ([]consumer.Source, error
 // Leave implements Log.
 func (r *replica) Leave(string) {}
 
-// Since implements Log.
-func (r *replica) Since(context.Context, []consumer.Source, time.Time) (map[consumer.Partition]int64, error) {
-	panic("not modelled")
-}
-
 // Confirm implements Log.
 func (r *replica) Confirm(_ context.Context, name string, topicID [16]byte) error {
 	topic := r.topic(name)

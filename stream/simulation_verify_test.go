@@ -71,6 +71,9 @@ func (w *world) verify(c *simClient) []string {
 			complain("%s after incarnation %d without a gap", e.data, was)
 		}
 		current[topic.name] = id
+		if offset < c.read[at] && part.cuts == 0 && part.records[offset].time < c.since {
+			complain("before what was asked for: %s", e.data)
+		}
 		if offset < next[at] && part.cuts == 0 {
 			complain("out of order: %s at %d", e.data, next[at])
 		}

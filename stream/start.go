@@ -190,7 +190,7 @@ func (f *feed) resume(lastID string) {
 			unknown = append(unknown, gapData{Source: at.topic, Reason: consumer.GapUnknownID})
 			continue
 		}
-		at.positions = s.positions
+		at.positions, at.since = s.positions, s.since
 		for j := range at.positions {
 			at.positions[j].fresh = true
 		}
@@ -210,19 +210,22 @@ func (f *feed) resume(lastID string) {
 }
 
 // beginAt sets the cursor to the first records that were written at the time or later; the zero time
-// is the start of the log. Partitions for which Kafka has no answer are left to limit.
+// is the start of the log. Partitions for which Kafka has no answer are left to limit or, if the client comes
+// back before there is one, to the stream of then: ids say so.
 func (f *feed) beginAt(ctx context.Context, at time.Time) error {
 	first, err := f.log.Since(ctx, f.sub.sources, at)
 	if err != nil && len(first) == 0 {
 		return err
 	}
-	if err != nil {
-		f.since = &at
-	}
 	for i := range f.at {
 		s := &f.at[i]
 		for _, p := range s.positions {
-			s.begin(p.partition, min(first[consumer.Partition{Topic: s.topic, ID: p.partition}], p.next))
+			next, told := first[consumer.Partition{Topic: s.topic, ID: p.partition}]
+			if told {
+				s.begin(p.partition, min(next, p.next))
+			} else {
+				s.seek(p.partition, p.next, max(0, at.UnixMilli())) // the zero time is before 1970
+			}
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"time"
 
 	"herald/stream"
 )
@@ -24,7 +25,11 @@ func (*idCommand) Help() string {
 An id says for each topic of a stream, and for each of its partitions that were read, the offset of the last record considered. A stream that resumes from it goes on behind those, and reads a partition that the id does not name from its start. Of a topic whose --topic has a partitioner the id names only the partitions that can hold the user's records, and the stream reads only those. In a topic that the id does not name the stream starts now, and a gap tells that.
 
     1~her949gt2mqv.2-41.5     version 1; topic her949 (a hash of its name) in its incarnation gt2mqv (a hash
-                              of its topic id); partition 2 up to offset 41; partition 5 from its start`
+                              of its topic id); partition 2 up to offset 41; partition 5 from its start
+    1~her949gt2mqv.2-41t946684800000
+                              partition 2 up to offset 41, or from the first record of that many milliseconds
+                              after 1970 or later if that is before: the stream began by the parameter since,
+                              and Kafka has not told yet where that is`
 }
 
 // Run implements the command.
@@ -54,11 +59,18 @@ func (i *idCommand) explain(w io.Writer) error {
 			return err
 		}
 		for _, p := range slices.Sorted(maps.Keys(s.Last)) {
-			upTo := fmt.Sprintf("up to offset %d", s.Last[p])
+			where := fmt.Sprintf("up to offset %d", s.Last[p])
 			if s.Last[p] < 0 {
-				upTo = "from its start"
+				where = "from its start"
 			}
-			if _, err := fmt.Fprintf(w, "  partition %d %s\n", p, upTo); err != nil {
+			if since, sought := s.Since[p]; sought {
+				where += ", or from the first record"
+				if !since.IsZero() {
+					where += " of " + since.UTC().Format(time.RFC3339Nano) + " or later"
+				}
+				where += ", which Kafka has not told yet"
+			}
+			if _, err := fmt.Fprintf(w, "  partition %d %s\n", p, where); err != nil {
 				return err
 			}
 		}
