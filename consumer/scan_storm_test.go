@@ -42,7 +42,7 @@ func storm(t *testing.T, clients, cacheBytes int, prepare func(*kfake.Cluster, *
 	r := &reads{batches: make(map[int64]int)}
 	broker, c := filledConsumer(t, 1, records, clients, size, func(c *Consumer) {
 		c.scans.fetched = r.count
-		c.chunks = map[bool]*chunks{false: newChunks(cacheBytes), true: newChunks(0)}
+		c.chunks = [...]*chunks{near: newChunks(cacheBytes), far: newChunks(0)}
 	})
 	prepare(broker, c)
 	id := topicID(t, c, "t")
@@ -114,7 +114,7 @@ func TestStormWithAPause(t *testing.T) {
 	r := &reads{batches: make(map[int64]int)}
 	broker, c := filledConsumer(t, 1, records, 1, size, func(c *Consumer) {
 		c.scans.fetched, c.scans.calm = r.count, time.Millisecond
-		c.chunks = map[bool]*chunks{false: newChunks(0), true: newChunks(0)}
+		c.chunks = [...]*chunks{near: newChunks(0), far: newChunks(0)}
 	})
 	var held atomic.Bool
 	var asked atomic.Int32
