@@ -26,7 +26,7 @@ type pass struct {
 	begun     time.Time
 	gathering time.Time     // since when others are waited for; zero: they are not
 	gathered  int           // how many have come whom the pass had passed
-	quiet     time.Duration // how long nobody may come before they are not waited for any more
+	quiet     time.Duration // others are waited for until nobody has come for so long
 }
 
 // turn waits for a slot and reads some chunks, to the end of the pass at most. It returns false when
@@ -68,9 +68,13 @@ func (p *pass) over() bool { return len(p.requests) == 0 || p.at >= p.end }
 func (p *pass) gather() {
 	if p.gathering.IsZero() {
 		p.gathering = time.Now()
-		p.quiet = min(max(p.scans.calm, p.gathering.Sub(p.begun)), p.scans.patience)
+		p.quiet = max(p.scans.calm, p.gathering.Sub(p.begun))
 	}
-	for ; p.scans.ctx.Err() == nil && time.Since(p.gathering) < p.scans.patience; pause(p.scans.ctx, p.quiet) {
+	for p.scans.ctx.Err() == nil {
+		left := p.scans.patience - time.Since(p.gathering)
+		if left <= 0 {
+			return
+		}
 		p.scans.mu.Lock()
 		p.takeFrom(p.high)
 		behind := slices.Clone(p.scans.waiting[p.zone])
@@ -87,6 +91,7 @@ func (p *pass) gather() {
 			return
 		}
 		p.gathered = len(behind)
+		pause(p.scans.ctx, min(p.quiet, left))
 	}
 }
 
