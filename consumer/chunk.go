@@ -201,15 +201,15 @@ func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
 	if topicID != s.topicID {
 		return nil, ErrRecreated
 	}
-	req := c.fetchRequest(0, -1, fetchMaxWait) // no session
 	if s.follower >= 0 {
 		broker = s.follower
 	}
-	if s.atLeader {
-		req.Rack = ""
-	}
 	if err := c.cluster.brokers.answers(broker); err != nil {
 		return nil, err
+	}
+	req := c.fetchRequest(0, -1, fetchMaxWait) // no session
+	if s.atLeader {
+		req.Rack = ""
 	}
 	topic := kmsg.NewFetchRequestTopic()
 	topic.TopicID = topicID

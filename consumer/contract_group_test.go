@@ -274,10 +274,6 @@ func TestContractGroupShared(t *testing.T) {
 		sink.wantLines(t, sortedCopy(lines))
 	}
 	for id := range int32(4) {
-		for deadline := time.Now().Add(60 * time.Second); k.committed(t, group, Partition{topic, id}) != 2; time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("partition %d: nobody commits what was read", id)
-			}
-		}
+		waitFor(t, fmt.Sprintf("what was read of partition %d is committed", id), func() bool { return k.committed(t, group, Partition{topic, id}) == 2 })
 	}
 }

@@ -135,11 +135,7 @@ func TestCorruptBatchIsLeftOut(t *testing.T) {
 		t.Errorf("the other partition was at %d at the first try and at %d at the last one", first, last)
 	}
 	asked.Unlock()
-	for deadline := time.Now().Add(20 * time.Second); !sink.has(" behind it"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("what is behind the corrupt batch does not come")
-		}
-	}
+	waitFor(t, "what is behind the corrupt batch comes", func() bool { return sink.has(" behind it") })
 	sink.mu.Lock()
 	if len(sink.gaps) != 1 || slices.ContainsFunc(sink.lines, func(line string) bool { return line != " behind it" && line != " other" }) {
 		t.Errorf("gaps %+v and records %.500q", sink.gaps, sink.lines)
