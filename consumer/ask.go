@@ -23,14 +23,18 @@ const (
 	hungFor = 2 * requestTimeout
 )
 
-// brokers are those that the cluster was last said to have, from whom to ask first. They take turns:
-// one that is cut off from the others may answer for long with what it knew.
+// brokers are those that the cluster was last said to have, from whom to ask first, and which of them do
+// not answer. They take turns: one that is cut off from the others may answer for long with what it knew.
 type brokers struct {
 	mu     sync.Mutex
 	ids    []int32             // empty before the first metadata
-	silent map[int32]time.Time // when they did not answer
-	hung   map[int32]time.Time // when they let a request time out, until they answer one
+	silent map[int32]time.Time // when they had no answer to what any broker can, until they have: asked last
+	hung   map[int32]time.Time // when they let a request time out, until they answer one: replays do without
 	hosts  map[int32]string    // host:port
+}
+
+func newBrokers() *brokers {
+	return &brokers{silent: make(map[int32]time.Time), hung: make(map[int32]time.Time)}
 }
 
 // ask sends req to a broker of the cluster and, while one has no answer, to the next: that a broker
@@ -88,18 +92,15 @@ func (b *brokers) order() []int32 {
 	return append(append(list, silent...), anyBroker)
 }
 
-// silence notes that the broker has not answered.
+// silence notes that the broker has not answered what any can.
 func (b *brokers) silence(id int32) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.silent == nil {
-		b.silent = make(map[int32]time.Time)
-	}
 	b.silent[id] = time.Now()
 }
 
-// took notes what has become of a request to the broker.
-func (b *brokers) took(id int32, err error) {
+// outcome notes what has become of a request to the broker.
+func (b *brokers) outcome(id int32, err error) {
 	timeout, ok := errors.AsType[net.Error](err)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,9 +108,6 @@ func (b *brokers) took(id int32, err error) {
 	case err == nil:
 		delete(b.hung, id)
 	case ok && timeout.Timeout():
-		if b.hung == nil {
-			b.hung = make(map[int32]time.Time)
-		}
 		b.hung[id] = time.Now()
 	}
 }

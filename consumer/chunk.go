@@ -133,7 +133,7 @@ type source struct {
 }
 
 func newSource(c *Consumer, z zone) *source {
-	return &source{zone: z, consumer: c, chunks: c.chunks[z.far], follower: -1}
+	return &source{zone: z, consumer: c, chunks: c.chunks[z.distance], follower: -1}
 }
 
 // find looks in memory, in that of the others too.
@@ -141,7 +141,7 @@ func (s *source) find(at int64) *chunk {
 	if k := s.chunks.find(s.log, at); k != nil {
 		return k
 	}
-	return s.consumer.chunks[!s.far].find(s.log, at)
+	return s.consumer.chunks[s.distance.other()].find(s.log, at)
 }
 
 // remove forgets a chunk that cannot be read.
@@ -159,9 +159,9 @@ func (s *source) chunk(ctx context.Context, at, end int64) (*chunk, error) {
 		s.consumer.metrics.cachedBytes.Add(float64(len(k.batches)))
 		return k, nil
 	}
-	near := s.follower >= 0
+	atFollower := s.follower >= 0
 	k, err := s.fetch(ctx, at)
-	if near && ctx.Err() == nil && (err != nil || k == nil) {
+	if atFollower && ctx.Err() == nil && (err != nil || k == nil) {
 		s.follower, s.atLeader = -1, true // it may be away, or lack what the leader has
 		k, err = s.fetch(ctx, at)
 	}
@@ -201,15 +201,15 @@ func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
 	if topicID != s.topicID {
 		return nil, ErrRecreated
 	}
-	req := c.fetchRequest(0, -1, fetchMaxWait) // no session
 	if s.follower >= 0 {
 		broker = s.follower
 	}
-	if s.atLeader {
-		req.Rack = ""
-	}
 	if err := c.cluster.brokers.answers(broker); err != nil {
 		return nil, err
+	}
+	req := c.fetchRequest(0, -1, fetchMaxWait) // no session
+	if s.atLeader {
+		req.Rack = ""
 	}
 	topic := kmsg.NewFetchRequestTopic()
 	topic.TopicID = topicID

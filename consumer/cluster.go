@@ -45,7 +45,7 @@ var ErrUnsupportedBroker = errors.New("broker is too old: Herald needs Apache Ka
 type cluster struct {
 	addr      net.Addr
 	transport *kafka.Transport
-	brokers   brokers
+	brokers   *brokers
 	answered  atomic.Bool // so the way of connecting is right
 }
 
@@ -56,7 +56,8 @@ type cluster struct {
 // is noticed at the next request only.
 func newCluster(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechanism, idle time.Duration) *cluster {
 	return &cluster{
-		addr: kafka.TCP(brokers...),
+		addr:    kafka.TCP(brokers...),
+		brokers: newBrokers(),
 		transport: &kafka.Transport{
 			ClientID:       clientID,
 			DialTimeout:    5 * time.Second,
@@ -81,7 +82,7 @@ func (c *cluster) request(ctx context.Context, broker int32, req kmsg.Request, b
 		buf = new([]byte)
 	}
 	res, err := c.transport.RoundTrip(ctx, c.addr, &exchange{req: req, broker: broker, buf: buf})
-	c.brokers.took(broker, err)
+	c.brokers.outcome(broker, err)
 	if err != nil {
 		to := fmt.Sprint("broker ", broker)
 		if broker == anyBroker {

@@ -73,9 +73,9 @@ type Consumer struct {
 	scans     *scans
 	health    *groupHealth // of the group that this replica is a member of
 	delivered *delivered
-	chunks    map[bool]*chunks // by far
-	confirms  chan struct{}    // bounds metadata requests of [Consumer.Confirm]
-	buffers   sync.Pool        // of *[]byte, for replays
+	chunks    [2]*chunks    // by distance
+	confirms  chan struct{} // bounds metadata requests of [Consumer.Confirm]
+	buffers   sync.Pool     // of *[]byte, for replays
 	wake      chan struct{}
 	away      atomic.Pointer[error] // why the last metadata request was not answered; nil: it was
 
@@ -134,7 +134,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	c.reader = newReader(c)
 	c.health = &groupHealth{consumer: c, group: c.groupID()}
 	c.scans, c.delivered = newScans(c), newDelivered(c)
-	c.chunks = map[bool]*chunks{false: newChunks(cfg.ReplayCacheBytes - cfg.ReplayCacheBytes/4), true: newChunks(cfg.ReplayCacheBytes / 4)}
+	c.chunks = [...]*chunks{near: newChunks(cfg.ReplayCacheBytes - cfg.ReplayCacheBytes/4), far: newChunks(cfg.ReplayCacheBytes / 4)}
 	if cfg.Registry != nil {
 		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader})
 	}

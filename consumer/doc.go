@@ -15,7 +15,7 @@
 //	record.go      records and their places
 //	sink.go        what is told to whom
 //	cluster.go     connections and single requests to brokers
-//	ask.go         metadata from whichever broker answers
+//	ask.go         which broker to ask what any can tell, and which do not answer
 //	metadata.go    what a cluster says of topics
 //	due.go         which topics to ask about, and when
 //	begin.go       partitions that begin once their leaders say where

@@ -3,10 +3,7 @@ package consumer
 import (
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,52 +14,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-// logged keeps what consumers log at level info or above.
-type logged struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-// Write implements [io.Writer].
-func (l *logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-// of has a consumer that does not run yet log here too.
-func (l *logged) of(t *testing.T, c *Consumer) {
-	t.Helper()
-	c.log = slog.New(slog.NewTextHandler(io.MultiWriter(l, t.Output()), nil))
-}
-
-// lines returns the lines that have all of the words.
-func (l *logged) lines(words ...string) []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var found []string
-next:
-	for line := range strings.Lines(l.text.String()) {
-		for _, word := range words {
-			if !strings.Contains(line, word) {
-				continue next
-			}
-		}
-		found = append(found, line)
-	}
-	return found
-}
-
-// wait waits for a line that has all of the words.
-func (l *logged) wait(t *testing.T, words ...string) {
-	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); len(l.lines(words...)) == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no line of the log has %q", words)
-		}
-	}
-}
 
 // TestGroupHealth has a group fail and work and counts the lines.
 func TestGroupHealth(t *testing.T) {
@@ -126,15 +77,16 @@ func TestGroupHealth(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, log := &Consumer{cfg: Config{Group: "g"}, metrics: newMetrics(nil)}, new(logged)
-				log.of(t, c)
+				c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "group=g", "t")
+				c.away.Store(nil)
+				log := hear(t, c)
 				test.course(&groupHealth{consumer: c, group: "g.one"})
-				lines := log.lines()
+				lines := log.all()
 				if len(lines) != len(test.want) {
-					t.Fatalf("%d lines, want %v:\n%s", len(lines), test.want, strings.Join(lines, ""))
+					t.Fatalf("%d lines, want %v:\n%s", len(lines), test.want, strings.Join(lines, "\n"))
 				}
 				for i, level := range test.want {
-					if !strings.Contains(lines[i], "level="+level) || !strings.Contains(lines[i], "group=g.one") {
+					if !strings.HasPrefix(lines[i], level+" ") || !strings.Contains(lines[i], " group=g.one") {
 						t.Errorf("line %d is %s, want level %s and the group", i, lines[i], level)
 					}
 				}
@@ -161,9 +113,9 @@ func TestGroupIsDenied(t *testing.T) {
 			}
 			t.Cleanup(broker.Close)
 			denied := broker.Fault(kfake.Fault{Keys: []kmsg.Key{test.key}, Group: test.group, TopLevel: test.key == kmsg.JoinGroup, Err: kerr.GroupAuthorizationFailed, Count: -1})
-			sink, log := newLedger(), new(logged)
+			sink := newLedger()
 			c := configured(t, broker.ListenAddrs(), sink, "t", "own.{user}")
-			log.of(t, c)
+			log := hear(t, c)
 			run(t, c)
 			if _, err := c.Join(t.Context(), "alice"); err != nil {
 				t.Fatal(err)
@@ -173,21 +125,18 @@ func TestGroupIsDenied(t *testing.T) {
 			write("own.alice", 0, "alice", "own")
 			sink.wantLines(t, []string{"alice own", "alice shared"})
 			c.Delivered(Partition{"own.alice", 0}, c.topicID("own.alice"), 1)
-			for deadline := time.Now().Add(60 * time.Second); denied.Hits() < 3; time.Sleep(10 * time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("it is not tried again")
-				}
-			}
-			log.wait(t, "level=ERROR", "group="+test.group, "Read on this group or on the prefix test.", "uthoriz")
+			waitFor(t, "it is tried again", func() bool { return denied.Hits() >= 3 })
+			log.wait(t, "ERROR consumer group …group="+test.group+" …Read on this group or on the prefix test.…uthoriz…")
 			if n := testutil.ToFloat64(c.metrics.errors.WithLabelValues("group")); n < 2 {
 				t.Errorf("%v failures are counted, want each", n)
 			}
 			denied.Remove()
-			log.wait(t, "level=INFO", "works again", "group="+test.group)
+			again := "INFO consumer group works again group=" + test.group
+			log.wait(t, again)
 			waitCommitted(t, broker, "test.one", Partition{"t", 0}, 1)
 			waitCommitted(t, broker, "test.delivered", Partition{"own.alice", 0}, 1)
-			if lines := log.lines("consumer group"); len(lines) != 2 {
-				t.Errorf("%d lines, want one when it fails and one when it works again:\n%s", len(lines), strings.Join(lines, ""))
+			if failed, again := log.count("ERROR consumer group …"), log.count(again); failed != 1 || again != 1 || log.count("…consumer group…") != 2 {
+				t.Errorf("%d lines when it fails and %d when it works again, want one of each:\n%s", failed, again, strings.Join(log.all(), "\n"))
 			}
 		})
 	}

@@ -10,8 +10,9 @@ import (
 
 // pass is one reading of a part of a log, for all requests whose part it is; then the next one.
 type pass struct {
-	*scans
 	zone
+	consumer *Consumer
+	scans    *scans
 	route    *Route
 	owner    []byte
 	source   *source
@@ -25,7 +26,7 @@ type pass struct {
 	begun     time.Time
 	gathering time.Time     // since when others are waited for; zero: they are not
 	gathered  int           // how many have come whom the pass had passed
-	quiet     time.Duration // how long nobody may come before they are not waited for any more
+	quiet     time.Duration // others are waited for until nobody has come for so long
 }
 
 // turn waits for a slot and reads some chunks, to the end of the pass at most. It returns false when
@@ -34,13 +35,13 @@ func (p *pass) turn() bool {
 	if p.over() {
 		p.gather()
 	}
-	slot := p.slots[p.far]
+	slot := p.scans.slots[p.distance]
 	select {
 	case slot <- struct{}{}: // channels are fair: whoever has waited longest is next
 		defer func() { <-slot }()
-	case <-p.ctx.Done():
+	case <-p.scans.ctx.Done():
 		for p.begin() {
-			p.failAll(p.ctx.Err())
+			p.failAll(p.scans.ctx.Err())
 		}
 		return false
 	}
@@ -48,7 +49,7 @@ func (p *pass) turn() bool {
 	if p.over() && !p.begin() {
 		return false
 	}
-	for chunks := 0; chunks < p.turnChunks && !p.over(); chunks++ {
+	for chunks := 0; chunks < p.scans.turnChunks && !p.over(); chunks++ {
 		next, err := p.read()
 		if err != nil {
 			p.fail(p.at, err)
@@ -67,13 +68,17 @@ func (p *pass) over() bool { return len(p.requests) == 0 || p.at >= p.end }
 func (p *pass) gather() {
 	if p.gathering.IsZero() {
 		p.gathering = time.Now()
-		p.quiet = min(max(p.calm, p.gathering.Sub(p.begun)), p.patience)
+		p.quiet = max(p.scans.calm, p.gathering.Sub(p.begun))
 	}
-	for ; p.ctx.Err() == nil && time.Since(p.gathering) < p.patience; pause(p.ctx, p.quiet) {
-		p.mu.Lock()
+	for p.scans.ctx.Err() == nil {
+		left := p.scans.patience - time.Since(p.gathering)
+		if left <= 0 {
+			return
+		}
+		p.scans.mu.Lock()
 		p.takeFrom(p.high)
-		behind := slices.Clone(p.waiting[p.zone])
-		p.mu.Unlock()
+		behind := slices.Clone(p.scans.waiting[p.zone])
+		p.scans.mu.Unlock()
 		if len(behind) == 0 || p.remembers(first(behind)) {
 			p.end = p.at // the next pass is of all
 			return
@@ -86,6 +91,7 @@ func (p *pass) gather() {
 			return
 		}
 		p.gathered = len(behind)
+		pause(p.scans.ctx, min(p.quiet, left))
 	}
 }
 
@@ -103,12 +109,12 @@ func (p *pass) remembers(at int64) bool {
 
 // begin starts a pass with all who wait. If nobody does, the zone ends: it returns false.
 func (p *pass) begin() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.scans.mu.Lock()
+	defer p.scans.mu.Unlock()
 	p.gathering, p.gathered = time.Time{}, 0
 	p.takeFrom(0)
 	if len(p.requests) == 0 {
-		delete(p.waiting, p.zone)
+		delete(p.scans.waiting, p.zone)
 		return false
 	}
 	p.start()
@@ -138,23 +144,23 @@ func (p *pass) join() {
 	if len(p.requests) == 0 {
 		return
 	}
-	p.mu.Lock()
+	p.scans.mu.Lock()
 	p.take(p.at, p.end)
-	p.mu.Unlock()
+	p.scans.mu.Unlock()
 	p.at = max(p.at, first(p.requests))
 }
 
-// takeFrom puts the requests back and takes in all at the offset or behind it. It is called with p.mu
+// takeFrom puts the requests back and takes in all at the offset or behind it. It is called with scans.mu
 // held.
 func (p *pass) takeFrom(at int64) {
-	p.waiting[p.zone] = append(p.waiting[p.zone], p.requests...)
+	p.scans.waiting[p.zone] = append(p.scans.waiting[p.zone], p.requests...)
 	p.requests, p.users = nil, make(map[string][]*request)
 	p.take(at, math.MaxInt64)
 }
 
-// take takes in those who wait at an offset from..to. It is called with p.mu held.
+// take takes in those who wait at an offset from..to. It is called with scans.mu held.
 func (p *pass) take(from, to int64) {
-	p.waiting[p.zone] = slices.DeleteFunc(p.waiting[p.zone], func(r *request) bool {
+	p.scans.waiting[p.zone] = slices.DeleteFunc(p.scans.waiting[p.zone], func(r *request) bool {
 		next, ended := r.position()
 		if ended || next < from || next >= to {
 			return ended
@@ -208,7 +214,7 @@ func (p *pass) fail(at int64, err error) {
 	}
 	p.failAll(err)
 	if _, outOfRange := errors.AsType[*OutOfRangeError](err); !outOfRange {
-		p.consumer.replayFailed(p.ctx, fmt.Errorf("replay %s@%d: %w", p.Partition, at, err))
+		p.consumer.replayFailed(p.scans.ctx, fmt.Errorf("replay %s@%d: %w", p.Partition, at, err))
 	}
 }
 
@@ -223,7 +229,7 @@ func (p *pass) failAll(err error) {
 func (p *pass) read() (next int64, err error) {
 	end := p.last()
 	for tries := 1; ; tries++ {
-		c, err := p.source.chunk(p.ctx, p.at, end)
+		c, err := p.source.chunk(p.scans.ctx, p.at, end)
 		if err != nil || c == nil {
 			return p.at, err
 		}

@@ -35,10 +35,21 @@ type log struct {
 	topicID [16]byte
 }
 
+// distance is whether a replay is near or far. They are scanned apart, in slots and with memory of their own.
+type distance int
+
+const (
+	near distance = iota
+	far
+)
+
+// other is far for near and near for far.
+func (d distance) other() distance { return far - d }
+
 // zone says which replays of a log are scanned together.
 type zone struct {
 	log
-	far bool
+	distance
 }
 
 // scans serves the replays: for each zone one pass over the log at a time, with all who wait for it.
@@ -49,7 +60,7 @@ type scans struct {
 	consumer *Consumer
 	ctx      context.Context //nolint:containedctx // the life of the goroutines that add starts, not a request's
 	wg       sync.WaitGroup
-	slots    map[bool]chan struct{} // by far: how many passes read at a time
+	slots    [2]chan struct{} // by distance: how many passes read at a time
 
 	// But for tests these are the constants, and nobody is told what was read from Kafka.
 	farBehind  int64
@@ -66,7 +77,7 @@ func newScans(c *Consumer) *scans {
 	few := max(1, c.cfg.ReplayConcurrency/4)
 	return &scans{
 		consumer:   c,
-		slots:      map[bool]chan struct{}{false: make(chan struct{}, max(1, c.cfg.ReplayConcurrency-few)), true: make(chan struct{}, few)},
+		slots:      [...]chan struct{}{near: make(chan struct{}, max(1, c.cfg.ReplayConcurrency-few)), far: make(chan struct{}, few)},
 		farBehind:  farBehind,
 		turnChunks: turnChunks,
 		calm:       calm,
@@ -85,7 +96,10 @@ func (s *scans) start(ctx context.Context) {
 
 // add has the request served.
 func (s *scans) add(l log, route *Route, r *request) {
-	z := zone{l, r.to-r.Next > s.farBehind}
+	z := zone{l, near}
+	if r.to-r.Next > s.farBehind {
+		z.distance = far
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx == nil || s.ctx.Err() != nil {
@@ -95,7 +109,7 @@ func (s *scans) add(l log, route *Route, r *request) {
 	_, runs := s.waiting[z]
 	s.waiting[z] = append(s.waiting[z], r)
 	if !runs {
-		p := &pass{scans: s, zone: z, route: route, owner: route.owner(z.Topic), source: newSource(s.consumer, z), low: math.MaxInt64}
+		p := &pass{zone: z, consumer: s.consumer, scans: s, route: route, owner: route.owner(z.Topic), source: newSource(s.consumer, z), low: math.MaxInt64}
 		s.wg.Go(func() {
 			for more := true; more; {
 				more = p.turn()

@@ -62,16 +62,10 @@ func holdReplays(broker *kfake.Cluster, held func(offset int64) bool) {
 func nearBesideFar(t *testing.T, withFar bool) int {
 	t.Helper()
 	const partitions, records, users = 4, farBehind + 10_000, 1000
-	var near, far atomic.Int64
+	var read [2]atomic.Int64 // chunks, by distance
 	broker, c := filledConsumer(t, partitions, records, users, 60, func(c *Consumer) {
-		c.chunks = map[bool]*chunks{false: newChunks(2 << 20), true: newChunks(1 << 20)}
-		c.scans.fetched = func(z zone, _ *chunk) {
-			if z.far {
-				far.Add(1)
-			} else {
-				near.Add(1)
-			}
-		}
+		c.chunks = [...]*chunks{near: newChunks(2 << 20), far: newChunks(1 << 20)}
+		c.scans.fetched = func(z zone, _ *chunk) { read[z.distance].Add(1) }
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -81,7 +75,7 @@ func nearBesideFar(t *testing.T, withFar bool) int {
 		end.Store(1)
 		holdReplays(broker, func(offset int64) bool { return offset >= end.Load() && offset < records-1000 })
 		go func() { farDone <- replayAll(ctx, t, c, "7", partitions, records, records) }()
-		waitFor(t, "the far one reads in all partitions", func() bool { return far.Load() == partitions })
+		waitFor(t, "the far one reads in all partitions", func() bool { return read[far].Load() == partitions })
 	}
 	wave := func() {
 		var back sync.WaitGroup
@@ -106,7 +100,7 @@ func nearBesideFar(t *testing.T, withFar bool) int {
 	wave()
 	if withFar {
 		end.Store(records / 2)
-		waitFor(t, "the far one has read more than memory holds", func() bool { return far.Load() > 4*partitions })
+		waitFor(t, "the far one has read more than memory holds", func() bool { return read[far].Load() > 4*partitions })
 	}
 	wave()
 	if withFar {
@@ -114,9 +108,9 @@ func nearBesideFar(t *testing.T, withFar bool) int {
 		if got, want := <-farDone, partitions*records/users; got != want {
 			t.Errorf("the far one got %d records, want %d", got, want)
 		}
-		t.Logf("%d chunks were read for the far one", far.Load())
+		t.Logf("%d chunks were read for the far one", read[far].Load())
 	}
-	return int(near.Load())
+	return int(read[near].Load())
 }
 
 // TestFarDelaysNobody has many users who are seconds behind come and go while one is a week behind, in
@@ -140,7 +134,7 @@ func TestFarGiveWay(t *testing.T) {
 	held.Store(true)
 	broker, c := filledConsumer(t, 2, records, 1, size, func(c *Consumer) {
 		c.scans.farBehind, c.scans.turnChunks = 1000, turn
-		c.scans.slots[true] = make(chan struct{}, 1)
+		c.scans.slots[far] = make(chan struct{}, 1)
 		c.scans.fetched = func(z zone, _ *chunk) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -225,7 +219,7 @@ func TestGatheringIsForThePassed(t *testing.T) {
 	held.Store(true)
 	broker, c := filledConsumer(t, 1, records, 1, size, func(c *Consumer) {
 		c.scans.calm, c.scans.patience = time.Hour, time.Hour
-		c.chunks = map[bool]*chunks{false: newChunks(0), true: newChunks(0)}
+		c.chunks = [...]*chunks{near: newChunks(0), far: newChunks(0)}
 	})
 	var asked atomic.Int32
 	holdReplays(broker, func(int64) bool { asked.Add(1); return held.Load() })
@@ -268,7 +262,7 @@ func TestScansAtATime(t *testing.T) {
 		c.scans.farBehind = 100
 	})
 	var mu sync.Mutex
-	under, most := make(map[bool]int), make(map[bool]int) // by far
+	var under, most [2]int // by distance
 	release := make(chan struct{})
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
@@ -280,31 +274,34 @@ func TestScansAtATime(t *testing.T) {
 		if asked.PartitionMaxBytes > chunkBytes {
 			t.Errorf("a fetch asks for %d bytes", asked.PartitionMaxBytes)
 		}
-		isFar := asked.FetchOffset < records-last
+		d := near
+		if asked.FetchOffset < records-last {
+			d = far
+		}
 		mu.Lock()
-		under[isFar]++
-		most[isFar] = max(most[isFar], under[isFar])
+		under[d]++
+		most[d] = max(most[d], under[d])
 		mu.Unlock()
 		broker.SleepControl(func() { <-release })
 		mu.Lock()
-		under[isFar]--
+		under[d]--
 		mu.Unlock()
 		return nil, nil, false
 	})
 	var all sync.WaitGroup
 	all.Go(func() { replayAll(t.Context(), t, c, "0", partitions, records, last) })
 	all.Go(func() { replayAll(t.Context(), t, c, "0", partitions, records, records) })
-	count := func(far bool) int {
+	count := func(d distance) int {
 		mu.Lock()
 		defer mu.Unlock()
-		return under[far]
+		return under[d]
 	}
-	waitFor(t, "as many as may be are under way", func() bool { return count(false) >= 12 && count(true) >= 4 })
+	waitFor(t, "as many as may be are under way", func() bool { return count(near) >= 12 && count(far) >= 4 })
 	time.Sleep(200 * time.Millisecond) // more would come now
 	close(release)
 	all.Wait()
-	if most[false] != 12 || most[true] != 4 {
-		t.Errorf("at most %d near and %d far fetches were under way, want 12 and 4", most[false], most[true])
+	if most != [...]int{near: 12, far: 4} {
+		t.Errorf("at most %d near and %d far fetches were under way, want 12 and 4", most[near], most[far])
 	}
 }
 
@@ -332,7 +329,7 @@ func TestReplaysDoWithoutAHungBroker(t *testing.T) {
 	}
 	write("one", 0, "a", "missed")
 	c := configured(t, broker.ListenAddrs(), newLedger(), "zero", "one")
-	c.scans.slots[false] = make(chan struct{}, 1)
+	c.scans.slots[near] = make(chan struct{}, 1)
 	run(t, c)
 	ready(t, c)
 

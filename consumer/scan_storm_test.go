@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -42,7 +43,7 @@ func storm(t *testing.T, clients, cacheBytes int, prepare func(*kfake.Cluster, *
 	r := &reads{batches: make(map[int64]int)}
 	broker, c := filledConsumer(t, 1, records, clients, size, func(c *Consumer) {
 		c.scans.fetched = r.count
-		c.chunks = map[bool]*chunks{false: newChunks(cacheBytes), true: newChunks(0)}
+		c.chunks = [...]*chunks{near: newChunks(cacheBytes), far: newChunks(0)}
 	})
 	prepare(broker, c)
 	id := topicID(t, c, "t")
@@ -114,7 +115,7 @@ func TestStormWithAPause(t *testing.T) {
 	r := &reads{batches: make(map[int64]int)}
 	broker, c := filledConsumer(t, 1, records, 1, size, func(c *Consumer) {
 		c.scans.fetched, c.scans.calm = r.count, time.Millisecond
-		c.chunks = map[bool]*chunks{false: newChunks(0), true: newChunks(0)}
+		c.chunks = [...]*chunks{near: newChunks(0), far: newChunks(0)}
 	})
 	var held atomic.Bool
 	var asked atomic.Int32
@@ -149,6 +150,53 @@ func TestStormWithAPause(t *testing.T) {
 	all.Wait()
 	if most := slices.Max(slices.Collect(maps.Values(r.batches))); most != 2 {
 		t.Errorf("a batch was read %d times, want twice", most)
+	}
+}
+
+// TestGathering has a pass that took so long end while one waits whom it has passed, and memory holds
+// nothing. Others of that kind come some time later.
+func TestGathering(t *testing.T) {
+	seconds := func(list ...time.Duration) (later []time.Duration) {
+		for _, n := range list {
+			later = append(later, n*time.Second)
+		}
+		return later
+	}
+	for name, test := range map[string]struct {
+		took   time.Duration
+		later  []time.Duration
+		waited time.Duration
+	}{
+		"nobody comes":              {2 * time.Second, nil, 2 * time.Second},
+		"nobody, after a short one": {time.Millisecond, nil, calm},
+		"nobody, after a long one":  {time.Hour, nil, patience},
+		"one comes":                 {2 * time.Second, seconds(1), 4 * time.Second},
+		"one comes too late":        {2 * time.Second, seconds(3), 2 * time.Second},
+		"they go on coming":         {1500 * time.Millisecond, seconds(1, 2, 3, 4), patience},
+		"one, after a longer one":   {3 * time.Second, seconds(1), patience},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "t")
+				c.scans.start(t.Context())
+				p := &pass{consumer: c, scans: c.scans, source: newSource(c, zone{}), high: 1, begun: time.Now()}
+				come := func() {
+					p.scans.mu.Lock()
+					defer p.scans.mu.Unlock()
+					p.scans.waiting[p.zone] = append(p.scans.waiting[p.zone], &request{replay: new(replay), Range: new(Range)})
+				}
+				time.Sleep(test.took)
+				come()
+				for _, d := range test.later {
+					time.AfterFunc(d, come)
+				}
+				began := time.Now()
+				p.gather()
+				if waited := time.Since(began); waited != test.waited {
+					t.Errorf("waited for %v, want %v", waited, test.waited)
+				}
+			})
+		})
 	}
 }
 

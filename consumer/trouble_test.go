@@ -1,12 +1,9 @@
 package consumer
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -18,78 +15,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
-
-// said is a log: the lines from INFO on as "LEVEL message key=value …".
-type said struct {
-	slog.Handler // of the test's output
-	mu           sync.Mutex
-	lines        []string
-}
-
-// hear keeps what the consumer, which does not run yet, will log.
-func hear(t *testing.T, c *Consumer) *said {
-	t.Helper()
-	s := &said{Handler: c.log.Handler()}
-	c.log = slog.New(s)
-	for _, h := range c.homes {
-		h.log = c.log
-	}
-	return s
-}
-
-// Handle implements [slog.Handler].
-func (s *said) Handle(ctx context.Context, r slog.Record) error {
-	line := r.Level.String() + " " + r.Message
-	r.Attrs(func(a slog.Attr) bool {
-		line += " " + a.String()
-		return true
-	})
-	s.mu.Lock()
-	s.lines = append(s.lines, line)
-	s.mu.Unlock()
-	return s.Handler.Handle(ctx, r)
-}
-
-// wait waits for a line that is as the pattern says, in which … stands for anything.
-func (s *said) wait(t *testing.T, pattern string) {
-	t.Helper()
-	waitFor(t, "the line "+pattern, func() bool { return s.count(pattern) > 0 })
-}
-
-func (s *said) count(pattern string) int {
-	exp := regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), "…", ".*") + "$")
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for _, line := range s.lines {
-		if exp.MatchString(line) {
-			n++
-		}
-	}
-	return n
-}
-
-// only checks that there is a line as each of the patterns says, and no other.
-func (s *said) only(t *testing.T, patterns ...string) {
-	t.Helper()
-	for _, pattern := range patterns {
-		if n := s.count(pattern); n != 1 {
-			t.Errorf("%d lines are as %q, want 1", n, pattern)
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.lines) != len(patterns) {
-		t.Errorf("%d lines, want %d:\n%s", len(s.lines), len(patterns), strings.Join(s.lines, "\n"))
-	}
-}
-
-// forget forgets the lines that were logged so far.
-func (s *said) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lines = nil
-}
 
 // count is how many errors of the kind were counted.
 func count(c *Consumer, kind string) float64 {

@@ -66,7 +66,7 @@ func (f *forged) fetches(before int64) (live, replays map[int64]int) {
 }
 
 // readForged reads a topic t of such a broker, with two partitions.
-func readForged(t *testing.T, hold func(partition int32, offset int64) []byte) (*forged, *Consumer, *ledger, *logged) {
+func readForged(t *testing.T, hold func(partition int32, offset int64) []byte) (*forged, *Consumer, *ledger, *said) {
 	t.Helper()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "t"))
 	if err != nil {
@@ -79,9 +79,9 @@ func readForged(t *testing.T, hold func(partition int32, offset int64) []byte) (
 		time.Sleep(time.Millisecond) // it never waits for news
 		return f.answer(req.(*kmsg.FetchRequest)), nil, true
 	})
-	sink, log := newLedger(), new(logged)
+	sink := newLedger()
 	c := configured(t, broker.ListenAddrs(), sink, "t")
-	log.of(t, c)
+	log := hear(t, c)
 	run(t, c)
 	ready(t, c)
 	return f, c, sink, log
@@ -112,7 +112,7 @@ func TestCorruptBatchIsLeftOut(t *testing.T) {
 	var tried []int // how many records of the other partition there had been when it was tried
 	var asked sync.Mutex
 	var seen int64
-	f, c, sink, said := readForged(t, func(partition int32, offset int64) []byte {
+	f, c, sink, heard := readForged(t, func(partition int32, offset int64) []byte {
 		asked.Lock()
 		defer asked.Unlock()
 		if partition == 1 {
@@ -135,11 +135,7 @@ func TestCorruptBatchIsLeftOut(t *testing.T) {
 		t.Errorf("the other partition was at %d at the first try and at %d at the last one", first, last)
 	}
 	asked.Unlock()
-	for deadline := time.Now().Add(20 * time.Second); !sink.has(" behind it"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("what is behind the corrupt batch does not come")
-		}
-	}
+	waitFor(t, "what is behind the corrupt batch comes", func() bool { return sink.has(" behind it") })
 	sink.mu.Lock()
 	if len(sink.gaps) != 1 || slices.ContainsFunc(sink.lines, func(line string) bool { return line != " behind it" && line != " other" }) {
 		t.Errorf("gaps %+v and records %.500q", sink.gaps, sink.lines)
@@ -148,9 +144,7 @@ func TestCorruptBatchIsLeftOut(t *testing.T) {
 	if n := testutil.ToFloat64(c.metrics.errors.WithLabelValues("unreadable")); n != readTries {
 		t.Errorf("%v unreadable answers are counted, want %d", n, readTries)
 	}
-	if got := said.lines("level=ERROR"); len(got) != 1 || !strings.Contains(got[0], "topic=t partition=0 offset=0 next=1 ") {
-		t.Errorf("lines %q, want one with topic, partition and offsets", got)
-	}
+	heard.wantErrors(t, 1, "… topic=t partition=0 offset=0 next=1 …")
 
 	_, err := replayOne(t.Context(), c, Partition{"t", 0}, topicID(t, c, "t"), "", 0, 2, func(*Record) bool { return true })
 	bad, ok := errors.AsType[*UnreadableError](err)
@@ -159,6 +153,14 @@ func TestCorruptBatchIsLeftOut(t *testing.T) {
 	}
 	if _, replays := f.fetches(1); replays[0] != readTries {
 		t.Errorf("a replay fetched the corrupt batch %d times, want %d", replays[0], readTries)
+	}
+}
+
+// wantErrors wants so many lines of level ERROR, all as the pattern says.
+func (s *said) wantErrors(t *testing.T, n int, pattern string) {
+	t.Helper()
+	if all, such := s.count("ERROR …"), s.count("ERROR "+pattern); all != n || such != n {
+		t.Errorf("%d lines of level ERROR, %d of them as %q, want %d:\n%.2000s", all, such, pattern, n, strings.Join(s.all(), "\n"))
 	}
 }
 
@@ -180,7 +182,7 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 		log.Write(old(int8(i%2), 1+i, "old"))
 	}
 	log.Write(simple(sets+1, "behind"))
-	f, c, sink, said := readForged(t, func(partition int32, offset int64) []byte {
+	f, c, sink, heard := readForged(t, func(partition int32, offset int64) []byte {
 		if partition != 0 {
 			return nil
 		}
@@ -199,10 +201,8 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 	if live, _ := f.fetches(sets + 2); live[0] != 1 || len(live) != 1 {
 		t.Errorf("offsets and how often they were fetched: %v, want 0 once", live)
 	}
-	place := "topic=t partition=0 offset=1 next=10001 "
-	if got := said.lines("level=ERROR"); len(got) != 1 || !strings.Contains(got[0], place) {
-		t.Errorf("lines %.1000q, want one with topic, partition and offsets", got)
-	}
+	place := "… topic=t partition=0 offset=1 next=10001 …"
+	heard.wantErrors(t, 1, place)
 	if n := testutil.ToFloat64(c.metrics.errors.WithLabelValues("unreadable")); n != 1 {
 		t.Errorf("%v unreadable answers are counted, want 1", n)
 	}
@@ -234,7 +234,5 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 	if _, replays := f.fetches(sets + 2); replays[0] != 1 || len(replays) != 1 {
 		t.Errorf("offsets and how often a replay fetched them: %v, want 0 once", replays)
 	}
-	if got := said.lines("level=ERROR"); len(got) != 2 || !strings.Contains(got[1], place) {
-		t.Errorf("lines %.1000q, want one of the replay too, with topic, partition and offsets", got)
-	}
+	heard.wantErrors(t, 2, place) // one of the replay too
 }

@@ -50,38 +50,30 @@ func (s *source) next(partition int32) int64 {
 }
 
 func (s *source) set(partition int32, next int64) {
-	i, ok := s.find(partition)
-	if !ok {
-		s.positions = slices.Insert(s.positions, i, position{partition: partition})
-	}
-	s.positions[i].next, s.positions[i].sought = next, false
+	p := s.position(partition)
+	p.next, p.sought = next, false
 }
 
 // begin is set to where the stream begins in the partition, before the limits are looked at.
 func (s *source) begin(partition int32, next int64) {
-	s.set(partition, next)
-	i, _ := s.find(partition)
-	s.positions[i].fresh = true
+	*s.position(partition) = position{partition: partition, next: next, fresh: true}
 }
 
 // seek is begin where Kafka has yet to tell where the stream begins: next is where it does at the latest.
 func (s *source) seek(partition int32, next, since int64) {
-	s.begin(partition, next)
-	i, _ := s.find(partition)
-	s.positions[i].sought, s.since = true, since
-}
-
-// sought says whether it is.
-func (s *source) sought(partition int32) bool {
-	i, ok := s.find(partition)
-	return ok && s.positions[i].sought
+	*s.position(partition) = position{partition: partition, next: next, fresh: true, sought: true}
+	s.since = since
 }
 
 // hold is set of a position that the limits allow.
 func (s *source) hold(partition int32, next int64) {
-	s.set(partition, next)
-	i, _ := s.find(partition)
-	s.positions[i].fresh = false
+	*s.position(partition) = position{partition: partition, next: next}
+}
+
+// sought says whether Kafka has yet to tell where the stream begins in the partition.
+func (s *source) sought(partition int32) bool {
+	i, ok := s.find(partition)
+	return ok && s.positions[i].sought
 }
 
 // fresh says whether the limits were not looked at yet.
@@ -92,6 +84,15 @@ func (s *source) fresh(partition int32) bool {
 
 func (s *source) find(partition int32) (int, bool) {
 	return slices.BinarySearchFunc(s.positions, partition, func(p position, id int32) int { return cmp.Compare(p.partition, id) })
+}
+
+// position returns that of the partition, a new one if there is none. It is good until another one is added.
+func (s *source) position(partition int32) *position {
+	i, ok := s.find(partition)
+	if !ok {
+		s.positions = slices.Insert(s.positions, i, position{partition: partition})
+	}
+	return &s.positions[i]
 }
 
 // cursor is how far a stream has come in each of its topics, sorted by name.

@@ -8,7 +8,7 @@
 //
 //	handler.go       requests to streams
 //	start.go         where a stream begins
-//	limit.go         how far back that may be
+//	limit.go         how far back that may be, and where it is if Kafka tells late
 //	feed.go          one stream: what it writes
 //	catchup.go       how it is brought from its cursor to now
 //	subscription.go  what others have to say to a stream

@@ -83,7 +83,7 @@ func decodeID(id string) (map[string]saved, error) {
 		return nil, errBadID
 	}
 	sources := make(map[string]saved, len(fields)-1)
-	one := int64(-1) // the time that is sought
+	since := int64(-1) // the time that is sought, one for all of an id
 	for _, field := range fields[1:] {
 		texts := strings.Split(field, ".")
 		head := texts[0]
@@ -91,26 +91,17 @@ func decodeID(id string) (map[string]saved, error) {
 			return nil, errBadID
 		}
 		s := saved{incarnation: head[tagSize:], positions: make([]position, 0, len(texts)-1)}
-		last := int64(-1)
+		last := int32(-1)
 		for _, text := range texts[1:] {
-			text, since, sought := strings.Cut(text, "t")
-			first, second, considered := strings.Cut(text, "-")
-			partition, ok := decimal(first, math.MaxInt32)
-			offset, ok2 := int64(-1), true
-			if considered {
-				offset, ok2 = decimal(second, math.MaxInt64-1)
-			}
-			ok3 := true
-			if sought {
-				s.since, ok3 = decimal(since, math.MaxInt64)
-				ok3 = ok3 && (one < 0 || one == s.since)
-				one = s.since
-			}
-			if !ok || !ok2 || !ok3 || partition <= last {
+			p, at, err := decodePosition(text)
+			if err != nil || p.partition <= last || p.sought && since >= 0 && at != since {
 				return nil, errBadID
 			}
-			last = partition
-			s.positions = append(s.positions, position{partition: int32(partition), sought: sought, next: offset + 1}) //nolint:gosec // at most MaxInt32
+			if p.sought {
+				s.since, since = at, at
+			}
+			last = p.partition
+			s.positions = append(s.positions, p)
 		}
 		if _, twice := sources[head[:tagSize]]; twice {
 			return nil, errBadID
@@ -118,6 +109,22 @@ func decodeID(id string) (map[string]saved, error) {
 		sources[head[:tagSize]] = s
 	}
 	return sources, nil
+}
+
+// decodePosition reads what an id says of one partition, and the time if it is sought.
+func decodePosition(text string) (p position, since int64, err error) {
+	text, at, sought := strings.Cut(text, "t")
+	text, offset, considered := strings.Cut(text, "-")
+	partition, err := decimal(text, math.MaxInt32)
+	if err == nil && considered {
+		p.next, err = decimal(offset, math.MaxInt64-1)
+		p.next++
+	}
+	if err == nil && sought {
+		since, err = decimal(at, math.MaxInt64)
+	}
+	p.partition, p.sought = int32(partition), sought //nolint:gosec // at most MaxInt32
+	return p, since, err
 }
 
 // IDSource is what an event id says of one topic.
@@ -168,10 +175,10 @@ func sinceTime(ms int64) time.Time {
 }
 
 // decimal reads a number of 0 to limit as strconv.AppendInt writes it.
-func decimal(text string, limit int64) (int64, bool) {
+func decimal(text string, limit int64) (int64, error) {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || n > limit || strconv.FormatInt(n, 10) != text {
-		return 0, false
+		return 0, errBadID
 	}
-	return n, true
+	return n, nil
 }

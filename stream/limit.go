@@ -14,8 +14,9 @@ type Limits struct {
 	Records int64         // offsets of a partition, whoever they are for
 }
 
-// limit moves positions that are fresh up to where the limits allow the stream to begin, and tells what
-// that leaves out. Partitions for which Kafka has no answer wait.
+// limit moves positions that are fresh to where the stream is to begin. Those that are sought go back to
+// where Kafka tells; all go up to where the limits allow, and what that leaves out is told. Partitions for
+// which Kafka has no answer wait.
 func (f *feed) limit(ctx context.Context, seam cursor) error {
 	fresh := f.fresh(seam)
 	if len(fresh) == 0 {
@@ -33,13 +34,13 @@ func (f *feed) limit(ctx context.Context, seam cursor) error {
 		return err
 	}
 	for _, r := range fresh {
-		from, ok := r.Next, true
-		if f.at.source(r.Topic).sought(r.ID) {
-			from, ok = sought.of(r.Partition)
-			from = min(from, r.Next)
+		at, from := f.at.source(r.Topic), r.Next
+		to, ok := young.of(r.Partition)
+		if at.sought(r.ID) {
+			begin, told := sought.of(r.Partition)
+			from, ok = min(from, begin), ok && told
 		}
-		to, ok2 := young.of(r.Partition)
-		if !ok || !ok2 {
+		if !ok {
 			f.postpone(r.Topic, r.ID)
 			continue
 		}
@@ -47,7 +48,7 @@ func (f *feed) limit(ctx context.Context, seam cursor) error {
 			to = max(to, r.To-f.limits.Records)
 		}
 		to = max(from, min(to, r.To))
-		f.at.source(r.Topic).hold(r.ID, to)
+		at.hold(r.ID, to)
 		if from < to {
 			f.gap(gapData{r.Topic, &gapRange{r.ID, from, to}, consumer.GapReplayLimit})
 		}
@@ -55,7 +56,8 @@ func (f *feed) limit(ctx context.Context, seam cursor) error {
 	return f.flush()
 }
 
-// fresh returns what lies between the cursor and the seam of partitions whose position is fresh.
+// fresh returns what lies between the cursor and the seam of partitions whose position is fresh. Those that
+// are at the seam it holds, unless they are sought: limits leave nothing of them out.
 func (f *feed) fresh(seam cursor) (fresh []consumer.Range) {
 	if _, seeks := f.at.since(); !seeks && f.limits == (Limits{}) {
 		return nil

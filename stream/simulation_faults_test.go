@@ -154,7 +154,7 @@ func (r *replica) Since(_ context.Context, sources []consumer.Source, t time.Tim
 			first[p]++
 		}
 	}
-	if len(first) == 0 { // or the stream would wait, and time is not modelled
+	if len(first) == 0 && !r.serving.feed.begun { // or the stream would wait to begin, and time is not modelled
 		err = nil
 	}
 	return first, err
