@@ -25,6 +25,7 @@ type pass struct {
 	begun     time.Time
 	gathering time.Time     // since when others are waited for; zero: they are not
 	gathered  int           // how many have come whom the pass had passed
+	came      time.Time     // when that was seen to change last
 	quiet     time.Duration // how long nobody may come before they are not waited for any more
 }
 
@@ -63,13 +64,13 @@ func (p *pass) turn() bool {
 func (p *pass) over() bool { return len(p.requests) == 0 || p.at >= p.end }
 
 // gather waits for the others of a storm if the next pass is to read again what memory does not hold.
-// Those who want what was not read yet do not wait: they have a pass meanwhile.
+// Those who want what was not read yet do not wait for longer than calm: they have a pass meanwhile.
 func (p *pass) gather() {
 	if p.gathering.IsZero() {
 		p.gathering = time.Now()
 		p.quiet = min(max(p.calm, p.gathering.Sub(p.begun)), p.patience)
 	}
-	for ; p.ctx.Err() == nil && time.Since(p.gathering) < p.patience; pause(p.ctx, p.quiet) {
+	for ; p.ctx.Err() == nil && time.Since(p.gathering) < p.patience; pause(p.ctx, p.calm) {
 		p.mu.Lock()
 		p.takeFrom(p.high)
 		behind := slices.Clone(p.waiting[p.zone])
@@ -82,10 +83,12 @@ func (p *pass) gather() {
 			p.start()
 			return
 		}
-		if len(behind) == p.gathered {
+		if len(behind) != p.gathered {
+			p.gathered, p.came = len(behind), time.Now()
+		}
+		if time.Since(p.came) >= p.quiet {
 			return
 		}
-		p.gathered = len(behind)
 	}
 }
 

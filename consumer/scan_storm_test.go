@@ -152,6 +152,52 @@ func TestStormWithAPause(t *testing.T) {
 	}
 }
 
+// TestUnreadDoesNotWaitForAStorm has a second one come back when the first has been served in part, and a
+// third one after that pass, which took seconds, for what it has not read: while others are waited for on
+// account of the second, the third is served.
+func TestUnreadDoesNotWaitForAStorm(t *testing.T) {
+	const records, size, took = 4000, 4 << 10, 3 * time.Second
+	broker, c := filledConsumer(t, 1, records, 1, size, func(c *Consumer) {
+		c.scans.calm = 10 * time.Millisecond
+		c.chunks = map[bool]*chunks{false: newChunks(0), true: newChunks(0)}
+	})
+	var held atomic.Bool
+	var asked atomic.Int32
+	holdReplays(broker, func(offset int64) bool {
+		if offset == 0 {
+			return false
+		}
+		asked.Add(1)
+		return held.Load()
+	})
+	held.Store(true)
+	id := topicID(t, c, "t")
+	var all sync.WaitGroup
+	replay := func(from, to int64) (done chan struct{}) {
+		done = make(chan struct{})
+		all.Go(func() {
+			defer close(done)
+			if next, err := replayOne(t.Context(), c, Partition{"t", 0}, id, "0", from, to, func(*Record) bool { return true }); next != to || err != nil {
+				t.Errorf("replay ended at %d with %v", next, err)
+			}
+		})
+		return done
+	}
+	first := replay(0, records/2)
+	waitFor(t, "the pass is on its way", func() bool { return asked.Load() > 0 })
+	replay(0, records/2)
+	time.Sleep(took)
+	held.Store(false)
+	<-first
+	pause(t.Context(), took/20) // it is the second's turn to wait
+	begun := time.Now()
+	<-replay(records-500, records)
+	if waited := time.Since(begun); waited > took/2 {
+		t.Errorf("the third waited for %v", waited)
+	}
+	all.Wait()
+}
+
 // TestBatchFromItsMiddle has two come back to one batch, the later one to an earlier record: Kafka
 // answers with the whole batch to the first.
 func TestBatchFromItsMiddle(t *testing.T) {
