@@ -30,6 +30,7 @@ type brokers struct {
 	ids    []int32             // empty before the first metadata
 	silent map[int32]time.Time // when they did not answer
 	hung   map[int32]time.Time // when they let a request time out, until they answer one
+	heard  map[int32]time.Time // when they answered last
 	hosts  map[int32]string    // host:port
 }
 
@@ -98,15 +99,20 @@ func (b *brokers) silence(id int32) {
 	b.silent[id] = time.Now()
 }
 
-// took notes what has become of a request to the broker.
-func (b *brokers) took(id int32, err error) {
+// took notes what has become of a request to the broker. One that has answered others meanwhile is slow at
+// that, or a connection was lost.
+func (b *brokers) took(id int32, begun time.Time, err error) {
 	timeout, ok := errors.AsType[net.Error](err)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case err == nil:
 		delete(b.hung, id)
-	case ok && timeout.Timeout():
+		if b.heard == nil {
+			b.heard = make(map[int32]time.Time)
+		}
+		b.heard[id] = time.Now()
+	case ok && timeout.Timeout() && !b.heard[id].After(begun):
 		if b.hung == nil {
 			b.hung = make(map[int32]time.Time)
 		}

@@ -80,8 +80,9 @@ func (c *cluster) request(ctx context.Context, broker int32, req kmsg.Request, b
 	if buf == nil {
 		buf = new([]byte)
 	}
+	begun := time.Now()
 	res, err := c.transport.RoundTrip(ctx, c.addr, &exchange{req: req, broker: broker, buf: buf})
-	c.brokers.took(broker, err)
+	c.brokers.took(broker, begun, err)
 	if err != nil {
 		to := fmt.Sprint("broker ", broker)
 		if broker == anyBroker {
