@@ -28,17 +28,17 @@
 // Version 1:
 //
 //	id       = "1" *( "~" source )
-//	source   = name incarnation *( "." partition [ "-" offset ] [ "t" time ] )
+//	source   = name incarnation *( "." partition [ "-" offset ] [ "t" [ time ] ] )
 //
 // name is six characters of a hash of the topic's name, incarnation six of a hash of its topic id
 // (KIP-516), both of [0-9a-v]; partition, offset and time are decimal, without leading zeros, and
 // partitions ascend. offset is that of the last record considered. Of a partition without an offset
 // nothing was considered: it is read from its start. So is one that is missing, unless the topic's route
 // names its partitioner: then an id names all partitions that are the stream's, and those that are neither
-// named nor homes of the user are not (home.go). time, in milliseconds since 1970 and the same in all of an
-// id, is of a stream that began by the parameter since: it begins with the first record of then or later,
-// with 0 with all, but Kafka has not told yet where that is. At the latest that is behind offset. Ids are
-// made of [0-9a-z.~-] only. [ExplainID] reads them.
+// named nor homes of the user are not (home.go). "t" is of a stream that began by the parameter since: it
+// begins with the first record of time or later, with 0 with all, but Kafka has not told yet where that is.
+// At the latest that is behind offset. time, in milliseconds since 1970, is the same in all of an id, and in
+// a source the first "t" has it and no other. Ids are made of [0-9a-z.~-] only. [ExplainID] reads them.
 //
 // An id names all topics of its stream, those that do not exist too. A stream that resumes from one that
 // does not name a topic starts there at now and tells that by a gap (unknown-id). It may have been cut

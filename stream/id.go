@@ -47,6 +47,7 @@ func appendSource(b []byte, s *source) []byte {
 	b = append(b, '~')
 	b = append(b, s.tag...)
 	b = append(b, s.incarnation.tag...)
+	timed := false
 	for _, p := range s.positions {
 		if p.next == 0 && !s.homed && !p.sought {
 			continue
@@ -59,7 +60,10 @@ func appendSource(b []byte, s *source) []byte {
 		}
 		if p.sought {
 			b = append(b, 't')
-			b = strconv.AppendInt(b, s.since, 10)
+			if !timed {
+				b = strconv.AppendInt(b, s.since, 10)
+			}
+			timed = true
 		}
 	}
 	return b
@@ -91,7 +95,7 @@ func decodeID(id string) (map[string]saved, error) {
 			return nil, errBadID
 		}
 		s := saved{incarnation: head[tagSize:], positions: make([]position, 0, len(texts)-1)}
-		last := int64(-1)
+		last, timed := int64(-1), false
 		for _, text := range texts[1:] {
 			text, since, sought := strings.Cut(text, "t")
 			first, second, considered := strings.Cut(text, "-")
@@ -101,10 +105,13 @@ func decodeID(id string) (map[string]saved, error) {
 				offset, ok2 = decimal(second, math.MaxInt64-1)
 			}
 			ok3 := true
-			if sought {
+			switch {
+			case sought && timed:
+				ok3 = since == ""
+			case sought:
 				s.since, ok3 = decimal(since, math.MaxInt64)
 				ok3 = ok3 && (one < 0 || one == s.since)
-				one = s.since
+				one, timed = s.since, true
 			}
 			if !ok || !ok2 || !ok3 || partition <= last {
 				return nil, errBadID

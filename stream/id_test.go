@@ -33,7 +33,11 @@ func check(t *testing.T, c cursor) string {
 		for j := range want {
 			want[j].fresh = false
 		}
-		if got.incarnation != c[i].incarnation.tag || got.since != c[i].since || !slices.Equal(got.positions, want) {
+		since := int64(0)
+		if slices.ContainsFunc(want, func(p position) bool { return p.sought }) {
+			since = c[i].since
+		}
+		if got.incarnation != c[i].incarnation.tag || got.since != since || !slices.Equal(got.positions, want) {
 			t.Fatalf("%q: %+v, want %s %+v", id, got, c[i].incarnation.tag, want)
 		}
 	}
@@ -53,12 +57,21 @@ func TestIDRoundTrip(t *testing.T) {
 	since := at("e", 1, 0, 42)
 	since.seek(1, 7, 3_600_000)
 	since.seek(2, 0, 3_600_000)
-	if id := check(t, cursor{since}); !strings.HasSuffix(id, ".0-41.1-6t3600000.2t3600000") {
+	if id := check(t, cursor{since}); !strings.HasSuffix(id, ".0-41.1-6t3600000.2t") {
 		t.Errorf("%q does not name the time that is sought", id)
 	}
 	if !strings.HasSuffix(id, ".1.4-8") {
 		t.Errorf("%q does not name the home that was not read yet", id)
 	}
+}
+
+// TestManySought wants an id that can name a topic's partitions to be able to while they are sought.
+func TestManySought(t *testing.T) {
+	c := cursor{at("wide", 1)}
+	for p := range int32(2500) {
+		c[0].seek(p, 12_345_678, time.Now().UnixMilli())
+	}
+	check(t, c)
 }
 
 // TestIncarnation wants ids of a topic that was deleted and created again to differ, or a resume
@@ -94,7 +107,9 @@ func TestBadIDs(t *testing.T) {
 		"no time":            "1~abcdef012345.0-1t",
 		"negative time":      "1~abcdef012345.0-1t-1",
 		"beyond all times":   "1~abcdef012345.0-1t9223372036854775808",
-		"two times":          "1~abcdef012345.0-1t5.1-1t6",
+		"two times":          "1~abcdef012345.0-1t5~bcdef0123456.1-1t6",
+		"time twice":         "1~abcdef012345.0-1t5.1-1t5",
+		"time in the second": "1~abcdef012345.0-1t.1-1t5",
 		"time and no offset": "1~abcdef012345.0-t5",
 		"space":              "1~abcdef012345.0- 1",
 		"behind the end":     "1~abcdef012345.0-1~",
@@ -107,7 +122,7 @@ func TestBadIDs(t *testing.T) {
 }
 
 // FuzzID encodes cursors of two topics, given as pairs of partition and next offset, and wants
-// them back. Ids travel in header and query: they are made of letters, digits and .~- only.
+// them back. Those whose partition has the sign bit are sought, from a time that is the topic id's. Ids travel in header and query: they are made of letters, digits and .~- only.
 func FuzzID(f *testing.F) {
 	pairs := func(list ...uint64) []byte {
 		var b []byte
@@ -119,6 +134,7 @@ func FuzzID(f *testing.F) {
 	}
 	f.Add("orders", "all", []byte("0123456789abcdef"), pairs(0, 0, 1, 1, 2, 42), pairs(math.MaxInt32, math.MaxInt64, 0, math.MaxInt64))
 	f.Add("", "~.-", []byte{}, []byte{}, pairs(7, 7))
+	f.Add("orders", "all", []byte{1}, pairs(1<<31, 5, 1<<31+1, 0, 2, 9), pairs(1<<31+7, 1))
 	f.Add("orders", "all", []byte{0xff}, pairs(1<<31-1, 1<<62, 0, 2), []byte{})
 	f.Fuzz(func(t *testing.T, first, second string, incarnation, firstAt, secondAt []byte) {
 		var topicID [16]byte
@@ -129,7 +145,12 @@ func FuzzID(f *testing.F) {
 		}
 		for i, b := range [][]byte{firstAt, secondAt} {
 			for ; len(b) >= 12 && len(c[i].positions) < 200; b = b[12:] {
-				c[i].set(int32(binary.BigEndian.Uint32(b)&math.MaxInt32), int64(binary.BigEndian.Uint64(b[4:])&math.MaxInt64))
+				partition, next := int32(binary.BigEndian.Uint32(b)&math.MaxInt32), int64(binary.BigEndian.Uint64(b[4:])&math.MaxInt64)
+				if b[0]&0x80 != 0 {
+					c[i].seek(partition, next, int64(binary.BigEndian.Uint64(topicID[:])&math.MaxInt64))
+				} else {
+					c[i].set(partition, next)
+				}
 			}
 		}
 		check(t, c)
@@ -144,7 +165,7 @@ func FuzzDecodeID(f *testing.F) {
 	f.Add("1~abcdef012345.0.3-5")
 	f.Add("1~abcdef012345.0-9223372036854775807")
 	f.Add("1~abcdef012345.0--1~abcdef012345")
-	f.Add("1~abcdef012345.0t7.3-5~bcdef0123456.7-9t7")
+	f.Add("1~abcdef012345.0t7.3-5.4-6t~bcdef0123456.7-9t7")
 	f.Fuzz(func(t *testing.T, id string) {
 		sources, err := decodeID(id)
 		if err != nil {

@@ -22,7 +22,7 @@ func (l *longIDs) look(at cursor) {
 	if len(at) == 0 {
 		return
 	}
-	const longest = len(".2147483647-9223372036854775806") // of a position
+	const longest = len(".2147483647-9223372036854775806t") // of a position
 	positions, size := 0, 0
 	for i := range at {
 		positions += len(at[i].positions)

@@ -91,6 +91,11 @@ func TestForgedIDs(t *testing.T) {
 		"partitions beyond":     good + ".7000-1.2147483647-5",
 		"incarnations of zero":  good[:8] + "00000" + good[13:],
 		"one more byte":         good + "0",
+		"all sought":            sought(good, "0"),
+		"sought in the future":  sought(good, "9223372036854775807"),
+		"sought beyond":         sought(strings.ReplaceAll(good, "-", "-9"), "1"),
+		"sought, partitions":    sought(good+".7000-1.2147483647-5", "0"),
+		"sought, incarnations":  sought(good[:8]+"00000"+good[13:], "0"),
 		"a line's end, encoded": good + "%0a",
 	}
 	for b := 0x80; b <= 0xff; b++ {
@@ -116,6 +121,21 @@ func TestForgedIDs(t *testing.T) {
 			}
 		}
 	}
+}
+
+// sought returns the id with all of its positions sought from the time.
+func sought(id, time string) string {
+	sources := strings.Split(id, "~")
+	for i := range sources {
+		if head, positions, some := strings.Cut(sources[i], "."); some {
+			first, rest, more := strings.Cut(positions, ".")
+			sources[i] = head + "." + first + "t" + time
+			if more {
+				sources[i] += "." + strings.ReplaceAll(rest, ".", "t.") + "t"
+			}
+		}
+	}
+	return strings.Join(sources, "~")
 }
 
 // forgedID opens a stream and wants what TestForgedIDs says.
