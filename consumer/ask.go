@@ -30,11 +30,12 @@ type brokers struct {
 	ids    []int32             // empty before the first metadata
 	silent map[int32]time.Time // when they had no answer to what any broker can, until they have: asked last
 	hung   map[int32]time.Time // when they let a request time out, until they answer one: replays do without
+	heard  map[int32]time.Time // when they answered last
 	hosts  map[int32]string    // host:port
 }
 
 func newBrokers() *brokers {
-	return &brokers{silent: make(map[int32]time.Time), hung: make(map[int32]time.Time)}
+	return &brokers{silent: make(map[int32]time.Time), hung: make(map[int32]time.Time), heard: make(map[int32]time.Time)}
 }
 
 // ask sends req to a broker of the cluster and, while one has no answer, to the next: that a broker
@@ -99,15 +100,17 @@ func (b *brokers) silence(id int32) {
 	b.silent[id] = time.Now()
 }
 
-// outcome notes what has become of a request to the broker.
-func (b *brokers) outcome(id int32, err error) {
+// outcome notes what has become of a request to the broker. One that has answered others meanwhile is slow at
+// that, or a connection was lost.
+func (b *brokers) outcome(id int32, begun time.Time, err error) {
 	timeout, ok := errors.AsType[net.Error](err)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case err == nil:
 		delete(b.hung, id)
-	case ok && timeout.Timeout():
+		b.heard[id] = time.Now()
+	case ok && timeout.Timeout() && !b.heard[id].After(begun):
 		b.hung[id] = time.Now()
 	}
 }

@@ -81,8 +81,9 @@ func (c *cluster) request(ctx context.Context, broker int32, req kmsg.Request, b
 	if buf == nil {
 		buf = new([]byte)
 	}
+	begun := time.Now()
 	res, err := c.transport.RoundTrip(ctx, c.addr, &exchange{req: req, broker: broker, buf: buf})
-	c.brokers.outcome(broker, err)
+	c.brokers.outcome(broker, begun, err)
 	if err != nil {
 		to := fmt.Sprint("broker ", broker)
 		if broker == anyBroker {

@@ -34,7 +34,7 @@ func TestContractSince(t *testing.T) {
 		"for one only": {now.Add(-90 * time.Minute), map[Partition]int64{at(0): 1, at(1): AfterAll, at(2): AfterAll}},
 		"after all":    {now.Add(time.Hour), map[Partition]int64{at(0): AfterAll, at(1): AfterAll, at(2): AfterAll}},
 	} {
-		got, err := c.Since(t.Context(), c.Sources(""), test.time)
+		got, err := c.Since(t.Context(), []Partition{at(0), at(1), at(2)}, test.time)
 		if diff := cmp.Diff(test.want, got); err != nil || diff != "" {
 			t.Errorf("%s: %v %s", name, err, diff)
 		}
@@ -43,7 +43,7 @@ func TestContractSince(t *testing.T) {
 	c.mu.Lock()
 	c.topics[topic].leaders = []int32{c.topics[topic].leaders[0], -1, c.topics[topic].leaders[2]}
 	c.mu.Unlock()
-	got, err := c.Since(t.Context(), c.Sources(""), time.Time{})
+	got, err := c.Starts(t.Context(), c.Sources(""))
 	if diff := cmp.Diff(map[Partition]int64{at(0): 0, at(2): 0}, got); err == nil || diff != "" {
 		t.Errorf("without a leader: %v %s", err, diff)
 	}

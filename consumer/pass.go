@@ -26,6 +26,7 @@ type pass struct {
 	begun     time.Time
 	gathering time.Time     // since when others are waited for; zero: they are not
 	gathered  int           // how many have come whom the pass had passed
+	came      time.Time     // when that was seen to change last
 	quiet     time.Duration // others are waited for until nobody has come for so long
 }
 
@@ -64,17 +65,13 @@ func (p *pass) turn() bool {
 func (p *pass) over() bool { return len(p.requests) == 0 || p.at >= p.end }
 
 // gather waits for the others of a storm if the next pass is to read again what memory does not hold.
-// Those who want what was not read yet do not wait: they have a pass meanwhile.
+// Those who want what was not read yet do not wait for longer than calm: they have a pass meanwhile.
 func (p *pass) gather() {
 	if p.gathering.IsZero() {
 		p.gathering = time.Now()
 		p.quiet = max(p.scans.calm, p.gathering.Sub(p.begun))
 	}
-	for p.scans.ctx.Err() == nil {
-		left := p.scans.patience - time.Since(p.gathering)
-		if left <= 0 {
-			return
-		}
+	for ; p.scans.ctx.Err() == nil && time.Since(p.gathering) < p.scans.patience; pause(p.scans.ctx, p.scans.calm) {
 		p.scans.mu.Lock()
 		p.takeFrom(p.high)
 		behind := slices.Clone(p.scans.waiting[p.zone])
@@ -87,11 +84,12 @@ func (p *pass) gather() {
 			p.start()
 			return
 		}
-		if len(behind) == p.gathered {
+		if len(behind) != p.gathered {
+			p.gathered, p.came = len(behind), time.Now()
+		}
+		if time.Since(p.came) >= p.quiet {
 			return
 		}
-		p.gathered = len(behind)
-		pause(p.scans.ctx, min(p.quiet, left))
 	}
 }
 

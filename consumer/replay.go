@@ -26,25 +26,20 @@ func (e *OutOfRangeError) Error() string {
 // all there are.
 const AfterAll int64 = math.MaxInt64
 
-// Since returns, for each partition of the sources, the offset of the first record that was written at
-// the time or later (by the records' timestamps), or with the zero time the first one retained.
-// Topics that are not read here are left out, and so are partitions for which Kafka has no answer, such
-// as those without a leader: the error is that of one of them, and the others' offsets are good.
-func (c *Consumer) Since(ctx context.Context, sources []Source, t time.Time) (map[Partition]int64, error) {
+// Since returns, for each of the partitions, the offset of the first record that was written at the time
+// or later (by the records' timestamps), or with the zero time the first one retained. Those of topics
+// that are not read here, or do not exist, are left out, and so are those for which Kafka has no answer,
+// such as those without a leader: the error is that of one of the latter, and the others' offsets are good.
+func (c *Consumer) Since(ctx context.Context, partitions []Partition, t time.Time) (map[Partition]int64, error) {
 	which := int64(offsetEarliest)
 	if !t.IsZero() {
 		which = max(0, t.UnixMilli())
 	}
 	ask := make(offsetsAsked)
 	c.mu.Lock()
-	for i := range sources {
-		name := sources[i].Topic
-		known := c.topics[name]
-		if known == nil || known.missing {
-			continue
-		}
-		for id, leader := range known.leaders {
-			ask.add(leader, Partition{name, int32(id)}, which)
+	for _, p := range partitions {
+		if known := c.topics[p.Topic]; known != nil && !known.missing && int(p.ID) < len(known.leaders) {
+			ask.add(known.leaders[p.ID], p, which)
 		}
 	}
 	c.mu.Unlock()
@@ -60,6 +55,21 @@ func (c *Consumer) Since(ctx context.Context, sources []Source, t time.Time) (ma
 		}
 	}
 	return first, cmp.Or(err, leaderless)
+}
+
+// Starts is Since of all partitions of the sources, with the zero time.
+func (c *Consumer) Starts(ctx context.Context, sources []Source) (map[Partition]int64, error) {
+	var partitions []Partition
+	c.mu.Lock()
+	for i := range sources {
+		if known := c.topics[sources[i].Topic]; known != nil {
+			for id := range known.leaders {
+				partitions = append(partitions, Partition{known.name, int32(id)})
+			}
+		}
+	}
+	c.mu.Unlock()
+	return c.Since(ctx, partitions, time.Time{})
 }
 
 // Confirm asks Kafka whether topicID is that of topic. The error is [ErrRecreated] if it is not, or

@@ -156,24 +156,19 @@ func TestStormWithAPause(t *testing.T) {
 // TestGathering has a pass that took so long end while one waits whom it has passed, and memory holds
 // nothing. Others of that kind come some time later.
 func TestGathering(t *testing.T) {
-	seconds := func(list ...time.Duration) (later []time.Duration) {
-		for _, n := range list {
-			later = append(later, n*time.Second)
-		}
-		return later
-	}
+	const second = time.Second
 	for name, test := range map[string]struct {
 		took   time.Duration
 		later  []time.Duration
 		waited time.Duration
 	}{
-		"nobody comes":              {2 * time.Second, nil, 2 * time.Second},
+		"nobody comes":              {2 * second, nil, 2 * second},
 		"nobody, after a short one": {time.Millisecond, nil, calm},
 		"nobody, after a long one":  {time.Hour, nil, patience},
-		"one comes":                 {2 * time.Second, seconds(1), 4 * time.Second},
-		"one comes too late":        {2 * time.Second, seconds(3), 2 * time.Second},
-		"they go on coming":         {1500 * time.Millisecond, seconds(1, 2, 3, 4), patience},
-		"one, after a longer one":   {3 * time.Second, seconds(1), patience},
+		"one comes":                 {2 * second, []time.Duration{second + 1}, 3*second + calm}, // seen a calm later
+		"one comes too late":        {2 * second, []time.Duration{3 * second}, 2 * second},
+		"they go on coming":         {2 * second, []time.Duration{second, 2 * second, 3 * second, 4 * second}, patience},
+		"one, after a longer one":   {4 * second, []time.Duration{second + 1}, patience},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -198,6 +193,52 @@ func TestGathering(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestUnreadDoesNotWaitForAStorm has a second one come back when the first has been served in part, and a
+// third one after that pass, which took seconds, for what it has not read: while others are waited for on
+// account of the second, the third is served.
+func TestUnreadDoesNotWaitForAStorm(t *testing.T) {
+	const records, size, took = 4000, 4 << 10, 3 * time.Second
+	broker, c := filledConsumer(t, 1, records, 1, size, func(c *Consumer) {
+		c.scans.calm = 10 * time.Millisecond
+		c.chunks = [...]*chunks{near: newChunks(0), far: newChunks(0)}
+	})
+	var held atomic.Bool
+	var asked atomic.Int32
+	holdReplays(broker, func(offset int64) bool {
+		if offset == 0 {
+			return false
+		}
+		asked.Add(1)
+		return held.Load()
+	})
+	held.Store(true)
+	id := topicID(t, c, "t")
+	var all sync.WaitGroup
+	replay := func(from, to int64) (done chan struct{}) {
+		done = make(chan struct{})
+		all.Go(func() {
+			defer close(done)
+			if next, err := replayOne(t.Context(), c, Partition{"t", 0}, id, "0", from, to, func(*Record) bool { return true }); next != to || err != nil {
+				t.Errorf("replay ended at %d with %v", next, err)
+			}
+		})
+		return done
+	}
+	first := replay(0, records/2)
+	waitFor(t, "the pass is on its way", func() bool { return asked.Load() > 0 })
+	replay(0, records/2)
+	time.Sleep(took)
+	held.Store(false)
+	<-first
+	pause(t.Context(), took/20) // it is the second's turn to wait
+	begun := time.Now()
+	<-replay(records-500, records)
+	if waited := time.Since(begun); waited > took/2 {
+		t.Errorf("the third waited for %v", waited)
+	}
+	all.Wait()
 }
 
 // TestBatchFromItsMiddle has two come back to one batch, the later one to an earlier record: Kafka

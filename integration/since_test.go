@@ -81,7 +81,7 @@ func TestSinceWithoutALeader(t *testing.T) {
 	h := startHerald(t, &c.broker, "--topic="+topic)
 	c.pause(t, n)
 	s := beginningAt(t, h, "1h")
-	if got := s.Record(); got.Data != "young" || !strings.Contains(got.ID, ".0-1t") || !strings.Contains(got.ID, ".1-1") {
+	if got := s.Record(); got.Data != "young" || !strings.Contains(got.ID, ".0-1t.") || !strings.Contains(got.ID, ".1-1") {
 		t.Errorf("got %+v, want the younger record of partition 1 and partition 0 to be sought", got)
 	}
 	s.Reconnect()

@@ -27,18 +27,18 @@
 //
 // Version 1:
 //
-//	id       = "1" *( "~" source )
-//	source   = name incarnation *( "." partition [ "-" offset ] [ "t" time ] )
+//	id       = "1" [ "t" time ] *( "~" source )
+//	source   = name incarnation *( "." partition [ "-" offset ] [ "t" ] )
 //
 // name is six characters of a hash of the topic's name, incarnation six of a hash of its topic id
 // (KIP-516), both of [0-9a-v]; partition, offset and time are decimal, without leading zeros, and
 // partitions ascend. offset is that of the last record considered. Of a partition without an offset
 // nothing was considered: it is read from its start. So is one that is missing, unless the topic's route
 // names its partitioner: then an id names all partitions that are the stream's, and those that are neither
-// named nor homes of the user are not (home.go). time, in milliseconds since 1970 and the same in all of an
-// id, is of a stream that began by the parameter since: it begins with the first record of then or later,
-// with 0 with all, but Kafka has not told yet where that is. At the latest that is behind offset. Ids are
-// made of [0-9a-z.~-] only. [ExplainID] reads them.
+// named nor homes of the user are not (home.go). A stream that began by the parameter since begins in
+// partitions with "t" with the first record of time, in milliseconds since 1970, or later, with 0 with all,
+// but Kafka has not told yet where that is: at the latest behind offset. Ids are made of [0-9a-z.~-] only.
+// [ExplainID] reads them.
 //
 // An id names all topics of its stream, those that do not exist too. A stream that resumes from one that
 // does not name a topic starts there at now and tells that by a gap (unknown-id). It may have been cut

@@ -18,7 +18,7 @@ type Log interface {
 	Replay(ctx context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool)
 	Delivered(p consumer.Partition, topicID [16]byte, next int64)
 	DeliveredTo(ctx context.Context, user string) (map[consumer.Partition]int64, error)
-	Since(ctx context.Context, sources []consumer.Source, t time.Time) (map[consumer.Partition]int64, error)
+	Since(ctx context.Context, partitions []consumer.Partition, t time.Time) (map[consumer.Partition]int64, error)
 	Confirm(ctx context.Context, topic string, topicID [16]byte) error
 	Range(ctx context.Context, p consumer.Partition, topicID [16]byte) (start, end int64, err error)
 }

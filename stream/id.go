@@ -32,13 +32,22 @@ func tag(text string) string {
 // the topic that has the most positions: a stream that resumes from it tells that by a gap.
 func appendID(b []byte, at cursor) []byte {
 	begun := len(b)
-	b = append(b, idVersion...)
+	b = appendHead(b, at)
 	for i := range at {
 		b = appendSource(b, &at[i])
 	}
 	if len(b)-begun > maxIDLength {
 		i := at.largest()
 		return appendID(b[:begun], slices.Concat(at[:i], at[i+1:]))
+	}
+	return b
+}
+
+// appendHead appends what is in front of the sources.
+func appendHead(b []byte, at cursor) []byte {
+	b = append(b, idVersion...)
+	if since, seeks := at.since(); seeks {
+		b = strconv.AppendInt(append(b, 't'), since, 10)
 	}
 	return b
 }
@@ -59,7 +68,6 @@ func appendSource(b []byte, s *source) []byte {
 		}
 		if p.sought {
 			b = append(b, 't')
-			b = strconv.AppendInt(b, s.since, 10)
 		}
 	}
 	return b
@@ -69,7 +77,7 @@ func appendSource(b []byte, s *source) []byte {
 type saved struct {
 	incarnation string // its tag
 	positions   []position
-	since       int64 // of the positions that are sought
+	since       int64 // of positions that are sought
 }
 
 // decodeID reads an id: its sources by the tags of their names. It takes what appendID makes and
@@ -79,28 +87,30 @@ func decodeID(id string) (map[string]saved, error) {
 		return nil, errBadID
 	}
 	fields := strings.Split(id, "~")
-	if fields[0] != idVersion {
+	version, time, timed := strings.Cut(fields[0], "t")
+	since, err := int64(0), error(nil)
+	if timed {
+		since, err = decimal(time, math.MaxInt64)
+	}
+	if err != nil || version != idVersion {
 		return nil, errBadID
 	}
 	sources := make(map[string]saved, len(fields)-1)
-	since := int64(-1) // the time that is sought, one for all of an id
+	seeks := false
 	for _, field := range fields[1:] {
 		texts := strings.Split(field, ".")
 		head := texts[0]
 		if len(head) != 2*tagSize || strings.Trim(head, "0123456789abcdefghijklmnopqrstuv") != "" {
 			return nil, errBadID
 		}
-		s := saved{incarnation: head[tagSize:], positions: make([]position, 0, len(texts)-1)}
+		s := saved{incarnation: head[tagSize:], positions: make([]position, 0, len(texts)-1), since: since}
 		last := int32(-1)
 		for _, text := range texts[1:] {
-			p, at, err := decodePosition(text)
-			if err != nil || p.partition <= last || p.sought && since >= 0 && at != since {
+			p, err := decodePosition(text)
+			if err != nil || p.partition <= last {
 				return nil, errBadID
 			}
-			if p.sought {
-				s.since, since = at, at
-			}
-			last = p.partition
+			last, seeks = p.partition, seeks || p.sought
 			s.positions = append(s.positions, p)
 		}
 		if _, twice := sources[head[:tagSize]]; twice {
@@ -108,23 +118,23 @@ func decodeID(id string) (map[string]saved, error) {
 		}
 		sources[head[:tagSize]] = s
 	}
+	if seeks != timed {
+		return nil, errBadID
+	}
 	return sources, nil
 }
 
-// decodePosition reads what an id says of one partition, and the time if it is sought.
-func decodePosition(text string) (p position, since int64, err error) {
-	text, at, sought := strings.Cut(text, "t")
+// decodePosition reads what an id says of one partition.
+func decodePosition(text string) (p position, err error) {
+	text, sought := strings.CutSuffix(text, "t")
 	text, offset, considered := strings.Cut(text, "-")
 	partition, err := decimal(text, math.MaxInt32)
 	if err == nil && considered {
 		p.next, err = decimal(offset, math.MaxInt64-1)
 		p.next++
 	}
-	if err == nil && sought {
-		since, err = decimal(at, math.MaxInt64)
-	}
 	p.partition, p.sought = int32(partition), sought //nolint:gosec // at most MaxInt32
-	return p, since, err
+	return p, err
 }
 
 // IDSource is what an event id says of one topic.

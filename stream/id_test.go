@@ -33,7 +33,7 @@ func check(t *testing.T, c cursor) string {
 		for j := range want {
 			want[j].fresh = false
 		}
-		if got.incarnation != c[i].incarnation.tag || got.since != c[i].since || !slices.Equal(got.positions, want) {
+		if since, _ := c.since(); got.incarnation != c[i].incarnation.tag || got.since != since || !slices.Equal(got.positions, want) {
 			t.Fatalf("%q: %+v, want %s %+v", id, got, c[i].incarnation.tag, want)
 		}
 	}
@@ -53,12 +53,21 @@ func TestIDRoundTrip(t *testing.T) {
 	since := at("e", 1, 0, 42)
 	since.seek(1, 7, 3_600_000)
 	since.seek(2, 0, 3_600_000)
-	if id := check(t, cursor{since}); !strings.HasSuffix(id, ".0-41.1-6t3600000.2t3600000") {
+	if id := check(t, cursor{since}); !strings.HasPrefix(id, "1t3600000~") || !strings.HasSuffix(id, ".0-41.1-6t.2t") {
 		t.Errorf("%q does not name the time that is sought", id)
 	}
 	if !strings.HasSuffix(id, ".1.4-8") {
 		t.Errorf("%q does not name the home that was not read yet", id)
 	}
+}
+
+// TestManySought wants an id that can name a topic's partitions to be able to while they are sought.
+func TestManySought(t *testing.T) {
+	c := cursor{at("wide", 1)}
+	for p := range int32(2500) {
+		c[0].seek(p, 12_345_678, time.Now().UnixMilli())
+	}
+	check(t, c)
 }
 
 // TestIncarnation wants ids of a topic that was deleted and created again to differ, or a resume
@@ -71,34 +80,37 @@ func TestIncarnation(t *testing.T) {
 
 func TestBadIDs(t *testing.T) {
 	for name, id := range map[string]string{
-		"empty":              "",
-		"another version":    "2~abcdef012345.0-41",
-		"no version":         "~abcdef012345.0-41",
-		"short tag":          "1~abcdef01234.0-41",
-		"long tag":           "1~abcdef0123456.0-41",
-		"tag of other bytes": "1~abcdef01234z.0-41",
-		"sign":               "1~abcdef012345.0-+41",
-		"leading zero":       "1~abcdef012345.0-041",
-		"partition twice":    "1~abcdef012345.0-41.0-42",
-		"wrong order":        "1~abcdef012345.1-41.0-42",
-		"source twice":       "1~abcdef012345.0-41~abcdef012345.0-41",
-		"empty source":       "1~",
-		"empty position":     "1~abcdef012345.",
-		"empty offset":       "1~abcdef012345.0-",
-		"negative offset":    "1~abcdef012345.0--1",
-		"largest offset":     "1~abcdef012345.0-9223372036854775807",
-		"beyond all offsets": "1~abcdef012345.0-9223372036854775808",
-		"empty partition":    "1~abcdef012345.-1",
-		"large partition":    "1~abcdef012345.2147483648-1",
-		"hexadecimal":        "1~abcdef012345.0-0x10",
-		"no time":            "1~abcdef012345.0-1t",
-		"negative time":      "1~abcdef012345.0-1t-1",
-		"beyond all times":   "1~abcdef012345.0-1t9223372036854775808",
-		"two times":          "1~abcdef012345.0-1t5.1-1t6",
-		"time and no offset": "1~abcdef012345.0-t5",
-		"space":              "1~abcdef012345.0- 1",
-		"behind the end":     "1~abcdef012345.0-1~",
-		"too long":           "1~abcdef012345" + strings.Repeat(".0-1", maxIDLength/4),
+		"empty":               "",
+		"another version":     "2~abcdef012345.0-41",
+		"no version":          "~abcdef012345.0-41",
+		"short tag":           "1~abcdef01234.0-41",
+		"long tag":            "1~abcdef0123456.0-41",
+		"tag of other bytes":  "1~abcdef01234z.0-41",
+		"sign":                "1~abcdef012345.0-+41",
+		"leading zero":        "1~abcdef012345.0-041",
+		"partition twice":     "1~abcdef012345.0-41.0-42",
+		"wrong order":         "1~abcdef012345.1-41.0-42",
+		"source twice":        "1~abcdef012345.0-41~abcdef012345.0-41",
+		"empty source":        "1~",
+		"empty position":      "1~abcdef012345.",
+		"empty offset":        "1~abcdef012345.0-",
+		"negative offset":     "1~abcdef012345.0--1",
+		"largest offset":      "1~abcdef012345.0-9223372036854775807",
+		"beyond all offsets":  "1~abcdef012345.0-9223372036854775808",
+		"empty partition":     "1~abcdef012345.-1",
+		"large partition":     "1~abcdef012345.2147483648-1",
+		"hexadecimal":         "1~abcdef012345.0-0x10",
+		"empty time":          "1t~abcdef012345.0-1t",
+		"negative time":       "1t-1~abcdef012345.0-1t",
+		"beyond all times":    "1t9223372036854775808~abcdef012345.0-1t",
+		"two times":           "1t5t6~abcdef012345.0-1t",
+		"no time":             "1~abcdef012345.0-1t",
+		"time for nothing":    "1t5~abcdef012345.0-1",
+		"time of a partition": "1t5~abcdef012345.0-1t5",
+		"sought twice":        "1t5~abcdef012345.0-1tt",
+		"space":               "1~abcdef012345.0- 1",
+		"behind the end":      "1~abcdef012345.0-1~",
+		"too long":            "1~abcdef012345" + strings.Repeat(".0-1", maxIDLength/4),
 	} {
 		if got, err := decodeID(id); !errors.Is(err, errBadID) {
 			t.Errorf("%s: %v, error %v", name, got, err)
@@ -107,7 +119,8 @@ func TestBadIDs(t *testing.T) {
 }
 
 // FuzzID encodes cursors of two topics, given as pairs of partition and next offset, and wants
-// them back. Ids travel in header and query: they are made of letters, digits and .~- only.
+// them back. Those whose partition has the sign bit are sought, from a time that is the topic id's. Ids
+// travel in header and query: they are made of letters, digits and .~- only.
 func FuzzID(f *testing.F) {
 	pairs := func(list ...uint64) []byte {
 		var b []byte
@@ -119,6 +132,7 @@ func FuzzID(f *testing.F) {
 	}
 	f.Add("orders", "all", []byte("0123456789abcdef"), pairs(0, 0, 1, 1, 2, 42), pairs(math.MaxInt32, math.MaxInt64, 0, math.MaxInt64))
 	f.Add("", "~.-", []byte{}, []byte{}, pairs(7, 7))
+	f.Add("orders", "all", []byte{1}, pairs(1<<31, 5, 1<<31+1, 0, 2, 9), pairs(1<<31+7, 1))
 	f.Add("orders", "all", []byte{0xff}, pairs(1<<31-1, 1<<62, 0, 2), []byte{})
 	f.Fuzz(func(t *testing.T, first, second string, incarnation, firstAt, secondAt []byte) {
 		var topicID [16]byte
@@ -129,7 +143,12 @@ func FuzzID(f *testing.F) {
 		}
 		for i, b := range [][]byte{firstAt, secondAt} {
 			for ; len(b) >= 12 && len(c[i].positions) < 200; b = b[12:] {
-				c[i].set(int32(binary.BigEndian.Uint32(b)&math.MaxInt32), int64(binary.BigEndian.Uint64(b[4:])&math.MaxInt64))
+				partition, next := int32(binary.BigEndian.Uint32(b)&math.MaxInt32), int64(binary.BigEndian.Uint64(b[4:])&math.MaxInt64)
+				if b[0]&0x80 != 0 {
+					c[i].seek(partition, next, int64(binary.BigEndian.Uint64(topicID[:])&math.MaxInt64))
+				} else {
+					c[i].set(partition, next)
+				}
 			}
 		}
 		check(t, c)
@@ -144,7 +163,7 @@ func FuzzDecodeID(f *testing.F) {
 	f.Add("1~abcdef012345.0.3-5")
 	f.Add("1~abcdef012345.0-9223372036854775807")
 	f.Add("1~abcdef012345.0--1~abcdef012345")
-	f.Add("1~abcdef012345.0t7.3-5~bcdef0123456.7-9t7")
+	f.Add("1t7~abcdef012345.0t.3-5.4-6t~bcdef0123456.7-9t")
 	f.Fuzz(func(t *testing.T, id string) {
 		sources, err := decodeID(id)
 		if err != nil {

@@ -22,13 +22,21 @@ func (f *feed) limit(ctx context.Context, seam cursor) error {
 	if len(fresh) == 0 {
 		return nil
 	}
+	var seeking, all []consumer.Partition // no others: what waits is asked for each second
+	for _, r := range fresh {
+		all = append(all, r.Partition)
+		if f.at.source(r.Topic).sought(r.ID) {
+			seeking = append(seeking, r.Partition)
+		}
+	}
 	var sought, young offsets
 	asking, alive := f.keepAlive(ctx)
-	if since, seeks := f.at.since(); seeks {
-		sought = f.offsetsAt(asking, sinceTime(since))
+	if len(seeking) > 0 {
+		since, _ := f.at.since()
+		sought = f.offsetsAt(asking, seeking, sinceTime(since))
 	}
 	if f.limits.Age > 0 {
-		young = f.offsetsAt(asking, time.Now().Add(-f.limits.Age))
+		young = f.offsetsAt(asking, all, time.Now().Add(-f.limits.Age))
 	}
 	if err := alive(); err != nil {
 		return err
@@ -85,22 +93,19 @@ func (f *feed) fresh(seam cursor) (fresh []consumer.Range) {
 	return fresh
 }
 
-// offsets are those of the first records at a time or later. The zero value is of a time before all.
-type offsets struct {
-	first    map[consumer.Partition]int64
-	complete bool
-}
+// offsets are those of the first records at a time or later; nil is of a time before all.
+type offsets map[consumer.Partition]int64
 
-func (f *feed) offsetsAt(ctx context.Context, t time.Time) offsets {
-	first, err := f.log.Since(ctx, f.sub.sources, t)
+func (f *feed) offsetsAt(ctx context.Context, partitions []consumer.Partition, t time.Time) offsets {
+	first, _ := f.log.Since(ctx, partitions, t) // what it does not tell waits, whatever the reason
 	if first == nil {
 		first = make(map[consumer.Partition]int64)
 	}
-	return offsets{first, err == nil}
+	return first
 }
 
-// of returns false if Kafka had no answer.
+// of returns false if Kafka had no answer, or an outdated one: that there is no such topic.
 func (o offsets) of(p consumer.Partition) (offset int64, ok bool) {
-	offset, ok = o.first[p]
-	return offset, ok || o.complete || o.first == nil
+	offset, ok = o[p]
+	return offset, ok || o == nil
 }

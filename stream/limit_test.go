@@ -24,6 +24,8 @@ type agedLog struct {
 	mu         sync.Mutex
 	partitions [][]time.Duration
 	silent     map[int32]bool // partitions for which Kafka has no answer
+	outdated   bool           // it is an outdated one: that there is no such topic
+	asked      map[int32]int  // how often Kafka was asked for partitions for which it has one
 	start      int64          // of all partitions
 }
 
@@ -38,22 +40,27 @@ func (l *agedLog) Confirm(context.Context, string, [16]byte) error { return nil 
 func (l *agedLog) silence(partitions ...int32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.silent = make(map[int32]bool)
+	l.silent, l.asked = make(map[int32]bool), make(map[int32]int)
 	for _, p := range partitions {
 		l.silent[p] = true
 	}
 }
 
-func (l *agedLog) Since(_ context.Context, _ []consumer.Source, t time.Time) (map[consumer.Partition]int64, error) {
+func (l *agedLog) Since(_ context.Context, partitions []consumer.Partition, t time.Time) (map[consumer.Partition]int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first := make(map[consumer.Partition]int64)
 	var err error
-	for id, ages := range l.partitions {
-		p := consumer.Partition{Topic: "shared", ID: int32(id)}
+	for _, p := range partitions {
+		ages := l.partitions[p.ID]
 		if l.silent[p.ID] {
-			err = errors.New("a partition has no leader")
+			if !l.outdated {
+				err = errors.New("a partition has no leader")
+			}
 			continue
+		}
+		if l.asked != nil {
+			l.asked[p.ID]++
 		}
 		first[p] = consumer.AfterAll
 		for i := len(ages) - 1; i >= int(l.start) && !time.Now().Add(-ages[i]).Before(t); i-- {
@@ -250,16 +257,17 @@ func TestSinceAfterACut(t *testing.T) {
 	})
 }
 
-// TestSilentPartition asks for the time where Kafka has no answer for one of three partitions: the others
-// go on, and that one follows.
+// TestSilentPartition asks for the time where Kafka has no answer for one of three partitions, or an outdated
+// one: the others go on, and that one follows. Kafka is not asked for the others again meanwhile.
 func TestSilentPartition(t *testing.T) {
 	old, young := 3*time.Hour, time.Minute
 	ages := []time.Duration{old, old, young}
 	id := "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-0.1-0.2-0"
-	for name, r := range map[string]request{"id": {lastID: id}, "since": {since: time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC)}} {
+	since := request{since: time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC)}
+	for name, r := range map[string]request{"id": {lastID: id}, "since": since, "id, outdated": {lastID: id}, "since, outdated": since} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				log := &agedLog{partitions: [][]time.Duration{ages, ages, ages}}
+				log := &agedLog{partitions: [][]time.Duration{ages, ages, ages}, outdated: strings.Contains(name, "outdated")}
 				log.silence(1)
 				limits := Limits{Age: time.Hour}
 				if r.lastID == "" {
@@ -271,6 +279,14 @@ func TestSilentPartition(t *testing.T) {
 				if events, _ := out.told(); cmp.Diff([]string{"0/2", "2/2"}, events) != "" && cmp.Diff([]string{"2/2", "0/2"}, events) != "" {
 					t.Errorf("got %q of the others", events)
 				}
+				log.silence(1)
+				time.Sleep(5 * retryAfter)
+				synctest.Wait()
+				log.mu.Lock()
+				if len(log.asked) > 0 {
+					t.Errorf("asked again for %v", log.asked)
+				}
+				log.mu.Unlock()
 				log.silence()
 				time.Sleep(2 * retryAfter)
 				synctest.Wait()

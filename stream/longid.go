@@ -22,7 +22,7 @@ func (l *longIDs) look(at cursor) {
 	if len(at) == 0 {
 		return
 	}
-	const longest = len(".2147483647-9223372036854775806t9223372036854775807") // of a position
+	const longest = len(".2147483647-9223372036854775806t") // of a position
 	positions, size := 0, 0
 	for i := range at {
 		positions += len(at[i].positions)
@@ -36,7 +36,7 @@ func (l *longIDs) look(at cursor) {
 	if size < longID {
 		return
 	}
-	s, tooLong := &at[at.largest()], len(idVersion)+size > maxIDLength
+	s, tooLong := &at[at.largest()], len(appendHead(nil, at))+size > maxIDLength
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if was, told := l.told[s.topic]; told && (was || !tooLong) {

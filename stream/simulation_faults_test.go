@@ -1,11 +1,9 @@
 package stream
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -123,21 +121,17 @@ func (w *world) request(c *simClient) request {
 	return r
 }
 
-// Since implements Log. Some partitions have no answer.
-func (r *replica) Since(_ context.Context, sources []consumer.Source, t time.Time) (map[consumer.Partition]int64, error) {
+// Since implements Log. Some partitions have no answer, or an outdated one: that there is no such topic.
+func (r *replica) Since(_ context.Context, partitions []consumer.Partition, t time.Time) (map[consumer.Partition]int64, error) {
 	r.interlude()
 	first := make(map[consumer.Partition]int64)
 	var err error
-	inOrder := func(p, q consumer.Partition) int {
-		return cmp.Or(cmp.Compare(p.Topic, q.Topic), cmp.Compare(p.ID, q.ID))
-	}
-	for _, p := range slices.SortedFunc(maps.Keys(r.read), inOrder) { // or a seed would not replay
+	for _, p := range partitions {
 		topic := r.topic(p.Topic)
-		if !slices.ContainsFunc(sources, func(s consumer.Source) bool { return s.Topic == p.Topic }) {
-			continue
-		}
-		if topic.id != r.ids[p.Topic] || !r.calm && r.random.IntN(4) == 0 {
-			err = errors.New("kafka has no answer")
+		if _, known := r.read[p]; !known || topic.id != r.ids[p.Topic] || !r.calm && r.random.IntN(4) == 0 {
+			if r.random.IntN(4) > 0 {
+				err = errors.New("kafka has no answer")
+			}
 			continue
 		}
 		part := topic.partitions[p.ID]

@@ -328,7 +328,7 @@ func (w *world) collect(c *simClient) {
 			w.promises(c, e.id)
 		}
 		if w.planted == "what is sought is not in ids" {
-			c.lastID = regexp.MustCompile(`(\.\d+(-\d+)?)t\d+`).ReplaceAllString(c.lastID, "$1")
+			c.lastID = regexp.MustCompile(`^(1)t\d+|(\.\d+(?:-\d+)?)t`).ReplaceAllString(c.lastID, "$1$2")
 		}
 		if w.planted == "homes at their start are not in ids" {
 			c.lastID = regexp.MustCompile(`(\.\d+)+(~|$)`).ReplaceAllString(c.lastID, "$2")

@@ -213,7 +213,13 @@ func (f *feed) resume(lastID string) {
 // is the start of the log. Partitions for which Kafka has no answer are left to limit or, if the client comes
 // back before there is one, to the stream of then: ids say so.
 func (f *feed) beginAt(ctx context.Context, at time.Time) error {
-	first, err := f.log.Since(ctx, f.sub.sources, at)
+	var partitions []consumer.Partition
+	for i := range f.at {
+		for _, p := range f.at[i].positions {
+			partitions = append(partitions, consumer.Partition{Topic: f.at[i].topic, ID: p.partition})
+		}
+	}
+	first, err := f.log.Since(ctx, partitions, at)
 	if err != nil && len(first) == 0 {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,11 @@ func TestForgedIDs(t *testing.T) {
 		"partitions beyond":     good + ".7000-1.2147483647-5",
 		"incarnations of zero":  good[:8] + "00000" + good[13:],
 		"one more byte":         good + "0",
+		"all sought":            sought(good, "0"),
+		"sought in the future":  sought(good, "9223372036854775807"),
+		"sought beyond":         sought(strings.ReplaceAll(good, "-", "-9"), "1"),
+		"sought, partitions":    sought(good+".7000-1.2147483647-5", "0"),
+		"sought, incarnations":  sought(good[:8]+"00000"+good[13:], "0"),
 		"a line's end, encoded": good + "%0a",
 	}
 	for b := 0x80; b <= 0xff; b++ {
@@ -116,6 +122,11 @@ func TestForgedIDs(t *testing.T) {
 			}
 		}
 	}
+}
+
+// sought returns the id with all of its positions sought from the time.
+func sought(id, time string) string {
+	return "1t" + time + regexp.MustCompile(`(\.\d+(?:-\d+)?)`).ReplaceAllString(strings.TrimPrefix(id, "1"), "${1}t")
 }
 
 // forgedID opens a stream and wants what TestForgedIDs says.

@@ -26,7 +26,7 @@ An id says for each topic of a stream, and for each of its partitions that were 
 
     1~her949gt2mqv.2-41.5     version 1; topic her949 (a hash of its name) in its incarnation gt2mqv (a hash
                               of its topic id); partition 2 up to offset 41; partition 5 from its start
-    1~her949gt2mqv.2-41t946684800000
+    1t946684800000~her949gt2mqv.2-41t
                               partition 2 up to offset 41, or from the first record of that many milliseconds
                               after 1970 or later if that is before: the stream began by the parameter since,
                               and Kafka has not told yet where that is`

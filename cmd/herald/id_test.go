@@ -9,7 +9,7 @@ import (
 
 func TestExplainID(t *testing.T) {
 	var out bytes.Buffer
-	if err := (&idCommand{ID: "1~her949gt2mqv.2-41.5.6-7t946684800000~000000000000.1-2"}).explain(&out); err != nil {
+	if err := (&idCommand{ID: "1t946684800000~her949gt2mqv.2-41.5.6-7t~000000000000.1-2"}).explain(&out); err != nil {
 		t.Fatal(err)
 	}
 	want := "topic with hash 000000 (incarnation 000000)\n  partition 1 up to offset 2\nnotifications (incarnation gt2mqv)\n  partition 2 up to offset 41\n  partition 5 from its start\n" +
