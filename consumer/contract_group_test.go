@@ -57,7 +57,7 @@ type rival struct {
 func (k *contract) newRival(t *testing.T, group, topic string) *rival {
 	t.Helper()
 	r := &rival{client: k.connect(t, kgo.MaxVersions(kversion.V3_0_0())), group: group}
-	member := kmsg.ConsumerMemberMetadata{Version: 1, Topics: []string{topic}}
+	member := kmsg.ConsumerMemberMetadata{Topics: []string{topic}} // version 0: kafka-go cannot read what others add
 	protocol := kmsg.NewJoinGroupRequestProtocol()
 	protocol.Name, protocol.Metadata = balancer{}.ProtocolName(), member.AppendTo(nil)
 	for {
@@ -221,6 +221,33 @@ func TestContractGroupStaleCommit(t *testing.T) {
 	}
 	if log.count("…consumer group…") > 0 {
 		t.Errorf("the log says %q", log.all())
+	}
+}
+
+// TestContractGroupCreatesNoTopic has another member of the group name a topic that there is not, as
+// Herald would itself that learns later that one was deleted: Herald, which asks for the topics of all as
+// the group's leader, does not create it.
+func TestContractGroupCreatesNoTopic(t *testing.T) {
+	k := newContract(t)
+	group, missing := k.run+"group.one", k.run+"missing"
+	k.topic(t, "t", 1)
+	k.read(t, "t")
+	k.stable(t, group, 1)
+	r := k.newRival(t, group, missing)
+	k.stable(t, group, 2) // so the leader has asked
+	r.remove(t)
+	later := k.topic(t, "later", 1) // once this one is there, whatever was asked for before is
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		found, err := k.admin.ListTopics(t.Context(), missing, later)
+		if found.Has(missing) {
+			t.Errorf("topic %s was created", missing)
+		}
+		if err == nil && found.Has(later) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("topic %s is not there: %v", later, err)
+		}
 	}
 }
 

@@ -29,7 +29,7 @@ func newContract(t *testing.T) *contract {
 	t.Helper()
 	t.Parallel()
 	return contractOn(t, func() []string {
-		broker, err := kfake.NewCluster(kfake.NumBrokers(1))
+		broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.AllowAutoTopicCreation()) // as Kafka has it by default
 		if err != nil {
 			t.Fatal(err)
 		}

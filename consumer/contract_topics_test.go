@@ -16,9 +16,19 @@ func TestContractPartitionsAdded(t *testing.T) {
 	if answer, err := k.admin.CreatePartitions(t.Context(), 3, topic); err != nil || answer.Error() != nil {
 		t.Fatal(err, answer.Error())
 	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		found, err := k.admin.ListTopics(t.Context(), topic)
+		if err == nil && len(found[topic].Partitions) == 4 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d partitions: %v", len(found[topic].Partitions), err)
+		}
+	}
+	client := k.connect(t) // the other one may know one partition only
 	var want []string
 	for p := range int32(4) {
-		want = append(want, k.write(t, k.client, topic, p, "alice", fmt.Sprint("in ", p))...)
+		want = append(want, k.write(t, client, topic, p, "alice", fmt.Sprint("in ", p))...)
 	}
 	sink.wantLines(t, want)
 }

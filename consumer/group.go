@@ -40,8 +40,8 @@ func (c *Consumer) runGroup(ctx context.Context) {
 func (c *Consumer) groupID() string { return c.cfg.Group + "." + c.cfg.Replica }
 
 // groupTopics returns the topics that are always read, exist and may be read, with their numbers of
-// partitions. To name one that does not exist would have it created: kafka-go's metadata requests
-// allow that. A commit of one that may not be read would fail.
+// partitions. With one that does not exist the group's leader, as kafka-go has it, assigns nothing at all,
+// and a commit of one that may not be read would fail.
 func (c *Consumer) groupTopics() map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,7 +68,7 @@ func (c *Consumer) member(ctx context.Context, topics map[string]int) error {
 		ID:               c.groupID(),
 		Brokers:          append(c.cluster.brokers.addresses(), c.cfg.Brokers...), // only the first that takes a connection is asked
 		Topics:           slices.Sorted(maps.Keys(topics)),
-		Dialer:           &kafka.Dialer{ClientID: clientID, Timeout: requestTimeout, TLS: c.cfg.TLS, SASLMechanism: c.cfg.SASL},
+		Dialer:           c.groupDialer(),
 		SessionTimeout:   sessionTimeout,
 		RebalanceTimeout: sessionTimeout,
 		JoinGroupBackoff: groupBackoff,

@@ -116,6 +116,8 @@ type eventSource struct {
 	stop   context.CancelFunc
 	limit  int64 // bytes after which the connection is cut; 0: none
 	dialer net.Dialer
+
+	patience time.Duration // how long an event is waited for
 }
 
 // openStream opens the user's stream and reads up to its first checkpoint.
@@ -135,7 +137,7 @@ func openStreamAt(t *testing.T, address, user string) *eventSource {
 // newStream returns a stream that is not connected yet.
 func newStream(t *testing.T, address, user string) *eventSource {
 	t.Helper()
-	s := &eventSource{t: t, url: "http://" + address + "/events?user=" + url.QueryEscape(user)}
+	s := &eventSource{t: t, url: "http://" + address + "/events?user=" + url.QueryEscape(user), patience: patience}
 	t.Cleanup(s.Cut)
 	return s
 }
@@ -216,10 +218,10 @@ func (s *eventSource) Event() event {
 
 // read returns the next event or an error: io.EOF where the stream ended.
 func (s *eventSource) read() (event, error) {
-	timer := time.AfterFunc(patience, s.stop)
+	timer := time.AfterFunc(s.patience, s.stop)
 	e, err := s.reader.next()
 	if !timer.Stop() {
-		return event{}, fmt.Errorf("nothing came in %s", patience)
+		return event{}, fmt.Errorf("nothing came in %s", s.patience)
 	}
 	if err == nil {
 		s.LastID = e.ID

@@ -271,14 +271,24 @@ func freeAddress(tb testing.TB) string {
 	return address
 }
 
-// unusedAddress picks from below 32768, where the kernel's ports for outgoing connections begin:
-// the address stays free while its process is restarted.
+// given holds the addresses that unusedAddress has returned.
+var given sync.Map
+
+// unusedAddress picks from below 32768, where the kernel's ports for outgoing connections begin, and none
+// twice: the address stays free until its process is started, and while it is restarted.
 func unusedAddress(ctx context.Context) (string, error) {
 	for range 100 {
 		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
 		var config net.ListenConfig
-		if listener, err := config.Listen(ctx, "tcp", address); err == nil {
-			return address, listener.Close()
+		listener, err := config.Listen(ctx, "tcp", address)
+		if err != nil {
+			continue
+		}
+		if err := listener.Close(); err != nil {
+			return "", err
+		}
+		if _, again := given.LoadOrStore(address, true); !again {
+			return address, nil
 		}
 	}
 	return "", errors.New("no free port found in 100 tries")

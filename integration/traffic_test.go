@@ -139,6 +139,9 @@ func (tr *traffic) read(user string, each int) {
 		name: fmt.Sprintf("%s, cut every %d", user, each), user: user, each: each,
 		stream: openStream(tr.t, tr.h, user), done: make(chan struct{}), got: make(map[string][]string),
 	}
+	// Nothing comes while all brokers are stopped, however long that takes: Advance and Finish say what is
+	// due, and when.
+	r.stream.patience = time.Hour
 	lanes := 0
 	for _, l := range tr.lanes {
 		if l.of(user) {
@@ -244,7 +247,11 @@ func (tr *traffic) Finish() {
 		log[l.name] = tr.c.recordsOf(tr.t, l.topic, l.partition)
 	}
 	for _, r := range tr.readers {
-		<-r.done // its patience is bounded
+		select {
+		case <-r.done:
+		case <-time.After(2 * patience):
+			tr.t.Fatalf("%s has not come to the end of its lanes", r.name)
+		}
 		if r.err != nil {
 			tr.t.Errorf("%s: %v", r.name, r.err)
 		}
