@@ -41,7 +41,7 @@ type groupConn struct {
 
 // Write implements [net.Conn].
 func (c *groupConn) Write(p []byte) (int, error) {
-	const withFlag = 4 // the first version of metadata requests that says whether topics are created; it ends with that until version 7
+	const first, last = 4, 7 // versions of metadata requests that end with whether topics may be created
 	p = slices.Clone(p)
 	for i, b := range p {
 		if c.at < len(c.head) {
@@ -52,7 +52,7 @@ func (c *groupConn) Write(p []byte) (int, error) {
 			continue
 		}
 		key, version := binary.BigEndian.Uint16(c.head[4:]), binary.BigEndian.Uint16(c.head[6:])
-		if key == uint16(protocol.Metadata) && version >= withFlag {
+		if key == uint16(protocol.Metadata) && first <= version && version <= last {
 			p[i] = 0
 		}
 		c.head, c.at = [8]byte{}, 0
