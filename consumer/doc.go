@@ -32,6 +32,7 @@
 //	pass.go        passes over a log, each for all replays that wait for it
 //	chunk.go       parts of logs, from Kafka or from memory
 //	group.go       membership of the consumer group, commits
+//	group_conn.go  its connections, which create no topics
 //	balance.go     which member of a group commits what
 //	health.go      what of a group's failures is counted and told
 //	delivered.go   what was written to users' streams, as committed offsets
