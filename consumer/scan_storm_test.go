@@ -108,14 +108,16 @@ func TestStormReadsEachBatchTwice(t *testing.T) {
 	}
 }
 
-// TestStormWithAPause has three come back: the second when the first has been served in part, the third
-// a moment after that pass, which took a second. The second and the third are served by one more.
-func TestStormWithAPause(t *testing.T) {
-	const records, size, took = 4000, 4 << 10, time.Second
-	r := &reads{batches: make(map[int64]int)}
-	broker, c := filledConsumer(t, 1, records, 1, size, func(c *Consumer) {
-		c.scans.fetched, c.scans.calm = r.count, time.Millisecond
+const passRecords = 4000 // in the log of longPass
+
+// longPass has one come back who wants what is before the offset, and a second one, who wants the same, when
+// the first has been served in part. It returns when that pass, which took so long, is over: what has others
+// come back, and all who have.
+func longPass(t *testing.T, to int64, took time.Duration, prepare func(*Consumer)) (replay func(from, to int64) (done chan struct{}), all *sync.WaitGroup) {
+	t.Helper()
+	broker, c := filledConsumer(t, 1, passRecords, 1, 4<<10, func(c *Consumer) {
 		c.chunks = [...]*chunks{near: newChunks(0), far: newChunks(0)}
+		prepare(c)
 	})
 	var held atomic.Bool
 	var asked atomic.Int32
@@ -128,25 +130,36 @@ func TestStormWithAPause(t *testing.T) {
 	})
 	held.Store(true)
 	id := topicID(t, c, "t")
-	var all sync.WaitGroup
-	replay := func() (done chan struct{}) {
+	all = new(sync.WaitGroup)
+	replay = func(from, to int64) (done chan struct{}) {
 		done = make(chan struct{})
 		all.Go(func() {
 			defer close(done)
-			if next, err := replayOne(t.Context(), c, Partition{"t", 0}, id, "0", 0, records, func(*Record) bool { return true }); next != records || err != nil {
+			if next, err := replayOne(t.Context(), c, Partition{"t", 0}, id, "0", from, to, func(*Record) bool { return true }); next != to || err != nil {
 				t.Errorf("replay ended at %d with %v", next, err)
 			}
 		})
 		return done
 	}
-	first := replay()
+	first := replay(0, to)
 	waitFor(t, "the pass is on its way", func() bool { return asked.Load() > 0 })
-	replay()
+	replay(0, to)
 	time.Sleep(took)
 	held.Store(false)
 	<-first
+	return replay, all
+}
+
+// TestStormWithAPause has three come back: the second when the first has been served in part, the third
+// a moment after that pass, which took a second. The second and the third are served by one more.
+func TestStormWithAPause(t *testing.T) {
+	const took = time.Second
+	r := &reads{batches: make(map[int64]int)}
+	replay, all := longPass(t, passRecords, took, func(c *Consumer) {
+		c.scans.fetched, c.scans.calm = r.count, time.Millisecond
+	})
 	time.Sleep(took / 5)
-	replay()
+	replay(0, passRecords)
 	all.Wait()
 	if most := slices.Max(slices.Collect(maps.Values(r.batches))); most != 2 {
 		t.Errorf("a batch was read %d times, want twice", most)
@@ -199,42 +212,11 @@ func TestGathering(t *testing.T) {
 // third one after that pass, which took seconds, for what it has not read: while others are waited for on
 // account of the second, the third is served.
 func TestUnreadDoesNotWaitForAStorm(t *testing.T) {
-	const records, size, took = 4000, 4 << 10, 3 * time.Second
-	broker, c := filledConsumer(t, 1, records, 1, size, func(c *Consumer) {
-		c.scans.calm = 10 * time.Millisecond
-		c.chunks = [...]*chunks{near: newChunks(0), far: newChunks(0)}
-	})
-	var held atomic.Bool
-	var asked atomic.Int32
-	holdReplays(broker, func(offset int64) bool {
-		if offset == 0 {
-			return false
-		}
-		asked.Add(1)
-		return held.Load()
-	})
-	held.Store(true)
-	id := topicID(t, c, "t")
-	var all sync.WaitGroup
-	replay := func(from, to int64) (done chan struct{}) {
-		done = make(chan struct{})
-		all.Go(func() {
-			defer close(done)
-			if next, err := replayOne(t.Context(), c, Partition{"t", 0}, id, "0", from, to, func(*Record) bool { return true }); next != to || err != nil {
-				t.Errorf("replay ended at %d with %v", next, err)
-			}
-		})
-		return done
-	}
-	first := replay(0, records/2)
-	waitFor(t, "the pass is on its way", func() bool { return asked.Load() > 0 })
-	replay(0, records/2)
-	time.Sleep(took)
-	held.Store(false)
-	<-first
+	const took = 3 * time.Second
+	replay, all := longPass(t, passRecords/2, took, func(c *Consumer) { c.scans.calm = 10 * time.Millisecond })
 	pause(t.Context(), took/20) // it is the second's turn to wait
 	begun := time.Now()
-	<-replay(records-500, records)
+	<-replay(passRecords-500, passRecords)
 	if waited := time.Since(begun); waited > took/2 {
 		t.Errorf("the third waited for %v", waited)
 	}

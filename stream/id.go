@@ -87,10 +87,10 @@ func decodeID(id string) (map[string]saved, error) {
 		return nil, errBadID
 	}
 	fields := strings.Split(id, "~")
-	version, time, timed := strings.Cut(fields[0], "t")
+	version, text, timed := strings.Cut(fields[0], "t")
 	since, err := int64(0), error(nil)
 	if timed {
-		since, err = decimal(time, math.MaxInt64)
+		since, err = decimal(text, math.MaxInt64)
 	}
 	if err != nil || version != idVersion {
 		return nil, errBadID
