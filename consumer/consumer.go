@@ -210,27 +210,27 @@ func (c *Consumer) Denied(topic string) bool {
 	return t != nil && t.denied
 }
 
-// Source is a topic of a user's streams.
-type Source struct {
+// UserTopic is a topic of a user's streams.
+type UserTopic struct {
 	Topic     string
 	Own       bool   // it is the user's own: one of a per-user route
 	Broadcast bool   // it is for everyone
 	Homes     *Homes // where the user's records are in it; nil: in any partition
 }
 
-// Sources returns the topics of user's streams or, with an empty user, those that all users share,
+// UserTopics returns the topics of user's streams or, with an empty user, those that all users share,
 // sorted by name. Those of a user who cannot have a topic are the shared ones too.
-func (c *Consumer) Sources(user string) []Source {
-	list := make([]Source, 0, len(c.static))
+func (c *Consumer) UserTopics(user string) []UserTopic {
+	list := make([]UserTopic, 0, len(c.static))
 	for name, route := range c.static {
-		list = append(list, Source{Topic: name, Broadcast: route.Kind == Broadcast, Homes: c.homes[name]})
+		list = append(list, UserTopic{Topic: name, Broadcast: route.Kind == Broadcast, Homes: c.homes[name]})
 	}
 	if own, err := c.routes.userTopics(user); err == nil {
 		for name := range own {
-			list = append(list, Source{Topic: name, Own: true})
+			list = append(list, UserTopic{Topic: name, Own: true})
 		}
 	}
-	slices.SortFunc(list, func(a, b Source) int { return cmp.Compare(a.Topic, b.Topic) })
+	slices.SortFunc(list, func(a, b UserTopic) int { return cmp.Compare(a.Topic, b.Topic) })
 	return list
 }
 
@@ -245,7 +245,7 @@ func (c *Consumer) CheckUser(user string) error {
 // until ctx ends. A topic that does not exist yet is among them: its first record will be delivered.
 // One that Kafka does not let us read is not, so that the others go on without it. Every Join that
 // returns no error wants one [Consumer.Leave].
-func (c *Consumer) Join(ctx context.Context, user string) ([]Source, error) {
+func (c *Consumer) Join(ctx context.Context, user string) ([]UserTopic, error) {
 	own, err := c.routes.userTopics(user)
 	if err != nil {
 		return nil, err
@@ -275,10 +275,10 @@ func (c *Consumer) Join(ctx context.Context, user string) ([]Source, error) {
 			return nil, fmt.Errorf("topic %s: %w", t.name, context.Cause(ctx))
 		}
 	}
-	sources := c.Sources(user)
+	sources := c.UserTopics(user)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.DeleteFunc(sources, func(s Source) bool { return !c.topics[s.Topic].known }), nil
+	return slices.DeleteFunc(sources, func(s UserTopic) bool { return !c.topics[s.Topic].known }), nil
 }
 
 // Leave takes back one [Consumer.Join] of user. A user's own topics are read a little longer, so

@@ -199,7 +199,7 @@ func TestRecordsReachTheirUsers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]Source{{Topic: "all", Broadcast: true}, {Topic: "own.alice", Own: true}, {Topic: "shared"}}, sources); diff != "" {
+	if diff := cmp.Diff([]UserTopic{{Topic: "all", Broadcast: true}, {Topic: "own.alice", Own: true}, {Topic: "shared"}}, sources); diff != "" {
 		t.Fatalf("sources (-want +got):\n%s", diff)
 	}
 	if err := c.Ready(); err != nil {

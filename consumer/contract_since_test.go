@@ -43,7 +43,7 @@ func TestContractSince(t *testing.T) {
 	c.mu.Lock()
 	c.topics[topic].leaders = []int32{c.topics[topic].leaders[0], -1, c.topics[topic].leaders[2]}
 	c.mu.Unlock()
-	got, err := c.Starts(t.Context(), c.Sources(""))
+	got, err := c.Starts(t.Context(), c.UserTopics(""))
 	if diff := cmp.Diff(map[Partition]int64{at(0): 0, at(2): 0}, got); err == nil || diff != "" {
 		t.Errorf("without a leader: %v %s", err, diff)
 	}

@@ -137,7 +137,7 @@ func TestOneTopicIsDenied(t *testing.T) {
 		return ok
 	}
 	waitFor(t, "the allowed topic is read", func() bool { return begun("good") })
-	if topics, err := c.Join(t.Context(), "alice"); err != nil || !slices.Equal(topics, []Source{{Topic: "good"}}) {
+	if topics, err := c.Join(t.Context(), "alice"); err != nil || !slices.Equal(topics, []UserTopic{{Topic: "good"}}) {
 		t.Errorf("Join: %+v, %v, want the allowed topic", topics, err)
 	}
 	want := sequence(t, producer, "good", "alice", "g", 3)

@@ -131,7 +131,7 @@ func TestMetrics(t *testing.T) {
 	}, "herald_kafka_commits_total{error}")
 
 	// Streams tell their homes of what is not there.
-	sources := c.Sources("alice")
+	sources := c.UserTopics("alice")
 	m.rise(func() { sources[1].Homes.Misplaced("alice", Position{Partition{"shared", 0}, 0}) }, "herald_kafka_misplaced_records_total{}")
 
 	replay := func() {

@@ -58,7 +58,7 @@ func (c *Consumer) Since(ctx context.Context, partitions []Partition, t time.Tim
 }
 
 // Starts is Since of all partitions of the sources, with the zero time.
-func (c *Consumer) Starts(ctx context.Context, sources []Source) (map[Partition]int64, error) {
+func (c *Consumer) Starts(ctx context.Context, sources []UserTopic) (map[Partition]int64, error) {
 	var partitions []Partition
 	c.mu.Lock()
 	for i := range sources {

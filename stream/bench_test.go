@@ -134,10 +134,10 @@ func TestReaderProcess(t *testing.T) {
 }
 
 // stillLog is a Log whose topics do not move by themselves.
-type stillLog struct{ Log }
+type stillLog struct{ Kafka }
 
-func (stillLog) Join(context.Context, string) ([]consumer.Source, error) {
-	return []consumer.Source{{Topic: "all"}, {Topic: "shared"}}, nil
+func (stillLog) Join(context.Context, string) ([]consumer.UserTopic, error) {
+	return []consumer.UserTopic{{Topic: "all"}, {Topic: "shared"}}, nil
 }
 
 func (stillLog) Leave(string)                                  {}
@@ -150,7 +150,7 @@ func benchHub(b *testing.B, each int) (*Hub, string, func()) {
 	for _, topic := range []string{"shared", "all"} {
 		hub.Begin(consumer.Partition{Topic: topic}, [16]byte{1}, 0)
 	}
-	h := NewHandler(Config{Hub: hub, Log: stillLog{}, Heartbeat: time.Hour, Viewer: func(c echo.Context) (Viewer, error) {
+	h := NewHandler(Config{Hub: hub, Kafka: stillLog{}, Heartbeat: time.Hour, Viewer: func(c echo.Context) (Viewer, error) {
 		n, err := strconv.Atoi(c.QueryParam("user"))
 		return Viewer{User: strconv.Itoa(n / each)}, err
 	}})

@@ -103,7 +103,7 @@ func TestEndBeforeTheCheckpoint(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	h := NewHandler(Config{Hub: hub, Log: away, Viewer: func(echo.Context) (Viewer, error) { return Viewer{User: "alice"}, nil }})
+	h := NewHandler(Config{Hub: hub, Kafka: away, Viewer: func(echo.Context) (Viewer, error) { return Viewer{User: "alice"}, nil }})
 	e := echo.New()
 	e.GET("/events", h.Events)
 	server := httptest.NewServer(e)

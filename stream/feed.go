@@ -11,9 +11,9 @@ import (
 	"herald/consumer"
 )
 
-// Log is what streams need of Kafka; [consumer.Consumer] is one.
-type Log interface {
-	Join(ctx context.Context, user string) (sources []consumer.Source, err error)
+// Kafka is what streams need of Kafka: [consumer.Consumer] is one.
+type Kafka interface {
+	Join(ctx context.Context, user string) (sources []consumer.UserTopic, err error)
 	Leave(user string)
 	Replay(ctx context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool)
 	Delivered(p consumer.Partition, topicID [16]byte, next int64)
@@ -39,7 +39,7 @@ const heartbeat = ":\n"
 // service is what all streams have in common.
 type service struct {
 	hub       *Hub
-	log       Log
+	log       Kafka
 	heartbeat time.Duration
 	limits    Limits
 	longIDs   *longIDs        // nil: nobody is warned

@@ -30,7 +30,7 @@ type Viewer struct {
 // Config is what a [Handler] needs. Zero durations and sizes take the defaults.
 type Config struct {
 	Hub    *Hub
-	Log    Log
+	Kafka    Kafka
 	Viewer func(echo.Context) (Viewer, error) // an [EndError] is for the client, others are returned to Echo
 
 	Heartbeat    time.Duration // between signs of life; default 15 s
@@ -72,7 +72,7 @@ func NewHandler(cfg Config) *Handler {
 	h := &Handler{cfg: cfg, engine: newEngine(), roster: newRoster(cfg.Admission, cfg.Heartbeat)}
 	life, stop := context.WithCancel(context.Background())
 	h.stop = stop
-	h.service = service{hub: cfg.Hub, log: cfg.Log, heartbeat: cfg.Heartbeat, limits: cfg.Limits, life: life, spawn: func(fn func()) { go fn() }}
+	h.service = service{hub: cfg.Hub, log: cfg.Kafka, heartbeat: cfg.Heartbeat, limits: cfg.Limits, life: life, spawn: func(fn func()) { go fn() }}
 	h.service.longIDs = &longIDs{log: cfg.Logger, told: make(map[string]bool)}
 	return h
 }

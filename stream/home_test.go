@@ -75,12 +75,12 @@ func TestHomePartition(t *testing.T) {
 	if got := strings.Join(s.until("a"), " "); got != "a" {
 		t.Errorf("got %q, want what is in the home", got)
 	}
-	written := consumer.Written{Position: put(0, "b"), TopicID: hub.seam([]consumer.Source{{Topic: "homes"}})[0].id, Partitions: 3}
+	written := consumer.Written{Position: put(0, "b"), TopicID: hub.seam([]consumer.UserTopic{{Topic: "homes"}})[0].id, Partitions: 3}
 	s.until("b")
-	if id, ok := hub.IDAfter(c.Sources(user), user, written); !ok || id != s.last {
+	if id, ok := hub.IDAfter(c.UserTopics(user), user, written); !ok || id != s.last {
 		t.Errorf("the id behind the last record is %q, the stream's %q", id, s.last)
 	}
-	if id, ok := hub.IDAfter(c.Sources(""), "", written); !ok || named(t, id) != ".0.2" {
+	if id, ok := hub.IDAfter(c.UserTopics(""), "", written); !ok || named(t, id) != ".0.2" {
 		t.Errorf("the id for everyone is %q, want all partitions that have been read", id)
 	}
 	if got := strings.Join(open(t, url+user, first).until("b"), " "); got != "a b" {
@@ -137,7 +137,7 @@ func TestNewHomeIsTold(t *testing.T) {
 	homes := consumer.NewHomes("shared", consumer.Murmur2)
 	f := &feed{service: &service{hub: NewHub("event-type", nil)}, at: cursor{newSource("shared", newIncarnation(id))}}
 	f.sub = newSubscription("alice", 1, func() {}, func() {})
-	f.sub.sources = []consumer.Source{{Topic: "shared", Homes: homes}}
+	f.sub.sources = []consumer.UserTopic{{Topic: "shared", Homes: homes}}
 	for _, count := range []int{1, 100} {
 		homes.Saw(id, count, time.Now(), nil)
 		for _, want := range []int{1, 0} {

@@ -71,12 +71,12 @@ func TestIdleOverHTTP2(t *testing.T) {
 }
 
 // floodLog is a Log with that topic.
-type floodLog struct{ Log }
+type floodLog struct{ Kafka }
 
-func (l floodLog) Join(ctx context.Context, user string) ([]consumer.Source, error) {
-	sources, err := l.Log.Join(ctx, user)
+func (l floodLog) Join(ctx context.Context, user string) ([]consumer.UserTopic, error) {
+	sources, err := l.Kafka.Join(ctx, user)
 	if err == nil {
-		sources = append(sources[:1:1], append([]consumer.Source{{Topic: "flood"}}, sources[1:]...)...) // sorted: all, flood, own, shared
+		sources = append(sources[:1:1], append([]consumer.UserTopic{{Topic: "flood"}}, sources[1:]...)...) // sorted: all, flood, own, shared
 	}
 	return sources, err
 }
@@ -241,10 +241,10 @@ func (o *partOutput) close(bool) {}
 func (o *partOutput) cut()       {}
 
 // lateLog is a log whose replay returns late.
-type lateLog struct{ Log }
+type lateLog struct{ Kafka }
 
-func (lateLog) Join(context.Context, string) ([]consumer.Source, error) {
-	return []consumer.Source{{Topic: "shared"}}, nil
+func (lateLog) Join(context.Context, string) ([]consumer.UserTopic, error) {
+	return []consumer.UserTopic{{Topic: "shared"}}, nil
 }
 
 func (lateLog) Replay(_ context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {

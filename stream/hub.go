@@ -219,7 +219,7 @@ var cursors = sync.Pool{New: func() any { return new(cursor) }}
 
 // positions returns how far the sources, which are sorted, have been read: what was delivered before
 // is in the queues. It is to be put back into cursors.
-func (h *Hub) positions(sources []consumer.Source) *cursor {
+func (h *Hub) positions(sources []consumer.UserTopic) *cursor {
 	at := cursors.Get().(*cursor) //nolint:forcetypeassert // nothing else is in there
 	*at = h.read(*at, sources, false)
 	return at
@@ -227,10 +227,10 @@ func (h *Hub) positions(sources []consumer.Source) *cursor {
 
 // seam is positions for a subscription that was added, or let in again, before: it waits for a
 // delivery under way, so that records before them come by replay and all others are queued.
-func (h *Hub) seam(sources []consumer.Source) cursor { return h.read(nil, sources, true) }
+func (h *Hub) seam(sources []consumer.UserTopic) cursor { return h.read(nil, sources, true) }
 
 // read takes the place of what at has.
-func (h *Hub) read(at cursor, sources []consumer.Source, wait bool) cursor {
+func (h *Hub) read(at cursor, sources []consumer.UserTopic, wait bool) cursor {
 	h.interleave()
 	defer h.interleave()
 	h.mu.RLock()
@@ -261,7 +261,7 @@ func (h *Hub) read(at cursor, sources []consumer.Source, wait bool) cursor {
 
 // start is seam for a stream of user that begins: of a topic of which it has some partitions only, with
 // those. With an empty user it is with all.
-func (h *Hub) start(sources []consumer.Source, user string) cursor {
+func (h *Hub) start(sources []consumer.UserTopic, user string) cursor {
 	at := h.seam(sources)
 	for i := range sources {
 		if homes := sources[i].Homes; homes != nil && user != "" {
@@ -276,7 +276,7 @@ func (h *Hub) start(sources []consumer.Source, user string) cursor {
 // may be before records that were written earlier; topics that are not read here start at now, and
 // a gap tells that. With an empty user it is an id for everyone, and names the partitions of all. It
 // returns false if the record's own topic is not read here and has several partitions.
-func (h *Hub) IDAfter(sources []consumer.Source, user string, w consumer.Written) (string, bool) {
+func (h *Hub) IDAfter(sources []consumer.UserTopic, user string, w consumer.Written) (string, bool) {
 	awaited := h.awaited(sources) // before the positions: of what begins in between there are some
 	at := h.start(sources, user)
 	own := at.source(w.Topic)
@@ -292,7 +292,7 @@ func (h *Hub) IDAfter(sources []consumer.Source, user string, w consumer.Written
 }
 
 // awaited are those of the sources' topics that are read here or that streams know not to exist.
-func (h *Hub) awaited(sources []consumer.Source) map[string]bool {
+func (h *Hub) awaited(sources []consumer.UserTopic) map[string]bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	awaited := make(map[string]bool)

@@ -66,7 +66,7 @@ func TestLargeEvents(t *testing.T) {
 // caughtUp returns the subscription of a user whose stream takes live records.
 func caughtUp(h *Hub, user string, maxBytes int) *subscription {
 	s := newSubscription(user, maxBytes, func() {}, func() {})
-	s.sources = []consumer.Source{{Topic: "shared"}}
+	s.sources = []consumer.UserTopic{{Topic: "shared"}}
 	h.add(s)
 	s.rejoin()
 	return s

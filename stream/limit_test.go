@@ -20,7 +20,7 @@ import (
 
 // agedLog is a log of one topic, which has a partition for each list of the ages of its records.
 type agedLog struct {
-	Log
+	Kafka
 	mu         sync.Mutex
 	partitions [][]time.Duration
 	silent     map[int32]bool // partitions for which Kafka has no answer
@@ -29,8 +29,8 @@ type agedLog struct {
 	start      int64          // of all partitions
 }
 
-func (l *agedLog) Join(context.Context, string) ([]consumer.Source, error) {
-	return []consumer.Source{{Topic: "shared"}}, nil
+func (l *agedLog) Join(context.Context, string) ([]consumer.UserTopic, error) {
+	return []consumer.UserTopic{{Topic: "shared"}}, nil
 }
 
 func (l *agedLog) Leave(string)                                    {}

@@ -11,10 +11,10 @@ import (
 )
 
 // wideLog is a log of two topics that do not move.
-type wideLog struct{ Log }
+type wideLog struct{ Kafka }
 
-func (wideLog) Join(context.Context, string) ([]consumer.Source, error) {
-	return []consumer.Source{{Topic: "other"}, {Topic: "wide"}}, nil
+func (wideLog) Join(context.Context, string) ([]consumer.UserTopic, error) {
+	return []consumer.UserTopic{{Topic: "other"}, {Topic: "wide"}}, nil
 }
 
 func (wideLog) Leave(string)                                  {}

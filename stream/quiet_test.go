@@ -13,12 +13,12 @@ import (
 
 // foreignLog is a log of one topic with records of other users only. It counts what is read again.
 type foreignLog struct {
-	Log
+	Kafka
 	scanned int64
 }
 
-func (*foreignLog) Join(context.Context, string) ([]consumer.Source, error) {
-	return []consumer.Source{{Topic: "shared"}}, nil
+func (*foreignLog) Join(context.Context, string) ([]consumer.UserTopic, error) {
+	return []consumer.UserTopic{{Topic: "shared"}}, nil
 }
 
 func (*foreignLog) Leave(string)                                  {}
@@ -37,7 +37,7 @@ type quiet struct {
 	text *partOutput
 }
 
-func newQuiet(t *testing.T, hub *Hub, log Log, r request) quiet {
+func newQuiet(t *testing.T, hub *Hub, log Kafka, r request) quiet {
 	t.Helper()
 	out := new(partOutput)
 	f := &feed{service: &service{hub: hub, log: log, heartbeat: time.Hour, life: t.Context(), spawn: func(fn func()) { fn() }}, out: out, closed: func(error) {}}

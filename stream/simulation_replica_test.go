@@ -125,9 +125,9 @@ func (t *logTopic) record(part *logPartition, offset int64) *consumer.Record {
 }
 
 // Join implements Log.
-func (r *replica) Join(_ context.Context, user string) ([]consumer.Source, error) {
+func (r *replica) Join(_ context.Context, user string) ([]consumer.UserTopic, error) {
 	r.interlude()
-	return []consumer.Source{{Topic: "all"}, {Topic: "homes", Homes: r.homesToJoin("homes")}, {Topic: "own." + user, Own: true}, {Topic: "shared"}}, nil
+	return []consumer.UserTopic{{Topic: "all"}, {Topic: "homes", Homes: r.homesToJoin("homes")}, {Topic: "own." + user, Own: true}, {Topic: "shared"}}, nil
 }
 
 // Leave implements Log.

@@ -109,7 +109,7 @@ func (f *feed) join(ctx context.Context, broadcasts []string) error {
 	case err != nil:
 		return err
 	}
-	f.sub.sources = slices.DeleteFunc(sources, func(s consumer.Source) bool {
+	f.sub.sources = slices.DeleteFunc(sources, func(s consumer.UserTopic) bool {
 		return s.Broadcast && broadcasts != nil && !slices.Contains(broadcasts, s.Topic)
 	})
 	f.hub.add(f.sub)

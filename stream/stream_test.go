@@ -120,7 +120,7 @@ func serveOn(t *testing.T, broker *kfake.Cluster, cfg Config, start func(*httpte
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
-	cfg.Hub, cfg.Log = s.hub, c
+	cfg.Hub, cfg.Kafka = s.hub, c
 	if cfg.Viewer == nil {
 		cfg.Viewer = func(c echo.Context) (Viewer, error) { return Viewer{User: c.QueryParam("user")}, nil }
 	}
@@ -302,7 +302,7 @@ func TestIDAfterNamesWhatIsNotThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, ok := s.hub.IDAfter(s.consumer.Sources("alice"), "alice", written)
+	id, ok := s.hub.IDAfter(s.consumer.UserTopics("alice"), "alice", written)
 	if !ok {
 		t.Fatal("no id")
 	}

@@ -59,7 +59,7 @@ func (q *queue) free() {
 // is to do.
 type subscription struct {
 	user     string
-	sources  []consumer.Source // sorted by topic; set before the hub has the subscription
+	sources  []consumer.UserTopic // sorted by topic; set before the hub has the subscription
 	maxBytes int
 	overflow func() // called when the queue is full
 	serve    func() // has the stream served; it must not wait
@@ -81,8 +81,8 @@ func newSubscription(user string, maxBytes int, overflow, serve func()) *subscri
 }
 
 // source returns one of the sources by its topic.
-func (s *subscription) source(topic string) *consumer.Source {
-	i, _ := slices.BinarySearchFunc(s.sources, topic, func(s consumer.Source, topic string) int { return cmp.Compare(s.Topic, topic) })
+func (s *subscription) source(topic string) *consumer.UserTopic {
+	i, _ := slices.BinarySearchFunc(s.sources, topic, func(s consumer.UserTopic, topic string) int { return cmp.Compare(s.Topic, topic) })
 	return &s.sources[i]
 }
 

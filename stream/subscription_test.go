@@ -13,7 +13,7 @@ func TestLiveWaitsForTheCursor(t *testing.T) {
 	p := consumer.Partition{Topic: "shared"}
 	hub.Begin(p, [16]byte{1}, 0)
 	sub := newSubscription("alice", 1<<10, func() {}, func() {})
-	sub.sources = []consumer.Source{{Topic: "shared"}}
+	sub.sources = []consumer.UserTopic{{Topic: "shared"}}
 	hub.add(sub)
 	live := func(offset int64) {
 		hub.Deliver(p, []consumer.Record{{Offset: offset, User: []byte("alice"), Value: []byte("v")}}, offset+1)

@@ -173,7 +173,7 @@ func (p *publisher) publishOnce(c echo.Context, n notification) (published, erro
 	p.published.WithLabelValues("ok").Inc()
 	answer := published{Topic: written.Topic, Partition: written.ID, Offset: written.Offset}
 	if p.front.consumer.Ready() == nil { // else positions are not known yet
-		answer.EventID, _ = p.hub.IDAfter(p.front.consumer.Sources(n.user), n.user, written)
+		answer.EventID, _ = p.hub.IDAfter(p.front.consumer.UserTopics(n.user), n.user, written)
 	}
 	return answer, nil
 }

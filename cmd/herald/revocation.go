@@ -141,7 +141,7 @@ func (r *revocations) unread(ctx context.Context) error {
 	if r.consumer.Denied(r.topic) {
 		return fmt.Errorf("topic %s may not be read: give our Kafka user the operations READ and DESCRIBE on it", r.topic)
 	}
-	first, err := r.consumer.Starts(ctx, r.consumer.Sources(""))
+	first, err := r.consumer.Starts(ctx, r.consumer.UserTopics(""))
 	if err != nil {
 		return fmt.Errorf("topic %s: %w", r.topic, err)
 	}

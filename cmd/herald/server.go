@@ -98,7 +98,7 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	registry.MustRegister(front.refused, pub.published)
 	srv := &server{log: log, consumer: c, producer: pub.producer, drain: drainTimes{s.DrainWindow, s.DrainTimeout}, jwks: s.JWKS}
 	srv.streams = stream.NewHandler(stream.Config{
-		Hub: hub, Log: c, Viewer: front.viewer, Logger: log,
+		Hub: hub, Kafka: c, Viewer: front.viewer, Logger: log,
 		Heartbeat: s.Heartbeat, WriteTimeout: s.WriteTimeout, Retry: s.Retry, MaxQueue: s.MaxQueueBytes,
 		Limits: stream.Limits{Age: s.ReplayMaxAge, Records: s.ReplayMaxRecords}, Admission: s.admission(),
 	})

@@ -187,7 +187,7 @@ func TestPublishedEventID(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Her own topic is not read by now: its position comes from the answer to the write.
-	ownID, ok := hub.IDAfter(srv.consumer.Sources("alice"), "alice", own)
+	ownID, ok := hub.IDAfter(srv.consumer.UserTopics("alice"), "alice", own)
 	if !ok {
 		t.Fatal("no id for a record of a topic with one partition")
 	}
