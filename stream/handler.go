@@ -30,7 +30,7 @@ type Viewer struct {
 // Config is what a [Handler] needs. Zero durations and sizes take the defaults.
 type Config struct {
 	Hub    *Hub
-	Kafka    Kafka
+	Kafka  Kafka
 	Viewer func(echo.Context) (Viewer, error) // an [EndError] is for the client, others are returned to Echo
 
 	Heartbeat    time.Duration // between signs of life; default 15 s
