@@ -76,7 +76,7 @@ func (s *beginnings) ask(ctx context.Context) {
 		}
 		s.asked[leader] = true
 		c.reader.wg.Go(func() {
-			offsets, err := c.cluster.listLeaderOffsets(ctx, leader, which)
+			offsets, err := c.cluster.ListLeaderOffsets(ctx, leader, which)
 			select {
 			case s.answers <- offsetsAnswer{leader, list, offsets, err}:
 			case <-ctx.Done():
@@ -132,7 +132,7 @@ func (c *Consumer) begin(b *beginning, next int64) {
 // end stops reading the partitions of a topic that had so many.
 func (c *Consumer) end(name string, partitions int) {
 	for i := range partitions {
-		p := Partition{name, int32(i)}
+		p := Partition{Topic: name, ID: int32(i)}
 		if c.reader.feed(p) != nil {
 			c.reader.remove(p)
 			c.sink.End(p)
@@ -143,7 +143,7 @@ func (c *Consumer) end(name string, partitions int) {
 // settleRead settles the topic if all of its partitions are read.
 func (c *Consumer) settleRead(t *topic) {
 	for i := range t.leaders { // which runTopics changes, who calls this
-		if c.reader.feed(Partition{t.name, int32(i)}) == nil {
+		if c.reader.feed(Partition{Topic: t.name, ID: int32(i)}) == nil {
 			return
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"herald/consumer/broker"
 )
 
 // twoBrokers starts two brokers, each of which leads a topic.
@@ -118,7 +120,7 @@ func TestSilentLeaderAtBoot(t *testing.T) {
 func (l *ledger) reads(topic string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, ok := l.next[Partition{topic, 0}]
+	_, ok := l.next[Partition{Topic: topic, ID: 0}]
 	return ok
 }
 
@@ -132,35 +134,41 @@ func hold(c *Consumer) {
 // TestLateOffsets has a leader's answer come when the topic is not any more what it was asked about.
 // The answer, by which reading would begin at 7, must not begin it then; nor may it twice.
 func TestLateOffsets(t *testing.T) {
-	p := Partition{"n.a", 0}
+	p := Partition{Topic: "n.a", ID: 0}
 	old, fresh := [16]byte{1}, [16]byte{2}
-	found := func(id [16]byte, leaders ...int32) topicMetadata { return topicMetadata{id: id, leaders: leaders} }
+	found := func(id [16]byte, leaders ...int32) broker.TopicMetadata {
+		return broker.TopicMetadata{ID: id, Leaders: leaders}
+	}
 	for name, test := range map[string]struct {
-		meanwhile func(c *Consumer, tell func(topicMetadata))
+		meanwhile func(c *Consumer, tell func(broker.TopicMetadata))
 		want      map[Partition]int64
 	}{
-		"nothing":           {func(*Consumer, func(topicMetadata)) {}, map[Partition]int64{p: 7}},
-		"the same again":    {func(_ *Consumer, tell func(topicMetadata)) { tell(found(old, 0)) }, map[Partition]int64{p: 7}},
-		"grown":             {func(_ *Consumer, tell func(topicMetadata)) { tell(found(old, 0, 0)) }, map[Partition]int64{p: 7}},
-		"no leader now":     {func(_ *Consumer, tell func(topicMetadata)) { tell(found(old, -1)) }, map[Partition]int64{p: 7}},
-		"another leader":    {func(_ *Consumer, tell func(topicMetadata)) { tell(found(old, 1)) }, map[Partition]int64{}},
-		"deleted":           {func(_ *Consumer, tell func(topicMetadata)) { tell(topicMetadata{err: kerr.UnknownTopicOrPartition}) }, map[Partition]int64{}},
-		"created again":     {func(_ *Consumer, tell func(topicMetadata)) { tell(found(fresh, 0)) }, map[Partition]int64{}},
-		"outdated":          {func(_ *Consumer, tell func(topicMetadata)) { tell(found(fresh, 0)); tell(found(old, 0)) }, map[Partition]int64{}},
-		"left":              {func(c *Consumer, _ func(topicMetadata)) { c.retire() }, map[Partition]int64{}},
-		"left and back":     {func(c *Consumer, _ func(topicMetadata)) { c.retire(); hold(c) }, map[Partition]int64{}},
-		"left, back, found": {func(c *Consumer, tell func(topicMetadata)) { c.retire(); hold(c); tell(found(old, 0)) }, map[Partition]int64{}},
+		"nothing":        {func(*Consumer, func(broker.TopicMetadata)) {}, map[Partition]int64{p: 7}},
+		"the same again": {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(old, 0)) }, map[Partition]int64{p: 7}},
+		"grown":          {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(old, 0, 0)) }, map[Partition]int64{p: 7}},
+		"no leader now":  {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(old, -1)) }, map[Partition]int64{p: 7}},
+		"another leader": {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(old, 1)) }, map[Partition]int64{}},
+		"deleted": {func(_ *Consumer, tell func(broker.TopicMetadata)) {
+			tell(broker.TopicMetadata{Err: kerr.UnknownTopicOrPartition})
+		}, map[Partition]int64{}},
+		"created again":     {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(fresh, 0)) }, map[Partition]int64{}},
+		"outdated":          {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(fresh, 0)); tell(found(old, 0)) }, map[Partition]int64{}},
+		"left":              {func(c *Consumer, _ func(broker.TopicMetadata)) { c.retire() }, map[Partition]int64{}},
+		"left and back":     {func(c *Consumer, _ func(broker.TopicMetadata)) { c.retire(); hold(c) }, map[Partition]int64{}},
+		"left, back, found": {func(c *Consumer, tell func(broker.TopicMetadata)) { c.retire(); hold(c); tell(found(old, 0)) }, map[Partition]int64{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sink := newLedger()
 			c := configured(t, []string{"127.0.0.1:1"}, sink, "n.{user}")
 			c.reader.ctx = t.Context()
 			c.reader.userLinger = -1
-			t.Cleanup(c.cluster.close)
+			t.Cleanup(c.cluster.Close)
 			t.Cleanup(c.reader.wg.Wait)
 			hold(c)
 			starts := newBeginnings(c)
-			tell := func(m topicMetadata) { c.adopt([]string{"n.a"}, map[string]topicMetadata{"n.a": m}, nil, starts) }
+			tell := func(m broker.TopicMetadata) {
+				c.adopt([]string{"n.a"}, map[string]broker.TopicMetadata{"n.a": m}, nil, starts)
+			}
 			tell(found(old, 0))
 			about := starts.wanted[0]
 			delete(starts.wanted, 0)

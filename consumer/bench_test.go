@@ -21,6 +21,8 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"herald/consumer/broker"
 )
 
 // brokerVariable makes TestBrokerProcess a broker.
@@ -366,14 +368,14 @@ func BenchmarkMissing(b *testing.B) {
 		address = broker.ListenAddrs()[0]
 	}
 	b.Run(fmt.Sprintf("ask about %d", turnTopics), func(b *testing.B) {
-		c := newCluster([]string{address}, nil, nil, time.Minute)
-		defer c.close()
+		c := broker.NewCluster([]string{address}, nil, nil, time.Minute)
+		defer c.Close()
 		var names []string
 		for i := range turnTopics {
 			names = append(names, fmt.Sprint("missing.", i))
 		}
 		for b.Loop() {
-			if _, err := c.metadata(b.Context(), names, false); err != nil {
+			if _, err := c.FetchMetadata(b.Context(), names, false); err != nil {
 				b.Fatal(err)
 			}
 		}

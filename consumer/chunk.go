@@ -204,7 +204,7 @@ func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
 	if s.follower >= 0 {
 		broker = s.follower
 	}
-	if err := c.cluster.brokers.answers(broker); err != nil {
+	if err := c.cluster.CheckAnswering(broker); err != nil {
 		return nil, err
 	}
 	req := c.fetchRequest(0, -1, fetchMaxWait) // no session
@@ -222,7 +222,7 @@ func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
 	if buf == nil {
 		buf = new([]byte)
 	}
-	res, err := c.cluster.request(ctx, broker, req, buf)
+	res, err := c.cluster.Request(ctx, broker, req, buf)
 	if err != nil {
 		c.doubt(s.Topic)
 		return nil, err // buf may still be written to: it is not put back

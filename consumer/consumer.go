@@ -14,6 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go/sasl"
+
+	"herald/consumer/broker"
 )
 
 // Config is what a [Consumer] needs. Brokers, Group and Routes have no defaults.
@@ -64,7 +66,7 @@ type Consumer struct {
 	routes  routes
 	static  map[string]*Route
 	homes   map[string]*Homes // of the static topics whose routes name a partitioner
-	cluster *cluster
+	cluster *broker.Cluster
 	reader  *reader
 	sink    Sink
 	log     *slog.Logger
@@ -120,7 +122,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 		routes:   rs,
 		static:   make(map[string]*Route),
 		homes:    make(map[string]*Homes),
-		cluster:  newCluster(cfg.Brokers, cfg.TLS, cfg.SASL, time.Minute),
+		cluster:  broker.NewCluster(cfg.Brokers, cfg.TLS, cfg.SASL, time.Minute),
 		sink:     sink,
 		log:      cfg.Logger,
 		metrics:  newMetrics(cfg.Registry),
@@ -151,9 +153,9 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 }
 
 // Run reads until ctx ends, then commits and leaves the group. It returns an error only if the
-// cluster can never be read ([ErrUnsupportedBroker]); a cluster that is away is waited for.
+// cluster can never be read ([broker.ErrUnsupported]); a cluster that is away is waited for.
 func (c *Consumer) Run(ctx context.Context) error {
-	defer c.cluster.close()
+	defer c.cluster.Close()
 	member, leave := context.WithCancel(context.WithoutCancel(ctx))
 	defer leave()
 	ctx, stop := context.WithCancel(ctx)

@@ -149,7 +149,7 @@ func TestContractGroupLeft(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	for p, want := range map[Partition]int64{{topic, 0}: 2, {topic, 1}: 1} {
+	for p, want := range map[Partition]int64{{Topic: topic, ID: 0}: 2, {Topic: topic, ID: 1}: 1} {
 		if got := k.committed(t, group, p); got != want {
 			t.Errorf("committed %d of %s, want %d", got, p, want)
 		}
@@ -170,7 +170,7 @@ func TestContractGroupCommitsBeforeNextGeneration(t *testing.T) {
 	k.write(t, k.client, topic, 0, "alice", "0", "1", "2")
 	sink.sorted(t, 3)
 	r := k.newRival(t, group, topic) // which waits until Herald has joined the same generation
-	if got := k.committed(t, group, Partition{topic, 0}); got != 3 {
+	if got := k.committed(t, group, Partition{Topic: topic, ID: 0}); got != 3 {
 		t.Errorf("committed %d when the next generation begins, want 3", got)
 	}
 	r.remove(t)
@@ -181,7 +181,7 @@ func TestContractGroupCommitsBeforeNextGeneration(t *testing.T) {
 func TestContractGroupStaleCommit(t *testing.T) {
 	k := newContract(t)
 	topic, group := k.topic(t, "t", 1), k.run+"group.one"
-	p := Partition{topic, 0}
+	p := Partition{Topic: topic, ID: 0}
 	sink := newLedger()
 	c := configured(t, k.addresses, sink, "group="+k.run+"group", topic)
 	log := hear(t, c)
@@ -275,14 +275,14 @@ func TestContractGroupShared(t *testing.T) {
 		}
 		for _, of := range assigned.Topics {
 			for _, id := range of.Partitions {
-				got = append(got, Partition{of.Topic, id}.String())
+				got = append(got, Partition{Topic: of.Topic, ID: id}.String())
 			}
 		}
 	}
 	var want []string
 	for name, partitions := range map[string]int32{topic: 4, other: 3} {
 		for id := range partitions {
-			want = append(want, Partition{name, id}.String())
+			want = append(want, Partition{Topic: name, ID: id}.String())
 		}
 	}
 	slices.Sort(want)
@@ -301,6 +301,6 @@ func TestContractGroupShared(t *testing.T) {
 		sink.wantLines(t, sortedCopy(lines))
 	}
 	for id := range int32(4) {
-		waitFor(t, fmt.Sprintf("what was read of partition %d is committed", id), func() bool { return k.committed(t, group, Partition{topic, id}) == 2 })
+		waitFor(t, fmt.Sprintf("what was read of partition %d is committed", id), func() bool { return k.committed(t, group, Partition{Topic: topic, ID: id}) == 2 })
 	}
 }

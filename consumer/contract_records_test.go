@@ -119,9 +119,9 @@ func TestContractRetention(t *testing.T) {
 	if answer, err := k.admin.DeleteRecords(t.Context(), before); err != nil || answer.Error() != nil {
 		t.Fatal(err, answer.Error())
 	}
-	_, err := replayOne(t.Context(), c, Partition{topic, 0}, topicID(t, c, topic), "alice", 0, 4, func(*Record) bool { return true })
+	_, err := replayOne(t.Context(), c, Partition{Topic: topic, ID: 0}, topicID(t, c, topic), "alice", 0, 4, func(*Record) bool { return true })
 	gone, _ := errors.AsType[*OutOfRangeError](err)
-	if diff := cmp.Diff(&OutOfRangeError{Position{Partition{topic, 0}, 0}, 3, 4}, gone); diff != "" {
+	if diff := cmp.Diff(&OutOfRangeError{Position{Partition{Topic: topic, ID: 0}, 0}, 3, 4}, gone); diff != "" {
 		t.Errorf("replay of what is gone (-want +got):\n%s", diff)
 	}
 	replayed(t, c, topic, want[3:])

@@ -23,7 +23,7 @@ func TestContractSince(t *testing.T) {
 		}
 	}
 	c, _ := k.read(t, "shared")
-	at := func(id int32) Partition { return Partition{topic, id} }
+	at := func(id int32) Partition { return Partition{Topic: topic, ID: id} }
 	for name, test := range map[string]struct {
 		time time.Time
 		want map[Partition]int64

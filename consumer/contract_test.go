@@ -115,7 +115,7 @@ func (k *contract) write(t *testing.T, client *kgo.Client, topic string, partiti
 // replayed checks that a replay of all of the topic's first partition has these lines of alice.
 func replayed(t *testing.T, c *Consumer, topic string, want []string) {
 	t.Helper()
-	p, id := Partition{topic, 0}, topicID(t, c, topic)
+	p, id := Partition{Topic: topic, ID: 0}, topicID(t, c, topic)
 	start, end, err := c.Range(t.Context(), p, id)
 	if err != nil {
 		t.Fatal(err)

@@ -98,10 +98,10 @@ func TestContractGroup(t *testing.T) {
 	k.write(t, k.client, topic, 1, "alice", "0", "1")
 	k.write(t, k.client, own, 0, "alice", "2", "3", "4")
 	sink.sorted(t, 5)
-	c.Delivered(Partition{own, 0}, c.topicID(own), 2)
+	c.Delivered(Partition{Topic: own, ID: 0}, c.topicID(own), 2)
 	for name, want := range map[string]map[Partition]int64{
-		group + ".one":       {{topic, 0}: 0, {topic, 1}: 2},
-		group + ".delivered": {{own, 0}: 2},
+		group + ".one":       {{Topic: topic, ID: 0}: 0, {Topic: topic, ID: 1}: 2},
+		group + ".delivered": {{Topic: own, ID: 0}: 2},
 	} {
 		var got map[Partition]int64
 		for deadline := time.Now().Add(60 * time.Second); !cmp.Equal(want, got); time.Sleep(100 * time.Millisecond) {
@@ -114,7 +114,7 @@ func TestContractGroup(t *testing.T) {
 				continue
 			}
 			got = make(map[Partition]int64)
-			offsets.Each(func(o kadm.OffsetResponse) { got[Partition{o.Topic, o.Partition}] = o.At })
+			offsets.Each(func(o kadm.OffsetResponse) { got[Partition{Topic: o.Topic, ID: o.Partition}] = o.At })
 		}
 	}
 	lags, err := k.admin.Lag(t.Context(), group+".one", group+".delivered")

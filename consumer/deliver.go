@@ -8,6 +8,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/broker"
 )
 
 // chunkSize is how many records are handed over at a time.
@@ -245,7 +247,7 @@ func (r *reader) watch(ctx context.Context) {
 func (r *reader) look(ctx context.Context, suspects map[*feed]int64) map[*feed]int64 {
 	c := r.consumer
 	quiet := make(map[*feed]int64)
-	ask := make(offsetsAsked)
+	ask := make(broker.OffsetQuery)
 	for _, f := range r.all() {
 		next, moved := f.position()
 		if time.Since(moved) < r.stallAfter {
@@ -253,10 +255,10 @@ func (r *reader) look(ctx context.Context, suspects map[*feed]int64) map[*feed]i
 		}
 		quiet[f] = next
 		if leader, _, err := c.leader(f.Partition); err == nil {
-			ask.add(leader, f.Partition, offsetLatest)
+			ask.Add(leader, f.Partition, broker.LatestOffset)
 		}
 	}
-	ends, err := c.cluster.listAllOffsets(ctx, ask)
+	ends, err := c.cluster.ListOffsets(ctx, ask)
 	if err != nil {
 		c.log.Debug("list offsets of partitions that do not move", "partitions", len(quiet), "error", err)
 	}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/broker"
 )
 
 const (
@@ -40,7 +42,7 @@ type check struct {
 // and mends it, while it reads the topic. Until then a device may be told again what another one has had,
 // and never less.
 type delivered struct {
-	cluster *cluster
+	cluster *broker.Cluster
 	group   string
 	current func(topic string) [16]byte // the id of the topic as it is now; zero if that is not known
 	health  *groupHealth
@@ -108,7 +110,7 @@ func (c *Consumer) DeliveredTo(ctx context.Context, user string) (map[Partition]
 	for name := range own {
 		if t := c.topics[name]; t != nil && !t.missing {
 			for i := range t.leaders {
-				p := Partition{name, int32(i)}
+				p := Partition{Topic: name, ID: int32(i)}
 				at[p], ids[p] = 0, t.id
 			}
 		}
@@ -138,7 +140,7 @@ func (c *Consumer) DeliveredTo(ctx context.Context, user string) (map[Partition]
 func (c *Consumer) runDelivered(ctx context.Context) {
 	for ctx.Err() == nil {
 		pause(ctx, deliveredInterval)
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), broker.RequestTimeout)
 		if err := c.delivered.flush(last); err != nil {
 			c.metrics.commits.WithLabelValues("error").Inc()
 			c.delivered.health.failed(err)
@@ -247,7 +249,7 @@ func (d *delivered) fetch(ctx context.Context, of map[Partition]int64) (map[Part
 		topic.Topic, topic.Partitions = name, partitions
 		req.Topics = append(req.Topics, topic)
 	}
-	res, err := d.cluster.coordinate(ctx, d.group, req)
+	res, err := d.cluster.RequestCoordinator(ctx, d.group, req)
 	if err != nil {
 		return nil, fmt.Errorf("delivered positions: %w", err)
 	}
@@ -263,7 +265,7 @@ func (d *delivered) fetch(ctx context.Context, of map[Partition]int64) (map[Part
 	for _, topic := range answer.Topics {
 		for _, part := range topic.Partitions {
 			if part.ErrorCode == 0 && part.Offset >= 0 {
-				committed[Partition{topic.Topic, part.Partition}] = part.Offset
+				committed[Partition{Topic: topic.Topic, ID: part.Partition}] = part.Offset
 			}
 		}
 	}
@@ -292,7 +294,7 @@ func (d *delivered) commit(ctx context.Context, batch, committed map[Partition]i
 	for _, topic := range topics {
 		req.Topics = append(req.Topics, *topic)
 	}
-	res, err := d.cluster.coordinate(ctx, d.group, req)
+	res, err := d.cluster.RequestCoordinator(ctx, d.group, req)
 	if err != nil {
 		return fmt.Errorf("commit delivered positions: %w", err)
 	}

@@ -12,7 +12,7 @@ import (
 // so that the lower position comes last: it is mended.
 func TestContractDelivered(t *testing.T) {
 	k := newContract(t)
-	at := Partition{k.topic(t, "own.alice", 1), 0}
+	at := Partition{Topic: k.topic(t, "own.alice", 1), ID: 0}
 	one, other := k.delivered(t), k.delivered(t)
 	committed := func() int64 {
 		t.Helper()
@@ -72,7 +72,7 @@ func TestContractDelivered(t *testing.T) {
 // one that was created again under its name.
 func TestDeliveredOfATopicBefore(t *testing.T) {
 	k := newContract(t)
-	at := Partition{k.topic(t, "own.alice", 1), 0}
+	at := Partition{Topic: k.topic(t, "own.alice", 1), ID: 0}
 	d := k.delivered(t)
 	before, now := [16]byte{1}, [16]byte{2}
 	id := before
@@ -106,7 +106,7 @@ func deliver(d *delivered, p Partition, m mark) {
 func (k *contract) delivered(t *testing.T) *delivered {
 	t.Helper()
 	c := configured(t, k.addresses, newLedger(), "own.{user}", "group="+k.run+"group")
-	t.Cleanup(c.cluster.close)
+	t.Cleanup(c.cluster.Close)
 	return c.delivered
 }
 
@@ -114,7 +114,7 @@ func (k *contract) delivered(t *testing.T) *delivered {
 func TestDeliveredAndDeleted(t *testing.T) {
 	k := newContract(t)
 	topic := k.topic(t, "own.alice", 1)
-	at := Partition{topic, 0}
+	at := Partition{Topic: topic, ID: 0}
 	d := k.delivered(t)
 	deliver(d, at, mark{next: 9})
 	if err := d.flush(t.Context()); err != nil {

@@ -14,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/broker"
 )
 
 // sequence produces n records, one after the other, and returns their lines.
@@ -133,7 +135,7 @@ func TestOneTopicIsDenied(t *testing.T) {
 	begun := func(topic string) bool {
 		sink.mu.Lock()
 		defer sink.mu.Unlock()
-		_, ok := sink.begun[Partition{topic, 0}]
+		_, ok := sink.begun[Partition{Topic: topic, ID: 0}]
 		return ok
 	}
 	waitFor(t, "the allowed topic is read", func() bool { return begun("good") })
@@ -210,7 +212,7 @@ func TestNewPartitionsAreReadFromTheirStart(t *testing.T) {
 	topic := kmsg.NewCreatePartitionsRequestTopic()
 	topic.Topic, topic.Count = "t", 12
 	req.Topics = append(req.Topics, topic)
-	res, err := producer.cluster.request(t.Context(), anyBroker, req, nil)
+	res, err := producer.cluster.Request(t.Context(), broker.Any, req, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +267,7 @@ func TestFollowerIsRead(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // it used to ask for ever
 		defer cancel()
 		count := 0
-		next, err := replayOne(ctx, c, Partition{"t", 0}, topicID(t, c, "t"), "alice", 0, 5, func(*Record) bool { count++; return true })
+		next, err := replayOne(ctx, c, Partition{Topic: "t", ID: 0}, topicID(t, c, "t"), "alice", 0, 5, func(*Record) bool { count++; return true })
 		if next != 5 || count != 5 || err != nil {
 			t.Errorf("replay of 5 records: %d came, to offset %d, %v", count, next, err)
 		}
@@ -320,9 +322,9 @@ func TestStallIsSeen(t *testing.T) {
 // those that were suspected are so at the next look, unless they have moved.
 func TestSuspectsOfASilentLeader(t *testing.T) {
 	c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "t")
-	t.Cleanup(c.cluster.close)
+	t.Cleanup(c.cluster.Close)
 	c.topics["t"].leaders = []int32{0, 0, 0}
-	stuck, moved, other := &feed{Partition: Partition{"t", 0}, next: 5}, &feed{Partition: Partition{"t", 1}, next: 6}, &feed{Partition: Partition{"t", 2}}
+	stuck, moved, other := &feed{Partition: Partition{Topic: "t", ID: 0}, next: 5}, &feed{Partition: Partition{Topic: "t", ID: 1}, next: 6}, &feed{Partition: Partition{Topic: "t", ID: 2}}
 	for _, f := range []*feed{stuck, moved, other} {
 		c.reader.add(f)
 	}

@@ -7,16 +7,11 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/broker"
 )
 
 const (
-	// fetchVersion names topics by id (KIP-516) and keeps sessions (KIP-227). Kafka 3.1 or later.
-	fetchVersion = 13
-
-	// readCommitted is the isolation level at which open and aborted transactions are not seen.
-	readCommitted   = 1
-	readUncommitted = 0
-
 	fetchMaxWait = 250 * time.Millisecond
 
 	// quietMaxWait is for a shard that no partition was added to for quietAfter. For 5,000 topics
@@ -32,12 +27,12 @@ const (
 // fetchRequest is what all our fetches have in common.
 func (c *Consumer) fetchRequest(sessionID, epoch int32, wait time.Duration) *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
-	req.Version = fetchVersion
+	req.Version = broker.FetchVersion
 	req.ReplicaID = -1
 	req.MaxWaitMillis = int32(wait / time.Millisecond) //nolint:gosec // a second at most
 	req.MinBytes = 1
 	req.MaxBytes = c.cfg.FetchMaxBytes
-	req.IsolationLevel = readCommitted
+	req.IsolationLevel = broker.ReadCommitted
 	req.SessionID = sessionID
 	req.SessionEpoch = epoch
 	req.Rack = c.cfg.Rack
@@ -99,7 +94,7 @@ func (s *session) fetch(ctx context.Context, want map[place]int64, wait time.Dur
 	}
 	s.shrink()
 	buf := s.buf // a variable of its own: an abandoned request goes on using it
-	res, err := s.consumer.cluster.request(ctx, s.broker, s.request(want, wait), &buf)
+	res, err := s.consumer.cluster.Request(ctx, s.broker, s.request(want, wait), &buf)
 	if err != nil {
 		s.buf = nil              // may still be written to
 		s.epoch, s.sent = 0, nil // a full fetch ends the session that it names, which the broker may still have

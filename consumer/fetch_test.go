@@ -4,17 +4,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"io"
 	"log/slog"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/broker"
 )
 
 // fetchResponse is what a broker sends: size, correlation id, no tags, and the response.
 func fetchResponse(topicID [16]byte, parts ...kmsg.FetchResponseTopicPartition) []byte {
 	res := kmsg.NewPtrFetchResponse()
-	res.Version = fetchVersion
+	res.Version = broker.FetchVersion
 	topic := kmsg.NewFetchResponseTopic()
 	topic.TopicID, topic.Partitions = topicID, parts
 	res.Topics = append(res.Topics, topic)
@@ -25,12 +26,12 @@ func fetchResponse(topicID [16]byte, parts ...kmsg.FetchResponseTopicPartition) 
 // idle returns a consumer that asks nobody, and its feed of partition t/0.
 func idle(t *testing.T, topicID [16]byte) (*Consumer, *feed) {
 	t.Helper()
-	c := &Consumer{log: slog.New(slog.DiscardHandler), metrics: newMetrics(nil), sink: newLedger(), topics: make(map[string]*topic), wake: make(chan struct{}, 1), cluster: new(cluster)}
+	c := &Consumer{log: slog.New(slog.DiscardHandler), metrics: newMetrics(nil), sink: newLedger(), topics: make(map[string]*topic), wake: make(chan struct{}, 1), cluster: new(broker.Cluster)}
 	c.reader = newReader(c)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	c.reader.ctx = ctx
-	f := &feed{Partition: Partition{"t", 0}, route: &Route{Topic: "t"}, topicID: topicID, follower: -1}
+	f := &feed{Partition: Partition{Topic: "t", ID: 0}, route: &Route{Topic: "t"}, topicID: topicID, follower: -1}
 	c.reader.feeds[f.Partition] = f
 	return c, f
 }
@@ -83,13 +84,9 @@ func FuzzFetchResponse(f *testing.F) {
 		size := uint64(len(answer))
 		most := allocated() + 48<<20 + 1024*size + 4*min(maxBatchSize, zstdRatio*size) // the buffer of a batch doubles
 		req := kmsg.NewPtrFetchRequest()
-		req.Version = fetchVersion
+		req.Version = broker.FetchVersion
 		var buf []byte
-		broker := struct {
-			io.Reader
-			io.Writer
-		}{bytes.NewReader(answer), io.Discard}
-		message, err := (&exchange{req: req, buf: &buf}).RawExchange(broker)
+		message, err := broker.ReadResponse(bytes.NewReader(answer), req, &buf)
 		if cap(buf) > 2*len(answer)+8<<20 {
 			t.Fatalf("%d bytes allocated for an answer of %d", cap(buf), len(answer))
 		}
@@ -98,7 +95,7 @@ func FuzzFetchResponse(f *testing.F) {
 		}
 		c, fd := idle(t, topicID)
 		ctx := c.reader.ctx
-		res := message.(*reply).Response.(*kmsg.FetchResponse)
+		res := message.(*kmsg.FetchResponse)
 		want := map[place]int64{{topicID, 0}: 0}
 		asked, _ := foresee(want, res)
 		if want[place{topicID, 0}] < 0 {

@@ -66,9 +66,9 @@ func (c *Consumer) member(ctx context.Context, topics map[string]int) error {
 	}}
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:               c.groupID(),
-		Brokers:          append(c.cluster.brokers.addresses(), c.cfg.Brokers...), // only the first that takes a connection is asked
+		Brokers:          c.cluster.Addresses(), // only the first that takes a connection is asked
 		Topics:           slices.Sorted(maps.Keys(topics)),
-		Dialer:           c.groupDialer(),
+		Dialer:           c.cluster.GroupDialer(),
 		SessionTimeout:   sessionTimeout,
 		RebalanceTimeout: sessionTimeout,
 		JoinGroupBackoff: groupBackoff,

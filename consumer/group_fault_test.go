@@ -112,9 +112,9 @@ func TestCoordinatorsMove(t *testing.T) {
 		write("t", 0, "alice", "x")
 		write("own.alice", 0, "alice", "x")
 		sink.sorted(t, 2*int(round+1))
-		c.Delivered(Partition{"own.alice", 0}, c.topicID("own.alice"), round+1)
-		waitCommitted(t, broker, "test.one", Partition{"t", 0}, round+1)
-		waitCommitted(t, broker, "test.delivered", Partition{"own.alice", 0}, round+1)
+		c.Delivered(Partition{Topic: "own.alice", ID: 0}, c.topicID("own.alice"), round+1)
+		waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 0}, round+1)
+		waitCommitted(t, broker, "test.delivered", Partition{Topic: "own.alice", ID: 0}, round+1)
 		was := [2]int32{broker.CoordinatorFor("test.one"), broker.CoordinatorFor("test.delivered")}
 		for broker.CoordinatorFor("test.one") == was[0] || broker.CoordinatorFor("test.delivered") == was[1] {
 			broker.RehashCoordinators()
@@ -140,7 +140,7 @@ func TestBrokerNeverAnswers(t *testing.T) {
 		write("t", p, "alice", fmt.Sprint("before ", p))
 	}
 	want := sink.sorted(t, 3)
-	waitCommitted(t, broker, "test.one", Partition{"t", 1}, 1)
+	waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 1}, 1)
 
 	hearing[0].Store(true)
 	was := broker.CoordinatorFor("test.one")
@@ -160,11 +160,11 @@ func TestBrokerNeverAnswers(t *testing.T) {
 	if _, err := c.DeliveredTo(ctx, "alice"); err != nil {
 		t.Errorf("delivered positions while a broker does not answer: %v", err)
 	}
-	waitCommitted(t, broker, "test.one", Partition{"t", 1}, 2)
+	waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 1}, 2)
 
 	hearing[0].Store(false)
 	write("t", 0, "alice", "behind 0")
 	want = append(want, "alice behind 0")
 	sink.wantLines(t, sortedCopy(want))
-	waitCommitted(t, broker, "test.one", Partition{"t", 0}, 2)
+	waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 0}, 2)
 }

@@ -36,12 +36,12 @@ func TestGroupCommitsWhatMoved(t *testing.T) {
 	})
 	beats := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Group: "test.one", Observe: true, Count: -1})
 	_, sink, _ := startAt(t, broker, "t")
-	waitCommitted(t, broker, "test.one", Partition{"t", 2}, 0)
+	waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 2}, 0)
 	write := partitioned(t, broker)
 	write("t", 1, "alice", "0")
 	write("t", 1, "alice", "1")
 	sink.sorted(t, 2)
-	waitCommitted(t, broker, "test.one", Partition{"t", 1}, 2)
+	waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 1}, 2)
 	// Heartbeats come every 3 s, so that among three of them there is a time to commit.
 	for quiet, deadline := beats.Hits(), time.Now().Add(90*time.Second); beats.Hits() < quiet+3; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -49,7 +49,7 @@ func TestGroupCommitsWhatMoved(t *testing.T) {
 		}
 	}
 	write("t", 0, "alice", "2")
-	waitCommitted(t, broker, "test.one", Partition{"t", 0}, 1)
+	waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 0}, 1)
 	mu.Lock()
 	defer mu.Unlock()
 	if diff := cmp.Diff([][]int32{{0, 1, 2}, {1}, {0}}, commits); diff != "" {

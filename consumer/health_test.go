@@ -124,7 +124,7 @@ func TestGroupIsDenied(t *testing.T) {
 			write("t", 0, "alice", "shared")
 			write("own.alice", 0, "alice", "own")
 			sink.wantLines(t, []string{"alice own", "alice shared"})
-			c.Delivered(Partition{"own.alice", 0}, c.topicID("own.alice"), 1)
+			c.Delivered(Partition{Topic: "own.alice", ID: 0}, c.topicID("own.alice"), 1)
 			waitFor(t, "it is tried again", func() bool { return denied.Hits() >= 3 })
 			log.wait(t, "ERROR consumer group …group="+test.group+" …Read on this group or on the prefix test.…uthoriz…")
 			if n := testutil.ToFloat64(c.metrics.errors.WithLabelValues("group")); n < 2 {
@@ -133,8 +133,8 @@ func TestGroupIsDenied(t *testing.T) {
 			denied.Remove()
 			again := "INFO consumer group works again group=" + test.group
 			log.wait(t, again)
-			waitCommitted(t, broker, "test.one", Partition{"t", 0}, 1)
-			waitCommitted(t, broker, "test.delivered", Partition{"own.alice", 0}, 1)
+			waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 0}, 1)
+			waitCommitted(t, broker, "test.delivered", Partition{Topic: "own.alice", ID: 0}, 1)
 			if failed, again := log.count("ERROR consumer group …"), log.count(again); failed != 1 || again != 1 || log.count("…consumer group…") != 2 {
 				t.Errorf("%d lines when it fails and %d when it works again, want one of each:\n%s", failed, again, strings.Join(log.all(), "\n"))
 			}

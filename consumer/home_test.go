@@ -105,7 +105,7 @@ func TestMisplacedIsTold(t *testing.T) {
 	h.Saw([16]byte{1}, 1000, time.Now(), nil)
 	wrong := CRC32.partition([]byte("alice"), 1000)
 	for offset := range int64(5) {
-		h.Misplaced("alice", Position{Partition{"orders", wrong}, offset})
+		h.Misplaced("alice", Position{Partition{Topic: "orders", ID: wrong}, offset})
 	}
 	got := text.String()
 	if counted != 5 || strings.Count(got, "\n") != 1 || !strings.Contains(got, "partitioner=murmur2") || !strings.Contains(got, "fitting=[crc32]") {

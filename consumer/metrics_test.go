@@ -132,10 +132,10 @@ func TestMetrics(t *testing.T) {
 
 	// Streams tell their homes of what is not there.
 	sources := c.UserTopics("alice")
-	m.rise(func() { sources[1].Homes.Misplaced("alice", Position{Partition{"shared", 0}, 0}) }, "herald_kafka_misplaced_records_total{}")
+	m.rise(func() { sources[1].Homes.Misplaced("alice", Position{Partition{Topic: "shared", ID: 0}, 0}) }, "herald_kafka_misplaced_records_total{}")
 
 	replay := func() {
-		next, err := replayOne(t.Context(), c, Partition{"shared", 0}, topicID(t, c, "shared"), "alice", 0, 3, func(*Record) bool { return true })
+		next, err := replayOne(t.Context(), c, Partition{Topic: "shared", ID: 0}, topicID(t, c, "shared"), "alice", 0, 3, func(*Record) bool { return true })
 		if next != 3 || err != nil {
 			t.Errorf("replay to %d, %v", next, err)
 		}
@@ -192,7 +192,7 @@ func TestLagOfUsers(t *testing.T) {
 	sequence(t, producer, "own.alice", "", "a", 5)
 	sequence(t, producer, "own.bob", "", "b", 3)
 	read := func(user string) int64 {
-		next, _ := c.reader.feed(Partition{"own." + user, 0}).position()
+		next, _ := c.reader.feed(Partition{Topic: "own." + user, ID: 0}).position()
 		return next
 	}
 	for read("alice") == 0 || read("bob") == 0 { // what is not read of a partition is known by an answer
@@ -245,7 +245,7 @@ func TestErrorsByKind(t *testing.T) {
 			want = append(want, sequence(t, producer, "t", "alice", kind, 1)...)
 			sink.wantLines(t, sortedCopy(want))
 			if kind == "replay" {
-				if _, err := replayOne(t.Context(), c, Partition{"t", 0}, topicID(t, c, "t"), "alice", 0, 1, func(*Record) bool { return true }); !errors.Is(err, kerr.KafkaStorageError) {
+				if _, err := replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, topicID(t, c, "t"), "alice", 0, 1, func(*Record) bool { return true }); !errors.Is(err, kerr.KafkaStorageError) {
 					t.Errorf("replay: %v, want %v", err, kerr.KafkaStorageError)
 				}
 			}

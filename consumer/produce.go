@@ -13,6 +13,8 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/broker"
 )
 
 // ErrNoTopic says that a record's topic does not exist and the cluster does not create it.
@@ -48,17 +50,17 @@ type Written struct {
 // Producer writes single records and says where they went, which kafka-go's Writer does not. It
 // is safe for concurrent use.
 type Producer struct {
-	cluster *cluster
+	cluster *broker.Cluster
 }
 
 // NewProducer returns a producer for the cluster at brokers (host:port). tlsConfig and mechanism
 // may be nil.
 func NewProducer(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechanism) *Producer {
-	return &Producer{newCluster(brokers, tlsConfig, mechanism, produceIdle)}
+	return &Producer{broker.NewCluster(brokers, tlsConfig, mechanism, produceIdle)}
 }
 
 // Close closes idle connections.
-func (p *Producer) Close() { p.cluster.close() }
+func (p *Producer) Close() { p.cluster.Close() }
 
 // Produce writes one record, acknowledged by all in-sync replicas, and returns where it went. The
 // partition follows from the key as the message's partitioner has it, and is any one without a key. A
@@ -68,7 +70,7 @@ func (p *Producer) Close() { p.cluster.close() }
 // After an error that is not the broker's word (a time-out, a closed connection) the record may
 // have been written all the same.
 func (p *Producer) Produce(ctx context.Context, m Message) (Written, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, broker.RequestTimeout)
 	defer cancel()
 	wanted := time.Now().Add(createTimeout)
 	create := false // not before it is known that there is no topic, for the caller to be told
@@ -100,19 +102,19 @@ func retriable(err error) bool {
 
 // produce tries once. With create, a topic that does not exist is asked for.
 func (p *Producer) produce(ctx context.Context, m Message, create bool) (Written, error) {
-	found, err := p.cluster.metadata(ctx, []string{m.Topic}, create)
+	found, err := p.cluster.FetchMetadata(ctx, []string{m.Topic}, create)
 	if err != nil {
 		return Written{}, err
 	}
 	topic := found[m.Topic]
-	if topic.missing() {
+	if topic.Missing() {
 		return Written{}, fmt.Errorf("produce to %s: %w", m.Topic, ErrNoTopic)
 	}
-	if topic.err != nil {
-		return Written{}, topic.err
+	if topic.Err != nil {
+		return Written{}, topic.Err
 	}
-	part := choosePartition(m, len(topic.leaders))
-	if len(topic.leaders) == 0 || topic.leaders[part.ID] < 0 {
+	part := choosePartition(m, len(topic.Leaders))
+	if len(topic.Leaders) == 0 || topic.Leaders[part.ID] < 0 {
 		return Written{}, fmt.Errorf("produce to %s: %w", part, kerr.LeaderNotAvailable)
 	}
 	batch, err := encode(m)
@@ -122,13 +124,13 @@ func (p *Producer) produce(ctx context.Context, m Message, create bool) (Written
 	req := kmsg.NewPtrProduceRequest()
 	req.Version = 9
 	req.Acks = -1
-	req.TimeoutMillis = int32(requestTimeout / time.Millisecond)
+	req.TimeoutMillis = int32(broker.RequestTimeout / time.Millisecond)
 	rp := kmsg.NewProduceRequestTopicPartition()
 	rp.Partition, rp.Records = part.ID, batch
 	rt := kmsg.NewProduceRequestTopic()
 	rt.Topic, rt.Partitions = m.Topic, append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
-	res, err := p.cluster.request(ctx, topic.leaders[part.ID], req, nil)
+	res, err := p.cluster.Request(ctx, topic.Leaders[part.ID], req, nil)
 	if err != nil {
 		return Written{}, err
 	}
@@ -140,7 +142,7 @@ func (p *Producer) produce(ctx context.Context, m Message, create bool) (Written
 	if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
 		return Written{}, fmt.Errorf("produce to %s: %w", part, err)
 	}
-	return Written{Position: Position{part, got.BaseOffset}, TopicID: topic.id, Partitions: len(topic.leaders)}, nil
+	return Written{Position: Position{part, got.BaseOffset}, TopicID: topic.ID, Partitions: len(topic.Leaders)}, nil
 }
 
 // choosePartition says where the record goes in a topic with so many partitions.
@@ -148,7 +150,7 @@ func choosePartition(m Message, count int) Partition {
 	if count == 0 {
 		return Partition{Topic: m.Topic}
 	}
-	return Partition{m.Topic, m.Partitioner.partition(m.Key, count)}
+	return Partition{Topic: m.Topic, ID: m.Partitioner.partition(m.Key, count)}
 }
 
 // encode returns the record as a batch of its own.

@@ -22,7 +22,7 @@ func TestPartitionsAsTheJavaClientChoosesThem(t *testing.T) {
 		"":    275646681, // not in that test; an empty key is a key, which the Java client hashes
 	} {
 		for _, count := range []int{1, 2, 3, 7, 50, 1 << 14} {
-			want := Partition{"orders", (hash & 0x7fffffff) % int32(count)} // toPositive
+			want := Partition{Topic: "orders", ID: (hash & 0x7fffffff) % int32(count)} // toPositive
 			if got := choosePartition(Message{Topic: "orders", Key: []byte(key)}, count); got != want {
 				t.Errorf("%q over %d partitions: %v, want %v", key, count, got, want)
 			}

@@ -1,19 +1,14 @@
 package consumer
 
 import (
-	"fmt"
 	"slices"
 	"time"
+
+	"herald/consumer/broker"
 )
 
 // Partition names one partition of one topic.
-type Partition struct {
-	Topic string
-	ID    int32
-}
-
-// String is the topic and the partition as Kafka's own tools write them: "orders-3".
-func (p Partition) String() string { return fmt.Sprintf("%s-%d", p.Topic, p.ID) }
+type Partition = broker.Partition
 
 // Position is the place of one record in Kafka.
 type Position struct {

@@ -8,6 +8,8 @@ import (
 	"math"
 	"sync"
 	"time"
+
+	"herald/consumer/broker"
 )
 
 // OutOfRangeError says that a partition does not hold the offset asked for: it was deleted by
@@ -31,15 +33,15 @@ const AfterAll int64 = math.MaxInt64
 // that are not read here, or do not exist, are left out, and so are those for which Kafka has no answer,
 // such as those without a leader: the error is that of one of the latter, and the others' offsets are good.
 func (c *Consumer) Since(ctx context.Context, partitions []Partition, t time.Time) (map[Partition]int64, error) {
-	which := int64(offsetEarliest)
+	which := int64(broker.EarliestOffset)
 	if !t.IsZero() {
 		which = max(0, t.UnixMilli())
 	}
-	ask := make(offsetsAsked)
+	ask := make(broker.OffsetQuery)
 	c.mu.Lock()
 	for _, p := range partitions {
 		if known := c.topics[p.Topic]; known != nil && !known.missing && int(p.ID) < len(known.leaders) {
-			ask.add(known.leaders[p.ID], p, which)
+			ask.Add(known.leaders[p.ID], p, which)
 		}
 	}
 	c.mu.Unlock()
@@ -48,7 +50,7 @@ func (c *Consumer) Since(ctx context.Context, partitions []Partition, t time.Tim
 		leaderless = fmt.Errorf("partition %s has no leader", p)
 	}
 	delete(ask, -1)
-	first, err := c.cluster.listAllOffsets(ctx, ask)
+	first, err := c.cluster.ListOffsets(ctx, ask)
 	for p, offset := range first {
 		if offset < 0 {
 			first[p] = AfterAll
@@ -64,7 +66,7 @@ func (c *Consumer) Starts(ctx context.Context, sources []UserTopic) (map[Partiti
 	for i := range sources {
 		if known := c.topics[sources[i].Topic]; known != nil {
 			for id := range known.leaders {
-				partitions = append(partitions, Partition{known.name, int32(id)})
+				partitions = append(partitions, Partition{Topic: known.name, ID: int32(id)})
 			}
 		}
 	}
@@ -81,16 +83,16 @@ func (c *Consumer) Confirm(ctx context.Context, topic string, topicID [16]byte) 
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	found, err := c.cluster.metadata(ctx, []string{topic}, false)
+	found, err := c.cluster.FetchMetadata(ctx, []string{topic}, false)
 	if err != nil {
 		return err
 	}
 	m, ok := found[topic]
-	if ok && m.err == nil && m.id == topicID {
+	if ok && m.Err == nil && m.ID == topicID {
 		return nil
 	}
 	c.doubt(topic)
-	return errors.Join(ErrRecreated, m.err)
+	return errors.Join(ErrRecreated, m.Err)
 }
 
 // Range returns the first offset that p retains and its end, the high watermark: what the log holds,
@@ -104,16 +106,7 @@ func (c *Consumer) Range(ctx context.Context, p Partition, topicID [16]byte) (st
 	if id != topicID {
 		return 0, 0, ErrRecreated
 	}
-	if err := c.cluster.brokers.answers(leader); err != nil {
-		return 0, 0, err
-	}
-	if start, err = c.cluster.listOffset(ctx, leader, p, offsetEarliest, readUncommitted); err != nil {
-		return 0, 0, err
-	}
-	if end, err = c.cluster.listOffset(ctx, leader, p, offsetLatest, readUncommitted); err != nil {
-		return 0, 0, err
-	}
-	return start, end, nil
+	return c.cluster.ListRange(ctx, leader, p)
 }
 
 // ErrRecreated says that a topic is not the one that was asked for: it was deleted and created again.

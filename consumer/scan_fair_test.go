@@ -19,14 +19,14 @@ import (
 // many were the user's. After an error it asks again, as a stream does.
 func replayAll(ctx context.Context, tb testing.TB, c *Consumer, user string, partitions int, records, last int64) (got int) {
 	tb.Helper()
-	_, id, err := c.leader(Partition{"t", 0})
+	_, id, err := c.leader(Partition{Topic: "t", ID: 0})
 	if err != nil {
 		tb.Error(err)
 		return 0
 	}
 	var ranges []Range
 	for p := range partitions {
-		ranges = append(ranges, Range{Partition: Partition{"t", int32(p)}, TopicID: id, Next: records - last, To: records})
+		ranges = append(ranges, Range{Partition: Partition{Topic: "t", ID: int32(p)}, TopicID: id, Next: records - last, To: records})
 	}
 	done := func(r Range) bool { return r.Next == records }
 	for ctx.Err() == nil && len(ranges) > 0 {
@@ -146,7 +146,7 @@ func TestFarGiveWay(t *testing.T) {
 	var both sync.WaitGroup
 	for p := range int32(2) {
 		both.Go(func() {
-			if next, err := replayOne(t.Context(), c, Partition{"t", p}, id, "0", 0, records, func(*Record) bool { return true }); next != records || err != nil {
+			if next, err := replayOne(t.Context(), c, Partition{Topic: "t", ID: p}, id, "0", 0, records, func(*Record) bool { return true }); next != records || err != nil {
 				t.Errorf("replay of partition %d ended at %d with %v", p, next, err)
 			}
 		})
@@ -189,7 +189,7 @@ func TestPassedOnesAreNext(t *testing.T) {
 	var all sync.WaitGroup
 	replay := func(from, to int64) {
 		all.Go(func() {
-			if next, err := replayOne(t.Context(), c, Partition{"t", 0}, id, "0", from, to, func(*Record) bool { return true }); next != to || err != nil {
+			if next, err := replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, id, "0", from, to, func(*Record) bool { return true }); next != to || err != nil {
 				t.Errorf("replay from %d ended at %d with %v", from, next, err)
 			}
 		})
@@ -201,7 +201,7 @@ func TestPassedOnesAreNext(t *testing.T) {
 	waitFor(t, "the others wait", func() bool {
 		c.scans.mu.Lock()
 		defer c.scans.mu.Unlock()
-		return len(c.scans.waiting[zone{log: log{Partition{"t", 0}, id}}]) == 2
+		return len(c.scans.waiting[zone{log: log{Partition{Topic: "t", ID: 0}, id}}]) == 2
 	})
 	held.Store(false)
 	all.Wait()
@@ -227,7 +227,7 @@ func TestGatheringIsForThePassed(t *testing.T) {
 	var all sync.WaitGroup
 	replay := func(ctx context.Context, from, to int64) {
 		all.Go(func() {
-			if next, err := replayOne(ctx, c, Partition{"t", 0}, id, "0", from, to, func(*Record) bool { return true }); next != to || err != nil {
+			if next, err := replayOne(ctx, c, Partition{Topic: "t", ID: 0}, id, "0", from, to, func(*Record) bool { return true }); next != to || err != nil {
 				t.Errorf("replay from %d ended at %d with %v", from, next, err)
 			}
 		})
@@ -237,7 +237,7 @@ func TestGatheringIsForThePassed(t *testing.T) {
 	passed, leave := context.WithCancel(t.Context())
 	var left sync.WaitGroup
 	left.Go(func() {
-		next, err := replayOne(passed, c, Partition{"t", 0}, id, "0", 900, 1100, func(*Record) bool { return true })
+		next, err := replayOne(passed, c, Partition{Topic: "t", ID: 0}, id, "0", 900, 1100, func(*Record) bool { return true })
 		if next != 900 || !errors.Is(err, context.Canceled) {
 			t.Errorf("the one who was passed came to %d with %v, want him to wait for others", next, err)
 		}
@@ -246,7 +246,7 @@ func TestGatheringIsForThePassed(t *testing.T) {
 	waitFor(t, "the others wait", func() bool {
 		c.scans.mu.Lock()
 		defer c.scans.mu.Unlock()
-		return len(c.scans.waiting[zone{log: log{Partition{"t", 0}, id}}]) == 2
+		return len(c.scans.waiting[zone{log: log{Partition{Topic: "t", ID: 0}, id}}]) == 2
 	})
 	held.Store(false)
 	all.Wait()
@@ -339,7 +339,7 @@ func TestReplaysDoWithoutAHungBroker(t *testing.T) {
 	for p := range int32(partitions) {
 		back.Go(func() {
 			for next := int64(0); next == 0; pause(t.Context(), 10*time.Millisecond) {
-				next, _ = replayOne(t.Context(), c, Partition{"zero", p}, zero, "a", 0, 1, func(*Record) bool { return true })
+				next, _ = replayOne(t.Context(), c, Partition{Topic: "zero", ID: p}, zero, "a", 0, 1, func(*Record) bool { return true })
 				if t.Context().Err() != nil {
 					t.Errorf("partition %d was not replayed", p)
 					return
@@ -351,7 +351,7 @@ func TestReplaysDoWithoutAHungBroker(t *testing.T) {
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
-		if _, err := replayOne(t.Context(), c, Partition{"one", 0}, topicID(t, c, "one"), "a", 0, 1, func(*Record) bool { return true }); err != nil {
+		if _, err := replayOne(t.Context(), c, Partition{Topic: "one", ID: 0}, topicID(t, c, "one"), "a", 0, 1, func(*Record) bool { return true }); err != nil {
 			t.Error(err)
 		}
 	}()

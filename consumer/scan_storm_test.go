@@ -57,7 +57,7 @@ func storm(t *testing.T, clients, cacheBytes int, prepare func(*kfake.Cluster, *
 					want++
 				}
 			}
-			next, err := replayOne(t.Context(), c, Partition{"t", 0}, id, strconv.Itoa(user), int64(begun), records, func(*Record) bool {
+			next, err := replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, id, strconv.Itoa(user), int64(begun), records, func(*Record) bool {
 				got++
 				return true
 			})
@@ -91,7 +91,7 @@ func TestStormReadsEachBatchTwice(t *testing.T) {
 			c.scans.calm, c.scans.patience = 2*time.Second, time.Hour // a second's storm on a slow machine
 			var first sync.WaitGroup
 			t.Cleanup(first.Wait)
-			p, id := Partition{"t", 0}, topicID(t, c, "t")
+			p, id := Partition{Topic: "t", ID: 0}, topicID(t, c, "t")
 			first.Go(func() {
 				if _, err := replayOne(t.Context(), c, p, id, "nobody", 0, 16_000, func(*Record) bool { return true }); err != nil {
 					t.Error(err)
@@ -135,7 +135,7 @@ func longPass(t *testing.T, to int64, took time.Duration, prepare func(*Consumer
 		done = make(chan struct{})
 		all.Go(func() {
 			defer close(done)
-			if next, err := replayOne(t.Context(), c, Partition{"t", 0}, id, "0", from, to, func(*Record) bool { return true }); next != to || err != nil {
+			if next, err := replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, id, "0", from, to, func(*Record) bool { return true }); next != to || err != nil {
 				t.Errorf("replay ended at %d with %v", next, err)
 			}
 		})
@@ -232,7 +232,7 @@ func TestBatchFromItsMiddle(t *testing.T) {
 	id := topicID(t, c, "t")
 	for _, from := range []int64{60, 55, records - 1} { // batches of one record at the start, while the producer connects
 		got := int64(0)
-		if _, err := replayOne(t.Context(), c, Partition{"t", 0}, id, "0", from, records, func(*Record) bool { got++; return true }); got != records-from || err != nil {
+		if _, err := replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, id, "0", from, records, func(*Record) bool { got++; return true }); got != records-from || err != nil {
 			t.Errorf("from %d: %d records, %v", from, got, err)
 		}
 	}

@@ -77,7 +77,7 @@ func TestStormReadsTheLogOnce(t *testing.T) {
 			for next < users*each {
 				piece := 0
 				var err error
-				next, err = replayOne(t.Context(), c, Partition{"t", 0}, id, fmt.Sprint(user), next, users*each, func(r *Record) bool {
+				next, err = replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, id, fmt.Sprint(user), next, users*each, func(r *Record) bool {
 					if piece == 40 { // its buffer is full
 						return false
 					}
@@ -114,7 +114,7 @@ func TestReplayEndsWithItsContext(t *testing.T) {
 	id := topicID(t, c, "t")
 	ctx, cancel := context.WithCancel(t.Context())
 	var over bool
-	next, err := replayOne(ctx, c, Partition{"t", 0}, id, "0", 0, 1000, func(r *Record) bool {
+	next, err := replayOne(ctx, c, Partition{Topic: "t", ID: 0}, id, "0", 0, 1000, func(r *Record) bool {
 		if over {
 			t.Error("fn is called after Replay has returned")
 		}
@@ -135,7 +135,7 @@ func TestScanEndsWhenNobodyWaits(t *testing.T) {
 	const records, size = 4000, 8 << 10
 	_, c := filledConsumer(t, 1, records, 1, size, func(*Consumer) {})
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := replayOne(ctx, c, Partition{"t", 0}, topicID(t, c, "t"), "0", 0, records, func(*Record) bool {
+	_, err := replayOne(ctx, c, Partition{Topic: "t", ID: 0}, topicID(t, c, "t"), "0", 0, records, func(*Record) bool {
 		cancel()
 		return true
 	})
@@ -166,7 +166,7 @@ func waitFor(t *testing.T, what string, met func() bool) {
 // TestChunksForgetTheOldest keeps no more bytes than it may, and finds what it keeps.
 func TestChunksForgetTheOldest(t *testing.T) {
 	c := newChunks(1000)
-	l := log{Partition: Partition{"t", 0}}
+	l := log{Partition: Partition{Topic: "t", ID: 0}}
 	for i := range int64(20) {
 		c.add(&chunk{log: l, from: i * 10, next: i*10 + 10, batches: make([]byte, 100)})
 		if k := c.find(l, 5); k == nil || k.from != 0 { // used all the time
@@ -185,7 +185,7 @@ func TestChunksForgetTheOldest(t *testing.T) {
 	if found != 100 || c.bytes != 1000 {
 		t.Errorf("%d offsets in %d bytes, want 100 in 1000", found, c.bytes)
 	}
-	if k := c.find(log{Partition: Partition{"t", 1}}, 5); k != nil {
+	if k := c.find(log{Partition: Partition{Topic: "t", ID: 1}}, 5); k != nil {
 		t.Error("another partition's offset is found")
 	}
 }

@@ -41,8 +41,8 @@ func TestSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := configured(t, broker.ListenAddrs(), newLedger(), "t")
-	t.Cleanup(c.cluster.close)
-	found, err := c.cluster.metadata(t.Context(), []string{"t"}, false)
+	t.Cleanup(c.cluster.Close)
+	found, err := c.cluster.FetchMetadata(t.Context(), []string{"t"}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestSession(t *testing.T) {
 		answer.Version = sent.Version
 		return answer, nil, true
 	})
-	at := func(p int32) place { return place{found["t"].id, p} }
+	at := func(p int32) place { return place{found["t"].ID, p} }
 	want := map[place]int64{at(0): 0, at(1): 0, at(2): 0}
 	s := &session{consumer: c, broker: broker.LeaderFor("t", 0)}
 	all := func(offset1 int64) []string { return []string{"0@0", fmt.Sprint("1@", offset1), "2@0"} }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"herald/consumer/broker"
 )
 
 const metadataRetry = 250 * time.Millisecond // between requests after errors
@@ -71,8 +73,8 @@ func (c *Consumer) runTopics(ctx context.Context) error {
 			starts.take(got)
 		}
 		if !checked {
-			err := c.cluster.check(ctx)
-			if errors.Is(err, ErrUnsupportedBroker) {
+			err := c.cluster.CheckVersion(ctx)
+			if errors.Is(err, broker.ErrUnsupported) {
 				return err
 			}
 			checked = err == nil
@@ -95,7 +97,7 @@ func (c *Consumer) poll(ctx context.Context, starts *beginnings) time.Duration {
 	c.mu.Unlock()
 	if len(names) > 0 || all {
 		before := c.sample(names)
-		found, err := c.cluster.metadata(ctx, names, false)
+		found, err := c.cluster.FetchMetadata(ctx, names, false)
 		c.contact(ctx, err)
 		if err != nil {
 			c.mu.Lock()
@@ -154,7 +156,7 @@ func (c *Consumer) retire() {
 
 // adopt brings the reading in line with what the cluster said of the named topics. before is how far
 // they had been read before it was asked. Partitions to begin are added to starts.
-func (c *Consumer) adopt(names []string, found map[string]topicMetadata, before map[string]sample, starts *beginnings) {
+func (c *Consumer) adopt(names []string, found map[string]broker.TopicMetadata, before map[string]sample, starts *beginnings) {
 	for _, name := range names {
 		m, ok := found[name]
 		complete := ok && c.meet(name, &m, before[name], starts)
@@ -168,24 +170,24 @@ func (c *Consumer) adopt(names []string, found map[string]topicMetadata, before 
 
 // meet takes in what the cluster said of one topic. It returns false if the topic is to be asked about
 // again soon.
-func (c *Consumer) meet(name string, m *topicMetadata, before sample, starts *beginnings) bool {
+func (c *Consumer) meet(name string, m *broker.TopicMetadata, before sample, starts *beginnings) bool {
 	c.mu.Lock()
 	t := c.topics[name]
 	if t == nil { // left meanwhile
 		c.mu.Unlock()
 		return true
 	}
-	if m.err != nil {
+	if m.Err != nil {
 		complete := c.absent(t, m)
 		c.mu.Unlock()
 		return complete
 	}
-	which := int64(offsetLatest)
+	which := int64(broker.LatestOffset)
 	if t.known { // partitions seen first after the topic was known are read from their start
-		which = offsetEarliest
+		which = broker.EarliestOffset
 	}
-	recreated := t.id != ([16]byte{}) && t.id != m.id
-	if slices.Contains(t.past, m.id) || len(t.leaders) > len(m.leaders) && !recreated {
+	recreated := t.id != ([16]byte{}) && t.id != m.ID
+	if slices.Contains(t.past, m.ID) || len(t.leaders) > len(m.Leaders) && !recreated {
 		c.mu.Unlock() // an outdated answer
 		return true
 	}
@@ -193,23 +195,23 @@ func (c *Consumer) meet(name string, m *topicMetadata, before sample, starts *be
 	if recreated {
 		t.past, t.begin = append(t.past, t.id), nil
 	}
-	t.id, t.leaders, t.missing, t.failed = m.id, m.leaders, false, ""
+	t.id, t.leaders, t.missing, t.failed = m.ID, m.Leaders, false, ""
 	t.denied = t.denied && old > 0 // what was read before says itself when it is read again
 	c.mu.Unlock()
 	if h := c.homes[name]; h != nil { // before partitions begin: streams look then
-		h.Saw(m.id, len(m.leaders), before.asked, before.read)
+		h.Saw(m.ID, len(m.Leaders), before.asked, before.read)
 	}
 
 	switch {
 	case recreated:
 		c.log.Warn("topic was deleted and created again", "topic", name)
 		c.end(name, old)
-	case old > 0 && len(m.leaders) > old:
-		c.log.Info("partitions were added to the topic", "topic", name, "from", old, "to", len(m.leaders))
+	case old > 0 && len(m.Leaders) > old:
+		c.log.Info("partitions were added to the topic", "topic", name, "from", old, "to", len(m.Leaders))
 	}
 	complete := true
-	for i, leader := range m.leaders {
-		p := Partition{name, int32(i)}
+	for i, leader := range m.Leaders {
+		p := Partition{Topic: name, ID: int32(i)}
 		switch f := c.reader.feed(p); {
 		case f != nil:
 			c.reader.assign(f, leader)
@@ -217,7 +219,7 @@ func (c *Consumer) meet(name string, m *topicMetadata, before sample, starts *be
 		case leader < 0:
 			complete = false
 		default:
-			starts.add(&beginning{p, t, m.id, leader, which})
+			starts.add(&beginning{p, t, m.ID, leader, which})
 		}
 	}
 	c.settleRead(t)
@@ -225,26 +227,26 @@ func (c *Consumer) meet(name string, m *topicMetadata, before sample, starts *be
 }
 
 // absent deals with a topic that cannot be read. c.mu is held.
-func (c *Consumer) absent(t *topic, m *topicMetadata) bool {
-	if m.missing() {
+func (c *Consumer) absent(t *topic, m *broker.TopicMetadata) bool {
+	if m.Missing() {
 		t.missing, t.begin = true, nil
 		if t.route.Kind != PerUser && t.failed == "" {
-			t.failed = m.err.Error()
+			t.failed = m.Err.Error()
 			c.log.Warn("topic does not exist; it will be read from its start once it does", "topic", t.name)
 		}
 		t.settle(true)
 		return true
 	}
-	c.metrics.errors.WithLabelValues(kindOf(m.err)).Inc()
-	again := t.failed == m.err.Error()
-	t.failed = m.err.Error()
-	if kindOf(m.err) != errorDenied {
+	c.metrics.errors.WithLabelValues(kindOf(m.Err)).Inc()
+	again := t.failed == m.Err.Error()
+	t.failed = m.Err.Error()
+	if kindOf(m.Err) != errorDenied {
 		if !again {
-			c.log.Error("topic cannot be read; it is tried again", "topic", t.name, "error", m.err)
+			c.log.Error("topic cannot be read; it is tried again", "topic", t.name, "error", m.Err)
 		}
 		return false
 	}
-	c.deny(t, m.err)
+	c.deny(t, m.Err)
 	t.settle(false)
 	return true // it will last: the next poll of all topics asks again
 }

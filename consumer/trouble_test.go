@@ -269,7 +269,7 @@ func TestBrokerFailsNowAndThen(t *testing.T) {
 		log := hear(t, c)
 		r := c.reader
 		r.ctx = t.Context()
-		fails := func() { r.failed(1, 0, Position{Partition{"t", 2}, 3}, io.EOF) }
+		fails := func() { r.failed(1, 0, Position{Partition{Topic: "t", ID: 2}, 3}, io.EOF) }
 		for range 10 {
 			fails()
 			r.answered(1)

@@ -146,7 +146,7 @@ func TestCorruptBatchIsLeftOut(t *testing.T) {
 	}
 	heard.wantErrors(t, 1, "… topic=t partition=0 offset=0 next=1 …")
 
-	_, err := replayOne(t.Context(), c, Partition{"t", 0}, topicID(t, c, "t"), "", 0, 2, func(*Record) bool { return true })
+	_, err := replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, topicID(t, c, "t"), "", 0, 2, func(*Record) bool { return true })
 	bad, ok := errors.AsType[*UnreadableError](err)
 	if !ok || bad.Offset != 0 || bad.Next != 1 || !errors.Is(err, ErrCorruptBatch) {
 		t.Errorf("Replay: %v, want an UnreadableError at 0 that goes on at 1: %v", err, ErrCorruptBatch)
@@ -211,7 +211,7 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 	var gaps []Gap
 	for next := int64(0); next < sets+2; {
 		var err error
-		next, err = replayOne(t.Context(), c, Partition{"t", 0}, topicID(t, c, "t"), "", next, sets+2, func(r *Record) bool {
+		next, err = replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, topicID(t, c, "t"), "", next, sets+2, func(r *Record) bool {
 			got = append(got, line(r))
 			return true
 		})

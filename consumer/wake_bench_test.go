@@ -17,6 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/broker"
 )
 
 // BenchmarkWakeUp produces one record after the other to a random one of many topics, each read by
@@ -123,8 +125,8 @@ func connections(b *testing.B, address string) int {
 // createTopics makes so many topics of one partition that no other run uses.
 func createTopics(tb testing.TB, address string, n int) []string {
 	tb.Helper()
-	c := newCluster([]string{address}, nil, nil, time.Minute)
-	defer c.close()
+	c := broker.NewCluster([]string{address}, nil, nil, time.Minute)
+	defer c.Close()
 	run := fmt.Sprintf("bench%d.", time.Now().UnixNano())
 	var names []string
 	for len(names) < n {
@@ -136,7 +138,7 @@ func createTopics(tb testing.TB, address string, n int) []string {
 			names = append(names, t.Topic)
 			req.Topics = append(req.Topics, t)
 		}
-		res, err := c.request(tb.Context(), anyBroker, req, nil)
+		res, err := c.Request(tb.Context(), broker.Any, req, nil)
 		if err != nil {
 			tb.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package consumer
+package broker
 
 import (
 	"context"
@@ -15,43 +15,43 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestWrongListener connects in a way that the listener does not want, and wants the flag that mends it.
-func TestWrongListener(t *testing.T) {
+// TestWrongListenerNamesTheFlagToChange connects to listeners in a way that they do not expect.
+func TestWrongListenerNamesTheFlagToChange(t *testing.T) {
 	for name, test := range map[string]struct {
 		tls     *tls.Config
 		address string
 		want    string
 	}{
-		"plain text to TLS":     {nil, listenWith(t, func(c net.Conn) { _, _ = io.ReadFull(c, make([]byte, 5)) }), "Add --kafka-tls or"},
-		"plain text, cut":       {nil, listenWith(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 4<<10)) }), "Add --kafka-tls or"},
-		"TLS to one who closes": {&tls.Config{}, listenWith(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }), "Leave --kafka-tls out"},
-		"TLS to one who waits":  {&tls.Config{}, listenWith(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), "leave --kafka-tls out"},
-		"TLS to one who answers": {&tls.Config{}, listenWith(t, func(c net.Conn) {
+		"plain text to a TLS listener":     {nil, listenWith(t, func(c net.Conn) { _, _ = io.ReadFull(c, make([]byte, 5)) }), "Add --kafka-tls or"},
+		"plain text, the listener closes":  {nil, listenWith(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 4<<10)) }), "Add --kafka-tls or"},
+		"TLS, the listener closes":         {&tls.Config{}, listenWith(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }), "Leave --kafka-tls out"},
+		"TLS, the listener waits for more": {&tls.Config{}, listenWith(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), "leave --kafka-tls out"},
+		"TLS, the listener answers in plain text": {&tls.Config{}, listenWith(t, func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request")
 		}), "the listener speaks no TLS: leave --kafka-tls out"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCluster([]string{test.address}, test.tls, nil, time.Minute)
-			defer c.close()
+			c := NewCluster([]string{test.address}, test.tls, nil, time.Minute)
+			defer c.Close()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
-			if err := c.check(ctx); err == nil || !strings.Contains(err.Error(), test.want) {
+			if err := c.CheckVersion(ctx); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, want %q", err, test.want)
 			}
 		})
 	}
 }
 
-// TestWrongSASL has a broker, which has answered before, refuse to authenticate, and wants what it says
-// and the flag that mends it.
-func TestWrongSASL(t *testing.T) {
+// TestRefusedSASLNamesTheFlagToChange has a broker, which has answered before, refuse to authenticate. The
+// error says what the broker says, and which flag to change.
+func TestRefusedSASLNamesTheFlagToChange(t *testing.T) {
 	for name, test := range map[string]struct {
 		at   kmsg.Key
 		err  *kerr.Error
 		want []string
 	}{
 		"wrong password":    {kmsg.SASLAuthenticate, kerr.SaslAuthenticationFailed, []string{"SASL Authentication Failed", "--kafka-sasl-password-file"}},
-		"unknown mechanism": {kmsg.SASLHandshake, kerr.UnsupportedSaslMechanism, []string{"Unsupported SASL Mechanism", "mend --kafka-sasl-mechanism"}},
+		"unknown mechanism": {kmsg.SASLHandshake, kerr.UnsupportedSaslMechanism, []string{"Unsupported SASL Mechanism", "change --kafka-sasl-mechanism"}},
 		"no SASL wanted":    {kmsg.SASLHandshake, kerr.IllegalSaslState, []string{"Illegal SASL State", "leave --kafka-sasl-mechanism out"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -61,10 +61,10 @@ func TestWrongSASL(t *testing.T) {
 			}
 			defer broker.Close()
 			broker.Fault(kfake.Fault{Keys: []kmsg.Key{test.at}, TopLevel: true, Err: test.err, Count: -1})
-			c := newCluster(broker.ListenAddrs(), nil, plain.Mechanism{Username: "herald", Password: "secret"}, time.Minute)
-			defer c.close()
+			c := NewCluster(broker.ListenAddrs(), nil, plain.Mechanism{Username: "herald", Password: "secret"}, time.Minute)
+			defer c.Close()
 			c.answered.Store(true)
-			err = c.check(t.Context())
+			err = c.CheckVersion(t.Context())
 			for _, want := range test.want {
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("%v, want %q", err, want)
@@ -74,7 +74,8 @@ func TestWrongSASL(t *testing.T) {
 	}
 }
 
-// listenWith serves one connection after the other, each until serve returns.
+// listenWith returns the address of a listener that serves one connection after the other. It closes a
+// connection when serve returns.
 func listenWith(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

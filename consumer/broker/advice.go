@@ -1,0 +1,51 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"syscall"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// advise returns, as the end of an error's text, which of Herald's flags may fix the error; "" if none.
+// A broker that refuses SASL says why, and the advice follows from that. Other brokers only close the
+// connection, or wait for bytes that never come, because they cannot read the request. That means a
+// wrong flag only while no broker has ever answered; later it is a broker that fails.
+func (c *Cluster) advise(err error) string {
+	switch {
+	case errors.Is(err, kafka.SASLAuthenticationFailed):
+		return " (see --kafka-sasl-user and --kafka-sasl-password-file, and whether the user has a password for this --kafka-sasl-mechanism)"
+	case errors.Is(err, kafka.UnsupportedSASLMechanism):
+		return " (the listener has other mechanisms: change --kafka-sasl-mechanism)"
+	case errors.Is(err, kafka.IllegalSASLState):
+		return " (the listener wants no SASL: leave --kafka-sasl-mechanism out, or name a listener that does in --brokers)"
+	case c.answered.Load():
+		return ""
+	}
+	secure, user := c.transport.TLS != nil, c.transport.SASL != nil
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return " (--kafka-ca-file names the authorities that sign the brokers' certificates, --kafka-server-name the name that is in the certificates)"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return " (the listener speaks no TLS: leave --kafka-tls out, or name a listener that does in --brokers)"
+	}
+	if secure && errors.Is(err, context.DeadlineExceeded) {
+		return " (no answer: does the listener speak TLS? If not, leave --kafka-tls out, or name a listener that does in --brokers)"
+	}
+	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		return ""
+	}
+	switch {
+	case user && secure:
+		return " (connection closed: does the listener speak TLS, and does it want this SASL mechanism? See --kafka-tls and --kafka-sasl-mechanism)"
+	case user:
+		return " (connection closed: does the listener want TLS, or another SASL mechanism? Add --kafka-tls, or change --kafka-sasl-mechanism)"
+	case secure:
+		return " (connection closed: does the listener speak TLS, and does it want SASL? Leave --kafka-tls out, or add --kafka-sasl-mechanism)"
+	default:
+		return " (connection closed: does the listener want TLS or SASL? Add --kafka-tls or --kafka-sasl-mechanism)"
+	}
+}

@@ -1,0 +1,67 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// metadataVersion carries topic ids (KIP-516). Kafka 2.8 or later.
+const metadataVersion = 10
+
+// TopicMetadata is what the cluster says about one topic.
+type TopicMetadata struct {
+	ID      [16]byte
+	Leaders []int32 // the broker that leads each partition; -1 for none
+	Err     error   // why the topic cannot be read; nil if it can
+}
+
+// Missing reports whether the cluster is sure that the topic does not exist.
+func (t *TopicMetadata) Missing() bool {
+	return errors.Is(t.Err, kerr.UnknownTopicOrPartition)
+}
+
+// FetchMetadata returns the metadata of the named topics, and learns which brokers the cluster has. With
+// no names it does only the latter, and shows that a broker answers. With create, the broker creates
+// topics that do not exist if it allows that (auto.create.topics.enable).
+func (c *Cluster) FetchMetadata(ctx context.Context, names []string, create bool) (map[string]TopicMetadata, error) {
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	defer cancel()
+	req := kmsg.NewPtrMetadataRequest()
+	req.Version = metadataVersion
+	req.AllowAutoTopicCreation = create
+	req.Topics = []kmsg.MetadataRequestTopic{} // empty: no topics; nil would mean all topics
+	for _, name := range names {
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = new(name)
+		req.Topics = append(req.Topics, topic)
+	}
+	res, err := c.RequestAny(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	c.roster.update(res.(*kmsg.MetadataResponse).Brokers)
+	topics := make(map[string]TopicMetadata, len(names))
+	for _, t := range res.(*kmsg.MetadataResponse).Topics {
+		if t.Topic == nil {
+			continue
+		}
+		m := TopicMetadata{ID: t.TopicID, Leaders: make([]int32, len(t.Partitions))}
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+			m.Err = fmt.Errorf("topic %s: %w", *t.Topic, err)
+		}
+		for i := range m.Leaders {
+			m.Leaders[i] = -1
+		}
+		for _, p := range t.Partitions {
+			if p.Partition >= 0 && int(p.Partition) < len(m.Leaders) {
+				m.Leaders[p.Partition] = p.Leader
+			}
+		}
+		topics[*t.Topic] = m
+	}
+	return topics, nil
+}

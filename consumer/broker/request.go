@@ -1,0 +1,125 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Any in place of a broker's id sends a request to whichever bootstrap broker takes a connection.
+const Any = -1
+
+// anyTimeout is how long one broker may take for a request that any broker can answer: three brokers are
+// tried within RequestTimeout.
+const anyTimeout = RequestTimeout / 3
+
+// Request sends req to the broker with that id, or to [Any], and returns the response. ctx bounds it.
+//
+// The response is read into buf, which grows as needed, and points into it. With a nil buf it has memory
+// of its own. After an error the caller must not use buf again: kafka-go gives up a cancelled request,
+// but the goroutine that reads its response may still write to buf.
+func (c *Cluster) Request(ctx context.Context, broker int32, req kmsg.Request, buf *[]byte) (kmsg.Response, error) {
+	if buf == nil {
+		buf = new([]byte)
+	}
+	begun := time.Now()
+	res, err := c.transport.RoundTrip(ctx, c.addr, &exchange{req: req, broker: broker, buf: buf})
+	c.roster.recordOutcome(broker, begun, err)
+	if err != nil {
+		to := fmt.Sprint("broker ", broker)
+		if broker == Any {
+			to = "any broker"
+		}
+		return nil, fmt.Errorf("%s v%d to %s: %w%s", kmsg.NameForKey(req.Key()), req.GetVersion(), to, err, c.advise(err))
+	}
+	c.answered.Store(true)
+	return res.(*reply).Response, nil
+}
+
+// RequestAny sends req, which any broker can answer, to one broker after the other until one answers: a
+// broker that is unreachable says nothing about the others. The bootstrap brokers come last. The error is
+// the first broker's.
+func (c *Cluster) RequestAny(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+	var first error
+	for _, id := range c.roster.listInOrder() {
+		attempt, cancel := context.WithTimeout(ctx, anyTimeout)
+		res, err := c.Request(attempt, id, req, nil)
+		cancel()
+		if err == nil {
+			c.roster.recordTurn(id)
+			return res, nil
+		}
+		if first == nil {
+			first = err
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		c.roster.recordSilence(id)
+	}
+	return nil, first
+}
+
+// RequestCoordinator finds the coordinator of the consumer group and sends req to it, both within
+// [RequestTimeout].
+func (c *Cluster) RequestCoordinator(ctx context.Context, group string, req kmsg.Request) (kmsg.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	defer cancel()
+	find := kmsg.NewPtrFindCoordinatorRequest()
+	find.Version, find.CoordinatorKey = 2, group
+	res, err := c.RequestAny(ctx, find)
+	if err != nil {
+		return nil, err
+	}
+	found := res.(*kmsg.FindCoordinatorResponse)
+	if err := kerr.ErrorForCode(found.ErrorCode); err != nil {
+		return nil, fmt.Errorf("coordinator of group %s: %w", group, err)
+	}
+	return c.Request(ctx, found.NodeID, req, nil)
+}
+
+// exchange is one request and its response on a kafka-go connection, encoded by kmsg. kafka-go calls
+// Broker to choose the connection and RawExchange to use it.
+type exchange struct {
+	req    kmsg.Request
+	broker int32
+	buf    *[]byte
+}
+
+// reply carries the decoded response through kafka-go, which wants a protocol.Message.
+type reply struct {
+	kmsg.Response
+}
+
+// ApiKey implements [protocol.Message].
+func (r *reply) ApiKey() protocol.ApiKey { return protocol.ApiKey(r.Key()) } //nolint:revive // kafka-go's name
+
+// ApiKey implements [protocol.Message].
+func (x *exchange) ApiKey() protocol.ApiKey { return protocol.ApiKey(x.req.Key()) } //nolint:revive // kafka-go's name
+
+// Broker tells kafka-go which broker to connect to.
+func (x *exchange) Broker(protocol.Cluster) (protocol.Broker, error) {
+	return protocol.Broker{ID: x.broker}, nil
+}
+
+// Required tells kafka-go to use RawExchange, whatever versions the broker speaks.
+func (x *exchange) Required(map[protocol.ApiKey]int16) bool { return true }
+
+// RawExchange writes the request and reads its response. kafka-go gives the connection to one request at
+// a time, so every request may have the same correlation id.
+func (x *exchange) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
+	formatter := kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))
+	if _, err := rw.Write(formatter.AppendRequest(nil, x.req, correlationID)); err != nil {
+		return nil, err
+	}
+	res, err := ReadResponse(rw, x.req, x.buf)
+	if err != nil {
+		return nil, err
+	}
+	return &reply{res}, nil
+}
