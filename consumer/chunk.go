@@ -207,13 +207,13 @@ func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
 	if err := c.cluster.CheckAnswering(broker); err != nil {
 		return nil, err
 	}
-	req := c.fetchRequest(0, -1, fetchMaxWait) // no session
+	req := c.cfg.fetchOptions().newRequest(0, -1, fetchMaxWait) // no session
 	if s.atLeader {
 		req.Rack = ""
 	}
 	topic := kmsg.NewFetchRequestTopic()
 	topic.TopicID = topicID
-	topic.Partitions = append(topic.Partitions, fetchPartition(s.ID, at, s.chunks.missing(s.log, at)))
+	topic.Partitions = append(topic.Partitions, newFetchPartition(s.ID, at, s.chunks.missing(s.log, at)))
 	req.Topics = append(req.Topics, topic)
 
 	ctx, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack+s.throttled)

@@ -60,6 +60,10 @@ type Config struct {
 	Registry prometheus.Registerer // default: metrics are not exported
 }
 
+func (cfg *Config) fetchOptions() fetchOptions {
+	return fetchOptions{maxBytes: cfg.FetchMaxBytes, rack: cfg.Rack}
+}
+
 // Consumer reads the topics of its routes. See the package documentation.
 type Consumer struct {
 	cfg     Config

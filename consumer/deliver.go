@@ -24,12 +24,12 @@ type scratch struct {
 
 // deliver deals with an answer to a fetch of the asked offsets. It returns false unless all of it
 // were records to go on behind.
-func (r *reader) deliver(s *shard, feeds map[place]*feed, res *kmsg.FetchResponse, asked map[place]int64) bool {
+func (r *reader) deliver(s *shard, feeds map[topicIDPartition]*feed, res *kmsg.FetchResponse, asked map[topicIDPartition]int64) bool {
 	steady := true
 	for i := range res.Topics {
 		t := &res.Topics[i]
 		for j := range t.Partitions {
-			at := place{t.TopicID, t.Partitions[j].Partition}
+			at := topicIDPartition{t.TopicID, t.Partitions[j].Partition}
 			f := feeds[at]
 			if f == nil {
 				continue

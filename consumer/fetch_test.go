@@ -96,10 +96,10 @@ func FuzzFetchResponse(f *testing.F) {
 		c, fd := idle(t, topicID)
 		ctx := c.reader.ctx
 		res := message.(*kmsg.FetchResponse)
-		want := map[place]int64{{topicID, 0}: 0}
+		want := map[topicIDPartition]int64{{topicID, 0}: 0}
 		asked, _ := foresee(want, res)
-		if want[place{topicID, 0}] < 0 {
-			t.Fatalf("offset %d is foreseen", want[place{topicID, 0}])
+		if want[topicIDPartition{topicID, 0}] < 0 {
+			t.Fatalf("offset %d is foreseen", want[topicIDPartition{topicID, 0}])
 		}
 		var replays []*chunk
 		for i := range res.Topics {
@@ -111,7 +111,7 @@ func FuzzFetchResponse(f *testing.F) {
 				}
 			}
 		}
-		c.reader.deliver(&shard{}, map[place]*feed{{topicID, 0}: fd}, res, asked)
+		c.reader.deliver(&shard{}, map[topicIDPartition]*feed{{topicID, 0}: fd}, res, asked)
 		if fd.next < 0 {
 			t.Fatalf("next offset %d", fd.next)
 		}

@@ -22,7 +22,7 @@ type fetching struct {
 
 // fetch begins to fetch want. A shard that nothing was added to for a while has the broker wait
 // longer: Kafka looks at all of a session's partitions at each fetch, news or not.
-func (r *reader) fetch(s *shard, session *session, want map[place]int64) *fetching {
+func (r *reader) fetch(s *shard, session *fetchSession, want map[topicIDPartition]int64) *fetching {
 	r.mu.Lock()
 	quiet := time.Since(s.joined) > quietAfter
 	r.mu.Unlock()
@@ -70,7 +70,7 @@ const mostAhead = 4
 
 // ahead says whether the session may fetch before its last answer is delivered: it stays among those that
 // do until alone is called.
-func (r *reader) ahead(s *session) bool {
+func (r *reader) ahead(s *fetchSession) bool {
 	if !s.ahead {
 		s.ahead = r.aheads.Add(1) <= mostAhead
 		if !s.ahead {
@@ -81,7 +81,7 @@ func (r *reader) ahead(s *session) bool {
 }
 
 // alone ends that.
-func (r *reader) alone(s *session) {
+func (r *reader) alone(s *fetchSession) {
 	if s.ahead {
 		s.ahead, s.other = false, nil
 		r.aheads.Add(-1)
@@ -90,13 +90,13 @@ func (r *reader) alone(s *session) {
 
 // foresee moves want to where the next fetch will begin if all of the answer can be read, by the
 // batches' headers alone. It returns what was asked for, and whether the answer is a large one.
-func foresee(want map[place]int64, res *kmsg.FetchResponse) (asked map[place]int64, bulk bool) {
-	asked = make(map[place]int64)
+func foresee(want map[topicIDPartition]int64, res *kmsg.FetchResponse) (asked map[topicIDPartition]int64, bulk bool) {
+	asked = make(map[topicIDPartition]int64)
 	size := 0
 	for i := range res.Topics {
 		t := &res.Topics[i]
 		for j := range t.Partitions {
-			at := place{t.TopicID, t.Partitions[j].Partition}
+			at := topicIDPartition{t.TopicID, t.Partitions[j].Partition}
 			offset, ok := want[at]
 			if !ok {
 				continue

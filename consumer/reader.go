@@ -65,10 +65,10 @@ type shardKey struct {
 // shard is a set of feeds with a goroutine and a fetch session of its own.
 type shard struct {
 	shardKey
-	feeds   map[place]*feed // guarded by reader.mu
-	changed bool            // guarded by reader.mu: feeds is not what run has
-	joined  time.Time       // guarded by reader.mu: when a feed was added last
-	wake    chan struct{}   // a feed was added
+	feeds   map[topicIDPartition]*feed // guarded by reader.mu
+	changed bool                       // guarded by reader.mu: feeds is not what run has
+	joined  time.Time                  // guarded by reader.mu: when a feed was added last
+	wake    chan struct{}              // a feed was added
 	scratch
 }
 
@@ -123,12 +123,12 @@ func (r *reader) assign(f *feed, leader int32) {
 		}
 	}
 	if to == nil {
-		to = &shard{shardKey: key, feeds: make(map[place]*feed), wake: make(chan struct{}, 1), scratch: scratch{keys: make(headerKeys)}}
+		to = &shard{shardKey: key, feeds: make(map[topicIDPartition]*feed), wake: make(chan struct{}, 1), scratch: scratch{keys: make(headerKeys)}}
 		r.shards[key] = append(r.shards[key], to)
 		r.wg.Go(func() { r.run(to) })
 	}
 	f.shard = to
-	to.feeds[place{f.topicID, f.ID}] = f
+	to.feeds[topicIDPartition{f.topicID, f.ID}] = f
 	to.changed, to.joined = true, time.Now()
 	select {
 	case to.wake <- struct{}{}:
@@ -139,7 +139,7 @@ func (r *reader) assign(f *feed, leader int32) {
 // detach takes the feed out of its shard. r.mu is held.
 func (r *reader) detach(f *feed) {
 	if f.shard != nil {
-		delete(f.shard.feeds, place{f.topicID, f.ID})
+		delete(f.shard.feeds, topicIDPartition{f.topicID, f.ID})
 		f.shard.changed = true
 		f.shard = nil
 	}
@@ -230,10 +230,10 @@ func (r *reader) places() map[int32]int {
 // run fetches for one shard until the reader's context ends.
 func (r *reader) run(s *shard) {
 	const minBackoff = 50 * time.Millisecond
-	session := &session{consumer: r.consumer, broker: s.broker}
+	session := newFetchSession(r.consumer.cluster, r.consumer.cfg.fetchOptions(), s.broker)
 	backoff := minBackoff
-	var feeds map[place]*feed
-	want := make(map[place]int64)
+	var feeds map[topicIDPartition]*feed
+	want := make(map[topicIDPartition]int64)
 	var asked *fetching // perhaps since before the last answer was delivered
 	steady := true      // the last answer was what had been foreseen
 	for r.ctx.Err() == nil {
@@ -297,7 +297,7 @@ func (r *reader) changed(s *shard) bool {
 
 // wanted returns the shard's feeds, which are those it was given unless they changed, and notes the
 // offset to fetch of each in want.
-func (r *reader) wanted(s *shard, feeds map[place]*feed, want map[place]int64) map[place]*feed {
+func (r *reader) wanted(s *shard, feeds map[topicIDPartition]*feed, want map[topicIDPartition]int64) map[topicIDPartition]*feed {
 	r.mu.Lock()
 	if s.changed || feeds == nil {
 		feeds, s.changed = maps.Clone(s.feeds), false

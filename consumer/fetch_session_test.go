@@ -15,17 +15,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// fetchSent is what a fetch says of its session.
+// fetchSent is what a fetch tells the broker about its session.
 type fetchSent struct {
-	Same      bool // it names the session of the fetch before
+	Same      bool // it names the session that the fetch before it was answered with
 	Epoch     int32
 	Named     []string // "partition@offset"
 	Forgotten []int32
 }
 
-// TestSession fetches from three partitions by one session (KIP-227), step by step, and looks at what is
-// sent.
-func TestSession(t *testing.T) {
+// TestFetchNamesOnlyPartitionsThatMoved fetches from three partitions in one session (KIP-227), step by step,
+// and looks at each request.
+func TestFetchNamesOnlyPartitionsThatMoved(t *testing.T) {
 	t.Parallel()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "t"))
 	if err != nil {
@@ -47,8 +47,8 @@ func TestSession(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	var sent, full *kmsg.FetchRequest // the last one, and the last that begins a session
-	var answer *kmsg.FetchResponse    // instead of the broker's
+	var sent, full *kmsg.FetchRequest // the last request, and the last request that begins a session
+	var answer *kmsg.FetchResponse    // what the broker answers; nil: what it has
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
 		if sent = req.(*kmsg.FetchRequest); sent.SessionEpoch == 0 {
@@ -60,9 +60,9 @@ func TestSession(t *testing.T) {
 		answer.Version = sent.Version
 		return answer, nil, true
 	})
-	at := func(p int32) place { return place{found["t"].ID, p} }
-	want := map[place]int64{at(0): 0, at(1): 0, at(2): 0}
-	s := &session{consumer: c, broker: broker.LeaderFor("t", 0)}
+	at := func(p int32) topicIDPartition { return topicIDPartition{found["t"].ID, p} }
+	want := map[topicIDPartition]int64{at(0): 0, at(1): 0, at(2): 0}
+	s := newFetchSession(c.cluster, c.cfg.fetchOptions(), broker.LeaderFor("t", 0))
 	all := func(offset1 int64) []string { return []string{"0@0", fmt.Sprint("1@", offset1), "2@0"} }
 	for _, step := range []struct {
 		name   string
@@ -70,23 +70,23 @@ func TestSession(t *testing.T) {
 		fails  error
 		want   fetchSent
 	}{
-		{"the first names all", nil, nil, fetchSent{false, 0, all(0), nil}},
+		{"the first fetch names all partitions", nil, nil, fetchSent{false, 0, all(0), nil}},
 		{"nothing has moved", nil, nil, fetchSent{true, 1, nil, nil}},
 		{"one has moved", func() { want[at(1)] = 1 }, nil, fetchSent{true, 2, []string{"1@1"}, nil}},
 		{"nothing has moved since", nil, nil, fetchSent{true, 3, nil, nil}},
-		{"one is left", func() { delete(want, at(2)) }, nil, fetchSent{true, 4, nil, []int32{2}}},
-		{"and not again", nil, nil, fetchSent{true, 5, nil, nil}},
-		{"it comes back", func() { want[at(2)] = 0 }, nil, fetchSent{true, 6, []string{"2@0"}, nil}},
+		{"one is no longer wanted", func() { delete(want, at(2)) }, nil, fetchSent{true, 4, nil, []int32{2}}},
+		{"it is forgotten once", nil, nil, fetchSent{true, 5, nil, nil}},
+		{"it is wanted again", func() { want[at(2)] = 0 }, nil, fetchSent{true, 6, []string{"2@0"}, nil}},
 		{"the broker has forgotten the session", func() { answer = &kmsg.FetchResponse{ErrorCode: kerr.FetchSessionIDNotFound.Code} }, kerr.FetchSessionIDNotFound, fetchSent{true, 7, nil, nil}},
-		{"a new one names all", func() { answer = nil }, nil, fetchSent{false, 0, all(1), nil}},
-		{"and goes on", nil, nil, fetchSent{true, 1, nil, nil}},
+		{"a new session names all partitions", func() { answer = nil }, nil, fetchSent{false, 0, all(1), nil}},
+		{"the new session continues", nil, nil, fetchSent{true, 1, nil, nil}},
 		{"the broker expects another epoch", func() { answer = &kmsg.FetchResponse{ErrorCode: kerr.InvalidFetchSessionEpoch.Code} }, kerr.InvalidFetchSessionEpoch, fetchSent{true, 2, nil, nil}},
-		{"a new one names all again", func() { answer = nil }, nil, fetchSent{false, 0, all(1), nil}},
+		{"another session names all partitions", func() { answer = nil }, nil, fetchSent{false, 0, all(1), nil}},
 		{"the broker has no room for sessions", func() { answer = new(kmsg.FetchResponse) }, nil, fetchSent{true, 1, nil, nil}},
-		{"then each names all", nil, nil, fetchSent{false, 0, all(1), nil}},
-		{"each", nil, nil, fetchSent{false, 0, all(1), nil}},
-		{"until it has", func() { answer = nil }, nil, fetchSent{false, 0, all(1), nil}},
-		{"which goes on", nil, nil, fetchSent{true, 1, nil, nil}},
+		{"without a session a fetch names all partitions", nil, nil, fetchSent{false, 0, all(1), nil}},
+		{"each fetch does", nil, nil, fetchSent{false, 0, all(1), nil}},
+		{"the broker has room again", func() { answer = nil }, nil, fetchSent{false, 0, all(1), nil}},
+		{"the session continues", nil, nil, fetchSent{true, 1, nil, nil}},
 	} {
 		if step.before != nil {
 			step.before()
@@ -111,13 +111,13 @@ func TestSession(t *testing.T) {
 		}
 	}
 
-	// A fetch that is given up may have reached the broker, or not, or does so after the next one: the
-	// session is begun anew, and names the one that the broker may still have.
+	// A fetch given up may have reached the broker or not, or may reach it after the next fetch. The next
+	// fetch begins a new session, and names the session that the broker may still have.
 	was := s.id
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.fetch(ctx, want, time.Millisecond); err == nil {
-		t.Fatal("a fetch without a context succeeds")
+		t.Fatal("a fetch whose context has ended succeeds")
 	}
 	if _, err := s.fetch(t.Context(), want, time.Millisecond); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,57 @@
+package consumer
+
+import (
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/broker"
+)
+
+const (
+	// fetchMaxWait is how long a broker holds a fetch while it has no records for it.
+	fetchMaxWait = 250 * time.Millisecond
+
+	// fetchSlack is how long a broker may take for a fetch in addition to that wait.
+	fetchSlack = 10 * time.Second
+)
+
+// fetchOptions are the settings that all fetches share.
+type fetchOptions struct {
+	maxBytes int32  // of a response
+	rack     string // of this replica (KIP-392)
+}
+
+// newRequest returns a fetch without partitions, of the session and the epoch (KIP-227), that the broker
+// holds for wait while it has no records.
+func (o fetchOptions) newRequest(sessionID, epoch int32, wait time.Duration) *kmsg.FetchRequest {
+	req := kmsg.NewPtrFetchRequest()
+	req.Version = broker.FetchVersion
+	req.ReplicaID = -1
+	req.MaxWaitMillis = int32(wait / time.Millisecond) //nolint:gosec // a second at most
+	req.MinBytes = 1
+	req.MaxBytes = o.maxBytes
+	req.IsolationLevel = broker.ReadCommitted
+	req.SessionID = sessionID
+	req.SessionEpoch = epoch
+	req.Rack = o.rack
+	return req
+}
+
+// newFetchPartition returns the part of a fetch that asks for at most so many bytes of a partition, from
+// offset on.
+func newFetchPartition(id int32, offset int64, bytes int32) kmsg.FetchRequestTopicPartition {
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.Partition = id
+	p.CurrentLeaderEpoch = -1
+	p.FetchOffset = offset
+	p.LogStartOffset = -1
+	p.PartitionMaxBytes = bytes
+	return p
+}
+
+// throttle returns how long the broker will not read the next request on this connection because of a
+// quota (KIP-219). The response itself has no records then.
+func throttle(res *kmsg.FetchResponse) time.Duration {
+	return time.Duration(max(0, res.ThrottleMillis)) * time.Millisecond
+}
