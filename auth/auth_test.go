@@ -27,7 +27,7 @@ func TestCheckUser(t *testing.T) {
 		{"LF", "alice\nbob", ErrUser},
 		{"DEL", "alice\x7f", ErrUser},
 		{"C1 control", "alice\u0085", ErrUser},
-		{"no UTF-8", "alice\xff", ErrUser},
+		{"invalid UTF-8", "alice\xff", ErrUser},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if err := CheckUser(test.user); !errors.Is(err, test.want) {
@@ -37,7 +37,7 @@ func TestCheckUser(t *testing.T) {
 	}
 }
 
-func TestInsecureBelievesTheQuery(t *testing.T) {
+func TestInsecureTakesTheUserFromTheQuery(t *testing.T) {
 	for _, test := range []struct {
 		name, query string
 		want        Identity

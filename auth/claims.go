@@ -9,11 +9,12 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// The claims that are read. All but the first are registered (RFC 7519, section 4.1) or ours.
+// The names and limits of the claims that Herald reads. "sub" and "jti" are registered names (RFC 7519,
+// section 4.1); "herald" is Herald's own.
 const (
-	claimUser  = "sub" // by default
+	claimUser  = "sub" // the default; see JWTConfig.UserClaim
 	claimID    = "jti"
-	claimGrant = "herald" // an object of:
+	claimGrant = "herald" // an object with these members:
 
 	grantTypes   = "types"
 	grantTopics  = "topics"
@@ -22,11 +23,11 @@ const (
 	maxGrants = 1000      // entries of a list
 	maxGrant  = 256       // bytes of an entry
 	maxID     = 256       // bytes of a token's id
-	maxTime   = 1<<33 - 1 // seconds of Unix time, the year 2242: what is later overflows somewhere
+	maxTime   = 1<<33 - 1 // seconds of Unix time, in the year 2242: later times overflow in some formats
 )
 
-// identity reads the claims of a token whose signature and times are good.
-func (j *JWT) identity(claims jwt.MapClaims) (Identity, error) {
+// readIdentity reads the claims of a token whose signature and times have been verified.
+func (j *JWT) readIdentity(claims jwt.MapClaims) (Identity, error) {
 	var id Identity
 	var ok bool
 	if id.User, ok = claims[j.cfg.UserClaim].(string); !ok {
@@ -41,7 +42,7 @@ func (j *JWT) identity(claims jwt.MapClaims) (Identity, error) {
 		readID(claims, &id.ID),
 		readGrant(claims, &id),
 	)
-	if err == nil && id.Expires.IsZero() { // the parser has looked at it before: this is to fail closed
+	if err == nil && id.Expires.IsZero() { // the parser has checked "exp" already; this check fails closed
 		err = jwt.ErrTokenRequiredClaimMissing
 	}
 	if err != nil {
@@ -51,15 +52,15 @@ func (j *JWT) identity(claims jwt.MapClaims) (Identity, error) {
 	return id, nil
 }
 
-// readTime reads a NumericDate, if there is one.
+// readTime reads a claim of the type NumericDate. A missing claim leaves the time unchanged.
 func readTime(claims jwt.MapClaims, name string, to *time.Time) error {
 	claim, ok := claims[name]
 	if !ok {
 		return nil
 	}
 	seconds, ok := claim.(float64)
-	if !ok || !(seconds >= 0 && seconds <= maxTime) { // so that NaN is none
-		return fmt.Errorf("the claim %q is no time", name)
+	if !ok || !(seconds >= 0 && seconds <= maxTime) { // written like this to refuse NaN too
+		return fmt.Errorf("the claim %q is not a time in seconds", name)
 	}
 	whole, part := math.Modf(seconds)
 	*to = time.Unix(int64(whole), int64(part*1e9))
@@ -72,13 +73,13 @@ func readID(claims jwt.MapClaims, to *string) error {
 		return nil
 	}
 	if *to, ok = claim.(string); !ok || len(*to) > maxID {
-		return fmt.Errorf("the claim %q is no string of up to %d bytes", claimID, maxID)
+		return fmt.Errorf("the claim %q is not a string of at most %d bytes", claimID, maxID)
 	}
 	return nil
 }
 
-// readGrant is strict: what is misspelt, or of another shape, or of a later version, would else be a
-// restriction that is not there.
+// readGrant reads the claim "herald". It refuses members that it does not know and values of another
+// type: to ignore a misspelt restriction, or a restriction of a later version, would lift it.
 func readGrant(claims jwt.MapClaims, to *Identity) error {
 	claim, ok := claims[claimGrant]
 	if !ok {
@@ -86,7 +87,7 @@ func readGrant(claims jwt.MapClaims, to *Identity) error {
 	}
 	grant, ok := claim.(map[string]any)
 	if !ok {
-		return fmt.Errorf("the claim %q is no object", claimGrant)
+		return fmt.Errorf("the claim %q is not an object", claimGrant)
 	}
 	for name, value := range grant {
 		var good bool
@@ -99,19 +100,20 @@ func readGrant(claims jwt.MapClaims, to *Identity) error {
 			to.Publish, good = value.(bool)
 		}
 		if !good {
-			return fmt.Errorf("the claim %q is not understood: it has types and topics, lists of strings, and publish, true or false", claimGrant)
+			return fmt.Errorf("the claim %q has an unknown or malformed member: it may have types and topics, lists of strings, and publish, true or false", claimGrant)
 		}
 	}
 	return nil
 }
 
-// stringList returns a list that is not nil.
-func stringList(value any) ([]string, bool) {
+// stringList converts the value of a claim to a list, which is never nil if ok is true: an empty list
+// allows nothing, but nil allows everything.
+func stringList(value any) (texts []string, ok bool) {
 	list, ok := value.([]any)
 	if !ok || len(list) > maxGrants {
 		return nil, false
 	}
-	texts := make([]string, 0, len(list))
+	texts = make([]string, 0, len(list))
 	for _, item := range list {
 		text, ok := item.(string)
 		if !ok || len(text) > maxGrant {

@@ -1,5 +1,6 @@
-// Package auth turns a request into the identity of its user: [Sources] say where the token is, [Keys]
-// which signatures are good, [JWT] joins them. SECURITY.md has the threats that it is made against.
+// Package auth finds the user who sends a request. [Sources] take the token out of the request, [Keys]
+// verify the token's signature, and [JWT] joins the two and reads the claims. [Revocations] refuse tokens
+// before they expire. SECURITY.md lists the threats that the package defends against.
 //
-// It knows nothing of Kafka or of streams.
+// The package knows nothing of Kafka or of streams.
 package auth

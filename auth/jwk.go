@@ -1,53 +1,25 @@
 package auth
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
 	"slices"
 
 	"github.com/MicahParks/jwkset"
 )
 
-func (j *JWKS) fetch(ctx context.Context) ([]key, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, j.cfg.URL, nil)
-	if err != nil {
-		return nil, err
-	}
-	r.Header.Set("Accept", "application/jwk-set+json, application/json")
-	answer, err := j.client.Do(r)
-	if err != nil {
-		if u, ok := errors.AsType[*url.Error](err); ok {
-			err = u.Err // without the URL, which is beside it
-		}
-		return nil, err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %d, want 200 (redirects are not followed)", answer.StatusCode)
-	}
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxJWKS+1))
-	if err != nil {
-		return nil, err
-	}
-	return j.parse(text)
-}
-
-// parse reads a key set. What no token can be verified with is left out; a set without anything else
-// is an error.
-func (j *JWKS) parse(text []byte) ([]key, error) {
+// parseKeySet reads a key set. It skips keys that cannot verify tokens: a set may hold keys of other kinds
+// and for other uses. A set without any key for tokens is an error.
+func (j *JWKS) parseKeySet(text []byte) ([]key, error) {
 	if len(text) > maxJWKS {
-		return nil, fmt.Errorf("the answer is longer than %d bytes", maxJWKS)
+		return nil, fmt.Errorf("the response is longer than %d bytes", maxJWKS)
 	}
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(text, &set); err != nil {
-		return nil, errors.New("the answer is no key set")
+		return nil, errors.New("the response is not a key set")
 	}
 	if len(set.Keys) > maxJWKSKeys {
 		return nil, fmt.Errorf("the set has %d keys, want at most %d", len(set.Keys), maxJWKSKeys)
@@ -55,19 +27,19 @@ func (j *JWKS) parse(text []byte) ([]key, error) {
 	var keys []key
 	for i := range set.Keys {
 		k, err := parseJWK(set.Keys[i])
-		if err != nil { // of another kind, or for another use: sets have such keys
-			j.cfg.Logger.Debug("a key of the set is left out", "url", j.cfg.URL, "number", i, "error", err)
+		if err != nil {
+			j.cfg.Logger.Debug("key of the key set skipped", "url", j.cfg.URL, "number", i, "error", err)
 			continue
 		}
 		keys = append(keys, k)
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("no key for tokens among the %d of the set", len(set.Keys))
+		return nil, fmt.Errorf("none of the %d keys of the set is for tokens", len(set.Keys))
 	}
 	return keys, nil
 }
 
-// parseJWK returns a public key for signatures (RFC 7517, section 4).
+// parseJWK reads a public key that verifies signatures (RFC 7517, section 4).
 func parseJWK(text []byte) (key, error) {
 	var m jwkset.JWKMarshal
 	if err := json.Unmarshal(text, &m); err != nil {
@@ -75,15 +47,15 @@ func parseJWK(text []byte) (key, error) {
 	}
 	switch {
 	case m.KTY == jwkset.KtyOct || m.K != "" || m.D != "":
-		return key{}, errors.New("a secret or private key: it is known to everybody")
+		return key{}, errors.New("a secret or private key, which the key set has made public")
 	case m.USE != "" && m.USE != jwkset.UseSig:
-		return key{}, errors.New("not for signatures")
+		return key{}, errors.New(`its "use" is not signatures`)
 	case len(m.KEYOPS) > 0 && !slices.Contains(m.KEYOPS, jwkset.KeyOpsVerify):
-		return key{}, errors.New("not for verifying")
+		return key{}, errors.New(`its "key_ops" lacks verify`)
 	case len(m.KID) > maxKeyID:
-		return key{}, errors.New("its id is too long")
+		return key{}, fmt.Errorf(`its "kid" is longer than %d bytes`, maxKeyID)
 	}
-	m.X5C, m.X5T, m.X5TS256, m.X5U = nil, "", "", "" // the key is trusted as it is, nothing is fetched
+	m.X5C, m.X5T, m.X5TS256, m.X5U = nil, "", "", "" // the key set itself is trusted: no certificate is fetched or read
 	jwk, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
 	if err != nil {
 		return key{}, err
@@ -92,10 +64,10 @@ func parseJWK(text []byte) (key, error) {
 	if err != nil {
 		return key{}, err
 	}
-	if m.ALG != "" { // the issuer narrows it
+	if m.ALG != "" { // the issuer allows only this algorithm for the key
 		k.algorithms = slices.DeleteFunc(slices.Clone(k.algorithms), func(a string) bool { return a != string(m.ALG) })
 		if len(k.algorithms) == 0 {
-			return key{}, errors.New("not for an algorithm of tokens")
+			return key{}, fmt.Errorf(`its "alg" %q is not an algorithm of its kind`, string(m.ALG))
 		}
 	}
 	return k, nil

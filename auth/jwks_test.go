@@ -23,7 +23,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// newJWKS returns a key set whose endpoint is the function; nil is none.
+// newJWKS returns a key set whose requests are answered by the function endpoint. With nil, only parsing works.
 func newJWKS(tb testing.TB, endpoint func(*http.Request) (*http.Response, error)) *JWKS {
 	tb.Helper()
 	j, err := NewJWKS(JWKSConfig{URL: "https://issuer.example/keys"})
@@ -60,12 +60,12 @@ func keySet(tb testing.TB, keys map[string]crypto.Signer) string {
 	return string(text)
 }
 
-// issuer is an endpoint under the test's control.
+// issuer is the endpoint of a key set that the test controls.
 type issuer struct {
 	mu      sync.Mutex
 	set     string
 	fetches int
-	broken  func(*http.Request) (*http.Response, error) // nil: it works
+	broken  func(*http.Request) (*http.Response, error) // answers instead of set; nil: the endpoint works
 }
 
 func (i *issuer) serve(r *http.Request) (*http.Response, error) {
@@ -93,7 +93,7 @@ func (i *issuer) count() int {
 	return i.fetches
 }
 
-// withKid returns a token of alice that is good for a day of fake time.
+// withKid returns a token of alice that is valid for a day of fake time. An empty kid leaves "kid" out.
 func withKid(tb testing.TB, kid string, method jwt.SigningMethod, key crypto.Signer) string {
 	tb.Helper()
 	header := map[string]any{}
@@ -103,7 +103,7 @@ func withKid(tb testing.TB, kid string, method jwt.SigningMethod, key crypto.Sig
 	return signWith(tb, method, key, header, jwt.MapClaims{"sub": "alice", "exp": time.Now().Add(24 * time.Hour).Unix()})
 }
 
-// runIssuer runs a key set in a bubble of fake time until the test ends.
+// runIssuer runs a key set with i as its endpoint until the test ends. It needs a synctest bubble.
 func runIssuer(t *testing.T, i *issuer) (*JWKS, *JWT) {
 	t.Helper()
 	set := newJWKS(t, i.serve)
@@ -121,10 +121,11 @@ func runIssuer(t *testing.T, i *issuer) (*JWKS, *JWT) {
 	return set, j
 }
 
-var errAway = errors.New("connection refused")
+var errRefused = errors.New("connection refused")
 
-func away(*http.Request) (*http.Response, error) { return nil, errAway }
+func refuseConnection(*http.Request) (*http.Response, error) { return nil, errRefused }
 
+// hang answers when the client gives up.
 func hang(r *http.Request) (*http.Response, error) {
 	<-r.Context().Done()
 	return nil, r.Context().Err()
@@ -138,15 +139,15 @@ func TestKeysRotate(t *testing.T) {
 		one, two := withKid(t, "one", jwt.SigningMethodRS256, keys["rsa"]), withKid(t, "two", jwt.SigningMethodES256, keys["p256"])
 		verify := func(token string) error { _, err := j.Verify(t.Context(), token); return err }
 		if err := verify(one); err != nil {
-			t.Fatalf("at once at the start: %v", err)
+			t.Fatalf("a request before the first fetch has ended: %v", err)
 		}
 		time.Sleep(time.Minute)
 		i.change(keySet(t, map[string]crypto.Signer{"one": keys["rsa"], "two": keys["p256"]}), nil)
 		var all sync.WaitGroup
-		for range 100 { // who come with the new key all at once
+		for range 100 { // requests with the new key at the same time
 			all.Go(func() {
 				if err := verify(two); err != nil {
-					t.Errorf("a key that is new: %v", err)
+					t.Errorf("a token of the new key: %v", err)
 				}
 			})
 		}
@@ -156,11 +157,11 @@ func TestKeysRotate(t *testing.T) {
 		}
 		i.change(keySet(t, map[string]crypto.Signer{"two": keys["p256"]}), nil)
 		if err := verify(one); err != nil {
-			t.Errorf("before the next fetch: %v", err)
+			t.Errorf("a token of the removed key before the next fetch: %v", err)
 		}
 		time.Sleep(11 * time.Minute)
 		if err := verify(one); !errors.Is(err, ErrInvalidToken) {
-			t.Errorf("a key that is gone from the set: %v, want it refused after the next fetch", err)
+			t.Errorf("a token of the removed key after the next fetch: %v, want it refused", err)
 		}
 		if err := verify(two); err != nil {
 			t.Error(err)
@@ -168,8 +169,8 @@ func TestKeysRotate(t *testing.T) {
 	})
 }
 
-// TestUnknownKidFlood has many tokens with keys that do not exist: the issuer is asked now and then
-// only, and nobody else waits.
+// TestUnknownKidFlood verifies many tokens whose keys do not exist. The issuer must get at most one request
+// in 10 s, and valid tokens must not wait.
 func TestUnknownKidFlood(t *testing.T) {
 	keys := privateKeys()
 	synctest.Test(t, func(t *testing.T) {
@@ -192,42 +193,44 @@ func TestUnknownKidFlood(t *testing.T) {
 	})
 }
 
-// TestKeySetEndpointAway is away at the start, comes, goes away again, and hangs.
-func TestKeySetEndpointAway(t *testing.T) {
+// TestKeySetEndpointDown has an endpoint that refuses connections at the start, then works, then fails again.
+// The last fetched keys must stay valid.
+func TestKeySetEndpointDown(t *testing.T) {
 	keys := privateKeys()
 	synctest.Test(t, func(t *testing.T) {
-		i := &issuer{broken: away}
+		i := &issuer{broken: refuseConnection}
 		set, j := runIssuer(t, i)
 		good := withKid(t, "one", jwt.SigningMethodES256, keys["p256"])
 		verify := func() error { _, err := j.Verify(t.Context(), good); return err }
-		if err := verify(); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errAway) {
-			t.Errorf("away at the start: %v, want ErrUnavailable and why", err)
+		if err := verify(); !errors.Is(err, ErrUnavailable) || !errors.Is(err, errRefused) {
+			t.Errorf("down at the start: %v, want ErrUnavailable and the reason", err)
 		}
-		if err := set.Ready(); !errors.Is(err, errAway) {
+		if err := set.Ready(); !errors.Is(err, errRefused) {
 			t.Errorf("ready without keys: %v", err)
 		}
 		i.change(keySet(t, map[string]crypto.Signer{"one": keys["p256"]}), nil)
 		time.Sleep(jwksPause + time.Second)
 		if err := errors.Join(verify(), set.Ready()); err != nil {
-			t.Errorf("when it has come: %v", err)
+			t.Errorf("the endpoint works: %v", err)
 		}
-		for name, broken := range map[string]func(*http.Request) (*http.Response, error){"away": away, "hangs": hang} {
+		for name, broken := range map[string]func(*http.Request) (*http.Response, error){"refuses": refuseConnection, "hangs": hang} {
 			i.change("", broken)
 			for range 48 {
 				time.Sleep(10 * time.Minute)
 				start := time.Now()
 				if err := errors.Join(verify(), set.Ready()); err != nil || time.Since(start) > 0 {
-					t.Fatalf("%s: %v after %v, want the keys that were fetched last", name, err, time.Since(start))
+					t.Fatalf("%s: %v after %v, want the last fetched keys at once", name, err, time.Since(start))
 				}
 			}
 			if _, err := j.Verify(t.Context(), withKid(t, "two", jwt.SigningMethodES256, keys["p256"])); !errors.Is(err, ErrUnavailable) {
-				t.Errorf("%s, another key: %v, want ErrUnavailable: nobody knows", name, err)
+				t.Errorf("%s, an unknown key: %v, want ErrUnavailable: the issuer may have added the key", name, err)
 			}
 		}
 	})
 }
 
-// TestKeySetEndpointHangsAtTheStart wants requests to be told soon, all of them together.
+// TestKeySetEndpointHangsAtTheStart sends many requests before the first fetch. One timeout must answer all of
+// them.
 func TestKeySetEndpointHangsAtTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, j := runIssuer(t, &issuer{broken: hang})
@@ -243,30 +246,31 @@ func TestKeySetEndpointHangsAtTheStart(t *testing.T) {
 		start := time.Now()
 		all.Wait()
 		if waited := time.Since(start); waited > jwksTimeout+time.Second {
-			t.Errorf("a thousand requests were told after %v", waited)
+			t.Errorf("a thousand requests were answered after %v", waited)
 		}
 	})
 }
 
-// TestKeySetOfGarbage wants the keys to stay that were there, whatever the endpoint says instead.
-func TestKeySetOfGarbage(t *testing.T) {
+// TestBadKeySetKeepsTheLastKeys lets the endpoint answer with anything but a usable key set. The last fetched
+// keys must stay valid, and one error must be logged.
+func TestBadKeySetKeepsTheLastKeys(t *testing.T) {
 	keys := privateKeys()
 	for name, broken := range map[string]func(*http.Request) (*http.Response, error){
 		"status 500":            func(*http.Request) (*http.Response, error) { return answer(500, strings.NewReader("{}")), nil },
 		"redirect to elsewhere": func(*http.Request) (*http.Response, error) { return answer(302, strings.NewReader("{}")), nil },
-		"no JSON":               func(*http.Request) (*http.Response, error) { return answer(200, strings.NewReader("<html>")), nil },
-		"an error in JSON": func(*http.Request) (*http.Response, error) {
+		"HTML":                  func(*http.Request) (*http.Response, error) { return answer(200, strings.NewReader("<html>")), nil },
+		"an error as JSON": func(*http.Request) (*http.Response, error) {
 			return answer(200, strings.NewReader(`{"error":"x"}`)), nil
 		},
 		"no key": func(*http.Request) (*http.Response, error) { return answer(200, strings.NewReader(`{"keys":[]}`)), nil },
-		"keys that are none": func(*http.Request) (*http.Response, error) {
+		"values that are not keys": func(*http.Request) (*http.Response, error) {
 			return answer(200, strings.NewReader(`{"keys":[1,null,{}]}`)), nil
 		},
-		"more keys than there are": func(*http.Request) (*http.Response, error) {
+		"too many keys": func(*http.Request) (*http.Response, error) {
 			return answer(200, strings.NewReader(`{"keys":[`+strings.Repeat("{},", maxJWKSKeys)+`{}]}`)), nil
 		},
-		"a body without end": func(*http.Request) (*http.Response, error) { return answer(200, zeros{}), nil },
-		"a body that breaks off": func(*http.Request) (*http.Response, error) {
+		"an endless body": func(*http.Request) (*http.Response, error) { return answer(200, zeros{}), nil },
+		"a truncated body": func(*http.Request) (*http.Response, error) {
 			return answer(200, io.MultiReader(strings.NewReader(`{"keys":`), errReader{})), nil
 		},
 		"a secret": func(*http.Request) (*http.Response, error) {
@@ -279,7 +283,7 @@ func TestKeySetOfGarbage(t *testing.T) {
 				set, j := runIssuer(t, i)
 				var log bytes.Buffer
 				set.cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
-				synctest.Wait() // the first fetch
+				synctest.Wait() // for the first fetch
 				before := i.count()
 				i.change("", broken)
 				time.Sleep(30 * time.Minute)
@@ -287,11 +291,11 @@ func TestKeySetOfGarbage(t *testing.T) {
 					t.Errorf("%d fetches in half an hour", got)
 				}
 				if _, err := j.Verify(t.Context(), withKid(t, "one", jwt.SigningMethodES256, keys["p256"])); err != nil {
-					t.Errorf("the key that was there: %v", err)
+					t.Errorf("a token of the last fetched key: %v", err)
 				}
 				forged := signWith(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), map[string]any{"kid": "one"}, jwt.MapClaims{"sub": "alice", "exp": time.Now().Add(time.Hour).Unix()})
 				if _, err := j.Verify(t.Context(), forged); !errors.Is(err, ErrInvalidToken) {
-					t.Errorf("signed with what the set says is a secret: %v", err)
+					t.Errorf("a token signed with the secret of the set: %v, want it refused", err)
 				}
 				if got := strings.Count(log.String(), "\n"); got != 1 || !strings.Contains(log.String(), "level=ERROR") {
 					t.Errorf("the log has %d lines, want one error:\n%s", got, log.String())
@@ -309,8 +313,9 @@ type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// TestGigabyteOfKeys reads from a real connection, over which more would come.
-func TestGigabyteOfKeys(t *testing.T) {
+// TestHugeKeySetIsNotRead fetches a key set of 1 GiB over a real connection. Herald must close the connection
+// early.
+func TestHugeKeySetIsNotRead(t *testing.T) {
 	var sent atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		n, _ := io.Copy(w, io.LimitReader(zeros{}, 1<<30))
@@ -322,19 +327,19 @@ func TestGigabyteOfKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer j.client.CloseIdleConnections()
-	if _, err := j.fetch(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than") {
+	if _, err := j.fetchKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("error %v", err)
 	}
 	server.Close() // waits for the handler
 	if got := sent.Load(); got > 100<<20 {
-		t.Errorf("%d bytes were taken of what is too long after 1 MiB", got)
+		t.Errorf("the server sent %d bytes of a response that is too long after 1 MiB", got)
 	}
 }
 
-// TestKeysOfTheSet says which members of a set verify what.
-func TestKeysOfTheSet(t *testing.T) {
+// TestWhichKeysOfASetAreUsed checks for which algorithms each key of a set is used.
+func TestWhichKeysOfASetAreUsed(t *testing.T) {
 	keys := privateKeys()
-	plain := func(name string, change map[string]any) string {
+	setWith := func(name string, change map[string]any) string {
 		var set struct{ Keys []map[string]any }
 		if err := json.Unmarshal([]byte(keySet(t, map[string]crypto.Signer{"one": keys[name]})), &set); err != nil {
 			t.Fatal(err)
@@ -348,30 +353,30 @@ func TestKeysOfTheSet(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		set        string
-		algorithms string // empty: left out
+		algorithms string // empty: the key must be skipped
 	}{
-		"RSA":                       {plain("rsa", nil), strings.Join(rsaAlgorithms, " ")},
-		"RSA for one algorithm":     {plain("rsa", map[string]any{"alg": "PS384"}), "PS384"},
-		"RSA for HS256":             {plain("rsa", map[string]any{"alg": "HS256"}), ""},
-		"RSA for encryption":        {plain("rsa", map[string]any{"use": "enc"}), ""},
-		"RSA for signing only":      {plain("rsa", map[string]any{"key_ops": []string{"sign"}}), ""},
-		"RSA for verifying":         {plain("rsa", map[string]any{"key_ops": []string{"verify"}}), strings.Join(rsaAlgorithms, " ")},
-		"RSA with its private part": {plain("rsa", map[string]any{"d": "AQAB"}), ""},
-		"RSA of 24 bits":            {plain("rsa", map[string]any{"n": "AQAB"}), ""},
-		"P-256":                     {plain("p256", nil), "ES256"},
-		"P-256, not on the curve":   {plain("p256", map[string]any{"x": "AQAB"}), ""},
-		"P-256 that says P-384":     {plain("p256", map[string]any{"crv": "P-384"}), ""},
-		"Ed25519":                   {plain("ed25519", nil), "EdDSA"},
-		"certificate by URL":        {plain("p256", map[string]any{"x5u": "http://127.0.0.1:1/"}), "ES256"}, // not fetched
-		"certificate that is none":  {plain("p256", map[string]any{"x5c": []string{"AAAA"}}), "ES256"},      // not read
-		"id without end":            {plain("p256", map[string]any{"kid": strings.Repeat("k", maxKeyID+1)}), ""},
-		"id of another type":        {plain("p256", map[string]any{"kid": 7}), ""},
+		"RSA":                       {setWith("rsa", nil), strings.Join(rsaAlgorithms, " ")},
+		"RSA for one algorithm":     {setWith("rsa", map[string]any{"alg": "PS384"}), "PS384"},
+		"RSA for HS256":             {setWith("rsa", map[string]any{"alg": "HS256"}), ""},
+		"RSA for encryption":        {setWith("rsa", map[string]any{"use": "enc"}), ""},
+		"RSA for signing":           {setWith("rsa", map[string]any{"key_ops": []string{"sign"}}), ""},
+		"RSA for verifying":         {setWith("rsa", map[string]any{"key_ops": []string{"verify"}}), strings.Join(rsaAlgorithms, " ")},
+		"RSA with its private part": {setWith("rsa", map[string]any{"d": "AQAB"}), ""},
+		"RSA of 24 bits":            {setWith("rsa", map[string]any{"n": "AQAB"}), ""},
+		"P-256":                     {setWith("p256", nil), "ES256"},
+		"P-256, not on the curve":   {setWith("p256", map[string]any{"x": "AQAB"}), ""},
+		"P-256 that says P-384":     {setWith("p256", map[string]any{"crv": "P-384"}), ""},
+		"Ed25519":                   {setWith("ed25519", nil), "EdDSA"},
+		"certificate by URL":        {setWith("p256", map[string]any{"x5u": "http://127.0.0.1:1/"}), "ES256"}, // it must not be fetched
+		"malformed certificate":     {setWith("p256", map[string]any{"x5c": []string{"AAAA"}}), "ES256"},      // it must not be read
+		"id too long":               {setWith("p256", map[string]any{"kid": strings.Repeat("k", maxKeyID+1)}), ""},
+		"id of another type":        {setWith("p256", map[string]any{"kid": 7}), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := newJWKS(t, nil).parse([]byte(test.set))
+			got, err := newJWKS(t, nil).parseKeySet([]byte(test.set))
 			if test.algorithms == "" {
 				if err == nil {
-					t.Errorf("it is for %q, want it left out", got[0].algorithms)
+					t.Errorf("the key is used for %q, want it skipped", got[0].algorithms)
 				}
 				return
 			}
@@ -379,15 +384,15 @@ func TestKeysOfTheSet(t *testing.T) {
 				t.Fatal(err)
 			}
 			if algorithms := strings.Join(got[0].algorithms, " "); algorithms != test.algorithms {
-				t.Errorf("for %s, want %s", algorithms, test.algorithms)
+				t.Errorf("the key is used for %s, want %s", algorithms, test.algorithms)
 			}
 		})
 	}
 }
 
-// TestKidChoosesTheKey wants a token to be verified with the key that it names, and one without a
-// name with any.
-func TestKidChoosesTheKey(t *testing.T) {
+// TestKidSelectsTheKey verifies tokens with and without "kid" against a set of two keys. A token with a "kid"
+// must be verified with the named key only, and a token without a "kid" with any key of the set.
+func TestKidSelectsTheKey(t *testing.T) {
 	keys := privateKeys()
 	synctest.Test(t, func(t *testing.T) {
 		_, j := runIssuer(t, &issuer{set: keySet(t, map[string]crypto.Signer{"one": keys["p256"], "two": keys["rsa"]})})
@@ -395,21 +400,21 @@ func TestKidChoosesTheKey(t *testing.T) {
 			token string
 			want  bool
 		}{
-			"its own":                 {withKid(t, "one", jwt.SigningMethodES256, keys["p256"]), true},
-			"that of another":         {withKid(t, "two", jwt.SigningMethodES256, keys["p256"]), false},
-			"none":                    {withKid(t, "", jwt.SigningMethodES256, keys["p256"]), true},
-			"none, and another's key": {withKid(t, "", jwt.SigningMethodES384, keys["p384"]), false},
-			"in another case":         {withKid(t, "One", jwt.SigningMethodES256, keys["p256"]), false},
-			"traversal":               {withKid(t, "../one", jwt.SigningMethodES256, keys["p256"]), false},
+			"the right key":       {withKid(t, "one", jwt.SigningMethodES256, keys["p256"]), true},
+			"another key":         {withKid(t, "two", jwt.SigningMethodES256, keys["p256"]), false},
+			"no kid":              {withKid(t, "", jwt.SigningMethodES256, keys["p256"]), true},
+			"no kid, unknown key": {withKid(t, "", jwt.SigningMethodES384, keys["p384"]), false},
+			"in another case":     {withKid(t, "One", jwt.SigningMethodES256, keys["p256"]), false},
+			"traversal":           {withKid(t, "../one", jwt.SigningMethodES256, keys["p256"]), false},
 		} {
 			if _, err := j.Verify(t.Context(), test.token); test.want != (err == nil) {
-				t.Errorf("%s: %v, want it to be taken: %v", name, err, test.want)
+				t.Errorf("%s: %v, want it accepted: %v", name, err, test.want)
 			}
 		}
 	})
 }
 
-func TestNewJWKSRefuses(t *testing.T) {
+func TestNewJWKSRefusesConfig(t *testing.T) {
 	for name, test := range map[string]struct {
 		cfg  JWKSConfig
 		want string

@@ -13,42 +13,46 @@ import (
 )
 
 const (
-	// DefaultLeeway is how far the clocks of the issuer and of this machine may differ.
+	// DefaultLeeway is the largest allowed difference between the clocks of the issuer and of this machine
+	// if the configuration sets none.
 	DefaultLeeway = 30 * time.Second
 	maxLeeway     = 5 * time.Minute
 	maxKeyID      = 256 // bytes
 )
 
-// JWTConfig says which tokens are good.
+// JWTConfig determines which tokens [JWT] accepts.
 type JWTConfig struct {
-	// Keys verify the signature.
+	// Keys verify the signatures.
 	Keys Keys
-	// Algorithms narrow those that Keys allow by their kinds. Nil: all of them.
+	// Algorithms restrict the algorithms that the kinds of the keys allow. Nil: no restriction.
 	Algorithms []string
-	// Issuer is what "iss" must be. Empty: anything.
+	// Issuer is the required value of "iss". Empty: any value.
 	Issuer string
-	// Audiences are those of which "aud" must have one. Nil: anything, so a token that the issuer
-	// made for another service is good here too (RFC 8725, section 3.9).
+	// Audiences are the accepted values of "aud": a token must have at least one of them. Nil: any
+	// value, so Herald accepts tokens that the issuer made for other services too (RFC 8725, section
+	// 3.9).
 	Audiences []string
-	// UserClaim names the claim that holds the user, a string. Empty: "sub".
+	// UserClaim names the claim that holds the user's name, a string. Empty: "sub".
 	UserClaim string
-	// Leeway is how far the issuer's clock and ours may differ, at most 5 min. Zero: not at all.
+	// Leeway is the largest allowed difference between the clocks of the issuer and of this machine,
+	// at most 5 min. Zero: no difference.
 	Leeway time.Duration
-	// Revocations are tokens that hold no more. Nil: there are none.
+	// Revocations refuse tokens before they expire. Nil: no token is revoked.
 	Revocations *Revocations
-	// Sources say where a request has its token.
+	// Sources take the token out of a request.
 	Sources Sources
 	// Now is the clock. Nil: [time.Now].
 	Now func() time.Time
 }
 
-// JWT takes tokens that are JWTs (RFC 7519) and expire. Their claims are those of [Identity].
+// JWT is an [Authenticator] for tokens in the format JWT (RFC 7519) that expire. It reads an [Identity]
+// from their claims.
 type JWT struct {
 	cfg    JWTConfig
 	parser *jwt.Parser
 }
 
-// NewJWT returns an error that says what to do if cfg cannot be.
+// NewJWT returns an error that says what to do if cfg is invalid.
 func NewJWT(cfg JWTConfig) (*JWT, error) {
 	if cfg.Keys == nil {
 		return nil, errors.New("there are no keys for tokens")
@@ -70,8 +74,8 @@ func NewJWT(cfg JWTConfig) (*JWT, error) {
 	}
 	opts := []jwt.ParserOption{
 		jwt.WithValidMethods(cfg.Algorithms), jwt.WithLeeway(cfg.Leeway), jwt.WithTimeFunc(cfg.Now), jwt.WithStrictDecoding(),
-		jwt.WithExpirationRequired(), // one without could not be taken back but by a new key
-		jwt.WithIssuedAt(),           // one from the future would outlive its user's revocation
+		jwt.WithExpirationRequired(), // without it, a lost token would be valid until the issuer changes its key
+		jwt.WithIssuedAt(),           // a token issued in the future would outlive a revocation of its user
 	}
 	if cfg.Issuer != "" {
 		opts = append(opts, jwt.WithIssuer(cfg.Issuer))
@@ -82,22 +86,22 @@ func NewJWT(cfg JWTConfig) (*JWT, error) {
 	return &JWT{cfg, jwt.NewParser(opts...)}, nil
 }
 
-// checkAlgorithms refuses what is no algorithm, and what no key is for. has is nil where the keys are
-// not known yet.
+// checkAlgorithms returns an error if wanted has a name that is not an algorithm for tokens, or an
+// algorithm that is not in has, the algorithms of the keys. has is nil if the keys are not known yet.
 func checkAlgorithms(wanted, has []string) error {
 	for _, a := range wanted {
 		if !slices.Contains(AllAlgorithms, a) {
-			return fmt.Errorf("%q is no algorithm for tokens: want some of %s", a, strings.Join(AllAlgorithms, ", "))
+			return fmt.Errorf("%q is not an algorithm for tokens: want some of %s", a, strings.Join(AllAlgorithms, ", "))
 		}
 		if has != nil && !slices.Contains(has, a) {
-			return fmt.Errorf("no key is for %s: those given are for %s", a, strings.Join(has, ", "))
+			return fmt.Errorf("no key is for %s: the given keys are for %s", a, strings.Join(has, ", "))
 		}
 	}
 	return nil
 }
 
-// Authenticate implements [Authenticator]. The identity expires when the token is no longer taken,
-// which is its "exp" and the leeway.
+// Authenticate implements [Authenticator]. The identity expires when JWT stops accepting the token: the
+// leeway after the token's "exp".
 func (j *JWT) Authenticate(r *http.Request) (Identity, error) {
 	token, err := j.cfg.Sources.Token(r)
 	if err != nil {
@@ -106,20 +110,20 @@ func (j *JWT) Authenticate(r *http.Request) (Identity, error) {
 	return j.Verify(r.Context(), token)
 }
 
-// Verify returns the identity that the token proves. ctx bounds how long keys are waited for.
+// Verify returns the identity that the token proves. The end of ctx ends a wait for unknown keys.
 func (j *JWT) Verify(ctx context.Context, token string) (Identity, error) {
 	if len(token) > maxToken {
 		return Identity{}, fmt.Errorf("%w: longer than %d bytes", ErrInvalidToken, maxToken)
 	}
-	// A map and not a struct: encoding/json matches a struct's fields in any case, so "SUB" would
-	// be as good as "sub".
+	// The claims are a map because encoding/json matches the fields of a struct in upper and lower case:
+	// "SUB" would pass as "sub".
 	claims := jwt.MapClaims{}
-	_, err := j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) { return j.keys(ctx, t) })
+	_, err := j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) { return j.verificationKeys(ctx, t) })
 	switch {
 	case err == nil:
-		id, err := j.identity(claims)
+		id, err := j.readIdentity(claims)
 		if err == nil {
-			err = j.cfg.Revocations.check(id)
+			err = j.cfg.Revocations.checkIdentity(id)
 		}
 		if err != nil {
 			return Identity{}, err
@@ -137,21 +141,22 @@ func (j *JWT) Verify(ctx context.Context, token string) (Identity, error) {
 	return Identity{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
 }
 
-// keys returns those that may verify the token. Of its header only "kid" chooses among them, by
-// comparison: "jwk", "jku", "x5c" and "x5u" would let the token bring its own.
-func (j *JWT) keys(ctx context.Context, t *jwt.Token) (any, error) {
+// verificationKeys returns the keys that may verify the token. Only the header parameter "kid" selects
+// among them, by comparison. "jwk", "jku", "x5c" and "x5u" are ignored: with them a token would bring its
+// own key.
+func (j *JWT) verificationKeys(ctx context.Context, t *jwt.Token) (any, error) {
 	if _, ok := t.Header["crit"]; ok {
-		// RFC 7515, section 4.1.11: what is critical and not understood makes a token invalid.
-		// The library does not look at it, and we understand no extension.
+		// RFC 7515, section 4.1.11: a critical extension that the recipient does not understand makes a
+		// token invalid. The library does not check it, and Herald understands no extension.
 		return nil, errors.New("critical header parameters")
 	}
 	kid := ""
 	if value, ok := t.Header["kid"]; ok {
 		if kid, ok = value.(string); !ok || len(kid) > maxKeyID {
-			return nil, fmt.Errorf("the header parameter kid is no string of up to %d bytes", maxKeyID)
+			return nil, fmt.Errorf("the header parameter kid is not a string of at most %d bytes", maxKeyID)
 		}
 	}
-	keys, err := j.cfg.Keys.find(ctx, kid)
+	keys, err := j.cfg.Keys.findKeys(ctx, kid)
 	if err != nil {
 		return nil, err
 	}

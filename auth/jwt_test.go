@@ -44,15 +44,15 @@ func secretKeys(tb testing.TB, secret []byte) Keys {
 	return keys
 }
 
-// checkNobody wants the identity to be zero.
+// checkNobody fails the test unless id is zero.
 func checkNobody(tb testing.TB, id Identity) {
 	tb.Helper()
 	if diff := cmp.Diff(Identity{}, id); diff != "" {
-		tb.Errorf("an identity for a request that is refused:\n%s", diff)
+		tb.Errorf("a refused request has an identity:\n%s", diff)
 	}
 }
 
-// grant returns the claim herald.
+// grant returns the claim "herald" with one member.
 func grant(name string, value any) map[string]any {
 	return map[string]any{"herald": map[string]any{name: value}}
 }
@@ -73,7 +73,7 @@ func signWith(tb testing.TB, method jwt.SigningMethod, key any, header map[strin
 	return text
 }
 
-// alice returns claims that are good until somebody changes them.
+// alice returns valid claims with the changes applied. A nil value removes a claim.
 func alice(change map[string]any) jwt.MapClaims {
 	claims := jwt.MapClaims{"sub": "alice", "exp": later.Unix()}
 	for k, v := range change {
@@ -95,7 +95,7 @@ func authenticate(t *testing.T, j *JWT, header string) (Identity, error) {
 	return j.Authenticate(r)
 }
 
-func TestGoodTokens(t *testing.T) {
+func TestValidTokensAreAccepted(t *testing.T) {
 	good := sign(t, alice(nil))
 	for _, test := range []struct {
 		name   string
@@ -119,7 +119,7 @@ func TestGoodTokens(t *testing.T) {
 			Identity{User: "alice", Expires: later, Publish: true},
 		},
 		{
-			"not publish", nil, "Bearer " + sign(t, alice(grant("publish", false))),
+			"no publishing", nil, "Bearer " + sign(t, alice(grant("publish", false))),
 			Identity{User: "alice", Expires: later},
 		},
 		{
@@ -160,8 +160,9 @@ func TestGoodTokens(t *testing.T) {
 	}
 }
 
-// TestAttacks has what RFC 8725 and the library's past warn of, each under its name.
-func TestAttacks(t *testing.T) {
+// TestAttacksAreRefused sends the tokens of known attacks: the attacks of RFC 8725, past flaws of JWT libraries,
+// and malformed claims.
+func TestAttacksAreRefused(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -170,8 +171,8 @@ func TestAttacks(t *testing.T) {
 	parts := strings.Split(good, ".")
 	segment := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 	raw := func(header, claims string) string { return segment(header) + "." + segment(claims) + "." + parts[2] }
-	// The last character of a 32-byte signature carries two bits of padding: another one with the
-	// same four upper bits decodes to the same bytes.
+	// The last character of a 32-byte signature carries two bits of padding: another character with the same
+	// four upper bits decodes to the same bytes.
 	twin := good[:len(good)-1] + string(good[len(good)-1]+1)
 	change := func(k string, v any) string { return sign(t, alice(map[string]any{k: v})) }
 	header := func(name string, value any) string {
@@ -190,11 +191,11 @@ func TestAttacks(t *testing.T) {
 		{"jku: attacker's key set by URL", header("jku", "http://127.0.0.1:1/keys"), ErrInvalidToken},
 		{"x5u: attacker's certificate by URL", header("x5u", "http://127.0.0.1:1/certificate"), ErrInvalidToken},
 		{"x5c: attacker's certificate", header("x5c", []string{"MIIB"}), ErrInvalidToken},
-		{"kid traversal to a file that everybody knows", signWith(t, jwt.SigningMethodHS256, []byte{}, map[string]any{"kid": "../../../../dev/null"}, alice(nil)), ErrInvalidToken},
+		{"kid traversal to a file with known content", signWith(t, jwt.SigningMethodHS256, []byte{}, map[string]any{"kid": "../../../../dev/null"}, alice(nil)), ErrInvalidToken},
 		{"kid injection of SQL", header("kid", "x' UNION SELECT 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' --"), ErrInvalidToken},
 		{"kid injection of a command", header("kid", "|/bin/sh -c id"), ErrInvalidToken},
 		{"kid of another type", signWith(t, jwt.SigningMethodHS256, secret, map[string]any{"kid": []string{"a"}}, alice(nil)), ErrInvalidToken},
-		{"kid without end", signWith(t, jwt.SigningMethodHS256, secret, map[string]any{"kid": strings.Repeat("k", maxKeyID+1)}, alice(nil)), ErrInvalidToken},
+		{"kid too long", signWith(t, jwt.SigningMethodHS256, secret, map[string]any{"kid": strings.Repeat("k", maxKeyID+1)}, alice(nil)), ErrInvalidToken},
 		{"critical extension", signWith(t, jwt.SigningMethodHS256, secret, map[string]any{"crit": []string{"b64"}, "b64": false}, alice(nil)), ErrInvalidToken},
 		{"another secret", signWith(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), nil, alice(nil)), ErrInvalidToken},
 		{"empty secret", signWith(t, jwt.SigningMethodHS256, []byte{}, nil, alice(nil)), ErrInvalidToken},
@@ -205,13 +206,13 @@ func TestAttacks(t *testing.T) {
 		{"only dots", strings.Repeat(".", 8000), ErrInvalidToken},
 		{"huge token", strings.Repeat("a", maxToken+1), ErrInvalidToken},
 		{"not base64", "a b.c.d", ErrInvalidToken},
-		{"claims nested without end", parts[0] + "." + segment(strings.Repeat("[", 5000)) + "." + parts[2], ErrInvalidToken},
+		{"claims nested deeply", parts[0] + "." + segment(strings.Repeat("[", 5000)) + "." + parts[2], ErrInvalidToken},
 		{"expired", change("exp", now.Unix()-1), ErrExpired},
-		{"expired and signed by another", signWith(t, jwt.SigningMethodHS256, []byte("other"), nil, alice(map[string]any{"exp": 1})), ErrInvalidToken},
+		{"expired and signed with another secret", signWith(t, jwt.SigningMethodHS256, []byte("other"), nil, alice(map[string]any{"exp": 1})), ErrInvalidToken},
 		{"without expiry", change("exp", nil), ErrInvalidToken},
 		{"expiry zero", change("exp", 0), ErrInvalidToken},
 		{"expiry as text", change("exp", "4000000000"), ErrInvalidToken},
-		{"expiry behind the end of time", change("exp", 1<<40), ErrInvalidToken},
+		{"expiry after the last allowed time", change("exp", 1<<40), ErrInvalidToken},
 		{"not yet valid", change("nbf", later.Unix()), ErrNotYetValid},
 		{"issued in the future, to outlive a revocation", change("iat", later.Unix()), ErrNotYetValid},
 		{"missing sub", change("sub", nil), ErrUser},
@@ -224,7 +225,7 @@ func TestAttacks(t *testing.T) {
 		{"long sub", change("sub", strings.Repeat("a", 257)), ErrUser},
 		{"id is a number", change("jti", 7), ErrInvalidToken},
 		{"long id", change("jti", strings.Repeat("i", 257)), ErrInvalidToken},
-		{"grant is no object", change("herald", "publish"), ErrInvalidToken},
+		{"grant is not an object", change("herald", "publish"), ErrInvalidToken},
 		{"grant is null", sign(t, jwt.MapClaims{"sub": "alice", "exp": later.Unix(), "herald": nil}), ErrInvalidToken},
 		{"publish as text", sign(t, alice(grant("publish", "false"))), ErrInvalidToken},
 		{"publish as a number", sign(t, alice(grant("publish", 1))), ErrInvalidToken},
@@ -244,12 +245,12 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// TestTokenForSomebodyElse wants the issuer and the audience to match where they are said.
-func TestTokenForSomebodyElse(t *testing.T) {
+// TestTokenForAnotherServiceIsRefused sends tokens whose issuer or audience differs from the configured ones.
+func TestTokenForAnotherServiceIsRefused(t *testing.T) {
 	j := newJWT(t, func(c *JWTConfig) { c.Issuer, c.Audiences = "https://issuer.example", []string{"herald"} })
 	right := map[string]any{"iss": "https://issuer.example", "aud": "herald"}
 	if _, err := authenticate(t, j, "Bearer "+sign(t, alice(right))); err != nil {
-		t.Fatalf("the right ones: %v", err)
+		t.Fatalf("a token with the right issuer and audience: %v", err)
 	}
 	for name, change := range map[string]map[string]any{
 		"wrong audience":        {"aud": "shop"},
@@ -280,7 +281,7 @@ func TestTokenForSomebodyElse(t *testing.T) {
 	}
 }
 
-func TestErrorsDoNotTellTheToken(t *testing.T) {
+func TestErrorsDoNotContainTheToken(t *testing.T) {
 	for _, token := range []string{sign(t, alice(map[string]any{"sub": "s3cret-name\n"})), "s3cret-name", "s3cret-name.s3cret-name.s3cret-name"} {
 		_, err := authenticate(t, newJWT(t, nil), "Bearer "+token)
 		if err == nil || strings.Contains(err.Error(), "s3cret") {
@@ -289,7 +290,7 @@ func TestErrorsDoNotTellTheToken(t *testing.T) {
 	}
 }
 
-func TestNewJWTRefuses(t *testing.T) {
+func TestNewJWTRefusesConfig(t *testing.T) {
 	keys := secretKeys(t, secret)
 	for _, test := range []struct {
 		name string
@@ -299,8 +300,8 @@ func TestNewJWTRefuses(t *testing.T) {
 		{"no keys", JWTConfig{}, "no keys"},
 		{"negative leeway", JWTConfig{Keys: keys, Leeway: -1}, "leeway"},
 		{"long leeway", JWTConfig{Keys: keys, Leeway: time.Hour}, "leeway"},
-		{"alg none", JWTConfig{Keys: keys, Algorithms: []string{"none"}}, `"none" is no algorithm`},
-		{"algorithm of another kind of key", JWTConfig{Keys: keys, Algorithms: []string{"HS256", "RS256"}}, "no key is for RS256: those given are for HS256"},
+		{"alg none", JWTConfig{Keys: keys, Algorithms: []string{"none"}}, `"none" is not an algorithm`},
+		{"algorithm of another kind of key", JWTConfig{Keys: keys, Algorithms: []string{"HS256", "RS256"}}, "no key is for RS256: the given keys are for HS256"},
 		{"algorithm of a longer secret", JWTConfig{Keys: keys, Algorithms: []string{"HS384"}}, "no key is for HS384"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -311,7 +312,7 @@ func TestNewJWTRefuses(t *testing.T) {
 	}
 }
 
-// FuzzAuthenticate checks that no header makes a panic or an identity that could not be a user's.
+// FuzzAuthenticate checks that no header causes a panic or an identity with a name that is not allowed.
 func FuzzAuthenticate(f *testing.F) {
 	j := newJWT(f, nil)
 	for _, header := range []string{
@@ -331,7 +332,7 @@ func FuzzAuthenticate(f *testing.F) {
 	})
 }
 
-// FuzzMutatedToken changes good tokens: whatever is not the token itself proves nothing.
+// FuzzMutatedToken changes a valid token. Only the unchanged token may be accepted.
 func FuzzMutatedToken(f *testing.F) {
 	j := newJWT(f, nil)
 	good := sign(f, alice(grant("publish", true)))
@@ -352,7 +353,7 @@ func FuzzMutatedToken(f *testing.F) {
 			return
 		}
 		if err == nil {
-			t.Errorf("%q is taken", token)
+			t.Errorf("the changed token %q is accepted", token)
 		}
 		checkNobody(t, id)
 	})

@@ -16,30 +16,30 @@ import (
 
 const (
 	minRSA = 2048 // bits (RFC 7518, section 3.3)
-	maxRSA = 8192 // bits: a larger key is there to keep us busy
+	maxRSA = 8192 // bits: a larger key would make each verification expensive
 
 	maxKeyFile = 1 << 20 // bytes
 )
 
-// key verifies signatures. Its algorithms are those of its kind and no others, whatever a token's
-// header says: an RSA public key used as a secret is the classic way in (RFC 8725, sections 2.1 and
-// 3.1).
+// key verifies signatures with the algorithms of its kind and no others, whatever algorithm a token's
+// header names. Otherwise an attacker could use a public RSA key as the secret of HS256, the classic attack
+// on JWTs (RFC 8725, sections 2.1 and 3.1).
 type key struct {
-	id         string // its "kid"; empty: it has none
+	id         string // compared with a token's "kid"; empty: the key has no id
 	algorithms []string
-	value      any // as the JWT library takes it: []byte, *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
+	value      any // of a type that the JWT library accepts: []byte, *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
 }
 
-// Keys are those that tokens may be signed with: [Secret], [PublicKeys] or [JWKS].
+// Keys verify the signatures of tokens. [Secret], [PublicKeys] and [JWKS] are Keys.
 type Keys interface {
-	// find returns the keys for a token whose header has this "kid", which may be empty. The errors
-	// are [ErrInvalidToken] and [ErrUnavailable], wrapped.
-	find(ctx context.Context, kid string) ([]key, error)
-	// algorithms returns those that there are keys for now.
+	// findKeys returns the keys for a token whose header has the "kid" kid, which may be empty. An error
+	// wraps [ErrInvalidToken] or [ErrUnavailable].
+	findKeys(ctx context.Context, kid string) ([]key, error)
+	// algorithms returns the algorithms of the keys, sorted; nil if the keys are not known yet.
 	algorithms() []string
 }
 
-// AllAlgorithms are those that a token may be signed with, given a key of their kind (RFC 7518,
+// AllAlgorithms are the algorithms that tokens may use if there is a key of the algorithm's kind (RFC 7518,
 // section 3; RFC 8037).
 var AllAlgorithms = []string{
 	"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
@@ -47,8 +47,8 @@ var AllAlgorithms = []string{
 
 var rsaAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
 
-// newKey returns a key for what the standard library calls a public key, or for the bytes of a
-// secret.
+// newKey returns a key for a public key of the standard library or for the bytes of a secret. The key
+// allows the algorithms of its kind.
 func newKey(id string, value any) (key, error) {
 	switch k := value.(type) {
 	case []byte:
@@ -75,7 +75,8 @@ func newKey(id string, value any) (key, error) {
 	return key{}, fmt.Errorf("a key of the type %T: want RSA, ECDSA or Ed25519", value)
 }
 
-// secretAlgorithms: a key is at least as long as its hash (RFC 7518, section 3.2).
+// secretAlgorithms returns the algorithms that a secret is long enough for: a secret must be at least as
+// long as the algorithm's hash (RFC 7518, section 3.2).
 func secretAlgorithms(secret []byte) []string {
 	switch n := len(secret); {
 	case n >= 64:
@@ -87,10 +88,10 @@ func secretAlgorithms(secret []byte) []string {
 	}
 }
 
-// fixedKeys are known from the start. They have no ids of their own: a token's "kid" says nothing.
+// fixedKeys are keys from files. They have no ids, so the "kid" of a token does not select among them.
 type fixedKeys []key
 
-func (k fixedKeys) find(context.Context, string) ([]key, error) { return k, nil }
+func (k fixedKeys) findKeys(context.Context, string) ([]key, error) { return k, nil }
 
 func (k fixedKeys) algorithms() []string {
 	var all []string
@@ -101,8 +102,8 @@ func (k fixedKeys) algorithms() []string {
 	return slices.Compact(all)
 }
 
-// Secret verifies HS256 and, with a secret of 48 and 64 bytes or more, HS384 and HS512. The error
-// says what to do about a secret that is too short.
+// Secret returns keys that verify HS256, from 48 bytes on HS384 too, and from 64 bytes on HS512 too. A
+// secret of less than 32 bytes is an error, which says how to make one.
 func Secret(secret []byte) (Keys, error) {
 	k, err := newKey("", secret)
 	if err != nil {
@@ -111,8 +112,8 @@ func Secret(secret []byte) (Keys, error) {
 	return fixedKeys{k}, nil
 }
 
-// PublicKeys reads PEM files of public keys or of certificates, whose dates and issuers are not
-// looked at: the files are trusted as they are. The error names the file.
+// PublicKeys reads PEM files of public keys or of certificates. It does not check the dates and issuers of
+// certificates, because the operator vouches for the files. An error names the file.
 func PublicKeys(paths ...string) (Keys, error) {
 	var keys fixedKeys
 	for _, path := range paths {
@@ -171,7 +172,7 @@ func parsePublicKey(block *pem.Block) (any, error) {
 		}
 		return c.PublicKey, nil
 	case strings.Contains(block.Type, "PRIVATE KEY"):
-		return nil, errors.New("this is a private key, which only the issuer of tokens should have: give the public one (openssl pkey -pubout)")
+		return nil, errors.New("this is a private key, which only the issuer of tokens should have: give the public key (openssl pkey -pubout)")
 	}
 	return nil, fmt.Errorf("%q in PEM: want PUBLIC KEY or CERTIFICATE", block.Type)
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// privateKeys has one of each kind, made once: RSA takes its time.
+// privateKeys returns one key of each kind. It makes them once, because RSA keys are slow to make.
 var privateKeys = sync.OnceValue(func() map[string]crypto.Signer {
 	must := func(k crypto.Signer, err error) crypto.Signer {
 		if err != nil {
@@ -51,7 +51,7 @@ func publicPEM(tb testing.TB, public any) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 }
 
-// certificatePEM returns a certificate that is long over.
+// certificatePEM returns a certificate that expired in 1970.
 func certificatePEM(tb testing.TB, key crypto.Signer) []byte {
 	tb.Helper()
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, NotBefore: time.Unix(1, 0), NotAfter: time.Unix(2, 0)}
@@ -71,10 +71,10 @@ func writeFile(tb testing.TB, text []byte) string {
 	return path
 }
 
-// TestEachAlgorithmWithItsKindOfKeyOnly signs with every algorithm and every key that can, and wants
-// the token to be taken by the keys of that kind and by no other. So a public key is no secret.
-func TestEachAlgorithmWithItsKindOfKeyOnly(t *testing.T) {
-	takes := map[string][]string{
+// TestEachAlgorithmNeedsItsKindOfKey signs tokens with every pair of an algorithm and a key that fits it. Only
+// the signing key may verify a token, and a public key used as a secret must not.
+func TestEachAlgorithmNeedsItsKindOfKey(t *testing.T) {
+	accepts := map[string][]string{
 		"secret32": {"HS256"}, "secret48": {"HS256", "HS384"}, "secret64": {"HS256", "HS384", "HS512"},
 		"rsa":  {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"},
 		"p256": {"ES256"}, "p384": {"ES384"}, "p521": {"ES512"}, "ed25519": {"EdDSA"},
@@ -98,16 +98,16 @@ func TestEachAlgorithmWithItsKindOfKeyOnly(t *testing.T) {
 			token := jwt.NewWithClaims(method, alice(nil))
 			text, err := token.SignedString(key)
 			if err != nil {
-				continue // not of this kind
+				continue // the key is of another kind
 			}
 			for name, keys := range verifiers {
 				_, err := newJWT(t, func(c *JWTConfig) { c.Keys = keys }).Verify(t.Context(), text)
-				if want := name == signer && slices.Contains(takes[name], algorithm); want != (err == nil) {
-					t.Errorf("%s signed with %s, verified with %s: %v, want it to be taken: %v", algorithm, signer, name, err, want)
+				if want := name == signer && slices.Contains(accepts[name], algorithm); want != (err == nil) {
+					t.Errorf("%s signed with %s, verified with %s: %v, want it accepted: %v", algorithm, signer, name, err, want)
 				}
 			}
 		}
-		for name, text := range published { // HS256 with the RSA public key as the secret, and its like
+		for name, text := range published { // each public key as the secret of HS256, HS384 and HS512
 			if method, ok := method.(*jwt.SigningMethodHMAC); ok {
 				for _, secret := range [][]byte{text, []byte(strings.TrimSpace(string(text)))} {
 					token := signWith(t, method, secret, nil, alice(nil))
@@ -120,7 +120,7 @@ func TestEachAlgorithmWithItsKindOfKeyOnly(t *testing.T) {
 	}
 }
 
-func TestAlgorithmsNarrowed(t *testing.T) {
+func TestConfigRestrictsTheAlgorithms(t *testing.T) {
 	keys, err := PublicKeys(writeFile(t, publicPEM(t, privateKeys()["rsa"].Public())))
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestAlgorithmsNarrowed(t *testing.T) {
 	j := newJWT(t, func(c *JWTConfig) { c.Keys, c.Algorithms = keys, []string{"PS256"} })
 	for method, want := range map[jwt.SigningMethod]bool{jwt.SigningMethodPS256: true, jwt.SigningMethodPS512: false, jwt.SigningMethodRS256: false} {
 		if _, err := j.Verify(t.Context(), signWith(t, method, privateKeys()["rsa"], nil, alice(nil))); want != (err == nil) {
-			t.Errorf("%s: %v, want it to be taken: %v", method.Alg(), err, want)
+			t.Errorf("%s: %v, want it accepted: %v", method.Alg(), err, want)
 		}
 	}
 }
@@ -152,18 +152,18 @@ func TestPublicKeyFiles(t *testing.T) {
 		algorithms string
 		err        string
 	}{
-		"public key":         {publicPEM(t, keys["p256"].Public()), "ES256", ""},
-		"RSA in PKCS #1":     {pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&keys["rsa"].(*rsa.PrivateKey).PublicKey)}), strings.Join(slices.Sorted(slices.Values(rsaAlgorithms)), " "), ""},
-		"certificate":        {certificatePEM(t, keys["ed25519"]), "EdDSA", ""},
-		"several":            {slices.Concat(publicPEM(t, keys["p384"].Public()), []byte("\n# words\n"), certificatePEM(t, keys["p256"])), "ES256 ES384", ""},
-		"private key":        {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), "", "this is a private key"},
-		"small RSA key":      {publicPEM(t, small.Public()), "", "an RSA key of 1024 bits: want 2048"},
-		"another curve":      {publicPEM(t, other.Public()), "", "P-224: want P-256"},
-		"something else":     {pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: private}), "", `"X509 CRL" in PEM: want PUBLIC KEY`},
-		"broken":             {pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: private[:20]}), "", "asn1"},
-		"no PEM":             {[]byte("ssh-rsa AAAA"), "", "no public key or certificate in PEM"},
-		"nothing":            {nil, "", "no public key or certificate in PEM"},
-		"a file without end": {make([]byte, maxKeyFile+1), "", "is it the right file?"},
+		"public key":      {publicPEM(t, keys["p256"].Public()), "ES256", ""},
+		"RSA in PKCS #1":  {pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&keys["rsa"].(*rsa.PrivateKey).PublicKey)}), strings.Join(slices.Sorted(slices.Values(rsaAlgorithms)), " "), ""},
+		"certificate":     {certificatePEM(t, keys["ed25519"]), "EdDSA", ""},
+		"several":         {slices.Concat(publicPEM(t, keys["p384"].Public()), []byte("\n# words\n"), certificatePEM(t, keys["p256"])), "ES256 ES384", ""},
+		"private key":     {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), "", "this is a private key"},
+		"small RSA key":   {publicPEM(t, small.Public()), "", "an RSA key of 1024 bits: want 2048"},
+		"another curve":   {publicPEM(t, other.Public()), "", "P-224: want P-256"},
+		"something else":  {pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: private}), "", `"X509 CRL" in PEM: want PUBLIC KEY`},
+		"broken":          {pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: private[:20]}), "", "asn1"},
+		"SSH key":         {[]byte("ssh-rsa AAAA"), "", "no public key or certificate in PEM"},
+		"nothing":         {nil, "", "no public key or certificate in PEM"},
+		"a file too long": {make([]byte, maxKeyFile+1), "", "is it the right file?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := writeFile(t, test.text)
@@ -178,7 +178,7 @@ func TestPublicKeyFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := strings.Join(keys.algorithms(), " "); got != test.algorithms {
-				t.Errorf("for %s, want %s", got, test.algorithms)
+				t.Errorf("the keys are for %s, want %s", got, test.algorithms)
 			}
 		})
 	}
@@ -187,7 +187,7 @@ func TestPublicKeyFiles(t *testing.T) {
 	}
 }
 
-func TestSignedTokenIsTaken(t *testing.T) {
+func TestSignedTokenIsAccepted(t *testing.T) {
 	want := map[string]Identity{
 		"all":     {User: "alice", ID: "7", IssuedAt: now, Expires: later, Types: []string{"a"}, Topics: []string{}, Publish: true},
 		"nothing": {User: "bob", IssuedAt: now, Expires: later},
@@ -249,7 +249,7 @@ func TestSignedTokenIsTaken(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		parsed, err := newJWKS(t, nil).parse(set)
+		parsed, err := newJWKS(t, nil).parseKeySet(set)
 		if err != nil {
 			t.Fatalf("%s: %v in %s", name, err, set)
 		}
@@ -263,13 +263,13 @@ func TestSignedTokenIsTaken(t *testing.T) {
 	}
 }
 
-func TestNewKeyFilesAreTakenAndNeverOverwritten(t *testing.T) {
+func TestNewKeyFilesAreUsableAndNeverOverwritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key.pem")
 	if err := WriteKeyFiles(path); err != nil {
 		t.Fatal(err)
 	}
 	if stat, err := os.Stat(path); err != nil || stat.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v: want the private key for its owner only", stat, err)
+		t.Errorf("%v, %v: want a private key that only its owner can read", stat, err)
 	}
 	s, err := LoadSigner(path)
 	if err != nil {
@@ -303,6 +303,6 @@ func TestNewKeyFilesAreTakenAndNeverOverwritten(t *testing.T) {
 		t.Errorf("the key changed (%v)", err)
 	}
 	if _, err := os.Stat(path + ".pub"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a public key without its private one is left: %v", err)
+		t.Errorf("a public key without its private key is left over: %v", err)
 	}
 }

@@ -10,54 +10,57 @@ import (
 	"time"
 )
 
-// The keys of revocations.
+// Prefixes of the keys of revocation records.
 const (
 	revokeUser  = "user:"
 	revokeToken = "token:"
 )
 
-// Revocations are the tokens that hold no more, though they have not expired. Each is kept under a key:
+// Revocations refuse tokens that have not expired yet. A revocation is a record with a key and a time. The
+// key says which tokens the revocation concerns:
 //
-//	user:NAME   of all tokens of a user
-//	token:ID    of the token whose claim "jti" is ID
+//	user:NAME   all tokens of a user
+//	token:ID    the token whose claim "jti" is ID
 //
-// and has a time (RFC 3339): tokens issued before it or less than the leeway after it, by their claim
-// "iat", are refused, and those that do not say when they were issued. Until they are told that they are
-// complete, nobody knows of any token whether it holds. They are safe for concurrent use.
+// The value is a time (RFC 3339). Revocations refuse each of these tokens whose claim "iat" is before the
+// time, less than the leeway after the time, or missing. A record without a value withdraws the revocation.
+// Until MarkComplete is called, [JWT] accepts no token at all, because a revocation may not be read yet.
+// Revocations are safe for concurrent use.
 //
-// The records of a key may be in several logs: partitions of a topic to which some were added, or whose
-// producers choose them differently, and a topic that was created again. In one log the last record
-// counts. Of those of several logs the latest time counts, whichever record is the later one: clocks
-// differ, and no revocation may be missed for that. A record that takes back does so to the records of
-// other logs that are older by their timestamps.
+// The records of a key may be in several logs, for three reasons: the topic got more partitions, producers
+// choose partitions differently, or the topic was deleted and created again. Within a log the last record
+// counts. Across logs the latest time counts, even if another record was written later: the clocks of
+// producers differ, and no revocation may be missed because of that. A record that withdraws the revocation
+// applies to a record of another log only if the other record's timestamp is older.
 type Revocations struct {
 	leeway   time.Duration
 	complete atomic.Bool
 
 	mu   sync.RWMutex
-	keys map[string][]revocation // the last record of each log
+	keys map[string][]revocation // for each key the last record of each log
 }
 
-// Place is where a record of a revocation is, and when it was written.
+// Place identifies a revocation record by its position, and says when it was written.
 type Place struct {
-	Topic     [16]byte // its id, which one that is created again does not have
+	Topic     [16]byte // topic id, which changes when the topic is deleted and created again
 	Partition int32
 	Offset    int64
-	Time      time.Time
+	Time      time.Time // timestamp of the record
 }
 
+// revocation is the last record of a key in one log.
 type revocation struct {
 	Place
-	before time.Time // zero: taken back
+	before time.Time // tokens issued before it are refused; zero: the record withdraws the revocation
 }
 
-// NewRevocations returns revocations that are not complete. leeway is how far the issuer's clock and the
-// one that revokes may differ.
+// NewRevocations returns revocations that are empty and not complete. leeway is the largest allowed
+// difference between the issuer's clock and the clock that sets the time of a revocation.
 func NewRevocations(leeway time.Duration) *Revocations {
 	return &Revocations{leeway: leeway, keys: make(map[string][]revocation)}
 }
 
-// RevocationKey returns the key for all tokens of a user, or for one token if tokenID is not empty.
+// RevocationKey returns the record key for one token, or for all tokens of user if tokenID is empty.
 func RevocationKey(user, tokenID string) string {
 	if tokenID != "" {
 		return revokeToken + tokenID
@@ -65,19 +68,19 @@ func RevocationKey(user, tokenID string) string {
 	return revokeUser + user
 }
 
-// Set notes what a record says, in whatever order they come. A nil value takes the revocation back. The
-// error says why the record is none.
-func (r *Revocations) Set(key string, value []byte, at Place) error {
+// SetRecord applies a record. Records may arrive in any order. A nil value withdraws the revocation. The
+// error says why a record is malformed; it changes nothing.
+func (r *Revocations) SetRecord(key string, value []byte, at Place) error {
 	name, ofUser := strings.CutPrefix(key, revokeUser)
 	id, ofToken := strings.CutPrefix(key, revokeToken)
 	if !ofUser && !ofToken || ofUser && name == "" || ofToken && id == "" {
-		return fmt.Errorf("the key is none of %sNAME and %sID", revokeUser, revokeToken)
+		return fmt.Errorf("the key is neither %sNAME nor %sID", revokeUser, revokeToken)
 	}
 	var before time.Time
 	if value != nil {
 		var err error
 		if before, err = time.Parse(time.RFC3339, string(value)); err != nil || before.IsZero() {
-			return errors.New("the value is no time like 2026-01-31T08:00:00Z")
+			return errors.New("the value is not a time like 2026-01-31T08:00:00Z")
 		}
 	}
 	r.mu.Lock()
@@ -94,8 +97,8 @@ func (r *Revocations) Set(key string, value []byte, at Place) error {
 	return nil
 }
 
-// Forget takes away what the records of a topic said that is there no more.
-func (r *Revocations) Forget(topic [16]byte) {
+// ForgetTopic removes the records of a topic that has been deleted.
+func (r *Revocations) ForgetTopic(topic [16]byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key, list := range r.keys {
@@ -107,62 +110,64 @@ func (r *Revocations) Forget(topic [16]byte) {
 	}
 }
 
-// Len returns how many keys are revoked.
+// Len returns the number of keys that have a revocation in effect.
 func (r *Revocations) Len() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	n := 0
 	for key := range r.keys {
-		if !r.before(key).IsZero() {
+		if !r.revokedBeforeLocked(key).IsZero() {
 			n++
 		}
 	}
 	return n
 }
 
-// before is the time of a key; zero: it is not revoked. r.mu is held.
-func (r *Revocations) before(key string) time.Time {
-	var undone, before time.Time
+// revokedBeforeLocked returns the time of the revocation in effect for a key; zero: there is none. A
+// reader's lock is enough.
+func (r *Revocations) revokedBeforeLocked(key string) time.Time {
+	var withdrawn, before time.Time
 	list := r.keys[key]
 	for i := range list {
-		if list[i].before.IsZero() && list[i].Time.After(undone) {
-			undone = list[i].Time
+		if list[i].before.IsZero() && list[i].Time.After(withdrawn) {
+			withdrawn = list[i].Time
 		}
 	}
 	for i := range list {
-		if list[i].before.After(before) && !list[i].Time.Before(undone) {
+		if list[i].before.After(before) && !list[i].Time.Before(withdrawn) {
 			before = list[i].before
 		}
 	}
 	return before
 }
 
-// Complete says that all revocations of before have been set.
-func (r *Revocations) Complete() { r.complete.Store(true) }
+// MarkComplete declares that every record that existed at the start has been applied.
+func (r *Revocations) MarkComplete() { r.complete.Store(true) }
 
-// Done says whether they are complete.
-func (r *Revocations) Done() bool { return r.complete.Load() }
+// IsComplete reports whether MarkComplete has been called.
+func (r *Revocations) IsComplete() bool { return r.complete.Load() }
 
-// Revoked says whether a token holds no more.
-func (r *Revocations) Revoked(user, tokenID string, issuedAt time.Time) bool {
+// IsRevoked reports whether a token of the user, with the id tokenID, is revoked. A zero issuedAt is
+// earlier than every revocation.
+func (r *Revocations) IsRevoked(user, tokenID string, issuedAt time.Time) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	refused := func(key string) bool {
-		before := r.before(key)
+		before := r.revokedBeforeLocked(key)
 		return !before.IsZero() && issuedAt.Before(before.Add(r.leeway))
 	}
 	return refused(revokeUser+user) || tokenID != "" && refused(revokeToken+tokenID)
 }
 
-// check is called for tokens that are good otherwise. The error is [ErrRevoked] or [ErrUnavailable]. No
-// revocations take all tokens.
-func (r *Revocations) check(id Identity) error {
+// checkIdentity returns [ErrRevoked] if the token behind id is revoked, and [ErrUnavailable] while the
+// revocations are not complete. Nil revocations accept every token.
+func (r *Revocations) checkIdentity(id Identity) error {
 	switch {
 	case r == nil:
 		return nil
-	case !r.Done():
-		return fmt.Errorf("%w: revocations are not read yet", ErrUnavailable)
-	case r.Revoked(id.User, id.ID, id.IssuedAt):
+	case !r.IsComplete():
+		return fmt.Errorf("%w: the revocations have not been read yet", ErrUnavailable)
+	case r.IsRevoked(id.User, id.ID, id.IssuedAt):
 		return ErrRevoked
 	}
 	return nil

@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// minSecret is in bytes: a key of HS256 is at least as long as its hash (RFC 7518, section 3.2).
+	// minSecret is the shortest secret, in bytes: a secret for HS256 must be at least as long as its hash
+	// (RFC 7518, section 3.2).
 	minSecret = 32
-	// maxSecretFile is in bytes: more is not a secret but a wrong file.
+	// maxSecretFile is the largest file of a secret, in bytes: a larger file is not a secret.
 	maxSecretFile = 64 << 10
 )
 
@@ -29,14 +30,14 @@ func checkSecret(secret []byte) error {
 	return nil
 }
 
-// LoadSecretFile reads an HS256 secret: the file's bytes, without one line break at the end. It
-// warns on logger, which may be nil, when everybody on the machine can read the file.
+// LoadSecretFile reads an HS256 secret: the file's bytes without one line break at the end. If every user
+// of the machine can read the file, it logs a warning on logger, which may be nil.
 func LoadSecretFile(path string, logger *slog.Logger) ([]byte, error) {
 	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, fmt.Errorf("JWT secret: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close() //nolint:errcheck // the file was only read
 	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
 	if err != nil {
 		return nil, fmt.Errorf("JWT secret: %w", err)
@@ -50,18 +51,19 @@ func LoadSecretFile(path string, logger *slog.Logger) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if stat, err := f.Stat(); err == nil && stat.Mode().Perm()&0o004 != 0 && logger != nil {
-		logger.Warn("everybody on this machine can read the JWT secret", "file", path, "mode", stat.Mode().Perm().String())
+		logger.Warn("JWT secret loaded from a file that every user of this machine can read", "file", path, "mode", stat.Mode().Perm().String())
 	}
 	return text, nil
 }
 
-// WriteSecretFile writes a fresh secret (512 random bits as 86 characters and a line break, enough for
-// HS512) that only its owner can read. A file that exists is left as it is: the error is [os.ErrExist].
+// WriteSecretFile writes a new secret to a file that only its owner can read: 512 random bits as 86
+// characters and a line break, enough for HS512. It does not change a file that exists: the error is
+// [os.ErrExist].
 func WriteSecretFile(path string) error {
 	secret := make([]byte, 64)
 	_, _ = rand.Read(secret) // never fails
 	text := base64.RawURLEncoding.AppendEncode(nil, secret)
-	if err := writeNew(path, 0o600, append(text, '\n')); err != nil {
+	if err := writeNewFile(path, 0o600, append(text, '\n')); err != nil {
 		return fmt.Errorf("new JWT secret: %w", err)
 	}
 	return nil

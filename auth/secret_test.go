@@ -50,11 +50,11 @@ func TestLoadSecretFile(t *testing.T) {
 		t.Errorf("missing file: %v", err)
 	}
 	if _, err := LoadSecretFile(t.TempDir(), nil); err == nil {
-		t.Error("a directory is taken")
+		t.Error("a directory is accepted as a secret")
 	}
 }
 
-func TestReadableSecretIsWarnedOf(t *testing.T) {
+func TestWorldReadableSecretIsLogged(t *testing.T) {
 	for mode, want := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true} {
 		path := filepath.Join(t.TempDir(), "secret")
 		if err := os.WriteFile(path, secret, 0o600); err != nil {
@@ -68,7 +68,7 @@ func TestReadableSecretIsWarnedOf(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := strings.Contains(log.String(), "WARN"); got != want {
-			t.Errorf("mode %v: warned %v, want %v", mode, got, want)
+			t.Errorf("mode %v: warning logged %v, want %v", mode, got, want)
 		}
 		if strings.Contains(log.String(), string(secret)) {
 			t.Error("the secret is in the log")
@@ -76,7 +76,7 @@ func TestReadableSecretIsWarnedOf(t *testing.T) {
 	}
 }
 
-func TestNewSecretIsTakenAndNeverOverwritten(t *testing.T) {
+func TestNewSecretIsUsableAndNeverOverwritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "secret")
 	if err := WriteSecretFile(path); err != nil {
 		t.Fatal(err)
@@ -110,6 +110,6 @@ func TestNewSecretIsTakenAndNeverOverwritten(t *testing.T) {
 		t.Error(diff)
 	}
 	if err := WriteSecretFile(filepath.Join(t.TempDir(), "no", "secret")); err == nil {
-		t.Error("a directory that is not there is taken")
+		t.Error("a file in a missing directory is written")
 	}
 }

@@ -21,22 +21,22 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Signer makes tokens. It is for development and tests: Herald is no issuer.
+// Signer makes tokens for development and tests. Herald is not an issuer of tokens in production.
 type Signer struct {
-	// Issuer is the claim "iss". Empty: none.
+	// Issuer is the claim "iss". Empty: tokens do not have it.
 	Issuer string
-	// Audience is the claim "aud". Nil: none.
+	// Audience is the claim "aud". Nil: tokens do not have it.
 	Audience []string
-	// UserClaim names the claim that holds the user. Empty: "sub".
+	// UserClaim names the claim that holds the user's name. Empty: "sub".
 	UserClaim string
 
 	method jwt.SigningMethod
 	key    any
 	public crypto.PublicKey // nil: the key is a secret
-	id     string           // the public key's
+	id     string           // "kid" of the tokens and of the key set; empty: the key is a secret
 }
 
-// NewSecretSigner signs with HS256.
+// NewSecretSigner returns a signer that uses HS256. A secret of less than 32 bytes is an error.
 func NewSecretSigner(secret []byte) (*Signer, error) {
 	if err := checkSecret(secret); err != nil {
 		return nil, err
@@ -44,8 +44,8 @@ func NewSecretSigner(secret []byte) (*Signer, error) {
 	return &Signer{method: jwt.SigningMethodHS256, key: secret}, nil
 }
 
-// LoadSigner reads the PEM file of a private key (PKCS #8, PKCS #1 or SEC 1). RSA keys sign with
-// RS256, the others with the one algorithm that is theirs.
+// LoadSigner reads a private key from a PEM file (PKCS #8, PKCS #1 or SEC 1). RSA keys sign with RS256;
+// each other key signs with the only algorithm of its kind.
 func LoadSigner(path string) (*Signer, error) {
 	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
@@ -87,7 +87,7 @@ func parsePrivateKey(text []byte) (crypto.Signer, error) {
 		case "EC PRIVATE KEY":
 			private, err = x509.ParseECPrivateKey(block.Bytes)
 		default:
-			continue // EC PARAMETERS, say
+			continue // for example EC PARAMETERS, which may precede the key
 		}
 		if err != nil {
 			return nil, err
@@ -104,8 +104,8 @@ func parsePrivateKey(text []byte) (crypto.Signer, error) {
 	}
 }
 
-// Sign makes a token that says what id does. A zero Expires makes one that does not expire, which
-// nobody takes; a zero IssuedAt is now. The error is [ErrUser].
+// Sign makes a token with the claims of id. With a zero Expires the token has no "exp", and [JWT] refuses
+// it. A zero IssuedAt stands for the present time. A name that is not allowed is an [ErrUser].
 func (s *Signer) Sign(id Identity) (string, error) {
 	if err := CheckUser(id.User); err != nil {
 		return "", err
@@ -130,7 +130,7 @@ func (s *Signer) Sign(id Identity) (string, error) {
 	if !id.Expires.IsZero() {
 		claims["exp"] = id.Expires.Unix()
 	}
-	if grant := grantOf(id); len(grant) > 0 {
+	if grant := grantClaim(id); len(grant) > 0 {
 		claims[claimGrant] = grant
 	}
 	token := jwt.NewWithClaims(s.method, claims)
@@ -144,7 +144,8 @@ func (s *Signer) Sign(id Identity) (string, error) {
 	return text, nil
 }
 
-func grantOf(id Identity) map[string]any {
+// grantClaim returns the claim "herald" for the restrictions and rights of id.
+func grantClaim(id Identity) map[string]any {
 	grant := make(map[string]any)
 	if id.Types != nil {
 		grant[grantTypes] = id.Types
@@ -158,7 +159,7 @@ func grantOf(id Identity) map[string]any {
 	return grant
 }
 
-// KeySet returns the public key as a JSON Web Key Set (RFC 7517, section 5), nil if the key is a
+// KeySet returns the public key as a JSON Web Key Set (RFC 7517, section 5), or nil if the signer has a
 // secret.
 func (s *Signer) KeySet() ([]byte, error) {
 	if s.public == nil {
@@ -173,9 +174,9 @@ func (s *Signer) KeySet() ([]byte, error) {
 	return json.MarshalIndent(jwkset.JWKSMarshal{Keys: []jwkset.JWKMarshal{jwk.Marshal()}}, "", "  ")
 }
 
-// WriteKeyFiles writes a fresh private key (ECDSA on P-256, for ES256) that only its owner can read,
-// and its public key to the file of the same name and ".pub". Files that exist are left as they are:
-// the error is [os.ErrExist].
+// WriteKeyFiles writes a new private key (ECDSA on P-256, for ES256) to a file that only its owner can
+// read, and its public key to the file path + ".pub". It does not change files that exist: the error is
+// [os.ErrExist].
 func WriteKeyFiles(path string) error {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -189,20 +190,20 @@ func WriteKeyFiles(path string) error {
 	if err != nil {
 		return fmt.Errorf("new key: %w", err)
 	}
-	if err := writeNew(path+".pub", 0o644, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER})); err != nil {
+	if err := writeNewFile(path+".pub", 0o644, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER})); err != nil {
 		return fmt.Errorf("new key: %w", err)
 	}
-	if err := writeNew(path, 0o600, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateDER})); err != nil {
+	if err := writeNewFile(path, 0o600, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateDER})); err != nil {
 		return errors.Join(fmt.Errorf("new key: %w", err), os.Remove(path+".pub"))
 	}
 	return nil
 }
 
-// writeNew writes a file that is not there.
-func writeNew(path string, mode os.FileMode, text []byte) error {
+// writeNewFile writes a file that must not exist yet.
+func writeNewFile(path string, mode os.FileMode, text []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode) //nolint:gosec // the operator names the file
 	if errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("%w: choose another name or remove it, which makes all its tokens invalid", err)
+		return fmt.Errorf("%w: choose another name, or remove the file, which makes all tokens signed with it invalid", err)
 	}
 	if err != nil {
 		return err

@@ -7,34 +7,35 @@ import (
 	"strings"
 )
 
-// maxToken bounds a token, in bytes, before anything decodes it.
+// maxToken limits a token, in bytes, before any part of it is decoded.
 const maxToken = 8 << 10
 
-// Sources says where a request may carry its token. The header Authorization is always looked at;
-// then the cookie; then the query parameter. A request with two different tokens is refused.
+// Sources takes the token out of a request: from the header Authorization, the cookie, or the query
+// parameter, in this order. A request with two different tokens is refused.
 type Sources struct {
-	// Cookie names the cookie that holds the token. Empty: none does.
+	// Cookie names the cookie that may hold the token. Empty: cookies are ignored.
 	Cookie string
-	// Query names the query parameter that holds the token. Empty: none does, which is better: URLs
-	// are in logs, histories and Referer headers (RFC 6750, section 5.3).
+	// Query names the query parameter that may hold the token. Empty: the query is ignored, which is
+	// safer, because URLs appear in logs, histories and Referer headers (RFC 6750, section 5.3).
 	Query string
-	// SameOrigin returns an error for a request that a page of another origin makes. It is asked
-	// when the token is in the cookie, which browsers send along whoever asks. Nil: nobody is.
+	// SameOrigin returns an error for a request that a page of another origin sent. Token calls it when
+	// the token is only in the cookie, because browsers attach cookies to requests of every page. Nil: no
+	// check.
 	SameOrigin func(*http.Request) error
 }
 
-// Token returns the request's token. Its errors are [ErrNoToken], [ErrConflict], [ErrOrigin] and
-// [ErrInvalidToken], wrapped.
+// Token returns the token of a request. Each error wraps [ErrNoToken], [ErrConflict], [ErrOrigin] or
+// [ErrInvalidToken].
 func (s Sources) Token(r *http.Request) (string, error) {
-	token, err := bearer(r.Header)
+	token, err := bearerToken(r.Header)
 	if err != nil {
 		return "", err
 	}
-	cookie, err := s.cookie(r)
+	cookie, err := s.cookieToken(r)
 	if err != nil {
 		return "", err
 	}
-	query, err := s.query(r.URL)
+	query, err := s.queryToken(r.URL)
 	if err != nil {
 		return "", err
 	}
@@ -44,7 +45,7 @@ func (s Sources) Token(r *http.Request) (string, error) {
 		case token == "":
 			token = other
 		case other != "" && other != token:
-			return "", fmt.Errorf("%w: leave out the cookie, or the other one", ErrConflict)
+			return "", fmt.Errorf("%w: send only one of the Authorization header, the cookie and the query parameter", ErrConflict)
 		}
 	}
 	switch {
@@ -60,9 +61,9 @@ func (s Sources) Token(r *http.Request) (string, error) {
 	return token, nil
 }
 
-// bearer returns the token of the Authorization header (RFC 6750, section 2.1), or nothing. The
-// scheme's name is case-insensitive (RFC 9110, section 11.1).
-func bearer(h http.Header) (string, error) {
+// bearerToken returns the token of the Authorization header (RFC 6750, section 2.1), or an empty string if
+// the header has none. The scheme's name is case-insensitive (RFC 9110, section 11.1).
+func bearerToken(h http.Header) (string, error) {
 	values := h.Values("Authorization")
 	if len(values) == 0 {
 		return "", nil
@@ -72,28 +73,30 @@ func bearer(h http.Header) (string, error) {
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return "", nil // a proxy's own password, say
+		return "", nil // for example the password of a proxy
 	}
 	return strings.Trim(token, " "), nil
 }
 
-// cookie returns the token in the cookie, or nothing. Another host of the site may have set a second
-// cookie of the name (RFC 6265, section 8.6), unless the name begins with __Host-.
-func (s Sources) cookie(r *http.Request) (string, error) {
+// cookieToken returns the token of the cookie, or an empty string without the cookie. Unless the cookie's
+// name begins with __Host-, another host of the site can set a second cookie of the same name (RFC 6265,
+// section 8.6); two different values are an [ErrConflict].
+func (s Sources) cookieToken(r *http.Request) (string, error) {
 	if s.Cookie == "" {
 		return "", nil
 	}
 	token := ""
 	for _, c := range r.CookiesNamed(s.Cookie) {
 		if token != "" && c.Value != token {
-			return "", fmt.Errorf("%w: two cookies of one name", ErrConflict)
+			return "", fmt.Errorf("%w: two cookies have the same name", ErrConflict)
 		}
 		token = c.Value
 	}
 	return token, nil
 }
 
-func (s Sources) query(u *url.URL) (string, error) {
+// queryToken returns the token of the query parameter, or an empty string without the parameter.
+func (s Sources) queryToken(u *url.URL) (string, error) {
 	if s.Query == "" || u.RawQuery == "" {
 		return "", nil
 	}
@@ -104,5 +107,5 @@ func (s Sources) query(u *url.URL) (string, error) {
 	case 1:
 		return values[0], nil
 	}
-	return "", fmt.Errorf("%w: the query parameter is given twice", ErrConflict)
+	return "", fmt.Errorf("%w: the query has the parameter more than once", ErrConflict)
 }

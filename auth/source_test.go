@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// TestSources gives a request tokens in each place, and in several.
-func TestSources(t *testing.T) {
+// TestTokenIsFoundInTheRequest sends tokens in the Authorization header, the cookie and the query, alone and
+// together.
+func TestTokenIsFoundInTheRequest(t *testing.T) {
 	foreign := errors.New("another origin")
 	all := Sources{Cookie: "__Host-herald", Query: "token"}
 	guarded := all
@@ -22,33 +23,33 @@ func TestSources(t *testing.T) {
 		want    string
 		err     error
 	}{
-		"nothing":                           {sources: all, err: ErrNoToken},
-		"bearer":                            {sources: all, headers: []string{"Bearer a"}, want: "a"},
-		"bearer of an empty header":         {sources: all, headers: []string{""}, err: ErrNoToken},
-		"scheme alone":                      {sources: all, headers: []string{"Bearer"}, err: ErrNoToken},
-		"scheme and a space":                {sources: all, headers: []string{"Bearer "}, err: ErrNoToken},
-		"another scheme":                    {sources: all, headers: []string{"Basic YTpi"}, err: ErrNoToken},
-		"token without a scheme":            {sources: all, headers: []string{"a.b.c"}, err: ErrNoToken},
-		"scheme glued to the token":         {sources: all, headers: []string{"Bearera.b.c"}, err: ErrNoToken},
-		"two headers":                       {sources: all, headers: []string{"Bearer a", "Bearer a"}, err: ErrConflict},
-		"huge":                              {sources: all, headers: []string{"Bearer " + strings.Repeat("a", maxToken+1)}, err: ErrInvalidToken},
-		"cookie":                            {sources: all, cookies: []string{"__Host-herald=a"}, want: "a"},
-		"cookie of another name":            {sources: all, cookies: []string{"herald=a", "__host-herald=b"}, err: ErrNoToken},
-		"cookie where none is looked at":    {cookies: []string{"__Host-herald=a", "=a"}, err: ErrNoToken},
-		"cookie twice, the same":            {sources: all, cookies: []string{"__Host-herald=a", "__Host-herald=a"}, want: "a"},
-		"cookie tossed by another host":     {sources: all, cookies: []string{"__Host-herald=a", "__Host-herald=b"}, err: ErrConflict},
-		"cookie and a proxy's password":     {sources: all, headers: []string{"Basic YTpi"}, cookies: []string{"__Host-herald=a"}, want: "a"},
-		"query":                             {sources: all, query: "token=a", want: "a"},
-		"query where it is not switched on": {sources: Sources{Cookie: "c"}, query: "token=a&access_token=a", err: ErrNoToken},
-		"query twice":                       {sources: all, query: "token=a&token=a", err: ErrConflict},
-		"all the same":                      {sources: all, headers: []string{"Bearer a"}, cookies: []string{"__Host-herald=a"}, query: "token=a", want: "a"},
-		"header and cookie in conflict":     {sources: all, headers: []string{"Bearer a"}, cookies: []string{"__Host-herald=b"}, err: ErrConflict},
-		"header and query in conflict":      {sources: all, headers: []string{"Bearer a"}, query: "token=b", err: ErrConflict},
-		"cookie and query in conflict":      {sources: all, cookies: []string{"__Host-herald=a"}, query: "token=b", err: ErrConflict},
-		"cookie, sent by another site":      {sources: guarded, cookies: []string{"__Host-herald=a"}, err: ErrOrigin},
-		"bearer, sent by another site":      {sources: guarded, headers: []string{"Bearer a"}, want: "a"},
-		"bearer and cookie from elsewhere":  {sources: guarded, headers: []string{"Bearer a"}, cookies: []string{"__Host-herald=a"}, want: "a"},
-		"cookie and query from elsewhere":   {sources: guarded, cookies: []string{"__Host-herald=a"}, query: "token=a", err: ErrOrigin},
+		"nothing":                          {sources: all, err: ErrNoToken},
+		"bearer":                           {sources: all, headers: []string{"Bearer a"}, want: "a"},
+		"bearer of an empty header":        {sources: all, headers: []string{""}, err: ErrNoToken},
+		"scheme alone":                     {sources: all, headers: []string{"Bearer"}, err: ErrNoToken},
+		"scheme and a space":               {sources: all, headers: []string{"Bearer "}, err: ErrNoToken},
+		"another scheme":                   {sources: all, headers: []string{"Basic YTpi"}, err: ErrNoToken},
+		"token without a scheme":           {sources: all, headers: []string{"a.b.c"}, err: ErrNoToken},
+		"no space after the scheme":        {sources: all, headers: []string{"Bearera.b.c"}, err: ErrNoToken},
+		"two headers":                      {sources: all, headers: []string{"Bearer a", "Bearer a"}, err: ErrConflict},
+		"huge":                             {sources: all, headers: []string{"Bearer " + strings.Repeat("a", maxToken+1)}, err: ErrInvalidToken},
+		"cookie":                           {sources: all, cookies: []string{"__Host-herald=a"}, want: "a"},
+		"cookie of another name":           {sources: all, cookies: []string{"herald=a", "__host-herald=b"}, err: ErrNoToken},
+		"cookie that is not configured":    {cookies: []string{"__Host-herald=a", "=a"}, err: ErrNoToken},
+		"cookie twice, the same":           {sources: all, cookies: []string{"__Host-herald=a", "__Host-herald=a"}, want: "a"},
+		"second cookie of another host":    {sources: all, cookies: []string{"__Host-herald=a", "__Host-herald=b"}, err: ErrConflict},
+		"cookie and a proxy's password":    {sources: all, headers: []string{"Basic YTpi"}, cookies: []string{"__Host-herald=a"}, want: "a"},
+		"query":                            {sources: all, query: "token=a", want: "a"},
+		"query that is not configured":     {sources: Sources{Cookie: "c"}, query: "token=a&access_token=a", err: ErrNoToken},
+		"query twice":                      {sources: all, query: "token=a&token=a", err: ErrConflict},
+		"all the same":                     {sources: all, headers: []string{"Bearer a"}, cookies: []string{"__Host-herald=a"}, query: "token=a", want: "a"},
+		"header and cookie in conflict":    {sources: all, headers: []string{"Bearer a"}, cookies: []string{"__Host-herald=b"}, err: ErrConflict},
+		"header and query in conflict":     {sources: all, headers: []string{"Bearer a"}, query: "token=b", err: ErrConflict},
+		"cookie and query in conflict":     {sources: all, cookies: []string{"__Host-herald=a"}, query: "token=b", err: ErrConflict},
+		"cookie, sent by another site":     {sources: guarded, cookies: []string{"__Host-herald=a"}, err: ErrOrigin},
+		"bearer, sent by another site":     {sources: guarded, headers: []string{"Bearer a"}, want: "a"},
+		"bearer and cookie from elsewhere": {sources: guarded, headers: []string{"Bearer a"}, cookies: []string{"__Host-herald=a"}, want: "a"},
+		"cookie and query from elsewhere":  {sources: guarded, cookies: []string{"__Host-herald=a"}, query: "token=a", err: ErrOrigin},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?"+test.query, nil)
@@ -62,7 +63,7 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// FuzzCookie checks that no cookie header makes a panic, or an identity out of what is not the token.
+// FuzzCookie checks that no Cookie header causes a panic or, without the valid token, an identity.
 func FuzzCookie(f *testing.F) {
 	good := sign(f, alice(nil))
 	j := newJWT(f, func(c *JWTConfig) { c.Sources.Cookie = "__Host-herald" })

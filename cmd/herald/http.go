@@ -82,7 +82,7 @@ func (f *frontDoor) viewer(c echo.Context) (stream.Viewer, error) {
 	}
 	v := stream.Viewer{User: id.User, Expires: id.Expires, Types: id.Types, Topics: id.Topics, TokenID: id.ID, IssuedAt: id.IssuedAt}
 	if f.revocations != nil {
-		v.Holds = func() bool { return !f.revocations.Revoked(id.User, id.ID, id.IssuedAt) }
+		v.Holds = func() bool { return !f.revocations.IsRevoked(id.User, id.ID, id.IssuedAt) }
 	}
 	return v, nil
 }

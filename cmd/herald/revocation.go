@@ -120,7 +120,7 @@ func (r *revocations) watch(ctx context.Context) {
 			wait = unreadPoll
 		}
 		r.mu.Lock()
-		if !errors.Is(err, errUnread) || !r.Done() { // new partitions take a moment
+		if !errors.Is(err, errUnread) || !r.IsComplete() { // new partitions take a moment
 			r.problem = err
 		}
 		r.mu.Unlock()
@@ -187,8 +187,8 @@ func (r *revocations) unreadIn(ctx context.Context, p consumer.Partition) error 
 
 // read notes that all of the topic was read.
 func (r *revocations) read(topicID [16]byte) {
-	if !r.Done() {
-		r.Complete()
+	if !r.IsComplete() {
+		r.MarkComplete()
 		r.log.Info("revocations are read", "topic", r.topic, "revoked", r.Len())
 	}
 	r.mu.Lock()
@@ -197,7 +197,7 @@ func (r *revocations) read(topicID [16]byte) {
 		return
 	}
 	for _, id := range r.gone {
-		r.Forget(id)
+		r.ForgetTopic(id)
 	}
 	r.gone = nil
 }

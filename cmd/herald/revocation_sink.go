@@ -83,7 +83,7 @@ func (r *revocations) reads(p consumer.Partition, topicID [16]byte) bool {
 
 func (r *revocations) set(p consumer.Partition, topicID [16]byte, rec *consumer.Record) {
 	at := auth.Place{Topic: topicID, Partition: p.ID, Offset: rec.Offset, Time: rec.Time}
-	if err := r.Set(string(rec.Key), rec.Value, at); err != nil {
+	if err := r.SetRecord(string(rec.Key), rec.Value, at); err != nil {
 		r.errors.WithLabelValues("invalid").Inc()
 		r.log.Error("a record is no revocation", "topic", p.Topic, "partition", p.ID, "offset", rec.Offset, "error", err)
 	}
@@ -113,7 +113,7 @@ func (r *revocations) endStreams() {
 	r.mu.Lock()
 	streams := r.streams
 	r.mu.Unlock()
-	streams.End(stream.ErrRevoked, func(v stream.Viewer) bool { return r.Revoked(v.User, v.TokenID, v.IssuedAt) })
+	streams.End(stream.ErrRevoked, func(v stream.Viewer) bool { return r.IsRevoked(v.User, v.TokenID, v.IssuedAt) })
 }
 
 // Gap implements [consumer.Sink].

@@ -1,0 +1,101 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Run fetches the keys until ctx ends. Its goroutine is the only one that fetches.
+func (j *JWKS) Run(ctx context.Context) {
+	defer j.client.CloseIdleConnections()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-j.wanted:
+		}
+		j.startFetch()
+		keys, err := j.fetchKeys(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		timer.Reset(j.finishFetch(keys, err))
+	}
+}
+
+// startFetch records that a fetch is under way and drops a pending request for one, which the fetch serves.
+func (j *JWKS) startFetch() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.fetching = true
+	select {
+	case <-j.wanted:
+	default:
+	}
+}
+
+// finishFetch stores the result of a fetch, wakes the requests that wait for it, and returns the time until
+// the next fetch. It logs an error only when the fetch before had no error or a different one.
+func (j *JWKS) finishFetch(keys []key, err error) time.Duration {
+	result := "ok"
+	if err != nil {
+		result = "error"
+	}
+	j.fetches.WithLabelValues(result).Inc()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	next := j.cfg.Refresh
+	switch {
+	case err == nil:
+		if j.lastErr != nil {
+			j.cfg.Logger.Info("key set fetched again", "url", j.cfg.URL, "keys", len(keys))
+		}
+		j.keys, j.fetched, j.pause = keys, time.Now(), jwksPause
+	case j.lastErr == nil || j.lastErr.Error() != err.Error():
+		j.cfg.Logger.Error("key set fetch failed; retrying", "url", j.cfg.URL, "no_keys", j.keys == nil, "error", err)
+		fallthrough
+	default:
+		if j.lastErr == nil {
+			j.pause = time.Second / 2
+		}
+		j.pause = min(2*j.pause, jwksPause)
+		next = j.pause
+	}
+	j.lastTry, j.lastErr, j.fetching = time.Now(), err, false
+	close(j.ended)
+	j.ended = make(chan struct{})
+	return next
+}
+
+// fetchKeys fetches the key set once and parses it.
+func (j *JWKS) fetchKeys(ctx context.Context) ([]key, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, j.cfg.URL, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Accept", "application/jwk-set+json, application/json")
+	answer, err := j.client.Do(r)
+	if err != nil {
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			err = u.Err // the caller logs the URL beside the error
+		}
+		return nil, err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %d, want 200 (redirects are not followed)", answer.StatusCode)
+	}
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxJWKS+1))
+	if err != nil {
+		return nil, err
+	}
+	return j.parseKeySet(text)
+}
