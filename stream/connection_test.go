@@ -122,7 +122,7 @@ func TestOtherProtocols(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := serveWith(t, Config{}, start)
 			c := openWith(t, s.Client(), s.url+"alice", "")
-			if e := c.next(); e.kind != typeCheckpoint {
+			if e := c.next(); e.kind != TypeCheckpoint {
 				t.Fatalf("the first event is %+v", e)
 			}
 			put(t, s.producer, "shared", "alice", "1")
@@ -135,7 +135,7 @@ func TestOtherProtocols(t *testing.T) {
 			c = openWith(t, s.Client(), s.url+"alice", c.last)
 			for _, want := range []string{strings.Repeat("2", 900<<10), "3"} {
 				e := c.next()
-				for e.kind == typeCheckpoint {
+				for e.kind == TypeCheckpoint {
 					e = c.next()
 				}
 				if e.data != want {
@@ -143,7 +143,7 @@ func TestOtherProtocols(t *testing.T) {
 				}
 			}
 			go s.drain(t, 0)
-			if e := c.next(); e.kind != typeEnd {
+			if e := c.next(); e.kind != TypeEnd {
 				t.Errorf("got %+v, want the end", e)
 			}
 			if c.scan.Scan() || c.scan.Err() != nil {

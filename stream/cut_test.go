@@ -126,7 +126,7 @@ func TestEndBeforeTheCheckpoint(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := parse(append([]byte("id: left-over\ndata: cut"), text...))
-		if len(got.events) != 1 || got.events[0].kind != typeEnd || got.events[0].id != want {
+		if len(got.events) != 1 || got.events[0].kind != TypeEnd || got.events[0].id != want {
 			t.Errorf("with the id %q: %+v, want one end with the id %q", lastID, got.events, want)
 		}
 	}

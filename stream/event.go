@@ -11,21 +11,22 @@ import (
 	"herald/consumer"
 )
 
-// Herald's own event types.
+// The types of Herald's own events. A record's event never has one of these types, see
+// [ValidType].
 const (
-	typeCheckpoint = "checkpoint"
-	typeGap        = "gap"
-	typeEnd        = "end"
+	TypeCheckpoint = "checkpoint" // carries an id to resume from, and no record
+	TypeGap        = "gap"        // records were lost to this stream
+	TypeEnd        = "end"        // the last event of a stream that the server ends
 )
 
-// typeMessage is the type of an event that names none (WHATWG HTML, section 9.2.6).
-const typeMessage = "message"
+// TypeMessage is the type of an event that has no "event" field (WHATWG HTML, section 9.2.6).
+const TypeMessage = "message"
 
 // reserved says whether a record may not have this event type: it is one of Herald's own, or one
 // that an EventSource dispatches itself.
 func reserved(eventType string) bool {
 	switch eventType {
-	case typeCheckpoint, typeGap, typeEnd, "open", "error":
+	case TypeCheckpoint, TypeGap, TypeEnd, "open", "error":
 		return true
 	}
 	return false
@@ -42,13 +43,13 @@ func eventTypeOf(r *consumer.Record, typeHeader string) string {
 	if eventType, ok := r.Header(typeHeader); ok && ValidType(string(eventType)) {
 		return string(eventType)
 	}
-	return typeMessage
+	return TypeMessage
 }
 
 // appendRecord appends the event and data lines of a record and the blank line that ends it. The
 // id line is the stream's own and goes before.
 func appendRecord(b []byte, eventType string, value []byte) []byte {
-	if eventType != typeMessage {
+	if eventType != TypeMessage {
 		b = append(b, "event: "...)
 		b = append(b, eventType...)
 		b = append(b, '\n')

@@ -124,7 +124,7 @@ type toldGap struct {
 // checkpoints. An event that is torn apart, or that takes a neighbour's lines, shows in them.
 func framed(r *consumer.Record, topic string, large bool) ([]byte, error) {
 	const id = "1~abcdef0123.0-7"
-	b := appendOwn([]byte("id: before\n"), typeCheckpoint, struct{}{})
+	b := appendOwn([]byte("id: before\n"), TypeCheckpoint, struct{}{})
 	b = append(b, "id: "+id+"\n"...) // as feed.id writes it
 	if eventType := eventTypeOf(r, "event-type"); large {
 		shared := newLarges()
@@ -138,8 +138,8 @@ func framed(r *consumer.Record, topic string, large bool) ([]byte, error) {
 	} else {
 		b = appendRecord(b, eventType, r.Value)
 	}
-	b = appendOwn(b, typeGap, gapData{Source: topic, gapRange: &gapRange{From: 1, To: math.MaxInt64}, Reason: consumer.GapRetention})
-	return appendOwn(append(b, "id: after\n"...), typeCheckpoint, struct{}{}), nil
+	b = appendOwn(b, TypeGap, gapData{Source: topic, gapRange: &gapRange{From: 1, To: math.MaxInt64}, Reason: consumer.GapRetention})
+	return appendOwn(append(b, "id: after\n"...), TypeCheckpoint, struct{}{}), nil
 }
 
 // checkFraming wants exactly the events that were written, whatever is in them.

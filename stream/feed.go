@@ -99,10 +99,10 @@ type progress struct {
 // gap tells of a loss, with the cursor behind it as its id.
 func (f *feed) gap(g gapData) {
 	f.hub.metrics.gaps.WithLabelValues(string(g.Reason)).Inc()
-	f.own(typeGap, g)
+	f.own(TypeGap, g)
 }
 
-func (f *feed) checkpoint() { f.own(typeCheckpoint, struct{}{}) }
+func (f *feed) checkpoint() { f.own(TypeCheckpoint, struct{}{}) }
 
 func (f *feed) own(eventType string, data any) {
 	b := f.id()
@@ -263,7 +263,7 @@ func (f *feed) close(cause error) {
 		if reason == ErrTooMany {
 			b.b = appendOpening(b.b, time.Hour)
 		}
-		b.b = appendOwn(b.b, typeEnd, endData{reason})
+		b.b = appendOwn(b.b, TypeEnd, endData{reason})
 		told = f.flush() == nil
 	}
 	if f.again != nil {

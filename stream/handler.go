@@ -200,7 +200,7 @@ func (h *Handler) refuse(c echo.Context, r request, reason EndError) error {
 	}
 	c.Response().WriteHeader(http.StatusOK)
 	b := r.appendOwnID(appendOpening(nil, h.jitter(refusedRetry*h.cfg.Retry)))
-	_, err := c.Response().Write(appendOwn(b, typeEnd, endData{reason}))
+	_, err := c.Response().Write(appendOwn(b, TypeEnd, endData{reason}))
 	return err
 }
 

@@ -94,7 +94,7 @@ func TestHomePartition(t *testing.T) {
 	put(0, "d")
 	got := map[string]bool{}
 	for len(got) < 2 {
-		if e := s.next(); e.kind != typeCheckpoint {
+		if e := s.next(); e.kind != TypeCheckpoint {
 			got[e.data] = true
 		}
 	}
@@ -121,7 +121,7 @@ func TestHomePartition(t *testing.T) {
 	fromOld := open(t, url+user, first)
 	seen := map[string]bool{}
 	for len(seen) < 6 {
-		if e := fromOld.next(); e.kind != typeCheckpoint {
+		if e := fromOld.next(); e.kind != TypeCheckpoint {
 			seen[e.data] = true
 		}
 	}
@@ -143,7 +143,7 @@ func TestNewHomeIsTold(t *testing.T) {
 		for _, want := range []int{1, 0} {
 			now := newSource("shared", newIncarnation(id))
 			f.rehome(&f.at[0], &now)
-			if got := strings.Count(string(f.bytes().b), typeCheckpoint); got != want {
+			if got := strings.Count(string(f.bytes().b), TypeCheckpoint); got != want {
 				t.Errorf("%d checkpoints with %d partitions, want %d", got, count, want)
 			}
 			f.buf = nil

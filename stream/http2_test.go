@@ -157,7 +157,7 @@ func TestRefusedOverHTTP2(t *testing.T) {
 	openWith(t, s.Client(), s.url, "").next()
 	for range 5 {
 		refused := openWith(t, s.Client(), s.url, "")
-		if e := refused.next(); e.kind != typeEnd {
+		if e := refused.next(); e.kind != TypeEnd {
 			t.Errorf("got %+v, want the end", e)
 		}
 		_ = refused.res.Body.Close()

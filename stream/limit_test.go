@@ -115,7 +115,7 @@ func (o *partOutput) told() (records, gaps []string) {
 			kind = value
 		case name == "data" && kind == "":
 			records = append(records, value)
-		case name == "data" && kind == typeGap:
+		case name == "data" && kind == TypeGap:
 			gaps = append(gaps, value)
 		}
 	}

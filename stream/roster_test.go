@@ -104,7 +104,7 @@ func TestDrain(t *testing.T) {
 	}()
 	late := 0
 	for _, c := range clients {
-		if e := c.next(); e.kind != typeEnd || e.data != `{"reason":"draining"}` {
+		if e := c.next(); e.kind != TypeEnd || e.data != `{"reason":"draining"}` {
 			t.Errorf("got %+v, want the end", e)
 		}
 		if time.Since(begun) > window/4 {
@@ -116,7 +116,7 @@ func TestDrain(t *testing.T) {
 		t.Error("all streams ended in the first quarter of the window")
 	}
 	c := open(t, s.url+"alice", "")
-	if e := c.next(); e.kind != typeEnd || e.data != `{"reason":"draining"}` {
+	if e := c.next(); e.kind != TypeEnd || e.data != `{"reason":"draining"}` {
 		t.Errorf("a new stream got %+v, want the end", e)
 	}
 	if n := testutil.ToFloat64(s.hub.metrics.ended.WithLabelValues("draining")); n != count {
@@ -152,7 +152,7 @@ func some(c *client, n int) string {
 	c.t.Helper()
 	var got []string
 	for len(got) < n {
-		if e := c.next(); e.kind != typeCheckpoint {
+		if e := c.next(); e.kind != TypeCheckpoint {
 			got = append(got, e.data)
 		}
 	}
@@ -210,7 +210,7 @@ func TestWhatAViewerMaySee(t *testing.T) {
 		if !strings.Contains(c.res.Request.URL.RawQuery, "typed") {
 			continue
 		}
-		if e := c.next(); e.kind != typeEnd || e.data != `{"reason":"revoked"}` {
+		if e := c.next(); e.kind != TypeEnd || e.data != `{"reason":"revoked"}` {
 			t.Errorf("got %+v, want the end", e)
 		}
 		ended++

@@ -24,9 +24,9 @@ func (w *world) verify(c *simClient) []string {
 	current := make(map[string]byte) // the incarnation of each topic
 	for _, e := range c.events {
 		switch e.kind {
-		case typeCheckpoint:
+		case TypeCheckpoint:
 			continue
-		case typeGap:
+		case TypeGap:
 			var g toldGap
 			if err := json.Unmarshal([]byte(e.data), &g); err != nil {
 				complain("gap %s: %v", e.data, err)

@@ -66,7 +66,7 @@ func parseRequest(c echo.Context, now time.Time) (request, error) {
 	if list := c.QueryParam("types"); list != "" {
 		r.types = strings.Split(list, ",")
 		for _, t := range r.types {
-			if t != typeMessage && !ValidType(t) {
+			if t != TypeMessage && !ValidType(t) {
 				return r, fmt.Errorf("types: %q cannot be the type of an event", t)
 			}
 		}

@@ -47,7 +47,7 @@ func (c *client) until(last string) []string {
 	var got []string
 	for {
 		e := c.next()
-		if e.kind == typeCheckpoint {
+		if e.kind == TypeCheckpoint {
 			continue
 		}
 		if got = append(got, e.data); e.data == last {
@@ -78,7 +78,7 @@ func TestSince(t *testing.T) {
 			switch e := c.next(); {
 			case e.data == "end of "+since:
 				ended = true
-			case e.kind != typeCheckpoint && !strings.HasPrefix(e.data, "end of "):
+			case e.kind != TypeCheckpoint && !strings.HasPrefix(e.data, "end of "):
 				got = append(got, e.data)
 			}
 			if len(got) == len(want) && !asked {
@@ -144,7 +144,7 @@ func TestReplayLimit(t *testing.T) {
 	waiting.until("last")
 	limited := open(t, url+"alice", c.last)
 	var gap event
-	for gap.kind != typeGap {
+	for gap.kind != TypeGap {
 		gap = limited.next()
 	}
 	if !strings.Contains(gap.data, `"reason":"replay-limit"`) || !strings.Contains(gap.data, `"from":0,"to":8`) {
@@ -197,7 +197,7 @@ func TestStrangePartitions(t *testing.T) {
 	}
 	before, _, _ := strings.Cut(id, "~"+tag("shared"))
 	c := open(t, url+"alice", before+strings.TrimPrefix(string(appendID(nil, cursor{forged})), idVersion))
-	if e := c.next(); e.kind != typeGap || e.data != `{"source":"shared","reason":"unknown-id"}` {
+	if e := c.next(); e.kind != TypeGap || e.data != `{"source":"shared","reason":"unknown-id"}` {
 		t.Errorf("got %+v, want a gap", e)
 	}
 	c.next()

@@ -161,7 +161,7 @@ func put(t *testing.T, p *consumer.Producer, topic, key, value string, headers .
 func TestResumeAtEveryEvent(t *testing.T) {
 	url, producer := serve(t)
 	c := open(t, url+"alice", "")
-	if e := c.next(); e.kind != typeCheckpoint || e.id == "" {
+	if e := c.next(); e.kind != TypeCheckpoint || e.id == "" {
 		t.Fatalf("the first event is %+v, want a checkpoint with an id", e)
 	}
 	const count = 40
@@ -175,7 +175,7 @@ func TestResumeAtEveryEvent(t *testing.T) {
 		}
 		for len(got) <= i {
 			e := c.next()
-			if e.kind == typeCheckpoint {
+			if e.kind == TypeCheckpoint {
 				continue
 			}
 			got = append(got, e.data)
@@ -222,7 +222,7 @@ func TestResumeAcrossTheFirstRecordEver(t *testing.T) {
 	_ = c.res.Body.Close()
 	put(t, producer, "own.alice", "", "second")
 	c = open(t, url+"alice", c.last)
-	if e := c.next(); e.kind != typeCheckpoint {
+	if e := c.next(); e.kind != TypeCheckpoint {
 		t.Errorf("the resumed stream begins with %+v, want a checkpoint", e)
 	}
 	if e := c.next(); e.data != "second" {
@@ -267,7 +267,7 @@ func TestUnknownIDIsTold(t *testing.T) {
 		c := openBad(t, url, bad)
 		var got []string
 		for len(got) < len(want) {
-			if e := c.next(); e.kind != typeCheckpoint {
+			if e := c.next(); e.kind != TypeCheckpoint {
 				got = append(got, e.data)
 			}
 		}
