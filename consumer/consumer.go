@@ -77,8 +77,8 @@ type Consumer struct {
 	metrics *metrics
 
 	scans     *scans
-	health    *groupHealth // of the group that this replica is a member of
-	delivered *delivered
+	member    *groupMember
+	delivered *deliveredPositions
 	chunks    [2]*chunks    // by distance
 	confirms  chan struct{} // bounds metadata requests of [Consumer.Confirm]
 	buffers   sync.Pool     // of *[]byte, for replays
@@ -138,8 +138,9 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	notYet := errors.New("it was not asked yet")
 	c.away.Store(&notYet)
 	c.reader = newReader(c)
-	c.health = &groupHealth{consumer: c, group: c.groupID()}
-	c.scans, c.delivered = newScans(c), newDelivered(c)
+	c.member = newGroupMember(c.newGroupHealth(cfg.Replica), c.cluster, c.metrics, c.commitTopics, c.reader.positions)
+	c.delivered = newDeliveredPositions(c.newGroupHealth("delivered"), c.cluster, c.metrics, c.topicID)
+	c.scans = newScans(c)
 	c.chunks = [...]*chunks{near: newChunks(cfg.ReplayCacheBytes - cfg.ReplayCacheBytes/4), far: newChunks(cfg.ReplayCacheBytes / 4)}
 	if cfg.Registry != nil {
 		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader})
@@ -167,8 +168,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 	c.reader.ctx = ctx
 	c.scans.start(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { c.runGroup(member) })
-	group.Go(func() { c.runDelivered(member) })
+	group.Go(func() { c.member.run(member) })
+	group.Go(func() { c.delivered.run(member) })
 	c.reader.wg.Go(func() { c.reader.watch(ctx) })
 	err := c.runTopics(ctx)
 	stop()
@@ -182,10 +183,15 @@ func (c *Consumer) Run(ctx context.Context) error {
 	}()
 	select {
 	case <-left:
-	case <-time.After(leaveTimeout): // kafka-go's commits and leaving take no context
-		c.log.Warn("kafka did not take the last commit in time; the group shows an old position", "group", c.groupID())
+	case <-time.After(leaveTimeout):
+		c.log.Warn("kafka did not take the last commit in time; the group shows an old position", "group", c.member.group)
 	}
 	return err
+}
+
+// newGroupHealth returns the health of the group "<Group>.<name>".
+func (c *Consumer) newGroupHealth(name string) *groupHealth {
+	return &groupHealth{group: c.cfg.Group + "." + name, prefix: c.cfg.Group + ".", online: c.Online, failures: c.metrics.errors.WithLabelValues("group"), log: c.log}
 }
 
 // Ready says whether all topics that are always read are being read and Kafka answers. The error

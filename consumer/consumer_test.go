@@ -128,7 +128,7 @@ func startWith(t *testing.T, addresses []string, sink Sink, specs ...string) (*C
 // group=NAME its group.
 func configured(t *testing.T, addresses []string, sink Sink, specs ...string) *Consumer {
 	t.Helper()
-	cfg := Config{Brokers: addresses, Group: "test", Replica: "one", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	cfg := Config{Brokers: addresses, Group: "test", Replica: "one", Logger: slog.New(&said{Handler: slog.NewTextHandler(t.Output(), nil)})}
 	for _, spec := range specs {
 		if group, ok := strings.CutPrefix(spec, "group="); ok {
 			cfg.Group = group

@@ -289,7 +289,7 @@ func TestContractGroupShared(t *testing.T) {
 	if diff := cmp.Diff(want, sortedCopy(got)); diff != "" {
 		t.Errorf("assigned to the two (-want +got):\n%s", diff)
 	}
-	warned := func(log *said) bool { return log.count("WARN another process has this replica's name…") > 0 }
+	warned := func(log *said) bool { return log.count("WARN another process uses this replica's name…") > 0 }
 	if !slices.ContainsFunc(logs, warned) {
 		t.Error("neither log warns")
 	}

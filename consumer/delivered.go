@@ -2,309 +2,234 @@ package consumer
 
 import (
 	"context"
-	"errors"
-	"fmt"
+	"maps"
 	"sync"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"herald/consumer/broker"
 )
 
 const (
 	deliveredInterval = time.Second
-	deliveredBatch    = 5000             // partitions in one request; on Apache Kafka a commit of so many takes 0.15 s
-	deliveredChecked  = 16 * time.Second // the last look at what was committed; another replica's commit is not under way for longer
+	deliveredBatch    = 5000 // partitions in one request; Apache Kafka takes 0.15 s to commit that many
+
+	// lastCheckAfter is the interval before the last of the checks of a committed position. Another
+	// replica's commit is never under way for longer.
+	lastCheckAfter = 16 * time.Second
 )
 
-// mark is how far a partition of one incarnation of a topic was delivered.
-type mark struct {
+// deliveredPosition is how far a partition was delivered: everything before next. The topic's id tells
+// apart topics that had the same name one after the other.
+type deliveredPosition struct {
 	topicID [16]byte
 	next    int64
 }
 
-// check is when to look at what was committed once more.
-type check struct {
-	mark
-	after time.Duration
+// deliveredCheck is a check that is planned for a committed position.
+type deliveredCheck struct {
+	deliveredPosition
+	after time.Duration // the interval between the check before and this one
 	due   time.Time
 }
 
-// delivered keeps how far users' own topics were written to their streams, as committed offsets of
-// the group "<Group>.delivered": so that Kafka's tools show what a user has not seen, and that a
-// client without an id can go on there. The group has no members; commits are of no generation.
+// deliveredPositions keeps how far users' own topics were written to their streams, as committed offsets
+// of the group "<Group>.delivered". So Kafka's tools show what a user has not seen, and a client without
+// an id can continue there. The group has no members, and its commits have no generation.
 //
-// A position never goes back where one replica serves the user's devices. Replicas that commit for the
-// same user at the same time may overtake each other, as Kafka knows no commit on a condition: the lower
-// one that comes last stays until the other replica looks again, 1, 3, 7, 15 and 31 s after its commit,
-// and mends it, while it reads the topic. Until then a device may be told again what another one has had,
-// and never less.
-type delivered struct {
+// While one replica serves all devices of a user, a committed position never moves back. Kafka has no
+// commit on a condition, so replicas that commit for one user at the same time may overtake each other,
+// and the lower position may come last. Each replica therefore checks what it committed 1, 3, 7, 15 and
+// 31 s later, and commits its position again if a lower one took its place. Until then a device may get
+// records again that another device had. No device misses a record.
+type deliveredPositions struct {
 	cluster *broker.Cluster
 	group   string
-	current func(topic string) [16]byte // the id of the topic as it is now; zero if that is not known
+	topicID func(topic string) [16]byte // the id of the topic as it is now; zero if it is not known
 	health  *groupHealth
+	metrics *metrics
 
-	mu     sync.Mutex // before Consumer.mu
-	dirty  map[Partition]mark
-	checks map[Partition]check
+	mu     sync.Mutex                      // locked before Consumer.mu, which topicID locks
+	dirty  map[Partition]deliveredPosition // to commit
+	checks map[Partition]deliveredCheck    // committed, to check
 }
 
-func newDelivered(c *Consumer) *delivered {
-	group := c.cfg.Group + ".delivered"
-	return &delivered{
-		cluster: c.cluster,
-		group:   group,
-		current: c.topicID,
-		health:  &groupHealth{consumer: c, group: group},
-		dirty:   make(map[Partition]mark),
-		checks:  make(map[Partition]check),
+func newDeliveredPositions(health *groupHealth, cluster *broker.Cluster, metrics *metrics, topicID func(topic string) [16]byte) *deliveredPositions {
+	return &deliveredPositions{
+		cluster: cluster,
+		group:   health.group,
+		topicID: topicID,
+		health:  health,
+		metrics: metrics,
+		dirty:   make(map[Partition]deliveredPosition),
+		checks:  make(map[Partition]deliveredCheck),
 	}
 }
 
-// topicID is the id of a topic as it is now; zero if that is not known.
-func (c *Consumer) topicID(name string) (id [16]byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if t := c.topics[name]; t != nil {
-		id = t.id
-	}
-	return id
-}
-
-// Delivered notes that a user's stream was written all before next of a partition of the topic with
-// that id. Only users' own topics count. It does not wait.
+// Delivered notes that a stream of a user was written all records before next of a partition of the topic
+// with that id. Only users' own topics count. It does not wait for Kafka.
 func (c *Consumer) Delivered(p Partition, topicID [16]byte, next int64) {
-	d := c.delivered
-	if m := (mark{topicID, next}); c.static[p.Topic] != nil || d.outdated(p, m) {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.note(p, mark{topicID, next})
-}
-
-// note has a position committed by the next flush. d.mu is held.
-func (d *delivered) note(p Partition, m mark) {
-	if was := d.dirty[p]; was.topicID != m.topicID || was.next < m.next {
-		d.dirty[p] = m
+	if c.static[p.Topic] == nil {
+		c.delivered.record(p, deliveredPosition{topicID, next})
 	}
 }
 
-// outdated says that the topic may have been created again: what was delivered of the one before says
-// nothing.
-func (d *delivered) outdated(p Partition, m mark) bool { return d.current(p.Topic) != m.topicID }
-
-// DeliveredTo returns how far user's own topics were delivered, on any replica and to any device. A
-// partition of which nothing was delivered is at its start. The error is what Kafka answered.
+// DeliveredTo returns how far user's own topics were delivered by any replica to any device. A partition
+// of which nothing was delivered is at 0. The error is what Kafka answered.
 func (c *Consumer) DeliveredTo(ctx context.Context, user string) (map[Partition]int64, error) {
 	own, err := c.routes.userTopics(user)
 	if err != nil || len(own) == 0 {
 		return nil, err
 	}
-	at := make(map[Partition]int64)
-	ids := make(map[Partition][16]byte)
-	c.mu.Lock()
-	for name := range own {
-		if t := c.topics[name]; t != nil && !t.missing {
-			for i := range t.leaders {
-				p := Partition{Topic: name, ID: int32(i)}
-				at[p], ids[p] = 0, t.id
-			}
-		}
+	return c.delivered.list(ctx, c.partitionsOf(maps.Keys(own)))
+}
+
+// record notes that a stream was written everything before the position. It does not wait for Kafka: run
+// commits the position within a second.
+func (d *deliveredPositions) record(p Partition, to deliveredPosition) {
+	if d.isOutdated(p, to) {
+		return
 	}
-	c.mu.Unlock()
-	d := c.delivered
 	d.mu.Lock()
-	for p, id := range ids { // what is not committed yet; it may be by the time that Kafka is asked
-		for _, m := range []mark{d.dirty[p], d.checks[p].mark} {
-			if m.topicID == id {
-				at[p] = max(at[p], m.next)
+	defer d.mu.Unlock()
+	d.recordLocked(p, to)
+}
+
+func (d *deliveredPositions) recordLocked(p Partition, to deliveredPosition) {
+	if was := d.dirty[p]; was.topicID != to.topicID || was.next < to.next {
+		d.dirty[p] = to
+	}
+}
+
+// isOutdated reports that the topic may have been created again since the position was delivered. The
+// position means nothing then.
+func (d *deliveredPositions) isOutdated(p Partition, delivered deliveredPosition) bool {
+	return d.topicID(p.Topic) != delivered.topicID
+}
+
+// list returns how far each of the partitions, given with the ids of their topics, was delivered by any
+// replica to any device. A partition of which nothing was delivered is at 0. The error is what Kafka
+// answered.
+func (d *deliveredPositions) list(ctx context.Context, topicIDs map[Partition][16]byte) (map[Partition]int64, error) {
+	positions := make(map[Partition]int64, len(topicIDs))
+	d.mu.Lock()
+	for p, id := range topicIDs { // before Kafka is asked: a position that is committed in between is not missed
+		positions[p] = 0
+		for _, known := range []deliveredPosition{d.dirty[p], d.checks[p].deliveredPosition} {
+			if known.topicID == id {
+				positions[p] = max(positions[p], known.next)
 			}
 		}
 	}
 	d.mu.Unlock()
-	committed, err := d.fetch(ctx, at)
+	committed, err := d.fetchCommitted(ctx, positions)
 	if err != nil {
 		return nil, err
 	}
 	for p, next := range committed {
-		at[p] = max(at[p], next)
+		positions[p] = max(positions[p], next)
 	}
-	return at, nil
+	return positions, nil
 }
 
-// runDelivered commits what was delivered until ctx ends, and the rest then.
-func (c *Consumer) runDelivered(ctx context.Context) {
+// run commits every second until ctx ends, and once more then.
+func (d *deliveredPositions) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		pause(ctx, deliveredInterval)
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), broker.RequestTimeout)
-		if err := c.delivered.flush(last); err != nil {
-			c.metrics.commits.WithLabelValues("error").Inc()
-			c.delivered.health.failed(err)
+		if err := d.flush(last); err != nil {
+			d.metrics.commits.WithLabelValues("error").Inc()
+			d.health.recordFailure(err)
 		}
 		cancel()
 	}
 }
 
-// flush commits what has changed and looks at what it committed before.
-func (d *delivered) flush(ctx context.Context) error {
-	if err := d.check(ctx, time.Now()); err != nil {
+// flush makes the checks that are due and commits the positions that changed.
+func (d *deliveredPositions) flush(ctx context.Context) error {
+	if err := d.checkCommitted(ctx, time.Now()); err != nil {
 		return err
 	}
 	for {
 		batch := make(map[Partition]int64)
-		marks := make(map[Partition]mark)
+		taken := make(map[Partition]deliveredPosition)
 		d.mu.Lock()
-		for p, m := range d.dirty {
+		for p, to := range d.dirty {
 			if len(batch) == deliveredBatch {
 				break
 			}
-			batch[p], marks[p] = m.next, m
+			batch[p], taken[p] = to.next, to
 		}
 		d.mu.Unlock()
 		if len(batch) == 0 {
 			return nil
 		}
-		for p, m := range marks {
-			if d.outdated(p, m) {
+		for p, to := range taken {
+			if d.isOutdated(p, to) {
 				delete(batch, p)
 			}
 		}
-		committed, err := d.fetch(ctx, batch)
+		committed, err := d.fetchCommitted(ctx, batch)
 		if err == nil {
 			err = d.commit(ctx, batch, committed)
 		}
 		if err != nil {
 			return err
 		}
-		d.health.worked()
-		d.mu.Lock()
-		for p, m := range marks {
-			if d.dirty[p] == m {
-				delete(d.dirty, p)
-			}
-			if _, ok := batch[p]; ok {
-				if was := d.checks[p]; was.topicID == m.topicID {
-					m.next = max(m.next, was.next) // a device that lags says less
-				}
-				d.checks[p] = check{m, deliveredInterval, time.Now().Add(deliveredInterval)}
-			}
-		}
-		d.mu.Unlock()
+		d.health.recordSuccess()
+		d.planChecks(taken, batch)
 	}
 }
 
-// check looks again at positions whose turn it is, and has those committed again that another replica
-// has put back.
-func (d *delivered) check(ctx context.Context, now time.Time) error {
+// planChecks takes positions out of dirty unless they moved on meanwhile, and plans the first check of
+// those that were committed.
+func (d *deliveredPositions) planChecks(taken map[Partition]deliveredPosition, committed map[Partition]int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for p, to := range taken {
+		if d.dirty[p] == to {
+			delete(d.dirty, p)
+		}
+		if _, ok := committed[p]; ok {
+			if was := d.checks[p]; was.topicID == to.topicID {
+				to.next = max(to.next, was.next) // a device that lags behind another has a lower position
+			}
+			d.checks[p] = deliveredCheck{to, deliveredInterval, time.Now().Add(deliveredInterval)}
+		}
+	}
+}
+
+// checkCommitted makes the checks that are due at now. A position that another replica moved back is to be
+// committed again.
+func (d *deliveredPositions) checkCommitted(ctx context.Context, now time.Time) error {
 	for {
 		due := make(map[Partition]int64)
 		d.mu.Lock()
-		for p, c := range d.checks {
-			if len(due) < deliveredBatch && !now.Before(c.due) {
-				due[p] = c.next
+		for p, check := range d.checks {
+			if len(due) < deliveredBatch && !now.Before(check.due) {
+				due[p] = check.next
 			}
 		}
 		d.mu.Unlock()
 		if len(due) == 0 {
 			return nil
 		}
-		committed, err := d.fetch(ctx, due)
+		committed, err := d.fetchCommitted(ctx, due)
 		if err != nil {
 			return err
 		}
 		d.mu.Lock()
 		for p, next := range due {
-			c := d.checks[p]
+			check := d.checks[p]
 			delete(d.checks, p)
 			at, ok := committed[p]
 			switch {
-			case !ok || d.outdated(p, c.mark): // Kafka has forgotten it with its topic
+			case !ok || d.isOutdated(p, check.deliveredPosition): // Kafka forgot the offset with its topic
 			case at < next:
-				d.note(p, c.mark)
-			case c.after < deliveredChecked:
-				d.checks[p] = check{c.mark, 2 * c.after, now.Add(2 * c.after)}
+				d.recordLocked(p, check.deliveredPosition)
+			case check.after < lastCheckAfter:
+				d.checks[p] = deliveredCheck{check.deliveredPosition, 2 * check.after, now.Add(2 * check.after)}
 			}
 		}
 		d.mu.Unlock()
 	}
-}
-
-// fetch returns the committed offsets of those of the partitions that have one.
-func (d *delivered) fetch(ctx context.Context, of map[Partition]int64) (map[Partition]int64, error) {
-	if len(of) == 0 { // a request that names no topic is about all
-		return nil, nil
-	}
-	topics := make(map[string][]int32)
-	for p := range of {
-		topics[p.Topic] = append(topics[p.Topic], p.ID)
-	}
-	req := kmsg.NewPtrOffsetFetchRequest()
-	req.Version, req.Group = 5, d.group
-	for name, partitions := range topics {
-		topic := kmsg.NewOffsetFetchRequestTopic()
-		topic.Topic, topic.Partitions = name, partitions
-		req.Topics = append(req.Topics, topic)
-	}
-	res, err := d.cluster.RequestCoordinator(ctx, d.group, req)
-	if err != nil {
-		return nil, fmt.Errorf("delivered positions: %w", err)
-	}
-	answer := res.(*kmsg.OffsetFetchResponse)
-	err = kerr.ErrorForCode(answer.ErrorCode)
-	if errors.Is(err, kerr.GroupIDNotFound) { // nothing was delivered ever
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("delivered positions: %w", err)
-	}
-	committed := make(map[Partition]int64)
-	for _, topic := range answer.Topics {
-		for _, part := range topic.Partitions {
-			if part.ErrorCode == 0 && part.Offset >= 0 {
-				committed[Partition{Topic: topic.Topic, ID: part.Partition}] = part.Offset
-			}
-		}
-	}
-	return committed, nil
-}
-
-func (d *delivered) commit(ctx context.Context, batch, committed map[Partition]int64) error {
-	topics := make(map[string]*kmsg.OffsetCommitRequestTopic)
-	for p, next := range batch {
-		if was, ok := committed[p]; ok && was >= next {
-			continue
-		}
-		if topics[p.Topic] == nil {
-			topics[p.Topic] = new(kmsg.NewOffsetCommitRequestTopic())
-			topics[p.Topic].Topic = p.Topic
-		}
-		part := kmsg.NewOffsetCommitRequestTopicPartition()
-		part.Partition, part.Offset, part.LeaderEpoch = p.ID, next, -1
-		topics[p.Topic].Partitions = append(topics[p.Topic].Partitions, part)
-	}
-	if len(topics) == 0 {
-		return nil
-	}
-	req := kmsg.NewPtrOffsetCommitRequest()
-	req.Version, req.Group, req.Generation = 7, d.group, -1
-	for _, topic := range topics {
-		req.Topics = append(req.Topics, *topic)
-	}
-	res, err := d.cluster.RequestCoordinator(ctx, d.group, req)
-	if err != nil {
-		return fmt.Errorf("commit delivered positions: %w", err)
-	}
-	for _, topic := range res.(*kmsg.OffsetCommitResponse).Topics {
-		for _, part := range topic.Partitions {
-			// A topic that is gone has no position to keep.
-			if err := kerr.ErrorForCode(part.ErrorCode); err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
-				return fmt.Errorf("commit delivered position of %s/%d: %w", topic.Topic, part.Partition, err)
-			}
-		}
-	}
-	return nil
 }

@@ -3,72 +3,77 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"iter"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"herald/consumer/broker"
 )
 
 const (
 	commitInterval = 5 * time.Second
 	sessionTimeout = 10 * time.Second
 	groupBackoff   = 500 * time.Millisecond
-	joinTimeout    = time.Minute     // then with a new membership
-	commitFailures = 3               // in a row, then with a new membership
-	leaveTimeout   = 3 * time.Second // to commit and leave at the end
+	joinTimeout    = time.Minute // to join a generation; then the replica joins as a new member
+	commitFailures = 3           // in a row; then the replica joins as a new member
+
+	// leaveTimeout is how long [Consumer.Run] waits for the last commit and for leaving: kafka-go's calls
+	// for them take no context.
+	leaveTimeout = 3 * time.Second
 )
 
-// runGroup keeps the replica a member of its consumer group and commits what has been read, so
-// that Kafka's tools show the group and its lag. Reading does not wait for it: a replica reads all
-// partitions whatever the group says, and a coordinator that is away delays nobody.
-func (c *Consumer) runGroup(ctx context.Context) {
+// groupMember keeps the replica a member of its consumer group and commits how far it has read, so that
+// Kafka's tools show the group and its lag. Nothing waits for it: the replica reads all partitions whatever
+// the group assigns, so a coordinator that is unreachable delays no record.
+type groupMember struct {
+	group     string
+	cluster   *broker.Cluster
+	topics    func() map[string]int       // the topics whose offsets are committed, with their numbers of partitions
+	positions iter.Seq2[Partition, int64] // the partitions read, each with the offset to read next
+	health    *groupHealth
+	metrics   *metrics
+	log       *slog.Logger
+}
+
+func newGroupMember(health *groupHealth, cluster *broker.Cluster, metrics *metrics, topics func() map[string]int, positions iter.Seq2[Partition, int64]) *groupMember {
+	return &groupMember{group: health.group, cluster: cluster, topics: topics, positions: positions, health: health, metrics: metrics, log: health.log}
+}
+
+// run joins the group, as one member after another, until ctx ends. Then it commits and leaves.
+func (m *groupMember) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		topics := c.groupTopics()
+		topics := m.topics()
 		if len(topics) == 0 {
 			pause(ctx, groupBackoff)
 			continue
 		}
-		if err := c.member(ctx, topics); err != nil && ctx.Err() == nil {
-			c.health.failed(err)
+		if err := m.join(ctx, topics); err != nil && ctx.Err() == nil {
+			m.health.recordFailure(err)
 			pause(ctx, groupBackoff)
 		}
 	}
 }
 
-func (c *Consumer) groupID() string { return c.cfg.Group + "." + c.cfg.Replica }
-
-// groupTopics returns the topics that are always read, exist and may be read, with their numbers of
-// partitions. With one that does not exist the group's leader, as kafka-go has it, assigns nothing at all,
-// and a commit of one that may not be read would fail.
-func (c *Consumer) groupTopics() map[string]int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	topics := make(map[string]int)
-	for name := range c.static {
-		if t := c.topics[name]; len(t.leaders) > 0 && !t.missing && !t.denied {
-			topics[name] = len(t.leaders)
-		}
-	}
-	return topics
-}
-
-// member is one membership, which ends with ctx, when the topics change, when commits fail, or with an
-// error that keeps it from joining.
-func (c *Consumer) member(ctx context.Context, topics map[string]int) error {
+// join joins the group as a new member and commits in one generation after the other. It returns nil when
+// ctx ends, when the topics change or when commits fail, and an error when the member cannot join.
+func (m *groupMember) join(ctx context.Context, topics map[string]int) error {
 	var mu sync.Mutex
 	var assigned map[string][]int
-	sticky := balancer{crowd: c.crowded, assigned: func() map[string][]int {
+	sticky := balancer{crowd: m.warnOfOthers, assigned: func() map[string][]int {
 		mu.Lock()
 		defer mu.Unlock()
 		return assigned
 	}}
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID:               c.groupID(),
-		Brokers:          c.cluster.Addresses(), // only the first that takes a connection is asked
+		ID:               m.group,
+		Brokers:          m.cluster.Addresses(), // kafka-go asks only the first that takes a connection
 		Topics:           slices.Sorted(maps.Keys(topics)),
-		Dialer:           c.cluster.GroupDialer(),
+		Dialer:           m.cluster.GroupDialer(),
 		SessionTimeout:   sessionTimeout,
 		RebalanceTimeout: sessionTimeout,
 		JoinGroupBackoff: groupBackoff,
@@ -94,29 +99,30 @@ func (c *Consumer) member(ctx context.Context, topics map[string]int) error {
 			}
 		}
 		mu.Unlock()
-		c.metrics.generations.Inc()
-		c.metrics.rebalances.Observe(time.Since(begun).Seconds())
-		if !c.generation(ctx, gen, topics) {
+		m.metrics.generations.Inc()
+		m.metrics.rebalances.Observe(time.Since(begun).Seconds())
+		if !m.commitInGeneration(ctx, gen, topics) {
 			return nil
 		}
 	}
 }
 
-// crowded tells that the group has more members than this replica.
-func (c *Consumer) crowded(members int) {
-	c.log.Warn("another process has this replica's name: if it is not a predecessor that was killed and goes in a moment, give each its own --replica",
-		"group", c.groupID(), "members", members)
+// warnOfOthers logs that the group has other members than this replica.
+func (m *groupMember) warnOfOthers(members int) {
+	m.log.Warn("another process uses this replica's name; give each its own --replica, unless the other was killed a moment ago",
+		"group", m.group, "members", members)
 }
 
-// generation commits until the generation ends, and a last time then. False is for the end of the
-// membership: ctx ended, commits fail, or the topics have changed.
-func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, topics map[string]int) bool {
+// commitInGeneration commits at intervals until the generation ends, and then once more. It returns true
+// if the member may join the next generation, and false if the membership is over: ctx ended, commits
+// fail, or the topics changed.
+func (m *groupMember) commitInGeneration(ctx context.Context, gen *kafka.Generation, topics map[string]int) bool {
 	ended, left := make(chan struct{}), make(chan struct{})
 	defer close(left)
 	gen.Start(func(generation context.Context) {
 		<-generation.Done()
 		close(ended)
-		<-left // only then kafka-go joins the next generation, and this one may commit no more
+		<-left // kafka-go joins the next generation only after this, and then this one can commit no more
 	})
 	committed := make(map[Partition]int64)
 	failures := 0
@@ -125,62 +131,57 @@ func (c *Consumer) generation(ctx context.Context, gen *kafka.Generation, topics
 	for {
 		select {
 		case <-ended:
-			_ = c.commit(gen, committed)
+			_ = m.commit(gen, committed)
 			return true
 		case <-ctx.Done():
-			_ = c.commit(gen, committed)
+			_ = m.commit(gen, committed)
 			return false
 		case <-ticker.C:
-			if err := c.commit(gen, committed); err == nil {
+			if err := m.commit(gen, committed); err == nil {
 				failures = 0
-				c.health.worked()
+				m.health.recordSuccess()
 			} else if failures++; failures == commitFailures {
 				return false
 			}
-			if !maps.Equal(topics, c.groupTopics()) {
+			if !maps.Equal(topics, m.topics()) {
 				return false
 			}
 		}
 	}
 }
 
-// commit commits the positions of the partitions assigned to us that moved since committed, which it
-// updates. A failure is counted and told here. That the group has gone on without us is not told: the
-// partitions are others' to commit now, or ours again in the next generation.
-func (c *Consumer) commit(gen *kafka.Generation, committed map[Partition]int64) error {
-	ours := func(p Partition) bool {
+// commit commits the positions of the partitions assigned to this member that moved since committed, and
+// updates committed. It counts and logs a failure itself. It does not log that the group moved on to
+// another generation: the partitions are other members' to commit now, or this member's again in the next
+// generation.
+func (m *groupMember) commit(gen *kafka.Generation, committed map[Partition]int64) error {
+	assigned := func(p Partition) bool {
 		return slices.ContainsFunc(gen.Assignments[p.Topic], func(a kafka.PartitionAssignment) bool { return a.ID == int(p.ID) })
 	}
 	offsets := make(map[string]map[int]int64)
 	moved := make(map[Partition]int64)
-	for _, f := range c.reader.all() {
-		if !ours(f.Partition) {
+	for p, next := range m.positions {
+		if last, ok := committed[p]; !assigned(p) || ok && last == next {
 			continue
 		}
-		f.mu.Lock()
-		next := f.next
-		f.mu.Unlock()
-		if last, ok := committed[f.Partition]; ok && last == next {
-			continue
+		if offsets[p.Topic] == nil {
+			offsets[p.Topic] = make(map[int]int64)
 		}
-		if offsets[f.Topic] == nil {
-			offsets[f.Topic] = make(map[int]int64)
-		}
-		offsets[f.Topic][int(f.ID)] = next
-		moved[f.Partition] = next
+		offsets[p.Topic][int(p.ID)] = next
+		moved[p] = next
 	}
 	if len(offsets) == 0 {
 		return nil
 	}
 	if err := gen.CommitOffsets(offsets); err != nil {
-		c.metrics.commits.WithLabelValues("error").Inc()
+		m.metrics.commits.WithLabelValues("error").Inc()
 		err = fmt.Errorf("commit: %w", err)
-		if !outdated(err) {
-			c.health.failed(err)
+		if !isOldGeneration(err) {
+			m.health.recordFailure(err)
 		}
 		return err
 	}
-	c.metrics.commits.WithLabelValues("ok").Inc()
+	m.metrics.commits.WithLabelValues("ok").Inc()
 	maps.Copy(committed, moved)
 	return nil
 }

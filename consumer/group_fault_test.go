@@ -12,11 +12,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// ears are the listeners of a cluster's brokers. A deaf one takes connections and requests and never
-// answers.
+// ears are the listeners of a cluster's brokers. While a broker's flag is set, the broker takes connections
+// and requests but does not read them, so it never answers.
 type ears []*atomic.Bool
 
-// listen makes the brokers of a cluster deaf when told.
+// listen gives each broker of a cluster a listener that can become deaf.
 func (e *ears) listen() kfake.Opt {
 	return kfake.ListenFn(func(network, address string) (net.Listener, error) {
 		l, err := net.Listen(network, address) //nolint:noctx // kfake's signature has none
@@ -65,7 +65,7 @@ func (c *earConn) Close() error {
 	return c.Conn.Close()
 }
 
-// partitioned is a producer that writes to the partition it is told.
+// partitioned returns a function that writes a record to a partition.
 func partitioned(t *testing.T, broker *kfake.Cluster) func(topic string, partition int32, user, value string) {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
@@ -81,7 +81,7 @@ func partitioned(t *testing.T, broker *kfake.Cluster) func(topic string, partiti
 	}
 }
 
-// waitCommitted waits until the group's offset of the partition is next.
+// waitCommitted waits until the group's committed offset of the partition is next.
 func waitCommitted(t *testing.T, broker *kfake.Cluster, group string, p Partition, next int64) {
 	t.Helper()
 	at := func() int64 {
@@ -99,9 +99,9 @@ func waitCommitted(t *testing.T, broker *kfake.Cluster, group string, p Partitio
 	}
 }
 
-// TestCoordinatorsMove moves the coordinators of both groups to other brokers and wants the commits
+// TestCommitsFollowTheirCoordinators moves the coordinators of both groups to other brokers. Commits continue
 // there.
-func TestCoordinatorsMove(t *testing.T) {
+func TestCommitsFollowTheirCoordinators(t *testing.T) {
 	t.Parallel()
 	broker, c, sink, _ := startOn(t, []kfake.Opt{kfake.NumBrokers(3), kfake.SeedTopics(1, "t", "own.alice")}, nil, "t", "own.{user}")
 	if _, err := c.Join(t.Context(), "alice"); err != nil {
@@ -122,10 +122,10 @@ func TestCoordinatorsMove(t *testing.T) {
 	}
 }
 
-// TestBrokerNeverAnswers has the first broker that the consumer was told of take connections and
-// requests and never answer. What others lead goes on, and so do the commits, although the
-// coordinator moves meanwhile; the rest comes once the broker answers again.
-func TestBrokerNeverAnswers(t *testing.T) {
+// TestBrokerThatHangsHoldsUpItsOwnPartitionsOnly has the first bootstrap broker take connections and requests
+// and never answer. Partitions that other brokers lead are read, streams open, and offsets are committed,
+// although the coordinator moves meanwhile. The broker's partition is read once it answers again.
+func TestBrokerThatHangsHoldsUpItsOwnPartitionsOnly(t *testing.T) {
 	t.Parallel()
 	var hearing ears
 	broker, c, sink, _ := startOn(t, []kfake.Opt{kfake.NumBrokers(3), kfake.SeedTopics(3, "t"), hearing.listen()}, nil, "t", "own.{user}")
@@ -148,8 +148,8 @@ func TestBrokerNeverAnswers(t *testing.T) {
 		broker.RehashCoordinators()
 	}
 	for p := range int32(2) {
-		write("t", p+1, "alice", fmt.Sprint("behind ", p+1))
-		want = append(want, fmt.Sprint("alice behind ", p+1))
+		write("t", p+1, "alice", fmt.Sprint("after ", p+1))
+		want = append(want, fmt.Sprint("alice after ", p+1))
 	}
 	sink.wantLines(t, sortedCopy(want))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -163,8 +163,8 @@ func TestBrokerNeverAnswers(t *testing.T) {
 	waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 1}, 2)
 
 	hearing[0].Store(false)
-	write("t", 0, "alice", "behind 0")
-	want = append(want, "alice behind 0")
+	write("t", 0, "alice", "after 0")
+	want = append(want, "alice after 0")
 	sink.wantLines(t, sortedCopy(want))
 	waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 0}, 2)
 }

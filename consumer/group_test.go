@@ -11,9 +11,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestGroupCommitsWhatMoved looks at each commit: of the first all partitions, then those of which more
-// was read, and none while nothing is.
-func TestGroupCommitsWhatMoved(t *testing.T) {
+// TestOnlyPartitionsThatMovedAreCommitted looks at each commit: the first names all partitions, later ones only
+// partitions of which more was read. While nothing is read, nothing is committed.
+func TestOnlyPartitionsThatMovedAreCommitted(t *testing.T) {
 	t.Parallel()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "t"))
 	if err != nil {
@@ -21,7 +21,7 @@ func TestGroupCommitsWhatMoved(t *testing.T) {
 	}
 	t.Cleanup(broker.Close)
 	var mu sync.Mutex
-	var commits [][]int32 // the partitions of each
+	var commits [][]int32 // the partitions that each names
 	broker.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
 		var partitions []int32
@@ -42,7 +42,7 @@ func TestGroupCommitsWhatMoved(t *testing.T) {
 	write("t", 1, "alice", "1")
 	sink.sorted(t, 2)
 	waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 1}, 2)
-	// Heartbeats come every 3 s, so that among three of them there is a time to commit.
+	// Heartbeats come every 3 s, so a time to commit lies among three of them.
 	for quiet, deadline := beats.Hits(), time.Now().Add(90*time.Second); beats.Hits() < quiet+3; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the member has no heartbeat")

@@ -17,15 +17,10 @@ type said struct {
 	lines        []string
 }
 
-// hear keeps what the consumer, which does not run yet, will log.
+// hear returns the log of a consumer that configured made.
 func hear(t *testing.T, c *Consumer) *said {
 	t.Helper()
-	s := &said{Handler: c.log.Handler()}
-	c.log = slog.New(s)
-	for _, h := range c.homes {
-		h.log = c.log
-	}
-	return s
+	return c.log.Handler().(*said)
 }
 
 // Handle implements [slog.Handler].

@@ -214,6 +214,18 @@ func (r *reader) all() []*feed {
 	return list
 }
 
+// positions yields the partitions that are read now, each with the offset to read next.
+func (r *reader) positions(yield func(Partition, int64) bool) {
+	for _, f := range r.all() {
+		f.mu.Lock()
+		next := f.next
+		f.mu.Unlock()
+		if !yield(f.Partition, next) {
+			return
+		}
+	}
+}
+
 // places returns how many partitions are read from each broker.
 func (r *reader) places() map[int32]int {
 	r.mu.Lock()

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"time"
 
@@ -277,4 +278,45 @@ func (c *Consumer) allowed(name string) {
 		t.denied = false
 		c.log.Info("topic may be read again", "topic", name)
 	}
+}
+
+// commitTopics returns the topics that are always read, exist and may be read, with their numbers of
+// partitions: the topics whose offsets the consumer group commits. With a topic that does not exist the
+// group's leader, as kafka-go has it, assigns nothing at all. A commit of a topic that may not be read
+// would fail.
+func (c *Consumer) commitTopics() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	topics := make(map[string]int)
+	for name := range c.static {
+		if t := c.topics[name]; len(t.leaders) > 0 && !t.missing && !t.denied {
+			topics[name] = len(t.leaders)
+		}
+	}
+	return topics
+}
+
+// topicID returns the id of a topic as it is now, zero if it is not known.
+func (c *Consumer) topicID(name string) (id [16]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.topics[name]; t != nil {
+		id = t.id
+	}
+	return id
+}
+
+// partitionsOf returns the partitions of the named topics that exist, each with the id of its topic.
+func (c *Consumer) partitionsOf(names iter.Seq[string]) map[Partition][16]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	topicIDs := make(map[Partition][16]byte)
+	for name := range names {
+		if t := c.topics[name]; t != nil && !t.missing {
+			for i := range t.leaders {
+				topicIDs[Partition{Topic: name, ID: int32(i)}] = t.id
+			}
+		}
+	}
+	return topicIDs
 }

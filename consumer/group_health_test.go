@@ -1,8 +1,8 @@
 package consumer
 
 import (
-	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,72 +15,73 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestGroupHealth has a group fail and work and counts the lines.
-func TestGroupHealth(t *testing.T) {
+// TestFailingGroupIsLoggedOnce has a group fail and work in different ways, and counts the log lines.
+func TestFailingGroupIsLoggedOnce(t *testing.T) {
 	network := func(port int) error { return fmt.Errorf("read tcp :%d: connection reset", port) }
 	for name, test := range map[string]struct {
-		course func(h *groupHealth)
-		want   []string // the lines' levels
+		course func(h *groupHealth, away *bool)
+		want   []string // the levels of the lines
 	}{
-		"passes": {func(h *groupHealth) {
+		"failures that pass": {func(h *groupHealth, _ *bool) {
 			for range 3 {
-				h.failed(kafka.GroupCoordinatorNotAvailable)
+				h.recordFailure(kafka.GroupCoordinatorNotAvailable)
 				time.Sleep(groupPatience - time.Second)
-				h.failed(kafka.GroupLoadInProgress)
-				h.worked()
+				h.recordFailure(kafka.GroupLoadInProgress)
+				h.recordSuccess()
 			}
 		}, nil},
-		"lasts": {func(h *groupHealth) {
+		"a failure that lasts": {func(h *groupHealth, _ *bool) {
 			for i := range 60 {
-				h.failed(network(i))
+				h.recordFailure(network(i))
 				time.Sleep(time.Second)
 			}
-			h.worked()
-			h.worked()
+			h.recordSuccess()
+			h.recordSuccess()
 		}, []string{"WARN", "INFO"}},
-		"denied": {func(h *groupHealth) {
+		"a right is missing": {func(h *groupHealth, _ *bool) {
 			for range 60 {
-				h.failed(fmt.Errorf("join: %w", kafka.GroupAuthorizationFailed))
-				h.failed(fmt.Errorf("commit: %w", kerr.GroupAuthorizationFailed))
+				h.recordFailure(fmt.Errorf("join: %w", kafka.GroupAuthorizationFailed))
+				h.recordFailure(fmt.Errorf("commit: %w", kerr.GroupAuthorizationFailed))
 				time.Sleep(time.Second)
 			}
-			h.worked()
+			h.recordSuccess()
 		}, []string{"ERROR", "INFO"}},
-		"for one reason, then two in turn": {func(h *groupHealth) {
+		"one reason, then two in turn": {func(h *groupHealth, _ *bool) {
 			for range 60 {
-				h.failed(kerr.NotCoordinator)
+				h.recordFailure(kerr.NotCoordinator)
 				time.Sleep(time.Second)
 			}
 			for range 60 {
-				h.failed(kerr.NotCoordinator)
-				h.failed(kerr.GroupAuthorizationFailed)
+				h.recordFailure(kerr.NotCoordinator)
+				h.recordFailure(kerr.GroupAuthorizationFailed)
 			}
-			h.worked()
+			h.recordSuccess()
 		}, []string{"WARN", "ERROR", "INFO"}},
-		"twice": {func(h *groupHealth) {
+		"two failures": {func(h *groupHealth, _ *bool) {
 			for range 2 {
-				h.failed(kerr.GroupAuthorizationFailed)
-				h.worked()
+				h.recordFailure(kerr.GroupAuthorizationFailed)
+				h.recordSuccess()
 			}
 		}, []string{"ERROR", "INFO", "ERROR", "INFO"}},
-		"with all of Kafka": {func(h *groupHealth) {
-			away := errors.New("no answer")
-			h.consumer.away.Store(&away)
+		"Kafka does not answer at all": {func(h *groupHealth, away *bool) {
+			*away = true
 			for i := range 60 {
-				h.failed(network(i))
+				h.recordFailure(network(i))
 				time.Sleep(time.Second)
 			}
-			h.consumer.away.Store(nil)
-			h.failed(kerr.CoordinatorLoadInProgress)
-			h.worked()
+			*away = false
+			h.recordFailure(kerr.CoordinatorLoadInProgress)
+			h.recordSuccess()
 		}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "group=g", "t")
-				c.away.Store(nil)
-				log := hear(t, c)
-				test.course(&groupHealth{consumer: c, group: "g.one"})
+				log := &said{Handler: slog.NewTextHandler(t.Output(), nil)}
+				away := false
+				test.course(&groupHealth{
+					group: "g.one", prefix: "g.", online: func() bool { return !away },
+					failures: newMetrics(nil).errors.WithLabelValues("group"), log: slog.New(log),
+				}, &away)
 				lines := log.all()
 				if len(lines) != len(test.want) {
 					t.Fatalf("%d lines, want %v:\n%s", len(lines), test.want, strings.Join(lines, "\n"))
@@ -95,14 +96,15 @@ func TestGroupHealth(t *testing.T) {
 	}
 }
 
-// TestGroupIsDenied denies joining the replica's group, then committing what was delivered. Reading
-// goes on, one line says what is missing, failures are counted, and commits go on once it is allowed.
-func TestGroupIsDenied(t *testing.T) {
+// TestMissingRightOnAGroupDelaysNoRecord denies joining the replica's group or committing delivered positions.
+// Records are read all the same, failures are counted, one line names the missing right, and commits
+// continue once the right is there.
+func TestMissingRightOnAGroupDelaysNoRecord(t *testing.T) {
 	for name, test := range map[string]struct {
 		key   kmsg.Key
 		group string
 	}{
-		"member":    {kmsg.JoinGroup, "test.one"},
+		"replica":   {kmsg.JoinGroup, "test.one"},
 		"delivered": {kmsg.OffsetCommit, "test.delivered"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -125,10 +127,10 @@ func TestGroupIsDenied(t *testing.T) {
 			write("own.alice", 0, "alice", "own")
 			sink.wantLines(t, []string{"alice own", "alice shared"})
 			c.Delivered(Partition{Topic: "own.alice", ID: 0}, c.topicID("own.alice"), 1)
-			waitFor(t, "it is tried again", func() bool { return denied.Hits() >= 3 })
+			waitFor(t, "Herald tries again", func() bool { return denied.Hits() >= 3 })
 			log.wait(t, "ERROR consumer group …group="+test.group+" …Read on this group or on the prefix test.…uthoriz…")
 			if n := testutil.ToFloat64(c.metrics.errors.WithLabelValues("group")); n < 2 {
-				t.Errorf("%v failures are counted, want each", n)
+				t.Errorf("%v failures are counted, want at least 2", n)
 			}
 			denied.Remove()
 			again := "INFO consumer group works again group=" + test.group
@@ -136,7 +138,7 @@ func TestGroupIsDenied(t *testing.T) {
 			waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 0}, 1)
 			waitCommitted(t, broker, "test.delivered", Partition{Topic: "own.alice", ID: 0}, 1)
 			if failed, again := log.count("ERROR consumer group …"), log.count(again); failed != 1 || again != 1 || log.count("…consumer group…") != 2 {
-				t.Errorf("%d lines when it fails and %d when it works again, want one of each:\n%s", failed, again, strings.Join(log.all(), "\n"))
+				t.Errorf("%d lines that it fails and %d that it works again, want one of each:\n%s", failed, again, strings.Join(log.all(), "\n"))
 			}
 		})
 	}
