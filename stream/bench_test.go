@@ -133,15 +133,15 @@ func TestReaderProcess(t *testing.T) {
 	}
 }
 
-// stillLog is a Log whose topics do not move by themselves.
-type stillLog struct{ Kafka }
+// stillKafka is a Log whose topics do not move by themselves.
+type stillKafka struct{ Kafka }
 
-func (stillLog) Join(context.Context, string) ([]consumer.UserTopic, error) {
+func (stillKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
 	return []consumer.UserTopic{{Topic: "all"}, {Topic: "shared"}}, nil
 }
 
-func (stillLog) Leave(string)                                  {}
-func (stillLog) Delivered(consumer.Partition, [16]byte, int64) {}
+func (stillKafka) Leave(string)                                  {}
+func (stillKafka) Delivered(consumer.Partition, [16]byte, int64) {}
 
 // benchHub serves streams of a hub without Kafka, so many of each user.
 func benchHub(b *testing.B, each int) (*Hub, string, func()) {
@@ -150,7 +150,7 @@ func benchHub(b *testing.B, each int) (*Hub, string, func()) {
 	for _, topic := range []string{"shared", "all"} {
 		hub.Begin(consumer.Partition{Topic: topic}, [16]byte{1}, 0)
 	}
-	h := NewHandler(Config{Hub: hub, Kafka: stillLog{}, Heartbeat: time.Hour, Viewer: func(c echo.Context) (Viewer, error) {
+	h := NewHandler(Config{Hub: hub, Kafka: stillKafka{}, Heartbeat: time.Hour, Viewer: func(c echo.Context) (Viewer, error) {
 		n, err := strconv.Atoi(c.QueryParam("user"))
 		return Viewer{User: strconv.Itoa(n / each)}, err
 	}})

@@ -108,20 +108,20 @@ func chunk(b []byte) []byte {
 
 func (o *connection) send(b []byte) ([]byte, error) {
 	if o.chunked {
-		return o.put(chunk(b))
+		return o.writeNow(chunk(b))
 	}
-	return o.put(b[headroom:])
+	return o.writeNow(b[headroom:])
 }
 
 func (o *connection) sendLarge(l *large) ([]byte, error) {
 	if o.chunked {
-		return o.put(l.chunk)
+		return o.writeNow(l.chunk)
 	}
-	return o.put(l.text)
+	return o.writeNow(l.text)
 }
 
-// put writes as much as the client takes at once, and returns the rest.
-func (o *connection) put(b []byte) ([]byte, error) {
+// writeNow writes as much as the client takes at once, and returns the rest.
+func (o *connection) writeNow(b []byte) ([]byte, error) {
 	if o.head != nil {
 		b, o.head = append(o.head, b...), nil
 	}
@@ -169,9 +169,9 @@ func (o *connection) cut() { _ = o.Close() }
 // maxSaid is how many bytes a client may send behind its request; it has no reason to send any.
 const maxSaid = 64 << 10
 
-// watch has the stream end when its client has gone.
-func (o *connection) watch(w *watcher, sub *subscription) {
-	if forget, ok := w.add(o.Conn, sub); ok {
+// watchForEnd has the stream end when its client has gone.
+func (o *connection) watchForEnd(w *watcher, sub *subscription) {
+	if forget, ok := w.watchConnection(o.Conn, sub); ok {
 		o.forget = forget
 		return
 	}

@@ -8,8 +8,8 @@ import (
 // incarnation is one topic: what is deleted and created again under the same name is another one,
 // whose offsets have nothing to do with the first's (KIP-516).
 type incarnation struct {
-	id  [16]byte // Kafka's topic id; zero if the topic does not exist
-	tag string   // a hash of it, as event ids have it
+	topicID [16]byte // Kafka's topic id; zero if the topic does not exist
+	tag     string   // a hash of it, as event ids have it
 }
 
 func newIncarnation(id [16]byte) incarnation {
@@ -27,68 +27,68 @@ type position struct {
 	next      int64 // the next offset to consider
 }
 
-// source is how far one topic has been read. A partition that is missing was not read yet: it is
-// read from its start as far as the limits allow, or, if the source is homed, is not the stream's.
-type source struct {
-	topic string
-	tag   string // a hash of the topic's name, as event ids have it
+// topicCursor is how far one topic has been read. A partition that is missing was not read yet: it is
+// read from its start as far as the limits allow, or, if the topicCursor is homed, is not the stream's.
+type topicCursor struct {
+	name    string
+	nameTag string // a hash of the topic's name, as event ids have it
 	incarnation
 	positions []position // sorted by partition
 	since     int64      // milliseconds since 1970, for positions that are sought; 0: the start of the log
 	homed     bool       // see home.go
 }
 
-func newSource(topic string, i incarnation) source {
-	return source{topic: topic, tag: tag(topic), incarnation: i}
+func newTopicCursor(topic string, i incarnation) topicCursor {
+	return topicCursor{name: topic, nameTag: tag(topic), incarnation: i}
 }
 
-func (s *source) next(partition int32) int64 {
-	if i, ok := s.find(partition); ok {
+func (s *topicCursor) nextOffset(partition int32) int64 {
+	if i, ok := s.findPosition(partition); ok {
 		return s.positions[i].next
 	}
 	return 0
 }
 
-func (s *source) set(partition int32, next int64) {
-	p := s.position(partition)
+func (s *topicCursor) setNextOffset(partition int32, next int64) {
+	p := s.ensurePosition(partition)
 	p.next, p.sought = next, false
 }
 
-// begin is set to where the stream begins in the partition, before the limits are looked at.
-func (s *source) begin(partition int32, next int64) {
-	*s.position(partition) = position{partition: partition, next: next, fresh: true}
+// beginPartition is set to where the stream begins in the partition, before the limits are looked at.
+func (s *topicCursor) beginPartition(partition int32, next int64) {
+	*s.ensurePosition(partition) = position{partition: partition, next: next, fresh: true}
 }
 
-// seek is begin where Kafka has yet to tell where the stream begins: next is where it does at the latest.
-func (s *source) seek(partition int32, next, since int64) {
-	*s.position(partition) = position{partition: partition, next: next, fresh: true, sought: true}
+// seekPartition is begin where Kafka has yet to tell where the stream begins: next is where it does at the latest.
+func (s *topicCursor) seekPartition(partition int32, next, since int64) {
+	*s.ensurePosition(partition) = position{partition: partition, next: next, fresh: true, sought: true}
 	s.since = since
 }
 
-// hold is set of a position that the limits allow.
-func (s *source) hold(partition int32, next int64) {
-	*s.position(partition) = position{partition: partition, next: next}
+// acceptPosition is set of a position that the limits allow.
+func (s *topicCursor) acceptPosition(partition int32, next int64) {
+	*s.ensurePosition(partition) = position{partition: partition, next: next}
 }
 
-// sought says whether Kafka has yet to tell where the stream begins in the partition.
-func (s *source) sought(partition int32) bool {
-	i, ok := s.find(partition)
+// isSought says whether Kafka has yet to tell where the stream begins in the partition.
+func (s *topicCursor) isSought(partition int32) bool {
+	i, ok := s.findPosition(partition)
 	return ok && s.positions[i].sought
 }
 
-// fresh says whether the limits were not looked at yet.
-func (s *source) fresh(partition int32) bool {
-	i, ok := s.find(partition)
+// isFresh says whether the limits were not looked at yet.
+func (s *topicCursor) isFresh(partition int32) bool {
+	i, ok := s.findPosition(partition)
 	return !ok || s.positions[i].fresh
 }
 
-func (s *source) find(partition int32) (int, bool) {
+func (s *topicCursor) findPosition(partition int32) (int, bool) {
 	return slices.BinarySearchFunc(s.positions, partition, func(p position, id int32) int { return cmp.Compare(p.partition, id) })
 }
 
-// position returns that of the partition, a new one if there is none. It is good until another one is added.
-func (s *source) position(partition int32) *position {
-	i, ok := s.find(partition)
+// ensurePosition returns that of the partition, a new one if there is none. It is good until another one is added.
+func (s *topicCursor) ensurePosition(partition int32) *position {
+	i, ok := s.findPosition(partition)
 	if !ok {
 		s.positions = slices.Insert(s.positions, i, position{partition: partition})
 	}
@@ -96,11 +96,11 @@ func (s *source) position(partition int32) *position {
 }
 
 // cursor is how far a stream has come in each of its topics, sorted by name.
-type cursor []source
+type cursor []topicCursor
 
-// source returns the topic's part of the cursor; nil if it has none.
-func (c cursor) source(topic string) *source {
-	i, ok := slices.BinarySearchFunc(c, topic, func(s source, name string) int { return cmp.Compare(s.topic, name) })
+// topic returns the topic's part of the cursor; nil if it has none.
+func (c cursor) topic(topic string) *topicCursor {
+	i, ok := slices.BinarySearchFunc(c, topic, func(s topicCursor, name string) int { return cmp.Compare(s.name, name) })
 	if !ok {
 		return nil
 	}
@@ -117,8 +117,8 @@ func (c cursor) since() (ms int64, seeks bool) {
 	return 0, false
 }
 
-// largest returns which source has the most positions; the cursor has one at least.
-func (c cursor) largest() (largest int) {
+// indexOfLargestTopic returns which source has the most positions; the cursor has one at least.
+func (c cursor) indexOfLargestTopic() (largest int) {
 	for i := range c {
 		if len(c[i].positions) > len(c[largest].positions) {
 			largest = i

@@ -9,13 +9,13 @@
 //	handler.go       requests to streams
 //	start.go         where a stream begins
 //	limit.go         how far back that may be, and where it is if Kafka tells late
-//	feed.go          one stream: what it writes
+//	client_stream.go       one stream: what it writes
 //	catchup.go       how it is brought from its cursor to now
 //	subscription.go  what others have to say to a stream
 //	engine.go        who serves which stream when
 //	roster.go        the streams that are open: limits, heartbeats, the end of all
 //	end.go           why streams end
-//	output.go        where a stream's bytes go; connection.go, watch_linux.go, over HTTP/1 ...
+//	output.go        where a stream's bytes go; connection.go, watcher_linux.go, over HTTP/1 ...
 //	large.go         events that streams share
 //	hub.go           which records are for which streams
 //	cursor.go, id.go how far a stream has come, and how ids say it
@@ -63,7 +63,7 @@
 // replayed too and is dropped.
 //
 // Whatever else happens has one cure: the stream lets live records pass by, compares its cursor
-// with the log and replays from there (feed.catchUp). It is so when the stream begins, when its
+// with the log and replays from there (clientStream.catchUp). It is so when the stream begins, when its
 // queue is full, when partitions begin or are created again, when retention has overtaken the
 // reader. So a loss is found from the client's own position and told in its terms, however the
 // stream came to meet it. Partitions for which Kafka has no answer wait, while the others go on.
@@ -75,13 +75,13 @@
 // subscription and has the engine serve it: one of a few workers writes what waits without waiting
 // for the client, so that a burst leaves in one write and nobody waits for a slow client. A large event
 // is not copied for each stream: a stream writes its id and then the shared event, and nothing in
-// between (feed.large; feed.taken is what waits behind it). What must wait gets a goroutine for as long: a
+// between (clientStream.large; clientStream.taken is what waits behind it). What must wait gets a goroutine for as long: a
 // client that does not take all at once, replays, a new stream. A stream over HTTP/2 or TLS is written by
 // such a goroutine always, and over HTTP/2 net/http keeps one more.
 //
 // A stream is served by one of them at a time, so that all but the subscription's own fields needs no
-// lock, except while it waits for Kafka (feed.writing). Lock order: roster.mu, Hub.mu, partition.mu,
-// subscription.mu, engine.mu, and larges.mu last; the lock of a consumer's replay before feed.writing.
+// lock, except while it waits for Kafka (clientStream.writing). Lock order: roster.mu, Hub.mu, partition.mu,
+// subscription.mu, engine.mu, and larges.mu last; the lock of a consumer's replay before clientStream.writing.
 //
 // # How fast and small it is
 //

@@ -7,26 +7,26 @@ import (
 
 // engine serves the streams that have something to do. An idle stream has no goroutine: a few workers,
 // which live while there is something to do, write what can be written without waiting. What must
-// wait, for Kafka or for a slow client, gets a goroutine of its own ([feed.slow]).
+// wait, for Kafka or for a slow client, gets a goroutine of its own ([clientStream.slow]).
 //
 // A stream is served by one of them at a time: it is busy from when it is added until
 // [subscription.release].
 type engine struct {
-	mu      sync.Mutex
-	added   []*feed
-	now     []*feed // those of them whose turn it is, from at on
-	at      int
-	workers int
-	most    int // workers
+	mu         sync.Mutex
+	added      []*clientStream
+	now        []*clientStream // those of them whose turn it is, from at on
+	at         int
+	workers    int
+	maxWorkers int // workers
 }
 
-func newEngine() *engine { return &engine{most: runtime.GOMAXPROCS(0)} }
+func newEngine() *engine { return &engine{maxWorkers: runtime.GOMAXPROCS(0)} }
 
-// add has a stream served. It does not wait.
-func (e *engine) add(f *feed) {
+// schedule has a stream served. It does not wait.
+func (e *engine) schedule(f *clientStream) {
 	e.mu.Lock()
 	e.added = append(e.added, f)
-	idle := e.workers < e.most
+	idle := e.workers < e.maxWorkers
 	if idle {
 		e.workers++
 	}
@@ -37,13 +37,13 @@ func (e *engine) add(f *feed) {
 }
 
 func (e *engine) work() {
-	for f := e.next(); f != nil; f = e.next() {
+	for f := e.nextStream(); f != nil; f = e.nextStream() {
 		f.quick()
 	}
 }
 
-// next returns the stream to serve; nil if there is none: then the worker has ended.
-func (e *engine) next() *feed {
+// nextStream returns the stream to serve; nil if there is none: then the worker has ended.
+func (e *engine) nextStream() *clientStream {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.at == len(e.now) {

@@ -125,11 +125,11 @@ type toldGap struct {
 func framed(r *consumer.Record, topic string, large bool) ([]byte, error) {
 	const id = "1~abcdef0123.0-7"
 	b := appendOwn([]byte("id: before\n"), TypeCheckpoint, struct{}{})
-	b = append(b, "id: "+id+"\n"...) // as feed.id writes it
+	b = append(b, "id: "+id+"\n"...) // as the writer writes it
 	if eventType := eventTypeOf(r, "event-type"); large {
 		shared := newLarges()
 		shared.least = 0
-		e := shared.share(eventType, r.Value)
+		e := shared.shareEvent(eventType, r.Value)
 		text, err := io.ReadAll(httputil.NewChunkedReader(io.MultiReader(bytes.NewReader(e.chunk), strings.NewReader("0\r\n\r\n"))))
 		if err != nil || !bytes.Equal(text, e.text) {
 			return nil, fmt.Errorf("the chunk %q is not of %q: %w", e.chunk, e.text, err)

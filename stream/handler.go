@@ -72,7 +72,7 @@ func NewHandler(cfg Config) *Handler {
 	h := &Handler{cfg: cfg, engine: newEngine(), roster: newRoster(cfg.Admission, cfg.Heartbeat)}
 	life, stop := context.WithCancel(context.Background())
 	h.stop = stop
-	h.service = service{hub: cfg.Hub, log: cfg.Kafka, heartbeat: cfg.Heartbeat, limits: cfg.Limits, life: life, spawn: func(fn func()) { go fn() }}
+	h.service = service{hub: cfg.Hub, kafka: cfg.Kafka, heartbeat: cfg.Heartbeat, limits: cfg.Limits, life: life, spawn: func(fn func()) { go fn() }}
 	h.service.longIDs = &longIDs{log: cfg.Logger, told: make(map[string]bool)}
 	return h
 }
@@ -81,7 +81,7 @@ func NewHandler(cfg Config) *Handler {
 // other within the window, but 200 a second at least. It returns when they have written what waited
 // for them, or when ctx ends: then they are cut. New ones are turned away meanwhile.
 func (h *Handler) Drain(ctx context.Context, window time.Duration) {
-	h.roster.drain(ctx, window)
+	h.roster.drainStreams(ctx, window)
 	h.watcher.close()
 	h.stop()
 }
@@ -89,7 +89,7 @@ func (h *Handler) Drain(ctx context.Context, window time.Duration) {
 // End ends the streams of the viewers for whom match is true, with the reason. Of a viewer it gets
 // User, TokenID and IssuedAt. It must not wait.
 func (h *Handler) End(reason EndError, match func(Viewer) bool) {
-	h.roster.end(reason, match)
+	h.roster.endStreams(reason, match)
 }
 
 // Events serves the caller's stream (GET). It resumes from the Last-Event-ID header or, without
@@ -129,13 +129,13 @@ func (h *Handler) Events(c echo.Context) error {
 		return err
 	}
 	f := h.begin(viewer, from, req, conn)
-	conn.watch(&h.watcher, f.sub)
+	conn.watchForEnd(&h.watcher, f.sub)
 	go f.start(req) // this goroutine, with all that net/http keeps for it, ends
 	return nil
 }
 
 // share serves a stream on a connection that has others, or that cannot be taken over.
-func (h *Handler) share(c echo.Context, viewer Viewer, from netip.Addr, req request) error {
+func (h *Handler) share(c echo.Context, viewer Viewer, from netip.Addr, req streamRequest) error {
 	out := newResponse(c.Response().Writer, h.cfg.WriteTimeout, h.cfg.Hub.metrics) // Echo uses its own Response again
 	if err := out.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		h.roster.leave(from)
@@ -153,16 +153,16 @@ func (h *Handler) share(c echo.Context, viewer Viewer, from netip.Addr, req requ
 }
 
 // begin registers a stream.
-func (h *Handler) begin(viewer Viewer, from netip.Addr, req request, out output) *feed {
-	f := &feed{service: &h.service, out: out, from: from, tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt, turn: rand.IntN(1 << 16)} //nolint:gosec // for fairness, no secret
-	f.sub = newSubscription(viewer.User, h.cfg.MaxQueue, h.cfg.Hub.metrics.overflows.Inc, func() { h.engine.add(f) })
+func (h *Handler) begin(viewer Viewer, from netip.Addr, req streamRequest, out output) *clientStream {
+	f := &clientStream{service: &h.service, out: out, from: from, tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt, turn: rand.IntN(1 << 16)} //nolint:gosec // for fairness, no secret
+	f.sub = newSubscription(viewer.User, h.cfg.MaxQueue, h.cfg.Hub.metrics.overflows.Inc, func() { h.engine.schedule(f) })
 	f.closed = func(cause error) { h.closed(f, cause) }
 	if !viewer.Expires.IsZero() {
 		left := time.Until(viewer.Expires)
 		early := min(left/10, 5*time.Second)                                                    // or all who signed in together would come back together
 		f.expiry = time.AfterFunc(left-rand.N(max(1, early)), func() { f.sub.end(ErrExpired) }) //nolint:gosec // jitter
 	}
-	h.roster.add(f)
+	h.roster.addStream(f)
 	if viewer.Holds != nil && !viewer.Holds() {
 		f.sub.end(ErrRevoked)
 	}
@@ -174,11 +174,11 @@ func (h *Handler) begin(viewer Viewer, from netip.Addr, req request, out output)
 	return f
 }
 
-func (h *Handler) closed(f *feed, cause error) {
+func (h *Handler) closed(f *clientStream, cause error) {
 	if f.expiry != nil {
 		f.expiry.Stop()
 	}
-	h.roster.remove(f)
+	h.roster.removeStream(f)
 	m := h.cfg.Hub.metrics
 	m.open.Dec()
 	m.ended.WithLabelValues(endLabel(cause)).Inc()
@@ -193,7 +193,7 @@ func (h *Handler) jitter(d time.Duration) time.Duration {
 
 // refuse ends a stream that cannot be had now. Any status but 200 would end a native EventSource for
 // ever (WHATWG HTML, section 9.2.3).
-func (h *Handler) refuse(c echo.Context, r request, reason EndError) error {
+func (h *Handler) refuse(c echo.Context, r streamRequest, reason EndError) error {
 	h.cfg.Hub.metrics.refused.WithLabelValues(string(reason)).Inc()
 	if c.Request().ProtoMajor == 1 { // over HTTP/2 it would be the end of all that the connection carries
 		c.Response().Header().Set("Connection", "close")

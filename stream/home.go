@@ -12,71 +12,71 @@ import (
 // after partitions were added knows an old home from the id alone.
 
 // atHomes returns the source with positions in user's homes only, to begin there.
-func (s *source) atHomes(user string, homes *consumer.Homes) source {
+func (s *topicCursor) atHomes(user string, homes *consumer.Homes) topicCursor {
 	at := *s
 	at.homed, at.positions = true, nil
 	id, begin := homes.Of(user)
-	if id != s.id {
+	if id != s.topicID {
 		return at // the topic is about to be met again
 	}
 	for p, from := range begin {
-		if i, ok := s.find(p); ok {
+		if i, ok := s.findPosition(p); ok {
 			from = s.positions[i].next
 		}
-		at.set(p, from) // one that is not read yet was added just now
+		at.setNextOffset(p, from) // one that is not read yet was added just now
 	}
 	return at
 }
 
 // addHomes adds user's homes that the source lacks, where whoever has not read them begins. It says
 // whether there were any.
-func (s *source) addHomes(user string, homes *consumer.Homes) (added bool) {
+func (s *topicCursor) addHomes(user string, homes *consumer.Homes) (added bool) {
 	s.homed = true
 	id, begin := homes.Of(user)
-	if id != s.id || id == absent.id {
+	if id != s.topicID || id == absent.topicID {
 		return false
 	}
 	for p, from := range begin {
-		if _, ok := s.find(p); !ok {
-			s.begin(p, from)
+		if _, ok := s.findPosition(p); !ok {
+			s.beginPartition(p, from)
 			added = true
 		}
 	}
 	return added
 }
 
-// takes says whether the partition is one of the stream's.
-func (s *source) takes(partition int32) bool {
+// hasPartition says whether the partition is one of the stream's.
+func (s *topicCursor) hasPartition(partition int32) bool {
 	if !s.homed {
 		return true
 	}
-	_, ok := s.find(partition)
+	_, ok := s.findPosition(partition)
 	return ok
 }
 
 // rehome brings the cursor's source up to date with the user's homes and leaves of what is read here
 // only what is the stream's.
-func (f *feed) rehome(at, now *source) {
-	homes := f.sub.source(at.topic).Homes
+func (f *clientStream) rehome(at, now *topicCursor) {
+	homes := f.sub.topic(at.name).Homes
 	if homes == nil {
 		return
 	}
 	if at.addHomes(f.sub.user, homes) {
 		f.checkpoint() // a replica that does not know them may be the next that the client comes to
 	}
-	now.positions = slices.DeleteFunc(now.positions, func(p position) bool { return !at.takes(p.partition) })
+	now.positions = slices.DeleteFunc(now.positions, func(p position) bool { return !at.hasPartition(p.partition) })
 }
 
 // stray says whether a live record is in a partition that is not the stream's. If that is a home by
 // now, the stream will read it.
-func (f *feed) stray(at *source, it *item) bool {
-	if at.takes(it.partition.ID) {
+func (f *clientStream) stray(at *topicCursor, it *item) bool {
+	if at.hasPartition(it.partition.ID) {
 		return false
 	}
-	homes := f.sub.source(at.topic).Homes
+	homes := f.sub.topic(at.name).Homes
 	_, begin := homes.Of(f.sub.user)
 	if _, home := begin[it.partition.ID]; home {
-		f.sub.unsettle()
+		f.sub.requestCatchUp()
 	} else {
 		homes.Misplaced(f.sub.user, consumer.Position{Partition: it.partition, Offset: it.offset})
 	}

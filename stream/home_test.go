@@ -75,7 +75,7 @@ func TestHomePartition(t *testing.T) {
 	if got := strings.Join(s.until("a"), " "); got != "a" {
 		t.Errorf("got %q, want what is in the home", got)
 	}
-	written := consumer.Written{Position: put(0, "b"), TopicID: hub.seam([]consumer.UserTopic{{Topic: "homes"}})[0].id, Partitions: 3}
+	written := consumer.Written{Position: put(0, "b"), TopicID: hub.seam([]consumer.UserTopic{{Topic: "homes"}})[0].topicID, Partitions: 3}
 	s.until("b")
 	if id, ok := hub.IDAfter(c.UserTopics(user), user, written); !ok || id != s.last {
 		t.Errorf("the id behind the last record is %q, the stream's %q", id, s.last)
@@ -135,13 +135,13 @@ func TestHomePartition(t *testing.T) {
 func TestNewHomeIsTold(t *testing.T) {
 	id := [16]byte{1}
 	homes := consumer.NewHomes("shared", consumer.Murmur2)
-	f := &feed{service: &service{hub: NewHub("event-type", nil)}, at: cursor{newSource("shared", newIncarnation(id))}}
+	f := &clientStream{service: &service{hub: NewHub("event-type", nil)}, at: cursor{newTopicCursor("shared", newIncarnation(id))}}
 	f.sub = newSubscription("alice", 1, func() {}, func() {})
-	f.sub.sources = []consumer.UserTopic{{Topic: "shared", Homes: homes}}
+	f.sub.topics = []consumer.UserTopic{{Topic: "shared", Homes: homes}}
 	for _, count := range []int{1, 100} {
 		homes.Saw(id, count, time.Now(), nil)
 		for _, want := range []int{1, 0} {
-			now := newSource("shared", newIncarnation(id))
+			now := newTopicCursor("shared", newIncarnation(id))
 			f.rehome(&f.at[0], &now)
 			if got := strings.Count(string(f.bytes().b), TypeCheckpoint); got != want {
 				t.Errorf("%d checkpoints with %d partitions, want %d", got, count, want)

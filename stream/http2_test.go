@@ -70,10 +70,10 @@ func TestIdleOverHTTP2(t *testing.T) {
 	}
 }
 
-// floodLog is a Log with that topic.
-type floodLog struct{ Kafka }
+// floodKafka is a Log with that topic.
+type floodKafka struct{ Kafka }
 
-func (l floodLog) Join(ctx context.Context, user string) ([]consumer.UserTopic, error) {
+func (l floodKafka) Join(ctx context.Context, user string) ([]consumer.UserTopic, error) {
 	sources, err := l.Kafka.Join(ctx, user)
 	if err == nil {
 		sources = append(sources[:1:1], append([]consumer.UserTopic{{Topic: "flood"}}, sources[1:]...)...) // sorted: all, flood, own, shared
@@ -85,7 +85,7 @@ func (l floodLog) Join(ctx context.Context, user string) ([]consumer.UserTopic, 
 func serveFlood(t *testing.T, cfg Config, start func(*httptest.Server)) *site {
 	t.Helper()
 	s := serveWith(t, cfg, start)
-	s.handler.service.log = floodLog{s.handler.service.log}
+	s.handler.service.kafka = floodKafka{s.handler.service.kafka}
 	s.hub.Begin(consumer.Partition{Topic: "flood"}, [16]byte{9}, 0)
 	return s
 }
@@ -240,14 +240,14 @@ func (o *partOutput) finish(b []byte) error {
 func (o *partOutput) close(bool) {}
 func (o *partOutput) cut()       {}
 
-// lateLog is a log whose replay returns late.
-type lateLog struct{ Kafka }
+// lateKafka is a log whose replay returns late.
+type lateKafka struct{ Kafka }
 
-func (lateLog) Join(context.Context, string) ([]consumer.UserTopic, error) {
+func (lateKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
 	return []consumer.UserTopic{{Topic: "shared"}}, nil
 }
 
-func (lateLog) Replay(_ context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
+func (lateKafka) Replay(_ context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
 	for r := &ranges[0]; r.Next < r.To; r.Next++ {
 		if !fn(r, &consumer.Record{Offset: r.Next, User: []byte(user), Value: bytes.Repeat([]byte{'x'}, 2000)}) {
 			time.Sleep(30 * time.Millisecond)
@@ -263,9 +263,9 @@ func TestNoHeartbeatWithinAnEvent(t *testing.T) {
 	hub.Begin(p, [16]byte{1}, 0)
 	hub.Deliver(p, nil, 6)
 	out := new(partOutput)
-	f := &feed{service: &service{hub: hub, log: lateLog{}, heartbeat: 10 * time.Millisecond, life: t.Context(), spawn: func(fn func()) { go fn() }}, out: out, closed: func(error) {}}
+	f := &clientStream{service: &service{hub: hub, kafka: lateKafka{}, heartbeat: 10 * time.Millisecond, life: t.Context(), spawn: func(fn func()) { go fn() }}, out: out, closed: func(error) {}}
 	f.sub = newSubscription("alice", 1<<20, func() {}, func() {})
-	f.start(request{lastID: "1~" + tag("shared") + newIncarnation([16]byte{1}).tag})
+	f.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{1}).tag})
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	events := 0

@@ -20,20 +20,20 @@ type Hub struct {
 	interleave func() // for tests: called before and after positions are read
 
 	mu     sync.RWMutex
-	topics map[string]*topic
+	topics map[string]*hubTopic
 	users  map[string][]*subscription
 }
 
-// topic is one that is read, or that a stream waits for.
-type topic struct {
-	source                  // without positions: how ids name the topic
-	partitions []*partition // sorted
-	readers    map[*subscription]struct{}
+// hubTopic is one that is read, or that a stream waits for.
+type hubTopic struct {
+	topicCursor                 // without positions: how ids name the topic
+	partitions  []*hubPartition // sorted
+	readers     map[*subscription]struct{}
 }
 
-// partition is how far a partition has been read. next is written with mu held over the delivery
+// hubPartition is how far a hubPartition has been read. next is written with mu held over the delivery
 // of all records before it.
-type partition struct {
+type hubPartition struct {
 	id    int32
 	mu    sync.Mutex
 	event []byte // of the record being delivered: its lines, encoded once for all streams
@@ -48,25 +48,25 @@ func NewHub(typeHeader string, registry prometheus.Registerer) *Hub {
 		metrics:    newMetrics(registry),
 		larges:     newLarges(),
 		interleave: func() {},
-		topics:     make(map[string]*topic),
+		topics:     make(map[string]*hubTopic),
 		users:      make(map[string][]*subscription),
 	}
 }
 
 var _ consumer.Sink = (*Hub)(nil)
 
-// topic returns the topic, which is made if there is none. h.mu is held.
-func (h *Hub) topic(name string) *topic {
+// ensureTopicLocked returns the ensureTopicLocked, which is made if there is none. h.mu is held.
+func (h *Hub) ensureTopicLocked(name string) *hubTopic {
 	t := h.topics[name]
 	if t == nil {
-		t = &topic{source: newSource(name, absent), readers: make(map[*subscription]struct{})}
+		t = &hubTopic{topicCursor: newTopicCursor(name, absent), readers: make(map[*subscription]struct{})}
 		h.topics[name] = t
 	}
 	return t
 }
 
-// tidy forgets a topic that is not read and that nobody waits for. h.mu is held.
-func (h *Hub) tidy(name string) {
+// forgetTopicIfUnusedLocked forgets a topic that is not read and that nobody waits for. h.mu is held.
+func (h *Hub) forgetTopicIfUnusedLocked(name string) {
 	if t := h.topics[name]; t != nil && len(t.partitions) == 0 && len(t.readers) == 0 {
 		delete(h.topics, name)
 	}
@@ -76,19 +76,19 @@ func (h *Hub) tidy(name string) {
 func (h *Hub) Begin(p consumer.Partition, topicID [16]byte, next int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t := h.topic(p.Topic)
-	if t.id != topicID {
+	t := h.ensureTopicLocked(p.Topic)
+	if t.topicID != topicID {
 		t.incarnation = newIncarnation(topicID)
 	}
-	part := &partition{id: p.ID}
+	part := &hubPartition{id: p.ID}
 	part.next.Store(next)
-	if i, known := t.search(p.ID); known {
+	if i, known := t.searchPartition(p.ID); known {
 		t.partitions[i] = part
 	} else {
 		t.partitions = slices.Insert(t.partitions, i, part)
 	}
 	for s := range t.readers {
-		s.unsettle()
+		s.requestCatchUp()
 	}
 }
 
@@ -96,28 +96,28 @@ func (h *Hub) Begin(p consumer.Partition, topicID [16]byte, next int64) {
 func (h *Hub) End(p consumer.Partition) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t := h.topic(p.Topic)
-	if i, known := t.search(p.ID); known {
+	t := h.ensureTopicLocked(p.Topic)
+	if i, known := t.searchPartition(p.ID); known {
 		t.partitions = slices.Delete(t.partitions, i, i+1)
 	}
 	if len(t.partitions) == 0 {
 		t.incarnation = absent
 	}
-	h.tidy(p.Topic)
+	h.forgetTopicIfUnusedLocked(p.Topic)
 }
 
 // Deliver implements [consumer.Sink].
 func (h *Hub) Deliver(p consumer.Partition, records []consumer.Record, next int64) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	t, part := h.find(p)
+	t, part := h.findPartitionLocked(p)
 	if part == nil {
 		return
 	}
 	part.mu.Lock()
 	defer part.mu.Unlock()
 	for i := range records {
-		h.queue(t, part, p, &records[i])
+		h.queueRecordLocked(t, part, p, &records[i])
 	}
 	if cap(part.event) > keepBuffer {
 		part.event = nil
@@ -125,46 +125,46 @@ func (h *Hub) Deliver(p consumer.Partition, records []consumer.Record, next int6
 	part.next.Store(next)
 }
 
-// find returns a partition that is read, nil if it is not. h.mu is held.
-func (h *Hub) find(p consumer.Partition) (*topic, *partition) {
+// findPartitionLocked returns a partition that is read, nil if it is not. h.mu is held.
+func (h *Hub) findPartitionLocked(p consumer.Partition) (*hubTopic, *hubPartition) {
 	t := h.topics[p.Topic]
 	if t == nil {
 		return nil, nil
 	}
-	i, known := t.search(p.ID)
+	i, known := t.searchPartition(p.ID)
 	if !known {
 		return nil, nil
 	}
 	return t, t.partitions[i]
 }
 
-func (t *topic) search(id int32) (int, bool) {
-	return slices.BinarySearchFunc(t.partitions, id, func(p *partition, id int32) int { return cmp.Compare(p.id, id) })
+func (t *hubTopic) searchPartition(id int32) (int, bool) {
+	return slices.BinarySearchFunc(t.partitions, id, func(p *hubPartition, id int32) int { return cmp.Compare(p.id, id) })
 }
 
-// queue gives the record to the streams it is for. h.mu and part.mu are held.
-func (h *Hub) queue(t *topic, part *partition, p consumer.Partition, r *consumer.Record) {
+// queueRecordLocked gives the record to the streams it is for. h.mu and part.mu are held.
+func (h *Hub) queueRecordLocked(t *hubTopic, part *hubPartition, p consumer.Partition, r *consumer.Record) {
 	users := h.users[string(r.User)]
 	switch {
 	case r.Value == nil: // a tombstone is no notification
 		h.metrics.tombstones.Inc()
 	case r.Broadcast && len(t.readers) > 0:
-		it := h.encode(part, p, r)
+		it := h.encodeRecordLocked(part, p, r)
 		for s := range t.readers {
-			s.push(it, part.event)
+			s.pushRecord(it, part.event)
 		}
 	case !r.Broadcast && len(users) > 0:
-		it := h.encode(part, p, r)
+		it := h.encodeRecordLocked(part, p, r)
 		for _, s := range users {
-			s.push(it, part.event)
+			s.pushRecord(it, part.event)
 		}
 	}
 }
 
-// encode makes the record's event: in part.event, or the item's own if it is large. part.mu is held.
-func (h *Hub) encode(part *partition, p consumer.Partition, r *consumer.Record) item {
+// encodeRecordLocked makes the record's event: in part.event, or the item's own if it is large. part.mu is held.
+func (h *Hub) encodeRecordLocked(part *hubPartition, p consumer.Partition, r *consumer.Record) item {
 	eventType := eventTypeOf(r, h.typeHeader)
-	it := item{partition: p, offset: r.Offset, eventType: eventType, large: h.larges.share(eventType, r.Value)}
+	it := item{partition: p, offset: r.Offset, eventType: eventType, large: h.larges.shareEvent(eventType, r.Value)}
 	part.event = part.event[:0]
 	if it.large == nil {
 		part.event = appendRecord(part.event, eventType, r.Value)
@@ -177,35 +177,35 @@ func (h *Hub) encode(part *partition, p consumer.Partition, r *consumer.Record) 
 func (h *Hub) Gap(p consumer.Partition, gap consumer.Gap) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	t, part := h.find(p)
+	t, part := h.findPartitionLocked(p)
 	if part == nil {
 		return
 	}
 	part.mu.Lock()
 	defer part.mu.Unlock()
 	for s := range t.readers { // before the position moves, or a stream could follow it over the gap
-		s.unsettle()
+		s.requestCatchUp()
 	}
 	part.next.Store(gap.To)
 }
 
-func (h *Hub) add(s *subscription) {
+func (h *Hub) addSubscription(s *subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.users[s.user] = append(h.users[s.user], s)
-	for i := range s.sources {
-		name := s.sources[i].Topic
-		h.topic(name).readers[s] = struct{}{}
+	for i := range s.topics {
+		name := s.topics[i].Topic
+		h.ensureTopicLocked(name).readers[s] = struct{}{}
 	}
 }
 
-func (h *Hub) remove(s *subscription) {
+func (h *Hub) removeSubscription(s *subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i := range s.sources {
-		name := s.sources[i].Topic
+	for i := range s.topics {
+		name := s.topics[i].Topic
 		delete(h.topics[name].readers, s)
-		h.tidy(name)
+		h.forgetTopicIfUnusedLocked(name)
 	}
 	left := slices.DeleteFunc(h.users[s.user], func(o *subscription) bool { return o == s })
 	if len(left) == 0 {
@@ -221,16 +221,16 @@ var cursors = sync.Pool{New: func() any { return new(cursor) }}
 // is in the queues. It is to be put back into cursors.
 func (h *Hub) positions(sources []consumer.UserTopic) *cursor {
 	at := cursors.Get().(*cursor) //nolint:forcetypeassert // nothing else is in there
-	*at = h.read(*at, sources, false)
+	*at = h.readPositions(*at, sources, false)
 	return at
 }
 
 // seam is positions for a subscription that was added, or let in again, before: it waits for a
 // delivery under way, so that records before them come by replay and all others are queued.
-func (h *Hub) seam(sources []consumer.UserTopic) cursor { return h.read(nil, sources, true) }
+func (h *Hub) seam(sources []consumer.UserTopic) cursor { return h.readPositions(nil, sources, true) }
 
-// read takes the place of what at has.
-func (h *Hub) read(at cursor, sources []consumer.UserTopic, wait bool) cursor {
+// readPositions takes the place of what at has.
+func (h *Hub) readPositions(at cursor, sources []consumer.UserTopic, wait bool) cursor {
 	h.interleave()
 	defer h.interleave()
 	h.mu.RLock()
@@ -240,10 +240,10 @@ func (h *Hub) read(at cursor, sources []consumer.UserTopic, wait bool) cursor {
 		name := sources[i].Topic
 		t := h.topics[name]
 		if t == nil {
-			at[i] = newSource(name, absent)
+			at[i] = newTopicCursor(name, absent)
 			continue
 		}
-		s := t.source
+		s := t.topicCursor
 		s.positions = slices.Grow(at[i].positions[:0], len(t.partitions))
 		for _, part := range t.partitions {
 			if wait {
@@ -259,9 +259,9 @@ func (h *Hub) read(at cursor, sources []consumer.UserTopic, wait bool) cursor {
 	return at
 }
 
-// start is seam for a stream of user that begins: of a topic of which it has some partitions only, with
+// startCursor is seam for a stream of user that begins: of a topic of which it has some partitions only, with
 // those. With an empty user it is with all.
-func (h *Hub) start(sources []consumer.UserTopic, user string) cursor {
+func (h *Hub) startCursor(sources []consumer.UserTopic, user string) cursor {
 	at := h.seam(sources)
 	for i := range sources {
 		if homes := sources[i].Homes; homes != nil && user != "" {
@@ -277,22 +277,22 @@ func (h *Hub) start(sources []consumer.UserTopic, user string) cursor {
 // a gap tells that. With an empty user it is an id for everyone, and names the partitions of all. It
 // returns false if the record's own topic is not read here and has several partitions.
 func (h *Hub) IDAfter(sources []consumer.UserTopic, user string, w consumer.Written) (string, bool) {
-	awaited := h.awaited(sources) // before the positions: of what begins in between there are some
-	at := h.start(sources, user)
-	own := at.source(w.Topic)
+	awaited := h.awaitedTopics(sources) // before the positions: of what begins in between there are some
+	at := h.startCursor(sources, user)
+	own := at.topic(w.Topic)
 	if own == nil || len(own.positions) == 0 && w.Partitions > 1 {
 		return "", false
 	}
-	if own.id != w.TopicID {
-		*own = newSource(w.Topic, newIncarnation(w.TopicID))
+	if own.topicID != w.TopicID {
+		*own = newTopicCursor(w.Topic, newIncarnation(w.TopicID))
 	}
-	own.set(w.ID, w.Offset+1)
-	at = slices.DeleteFunc(at, func(s source) bool { return len(s.positions) == 0 && !awaited[s.topic] })
+	own.setNextOffset(w.ID, w.Offset+1)
+	at = slices.DeleteFunc(at, func(s topicCursor) bool { return len(s.positions) == 0 && !awaited[s.name] })
 	return string(appendID(nil, at)), true
 }
 
-// awaited are those of the sources' topics that are read here or that streams know not to exist.
-func (h *Hub) awaited(sources []consumer.UserTopic) map[string]bool {
+// awaitedTopics are those of the sources' topics that are read here or that streams know not to exist.
+func (h *Hub) awaitedTopics(sources []consumer.UserTopic) map[string]bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	awaited := make(map[string]bool)

@@ -34,10 +34,10 @@ func appendID(b []byte, at cursor) []byte {
 	begun := len(b)
 	b = appendHead(b, at)
 	for i := range at {
-		b = appendSource(b, &at[i])
+		b = appendTopic(b, &at[i])
 	}
 	if len(b)-begun > maxIDLength {
-		i := at.largest()
+		i := at.indexOfLargestTopic()
 		return appendID(b[:begun], slices.Concat(at[:i], at[i+1:]))
 	}
 	return b
@@ -52,9 +52,9 @@ func appendHead(b []byte, at cursor) []byte {
 	return b
 }
 
-func appendSource(b []byte, s *source) []byte {
+func appendTopic(b []byte, s *topicCursor) []byte {
 	b = append(b, '~')
-	b = append(b, s.tag...)
+	b = append(b, s.nameTag...)
 	b = append(b, s.incarnation.tag...)
 	for _, p := range s.positions {
 		if p.next == 0 && !s.homed && !p.sought {
@@ -73,8 +73,8 @@ func appendSource(b []byte, s *source) []byte {
 	return b
 }
 
-// saved is what an id says of one topic.
-type saved struct {
+// savedTopic is what an id says of one topic.
+type savedTopic struct {
 	incarnation string // its tag
 	positions   []position
 	since       int64 // of positions that are sought
@@ -82,7 +82,7 @@ type saved struct {
 
 // decodeID reads an id: its sources by the tags of their names. It takes what appendID makes and
 // nothing else, so that one place has one id.
-func decodeID(id string) (map[string]saved, error) {
+func decodeID(id string) (map[string]savedTopic, error) {
 	if len(id) > maxIDLength {
 		return nil, errBadID
 	}
@@ -95,7 +95,7 @@ func decodeID(id string) (map[string]saved, error) {
 	if err != nil || version != idVersion {
 		return nil, errBadID
 	}
-	sources := make(map[string]saved, len(fields)-1)
+	sources := make(map[string]savedTopic, len(fields)-1)
 	seeks := false
 	for _, field := range fields[1:] {
 		texts := strings.Split(field, ".")
@@ -103,7 +103,7 @@ func decodeID(id string) (map[string]saved, error) {
 		if len(head) != 2*tagSize || strings.Trim(head, "0123456789abcdefghijklmnopqrstuv") != "" {
 			return nil, errBadID
 		}
-		s := saved{incarnation: head[tagSize:], positions: make([]position, 0, len(texts)-1), since: since}
+		s := savedTopic{incarnation: head[tagSize:], positions: make([]position, 0, len(texts)-1), since: since}
 		last := int32(-1)
 		for _, text := range texts[1:] {
 			p, err := decodePosition(text)

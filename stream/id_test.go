@@ -11,10 +11,10 @@ import (
 )
 
 // at makes a source from pairs of partition and next offset.
-func at(topic string, topicID byte, pairs ...int64) source {
-	s := newSource(topic, newIncarnation([16]byte{topicID}))
+func at(topic string, topicID byte, pairs ...int64) topicCursor {
+	s := newTopicCursor(topic, newIncarnation([16]byte{topicID}))
 	for i := 0; i+1 < len(pairs); i += 2 {
-		s.set(int32(pairs[i]), pairs[i+1])
+		s.setNextOffset(int32(pairs[i]), pairs[i+1])
 	}
 	return s
 }
@@ -29,7 +29,7 @@ func check(t *testing.T, c cursor) string {
 	}
 	for i := range c {
 		want := slices.DeleteFunc(slices.Clone(c[i].positions), func(p position) bool { return p.next == 0 && !c[i].homed && !p.sought })
-		got := sources[c[i].tag]
+		got := sources[c[i].nameTag]
 		for j := range want {
 			want[j].fresh = false
 		}
@@ -51,8 +51,8 @@ func TestIDRoundTrip(t *testing.T) {
 		t.Errorf("id of %d bytes", len(id))
 	}
 	since := at("e", 1, 0, 42)
-	since.seek(1, 7, 3_600_000)
-	since.seek(2, 0, 3_600_000)
+	since.seekPartition(1, 7, 3_600_000)
+	since.seekPartition(2, 0, 3_600_000)
 	if id := check(t, cursor{since}); !strings.HasPrefix(id, "1t3600000~") || !strings.HasSuffix(id, ".0-41.1-6t.2t") {
 		t.Errorf("%q does not name the time that is sought", id)
 	}
@@ -65,7 +65,7 @@ func TestIDRoundTrip(t *testing.T) {
 func TestManySought(t *testing.T) {
 	c := cursor{at("wide", 1)}
 	for p := range int32(2500) {
-		c[0].seek(p, 12_345_678, time.Now().UnixMilli())
+		c[0].seekPartition(p, 12_345_678, time.Now().UnixMilli())
 	}
 	check(t, c)
 }
@@ -137,17 +137,17 @@ func FuzzID(f *testing.F) {
 	f.Fuzz(func(t *testing.T, first, second string, incarnation, firstAt, secondAt []byte) {
 		var topicID [16]byte
 		copy(topicID[:], incarnation)
-		c := cursor{newSource(first, newIncarnation(topicID)), newSource(second, absent)}
-		if c[0].tag == c[1].tag {
+		c := cursor{newTopicCursor(first, newIncarnation(topicID)), newTopicCursor(second, absent)}
+		if c[0].nameTag == c[1].nameTag {
 			return // the same topic: a stream has each once
 		}
 		for i, b := range [][]byte{firstAt, secondAt} {
 			for ; len(b) >= 12 && len(c[i].positions) < 200; b = b[12:] {
 				partition, next := int32(binary.BigEndian.Uint32(b)&math.MaxInt32), int64(binary.BigEndian.Uint64(b[4:])&math.MaxInt64)
 				if b[0]&0x80 != 0 {
-					c[i].seek(partition, next, int64(binary.BigEndian.Uint64(topicID[:])&math.MaxInt64))
+					c[i].seekPartition(partition, next, int64(binary.BigEndian.Uint64(topicID[:])&math.MaxInt64))
 				} else {
-					c[i].set(partition, next)
+					c[i].setNextOffset(partition, next)
 				}
 			}
 		}
@@ -176,7 +176,7 @@ func FuzzDecodeID(f *testing.F) {
 		for _, field := range strings.Split(id, "~")[1:] {
 			s := sources[field[:tagSize]]
 			homed := slices.ContainsFunc(s.positions, func(p position) bool { return p.next == 0 })
-			again = append(again, source{tag: field[:tagSize], incarnation: incarnation{tag: s.incarnation}, positions: s.positions, since: s.since, homed: homed})
+			again = append(again, topicCursor{nameTag: field[:tagSize], incarnation: incarnation{tag: s.incarnation}, positions: s.positions, since: s.since, homed: homed})
 		}
 		if made := string(appendID(nil, again)); made != id {
 			t.Fatalf("%q is taken and made again as %q", id, made)
@@ -188,8 +188,8 @@ func TestExplainID(t *testing.T) {
 	news := at("news", 1, 0, 42, 3, 7, 5, 0)
 	news.homed = true
 	hour := time.UnixMilli(3_600_000)
-	news.seek(6, 9, hour.UnixMilli())
-	id := check(t, cursor{news, newSource("own", absent)})
+	news.seekPartition(6, 9, hour.UnixMilli())
+	id := check(t, cursor{news, newTopicCursor("own", absent)})
 	got, err := ExplainID(id, "news", "other")
 	if err != nil || len(got) != 2 {
 		t.Fatalf("%+v, %v", got, err)
@@ -216,9 +216,9 @@ func TestExplainID(t *testing.T) {
 func BenchmarkAppendID(b *testing.B) {
 	for name, partitions := range map[string]int32{"50 partitions": 50, "home partition": 1} {
 		b.Run(name, func(b *testing.B) {
-			s := newSource("notifications", newIncarnation([16]byte{1}))
+			s := newTopicCursor("notifications", newIncarnation([16]byte{1}))
 			for p := range partitions {
-				s.set(p, 12_345_678)
+				s.setNextOffset(p, 12_345_678)
 			}
 			c := cursor{s}
 			id := appendID(nil, c)

@@ -11,20 +11,20 @@ import (
 	"herald/consumer"
 )
 
-// foreignLog is a log of one topic with records of other users only. It counts what is read again.
-type foreignLog struct {
+// foreignKafka is a log of one topic with records of other users only. It counts what is read again.
+type foreignKafka struct {
 	Kafka
 	scanned int64
 }
 
-func (*foreignLog) Join(context.Context, string) ([]consumer.UserTopic, error) {
+func (*foreignKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
 	return []consumer.UserTopic{{Topic: "shared"}}, nil
 }
 
-func (*foreignLog) Leave(string)                                  {}
-func (*foreignLog) Delivered(consumer.Partition, [16]byte, int64) {}
+func (*foreignKafka) Leave(string)                                  {}
+func (*foreignKafka) Delivered(consumer.Partition, [16]byte, int64) {}
 
-func (l *foreignLog) Replay(_ context.Context, _ string, ranges []consumer.Range, _ func(*consumer.Range, *consumer.Record) bool) {
+func (l *foreignKafka) Replay(_ context.Context, _ string, ranges []consumer.Range, _ func(*consumer.Range, *consumer.Record) bool) {
 	for i := range ranges {
 		l.scanned += ranges[i].To - ranges[i].Next
 		ranges[i].Next = ranges[i].To
@@ -33,14 +33,14 @@ func (l *foreignLog) Replay(_ context.Context, _ string, ranges []consumer.Range
 
 // quiet is a stream over such a log.
 type quiet struct {
-	*feed
+	*clientStream
 	text *partOutput
 }
 
-func newQuiet(t *testing.T, hub *Hub, log Kafka, r request) quiet {
+func newQuiet(t *testing.T, hub *Hub, kafka Kafka, r streamRequest) quiet {
 	t.Helper()
 	out := new(partOutput)
-	f := &feed{service: &service{hub: hub, log: log, heartbeat: time.Hour, life: t.Context(), spawn: func(fn func()) { fn() }}, out: out, closed: func(error) {}}
+	f := &clientStream{service: &service{hub: hub, kafka: kafka, heartbeat: time.Hour, life: t.Context(), spawn: func(fn func()) { fn() }}, out: out, closed: func(error) {}}
 	f.sub = newSubscription("alice", 1<<20, func() {}, func() {})
 	f.start(r)
 	return quiet{f, out}
@@ -50,7 +50,7 @@ func newQuiet(t *testing.T, hub *Hub, log Kafka, r request) quiet {
 func (q quiet) beat(n int) (checkpoints int, id string) {
 	before := len(q.text.text)
 	for range n {
-		q.sub.beat()
+		q.sub.requestHeartbeat()
 		q.slow()
 	}
 	_, id, _ = strings.Cut(string(q.text.text[bytes.LastIndex(q.text.text, []byte("id: ")):]), " ")
@@ -61,11 +61,11 @@ func (q quiet) beat(n int) (checkpoints int, id string) {
 // TestQuietStreamsCheckpoint has other users' records move the position of a stream that gets none: once
 // it has moved far it is told, and what a client that comes back has read again is bounded.
 func TestQuietStreamsCheckpoint(t *testing.T) {
-	hub, log := NewHub("event-type", nil), new(foreignLog)
+	hub, kafka := NewHub("event-type", nil), new(foreignKafka)
 	first, second := consumer.Partition{Topic: "shared"}, consumer.Partition{Topic: "shared", ID: 1}
 	hub.Begin(first, [16]byte{1}, 0)
 	hub.Begin(second, [16]byte{1}, 0)
-	q := newQuiet(t, hub, log, request{})
+	q := newQuiet(t, hub, kafka, streamRequest{})
 	_, begun := q.beat(1)
 	hub.Deliver(first, nil, 6000)
 	hub.Deliver(second, nil, checkpointAfter-6000-1)
@@ -81,19 +81,19 @@ func TestQuietStreamsCheckpoint(t *testing.T) {
 	if n, again := q.beat(1); n != 0 || again != id {
 		t.Errorf("%d checkpoints, the last id %q, too early again", n, again)
 	}
-	newQuiet(t, hub, log, request{lastID: id})
-	if log.scanned != checkpointAfter-1 {
-		t.Errorf("a client that comes back has %d records read again, want %d", log.scanned, checkpointAfter-1)
+	newQuiet(t, hub, kafka, streamRequest{lastID: id})
+	if kafka.scanned != checkpointAfter-1 {
+		t.Errorf("a client that comes back has %d records read again, want %d", kafka.scanned, checkpointAfter-1)
 	}
 }
 
 // TestIDsPassChosenTypes has records of types that a stream has not chosen move its position, live and in a
 // replay.
 func TestIDsPassChosenTypes(t *testing.T) {
-	hub, log := NewHub("event-type", nil), new(foreignLog)
+	hub, kafka := NewHub("event-type", nil), new(foreignKafka)
 	p := consumer.Partition{Topic: "shared"}
 	hub.Begin(p, [16]byte{1}, 0)
-	q := newQuiet(t, hub, log, request{types: []string{"a"}})
+	q := newQuiet(t, hub, kafka, streamRequest{types: []string{"a"}})
 	_, begun := q.beat(1)
 	typed := func(offset int64, kind string) consumer.Record {
 		return consumer.Record{Offset: offset, User: []byte("alice"), Value: []byte("v"), Headers: []consumer.Header{{Key: "event-type", Value: []byte(kind)}}}
@@ -119,11 +119,11 @@ func TestIDsPassChosenTypes(t *testing.T) {
 	if want := fmt.Sprintf("%s.0-%d", begun, offset); id != want {
 		t.Errorf("the event's id is %q, want %q", id, want)
 	}
-	newQuiet(t, hub, log, request{lastID: id, types: []string{"a"}})
-	if log.scanned != 0 {
-		t.Errorf("%d records are read again behind the id", log.scanned)
+	newQuiet(t, hub, kafka, streamRequest{lastID: id, types: []string{"a"}})
+	if kafka.scanned != 0 {
+		t.Errorf("%d records are read again behind the id", kafka.scanned)
 	}
-	again := newQuiet(t, hub, log, request{lastID: begun, types: []string{"a"}})
+	again := newQuiet(t, hub, kafka, streamRequest{lastID: begun, types: []string{"a"}})
 	if n, id := again.beat(1); n != 1 || id != fmt.Sprintf("%s.0-%d", begun, offset) {
 		t.Errorf("after a replay of nothing that was chosen %d checkpoints, the last id %q", n, id)
 	}
@@ -154,12 +154,12 @@ func BenchmarkHeartbeat(b *testing.B) {
 				for p := range partitions {
 					hub.Begin(consumer.Partition{Topic: "shared", ID: p}, [16]byte{1}, next)
 				}
-				s := &service{hub: hub, log: new(foreignLog), heartbeat: time.Hour, life: b.Context(), spawn: func(fn func()) { fn() }}
-				streams := make([]*feed, count)
+				s := &service{hub: hub, kafka: new(foreignKafka), heartbeat: time.Hour, life: b.Context(), spawn: func(fn func()) { fn() }}
+				streams := make([]*clientStream, count)
 				for i := range streams {
-					f := &feed{service: s, out: discard{}, closed: func(error) {}}
+					f := &clientStream{service: s, out: discard{}, closed: func(error) {}}
 					f.sub = newSubscription(fmt.Sprint(i), 1<<20, func() {}, func() {})
-					f.start(request{})
+					f.start(streamRequest{})
 					streams[i] = f
 				}
 				b.ReportAllocs()
@@ -170,7 +170,7 @@ func BenchmarkHeartbeat(b *testing.B) {
 							hub.Deliver(consumer.Partition{Topic: "shared", ID: p}, nil, next)
 						}
 					}
-					streams[i].sub.beat()
+					streams[i].sub.requestHeartbeat()
 					streams[i].quick()
 				}
 			})

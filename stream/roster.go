@@ -30,21 +30,21 @@ type roster struct {
 
 	mu        sync.Mutex
 	count     int // of streams that were admitted and have not ended
-	users     map[string][]*feed
+	users     map[string][]*clientStream
 	addresses map[netip.Addr]int
 	opens     float64 // how many more may be opened now
 	refilled  time.Time
 	draining  bool
 	empty     chan struct{} // closed when the last stream has ended, once draining
 
-	slots [beatSlots][]*feed
+	slots [beatSlots][]*clientStream
 	turn  int         // the slot that is next
 	timer *time.Timer // nil while no stream is open
 }
 
 func newRoster(limits Admission, heartbeat time.Duration) *roster {
 	return &roster{
-		limits: limits, heartbeat: heartbeat, users: make(map[string][]*feed), addresses: make(map[netip.Addr]int),
+		limits: limits, heartbeat: heartbeat, users: make(map[string][]*clientStream), addresses: make(map[netip.Addr]int),
 		opens: max(1, limits.OpensPerSecond), refilled: time.Now(), empty: make(chan struct{}),
 	}
 }
@@ -89,9 +89,9 @@ func (r *roster) leave(from netip.Addr) {
 	}
 }
 
-// add registers a stream that was admitted: for heartbeats, and for its end. The oldest of a user who
+// addStream registers a stream that was admitted: for heartbeats, and for its end. The oldest of a user who
 // has too many ends.
-func (r *roster) add(f *feed) {
+func (r *roster) addStream(f *clientStream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.draining {
@@ -107,14 +107,14 @@ func (r *roster) add(f *feed) {
 		}
 	}
 	if r.timer == nil {
-		r.timer = time.AfterFunc(r.heartbeat/beatSlots, r.beat)
+		r.timer = time.AfterFunc(r.heartbeat/beatSlots, r.requestHeartbeats)
 	}
 }
 
-func (r *roster) remove(f *feed) {
+func (r *roster) removeStream(f *clientStream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	same := func(other *feed) bool { return other == f }
+	same := func(other *clientStream) bool { return other == f }
 	r.slots[f.slot] = slices.DeleteFunc(r.slots[f.slot], same)
 	if left := slices.DeleteFunc(r.users[f.sub.user], same); len(left) > 0 {
 		r.users[f.sub.user] = left
@@ -127,10 +127,10 @@ func (r *roster) remove(f *feed) {
 	}
 }
 
-// end ends the streams of the viewers that match. A client that does not take the reason within a second
+// endStreams ends the streams of the viewers that match. A client that does not take the reason within a second
 // is cut.
-func (r *roster) end(reason EndError, match func(Viewer) bool) {
-	ended := make(map[*feed]struct{})
+func (r *roster) endStreams(reason EndError, match func(Viewer) bool) {
+	ended := make(map[*clientStream]struct{})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for user, all := range r.users {
@@ -143,20 +143,20 @@ func (r *roster) end(reason EndError, match func(Viewer) bool) {
 	}
 	if len(ended) > 0 {
 		time.AfterFunc(time.Second, func() {
-			r.cut(func(f *feed) bool { _, was := ended[f]; return was })
+			r.cutStreams(func(f *clientStream) bool { _, was := ended[f]; return was })
 		})
 	}
 }
 
-// beat has the streams of one slot write a heartbeat.
-func (r *roster) beat() {
+// requestHeartbeats has the streams of one slot write a heartbeat.
+func (r *roster) requestHeartbeats() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.timer == nil {
 		return
 	}
 	for _, f := range r.slots[r.turn] {
-		f.sub.beat()
+		f.sub.requestHeartbeat()
 	}
 	r.turn = (r.turn + 1) % beatSlots
 	r.timer.Reset(r.heartbeat / beatSlots)
@@ -165,11 +165,11 @@ func (r *roster) beat() {
 // drainRate is how many streams a second are ended at least while draining.
 const drainRate = 200
 
-// drain ends all streams, one after the other within the window, and waits until they have written
+// drainStreams ends all streams, one after the other within the window, and waits until they have written
 // what waited for them. Those that have not when ctx ends are cut. No more are admitted.
-func (r *roster) drain(ctx context.Context, window time.Duration) {
+func (r *roster) drainStreams(ctx context.Context, window time.Duration) {
 	r.mu.Lock()
-	var all []*feed
+	var all []*clientStream
 	for _, of := range r.users {
 		all = append(all, of...)
 	}
@@ -195,7 +195,7 @@ func (r *roster) drain(ctx context.Context, window time.Duration) {
 		return
 	case <-ctx.Done():
 	}
-	r.cut(func(*feed) bool { return true })
+	r.cutStreams(func(*clientStream) bool { return true })
 	select {
 	case <-r.empty:
 	case <-time.After(cutTimeout): // the connection of another protocol is stuck: it is for its server to close
@@ -205,8 +205,8 @@ func (r *roster) drain(ctx context.Context, window time.Duration) {
 // cutTimeout is how long streams have to end that were cut.
 const cutTimeout = time.Second
 
-// cut closes the connections of those streams that have not ended yet.
-func (r *roster) cut(which func(*feed) bool) {
+// cutStreams closes the connections of those streams that have not ended yet.
+func (r *roster) cutStreams(which func(*clientStream) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, all := range r.users {

@@ -49,7 +49,7 @@ func (w *world) startOf(part *logPartition) int64 {
 // contend gives a record to a stream that reads, at times while a heartbeat is being written.
 func (w *world) contend(give func() bool) bool {
 	if w.random.IntN(4) == 0 {
-		f := w.serving.feed
+		f := w.serving.stream
 		f.writing.Lock()
 		defer f.writing.Unlock()
 	}
@@ -93,8 +93,8 @@ func (w *world) deliveredOf(user string) map[place]int64 {
 }
 
 // request is what the client asks with. Where its id does not say where it begins, that is decided anew.
-func (w *world) request(c *simClient) request {
-	r := request{lastID: c.lastID, unseen: c.unseen}
+func (w *world) request(c *simClient) streamRequest {
+	r := streamRequest{lastID: c.lastID, unseen: c.unseen}
 	if c.since == 0 {
 		return r
 	}
@@ -141,14 +141,14 @@ func (r *replica) Since(_ context.Context, partitions []consumer.Partition, t ti
 			begin--
 			first[p] = begin
 		}
-		if f := r.serving.feed; !f.begun || f.at.source(p.Topic).sought(p.ID) {
+		if f := r.serving.stream; !f.begun || f.at.topic(p.Topic).isSought(p.ID) {
 			r.serving.from[place{topic.id, p.ID}] = begin
 		}
 		if r.planted == "since one too late" && begin < int64(len(part.records)) {
 			first[p]++
 		}
 	}
-	if len(first) == 0 && !r.serving.feed.begun { // or the stream would wait to begin, and time is not modelled
+	if len(first) == 0 && !r.serving.stream.begun { // or the stream would wait to begin, and time is not modelled
 		err = nil
 	}
 	return first, err

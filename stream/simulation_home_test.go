@@ -132,7 +132,7 @@ func (r *replica) homesOf(user string) map[place]bool {
 // restart is a replica that begins anew: its streams are cut.
 func (w *world) restart(r *replica) {
 	for _, c := range w.clients {
-		if c.feed != nil && c.replica == r {
+		if c.stream != nil && c.replica == r {
 			w.disconnect(c)
 		}
 	}

@@ -24,7 +24,7 @@ type replica struct {
 
 // start lets the replica begin to read, with nothing of what it knew before.
 func (r *replica) start() {
-	r.service = service{hub: NewHub("event-type", nil), log: r, heartbeat: time.Minute, limits: r.world.limits, life: r.t.Context(), spawn: func(fn func()) { fn() }}
+	r.service = service{hub: NewHub("event-type", nil), kafka: r, heartbeat: time.Minute, limits: r.world.limits, life: r.t.Context(), spawn: func(fn func()) { fn() }}
 	r.read, r.ids = make(map[consumer.Partition]int64), make(map[string][16]byte)
 	r.homes, r.seen = make(map[string]*consumer.Homes), make(map[string][]int)
 	r.hub.interleave = r.interlude
@@ -102,11 +102,11 @@ func (r *replica) advance(topic *logTopic, i int) {
 		}
 	}
 	if r.planted == "position before the records" && r.depth == 0 {
-		_, read := r.hub.find(p)
+		_, read := r.hub.findPartitionLocked(p)
 		read.next.Store(end)
 		for _, c := range r.clients {
-			if c.feed != nil && c.replica == r {
-				c.feed.sub.beat()
+			if c.stream != nil && c.replica == r {
+				c.stream.sub.requestHeartbeat()
 				r.serve(c)
 			}
 		}

@@ -81,8 +81,8 @@ type simClient struct {
 	unseen   bool // it begins where the user's own topics were delivered to
 	since    int  // it begins with what was appended then or later; 0: now
 	replica  *replica
-	feed     *feed
-	ready    bool // the feed is to be served
+	stream   *clientStream
+	ready    bool // the stream is to be served
 	body     *cutBody
 	lastID   string
 	opened   bool // it once had a checkpoint: from then on it is promised everything
@@ -278,14 +278,14 @@ func (w *world) connect(c *simClient) {
 	if !w.calm && w.random.IntN(2) == 0 {
 		c.body.limit = w.random.IntN(2000)
 	}
-	c.feed = &feed{service: &c.replica.service, out: c.body, closed: func(error) {}, turn: w.random.IntN(10)}
-	c.feed.sub = newSubscription(c.user, 64+w.random.IntN(400), func() {}, func() { c.ready = true })
+	c.stream = &clientStream{service: &c.replica.service, out: c.body, closed: func(error) {}, turn: w.random.IntN(10)}
+	c.stream.sub = newSubscription(c.user, 64+w.random.IntN(400), func() {}, func() { c.ready = true })
 	if w.planted == "overflow not noticed" {
-		c.feed.sub.overflow = func() { c.feed.sub.behind = false }
+		c.stream.sub.overflow = func() { c.stream.sub.behind = false }
 	}
 	known, from := c.replica.homesOf(c.user), w.deliveredOf(c.user)
 	w.serving = c
-	c.feed.start(w.request(c))
+	c.stream.start(w.request(c))
 	told := parse(c.body.text).events
 	for _, e := range told {
 		w.promises(c, e.id)
@@ -307,7 +307,7 @@ func (w *world) serve(c *simClient) {
 	if c.ready {
 		c.ready = false
 		w.serving = c
-		c.feed.quick()
+		c.stream.quick()
 	}
 }
 
@@ -334,19 +334,19 @@ func (w *world) collect(c *simClient) {
 			c.lastID = regexp.MustCompile(`(\.\d+)+(~|$)`).ReplaceAllString(c.lastID, "$2")
 		}
 	}
-	c.feed, c.ready = nil, false
+	c.stream, c.ready = nil, false
 }
 
 // disconnect ends the connection.
 func (w *world) disconnect(c *simClient) {
-	c.feed.sub.end(errGone)
+	c.stream.sub.end(errGone)
 	w.serve(c)
 	w.collect(c)
 }
 
 // step lets one client go on a little.
 func (w *world) step(c *simClient) {
-	if c.feed == nil {
+	if c.stream == nil {
 		w.connect(c)
 		return
 	}
@@ -358,15 +358,15 @@ func (w *world) step(c *simClient) {
 		}
 	case 1:
 		if w.planted == "checkpoint ahead of the queue" {
-			c.feed.advance(*c.feed.hub.positions(c.feed.sub.sources))
+			c.stream.advance(*c.stream.hub.positions(c.stream.sub.topics))
 		}
 		if w.random.IntN(2) == 0 {
-			c.feed.moved += checkpointAfter // as if the position had moved far
+			c.stream.moved += checkpointAfter // as if the position had moved far
 		}
-		c.feed.sub.beat()
+		c.stream.sub.requestHeartbeat()
 	default:
-		if len(c.feed.waiting) > 0 && w.random.IntN(2) == 0 {
-			c.feed.sub.unsettle() // the time to try again
+		if len(c.stream.waiting) > 0 && w.random.IntN(2) == 0 {
+			c.stream.sub.requestCatchUp() // the time to try again
 		}
 	}
 	w.serve(c)
@@ -389,7 +389,7 @@ func (w *world) run() []string {
 	}
 	w.calm = true
 	for _, c := range w.clients {
-		if c.feed != nil && c.body.limit >= 0 {
+		if c.stream != nil && c.body.limit >= 0 {
 			w.disconnect(c)
 		}
 	}
@@ -407,11 +407,11 @@ func (w *world) run() []string {
 			}
 		}
 		for _, c := range w.clients {
-			if c.feed == nil {
+			if c.stream == nil {
 				w.connect(c)
 			}
-			if c.feed != nil {
-				c.feed.sub.unsettle()
+			if c.stream != nil {
+				c.stream.sub.requestCatchUp()
 				w.serve(c)
 				w.collect(c)
 			}
@@ -419,7 +419,7 @@ func (w *world) run() []string {
 	}
 	wrong := w.wrong
 	for i, c := range w.clients {
-		if c.feed == nil {
+		if c.stream == nil {
 			wrong = append(wrong, fmt.Sprintf("client %d was cut in the calm", i))
 			continue
 		}

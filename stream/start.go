@@ -15,8 +15,8 @@ import (
 	"herald/consumer"
 )
 
-// request is what a client asks of its stream.
-type request struct {
+// streamRequest is what a client asks of its stream.
+type streamRequest struct {
 	lastID   string    // where it was; it goes before since
 	since    time.Time // where to begin; zero: now
 	earliest bool      // begin with all that is retained
@@ -27,8 +27,8 @@ type request struct {
 
 // parseRequest reads the header Last-Event-ID and the query parameters lastEventId (for clients that
 // cannot set the header, which goes before it), since and types. The error is for the client.
-func parseRequest(c echo.Context, now time.Time) (request, error) {
-	r := request{lastID: c.Request().Header.Get("Last-Event-ID")}
+func parseRequest(c echo.Context, now time.Time) (streamRequest, error) {
+	r := streamRequest{lastID: c.Request().Header.Get("Last-Event-ID")}
 	if r.lastID == "" {
 		r.lastID = c.QueryParam("lastEventId")
 	}
@@ -75,7 +75,7 @@ func parseRequest(c echo.Context, now time.Time) (request, error) {
 }
 
 // start brings a new stream to now and goes on from there.
-func (f *feed) start(r request) {
+func (f *clientStream) start(r streamRequest) {
 	err := f.flush() // the client sees at once that it is there
 	if err == nil {
 		err = f.wait(func(ctx context.Context) error {
@@ -97,9 +97,9 @@ func (f *feed) start(r request) {
 }
 
 // join waits until the user's topics are being read; the client sees signs of life meanwhile.
-func (f *feed) join(ctx context.Context, broadcasts []string) error {
+func (f *clientStream) join(ctx context.Context, broadcasts []string) error {
 	asking, alive := f.keepAlive(ctx)
-	sources, err := f.log.Join(asking, f.sub.user)
+	sources, err := f.kafka.Join(asking, f.sub.user)
 	failed := alive()
 	switch {
 	case err != nil && failed != nil:
@@ -109,16 +109,16 @@ func (f *feed) join(ctx context.Context, broadcasts []string) error {
 	case err != nil:
 		return err
 	}
-	f.sub.sources = slices.DeleteFunc(sources, func(s consumer.UserTopic) bool {
+	f.sub.topics = slices.DeleteFunc(sources, func(s consumer.UserTopic) bool {
 		return s.Broadcast && broadcasts != nil && !slices.Contains(broadcasts, s.Topic)
 	})
-	f.hub.add(f.sub)
+	f.hub.addSubscription(f.sub)
 	f.joined = true
 	return failed
 }
 
 // allow leaves of what is asked for what the viewer may see.
-func (r *request) allow(v Viewer) {
+func (r *streamRequest) allow(v Viewer) {
 	r.topics = v.Topics
 	switch {
 	case v.Types == nil:
@@ -130,7 +130,7 @@ func (r *request) allow(v Viewer) {
 }
 
 // from says where the stream is to begin as the metric's label has it.
-func (r *request) from() string {
+func (r *streamRequest) from() string {
 	switch {
 	case r.lastID != "":
 		return "id"
@@ -143,7 +143,7 @@ func (r *request) from() string {
 
 // appendOwnID appends the id that the client came with, for an event before the first checkpoint: or a
 // client would take the id of what a broken connection left of an event.
-func (r *request) appendOwnID(b []byte) []byte {
+func (r *streamRequest) appendOwnID(b []byte) []byte {
 	if _, err := decodeID(r.lastID); err != nil && r.lastID != "" {
 		return b // whatever it is, it is not repeated
 	}
@@ -152,8 +152,8 @@ func (r *request) appendOwnID(b []byte) []byte {
 
 // begin sets the cursor to where the client wants to begin and writes the first checkpoint. What an
 // id has to do with the log is found out by catchUp.
-func (f *feed) begin(ctx context.Context, r request) error {
-	f.at, f.types = f.hub.start(f.sub.sources, f.sub.user), r.types
+func (f *clientStream) begin(ctx context.Context, r streamRequest) error {
+	f.at, f.types = f.hub.startCursor(f.sub.topics, f.sub.user), r.types
 	switch {
 	case r.lastID != "":
 		f.resume(r.lastID)
@@ -169,7 +169,7 @@ func (f *feed) begin(ctx context.Context, r request) error {
 	f.checkpoint()
 	f.begun = true
 	if f.longIDs != nil {
-		f.longIDs.look(f.at)
+		f.longIDs.checkCursor(f.at)
 	}
 	return f.flush()
 }
@@ -180,14 +180,14 @@ const strangePartitions = 100
 
 // resume sets the cursor to what the id says. Where it says nothing the stream starts now, and a gap tells
 // that: the id may have been cut short, or come from a replica that has not the topic.
-func (f *feed) resume(lastID string) {
+func (f *clientStream) resume(lastID string) {
 	sources, err := decodeID(lastID)
 	var unknown []gapData
 	for i := range f.at {
 		at := &f.at[i]
-		s, ok := sources[at.tag]
+		s, ok := sources[at.nameTag]
 		if !ok || len(s.positions) > 2*len(at.positions)+strangePartitions { // each event would carry them
-			unknown = append(unknown, gapData{Source: at.topic, Reason: consumer.GapUnknownID})
+			unknown = append(unknown, gapData{Source: at.name, Reason: consumer.GapUnknownID})
 			continue
 		}
 		at.positions, at.since = s.positions, s.since
@@ -197,7 +197,7 @@ func (f *feed) resume(lastID string) {
 		if s.incarnation != at.incarnation.tag {
 			at.incarnation = incarnation{tag: s.incarnation}
 		}
-		if homes := f.sub.source(at.topic).Homes; homes != nil {
+		if homes := f.sub.topic(at.name).Homes; homes != nil {
 			at.addHomes(f.sub.user, homes)
 		}
 	}
@@ -212,25 +212,25 @@ func (f *feed) resume(lastID string) {
 // beginAt sets the cursor to the first records that were written at the time or later; the zero time
 // is the start of the log. Partitions for which Kafka has no answer are left to limit or, if the client comes
 // back before there is one, to the stream of then: ids say so.
-func (f *feed) beginAt(ctx context.Context, at time.Time) error {
+func (f *clientStream) beginAt(ctx context.Context, at time.Time) error {
 	var partitions []consumer.Partition
 	for i := range f.at {
 		for _, p := range f.at[i].positions {
-			partitions = append(partitions, consumer.Partition{Topic: f.at[i].topic, ID: p.partition})
+			partitions = append(partitions, consumer.Partition{Topic: f.at[i].name, ID: p.partition})
 		}
 	}
-	first, err := f.log.Since(ctx, partitions, at)
+	first, err := f.kafka.Since(ctx, partitions, at)
 	if err != nil && len(first) == 0 {
 		return err
 	}
 	for i := range f.at {
 		s := &f.at[i]
 		for _, p := range s.positions {
-			next, told := first[consumer.Partition{Topic: s.topic, ID: p.partition}]
+			next, told := first[consumer.Partition{Topic: s.name, ID: p.partition}]
 			if told {
-				s.begin(p.partition, min(next, p.next))
+				s.beginPartition(p.partition, min(next, p.next))
 			} else {
-				s.seek(p.partition, p.next, max(0, at.UnixMilli())) // the zero time is before 1970
+				s.seekPartition(p.partition, p.next, max(0, at.UnixMilli())) // the zero time is before 1970
 			}
 		}
 	}
@@ -239,14 +239,14 @@ func (f *feed) beginAt(ctx context.Context, at time.Time) error {
 
 // beginUnseen sets the cursor to where the user's own topics were last delivered; the others begin
 // now.
-func (f *feed) beginUnseen(ctx context.Context) error {
-	delivered, err := f.log.DeliveredTo(ctx, f.sub.user)
+func (f *clientStream) beginUnseen(ctx context.Context) error {
+	delivered, err := f.kafka.DeliveredTo(ctx, f.sub.user)
 	if err != nil {
 		return err
 	}
 	for p, next := range delivered {
-		if s := f.at.source(p.Topic); s != nil {
-			s.begin(p.ID, min(next, s.next(p.ID)))
+		if s := f.at.topic(p.Topic); s != nil {
+			s.beginPartition(p.ID, min(next, s.nextOffset(p.ID)))
 		}
 	}
 	return nil
@@ -254,7 +254,7 @@ func (f *feed) beginUnseen(ctx context.Context) error {
 
 // retry calls ask until it returns no error, with heartbeats. The error is ctx's cause or that of a
 // write.
-func (f *feed) retry(ctx context.Context, ask func(context.Context) error) error {
+func (f *clientStream) retry(ctx context.Context, ask func(context.Context) error) error {
 	asking, alive := f.keepAlive(ctx)
 	for ask(asking) != nil && asking.Err() == nil {
 		select {

@@ -16,7 +16,7 @@ import (
 
 func TestParseRequest(t *testing.T) {
 	now := time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC)
-	for query, want := range map[string]request{
+	for query, want := range map[string]streamRequest{
 		"":                               {},
 		"since=now":                      {},
 		"since=earliest":                 {earliest: true},
@@ -29,7 +29,7 @@ func TestParseRequest(t *testing.T) {
 	} {
 		c := echo.New().NewContext(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?"+query, nil), httptest.NewRecorder())
 		got, err := parseRequest(c, now)
-		if diff := cmp.Diff(want, got, cmp.AllowUnexported(request{})); diff != "" || err != nil {
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(streamRequest{})); diff != "" || err != nil {
 			t.Errorf("%q: %v %s", query, err, diff)
 		}
 	}
@@ -191,9 +191,9 @@ func TestStrangePartitions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forged := source{topic: "shared", tag: tag("shared"), incarnation: incarnation{tag: sources[tag("shared")].incarnation}}
+	forged := topicCursor{name: "shared", nameTag: tag("shared"), incarnation: incarnation{tag: sources[tag("shared")].incarnation}}
 	for p := range int32(1000) {
-		forged.set(10+p, 5)
+		forged.setNextOffset(10+p, 5)
 	}
 	before, _, _ := strings.Cut(id, "~"+tag("shared"))
 	c := open(t, url+"alice", before+strings.TrimPrefix(string(appendID(nil, cursor{forged})), idVersion))

@@ -37,7 +37,7 @@ const (
 
 var queues = sync.Pool{New: func() any { return new(queue) }}
 
-func (q *queue) add(it item, text []byte) {
+func (q *queue) addItem(it item, text []byte) {
 	q.text = append(q.text, text...)
 	it.end = len(q.text)
 	q.largeBytes += it.large.size()
@@ -59,18 +59,18 @@ func (q *queue) free() {
 // is to do.
 type subscription struct {
 	user     string
-	sources  []consumer.UserTopic // sorted by topic; set before the hub has the subscription
+	topics   []consumer.UserTopic // sorted by topic; set before the hub has the subscription
 	maxBytes int
 	overflow func() // called when the queue is full
 	serve    func() // has the stream served; it must not wait
 
-	mu     sync.Mutex
-	queue  *queue                  // nil: nothing waits
-	behind bool                    // live records pass by; what was missed comes by replay
-	beats  bool                    // a heartbeat is due
-	ended  error                   // why the stream is to end
-	busy   bool                    // it is being served, or will be
-	cancel context.CancelCauseFunc // of what it waits for
+	mu           sync.Mutex
+	queue        *queue                  // nil: nothing waits
+	behind       bool                    // live records pass by; what was missed comes by replay
+	heartbeatDue bool                    // a heartbeat is due
+	ended        error                   // why the stream is to end
+	busy         bool                    // it is being served, or will be
+	cancel       context.CancelCauseFunc // of what it waits for
 }
 
 // newSubscription returns the queue of a stream that is being served and behind: until its cursor has
@@ -80,15 +80,15 @@ func newSubscription(user string, maxBytes int, overflow, serve func()) *subscri
 	return &subscription{user: user, maxBytes: maxBytes, overflow: overflow, serve: serve, behind: true, busy: true}
 }
 
-// source returns one of the sources by its topic.
-func (s *subscription) source(topic string) *consumer.UserTopic {
-	i, _ := slices.BinarySearchFunc(s.sources, topic, func(s consumer.UserTopic, topic string) int { return cmp.Compare(s.Topic, topic) })
-	return &s.sources[i]
+// topic returns one of the sources by its topic.
+func (s *subscription) topic(topic string) *consumer.UserTopic {
+	i, _ := slices.BinarySearchFunc(s.topics, topic, func(s consumer.UserTopic, topic string) int { return cmp.Compare(s.Topic, topic) })
+	return &s.topics[i]
 }
 
-// push queues an item with its event and data lines, without waiting. An item larger than the bound
+// pushRecord queues an item with its event and data lines, without waiting. An item larger than the bound
 // is taken by an empty queue.
-func (s *subscription) push(it item, text []byte) {
+func (s *subscription) pushRecord(it item, text []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.behind || s.ended != nil {
@@ -99,28 +99,28 @@ func (s *subscription) push(it item, text []byte) {
 	} else if s.queue.size()+len(text)+it.large.size()+itemOverhead > s.maxBytes {
 		s.behind = true
 		s.overflow()
-		s.signal()
+		s.serveLocked()
 		return
 	}
-	s.queue.add(it, text)
-	s.signal()
+	s.queue.addItem(it, text)
+	s.serveLocked()
 }
 
-// unsettle has the stream compare its cursor with the log before it takes live records again:
+// requestCatchUp has the stream compare its cursor with the log before it takes live records again:
 // something other than a record has happened.
-func (s *subscription) unsettle() {
+func (s *subscription) requestCatchUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.behind = true
-	s.signal()
+	s.serveLocked()
 }
 
-// beat says that a heartbeat is due.
-func (s *subscription) beat() {
+// requestHeartbeat says that a heartbeat is due.
+func (s *subscription) requestHeartbeat() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.beats = true
-	s.signal()
+	s.heartbeatDue = true
+	s.serveLocked()
 }
 
 // end has the stream end; the first cause counts.
@@ -134,44 +134,44 @@ func (s *subscription) end(cause error) {
 	if s.cancel != nil {
 		s.cancel(cause)
 	}
-	s.signal()
+	s.serveLocked()
 }
 
-// cause is why the stream ends; nil if it does not.
-func (s *subscription) cause() error {
+// endCause is why the stream ends; nil if it does not.
+func (s *subscription) endCause() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
 }
 
-// signal is called with s.mu held.
-func (s *subscription) signal() {
+// serveLocked is called with s.mu held.
+func (s *subscription) serveLocked() {
 	if !s.busy {
 		s.busy = true
 		s.serve()
 	}
 }
 
-// beating says whether a heartbeat is due, once.
-func (s *subscription) beating() bool {
+// takeHeartbeatRequest says whether a heartbeat is due, once.
+func (s *subscription) takeHeartbeatRequest() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was := s.beats
-	s.beats = false
+	was := s.heartbeatDue
+	s.heartbeatDue = false
 	return was
 }
 
-// take empties the queue, which may be nil, and says whether records passed by since, and why the
+// takeQueue empties the queue, which may be nil, and says whether records passed by since, and why the
 // stream is to end.
-func (s *subscription) take() (q *queue, behind bool, ended error) {
+func (s *subscription) takeQueue() (q *queue, behind bool, ended error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q, s.queue = s.queue, nil
 	return q, s.behind, s.ended
 }
 
-// rejoin lets live records in again.
-func (s *subscription) rejoin() {
+// acceptLiveRecords lets live records in again.
+func (s *subscription) acceptLiveRecords() {
 	s.mu.Lock()
 	s.behind = false
 	s.mu.Unlock()
@@ -182,15 +182,15 @@ func (s *subscription) rejoin() {
 func (s *subscription) release() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.queue != nil || s.behind || s.beats || s.ended != nil {
+	if s.queue != nil || s.behind || s.heartbeatDue || s.ended != nil {
 		return false
 	}
 	s.busy = false
 	return true
 }
 
-// waiting returns a context for what the stream waits for: it ends with the stream.
-func (s *subscription) waiting(ctx context.Context) (context.Context, func()) {
+// contextUntilEnd returns a context for what the stream waits for: it ends with the stream.
+func (s *subscription) contextUntilEnd(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,18 +13,18 @@ func TestLiveWaitsForTheCursor(t *testing.T) {
 	p := consumer.Partition{Topic: "shared"}
 	hub.Begin(p, [16]byte{1}, 0)
 	sub := newSubscription("alice", 1<<10, func() {}, func() {})
-	sub.sources = []consumer.UserTopic{{Topic: "shared"}}
-	hub.add(sub)
+	sub.topics = []consumer.UserTopic{{Topic: "shared"}}
+	hub.addSubscription(sub)
 	live := func(offset int64) {
 		hub.Deliver(p, []consumer.Record{{Offset: offset, User: []byte("alice"), Value: []byte("v")}}, offset+1)
 	}
 	live(500)
-	if queue, behind, _ := sub.take(); queue != nil || !behind {
+	if queue, behind, _ := sub.takeQueue(); queue != nil || !behind {
 		t.Errorf("records are queued: %t, behind: %t; want none before the stream has caught up", queue != nil, behind)
 	}
-	sub.rejoin()
+	sub.acceptLiveRecords()
 	live(501)
-	if queue, behind, _ := sub.take(); queue == nil || len(queue.items) != 1 || behind {
+	if queue, behind, _ := sub.takeQueue(); queue == nil || len(queue.items) != 1 || behind {
 		t.Errorf("%+v is queued, behind: %t; want one record after the stream has caught up", queue, behind)
 	}
 }

@@ -43,12 +43,12 @@ func newLarges() *larges {
 	return &larges{least: largeValue, events: make(map[largeKey]weak.Pointer[large])}
 }
 
-// share returns the event of a record, which is made if no stream has it; nil if it is a small one.
-func (l *larges) share(eventType string, value []byte) *large {
+// shareEvent returns the event of a record, which is made if no stream has it; nil if it is a small one.
+func (l *larges) shareEvent(eventType string, value []byte) *large {
 	if len(value) < l.least {
 		return nil
 	}
-	e := l.find(keyOf(eventType, value))
+	e := l.findEvent(keyOf(eventType, value))
 	e.encoding.Do(func() {
 		b := appendRecord(make([]byte, headroom, headroom+len(value)+1024), eventType, value)
 		size := len(b) - headroom
@@ -67,20 +67,20 @@ func keyOf(eventType string, value []byte) (key largeKey) {
 	return key
 }
 
-func (l *larges) find(key largeKey) *large {
+func (l *larges) findEvent(key largeKey) *large {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e := l.events[key].Value()
 	if e == nil {
 		e = new(large)
 		l.events[key] = weak.Make(e)
-		runtime.AddCleanup(e, l.forget, key)
+		runtime.AddCleanup(e, l.forgetEvent, key)
 	}
 	return e
 }
 
-// forget is called when nobody has the event any more.
-func (l *larges) forget(key largeKey) {
+// forgetEvent is called when nobody has the event any more.
+func (l *larges) forgetEvent(key largeKey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.events[key].Value() == nil { // else it was made again meanwhile

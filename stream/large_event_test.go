@@ -66,9 +66,9 @@ func TestLargeEvents(t *testing.T) {
 // caughtUp returns the subscription of a user whose stream takes live records.
 func caughtUp(h *Hub, user string, maxBytes int) *subscription {
 	s := newSubscription(user, maxBytes, func() {}, func() {})
-	s.sources = []consumer.UserTopic{{Topic: "shared"}}
-	h.add(s)
-	s.rejoin()
+	s.topics = []consumer.UserTopic{{Topic: "shared"}}
+	h.addSubscription(s)
+	s.acceptLiveRecords()
 	return s
 }
 
@@ -83,10 +83,10 @@ func TestLargeAtAnOffsetAgain(t *testing.T) {
 	}
 	h.Deliver(p, large("alice"), 8)
 	h.Gap(p, consumer.Gap{From: 8, To: 7, Reason: consumer.GapUnknownID})
-	bob.rejoin()
+	bob.acceptLiveRecords()
 	h.Deliver(p, large("bob"), 8)
 	for user, s := range map[string]*subscription{"alice": alice, "bob": bob} {
-		q, _, _ := s.take()
+		q, _, _ := s.takeQueue()
 		if want := "data: " + strings.Repeat(user, 1<<15) + "\n\n"; len(q.items) != 1 || string(q.items[0].large.text) != want {
 			t.Errorf("%s has %d events, of which the first is %.40q", user, len(q.items), q.items[0].large.text)
 		}
@@ -103,12 +103,12 @@ func TestLargeEventsCount(t *testing.T) {
 		for i := range int64(3) {
 			h.Deliver(p, []consumer.Record{{Offset: 3*round + i, User: []byte("alice"), Value: make([]byte, 40<<10)}}, 3*round+i+1)
 		}
-		q, behind, _ := s.take()
+		q, behind, _ := s.takeQueue()
 		if len(q.items) != 2 || !behind {
 			t.Fatalf("%d events of 40 KiB are queued where 100 KiB may be, behind: %t", len(q.items), behind)
 		}
 		q.free()
-		s.rejoin()
+		s.acceptLiveRecords()
 	}
 }
 
@@ -117,7 +117,7 @@ func TestRevokedBehindLarge(t *testing.T) {
 	h, p := NewHub("event-type", nil), consumer.Partition{Topic: "shared"}
 	h.Begin(p, [16]byte{1}, 0)
 	out := new(partOutput)
-	f := &feed{service: &service{hub: h}, out: out, at: cursor{newSource("shared", newIncarnation([16]byte{1}))}}
+	f := &clientStream{service: &service{hub: h}, out: out, at: cursor{newTopicCursor("shared", newIncarnation([16]byte{1}))}}
 	f.sub = caughtUp(h, "alice", 1<<20)
 	for i, value := range []string{strings.Repeat("large", 1<<15), "small"} {
 		h.Deliver(p, []consumer.Record{{Offset: int64(i), User: []byte("alice"), Value: []byte(value)}}, int64(i)+1)

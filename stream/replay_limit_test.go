@@ -18,8 +18,8 @@ import (
 	"herald/consumer"
 )
 
-// agedLog is a log of one topic, which has a partition for each list of the ages of its records.
-type agedLog struct {
+// agedKafka is a log of one topic, which has a partition for each list of the ages of its records.
+type agedKafka struct {
 	Kafka
 	mu         sync.Mutex
 	partitions [][]time.Duration
@@ -29,15 +29,15 @@ type agedLog struct {
 	start      int64          // of all partitions
 }
 
-func (l *agedLog) Join(context.Context, string) ([]consumer.UserTopic, error) {
+func (l *agedKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
 	return []consumer.UserTopic{{Topic: "shared"}}, nil
 }
 
-func (l *agedLog) Leave(string)                                    {}
-func (l *agedLog) Delivered(consumer.Partition, [16]byte, int64)   {}
-func (l *agedLog) Confirm(context.Context, string, [16]byte) error { return nil }
+func (l *agedKafka) Leave(string)                                    {}
+func (l *agedKafka) Delivered(consumer.Partition, [16]byte, int64)   {}
+func (l *agedKafka) Confirm(context.Context, string, [16]byte) error { return nil }
 
-func (l *agedLog) silence(partitions ...int32) {
+func (l *agedKafka) silence(partitions ...int32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.silent, l.asked = make(map[int32]bool), make(map[int32]int)
@@ -46,7 +46,7 @@ func (l *agedLog) silence(partitions ...int32) {
 	}
 }
 
-func (l *agedLog) Since(_ context.Context, partitions []consumer.Partition, t time.Time) (map[consumer.Partition]int64, error) {
+func (l *agedKafka) Since(_ context.Context, partitions []consumer.Partition, t time.Time) (map[consumer.Partition]int64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first := make(map[consumer.Partition]int64)
@@ -70,11 +70,11 @@ func (l *agedLog) Since(_ context.Context, partitions []consumer.Partition, t ti
 	return first, err
 }
 
-func (l *agedLog) Range(_ context.Context, p consumer.Partition, _ [16]byte) (start, end int64, err error) {
+func (l *agedKafka) Range(_ context.Context, p consumer.Partition, _ [16]byte) (start, end int64, err error) {
 	return l.start, int64(len(l.partitions[p.ID])), nil
 }
 
-func (l *agedLog) Replay(_ context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
+func (l *agedKafka) Replay(_ context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
 	for i := range ranges {
 		for r := &ranges[i]; r.Next < r.To; r.Next++ {
 			if end := int64(len(l.partitions[r.ID])); r.Next < l.start || r.Next >= end {
@@ -89,14 +89,14 @@ func (l *agedLog) Replay(_ context.Context, user string, ranges []consumer.Range
 }
 
 // agedStream is a stream over such a log, that was read to its end.
-func agedStream(t *testing.T, log *agedLog, limits Limits) (*feed, *partOutput) {
+func agedStream(t *testing.T, kafka *agedKafka, limits Limits) (*clientStream, *partOutput) {
 	t.Helper()
 	hub := NewHub("event-type", nil)
-	for id, ages := range log.partitions {
+	for id, ages := range kafka.partitions {
 		hub.Begin(consumer.Partition{Topic: "shared", ID: int32(id)}, [16]byte{1}, int64(len(ages)))
 	}
 	out := new(partOutput)
-	f := &feed{service: &service{hub: hub, log: log, heartbeat: time.Minute, limits: limits, life: t.Context(), spawn: func(fn func()) { go fn() }}, out: out, closed: func(error) {}}
+	f := &clientStream{service: &service{hub: hub, kafka: kafka, heartbeat: time.Minute, limits: limits, life: t.Context(), spawn: func(fn func()) { go fn() }}, out: out, closed: func(error) {}}
 	f.sub = newSubscription("alice", 1<<20, func() {}, func() {})
 	return f, out
 }
@@ -135,17 +135,17 @@ func TestLimits(t *testing.T) {
 	known, other := "1~"+tag("shared")+newIncarnation([16]byte{testTopicID}).tag, "1~"+tag("shared")+"vvvvvv"
 	const recreated = `{"source":"shared","reason":"recreated"}`
 	starts := map[string]struct {
-		request
+		streamRequest
 		from int64 // where the limits meet it
 		told []string
 	}{
-		"old id":                   {request{lastID: known + ".0-1"}, 2, nil},
-		"offset beyond the end":    {request{lastID: known + ".0-999999"}, 0, []string{gapOf(consumer.GapUnknownID, 1_000_000, 0)}},
-		"wrong incarnation":        {request{lastID: other + ".0-1"}, 0, []string{recreated}},
-		"wrong, beyond the end":    {request{lastID: other + ".0-999999"}, 0, []string{recreated}},
-		"partition missing":        {request{lastID: known}, 0, nil},
-		"since=earliest":           {request{earliest: true}, 0, nil},
-		"since, before the limits": {request{since: time.Date(1999, 12, 31, 18, 0, 0, 0, time.UTC)}, 4, nil}, // of synctest's midnight
+		"old id":                   {streamRequest{lastID: known + ".0-1"}, 2, nil},
+		"offset beyond the end":    {streamRequest{lastID: known + ".0-999999"}, 0, []string{gapOf(consumer.GapUnknownID, 1_000_000, 0)}},
+		"wrong incarnation":        {streamRequest{lastID: other + ".0-1"}, 0, []string{recreated}},
+		"wrong, beyond the end":    {streamRequest{lastID: other + ".0-999999"}, 0, []string{recreated}},
+		"partition missing":        {streamRequest{lastID: known}, 0, nil},
+		"since=earliest":           {streamRequest{earliest: true}, 0, nil},
+		"since, before the limits": {streamRequest{since: time.Date(1999, 12, 31, 18, 0, 0, 0, time.UTC)}, 4, nil}, // of synctest's midnight
 	}
 	// Ten records, one an hour; the last is half an hour old.
 	var ages []time.Duration
@@ -167,8 +167,8 @@ func TestLimits(t *testing.T) {
 		for name, start := range starts {
 			t.Run(name+"/"+limit, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					f, out := agedStream(t, &agedLog{partitions: [][]time.Duration{ages}}, c.Limits)
-					f.start(start.request)
+					f, out := agedStream(t, &agedKafka{partitions: [][]time.Duration{ages}}, c.Limits)
+					f.start(start.streamRequest)
 					want := start.told
 					if start.from < c.to {
 						want = append(slices.Clip(want), gapOf(consumer.GapReplayLimit, start.from, c.to))
@@ -193,16 +193,16 @@ func TestLimits(t *testing.T) {
 // TestLimitsOfAnOpenStream replays what an open stream has not taken: limits are for those who come back.
 func TestLimitsOfAnOpenStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := &agedLog{partitions: [][]time.Duration{make([]time.Duration, 10)}}
-		f, out := agedStream(t, log, Limits{Records: 3, Age: time.Hour})
-		f.start(request{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-0"})
+		kafka := &agedKafka{partitions: [][]time.Duration{make([]time.Duration, 10)}}
+		f, out := agedStream(t, kafka, Limits{Records: 3, Age: time.Hour})
+		f.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-0"})
 		before, gaps := out.told()
-		f.sub.unsettle() // as if its queue were full
-		log.partitions[0] = make([]time.Duration, 20)
+		f.sub.requestCatchUp() // as if its queue were full
+		kafka.partitions[0] = make([]time.Duration, 20)
 		f.hub.Deliver(consumer.Partition{Topic: "shared"}, nil, 20)
 		time.Sleep(2 * time.Hour)
-		for i := range log.partitions[0] {
-			log.partitions[0][i] = 2 * time.Hour
+		for i := range kafka.partitions[0] {
+			kafka.partitions[0][i] = 2 * time.Hour
 		}
 		f.slow()
 		if events, after := out.told(); len(events) != len(before)+10 || len(after) != len(gaps) {
@@ -215,10 +215,10 @@ func TestLimitsOfAnOpenStream(t *testing.T) {
 // it is told once, and what is replayed is bounded by the log's own end.
 func TestLimitsOfAShorterLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log := &agedLog{partitions: [][]time.Duration{make([]time.Duration, 100)}}
-		f, out := agedStream(t, log, Limits{Records: 3})
-		log.partitions[0] = log.partitions[0][:20]
-		f.start(request{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-90"})
+		kafka := &agedKafka{partitions: [][]time.Duration{make([]time.Duration, 100)}}
+		f, out := agedStream(t, kafka, Limits{Records: 3})
+		kafka.partitions[0] = kafka.partitions[0][:20]
+		f.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-90"})
 		events, gaps := out.told()
 		want := []string{gapOf(consumer.GapReplayLimit, 91, 97), gapOf(consumer.GapUnknownID, 97, 0), gapOf(consumer.GapReplayLimit, 0, 17)}
 		if diff := cmp.Diff(want, gaps); diff != "" {
@@ -236,16 +236,16 @@ func TestLimitsOfAShorterLog(t *testing.T) {
 func TestSinceAfterACut(t *testing.T) {
 	old, young := 3*time.Hour, time.Minute
 	synctest.Test(t, func(t *testing.T) {
-		log := &agedLog{partitions: [][]time.Duration{{old, young, young}, {old, old, young}}}
-		log.silence(1)
-		f, out := agedStream(t, log, Limits{})
-		f.start(request{since: time.Now().Add(-time.Hour)})
+		kafka := &agedKafka{partitions: [][]time.Duration{{old, young, young}, {old, old, young}}}
+		kafka.silence(1)
+		f, out := agedStream(t, kafka, Limits{})
+		f.start(streamRequest{since: time.Now().Add(-time.Hour)})
 		_, text, _ := strings.Cut(string(out.text), "id: ")
 		id, _, _ := strings.Cut(text, "\n") // that of the first event, behind which it is cut
-		log.silence()
-		log.start = 2
-		f, out = agedStream(t, log, Limits{})
-		f.start(request{lastID: id})
+		kafka.silence()
+		kafka.start = 2
+		f, out = agedStream(t, kafka, Limits{})
+		f.start(streamRequest{lastID: id})
 		events, gaps := out.told()
 		slices.Sort(events)
 		if diff := cmp.Diff([]string{"0/2", "1/2"}, events); diff != "" {
@@ -263,31 +263,31 @@ func TestSilentPartition(t *testing.T) {
 	old, young := 3*time.Hour, time.Minute
 	ages := []time.Duration{old, old, young}
 	id := "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-0.1-0.2-0"
-	since := request{since: time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC)}
-	for name, r := range map[string]request{"id": {lastID: id}, "since": since, "id, outdated": {lastID: id}, "since, outdated": since} {
+	since := streamRequest{since: time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC)}
+	for name, r := range map[string]streamRequest{"id": {lastID: id}, "since": since, "id, outdated": {lastID: id}, "since, outdated": since} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				log := &agedLog{partitions: [][]time.Duration{ages, ages, ages}, outdated: strings.Contains(name, "outdated")}
-				log.silence(1)
+				kafka := &agedKafka{partitions: [][]time.Duration{ages, ages, ages}, outdated: strings.Contains(name, "outdated")}
+				kafka.silence(1)
 				limits := Limits{Age: time.Hour}
 				if r.lastID == "" {
 					limits = Limits{}
 				}
-				f, out := agedStream(t, log, limits)
+				f, out := agedStream(t, kafka, limits)
 				f.sub.serve = func() { go f.slow() } // it is served when the partition is tried again
 				f.start(r)
 				if events, _ := out.told(); cmp.Diff([]string{"0/2", "2/2"}, events) != "" && cmp.Diff([]string{"2/2", "0/2"}, events) != "" {
 					t.Errorf("got %q of the others", events)
 				}
-				log.silence(1)
+				kafka.silence(1)
 				time.Sleep(5 * retryAfter)
 				synctest.Wait()
-				log.mu.Lock()
-				if len(log.asked) > 0 {
-					t.Errorf("asked again for %v", log.asked)
+				kafka.mu.Lock()
+				if len(kafka.asked) > 0 {
+					t.Errorf("asked again for %v", kafka.asked)
 				}
-				log.mu.Unlock()
-				log.silence()
+				kafka.mu.Unlock()
+				kafka.silence()
 				time.Sleep(2 * retryAfter)
 				synctest.Wait()
 				events, gaps := out.told()

@@ -39,7 +39,7 @@ const heartbeat = ":\n"
 // service is what all streams have in common.
 type service struct {
 	hub       *Hub
-	log       Kafka
+	kafka     Kafka
 	heartbeat time.Duration
 	limits    Limits
 	longIDs   *longIDs        // nil: nobody is warned
@@ -47,9 +47,9 @@ type service struct {
 	spawn     func(func())    // starts a goroutine
 }
 
-// feed is one open stream: it brings the client from its cursor to now and keeps it there. It is
+// clientStream is one open stream: it brings the client from its cursor to now and keeps it there. It is
 // used by one goroutine at a time, see [engine].
-type feed struct {
+type clientStream struct {
 	*service
 	sub    *subscription
 	out    output
@@ -75,7 +75,7 @@ type feed struct {
 	done  int
 
 	// writing is held to use out, buf and rest while heartbeats are written by a timer and records by a
-	// pass over a log: as long as the stream waits ([feed.keepAlive]).
+	// pass over a log: as long as the stream waits ([clientStream.keepAlive]).
 	writing sync.Mutex
 
 	written []progress // positions behind the events in buf
@@ -97,20 +97,20 @@ type progress struct {
 }
 
 // gap tells of a loss, with the cursor behind it as its id.
-func (f *feed) gap(g gapData) {
+func (f *clientStream) gap(g gapData) {
 	f.hub.metrics.gaps.WithLabelValues(string(g.Reason)).Inc()
 	f.own(TypeGap, g)
 }
 
-func (f *feed) checkpoint() { f.own(TypeCheckpoint, struct{}{}) }
+func (f *clientStream) checkpoint() { f.own(TypeCheckpoint, struct{}{}) }
 
-func (f *feed) own(eventType string, data any) {
+func (f *clientStream) own(eventType string, data any) {
 	b := f.id()
 	b.b = appendOwn(b.b, eventType, data)
 }
 
 // bytes returns the buffer to append to.
-func (f *feed) bytes() *buffer {
+func (f *clientStream) bytes() *buffer {
 	if f.buf == nil {
 		f.buf = newBuffer()
 	}
@@ -118,7 +118,7 @@ func (f *feed) bytes() *buffer {
 }
 
 // pending is how many bytes wait to be written.
-func (f *feed) pending() int {
+func (f *clientStream) pending() int {
 	if f.buf == nil {
 		return 0
 	}
@@ -126,7 +126,7 @@ func (f *feed) pending() int {
 }
 
 // id writes the cursor as the id of the event that follows.
-func (f *feed) id() *buffer {
+func (f *clientStream) id() *buffer {
 	b := f.bytes()
 	b.b = append(b.b, "id: "...)
 	b.b = append(appendID(b.b, f.at), '\n')
@@ -135,7 +135,7 @@ func (f *feed) id() *buffer {
 }
 
 // send writes what the client takes at once; what it does not is in f.rest.
-func (f *feed) send() (err error) {
+func (f *clientStream) send() (err error) {
 	if f.pending() == 0 {
 		return nil
 	}
@@ -144,7 +144,7 @@ func (f *feed) send() (err error) {
 }
 
 // afterWrite goes on behind a write that took all, or came to an error.
-func (f *feed) afterWrite(err error) error {
+func (f *clientStream) afterWrite(err error) error {
 	if f.large != nil && err == nil && len(f.rest) == 0 {
 		f.rest, err = f.out.sendLarge(f.large)
 		f.large = nil
@@ -156,9 +156,9 @@ func (f *feed) afterWrite(err error) error {
 }
 
 // sent lets go of the buffer, which was written.
-func (f *feed) sent() {
+func (f *clientStream) sent() {
 	for _, p := range f.written {
-		f.log.Delivered(p.Partition, p.topicID, p.next)
+		f.kafka.Delivered(p.Partition, p.topicID, p.next)
 	}
 	clear(f.written)
 	f.written = f.written[:0]
@@ -170,7 +170,7 @@ func (f *feed) sent() {
 }
 
 // finish writes the rest and waits for the client to take it.
-func (f *feed) finish() error {
+func (f *clientStream) finish() error {
 	for len(f.rest) > 0 {
 		err := f.out.finish(f.rest)
 		f.rest = nil
@@ -183,7 +183,7 @@ func (f *feed) finish() error {
 
 // flush writes the buffer and waits for the client to take it; of one that was written in part only what
 // is left, without what was appended since.
-func (f *feed) flush() error {
+func (f *clientStream) flush() error {
 	if len(f.rest) == 0 {
 		if err := f.send(); err != nil {
 			return err
@@ -205,7 +205,7 @@ func write(out output, text string) error {
 }
 
 // quick does what can be done without waiting, and leaves what cannot to a goroutine.
-func (f *feed) quick() {
+func (f *clientStream) quick() {
 	for {
 		behind, ended := f.gather()
 		err := f.send()
@@ -223,7 +223,7 @@ func (f *feed) quick() {
 }
 
 // slow does what may have to wait, until there is nothing more to do.
-func (f *feed) slow() {
+func (f *clientStream) slow() {
 	err := f.finish()
 	for err == nil {
 		behind, ended := f.gather()
@@ -249,14 +249,14 @@ func (f *feed) slow() {
 }
 
 // wait calls fn with a context that ends with the stream.
-func (f *feed) wait(fn func(context.Context) error) error {
-	ctx, done := f.sub.waiting(f.life)
+func (f *clientStream) wait(fn func(context.Context) error) error {
+	ctx, done := f.sub.contextUntilEnd(f.life)
 	defer done()
 	return fn(ctx)
 }
 
 // close ends the response: if the stream is to end, with the reason and behind all that waits.
-func (f *feed) close(cause error) {
+func (f *clientStream) close(cause error) {
 	reason, told := errors.AsType[EndError](cause)
 	if told {
 		b := f.bytes()
@@ -271,27 +271,27 @@ func (f *feed) close(cause error) {
 	}
 	f.out.close(told)
 	if f.joined {
-		f.hub.remove(f.sub)
-		f.log.Leave(f.sub.user)
+		f.hub.removeSubscription(f.sub)
+		f.kafka.Leave(f.sub.user)
 	}
 	f.sub.end(cause) // unless it was to end anyway
-	f.closed(f.sub.cause())
+	f.closed(f.sub.endCause())
 }
 
 // gather writes what waits into the buffer: records, up to the first large one, a heartbeat if one is
 // due, now and then with the position a quiet stream has come to. With f.taken there is more to gather
 // once that is written.
-func (f *feed) gather() (behind bool, ended error) {
+func (f *clientStream) gather() (behind bool, ended error) {
 	if f.taken != nil {
-		f.take(f.sub.cause())
+		f.take(f.sub.endCause())
 		return false, nil
 	}
 	var now *cursor
-	if f.sub.beating() { // before the queue is taken: all records before these positions are in it
-		now = f.hub.positions(f.sub.sources)
+	if f.sub.takeHeartbeatRequest() { // before the queue is taken: all records before these positions are in it
+		now = f.hub.positions(f.sub.topics)
 		defer cursors.Put(now)
 	}
-	f.taken, behind, ended = f.sub.take()
+	f.taken, behind, ended = f.sub.takeQueue()
 	f.done = 0
 	f.take(ended)
 	if f.taken != nil || now == nil { // a large event is as good as a heartbeat
@@ -310,15 +310,15 @@ func (f *feed) gather() (behind bool, ended error) {
 }
 
 // advance takes positions into the cursor that were read without a record for this user.
-func (f *feed) advance(now cursor) {
+func (f *clientStream) advance(now cursor) {
 	for i := range now {
 		at := &f.at[i]
 		if at.incarnation != now[i].incarnation {
 			continue
 		}
 		for _, p := range now[i].positions {
-			if from := at.next(p.partition); from < p.next && at.takes(p.partition) && !f.waits(at.topic, p.partition) {
-				at.set(p.partition, p.next)
+			if from := at.nextOffset(p.partition); from < p.next && at.hasPartition(p.partition) && !f.waits(at.name, p.partition) {
+				at.setNextOffset(p.partition, p.next)
 				f.moved += p.next - from
 			}
 		}
@@ -327,8 +327,8 @@ func (f *feed) advance(now cursor) {
 
 // wrote notes what was delivered of the user's own topics. A stream that has chosen event types says
 // nothing: what it leaves out was delivered to nobody.
-func (f *feed) wrote(p consumer.Partition, id [16]byte, next int64) {
-	if f.types != nil || !f.sub.source(p.Topic).Own {
+func (f *clientStream) wrote(p consumer.Partition, id [16]byte, next int64) {
+	if f.types != nil || !f.sub.topic(p.Topic).Own {
 		return
 	}
 	for i := range f.written {
@@ -343,7 +343,7 @@ func (f *feed) wrote(p consumer.Partition, id [16]byte, next int64) {
 // take writes the records taken into the buffer, each with the cursor behind it as its id, up to the
 // first large one: nothing may come between its id and its lines. When there is none any more, or access
 // was revoked, f.taken is nil.
-func (f *feed) take(ended error) {
+func (f *clientStream) take(ended error) {
 	q := f.taken
 	if q == nil {
 		return
@@ -359,18 +359,18 @@ func (f *feed) take(ended error) {
 		it := &q.items[f.done]
 		lines := q.text[text:it.end]
 		text = it.end
-		at := f.at.source(it.partition.Topic)
+		at := f.at.topic(it.partition.Topic)
 		if at == nil {
 			continue // the stream has not this topic: it could not be read when the stream began
 		}
-		from := at.next(it.partition.ID)
+		from := at.nextOffset(it.partition.ID)
 		if it.offset < from || f.waits(it.partition.Topic, it.partition.ID) {
 			continue // was replayed, or will be
 		}
 		if f.stray(at, it) {
 			continue
 		}
-		at.set(it.partition.ID, it.offset+1)
+		at.setNextOffset(it.partition.ID, it.offset+1)
 		if !f.wants(it.eventType) {
 			f.moved += it.offset + 1 - from
 			continue
@@ -378,7 +378,7 @@ func (f *feed) take(ended error) {
 		b := f.id()
 		b.b = append(b.b, lines...)
 		f.large = it.large
-		f.wrote(it.partition, at.id, it.offset+1)
+		f.wrote(it.partition, at.topicID, it.offset+1)
 		live++
 	}
 	f.hub.metrics.live.Add(float64(live))
@@ -389,6 +389,6 @@ func (f *feed) take(ended error) {
 }
 
 // wants says whether events of the type are to be sent.
-func (f *feed) wants(eventType string) bool {
+func (f *clientStream) wants(eventType string) bool {
 	return f.types == nil || slices.Contains(f.types, eventType)
 }

@@ -17,7 +17,7 @@ type Limits struct {
 // limit moves positions that are fresh to where the stream is to begin. Those that are sought go back to
 // where Kafka tells; all go up to where the limits allow, and what that leaves out is told. Partitions for
 // which Kafka has no answer wait.
-func (f *feed) limit(ctx context.Context, seam cursor) error {
+func (f *clientStream) limit(ctx context.Context, seam cursor) error {
 	fresh := f.fresh(seam)
 	if len(fresh) == 0 {
 		return nil
@@ -25,7 +25,7 @@ func (f *feed) limit(ctx context.Context, seam cursor) error {
 	var seeking, all []consumer.Partition // no others: what waits is asked for each second
 	for _, r := range fresh {
 		all = append(all, r.Partition)
-		if f.at.source(r.Topic).sought(r.ID) {
+		if f.at.topic(r.Topic).isSought(r.ID) {
 			seeking = append(seeking, r.Partition)
 		}
 	}
@@ -42,9 +42,9 @@ func (f *feed) limit(ctx context.Context, seam cursor) error {
 		return err
 	}
 	for _, r := range fresh {
-		at, from := f.at.source(r.Topic), r.Next
+		at, from := f.at.topic(r.Topic), r.Next
 		to, ok := young.of(r.Partition)
-		if at.sought(r.ID) {
+		if at.isSought(r.ID) {
 			begin, told := sought.of(r.Partition)
 			from, ok = min(from, begin), ok && told
 		}
@@ -56,7 +56,7 @@ func (f *feed) limit(ctx context.Context, seam cursor) error {
 			to = max(to, r.To-f.limits.Records)
 		}
 		to = max(from, min(to, r.To))
-		at.hold(r.ID, to)
+		at.acceptPosition(r.ID, to)
 		if from < to {
 			f.gap(gapData{r.Topic, &gapRange{r.ID, from, to}, consumer.GapReplayLimit})
 		}
@@ -66,7 +66,7 @@ func (f *feed) limit(ctx context.Context, seam cursor) error {
 
 // fresh returns what lies between the cursor and the seam of partitions whose position is fresh. Those that
 // are at the seam it holds, unless they are sought: limits leave nothing of them out.
-func (f *feed) fresh(seam cursor) (fresh []consumer.Range) {
+func (f *clientStream) fresh(seam cursor) (fresh []consumer.Range) {
 	if _, seeks := f.at.since(); !seeks && f.limits == (Limits{}) {
 		return nil
 	}
@@ -76,17 +76,17 @@ func (f *feed) fresh(seam cursor) (fresh []consumer.Range) {
 			continue // it is not certain yet which topic that is
 		}
 		for _, p := range seam[i].positions {
-			if !at.fresh(p.partition) || !at.takes(p.partition) || f.waits(at.topic, p.partition) {
+			if !at.isFresh(p.partition) || !at.hasPartition(p.partition) || f.waits(at.name, p.partition) {
 				continue
 			}
-			r := consumer.Range{Partition: consumer.Partition{Topic: at.topic, ID: p.partition}, Next: at.next(p.partition), To: p.next}
+			r := consumer.Range{Partition: consumer.Partition{Topic: at.name, ID: p.partition}, Next: at.nextOffset(p.partition), To: p.next}
 			if end, short := f.ends[r.Partition]; short {
 				r.To = min(r.To, end)
 			}
-			if r.Next < r.To || at.sought(p.partition) {
+			if r.Next < r.To || at.isSought(p.partition) {
 				fresh = append(fresh, r)
 			} else {
-				at.hold(p.partition, r.Next)
+				at.acceptPosition(p.partition, r.Next)
 			}
 		}
 	}
@@ -96,8 +96,8 @@ func (f *feed) fresh(seam cursor) (fresh []consumer.Range) {
 // offsets are those of the first records at a time or later; nil is of a time before all.
 type offsets map[consumer.Partition]int64
 
-func (f *feed) offsetsAt(ctx context.Context, partitions []consumer.Partition, t time.Time) offsets {
-	first, _ := f.log.Since(ctx, partitions, t) // what it does not tell waits, whatever the reason
+func (f *clientStream) offsetsAt(ctx context.Context, partitions []consumer.Partition, t time.Time) offsets {
+	first, _ := f.kafka.Since(ctx, partitions, t) // what it does not tell waits, whatever the reason
 	if first == nil {
 		first = make(map[consumer.Partition]int64)
 	}

@@ -10,17 +10,17 @@ import (
 	"herald/consumer"
 )
 
-// wideLog is a log of two topics that do not move.
-type wideLog struct{ Kafka }
+// wideKafka is a log of two topics that do not move.
+type wideKafka struct{ Kafka }
 
-func (wideLog) Join(context.Context, string) ([]consumer.UserTopic, error) {
+func (wideKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
 	return []consumer.UserTopic{{Topic: "other"}, {Topic: "wide"}}, nil
 }
 
-func (wideLog) Leave(string)                                  {}
-func (wideLog) Delivered(consumer.Partition, [16]byte, int64) {}
+func (wideKafka) Leave(string)                                  {}
+func (wideKafka) Delivered(consumer.Partition, [16]byte, int64) {}
 
-func (wideLog) Replay(_ context.Context, _ string, ranges []consumer.Range, _ func(*consumer.Range, *consumer.Record) bool) {
+func (wideKafka) Replay(_ context.Context, _ string, ranges []consumer.Range, _ func(*consumer.Range, *consumer.Record) bool) {
 	for i := range ranges {
 		ranges[i].Next = ranges[i].To
 	}
@@ -47,9 +47,9 @@ func TestManyPartitions(t *testing.T) {
 		warned := &longIDs{log: slog.New(slog.NewTextHandler(&log, nil)), told: make(map[string]bool)}
 		open := func(lastID string) (id string, gaps []string) {
 			out := new(partOutput)
-			f := &feed{service: &service{hub: hub, log: wideLog{}, longIDs: warned, heartbeat: 1 << 40, life: t.Context(), spawn: func(fn func()) { go fn() }}, out: out, closed: func(error) {}}
+			f := &clientStream{service: &service{hub: hub, kafka: wideKafka{}, longIDs: warned, heartbeat: 1 << 40, life: t.Context(), spawn: func(fn func()) { go fn() }}, out: out, closed: func(error) {}}
 			f.sub = newSubscription("alice", 1<<20, func() {}, func() {})
-			f.start(request{lastID: lastID})
+			f.start(streamRequest{lastID: lastID})
 			_, gaps = out.told()
 			_, last, _ := strings.Cut(string(out.text), "id: ")
 			id, _, _ = strings.Cut(last, "\n")

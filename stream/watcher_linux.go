@@ -25,9 +25,9 @@ type watched struct {
 	number int32
 }
 
-// add watches a connection; it returns false if it cannot. forget is to be called before the connection
+// watchConnection watches a connection; it returns false if it cannot. forget is to be called before the connection
 // is closed, or soon after it was cut.
-func (w *watcher) add(conn net.Conn, sub *subscription) (forget func(), ok bool) {
+func (w *watcher) watchConnection(conn net.Conn, sub *subscription) (forget func(), ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || w.file == nil && !w.start() {
@@ -109,14 +109,14 @@ func (w *watcher) run(raw syscall.RawConn) {
 			return
 		}
 		for _, e := range events[:max(0, n)] {
-			if sub := w.find(e); sub != nil {
+			if sub := w.findSubscription(e); sub != nil {
 				sub.end(errGone)
 			}
 		}
 	}
 }
 
-func (w *watcher) find(e syscall.EpollEvent) *subscription {
+func (w *watcher) findSubscription(e syscall.EpollEvent) *subscription {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if at := w.watched[e.Fd]; at.number == e.Pad {

@@ -17,8 +17,8 @@ type longIDs struct {
 	told map[string]bool // by topic: whether it was that ids cannot hold it
 }
 
-// look looks at the cursor of a stream that begins.
-func (l *longIDs) look(at cursor) {
+// checkCursor looks at the cursor of a stream that begins.
+func (l *longIDs) checkCursor(at cursor) {
 	if len(at) == 0 {
 		return
 	}
@@ -31,22 +31,22 @@ func (l *longIDs) look(at cursor) {
 		return
 	}
 	for i := range at {
-		size += len(appendSource(nil, &at[i]))
+		size += len(appendTopic(nil, &at[i]))
 	}
 	if size < longID {
 		return
 	}
-	s, tooLong := &at[at.largest()], len(appendHead(nil, at))+size > maxIDLength
+	s, tooLong := &at[at.indexOfLargestTopic()], len(appendHead(nil, at))+size > maxIDLength
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if was, told := l.told[s.topic]; told && (was || !tooLong) {
+	if was, told := l.told[s.name]; told && (was || !tooLong) {
 		return
 	}
-	l.told[s.topic] = tooLong
+	l.told[s.name] = tooLong
 	const mend = "if all producers of the topic choose partitions alike, name their partitioner in --topic (TOPIC,partitioner=murmur2): ids then name a user's own partitions only; else the topic is to have fewer"
 	if tooLong {
-		l.log.Error("topic has more partitions than an event id can name: clients that come back miss its records, and are told so by a gap", "topic", s.topic, "partitions", len(s.positions), "id_bytes", size, "mend", mend)
+		l.log.Error("topic has more partitions than an event id can name: clients that come back miss its records, and are told so by a gap", "topic", s.name, "partitions", len(s.positions), "id_bytes", size, "mend", mend)
 		return
 	}
-	l.log.Warn("topic has so many partitions that event ids are longer than some proxies take", "topic", s.topic, "partitions", len(s.positions), "id_bytes", size, "mend", mend)
+	l.log.Warn("topic has so many partitions that event ids are longer than some proxies take", "topic", s.name, "partitions", len(s.positions), "id_bytes", size, "mend", mend)
 }
