@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"herald/cmd/herald/bench"
+	"herald/cmd/herald/tail"
 )
 
 // benchArgs measures the server with few streams, for a short time.
@@ -81,7 +82,7 @@ func TestBench(t *testing.T) {
 }
 
 // meddler hands streams through from a server, and gives meddle each record's event.
-func meddler(t *testing.T, upstream string, meddle func(n int64, e event, send func(event))) string {
+func meddler(t *testing.T, upstream string, meddle func(n int64, e tail.Event, send func(tail.Event))) string {
 	t.Helper()
 	var n atomic.Int64
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -97,12 +98,12 @@ func meddler(t *testing.T, upstream string, meddle func(n int64, e event, send f
 		}
 		defer res.Body.Close()
 		w.Header().Set("Content-Type", "text/event-stream")
-		send := func(e event) {
+		send := func(e tail.Event) {
 			fmt.Fprintf(w, "id: %s\nevent: %s\ndata: %s\n\n", e.ID, e.Type, e.Data)
 			_ = http.NewResponseController(w).Flush()
 		}
-		for events := newEventReader(res.Body, ""); ; {
-			e, err := events.next()
+		for events := tail.NewEventReader(res.Body, ""); ; {
+			e, err := events.Next()
 			if err != nil {
 				return
 			}
@@ -122,23 +123,23 @@ func meddler(t *testing.T, upstream string, meddle func(n int64, e event, send f
 func TestBenchTellsFaults(t *testing.T) {
 	srv, broker := startServerOn(t, devRoutes, nil)
 	upstream := "http://" + srv.publicListener.Addr().String()
-	var held event
+	var held tail.Event
 	for name, test := range map[string]struct {
-		meddle func(n int64, e event, send func(event))
+		meddle func(n int64, e tail.Event, send func(tail.Event))
 		want   string
 	}{
-		"lost": {func(n int64, e event, send func(event)) {
+		"lost": {func(n int64, e tail.Event, send func(tail.Event)) {
 			if n < 20 || n > 22 {
 				send(e)
 			}
 		}, "3 events lost, 0 twice, 0 out of order"},
-		"twice": {func(n int64, e event, send func(event)) {
+		"twice": {func(n int64, e tail.Event, send func(tail.Event)) {
 			send(e)
 			if n >= 20 && n <= 22 {
 				send(e)
 			}
 		}, "0 events lost, 3 twice, 0 out of order"},
-		"swapped": {func(n int64, e event, send func(event)) {
+		"swapped": {func(n int64, e tail.Event, send func(tail.Event)) {
 			switch n {
 			case 20:
 				held = e

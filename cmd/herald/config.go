@@ -14,6 +14,8 @@ import (
 	"github.com/agnivade/levenshtein"
 	"github.com/alecthomas/kong"
 	yaml "go.yaml.in/yaml/v4"
+
+	"herald/cmd/herald/tail"
 )
 
 const (
@@ -219,7 +221,7 @@ var foreignVariables = regexp.MustCompile(`^HERALD_(([A-Z0-9_]+_)?(SERVICE_HOST|
 
 // checkEnvironment refuses variables that look like settings and are none.
 func checkEnvironment(environ []string, model *kong.Application) error {
-	known := []string{tokenVariable}
+	known := []string{tail.TokenVariable}
 	err := kong.Visit(model, func(node kong.Visitable, next kong.Next) error {
 		if f, ok := node.(*kong.Flag); ok {
 			known = append(known, f.Envs...)

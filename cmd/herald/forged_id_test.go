@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"herald/auth"
+	"herald/cmd/herald/tail"
 	"herald/consumer"
 )
 
@@ -23,7 +24,7 @@ func lastIDOf(t *testing.T, address string, header http.Header, data string) str
 	defer cancel()
 	events := openEvents(ctx, t, address, header)
 	for {
-		e, err := events.next()
+		e, err := events.Next()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,7 +35,7 @@ func lastIDOf(t *testing.T, address string, header http.Header, data string) str
 }
 
 // openEvents opens a stream, which has to be answered with 200.
-func openEvents(ctx context.Context, t *testing.T, address string, header http.Header) *eventReader {
+func openEvents(ctx context.Context, t *testing.T, address string, header http.Header) *tail.EventReader {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -49,7 +50,7 @@ func openEvents(ctx context.Context, t *testing.T, address string, header http.H
 	if res.StatusCode != http.StatusOK {
 		t.Fatalf("status %s, want 200", res.Status)
 	}
-	return newEventReader(bufio.NewReader(res.Body), "")
+	return tail.NewEventReader(bufio.NewReader(res.Body), "")
 }
 
 // TestForgedIDs resumes alice's stream from ids that she did not get, by header and query: each is answered
@@ -138,7 +139,7 @@ func forgedID(t *testing.T, address string, header http.Header, live string, lim
 	checkpoint := false
 	byTopic := make(map[string]int)
 	for {
-		e, err := events.next()
+		e, err := events.Next()
 		if err != nil {
 			t.Fatalf("%v; a checkpoint came: %t", err, checkpoint)
 		}

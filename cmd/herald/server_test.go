@@ -28,6 +28,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"herald/auth"
+	"herald/cmd/herald/tail"
 	"herald/consumer"
 	"herald/stream"
 )
@@ -144,7 +145,7 @@ func eventsUntil(t *testing.T, url string, header http.Header, want ...string) (
 	defer cancel()
 	events := openEvents(ctx, t, url, header)
 	for len(want) > 0 {
-		e, err := events.next()
+		e, err := events.Next()
 		if err != nil {
 			t.Fatalf("want %q after %q: %v", want, got, err)
 		}
@@ -490,10 +491,10 @@ func TestSlowRequests(t *testing.T) {
 	if answer, err := io.ReadAll(conn); err != nil || strings.Contains(string(answer), "201") {
 		t.Errorf("a body that does not end: %q, %v, want it refused and the connection closed", answer, err)
 	}
-	events := newEventReader(bufio.NewReader(res.Body), "")
+	events := tail.NewEventReader(bufio.NewReader(res.Body), "")
 	call(t, http.MethodPost, "http://"+address+"/users/alice/notifications", "still there")
 	for {
-		e, err := events.next()
+		e, err := events.Next()
 		if err != nil {
 			t.Fatalf("the stream ended with the time for requests: %v", err)
 		}

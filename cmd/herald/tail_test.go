@@ -1,15 +1,13 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -19,81 +17,24 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"herald/cmd/herald/tail"
 )
 
-// tailOf follows the server until done ends or the server refuses.
-func tailOf(ctx context.Context, url string) (out, notes string, err error) {
-	var o, n bytes.Buffer
-	tl := &tailer{
-		client: http.DefaultClient, url: url, token: func() (string, error) { return "", nil }, idle: 10 * time.Second,
-		out: &eventPrinter{w: &o, now: func() time.Time { return time.Unix(0, 0).UTC() }}, notes: &n, retry: minRetry,
-	}
-	err = tl.run(ctx)
-	return o.String(), n.String(), err
-}
-
-// TestTailResumes cuts the stream in the middle of an event and wants that event once, asked for
-// by the id of the last whole one.
-func TestTailResumes(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var asked []string
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked = append(asked, r.Header.Get("Last-Event-ID"))
-		w.Header().Set("Content-Type", "text/event-stream")
-		switch len(asked) {
-		case 1:
-			fmt.Fprint(w, "retry: 100\n\nid: 1\ndata: one\n\nid: 2\ndata: tw")
-			_ = http.NewResponseController(w).Flush()
-			panic(http.ErrAbortHandler)
-		case 2:
-			fmt.Fprint(w, "id: 2\ndata: two\n\n")
-		default:
-			cancel()
-		}
-	}))
-	defer server.Close()
-	out, notes, err := tailOf(ctx, server.URL)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, notes)
-	}
-	want := "00:00:00.000 message 1 one\n00:00:00.000 message 2 two\n"
-	if diff := cmp.Diff(want, out); diff != "" {
-		t.Error(diff)
-	}
-	if diff := cmp.Diff([]string{"", "1", "2"}, asked); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestTailStopsAtRefusals(t *testing.T) {
-	for _, status := range []int{400, 401, 403, 404} {
-		asked := 0
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			asked++
-			w.WriteHeader(status)
-			fmt.Fprint(w, `{"error":{"message":"because"}}`)
-		}))
-		_, _, err := tailOf(t.Context(), server.URL)
-		server.Close()
-		if err == nil || !strings.Contains(err.Error(), "because") || asked != 1 {
-			t.Errorf("%d: %v after %d requests, want the server's reason after one", status, err, asked)
-		}
-	}
-}
-
-// TestTailWithoutUser has a server that believes whoever a stream is for, and is told nobody.
+// TestTailWithoutUser opens a stream without a user at a server with --insecure-no-auth, which takes
+// the user from the query. The error must name the missing flag.
 func TestTailWithoutUser(t *testing.T) {
 	srv := startServer(t)
-	_, _, err := tailOf(t.Context(), "http://"+srv.publicListener.Addr().String()+"/events")
+	err := tail.Run(t.Context(), tail.Config{
+		Client: http.DefaultClient, URL: "http://" + srv.publicListener.Addr().String() + "/events",
+		Token: func() (string, error) { return "", nil }, IdleTimeout: 10 * time.Second, Out: io.Discard, Notes: io.Discard,
+	})
 	if err == nil || !strings.Contains(err.Error(), "add --user NAME") {
-		t.Errorf("%v, want the flag that is missing", err)
+		t.Errorf("%v, want the missing flag", err)
 	}
 }
 
-// TestTailAsks wants the flags in the request.
-func TestTailAsks(t *testing.T) {
+// TestTailSendsItsFlags expects the flags --since, --types and --user in the request.
+func TestTailSendsItsFlags(t *testing.T) {
 	srv := startServer(t)
 	url := "http://" + srv.publicListener.Addr().String()
 	for name, test := range map[string]struct {
@@ -114,8 +55,8 @@ func TestTailAsks(t *testing.T) {
 	}
 }
 
-// TestTailCertificates wants an end at once, and what to do, where a certificate is not taken or only
-// one side speaks TLS.
+// TestTailCertificates expects that tail ends at once and says what to do if it does not accept the
+// server's certificate or if only one side speaks TLS.
 func TestTailCertificates(t *testing.T) {
 	answer := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })
 	server := httptest.NewUnstartedServer(answer)
@@ -149,7 +90,7 @@ func TestTailCertificates(t *testing.T) {
 		code int
 		want string
 	}{
-		"unknown authority": {[]string{"--url=" + server.URL}, exitFailed, "signed by unknown authority: name the authority that signed the certificate by --ca-file FILE (PEM)"},
+		"unknown authority": {[]string{"--url=" + server.URL}, exitFailed, "signed by unknown authority: name the authority that signed the certificate with --ca-file FILE (PEM)"},
 		"authority given":   {[]string{"--url=" + server.URL, ca}, exitFailed, "403 Forbidden"},
 		"another name":      {[]string{"--url=" + named, ca}, exitFailed, "write a name that the certificate has in --url"},
 		"expired":           {[]string{"--url=" + expired.URL, oldCA}, exitFailed, "the server needs a new certificate, or this machine's clock is wrong"},

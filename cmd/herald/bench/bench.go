@@ -179,7 +179,7 @@ func (r *run) measured(srv *server, records uint64, start time.Time, before samp
 // storm cuts all streams, writes what they miss, and measures how long they take to catch up.
 func (r *run) storm(srv *server, w *writer) (*Phase, error) {
 	r.doing("storm: writing what is missed")
-	var cut []*stream
+	var cut []*client
 	for _, s := range r.streams[:r.cfg.Streams] {
 		if r.cut(s) {
 			cut = append(cut, s)

@@ -29,13 +29,13 @@ type epoll struct {
 // epollLoop reads the streams of one shard.
 type epollLoop struct {
 	shard   *shard
-	streams []*stream // of all shards, by index
+	streams []*client // of all shards, by index
 	poll    int
 	wake    int // eventfd(2) that ends the loop
 }
 
 // newEpoll starts a loop for each shard.
-func newEpoll(address *net.TCPAddr, shards []*shard, streams []*stream) (network, error) {
+func newEpoll(address *net.TCPAddr, shards []*shard, streams []*client) (network, error) {
 	n := &epoll{address: address}
 	for _, sh := range shards {
 		l, err := newEpollLoop(sh, streams)
@@ -50,7 +50,7 @@ func newEpoll(address *net.TCPAddr, shards []*shard, streams []*stream) (network
 	return n, nil
 }
 
-func newEpollLoop(sh *shard, streams []*stream) (*epollLoop, error) {
+func newEpollLoop(sh *shard, streams []*client) (*epollLoop, error) {
 	poll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ type socket int
 
 func (fd socket) Close() error { return unix.Close(int(fd)) }
 
-func (n *epoll) connect(ctx context.Context, s *stream, source net.IP, request []byte) error {
+func (n *epoll) connect(ctx context.Context, s *client, source net.IP, request []byte) error {
 	fd, err := n.dial(ctx, source, s.stalled)
 	if err != nil {
 		return err
@@ -195,7 +195,7 @@ func (l *epollLoop) run() {
 }
 
 // read reads a stream once; if there is more, the next wait tells it again.
-func (l *epollLoop) read(s *stream, turn int32, buffer []byte) {
+func (l *epollLoop) read(s *client, turn int32, buffer []byte) {
 	fd, ok := s.conn.(socket)
 	if !ok || s.turn != turn {
 		return

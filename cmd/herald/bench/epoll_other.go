@@ -8,4 +8,4 @@ import (
 )
 
 // newEpoll has no epoll(7) to work with.
-func newEpoll(*net.TCPAddr, []*shard, []*stream) (network, error) { return nil, errors.ErrUnsupported }
+func newEpoll(*net.TCPAddr, []*shard, []*client) (network, error) { return nil, errors.ErrUnsupported }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"herald/cmd/herald/tail"
 )
 
 const (
@@ -19,7 +21,7 @@ const (
 // network connects streams and hands them what comes.
 type network interface {
 	// connect opens a connection from the source address, if there is one, and sends the request.
-	connect(ctx context.Context, s *stream, source net.IP, request []byte) error
+	connect(ctx context.Context, s *client, source net.IP, request []byte) error
 	// stop closes all connections and waits for the network's goroutines.
 	stop()
 }
@@ -29,10 +31,10 @@ type sockets struct {
 	address string
 	tls     *tls.Config // nil: none
 	readers sync.WaitGroup
-	streams []*stream
+	streams []*client
 }
 
-func (n *sockets) connect(ctx context.Context, s *stream, source net.IP, request []byte) error {
+func (n *sockets) connect(ctx context.Context, s *client, source net.IP, request []byte) error {
 	d := net.Dialer{Timeout: dialTimeout}
 	if source != nil {
 		d.LocalAddr = &net.TCPAddr{IP: source}
@@ -61,7 +63,7 @@ func (n *sockets) connect(ctx context.Context, s *stream, source net.IP, request
 }
 
 // read reads the connection until it ends, or the stream stalls.
-func (n *sockets) read(s *stream, c net.Conn, turn int32) {
+func (n *sockets) read(s *client, c net.Conn, turn int32) {
 	buffer := make([]byte, 4<<10)
 	for {
 		count, err := c.Read(buffer)
@@ -73,7 +75,7 @@ func (n *sockets) read(s *stream, c net.Conn, turn int32) {
 }
 
 // received tells whether to read on.
-func (*sockets) received(s *stream, turn int32, p []byte, err error, now int64) bool {
+func (*sockets) received(s *client, turn int32, p []byte, err error, now int64) bool {
 	s.shard.mu.Lock()
 	defer s.shard.mu.Unlock()
 	if s.turn != turn || s.conn == nil {
@@ -118,5 +120,5 @@ func explain(address string, err error) (hopeless bool, explained error) {
 // isRefusal tells a refusal from a connection that has broken.
 func isRefusal(err error) bool {
 	_, ok := errors.AsType[*refusalError](err)
-	return ok || errors.Is(err, errFraming) || errors.Is(err, errBlockTooLarge)
+	return ok || errors.Is(err, errFraming) || errors.Is(err, tail.ErrEventTooLarge)
 }

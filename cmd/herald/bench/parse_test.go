@@ -8,60 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
-
-// dispatched is an event as the standard has it: with the last event id, which may be an earlier one's.
-type dispatched struct{ Kind, ID, Data string }
-
-// referenceEvents reads a complete event stream line by line, as WHATWG HTML, section 9.2.6, is
-// written. What follows the last blank line is dropped.
-func referenceEvents(text string) (list []dispatched) {
-	text = strings.TrimPrefix(text, bom)
-	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
-	lines := strings.Split(text, "\n")
-	e, data := dispatched{}, []string(nil)
-	for _, line := range lines[:len(lines)-1] {
-		name, value, _ := strings.Cut(line, ":")
-		value = strings.TrimPrefix(value, " ")
-		switch {
-		case line == "":
-			if data != nil {
-				list = append(list, dispatched{e.Kind, e.ID, strings.Join(data, "\n")})
-			}
-			e.Kind, data = "", nil
-		case name == "event":
-			e.Kind = value
-		case name == "data":
-			data = append(data, value)
-		case name == "id" && !strings.Contains(value, "\x00"):
-			e.ID = value
-		}
-	}
-	return list
-}
-
-// eventsOf pushes the pieces to a reader.
-func eventsOf(pieces ...[]byte) (list []dispatched) {
-	var r blockReader
-	var b block
-	id := ""
-	for _, p := range pieces {
-		if err := r.push(slices.Clone(p)); err != nil {
-			panic(err)
-		}
-		for r.next(&b) {
-			if b.hasID {
-				id = string(b.id)
-			}
-			if b.hasData {
-				list = append(list, dispatched{string(b.kind), id, string(b.data)})
-			}
-		}
-	}
-	return list
-}
 
 // pieces cuts text at random.
 func pieces(text []byte, seed uint64) (list [][]byte) {
@@ -72,44 +19,6 @@ func pieces(text []byte, seed uint64) (list [][]byte) {
 		text = text[n:]
 	}
 	return list
-}
-
-func FuzzEvents(f *testing.F) {
-	for i, text := range []string{
-		"id: 1\ndata: a\n\nid: 2\nevent: gap\ndata: b\ndata: c\n\n",
-		"\xef\xbb\xbfdata: a\r\n\r\ndata:b\r\rid\r\n\ndata\n\n",
-		":\n:\nretry: 10\n\n:\ndata:  x\n\nid: 3\n\ndata: cut",
-		"id: a\x00b\ndata: x\n\n\n\n\n\xef\xbb\xbfdata: y\n\n",
-		"\xef\xbb", "\r", "data\r\ndata\r\r\n:\r\r\n",
-	} {
-		f.Add([]byte(text), uint64(i))
-	}
-	f.Fuzz(func(t *testing.T, text []byte, seed uint64) {
-		want := referenceEvents(string(text))
-		if diff := cmp.Diff(want, eventsOf(text)); diff != "" {
-			t.Errorf("whole: %s", diff)
-		}
-		if diff := cmp.Diff(want, eventsOf(pieces(text, seed)...)); diff != "" {
-			t.Errorf("in pieces: %s", diff)
-		}
-	})
-}
-
-// TestReaderKeepsNoHeartbeats has a stream with nothing but comments for a long time.
-func TestReaderKeepsNoHeartbeats(t *testing.T) {
-	var r blockReader
-	var b block
-	for range 1000 {
-		if err := r.push([]byte(":\n")); err != nil {
-			t.Fatal(err)
-		}
-		if r.next(&b) {
-			t.Fatal("a block without a blank line")
-		}
-	}
-	if cap(r.rest) > 64 {
-		t.Errorf("%d bytes are kept", cap(r.rest))
-	}
 }
 
 // bodyOf pushes a response and returns its body.
@@ -236,7 +145,7 @@ func TestValue(t *testing.T) {
 func TestNothingIsAllocated(t *testing.T) {
 	r := &run{id: 7}
 	sh := &shard{run: r, results: newResults()}
-	s := &stream{shard: sh, response: response{begun: true, chunked: true}}
+	s := &client{shard: sh, response: response{begun: true, chunked: true}}
 	var text []byte
 	number := uint64(0)
 	order := bareOrder{Run: 7, Size: 128, Frame: 200}
@@ -255,7 +164,7 @@ func TestNothingIsAllocated(t *testing.T) {
 // BenchmarkReceive is what an event costs the tool, but for reading the socket.
 func BenchmarkReceive(b *testing.B) {
 	sh := &shard{run: &run{id: 7}, results: newResults()}
-	s := &stream{shard: sh, response: response{begun: true, chunked: true}}
+	s := &client{shard: sh, response: response{begun: true, chunked: true}}
 	order := bareOrder{Run: 7, Size: 128, Frame: 200}
 	var text []byte
 	for number := uint64(1); number <= 1000; number++ {

@@ -26,14 +26,14 @@ type run struct {
 	cfg     Config
 	to      endpoint
 	id      uint64
-	streams []*stream // stalled ones last
+	streams []*client // stalled ones last
 	shards  []*shard
 	network network
 	from    []net.IP
 	users   []string // by source; those of stalled streams last
 	sent    []uint64 // by source: records written. The writer's.
 
-	queue  chan *stream    // to be opened
+	queue  chan *client    // to be opened
 	slots  atomic.Value    // chan struct{}: as many as may be opened at a time
 	pace   *time.Ticker    // of opening; nil: none
 	ctx    context.Context //nolint:containedctx // the life of all goroutines
@@ -57,7 +57,7 @@ func newRun(ctx context.Context, cfg Config) (r *run, err error) {
 		return nil, err
 	}
 	count := cfg.Streams + cfg.Stalled
-	r = &run{cfg: cfg, to: to, id: uint64(rand.Uint32()), from: cfg.sources(to.address), total: newResults(), queue: make(chan *stream, count)} //nolint:gosec // tells runs apart
+	r = &run{cfg: cfg, to: to, id: uint64(rand.Uint32()), from: cfg.sources(to.address), total: newResults(), queue: make(chan *client, count)} //nolint:gosec // tells runs apart
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	defer func() {
 		if err != nil {
@@ -96,7 +96,7 @@ func newRun(ctx context.Context, cfg Config) (r *run, err error) {
 // addStreams makes the streams of all users.
 func (r *run) addStreams() error {
 	for i := range r.cfg.Streams + r.cfg.Stalled {
-		s := &stream{shard: r.shards[i%len(r.shards)], index: i, retry: defaultRetry}
+		s := &client{shard: r.shards[i%len(r.shards)], index: i, retry: defaultRetry}
 		user := i / r.cfg.PerUser
 		name := r.cfg.Prefix + strconv.Itoa(user)
 		if s.stalled = i >= r.cfg.Streams; s.stalled {
@@ -131,7 +131,7 @@ func (r *run) sources() int {
 }
 
 // address sets whose stream it is.
-func (r *run) address(s *stream, user string) (err error) {
+func (r *run) address(s *client, user string) (err error) {
 	u := *r.to.url
 	if r.cfg.Token != nil {
 		s.bearer, err = r.cfg.Token(user)
@@ -167,7 +167,7 @@ func (r *run) dial(turn int) {
 }
 
 // open begins a stream when its turn has come.
-func (r *run) open(s *stream, source net.IP) error {
+func (r *run) open(s *client, source net.IP) error {
 	if r.pace != nil {
 		select {
 		case <-r.pace.C:
@@ -189,7 +189,7 @@ func (r *run) open(s *stream, source net.IP) error {
 }
 
 // failed is called when a connection could not be made.
-func (r *run) failed(s *stream, err error) {
+func (r *run) failed(s *client, err error) {
 	hopeless, err := explain(r.to.address.String(), err)
 	if hopeless || r.readyAt.Load() == 0 {
 		r.fail(err)
@@ -203,7 +203,7 @@ func (r *run) failed(s *stream, err error) {
 }
 
 // again opens the stream after its reconnection time, and counts why.
-func (r *run) again(s *stream, after time.Duration, reason string) {
+func (r *run) again(s *client, after time.Duration, reason string) {
 	n, _ := r.retried.LoadOrStore(reason, new(atomic.Int64))
 	n.(*atomic.Int64).Add(1)
 	time.AfterFunc(after, func() {

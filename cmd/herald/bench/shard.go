@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"herald/stream"
 )
 
 // Latencies are kept in µs, up to ten minutes, with three digits.
@@ -76,13 +78,13 @@ func (r *run) takeResults() results {
 }
 
 // begun counts a stream whose checkpoint has come.
-func (sh *shard) begun(s *stream, now int64) {
+func (sh *shard) begun(s *client, now int64) {
 	sh.run.readyAt.Store(now)
 	sh.begunCount(s).Add(1)
 }
 
 // begunCount counts the streams that have begun and are like s.
-func (sh *shard) begunCount(s *stream) *atomic.Int64 {
+func (sh *shard) begunCount(s *client) *atomic.Int64 {
 	if s.stalled {
 		return &sh.run.held
 	}
@@ -90,7 +92,7 @@ func (sh *shard) begunCount(s *stream) *atomic.Int64 {
 }
 
 // event counts a record that has come.
-func (sh *shard) event(s *stream, data []byte, now int64) {
+func (sh *shard) event(s *client, data []byte, now int64) {
 	v, ok := parseValue(data)
 	if !ok || v.run != sh.run.id || v.source != s.source {
 		sh.foreign++
@@ -115,7 +117,7 @@ func (sh *shard) event(s *stream, data []byte, now int64) {
 
 // ended is called when a connection has ended that the client did not end, and opens the stream
 // again after the server's reconnection time.
-func (sh *shard) ended(s *stream, err error) {
+func (sh *shard) ended(s *client, err error) {
 	if !s.disconnect() {
 		return
 	}
@@ -124,7 +126,7 @@ func (sh *shard) ended(s *stream, err error) {
 	case isRefusal(err):
 		sh.run.fail(err)
 		return
-	case reason == tooManyStreams: // to come back would end another one
+	case reason == string(stream.ErrTooMany): // to come back would end another one
 		sh.run.fail(errors.New("the server allows a user, an address or all together fewer streams: lower --streams-per-user or --streams, or give more --source-addresses"))
 		return
 	}

@@ -58,7 +58,7 @@ func (r *run) holdStalled(ctx context.Context, w *writer) {
 }
 
 // cut ends a connection. It tells whether there was one.
-func (r *run) cut(s *stream) bool {
+func (r *run) cut(s *client) bool {
 	s.shard.mu.Lock()
 	defer s.shard.mu.Unlock()
 	return s.disconnect()

@@ -6,22 +6,15 @@ import (
 	"io"
 	"strings"
 	"time"
-)
 
-// Herald's own event types.
-const (
-	kindCheckpoint = "checkpoint"
-	kindGap        = "gap"
-	kindEnd        = "end"
+	"herald/cmd/herald/tail"
+	"herald/stream"
 )
-
-// tooManyStreams is the reason of an end that no client comes back from.
-const tooManyStreams = "too-many-streams"
 
 const defaultRetry = 2 * time.Second // until the server says another reconnection time
 
-// stream is one client. Its shard's lock guards it.
-type stream struct {
+// client is one stream. Its shard's lock guards it.
+type client struct {
 	shard   *shard
 	index   int
 	source  int    // whose records it gets; one of the run's sources
@@ -35,7 +28,7 @@ type stream struct {
 	ready bool // the checkpoint has come
 
 	response response
-	events   blockReader
+	events   tail.BlockReader
 	lastID   []byte
 	retry    time.Duration
 	reason   string // what the server's end event said
@@ -43,7 +36,7 @@ type stream struct {
 }
 
 // request is the text of the request that opens the stream, or goes on with it.
-func (s *stream) request(host string) []byte {
+func (s *client) request(host string) []byte {
 	var b strings.Builder
 	b.WriteString("GET " + s.target + " HTTP/1.1\r\nHost: " + host + "\r\nAccept: text/event-stream\r\nCache-Control: no-store\r\n")
 	if s.bearer != "" {
@@ -57,15 +50,15 @@ func (s *stream) request(host string) []byte {
 }
 
 // connected begins a connection.
-func (s *stream) connected(c io.Closer) {
+func (s *client) connected(c io.Closer) {
 	s.conn = c
 	s.turn++
 	s.ready, s.reason = false, ""
-	s.response, s.events = response{}, blockReader{}
+	s.response, s.events = response{}, tail.BlockReader{}
 }
 
 // disconnect ends the connection, if there is one. It tells whether there was.
-func (s *stream) disconnect() bool {
+func (s *client) disconnect() bool {
 	if s.conn == nil {
 		return false
 	}
@@ -80,7 +73,7 @@ func (s *stream) disconnect() bool {
 }
 
 // release lets another stream open.
-func (s *stream) release() {
+func (s *client) release() {
 	if s.slot != nil {
 		<-s.slot
 		s.slot = nil
@@ -89,7 +82,7 @@ func (s *stream) release() {
 
 // receive takes what has come at the time now (Unix, ns). The error is [io.EOF] when the response is
 // complete, or says that the server does not speak the protocol.
-func (s *stream) receive(p []byte, now int64) error {
+func (s *client) receive(p []byte, now int64) error {
 	s.shard.bytes += int64(len(p))
 	s.shard.reads++
 	if !s.response.begun {
@@ -98,17 +91,20 @@ func (s *stream) receive(p []byte, now int64) error {
 			return err
 		}
 	}
-	var b block
+	var b tail.Block
 	for len(p) > 0 {
 		data, rest, err := s.response.body(p)
 		if err != nil {
 			return err
 		}
-		if err := s.events.push(data); err != nil {
+		if err := s.events.Push(data); err != nil {
 			return err
 		}
-		for s.events.next(&b) {
+		for s.events.Next(&b) {
 			s.take(&b, now)
+		}
+		if s.events.Retry > 0 {
+			s.retry = s.events.Retry
 		}
 		if s.response.ended {
 			return io.EOF
@@ -119,29 +115,26 @@ func (s *stream) receive(p []byte, now int64) error {
 }
 
 // take takes a block.
-func (s *stream) take(b *block, now int64) {
-	if b.hasID {
-		s.lastID = append(s.lastID[:0], b.id...)
+func (s *client) take(b *tail.Block, now int64) {
+	if b.HasID {
+		s.lastID = append(s.lastID[:0], b.ID...)
 	}
-	if b.retry > 0 {
-		s.retry = b.retry
-	}
-	if !b.hasData {
+	if !b.HasData {
 		return
 	}
-	switch string(b.kind) {
-	case kindCheckpoint:
+	switch string(b.Type) {
+	case stream.TypeCheckpoint:
 		if !s.ready {
 			s.ready = true
 			s.release()
 			s.shard.begun(s, now)
 		}
-	case kindGap:
-		s.shard.gaps[reasonIn(b.data)]++
-	case kindEnd:
-		s.reason = reasonIn(b.data)
+	case stream.TypeGap:
+		s.shard.gaps[reasonIn(b.Data)]++
+	case stream.TypeEnd:
+		s.reason = reasonIn(b.Data)
 	default:
-		s.shard.event(s, b.data, now)
+		s.shard.event(s, b.Data, now)
 	}
 }
 
@@ -155,7 +148,7 @@ func reasonIn(data []byte) string {
 }
 
 // endReason is why a connection ended that the client did not end.
-func (s *stream) endReason(err error) string {
+func (s *client) endReason(err error) string {
 	switch {
 	case s.reason != "":
 		return s.reason

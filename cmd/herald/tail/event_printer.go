@@ -1,4 +1,4 @@
-package main
+package tail
 
 import (
 	"encoding/json"
@@ -7,18 +7,20 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"herald/stream"
 )
 
-// eventPrinter prints events, for people or as one line of JSON each.
+// eventPrinter prints each event, as text for people or as one line of JSON.
 type eventPrinter struct {
 	w    io.Writer
 	json bool
-	all  bool // Herald's own events too
+	all  bool // print Herald's own events too
 	now  func() time.Time
 }
 
-func (p *eventPrinter) print(e event) error {
-	own := e.Type == "checkpoint" || e.Type == "gap" || e.Type == "end"
+func (p *eventPrinter) print(e Event) error {
+	own := e.Type == stream.TypeCheckpoint || e.Type == stream.TypeGap || e.Type == stream.TypeEnd
 	switch {
 	case own && !p.all:
 		return nil
@@ -29,7 +31,7 @@ func (p *eventPrinter) print(e event) error {
 	}
 }
 
-func (p *eventPrinter) printJSON(e event) error {
+func (p *eventPrinter) printJSON(e Event) error {
 	enc := json.NewEncoder(p.w)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(struct {
@@ -43,8 +45,9 @@ func (p *eventPrinter) printJSON(e event) error {
 	return nil
 }
 
-// printText writes time, type, id and data; the data's further lines are indented.
-func (p *eventPrinter) printText(e event) error {
+// printText writes time, type, id and data. The second line of the data and all later ones are
+// indented.
+func (p *eventPrinter) printText(e Event) error {
 	id := e.ID
 	if id == "" {
 		id = "-"
@@ -60,7 +63,7 @@ func (p *eventPrinter) printText(e event) error {
 	return nil
 }
 
-// printable shows control characters as escapes: what comes from the network must not steer the
+// printable replaces control characters by escapes, because text from the network must not steer the
 // terminal.
 func printable(text string) string {
 	if !strings.ContainsFunc(text, steers) {
@@ -77,7 +80,8 @@ func printable(text string) string {
 	return b.String()
 }
 
-// steers tells control characters, but for the tab, and those that turn the direction of writing.
+// steers reports whether a terminal may obey the character: control characters except the tab, and
+// characters that change the direction of writing.
 func steers(r rune) bool {
 	return r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r))
 }

@@ -1,4 +1,4 @@
-package main
+package tail
 
 import (
 	"context"
@@ -16,16 +16,17 @@ import (
 )
 
 const (
-	maxRefusal     = 4 << 10 // bytes read of a refusal's body
-	maxRefusalText = 200     // bytes of a body that is text and no page
+	maxRefusal     = 4 << 10 // bytes of a refusal's body that are read
+	maxRefusalText = 200     // bytes of a body that is shown as it is; a longer one is probably a web page
 )
 
-// refusal is a reason not to try again.
+// refusal is an error that another try would not change.
 type refusal struct{ error }
 
-// reason prefers why we cancelled to what the network says about it; a [refusal] where another try
-// would end in the same way.
-func reason(ctx context.Context, err error) error {
+// connectionError explains an error of the network. If this program cancelled the request, the cause
+// of ctx explains it better than the network's error. The result is a [refusal] if another try would
+// end in the same way.
+func connectionError(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
@@ -36,12 +37,12 @@ func reason(ctx context.Context, err error) error {
 		return refusal{fmt.Errorf("%w: %s", err, certificateAdvice(err))}
 	}
 	if errors.Is(err, http.ErrSchemeMismatch) {
-		return refusal{errors.New("the server speaks no TLS there: write http:// in --url")}
+		return refusal{errors.New("the server does not speak TLS at this port: write http:// in --url")}
 	}
 	return err
 }
 
-// certificateAdvice says what to do about a certificate that is not taken.
+// certificateAdvice says what to do about a certificate that the client does not accept.
 func certificateAdvice(err error) string {
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
 		return "write a name that the certificate has in --url"
@@ -49,12 +50,12 @@ func certificateAdvice(err error) string {
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
 		return "the server needs a new certificate, or this machine's clock is wrong"
 	}
-	return "name the authority that signed the certificate by --ca-file FILE (PEM)"
+	return "name the authority that signed the certificate with --ca-file FILE (PEM)"
 }
 
-// accept returns an error unless the response is an event stream; a [refusal] where another try
-// would have the same answer.
-func accept(res *http.Response) error {
+// checkResponse returns an error unless the response is an event stream. The error is a [refusal] if
+// another try would get the same answer.
+func checkResponse(res *http.Response) error {
 	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if res.StatusCode == http.StatusOK {
 		if kind != "text/event-stream" {
@@ -69,14 +70,14 @@ func accept(res *http.Response) error {
 		return err
 	case http.StatusBadRequest:
 		switch req := res.Request; {
-		case req.URL.Scheme == "http" && strings.Contains(text, "HTTPS server"): // net/http's words
+		case req.URL.Scheme == "http" && strings.Contains(text, "HTTPS server"): // the words of net/http
 			err = fmt.Errorf("%w: write https:// in --url", err)
 		case !req.URL.Query().Has("user") && req.Header.Get("Authorization") == "":
 			err = fmt.Errorf("%w; with herald tail: add --user NAME", err)
 		}
 		return refusal{err}
 	case http.StatusUnauthorized:
-		return refusal{fmt.Errorf("%w: give a good token by --token-file or %s", err, tokenVariable)}
+		return refusal{fmt.Errorf("%w: give a valid token with --token-file or %s", err, TokenVariable)}
 	case http.StatusNotFound:
 		return refusal{fmt.Errorf("%w: is the path of --url right?", err)}
 	}
@@ -86,10 +87,10 @@ func accept(res *http.Response) error {
 	return refusal{err}
 }
 
-// refusalText is the message of the server's JSON error, or else a short text that is the body, with
-// a colon in front.
+// refusalText returns the message of the server's JSON error, with a colon in front of it. If the body
+// is not JSON but a short text, it returns that text.
 func refusalText(body io.Reader) string {
-	text, _ := io.ReadAll(io.LimitReader(body, maxRefusal)) // what there is of it
+	text, _ := io.ReadAll(io.LimitReader(body, maxRefusal)) // a part of the body is better than nothing
 	var answer struct {
 		Error struct{ Message string }
 	}

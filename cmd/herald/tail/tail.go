@@ -1,0 +1,195 @@
+package tail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+	"unicode"
+
+	"herald/stream"
+)
+
+// TokenVariable is the environment variable that holds a bearer token for `herald tail`.
+const TokenVariable = "HERALD_TOKEN"
+
+const (
+	defaultRetry = 2 * time.Second        // reconnection time until the server sets one
+	minRetry     = 100 * time.Millisecond // the least reconnection time, even if the server sets less
+	maxBackoff   = 30 * time.Second       // the longest wait, unless the server's reconnection time is longer
+)
+
+// Config is what to follow and how to print it.
+type Config struct {
+	Client *http.Client
+	URL    string // of the stream, with its query
+	// Token returns the bearer token, or "" for none. It is called for each connection.
+	Token func() (string, error)
+	// LastEventID is the id to resume from. Empty: begin where the URL's query says.
+	LastEventID string
+	// IdleTimeout is how long a connection may be silent before the client reconnects.
+	IdleTimeout time.Duration
+
+	JSON  bool      // print each event as one line of JSON
+	All   bool      // print Herald's own events too
+	Out   io.Writer // receives the events
+	Notes io.Writer // receives a line for each reconnection, gap and end
+}
+
+// Run follows the stream until ctx ends, which is not an error, or until the server refuses it for good.
+func Run(ctx context.Context, cfg Config) error {
+	t := newTailer(cfg)
+	err := t.run(ctx)
+	if t.lastID != "" {
+		t.note("the last event id is %s; to continue after it add --last-event-id '%[1]s'", printable(t.lastID))
+	}
+	return err
+}
+
+// errIdle says that a silent connection counts as dead.
+var errIdle = errors.New("no sign of life from the server")
+
+// tailer follows one stream over any number of connections.
+type tailer struct {
+	cfg Config
+	out *eventPrinter
+
+	lastID string
+	retry  time.Duration
+}
+
+func newTailer(cfg Config) *tailer {
+	return &tailer{
+		cfg: cfg, out: &eventPrinter{w: cfg.Out, json: cfg.JSON, all: cfg.All, now: time.Now},
+		lastID: cfg.LastEventID, retry: defaultRetry,
+	}
+}
+
+func (t *tailer) note(format string, args ...any) {
+	_, _ = fmt.Fprintf(t.cfg.Notes, "herald tail: "+format+"\n", args...)
+}
+
+// run connects again and again until ctx ends or the server refuses for good.
+func (t *tailer) run(ctx context.Context) error {
+	for failures := 0; ; failures++ {
+		opened, err := t.followConnection(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the user ended it
+		}
+		if stop, ok := errors.AsType[refusal](err); ok {
+			return stop
+		}
+		if opened {
+			failures = 0
+		}
+		wait := t.backoff(failures)
+		t.note("%v; reconnecting in %v", err, wait.Round(10*time.Millisecond))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// backoff returns how long to wait before the next connection. The wait is the reconnection time,
+// doubled for each failure in a row, and up to a half of it more: clients whose connections broke
+// together must not come back together.
+func (t *tailer) backoff(failures int) time.Duration {
+	wait := max(t.retry, minRetry)
+	limit := max(wait, maxBackoff)
+	for range failures {
+		wait = min(2*wait, limit)
+	}
+	return wait + rand.N(wait/2) //nolint:gosec // jitter needs no secret
+}
+
+// followConnection opens one connection and follows it to its end. It always returns an error, which
+// says why the connection ended. opened reports whether the stream began.
+func (t *tailer) followConnection(ctx context.Context) (opened bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	idle := time.AfterFunc(t.cfg.IdleTimeout, func() { cancel(fmt.Errorf("%w for %v", errIdle, t.cfg.IdleTimeout)) })
+	defer idle.Stop()
+
+	req, err := t.newRequest(ctx)
+	if err != nil {
+		return false, refusal{err}
+	}
+	res, err := t.cfg.Client.Do(req) //nolint:bodyclose // closed below; the linter loses it in the closure
+	if err != nil {
+		return false, connectionError(ctx, err)
+	}
+	defer res.Body.Close()
+	if err := checkResponse(res); err != nil {
+		return false, err
+	}
+	events := NewEventReader(readerFunc(func(p []byte) (int, error) {
+		n, err := res.Body.Read(p)
+		idle.Reset(t.cfg.IdleTimeout)
+		return n, err
+	}), t.lastID)
+	for {
+		e, err := events.Next()
+		t.lastID = events.LastID()
+		if retry := events.Retry(); retry != 0 {
+			t.retry = retry
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return true, errors.New("the stream ended")
+		case errors.Is(err, ErrEventTooLarge):
+			return true, refusal{err}
+		case err != nil:
+			return true, connectionError(ctx, err)
+		}
+		if err := t.show(e); err != nil {
+			return true, refusal{err}
+		}
+	}
+}
+
+func (t *tailer) newRequest(ctx context.Context) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.cfg.URL, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	req.Header.Set("Cache-Control", "no-store")
+	token, err := t.cfg.Token()
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	if t.lastID != "" {
+		if strings.ContainsFunc(t.lastID, unicode.IsControl) {
+			return nil, fmt.Errorf("the last event id %q has control characters and cannot be sent", t.lastID)
+		}
+		req.Header.Set("Last-Event-ID", t.lastID)
+	}
+	return req, nil
+}
+
+// show prints an event. It notes gaps and ends even if Herald's own events are not printed.
+func (t *tailer) show(e Event) error {
+	switch e.Type {
+	case stream.TypeGap:
+		t.note("gap: some events cannot be delivered: %s", printable(e.Data))
+	case stream.TypeEnd:
+		t.note("the server closes the stream: %s", printable(e.Data))
+		if strings.Contains(e.Data, string(stream.ErrTooMany)) {
+			return errors.New("a newer stream of the same user took the place of this one")
+		}
+	}
+	return t.out.print(e)
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
