@@ -7,6 +7,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"herald/cmd/herald/listener"
 	"herald/stream"
 )
 
@@ -56,7 +57,7 @@ func (a *admissionFlags) addresses() (echo.IPExtractor, error) {
 const requestPlaces = 64
 
 // maxConnections is how many connections the public listener may have, streams and others.
-func maxConnections() int { return openFiles() - reservedFiles }
+func maxConnections() int { return listener.OpenFiles() - reservedFiles }
 
 // mostStreams is what --max-streams allows and the limit of open files has room for.
 func (a *admissionFlags) mostStreams() int {
@@ -71,7 +72,7 @@ func (a *admissionFlags) mostStreams() int {
 func (a *admissionFlags) warnOfFileLimit(log *slog.Logger) {
 	if most := a.mostStreams(); most < a.MaxStreams {
 		log.Warn("the limit of open files has no room for --max-streams: raise it, with ulimit -Hn or LimitNOFILE= of systemd",
-			"max_streams", a.MaxStreams, "streams", most, "open_files", openFiles(), "reserved", reservedFiles+requestPlaces)
+			"max_streams", a.MaxStreams, "streams", most, "open_files", listener.OpenFiles(), "reserved", reservedFiles+requestPlaces)
 	}
 }
 

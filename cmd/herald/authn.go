@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"regexp"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"herald/auth"
+	"herald/cmd/herald/listener"
 )
 
 // authFlags say who may ask. Exactly one of the four sources of keys is given: with two, a token
@@ -81,20 +81,13 @@ func (a *authFlags) check(listen string) error {
 		return fmt.Errorf("--token-query-parameter %q: want 1 to 64 characters of A-Z a-z 0-9 _ -", a.TokenQueryParameter)
 	case slices.Contains([]string{"user", "type", "types", "since", "lastEventId"}, a.TokenQueryParameter):
 		return fmt.Errorf("--token-query-parameter %s: this one has a meaning already", a.TokenQueryParameter)
-	case a.InsecureSessionCookie && !loopbackOnly(listen):
+	case a.InsecureSessionCookie && !listener.LoopbackOnly(listen):
 		return fmt.Errorf("--insecure-session-cookie with --listen %s: anybody on the way could read the cookie; listen on loopback, such as 127.0.0.1:8080, or leave it out", listen)
 	}
 	if _, err := newOrigins(a.AllowOrigin); err != nil {
 		return fmt.Errorf("--allow-origin %w", err)
 	}
 	return nil
-}
-
-// loopbackOnly says whether nobody but this machine reaches the address.
-func loopbackOnly(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	ip := net.ParseIP(host)
-	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // access is who may ask and how that is found out.
@@ -117,7 +110,7 @@ func (a *authFlags) access(listen string, log *slog.Logger) (access, error) {
 		return access{}, usageError{fmt.Errorf("--allow-origin %w", err)}
 	}
 	if a.InsecureNoAuth {
-		if !loopbackOnly(listen) {
+		if !listener.LoopbackOnly(listen) {
 			log.Warn("NOBODY IS AUTHENTICATED: whoever reaches this address reads everybody's notifications", "listen", listen, "flag", "--insecure-no-auth")
 		}
 		result.Auth = auth.Insecure{}

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"herald/auth"
+	"herald/cmd/herald/listener"
 	"herald/consumer"
 	"herald/stream"
 )
@@ -57,9 +58,9 @@ type drainTimes struct{ window, timeout time.Duration }
 type settings struct {
 	serverFlags
 	access
-	Log         *slog.Logger    // nil: as the flags say
-	Consumer    consumer.Config // without Logger and Registry
-	Certificate *certificate    // nil: no TLS
+	Log         *slog.Logger          // nil: as the flags say
+	Consumer    consumer.Config       // without Logger and Registry
+	Certificate *listener.Certificate // nil: no TLS
 	publishFlags
 	Extend func(*echo.Echo, *publisher) // more public routes
 }
@@ -121,7 +122,7 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 			return nil, err
 		}
 	}
-	if _, insecure := s.Auth.(auth.Insecure); insecure && loopbackOnly(s.Listen) {
+	if _, insecure := s.Auth.(auth.Insecure); insecure && listener.LoopbackOnly(s.Listen) {
 		e.Use(refuseForeignHost(front))
 	}
 	e.Use(dropUnread, s.Origins.cors(), s.Origins.refuse(front))
@@ -141,23 +142,22 @@ func newServer(ctx context.Context, s settings) (*server, error) {
 	// A client of HTTP/2 that does not read, or is gone, holds up all streams of its connection.
 	srv.public.HTTP2 = &http.HTTP2Config{WriteByteTimeout: s.WriteTimeout, SendPingTimeout: s.Heartbeat, PingTimeout: s.WriteTimeout}
 	admin := srv.adminRoutes(registry)
-	if loopbackOnly(s.AdminListen) {
+	if listener.LoopbackOnly(s.AdminListen) {
 		admin = onlyOwnHost(admin)
 	}
 	srv.admin = httpServer(admin, log)
 	srv.admin.MaxHeaderBytes = maxAdminHeader
 	if s.Certificate != nil {
-		srv.public.TLSConfig = s.Certificate.config()
-		registry.MustRegister(s.Certificate.expiry())
+		srv.public.TLSConfig = s.Certificate.Config()
+		registry.MustRegister(certificateExpiry(s.Certificate))
 	}
 
-	listener, err := listen(ctx, "listen", s.Listen)
+	open, err := listen(ctx, "listen", s.Listen)
 	if err != nil {
 		return nil, err
 	}
-	limited := limitConnections(listener, maxConnections())
-	registry.MustRegister(limited.collectors()...)
-	srv.publicListener, srv.public.ConnState = limited, limited.connState
+	limited := limitConnections(open, registry)
+	srv.publicListener, srv.public.ConnState = limited, limited.ConnState
 	if srv.adminListener, err = listen(ctx, "admin-listen", s.AdminListen); err != nil {
 		_ = srv.publicListener.Close()
 		return nil, err
@@ -302,4 +302,40 @@ func (s *server) ready() error {
 		}
 	}
 	return s.consumer.Ready()
+}
+
+// listen listens on the address that the flag names.
+func listen(ctx context.Context, flag, address string) (net.Listener, error) {
+	l, err := listener.Listen(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("--%s %w", flag, err)
+	}
+	return l, nil
+}
+
+// checkListen returns an error unless the flag's value is HOST:PORT.
+func checkListen(flag, address, example string) error {
+	if err := listener.CheckAddress(address, example); err != nil {
+		return fmt.Errorf("--%s %w", flag, err)
+	}
+	return nil
+}
+
+// limitConnections bounds the public listener's connections, and registers metrics of them.
+func limitConnections(l net.Listener, registry prometheus.Registerer) *listener.Limited {
+	evicted := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "herald_http_connections_evicted_total", Help: "Connections closed while they waited for a request, to make room for new ones.",
+	})
+	limited := listener.Limit(l, maxConnections(), evicted.Inc)
+	registry.MustRegister(evicted, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "herald_http_connections", Help: "Connections of the public listener that are open.",
+	}, func() float64 { return float64(limited.Open()) }))
+	return limited
+}
+
+// certificateExpiry is a metric, so that an alert comes before users notice.
+func certificateExpiry(c *listener.Certificate) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "herald_tls_not_after_timestamp_seconds", Help: "Unix time at which the public listener's certificate ends.",
+	}, func() float64 { return float64(c.NotAfter().Unix()) })
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"herald/cmd/herald/listener/certtest"
 	"herald/cmd/herald/tail"
 )
 
@@ -69,7 +70,7 @@ func TestTailCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old := selfSigned(t, key, 1, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
+	old := certtest.SelfSigned(t, key, 1, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 	expired := httptest.NewUnstartedServer(answer)
 	expired.Config.ErrorLog = server.Config.ErrorLog
 	expired.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{old.Raw}, PrivateKey: key}}}

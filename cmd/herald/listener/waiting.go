@@ -1,4 +1,4 @@
-package main
+package listener
 
 import (
 	"container/heap"
@@ -7,25 +7,28 @@ import (
 	"net/netip"
 )
 
-// waiting are the connections that wait for a request, by the network that they come from. The first to
-// give way is of the network that has the most of them: who floods the server drives out connections of
-// its own. Of one network, and of networks that have as many, it is the connection that has waited longest.
+// waiting has the connections that wait for a request, grouped by the network that they come from.
+// It decides which of them closes first to make room: the longest-waiting connection of the network
+// that has the most waiting connections. A client that floods the server therefore drives out its own
+// connections. Between networks with equally many connections, the longest-waiting one closes first.
 type waiting struct {
 	networks map[netip.Prefix]*network
 	order    networks
 	added    uint64
 }
 
-// network has the connections of a network that wait, the longest first.
+func newWaiting() waiting { return waiting{networks: make(map[netip.Prefix]*network)} }
+
+// network has the waiting connections of one network, the longest-waiting one first.
 type network struct {
 	prefix netip.Prefix
 	conns  list.List // of *limitedConn
-	at     int       // in networks
+	at     int       // index in networks
 }
 
-func (n *network) first() *limitedConn { return n.conns.Front().Value.(*limitedConn) } //nolint:forcetypeassert // nothing else is in there
+func (n *network) first() *limitedConn { return n.conns.Front().Value.(*limitedConn) } //nolint:forcetypeassert // the list has nothing else
 
-// first returns the connection that is to give way; nil if none waits.
+// first returns the connection that closes first; nil if no connection waits.
 func (w *waiting) first() *limitedConn {
 	if len(w.order) == 0 {
 		return nil
@@ -64,7 +67,7 @@ func (w *waiting) remove(c *limitedConn) {
 	c.place = nil
 }
 
-// networks is a heap, the one with the most connections first.
+// networks is a heap; the first network has the most waiting connections.
 type networks []*network
 
 // Len implements [heap.Interface].
@@ -86,7 +89,7 @@ func (n networks) Swap(i, j int) {
 
 // Push implements [heap.Interface].
 func (n *networks) Push(x any) {
-	added := x.(*network) //nolint:forcetypeassert // from [waiting.add]
+	added := x.(*network) //nolint:forcetypeassert // only waiting.add pushes
 	added.at = len(*n)
 	*n = append(*n, added)
 }
@@ -100,13 +103,14 @@ func (n *networks) Pop() any {
 	return removed
 }
 
-// networkOf returns an address of IPv4, or the /64 of one of IPv6, which one client may have all of.
+// networkOf returns the network of a client: its IPv4 address, or the /64 network of its IPv6 address,
+// because one client may have all addresses of a /64.
 func networkOf(addr net.Addr) netip.Prefix {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
 		return netip.Prefix{}
 	}
 	ip := tcp.AddrPort().Addr().Unmap()
-	prefix, _ := ip.Prefix(min(ip.BitLen(), 64)) // an address has as many bits
+	prefix, _ := ip.Prefix(min(ip.BitLen(), 64)) // no error: the address has that many bits
 	return prefix
 }

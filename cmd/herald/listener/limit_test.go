@@ -1,8 +1,7 @@
-package main
+package listener
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,32 +12,56 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"runtime"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// limitedServer serves with so many connections at most. Its requests are under way until the client has
-// gone, but for those of /short.
-func limitedServer(t *testing.T, most int, start func(*httptest.Server)) (*httptest.Server, *limitedListener) {
+// limitedServer serves with at most that many connections, and counts the connections that it closes to
+// make room. A request for /short is answered at once; other requests last until their client leaves.
+func limitedServer(t *testing.T, most int, start func(*httptest.Server)) (*httptest.Server, *Limited, *atomic.Int64) {
 	t.Helper()
+	evicted := new(atomic.Int64)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()
 		if r.URL.Path != "/short" {
 			<-r.Context().Done()
 		}
 	}))
-	listener := limitConnections(s.Listener, most)
-	s.Listener, s.Config.ConnState, s.Config.ReadHeaderTimeout = listener, listener.connState, time.Minute
+	listener := Limit(s.Listener, most, func() { evicted.Add(1) })
+	s.Listener, s.Config.ConnState, s.Config.ReadHeaderTimeout = listener, listener.ConnState, time.Minute
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	start(s)
 	t.Cleanup(s.Close)
 	t.Cleanup(s.CloseClientConnections)
-	return s, listener
+	return s, listener, evicted
+}
+
+// dial connects to the server without HTTP's help.
+func dial(t *testing.T, address string) net.Conn {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// await waits until get returns want.
+func await(t *testing.T, what string, want int, get func() int) {
+	t.Helper()
+	got := get()
+	for deadline := time.Now().Add(20 * time.Second); got != want && time.Now().Before(deadline); got = get() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if got != want {
+		t.Fatalf("%s: %d, want %d", what, got, want)
+	}
 }
 
 // ask sends a request and waits for the head of the answer.
@@ -58,15 +81,15 @@ func ask(conn net.Conn, path string, patience time.Duration) error {
 func lives(conn net.Conn) error {
 	_ = conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
 	if _, err := io.Copy(io.Discard, conn); !errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("the connection has ended: %v", err) //nolint:errorlint // nil is the end, too
+		return fmt.Errorf("the connection has ended: %v", err) //nolint:errorlint // nil is the end as well
 	}
 	return nil
 }
 
-// TestConnectionsAreBounded keeps requests under way, and wants the next one to be accepted when one of
-// them has ended, and the listener to close while it is full.
+// TestConnectionsAreBounded fills the listener with requests. The next connection is served once one of
+// the requests has ended, and the listener can close while it is full.
 func TestConnectionsAreBounded(t *testing.T) {
-	s, listener := limitedServer(t, 2, (*httptest.Server).Start)
+	s, listener, _ := limitedServer(t, 2, (*httptest.Server).Start)
 	address := listener.Addr().String()
 	first, second := dial(t, address), dial(t, address)
 	for _, conn := range []net.Conn{first, second} {
@@ -86,16 +109,16 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if _, err := third.Read(make([]byte, 1)); err != nil {
 		t.Errorf("when one has gone: %v, want an answer", err)
 	}
-	dial(t, address) // waits
+	dial(t, address) // waits for a place
 	time.Sleep(50 * time.Millisecond)
 	if err := s.Config.Close(); err != nil {
 		t.Error(err)
 	}
-	await(t, "connections", 0, listener.connections)
+	await(t, "connections", 0, listener.Open)
 }
 
-// TestRoomByIdleness has a newcomer wait while all connections have requests under way, until one of them
-// has no more.
+// TestRoomByIdleness has a new connection wait while the only place has a request under way. When the
+// request ends, its idle connection makes room.
 func TestRoomByIdleness(t *testing.T) {
 	release := make(chan struct{})
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -104,27 +127,29 @@ func TestRoomByIdleness(t *testing.T) {
 			<-release
 		}
 	}))
-	listener := limitConnections(s.Listener, 1)
-	s.Listener, s.Config.ConnState = listener, listener.connState
+	listener := Limit(s.Listener, 1, func() {})
+	s.Listener, s.Config.ConnState = listener, listener.ConnState
 	s.Start()
 	defer s.Close()
 	if err := ask(dial(t, listener.Addr().String()), "/", 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	newcomer := dial(t, listener.Addr().String())
-	time.Sleep(50 * time.Millisecond) // until it is accepted, most likely
+	time.Sleep(50 * time.Millisecond) // most likely it is accepted meanwhile
 	close(release)
 	if err := ask(newcomer, "/short", 20*time.Second); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestHalfOpenFlood fills the server with connections that send nothing, half a request, or nothing more,
-// and wants each newcomer to get the place of the one that has waited longest, and nobody who has a
-// request or a stream of HTTP/2 under way to be cut off.
+// TestHalfOpenFlood fills the server with connections that send nothing, half a request, or nothing after
+// an answer. Each new connection gets the place of the longest-waiting connection; a connection with a
+// request or an HTTP/2 stream under way stays open.
 func TestHalfOpenFlood(t *testing.T) {
 	plain := func(s *httptest.Server) {
-		s.Config.Protocols = protocols()
+		s.Config.Protocols = new(http.Protocols)
+		s.Config.Protocols.SetHTTP1(true)
+		s.Config.Protocols.SetUnencryptedHTTP2(true)
 		s.Start()
 	}
 	secure := func(s *httptest.Server) {
@@ -135,7 +160,7 @@ func TestHalfOpenFlood(t *testing.T) {
 	for name, test := range map[string]struct {
 		start func(*httptest.Server)
 		begin string // what each connection of the flood sends
-		idle  bool   // it has had an answer
+		idle  bool   // the connection has had an answer
 	}{
 		"nothing":            {plain, "", false},
 		"half a line":        {plain, "GET /ev", false},
@@ -149,7 +174,7 @@ func TestHalfOpenFlood(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			const most = 8
-			s, listener := limitedServer(t, most, test.start)
+			s, listener, evicted := limitedServer(t, most, test.start)
 			address := listener.Addr().String()
 			transport := s.Client().Transport.(*http.Transport)
 			if s.TLS == nil {
@@ -199,15 +224,15 @@ func TestHalfOpenFlood(t *testing.T) {
 					}
 				}
 			}
-			await(t, "connections that gave way", most+2, func() int { return int(testutil.ToFloat64(listener.evicted)) })
-			if n := listener.connections(); n != most {
+			await(t, "connections that gave way", most+2, func() int { return int(evicted.Load()) })
+			if n := listener.Open(); n != most {
 				t.Errorf("%d connections, want %d", n, most)
 			}
 			newcomer := raw()
 			if err := ask(newcomer, "/", 20*time.Second); err != nil {
 				t.Errorf("a newcomer: %v", err)
 			}
-			await(t, "connections that gave way", most+3, func() int { return int(testutil.ToFloat64(listener.evicted)) })
+			await(t, "connections that gave way", most+3, func() int { return int(evicted.Load()) })
 			living := 0
 			for i, conn := range flood {
 				switch err := lives(conn); {
@@ -239,11 +264,11 @@ func TestHalfOpenFlood(t *testing.T) {
 	}
 }
 
-// TestRoomIsNotMadeOfStreams opens streams on a server that has room for few connections while others
-// crowd in: one that has begun to answer goes on.
+// TestRoomIsNotMadeOfStreams opens streams on a server with few places while other connections crowd in.
+// A stream whose answer has begun stays open.
 func TestRoomIsNotMadeOfStreams(t *testing.T) {
 	const streams = 50
-	_, listener := limitedServer(t, streams+2, (*httptest.Server).Start)
+	_, listener, evicted := limitedServer(t, streams+2, (*httptest.Server).Start)
 	address := listener.Addr().String()
 	ctx, stop := context.WithCancel(t.Context())
 	var crowd sync.WaitGroup
@@ -261,7 +286,7 @@ func TestRoomIsNotMadeOfStreams(t *testing.T) {
 	var open []net.Conn
 	for deadline := time.Now().Add(20 * time.Second); len(open) < streams; {
 		conn := dial(t, address)
-		if err := ask(conn, "/", 20*time.Second); err == nil { // else it gave way before
+		if err := ask(conn, "/", 20*time.Second); err == nil { // else it was closed to make room before its request was complete
 			open = append(open, conn)
 		} else if time.Now().After(deadline) {
 			t.Fatalf("%d streams: %v", len(open), err)
@@ -275,59 +300,7 @@ func TestRoomIsNotMadeOfStreams(t *testing.T) {
 			t.Fatalf("stream %d: %v", i, err)
 		}
 	}
-	if testutil.ToFloat64(listener.evicted) == 0 {
+	if evicted.Load() == 0 {
 		t.Error("no connection gave way")
-	}
-}
-
-// TestStreamsStayDirect wants a stream to need no goroutine, for which its connection has to be known
-// as TCP's behind the limit, and its place to be given back.
-func TestStreamsStayDirect(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("elsewhere a stream has a goroutine")
-	}
-	srv := startServer(t)
-	connections := srv.publicListener.(*limitedListener).connections
-	const streams = 100
-	before := runtime.NumGoroutine()
-	conns := make([]net.Conn, streams)
-	for n := range conns {
-		conns[n] = dial(t, srv.publicListener.Addr().String())
-		_, _ = fmt.Fprintf(conns[n], "GET /events?user=u%d HTTP/1.1\r\nHost: localhost\r\n\r\n", n)
-		if status, err := bufio.NewReader(conns[n]).ReadString('\n'); err != nil || !strings.Contains(status, " 200 ") {
-			t.Fatalf("%q, %v", status, err)
-		}
-	}
-	wait := func(what string, done func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: %d goroutines more, %d connections", what, runtime.NumGoroutine()-before, connections())
-			}
-		}
-	}
-	wait("100 idle streams", func() bool { return runtime.NumGoroutine() < before+streams/2 })
-	if got := connections(); got != streams {
-		t.Errorf("%d places taken, want %d", got, streams)
-	}
-	for _, conn := range conns {
-		_ = conn.Close()
-	}
-	wait("all have gone", func() bool { return connections() == 0 })
-}
-
-// TestFewerStreamsThanAskedFor wants the log to say so.
-func TestFewerStreamsThanAskedFor(t *testing.T) {
-	var log bytes.Buffer
-	logger := slog.New(slog.NewTextHandler(&log, nil))
-	for _, within := range []int{0, 1} {
-		if (&admissionFlags{MaxStreams: within}).warnOfFileLimit(logger); log.Len() > 0 {
-			t.Errorf("--max-streams=%d: %s", within, &log)
-		}
-	}
-	over := admissionFlags{MaxStreams: openFiles()}
-	over.warnOfFileLimit(logger)
-	if want := fmt.Sprintf("streams=%d", over.admission().Streams); !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), want) {
-		t.Errorf("%q, want a warning with %s", &log, want)
 	}
 }

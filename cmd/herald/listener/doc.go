@@ -1,0 +1,12 @@
+// Package listener has what a public TCP listener of any server needs: a bound on its connections
+// that makes room by closing idle ones, a TLS certificate that follows its files, and the limit of
+// open files. It knows nothing of Herald.
+//
+// A connection's way: [Limited.Accept] accepts it and waits for a place. The server reports each
+// change of the connection's state to [Limited.ConnState], which puts a connection that waits for a
+// request into waiting and takes it out when its request is complete. While all places are taken,
+// Accept closes the first connection in waiting. When a connection closes, it gives its place back.
+//
+// All of a Limited's state is under its one lock. A connection is closed for room under that lock,
+// so that no request can begin on it in between.
+package listener
