@@ -33,7 +33,7 @@ func (b *secureBroker) allow(t *testing.T, user string, rule *kadm.ACLBuilder) {
 	})
 }
 
-// TestACLs gives herald what README.md says that it needs of Kafka, and nothing else: streams of all
+// TestACLs gives herald what consumer/TOPICS.md says that it needs of Kafka, and nothing else: streams of all
 // kinds of topics, committed offsets, publishing and revocations work without a complaint.
 func TestACLs(t *testing.T) {
 	b := sharedSecureBroker(t)

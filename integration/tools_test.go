@@ -123,14 +123,14 @@ func TestConsumerGroupsTool(t *testing.T) {
 	check(want("at 1 of 3, lag 2"))
 }
 
-// TestACLTool runs the lines with kafka-acls that README.md has, with other names. They are enough for
+// TestACLTool runs the lines with kafka-acls that consumer/TOPICS.md has, with other names. They are enough for
 // herald to stream, publish and commit, which it cannot without them.
 func TestACLTool(t *testing.T) {
 	b := sharedSecureBroker(t)
 	topic, group := b.newTopic(t, "shared", 1), topicName(t, "group")
 	rules := kadm.NewACLs().ResourcePatternType(kadm.ACLPatternPrefixed).Operations(kadm.OpAll).Topics("TestACLTool-").Groups("TestACLTool-")
 	b.allow(t, "nobody", rules) // so what is not allowed is denied
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../consumer/TOPICS.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func TestACLTool(t *testing.T) {
 		}
 	}
 	if lines != 2 {
-		t.Errorf("README.md has %d lines with kafka-acls, want 2", lines)
+		t.Errorf("consumer/TOPICS.md has %d lines with kafka-acls, want 2", lines)
 	}
 	t.Cleanup(func() {
 		for _, rule := range []*kadm.ACLBuilder{kadm.NewACLs().Topics(topic), kadm.NewACLs().Groups(group + ".")} {

@@ -110,7 +110,7 @@
 //
 // With a heartbeat every 15 s, 100,000 streams over 50 partitions take 3 to 6 % of a core for these.
 //
-// `herald bench` measures a whole server; see the README for what it found.
+// `herald bench` measures a whole server; cmd/herald/bench/RESULTS.md has what it found.
 //
 // # How it is tested
 //

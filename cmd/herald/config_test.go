@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 
 	"herald/consumer"
@@ -229,33 +228,4 @@ func TestUnknownVariablesAreRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), `did you mean "HERALD_BROKERS"?`) {
 		t.Errorf("HERALD_BROKER: %v, want the nearest name", err)
 	}
-}
-
-// TestReadmeListsEveryFlag keeps the configuration table of the README complete.
-func TestReadmeListsEveryFlag(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, node := range newParser(t.Context(), new(commands), new(configFile)).Model.Children {
-		if node.Name != "serve" && node.Name != "dev" {
-			continue
-		}
-		for _, f := range node.Flags {
-			if f.Name == "help" {
-				continue
-			}
-			row := "| `--" + f.Name + "` | " + defaultOf(f) + " |"
-			if !strings.Contains(string(readme), row) {
-				t.Errorf("README.md lacks a row %q for herald %s", row, node.Name)
-			}
-		}
-	}
-}
-
-func defaultOf(f *kong.Flag) string {
-	if f.Default == "" {
-		return ""
-	}
-	return "`" + f.Default + "`"
 }

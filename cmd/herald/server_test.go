@@ -425,8 +425,9 @@ func TestNetHTTPLogIsBounded(t *testing.T) {
 	})
 }
 
-// TestReadmeListsEveryMetric keeps the README's list of metrics complete, and true to the help text.
-func TestReadmeListsEveryMetric(t *testing.T) {
+// TestOperatingListsEveryMetric compares the metrics that a server exports with the table of
+// deploy/OPERATING.md: each has a row, which has its help text.
+func TestOperatingListsEveryMetric(t *testing.T) {
 	srv := startServer(t)
 	public := "http://" + srv.publicListener.Addr().String()
 	call(t, http.MethodPost, public+"/users/alice/notifications", "x") // so that labels of others have values
@@ -436,13 +437,13 @@ func TestReadmeListsEveryMetric(t *testing.T) {
 			t.Errorf("no %s from the start", line)
 		}
 	}
-	wantMetricsInReadme(t, text)
+	wantMetricsInOperating(t, text)
 }
 
-// wantMetricsInReadme wants a row for each metric of the text.
-func wantMetricsInReadme(t *testing.T, text string) {
+// wantMetricsInOperating wants a row of deploy/OPERATING.md for each metric of the text.
+func wantMetricsInOperating(t *testing.T, text string) {
 	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
+	document, err := os.ReadFile("../../deploy/OPERATING.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -454,8 +455,8 @@ func wantMetricsInReadme(t *testing.T, text string) {
 		}
 		found++
 		name, help, _ := strings.Cut(strings.TrimSpace(rest), " ")
-		if row := "| `herald_" + name + "` | " + help + " |"; !strings.Contains(string(readme), row) {
-			t.Errorf("README.md lacks the row %q", row)
+		if row := "| `herald_" + name + "` | " + help + " |"; !strings.Contains(string(document), row) {
+			t.Errorf("deploy/OPERATING.md lacks the row %q", row)
 		}
 	}
 	if found < 10 {
