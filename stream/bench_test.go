@@ -31,13 +31,13 @@ import (
 // benchEvent is about the size of a notification, in bytes.
 const benchEvent = 100
 
-// readers is a process of its own that opens streams and reads them, as cheaply as can be.
+// readers is a child process that opens streams and reads them with as little CPU as possible.
 type readers struct {
 	b     *testing.B
 	bytes atomic.Int64
 }
 
-// openReaders opens count streams; %d in the path is the number of each.
+// openReaders opens count streams. Each stream's number replaces %d in the path.
 func openReaders(b *testing.B, address, path string, count int) *readers {
 	b.Helper()
 	command := exec.CommandContext(b.Context(), os.Args[0], "-test.run=^TestReaderProcess$")
@@ -70,7 +70,7 @@ func openReaders(b *testing.B, address, path string, count int) *readers {
 	return r
 }
 
-// await waits until the readers have had all that was written.
+// await waits until the readers have received all bytes that were written.
 func (r *readers) await(written func() int64) {
 	for deadline := time.Now().Add(30 * time.Second); r.bytes.Load() < written(); time.Sleep(500 * time.Microsecond) {
 		if time.Now().After(deadline) {
@@ -133,7 +133,7 @@ func TestReaderProcess(t *testing.T) {
 	}
 }
 
-// stillKafka is a Log whose topics do not move by themselves.
+// stillKafka is a Kafka without new records.
 type stillKafka struct{ Kafka }
 
 func (stillKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
@@ -143,7 +143,7 @@ func (stillKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
 func (stillKafka) Leave(string)                                  {}
 func (stillKafka) Delivered(consumer.Partition, [16]byte, int64) {}
 
-// benchHub serves streams of a hub without Kafka, so many of each user.
+// benchHub serves streams of a hub without Kafka. Each user has each streams.
 func benchHub(b *testing.B, each int) (*Hub, string, func()) {
 	b.Helper()
 	hub := NewHub("event-type", nil)
@@ -163,8 +163,8 @@ func benchHub(b *testing.B, each int) (*Hub, string, func()) {
 	}
 }
 
-// bare accepts so many connections and writes to them without anything else: the most that can be had
-// of the kernel with one write an event.
+// bare is the baseline: a loop that only writes to accepted connections, with one write(2) for each event.
+// It shows the highest rate that the kernel allows.
 type bare struct{ conns []net.Conn }
 
 func newBare(b *testing.B, count int) (*bare, *readers) {
@@ -191,7 +191,7 @@ func newBare(b *testing.B, count int) (*bare, *readers) {
 	return w, r
 }
 
-// round writes one event to each connection, with as many goroutines as there are processors.
+// round writes one event to each connection, with one goroutine for each processor.
 func (w *bare) round(event []byte) {
 	var wg sync.WaitGroup
 	n := runtime.GOMAXPROCS(0)
@@ -205,9 +205,9 @@ func (w *bare) round(event []byte) {
 	wg.Wait()
 }
 
-// BenchmarkDeliver is one event to each of many streams, from the hub to their clients, and the same
-// bytes written by a bare loop in the same run. of-bare is how many events the streams have in the time
-// that the loop takes for one.
+// BenchmarkDeliver delivers one event to each of many streams, from the hub to the clients, and then has a
+// bare loop write the same bytes in the same run. The metric of-bare is the streams' event rate divided by
+// the loop's.
 func BenchmarkDeliver(b *testing.B) {
 	for _, c := range []struct {
 		name        string
@@ -229,7 +229,7 @@ func BenchmarkDeliver(b *testing.B) {
 				r.await(func() int64 { return int64((i + 1) * count * size) })
 			}
 			bare := time.Since(begun) / time.Duration(b.N*count)
-			b.ReportMetric(0, "ns/op") // of a round: says nothing
+			b.ReportMetric(0, "ns/op") // the time of a round says nothing about an event
 			b.ReportMetric(float64(perEvent), "ns/event")
 			b.ReportMetric(float64(bare), "ns/event-bare")
 			b.ReportMetric(float64(bare)/float64(perEvent), "of-bare")
@@ -238,8 +238,8 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 }
 
-// deliverHerald returns what an event takes, how many bytes it is on the wire, and how many objects it
-// allocates.
+// deliverHerald returns the time for each event, its bytes on the wire, and its number of allocated
+// objects.
 func deliverHerald(b *testing.B, users, each int, broadcast bool) (perEvent time.Duration, size int, allocs float64) {
 	b.Helper()
 	hub, address, end := benchHub(b, each)
@@ -250,7 +250,7 @@ func deliverHerald(b *testing.B, users, each int, broadcast bool) (perEvent time
 		time.Sleep(time.Millisecond)
 	}
 	written := func() int64 { return int64(testutil.ToFloat64(hub.metrics.bytes)) }
-	time.Sleep(time.Second) // they catch up
+	time.Sleep(time.Second) // the streams catch up
 	r.await(written)
 	p := consumer.Partition{Topic: "shared"}
 	value := bytes.Repeat([]byte{'a'}, benchEvent)
@@ -263,12 +263,12 @@ func deliverHerald(b *testing.B, users, each int, broadcast bool) (perEvent time
 			records[i] = consumer.Record{User: []byte(strconv.Itoa(i)), Value: value}
 		}
 	}
-	before, offset := written(), int64(1_000_000) // ids have a length then that stays
+	before, offset := written(), int64(1_000_000) // from this offset on the length of ids does not change
 	var mem, after runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	begun := time.Now()
 	for i := range b.N {
-		for part := range slices.Chunk(records, 512) { // as the consumer hands them over
+		for part := range slices.Chunk(records, 512) { // the consumer hands over records in parts of this size
 			for j := range part {
 				part[j].Offset = offset
 				offset++

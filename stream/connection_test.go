@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// dial opens a stream and returns its connection, behind the checkpoint.
+// dial opens a stream and returns its connection after the checkpoint was read.
 func dial(t *testing.T, url, version string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	address, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
@@ -31,7 +31,7 @@ func dial(t *testing.T, url, version string) (net.Conn, *bufio.Reader) {
 	return conn, bufio.NewReader(conn)
 }
 
-// readUntil reads up to the text.
+// readUntil reads up to and including the text.
 func readUntil(t *testing.T, r *bufio.Reader, text string) (got string) {
 	t.Helper()
 	for !strings.Contains(got, text) {
@@ -43,10 +43,10 @@ func readUntil(t *testing.T, r *bufio.Reader, text string) (got string) {
 	return got
 }
 
-// TestGoneIsNoticed closes connections: the streams end, though they have nothing to write.
+// TestGoneIsNoticed checks that a stream with nothing to write ends when its client closes the connection.
 func TestGoneIsNoticed(t *testing.T) {
 	s := serveWith(t, Config{Heartbeat: time.Hour}, (*httptest.Server).Start)
-	for range 3 { // file descriptors are used again
+	for range 3 { // the kernel uses file descriptors again
 		conn, r := dial(t, s.url+"alice", "1.1")
 		readUntil(t, r, "checkpoint")
 		if n := testutil.ToFloat64(s.hub.metrics.open); n != 1 {
@@ -64,12 +64,13 @@ func TestGoneIsNoticed(t *testing.T) {
 	}
 }
 
-// TestHead keeps what middleware does to the response, and frames it as the client's version wants.
+// TestHead checks that the response has the headers of middleware and the framing of the client's HTTP
+// version.
 func TestHead(t *testing.T) {
 	middleware := func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			c.Response().Header().Set("X-Middleware", "kept")
-			c.Response().Header().Set("Content-Encoding", "gzip") // of a body that will not be written
+			c.Response().Header().Set("Content-Encoding", "gzip") // describes a body that the middleware would have written
 			c.Response().Before(func() { c.Response().Header().Set("X-Before", "kept") })
 			return next(c)
 		}
@@ -94,7 +95,7 @@ func TestHead(t *testing.T) {
 		body := bufio.NewReader(res.Body)
 		readUntil(t, body, "checkpoint")
 		s.drain(t, 0)
-		rest, err := io.ReadAll(body) // fails if the last chunk is missing
+		rest, err := io.ReadAll(body) // returns an error if the last chunk is missing
 		if err != nil || !strings.HasSuffix(string(rest), "event: end\ndata: {\"reason\":\"draining\"}\n\n") {
 			t.Errorf("HTTP/%s: it ends with %q, %v", version, rest, err)
 		}
@@ -102,7 +103,7 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// TestOtherProtocols has the same stream over HTTP/2 and over TLS: live, resumed and ended.
+// TestOtherProtocols opens, resumes and ends a stream over HTTP/2 and over TLS.
 func TestOtherProtocols(t *testing.T) {
 	for name, start := range map[string]func(*httptest.Server){
 		"HTTP/1.1 over TLS": (*httptest.Server).StartTLS,
@@ -130,7 +131,7 @@ func TestOtherProtocols(t *testing.T) {
 				t.Errorf("got %+v", e)
 			}
 			_ = c.res.Body.Close()
-			put(t, s.producer, "shared", "alice", strings.Repeat("2", 900<<10)) // more than is written at once
+			put(t, s.producer, "shared", "alice", strings.Repeat("2", 900<<10)) // larger than one write
 			put(t, s.producer, "shared", "alice", "3")
 			c = openWith(t, s.Client(), s.url+"alice", c.last)
 			for _, want := range []string{strings.Repeat("2", 900<<10), "3"} {
@@ -153,9 +154,9 @@ func TestOtherProtocols(t *testing.T) {
 	}
 }
 
-// TestStalledConnection has a client that is alive, its kernel acknowledging all that comes, and reads
-// nothing: its stream ends by the write time-out. TCP_USER_TIMEOUT, by which it would count as gone, must
-// not be first.
+// TestStalledConnection checks that the write time-out ends the stream of a client that is alive but reads
+// nothing: its kernel acknowledges all packets. TCP_USER_TIMEOUT, which would count the client as gone, must
+// not fire first.
 func TestStalledConnection(t *testing.T) {
 	const timeout = 2 * time.Second
 	for name, start := range map[string]func(*httptest.Server){"plain": (*httptest.Server).Start, "TLS": (*httptest.Server).StartTLS} {
@@ -163,10 +164,10 @@ func TestStalledConnection(t *testing.T) {
 			s := serveFlood(t, Config{Heartbeat: 100 * time.Millisecond, WriteTimeout: timeout, MaxQueue: 64 << 20}, start)
 			c := openWith(t, s.Client(), s.url+"bob", "")
 			c.next()
-			put(t, s.producer, "shared", "bob", "ready") // it has caught up, and takes live records
+			put(t, s.producer, "shared", "bob", "ready") // once this arrives, the stream has caught up and takes live records
 			c.next()
 			begun := time.Now()
-			s.flood(20) // more than the kernels on both sides hold
+			s.flood(20) // more than the socket buffers of both sides hold
 			s.awaitEnded(t, "write-timeout", 1)
 			if took := time.Since(begun); took < timeout {
 				t.Errorf("it was ended after %v, want %v at least", took, timeout)

@@ -14,7 +14,7 @@ import (
 	"herald/consumer"
 )
 
-// bytesOf returns a stream's bytes up to the end of the event with this data.
+// bytesOf returns a stream's bytes up to the end of the event with the data.
 func bytesOf(t *testing.T, url, lastID, data string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -36,22 +36,22 @@ func bytesOf(t *testing.T, url, lastID, data string) string {
 	return string(text)
 }
 
-// TestRestOfACutEvent has a client that takes what is left of a cut event for the beginning of the
-// next connection's stream, as WebKit does, cut at every byte of two connections. No record may be
-// mutilated or repeated, and no id may go over a record that was not received.
+// TestRestOfACutEvent cuts two connections at every byte. The client behaves like WebKit: it keeps the rest
+// of a cut event and takes it for the beginning of the next connection's stream. No record may arrive
+// mutilated or twice, and no id may skip a record that the client did not receive.
 func TestRestOfACutEvent(t *testing.T) {
 	url, producer := serve(t)
 	records := []string{"first", "second", "third"}
 	c := open(t, url+"alice", "")
 	start := c.next().id
-	after := map[string]int{start: 0} // records received, by the last id
+	after := map[string]int{start: 0} // the number of records received, by the last id
 	for i, value := range records {
 		put(t, producer, "shared", "alice", value)
 		after[c.next().id] = i + 1
 	}
 	last := records[len(records)-1]
 	text := bytesOf(t, url+"alice", start, last)
-	again := map[string]string{"": bytesOf(t, url+"alice", start, last)} // by the id it begins at
+	again := map[string]string{"": bytesOf(t, url+"alice", start, last)} // the resumed stream's bytes, by the id that it resumes from
 	for id, n := range after {
 		if n < len(records) {
 			again[id] = bytesOf(t, url+"alice", id, last)
@@ -86,8 +86,8 @@ func lastOf(p parsed) string {
 	return p.events[len(p.events)-1].id
 }
 
-// TestEndBeforeTheCheckpoint ends a stream that has not come to its checkpoint, for Kafka is away: what is left of a cut
-// event does not get its id over to the client.
+// TestEndBeforeTheCheckpoint ends a stream before its checkpoint, because Kafka is unreachable. The client
+// must not adopt the id of a cut event that the connection before left over.
 func TestEndBeforeTheCheckpoint(t *testing.T) {
 	hub := NewHub("event-type", nil)
 	away, err := consumer.New(consumer.Config{Brokers: []string{"127.0.0.1:1"}, Group: "g", Replica: "r", Routes: []consumer.Route{{Topic: "shared"}}}, hub)

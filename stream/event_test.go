@@ -17,16 +17,16 @@ import (
 	"herald/consumer"
 )
 
-// parsed is what a client makes of a stream.
+// parsed is a stream as a client understands it.
 type parsed struct {
 	events []event
-	retry  []string // values of retry fields
+	retry  []string // the values of the retry fields
 }
 
-// parse reads a whole stream by the steps of WHATWG HTML 9.2.6, one character at a time. It shares
-// no code with what is tested, nor its idea of a line.
+// parse reads a whole stream by the steps of WHATWG HTML 9.2.6, one character at a time. It shares no code
+// with the encoder under test, not even the definition of a line.
 func parse(stream []byte) parsed {
-	text := []rune(string(stream)) // "UTF-8 decode": what is no UTF-8 becomes U+FFFD
+	text := []rune(string(stream)) // "UTF-8 decode": invalid bytes become U+FFFD
 	if len(text) > 0 && text[0] == '\uFEFF' {
 		text = text[1:]
 	}
@@ -74,18 +74,18 @@ func parse(stream []byte) parsed {
 	}
 	for i, c := range text {
 		switch {
-		case c == '\n' && i > 0 && text[i-1] == '\r': // ended the line already
+		case c == '\n' && i > 0 && text[i-1] == '\r': // the CR before has ended the line
 		case c == '\r' || c == '\n':
 			endOfLine()
 		default:
 			line = append(line, c)
 		}
 	}
-	return out // an incomplete event at the end is dropped
+	return out // the standard drops an incomplete event at the end
 }
 
-// normalised is a value as the contract says it arrives. How many U+FFFD stand for several bad bytes
-// in a row it leaves open: Herald writes one.
+// normalised returns the value in the form in which the protocol says that it arrives. The protocol does not
+// say how many U+FFFD replace several invalid bytes in a row; Herald writes one.
 func normalised(value []byte) string {
 	var b strings.Builder
 	bad := false
@@ -101,7 +101,7 @@ func normalised(value []byte) string {
 	return strings.ReplaceAll(strings.ReplaceAll(b.String(), "\r\n", "\n"), "\r", "\n")
 }
 
-// arrivesAs is the type that the contract promises for the header event-type.
+// arrivesAs returns the event type that the protocol promises for the value of the event-type header.
 func arrivesAs(header []byte) string {
 	switch text := string(header); {
 	case slices.Contains([]string{"", "checkpoint", "gap", "end", "open", "error"}, text),
@@ -112,16 +112,16 @@ func arrivesAs(header []byte) string {
 	}
 }
 
-// toldGap is what a client reads of a gap.
-type toldGap struct {
+// receivedGap is the data of a gap event as a client reads it.
+type receivedGap struct {
 	Source    string
 	Partition int32
 	From, To  int64
 	Reason    consumer.GapReason
 }
 
-// framed is the end of a stream: a record, as a small or as a large event, and a gap between two
-// checkpoints. An event that is torn apart, or that takes a neighbour's lines, shows in them.
+// framed returns the last part of a stream: a record, as a small or as a large event, and a gap between two
+// checkpoints. If an event is torn apart or takes lines of its neighbour, a checkpoint or the gap shows it.
 func framed(r *consumer.Record, topic string, large bool) ([]byte, error) {
 	const id = "1~abcdef0123.0-7"
 	b := appendOwn([]byte("id: before\n"), TypeCheckpoint, struct{}{})
@@ -142,7 +142,7 @@ func framed(r *consumer.Record, topic string, large bool) ([]byte, error) {
 	return appendOwn(append(b, "id: after\n"...), TypeCheckpoint, struct{}{}), nil
 }
 
-// checkFraming wants exactly the events that were written, whatever is in them.
+// checkFraming checks that the stream has exactly the events that were written, with any content.
 func checkFraming(t *testing.T, r *consumer.Record, kind, topic string) {
 	t.Helper()
 	for _, large := range []bool{false, true} {
@@ -156,14 +156,14 @@ func checkFraming(t *testing.T, r *consumer.Record, kind, topic string) {
 
 func checkFramed(t *testing.T, stream []byte, r *consumer.Record, kind, topic string) {
 	t.Helper()
-	if !utf8.Valid(stream) { // parse would read U+FFFD
+	if !utf8.Valid(stream) { // parse would replace the bytes by U+FFFD
 		t.Fatalf("no UTF-8: %q", stream)
 	}
 	got := parse(stream)
 	if len(got.retry) > 0 || len(got.events) != 4 {
 		t.Fatalf("%d events, want 4; retry %q\n%q", len(got.events), got.retry, stream)
 	}
-	var gap toldGap
+	var gap receivedGap
 	if err := json.Unmarshal([]byte(got.events[2].data), &gap); err != nil {
 		t.Fatalf("gap %q: %v", got.events[2].data, err)
 	}
@@ -181,7 +181,7 @@ func checkFramed(t *testing.T, stream []byte, r *consumer.Record, kind, topic st
 	}
 }
 
-// TestTypes covers each reason for which a type is refused, and the bounds of those that are not.
+// TestTypes covers each reason for refusing an event type, and the limits of valid types.
 func TestTypes(t *testing.T) {
 	for _, test := range []struct{ name, header, want string }{
 		{"plain", "news", "news"},
@@ -213,7 +213,8 @@ func TestTypes(t *testing.T) {
 	}
 }
 
-// TestTypeIsTheLastHeader wants what Kafka's own clients take of several headers of one name.
+// TestTypeIsTheLastHeader checks that the last of several headers with one name counts, as in Kafka's own
+// clients.
 func TestTypeIsTheLastHeader(t *testing.T) {
 	r := &consumer.Record{Value: []byte("x"), Headers: []consumer.Header{
 		{Key: "event-type", Value: []byte("first")}, {Key: "event-type", Value: []byte("last")}, {Key: "Event-Type", Value: []byte("other")},
@@ -223,7 +224,7 @@ func TestTypeIsTheLastHeader(t *testing.T) {
 	checkFraming(t, r, "message", "orders")
 }
 
-// FuzzFraming gives values, types and topics of any bytes and wants each event whole and alone.
+// FuzzFraming checks that each event stays whole and separate, for values, types and topics of any bytes.
 func FuzzFraming(f *testing.F) {
 	for _, value := range []string{
 		"", "hello", " leading space", "a\nb", "a\r\nb", "a\rb", "\n", "\r", "\r\n", "\n\n", "\r\r\n\n", "a\r", "a\n\r\nb",
@@ -237,9 +238,9 @@ func FuzzFraming(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, value, kind, other []byte, topic string) {
 		if value == nil {
-			value = []byte{} // null is not delivered
+			value = []byte{} // a null value is a tombstone, which is not delivered
 		}
-		// Only the header of that name has a say, wherever it stands.
+		// Only the header with the configured name sets the type, at any place among the headers.
 		headers := []consumer.Header{{Key: string(other), Value: value}, {Key: "event-type", Value: kind}, {Key: "event-type2", Value: other}}
 		checkFraming(t, &consumer.Record{Key: kind, Value: value, Headers: headers, User: other}, arrivesAs(kind), topic)
 		if string(other) != "event-type" {

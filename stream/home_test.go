@@ -17,7 +17,7 @@ import (
 	"herald/consumer"
 )
 
-// userAt returns a user whom CRC-32 puts into those partitions, by how many there are.
+// userAt returns a user whose home by CRC-32 is the given partition, for each given number of partitions.
 func userAt(homes map[uint32]uint32) string {
 next:
 	for i := 0; ; i++ {
@@ -31,7 +31,7 @@ next:
 	}
 }
 
-// named returns the partitions that the id has of the topic called homes.
+// named returns the partitions that the id names for the topic homes.
 func named(t *testing.T, id string) string {
 	t.Helper()
 	found := regexp.MustCompile(tag("homes") + `[0-9a-z]{6}([^~]*)`).FindStringSubmatch(id)
@@ -41,8 +41,9 @@ func named(t *testing.T, id string) string {
 	return regexp.MustCompile(`-\d+`).ReplaceAllString(found[1], "")
 }
 
-// TestHomePartition streams from a topic whose producers have a partitioner, lets it grow under the
-// stream so that the home moves to a partition that was there before, and writes to both homes.
+// TestHomePartition streams from a topic whose route names a partitioner. Partitions are added under the
+// stream, so that the user's home moves to a partition that existed before. Records in both homes must
+// arrive.
 func TestHomePartition(t *testing.T) {
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "homes"))
 	if err != nil {
@@ -90,7 +91,7 @@ func TestHomePartition(t *testing.T) {
 	if answer, err := kadm.NewClient(client).UpdatePartitions(t.Context(), 4, "homes"); err != nil || answer.Error() != nil {
 		t.Fatalf("add a partition: %v %v", err, answer.Error())
 	}
-	put(1, "c") // before the server knows
+	put(1, "c") // the server does not know the new partitions yet
 	put(0, "d")
 	got := map[string]bool{}
 	for len(got) < 2 {
@@ -117,7 +118,7 @@ func TestHomePartition(t *testing.T) {
 	if got := named(t, open(t, url+user, "").next().id); got != ".0.1" {
 		t.Errorf("a stream that begins now has %q, want both homes", got)
 	}
-	// From the id of before the growth the new home is missing: it is read from its start.
+	// The id from before the growth does not name the new home, so the new home is read from its start.
 	fromOld := open(t, url+user, first)
 	seen := map[string]bool{}
 	for len(seen) < 6 {
@@ -130,8 +131,8 @@ func TestHomePartition(t *testing.T) {
 	}
 }
 
-// TestNewHomeIsTold adds partitions under a quiet stream: its client is told of the new home at once, for
-// the replica that it comes to next may not know why that is one.
+// TestNewHomeIsTold adds partitions under a quiet stream. The stream must write a checkpoint that names the
+// new home at once, because the client's next replica may not know that the partition is a home.
 func TestNewHomeIsTold(t *testing.T) {
 	id := [16]byte{1}
 	homes := consumer.NewHomes("shared", consumer.Murmur2)

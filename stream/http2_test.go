@@ -21,12 +21,12 @@ import (
 	"herald/consumer"
 )
 
-// overHTTP2 serves HTTP/2 without TLS. A connection whose client does not read ends by itself.
+// overHTTP2 serves HTTP/2 without TLS. A connection ends by itself if its client does not read.
 func overHTTP2(timeout time.Duration) func(*httptest.Server) {
 	return func(s *httptest.Server) {
 		s.Config.Protocols = new(http.Protocols)
 		s.Config.Protocols.SetUnencryptedHTTP2(true)
-		s.Config.WriteTimeout = timeout // for answers; streams last longer
+		s.Config.WriteTimeout = timeout // for ordinary responses; streams last longer
 		s.Config.HTTP2 = &http.HTTP2Config{WriteByteTimeout: timeout}
 		s.Start()
 		transport := &http.Transport{Protocols: new(http.Protocols)}
@@ -35,7 +35,7 @@ func overHTTP2(timeout time.Duration) func(*httptest.Server) {
 	}
 }
 
-// flood puts events of 1 MiB into the queues of bob's streams.
+// flood puts n events of 1 MiB into the queues of bob's streams.
 func (s *site) flood(n int) {
 	p := consumer.Partition{Topic: "flood"}
 	for i := range int64(n) {
@@ -43,7 +43,7 @@ func (s *site) flood(n int) {
 	}
 }
 
-// ended returns how many streams have ended, by reason.
+// ended returns the number of ended streams by reason.
 func (s *site) ended(reason string) float64 {
 	return testutil.ToFloat64(s.hub.metrics.ended.WithLabelValues(reason))
 }
@@ -57,7 +57,8 @@ func (s *site) awaitEnded(t *testing.T, reason string, n float64) {
 	}
 }
 
-// TestIdleOverHTTP2 leaves a stream without anything to write for longer than the write time-out.
+// TestIdleOverHTTP2 checks that a stream survives a time without writes that is longer than the write
+// time-out.
 func TestIdleOverHTTP2(t *testing.T) {
 	const timeout = 200 * time.Millisecond
 	s := serveWith(t, Config{Heartbeat: time.Hour, WriteTimeout: timeout}, overHTTP2(timeout))
@@ -70,7 +71,7 @@ func TestIdleOverHTTP2(t *testing.T) {
 	}
 }
 
-// floodKafka is a Log with that topic.
+// floodKafka is a Kafka that adds the topic flood.
 type floodKafka struct{ Kafka }
 
 func (l floodKafka) Join(ctx context.Context, user string) ([]consumer.UserTopic, error) {
@@ -81,7 +82,7 @@ func (l floodKafka) Join(ctx context.Context, user string) ([]consumer.UserTopic
 	return sources, err
 }
 
-// serveFlood is serveWith whose streams have the topic called flood.
+// serveFlood is serveWith for streams that have the topic flood.
 func serveFlood(t *testing.T, cfg Config, start func(*httptest.Server)) *site {
 	t.Helper()
 	s := serveWith(t, cfg, start)
@@ -90,14 +91,14 @@ func serveFlood(t *testing.T, cfg Config, start func(*httptest.Server)) *site {
 	return s
 }
 
-// TestDrainCutsWhoIsStuck drains while one stream does not take what waits for it and another, over
-// HTTP/2, has ended.
+// TestDrainCutsWhoIsStuck drains while the client of one stream does not read and another stream, over
+// HTTP/2, has ended already.
 func TestDrainCutsWhoIsStuck(t *testing.T) {
 	s := serveFlood(t, Config{Heartbeat: time.Hour, MaxQueue: 64 << 20}, overHTTP2(time.Minute))
 	alice, bob := openWith(t, s.Client(), s.url+"alice", ""), openWith(t, s.Client(), s.url+"bob", "")
 	alice.next()
 	bob.next()
-	put(t, s.producer, "shared", "bob", "ready") // it has caught up, and takes live records
+	put(t, s.producer, "shared", "bob", "ready") // once this arrives, the stream has caught up and takes live records
 	bob.next()
 	s.flood(20)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -106,8 +107,8 @@ func TestDrainCutsWhoIsStuck(t *testing.T) {
 	s.awaitEnded(t, "draining", 2)
 }
 
-// TestStalledConnectionOverHTTP2 has a client of HTTP/2 that reads nothing of its connection: its streams
-// end, and a drain does not wait for them.
+// TestStalledConnectionOverHTTP2 has an HTTP/2 client that reads nothing from its connection. Its streams
+// must end, and a drain must not wait for them.
 func TestStalledConnectionOverHTTP2(t *testing.T) {
 	const timeout = 300 * time.Millisecond
 	s := serveFlood(t, Config{Heartbeat: time.Hour, WriteTimeout: timeout, MaxQueue: 64 << 20}, overHTTP2(timeout))
@@ -135,7 +136,7 @@ func TestStalledConnectionOverHTTP2(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	_ = frames.WriteSettingsAck()
-	time.Sleep(100 * time.Millisecond) // the stream has caught up
+	time.Sleep(100 * time.Millisecond) // the stream catches up
 	s.flood(40)
 	for deadline := time.Now().Add(20 * time.Second); testutil.ToFloat64(s.hub.metrics.open) > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -144,7 +145,8 @@ func TestStalledConnectionOverHTTP2(t *testing.T) {
 	}
 }
 
-// TestRefusedOverHTTP2 refuses streams of a connection: it goes on, with what else it carries.
+// TestRefusedOverHTTP2 refuses streams of a connection. The connection must continue to serve its other
+// streams.
 func TestRefusedOverHTTP2(t *testing.T) {
 	var mu sync.Mutex
 	connections := make(map[string]bool)
@@ -167,13 +169,13 @@ func TestRefusedOverHTTP2(t *testing.T) {
 	}
 }
 
-// TestRevokedMeanwhile revokes a token between its check and the stream's registration.
+// TestRevokedMeanwhile revokes a token after its check and before the stream's registration.
 func TestRevokedMeanwhile(t *testing.T) {
 	var s *site
 	s = serveWith(t, Config{Viewer: func(echo.Context) (Viewer, error) {
 		revoked := false
 		v := Viewer{User: "bob", TokenID: "1", Holds: func() bool { return !revoked }}
-		revoked = true // and nobody to end is there yet
+		revoked = true // Handler.End finds no stream yet
 		s.handler.End(ErrRevoked, func(v Viewer) bool { return v.TokenID == "1" })
 		return v, nil
 	}}, (*httptest.Server).Start)
@@ -181,12 +183,12 @@ func TestRevokedMeanwhile(t *testing.T) {
 	readUntil(t, r, `{"reason":"revoked"}`)
 }
 
-// TestRevokedWhileStuck revokes the token of a client that does not read: it is cut.
+// TestRevokedWhileStuck revokes the token of a client that does not read. Its connection must be cut.
 func TestRevokedWhileStuck(t *testing.T) {
 	s := serveFlood(t, Config{Heartbeat: time.Hour, WriteTimeout: time.Hour, MaxQueue: 64 << 20}, (*httptest.Server).Start)
 	_, r := dial(t, s.url+"bob", "1.1")
 	readUntil(t, r, "checkpoint")
-	put(t, s.producer, "shared", "bob", "ready") // it has caught up, and takes live records
+	put(t, s.producer, "shared", "bob", "ready") // once this arrives, the stream has caught up and takes live records
 	readUntil(t, r, "data: ready")
 	s.flood(20)
 	s.handler.End(ErrRevoked, func(v Viewer) bool { return v.User == "bob" })
@@ -197,7 +199,8 @@ func TestRevokedWhileStuck(t *testing.T) {
 	}
 }
 
-// TestResetIsTheClients has clients that reset their connections while something is written to them.
+// TestResetIsTheClients checks that the reason is client when clients reset their connections during a
+// write.
 func TestResetIsTheClients(t *testing.T) {
 	const count = 30
 	s := serveFlood(t, Config{Heartbeat: time.Hour}, (*httptest.Server).Start)
@@ -211,7 +214,7 @@ func TestResetIsTheClients(t *testing.T) {
 	}
 }
 
-// partOutput takes a part of what is written at once.
+// partOutput is an output that accepts only a part of each write at once.
 type partOutput struct {
 	mu   sync.Mutex
 	text []byte
@@ -240,7 +243,7 @@ func (o *partOutput) finish(b []byte) error {
 func (o *partOutput) close(bool) {}
 func (o *partOutput) cut()       {}
 
-// lateKafka is a log whose replay returns late.
+// lateKafka is a Kafka whose Replay returns late.
 type lateKafka struct{ Kafka }
 
 func (lateKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
@@ -256,7 +259,7 @@ func (lateKafka) Replay(_ context.Context, user string, ranges []consumer.Range,
 	}
 }
 
-// TestNoHeartbeatWithinAnEvent has heartbeats due while a part of an event is written and the rest waits.
+// TestNoHeartbeatWithinAnEvent has heartbeats fall due while the rest of a partly written event waits.
 func TestNoHeartbeatWithinAnEvent(t *testing.T) {
 	hub := NewHub("event-type", nil)
 	p := consumer.Partition{Topic: "shared"}
@@ -281,7 +284,8 @@ func TestNoHeartbeatWithinAnEvent(t *testing.T) {
 	}
 }
 
-// TestSteadyReader reads slowly, but at each moment, far behind what waits: it is not taken for stalled.
+// TestSteadyReader checks that the write time-out spares a client that reads slowly but steadily, however
+// much waits for it.
 func TestSteadyReader(t *testing.T) {
 	const timeout = time.Second
 	s := serveFlood(t, Config{Heartbeat: time.Hour, WriteTimeout: timeout, MaxQueue: 64 << 20}, (*httptest.Server).Start)
@@ -290,7 +294,7 @@ func TestSteadyReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	readUntil(t, r, "checkpoint")
-	put(t, s.producer, "shared", "bob", "ready") // it has caught up, and takes live records
+	put(t, s.producer, "shared", "bob", "ready") // once this arrives, the stream has caught up and takes live records
 	readUntil(t, r, "data: ready")
 	s.flood(20)
 	piece := make([]byte, 20<<10)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// at makes a source from pairs of partition and next offset.
+// at makes a topic cursor from pairs of partition and next offset.
 func at(topic string, topicID byte, pairs ...int64) topicCursor {
 	s := newTopicCursor(topic, newIncarnation([16]byte{topicID}))
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -19,7 +19,7 @@ func at(topic string, topicID byte, pairs ...int64) topicCursor {
 	return s
 }
 
-// check wants the id of a cursor to give the cursor back, but for partitions not yet read from.
+// check checks that the id of a cursor decodes to the same cursor, except for partitions at offset 0.
 func check(t *testing.T, c cursor) string {
 	t.Helper()
 	id := string(appendID(nil, c))
@@ -61,7 +61,7 @@ func TestIDRoundTrip(t *testing.T) {
 	}
 }
 
-// TestManySought wants an id that can name a topic's partitions to be able to while they are sought.
+// TestManySought checks that an id that fits a topic's partitions also fits them while they are sought.
 func TestManySought(t *testing.T) {
 	c := cursor{at("wide", 1)}
 	for p := range int32(2500) {
@@ -70,8 +70,8 @@ func TestManySought(t *testing.T) {
 	check(t, c)
 }
 
-// TestIncarnation wants ids of a topic that was deleted and created again to differ, or a resume
-// would go on at an offset of another log.
+// TestIncarnation checks that ids differ after a topic was deleted and created again. Otherwise a stream
+// would resume at an offset of another log.
 func TestIncarnation(t *testing.T) {
 	if before, after := check(t, cursor{at("a", 1, 0, 5)}), check(t, cursor{at("a", 2, 0, 5)}); before == after {
 		t.Errorf("both are %q", before)
@@ -118,9 +118,9 @@ func TestBadIDs(t *testing.T) {
 	}
 }
 
-// FuzzID encodes cursors of two topics, given as pairs of partition and next offset, and wants
-// them back. Those whose partition has the sign bit are sought, from a time that is the topic id's. Ids
-// travel in header and query: they are made of letters, digits and .~- only.
+// FuzzID checks that cursors of two topics, given as pairs of partition and next offset, survive encoding
+// and decoding. A pair whose partition has the sign bit is sought, from a time taken from the topic id. Ids
+// travel in headers and queries, so they consist of letters, digits and .~- only.
 func FuzzID(f *testing.F) {
 	pairs := func(list ...uint64) []byte {
 		var b []byte
@@ -139,7 +139,7 @@ func FuzzID(f *testing.F) {
 		copy(topicID[:], incarnation)
 		c := cursor{newTopicCursor(first, newIncarnation(topicID)), newTopicCursor(second, absent)}
 		if c[0].nameTag == c[1].nameTag {
-			return // the same topic: a stream has each once
+			return // the same topic twice, which no stream has
 		}
 		for i, b := range [][]byte{firstAt, secondAt} {
 			for ; len(b) >= 12 && len(c[i].positions) < 200; b = b[12:] {
@@ -157,7 +157,7 @@ func FuzzID(f *testing.F) {
 	})
 }
 
-// FuzzDecodeID reads ids that anybody made up: one that is taken is one that Herald could have made.
+// FuzzDecodeID decodes arbitrary text. An id that is accepted must be one that Herald could have made.
 func FuzzDecodeID(f *testing.F) {
 	f.Add("1~abcdef012345.0-41.7-9")
 	f.Add("1~abcdef012345.0.3-5")
@@ -172,7 +172,7 @@ func FuzzDecodeID(f *testing.F) {
 			}
 			return
 		}
-		var again cursor // in the id's own order of sources
+		var again cursor // in the order in which the id names the topics
 		for _, field := range strings.Split(id, "~")[1:] {
 			s := sources[field[:tagSize]]
 			homed := slices.ContainsFunc(s.positions, func(p position) bool { return p.next == 0 })
@@ -211,8 +211,8 @@ func TestExplainID(t *testing.T) {
 	}
 }
 
-// BenchmarkAppendID makes the id of an event of a stream over one shared topic: with a position in each
-// of 50 partitions, and with one in the user's home alone.
+// BenchmarkAppendID encodes the id of an event over one shared topic: with a position in each of 50
+// partitions, and with a position in the user's home only.
 func BenchmarkAppendID(b *testing.B) {
 	for name, partitions := range map[string]int32{"50 partitions": 50, "home partition": 1} {
 		b.Run(name, func(b *testing.B) {

@@ -15,8 +15,8 @@ import (
 	"herald/consumer"
 )
 
-// TestLargeEvents sends large and small events, live and again by replay, over each protocol, between
-// heartbeats: what arrives is what was produced, once.
+// TestLargeEvents sends large and small events over each protocol between heartbeats, live and by replay.
+// Each event must arrive once and unchanged.
 func TestLargeEvents(t *testing.T) {
 	overHTTP1 := (*httptest.Server).Start
 	for _, version := range []string{"1.0", "1.1", "2"} {
@@ -63,7 +63,7 @@ func TestLargeEvents(t *testing.T) {
 	}
 }
 
-// caughtUp returns the subscription of a user whose stream takes live records.
+// caughtUp returns the subscription of a stream that has caught up.
 func caughtUp(h *Hub, user string, maxBytes int) *subscription {
 	s := newSubscription(user, maxBytes, func() {}, func() {})
 	s.topics = []consumer.UserTopic{{Topic: "shared"}}
@@ -72,8 +72,8 @@ func caughtUp(h *Hub, user string, maxBytes int) *subscription {
 	return s
 }
 
-// TestLargeAtAnOffsetAgain has a log cut (an unclean leader election) and another user's event written
-// where one was before.
+// TestLargeAtAnOffsetAgain cuts a log, as an unclean leader election does, and writes a large event of another
+// user at the same offset. Each user must get only the own event.
 func TestLargeAtAnOffsetAgain(t *testing.T) {
 	h, p := NewHub("event-type", nil), consumer.Partition{Topic: "shared"}
 	h.Begin(p, [16]byte{1}, 7)
@@ -93,13 +93,13 @@ func TestLargeAtAnOffsetAgain(t *testing.T) {
 	}
 }
 
-// TestLargeEventsCount fills queues with large events: their bytes count, and count no more once they
-// are taken.
+// TestLargeEventsCount checks that the bytes of large events count against a queue's bound until the queue is
+// taken.
 func TestLargeEventsCount(t *testing.T) {
 	h, p := NewHub("event-type", nil), consumer.Partition{Topic: "shared"}
 	h.Begin(p, [16]byte{1}, 0)
 	s := caughtUp(h, "alice", 100<<10)
-	for round := range int64(20) { // queues are used again
+	for round := range int64(20) { // queues come from a pool
 		for i := range int64(3) {
 			h.Deliver(p, []consumer.Record{{Offset: 3*round + i, User: []byte("alice"), Value: make([]byte, 40<<10)}}, 3*round+i+1)
 		}
@@ -112,7 +112,7 @@ func TestLargeEventsCount(t *testing.T) {
 	}
 }
 
-// TestRevokedBehindLarge revokes access while events wait behind a large one: they are not sent.
+// TestRevokedBehindLarge revokes access while events wait after a large event. They must not be sent.
 func TestRevokedBehindLarge(t *testing.T) {
 	h, p := NewHub("event-type", nil), consumer.Partition{Topic: "shared"}
 	h.Begin(p, [16]byte{1}, 0)
@@ -134,8 +134,8 @@ func TestRevokedBehindLarge(t *testing.T) {
 	}
 }
 
-// TestLargeBroadcast has streams whose clients read nothing when an event of 7 MiB comes for all of them:
-// it is in memory once, live and by replay, and is let go of with them.
+// TestLargeBroadcast delivers an event of 7 MiB to many streams whose clients read nothing. The event must be
+// in memory once, live and by replay, and must be freed when the streams end.
 func TestLargeBroadcast(t *testing.T) {
 	const count = 100
 	s := serveWith(t, Config{Heartbeat: time.Hour, WriteTimeout: time.Hour}, (*httptest.Server).Start)
@@ -165,7 +165,7 @@ func TestLargeBroadcast(t *testing.T) {
 		}
 	}
 	stuck("")
-	put(t, s.producer, "all", "", "small") // those who take this have caught up
+	put(t, s.producer, "all", "", "small") // a stream that gets this record has caught up
 	await(count)
 	put(t, s.producer, "all", "", value)
 	await(2 * count)

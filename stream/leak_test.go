@@ -6,7 +6,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain fails the package if a goroutine is left when its tests are done.
+// TestMain fails the package if a goroutine is left after its tests.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }

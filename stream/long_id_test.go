@@ -10,7 +10,7 @@ import (
 	"herald/consumer"
 )
 
-// wideKafka is a log of two topics that do not move.
+// wideKafka is a Kafka with two topics without new records.
 type wideKafka struct{ Kafka }
 
 func (wideKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
@@ -26,13 +26,14 @@ func (wideKafka) Replay(_ context.Context, _ string, ranges []consumer.Range, _ 
 	}
 }
 
-// TestManyPartitions has a topic of so many partitions that ids are long, or cannot name them all: the
-// operator is warned once, an id can be read always, and what it does not hold is told.
+// TestManyPartitions has topics with enough partitions to make ids long, and topics whose partitions an id
+// cannot name. The log must warn once, each id must decode, and a gap must report the topic that an id leaves
+// out.
 func TestManyPartitions(t *testing.T) {
 	for _, test := range []struct {
 		partitions int32
-		level      string // of the warning
-		told       string // to a client that comes back
+		level      string // the level of the log line
+		told       string // the gap that a returning client gets
 	}{
 		{100, "", ""},
 		{700, "WARN", ""},
@@ -50,7 +51,7 @@ func TestManyPartitions(t *testing.T) {
 			f := &clientStream{service: &service{hub: hub, kafka: wideKafka{}, longIDs: warned, heartbeat: 1 << 40, life: t.Context(), spawn: func(fn func()) { go fn() }}, out: out, closed: func(error) {}}
 			f.sub = newSubscription("alice", 1<<20, func() {}, func() {})
 			f.start(streamRequest{lastID: lastID})
-			_, gaps = out.told()
+			_, gaps = out.received()
 			_, last, _ := strings.Cut(string(out.text), "id: ")
 			id, _, _ = strings.Cut(last, "\n")
 			return id, gaps

@@ -11,7 +11,7 @@ import (
 	"herald/consumer"
 )
 
-// foreignKafka is a log of one topic with records of other users only. It counts what is read again.
+// foreignKafka is a Kafka with one topic that has records of other users only. It counts replayed offsets.
 type foreignKafka struct {
 	Kafka
 	scanned int64
@@ -31,7 +31,7 @@ func (l *foreignKafka) Replay(_ context.Context, _ string, ranges []consumer.Ran
 	}
 }
 
-// quiet is a stream over such a log.
+// quiet returns a stream over a foreignKafka.
 type quiet struct {
 	*clientStream
 	text *partOutput
@@ -46,7 +46,7 @@ func newQuiet(t *testing.T, hub *Hub, kafka Kafka, r streamRequest) quiet {
 	return quiet{f, out}
 }
 
-// beat has heartbeats written, and returns how many checkpoints came with them and the last id.
+// beat makes the stream write heartbeats. It returns the number of checkpoints among them and the last id.
 func (q quiet) beat(n int) (checkpoints int, id string) {
 	before := len(q.text.text)
 	for range n {
@@ -58,8 +58,8 @@ func (q quiet) beat(n int) (checkpoints int, id string) {
 	return bytes.Count(q.text.text[before:], []byte("event: checkpoint")), id
 }
 
-// TestQuietStreamsCheckpoint has other users' records move the position of a stream that gets none: once
-// it has moved far it is told, and what a client that comes back has read again is bounded.
+// TestQuietStreamsCheckpoint moves the position of a quiet stream by other users' records. Once the position
+// has moved far, the stream must write a checkpoint, so that a returning client causes a bounded replay.
 func TestQuietStreamsCheckpoint(t *testing.T) {
 	hub, kafka := NewHub("event-type", nil), new(foreignKafka)
 	first, second := consumer.Partition{Topic: "shared"}, consumer.Partition{Topic: "shared", ID: 1}
@@ -87,8 +87,8 @@ func TestQuietStreamsCheckpoint(t *testing.T) {
 	}
 }
 
-// TestIDsPassChosenTypes has records of types that a stream has not chosen move its position, live and in a
-// replay.
+// TestIDsPassChosenTypes checks that records of event types that the stream leaves out move its position, live
+// and in a replay.
 func TestIDsPassChosenTypes(t *testing.T) {
 	hub, kafka := NewHub("event-type", nil), new(foreignKafka)
 	p := consumer.Partition{Topic: "shared"}
@@ -129,7 +129,7 @@ func TestIDsPassChosenTypes(t *testing.T) {
 	}
 }
 
-// discard is an output of which nothing is kept.
+// discard is an output that drops all bytes.
 type discard struct{}
 
 func (discard) send([]byte) ([]byte, error)      { return nil, nil }
@@ -138,8 +138,8 @@ func (discard) finish([]byte) error              { return nil }
 func (discard) close(bool)                       {}
 func (discard) cut()                             {}
 
-// BenchmarkHeartbeat is one heartbeat of one of 100,000 streams without its write: of a topic in which
-// nothing has happened, and of one whose position has moved so far that each heartbeat is a checkpoint.
+// BenchmarkHeartbeat measures one heartbeat of one of 100,000 streams, without the write: over a topic without
+// new records, and over a topic whose position moves so far that each heartbeat is a checkpoint.
 func BenchmarkHeartbeat(b *testing.B) {
 	const count = 100_000
 	for _, partitions := range []int32{1, 4, 50} {

@@ -18,15 +18,15 @@ import (
 	"herald/consumer"
 )
 
-// agedKafka is a log of one topic, which has a partition for each list of the ages of its records.
+// agedKafka is a Kafka with one topic. Each list of ages makes a partition with a record of each age.
 type agedKafka struct {
 	Kafka
 	mu         sync.Mutex
 	partitions [][]time.Duration
-	silent     map[int32]bool // partitions for which Kafka has no answer
-	outdated   bool           // it is an outdated one: that there is no such topic
-	asked      map[int32]int  // how often Kafka was asked for partitions for which it has one
-	start      int64          // of all partitions
+	silent     map[int32]bool // partitions whose leader does not answer
+	outdated   bool           // silent partitions answer from outdated metadata that the topic does not exist
+	asked      map[int32]int  // the number of Since questions for each other partition
+	start      int64          // the log start offset of all partitions
 }
 
 func (l *agedKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
@@ -88,7 +88,7 @@ func (l *agedKafka) Replay(_ context.Context, user string, ranges []consumer.Ran
 	}
 }
 
-// agedStream is a stream over such a log, that was read to its end.
+// agedStream returns a stream over an agedKafka whose partitions have been read to their ends.
 func agedStream(t *testing.T, kafka *agedKafka, limits Limits) (*clientStream, *partOutput) {
 	t.Helper()
 	hub := NewHub("event-type", nil)
@@ -101,8 +101,8 @@ func agedStream(t *testing.T, kafka *agedKafka, limits Limits) (*clientStream, *
 	return f, out
 }
 
-// told returns what the client got: records and gaps.
-func (o *partOutput) told() (records, gaps []string) {
+// received returns the records and gaps that the client received.
+func (o *partOutput) received() (records, gaps []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	kind := ""
@@ -122,21 +122,21 @@ func (o *partOutput) told() (records, gaps []string) {
 	return records, gaps
 }
 
-const testTopicID = 1 // the first byte
+const testTopicID = 1 // the first byte of the topic id
 
-// gapOf is the data of a gap in partition 0.
+// gapOf returns the data of a gap event for partition 0.
 func gapOf(reason consumer.GapReason, from, to int64) string {
 	return fmt.Sprintf(`{"source":"shared","partition":0,"from":%d,"to":%d,"reason":%q}`, from, to, reason)
 }
 
-// TestLimits wants no more than the limits allow, wherever the cursor comes from, and what they leave out
-// told once.
+// TestLimits checks that a stream gets no more than the limits allow, for each origin of its cursor, and one
+// gap for the records left out.
 func TestLimits(t *testing.T) {
 	known, other := "1~"+tag("shared")+newIncarnation([16]byte{testTopicID}).tag, "1~"+tag("shared")+"vvvvvv"
 	const recreated = `{"source":"shared","reason":"recreated"}`
 	starts := map[string]struct {
 		streamRequest
-		from int64 // where the limits meet it
+		from int64 // the stream's position before the limits apply
 		told []string
 	}{
 		"old id":                   {streamRequest{lastID: known + ".0-1"}, 2, nil},
@@ -145,9 +145,9 @@ func TestLimits(t *testing.T) {
 		"wrong, beyond the end":    {streamRequest{lastID: other + ".0-999999"}, 0, []string{recreated}},
 		"partition missing":        {streamRequest{lastID: known}, 0, nil},
 		"since=earliest":           {streamRequest{earliest: true}, 0, nil},
-		"since, before the limits": {streamRequest{since: time.Date(1999, 12, 31, 18, 0, 0, 0, time.UTC)}, 4, nil}, // of synctest's midnight
+		"since, before the limits": {streamRequest{since: time.Date(1999, 12, 31, 18, 0, 0, 0, time.UTC)}, 4, nil}, // six hours before midnight, when synctest's clock starts
 	}
-	// Ten records, one an hour; the last is half an hour old.
+	// Ten records, one for each hour. The last record is half an hour old.
 	var ages []time.Duration
 	for i := range 10 {
 		ages = append(ages, time.Duration(9-i)*time.Hour+30*time.Minute)
@@ -177,7 +177,7 @@ func TestLimits(t *testing.T) {
 					for i := max(start.from, c.to); i < 10; i++ {
 						events = append(events, fmt.Sprintf("0/%d", i))
 					}
-					got, gaps := out.told()
+					got, gaps := out.received()
 					if diff := cmp.Diff(want, gaps); diff != "" {
 						t.Error("gaps:", diff)
 					}
@@ -190,14 +190,15 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestLimitsOfAnOpenStream replays what an open stream has not taken: limits are for those who come back.
+// TestLimitsOfAnOpenStream checks that limits do not apply to the replay of an open stream: they are for
+// returning clients.
 func TestLimitsOfAnOpenStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kafka := &agedKafka{partitions: [][]time.Duration{make([]time.Duration, 10)}}
 		f, out := agedStream(t, kafka, Limits{Records: 3, Age: time.Hour})
 		f.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-0"})
-		before, gaps := out.told()
-		f.sub.requestCatchUp() // as if its queue were full
+		before, gaps := out.received()
+		f.sub.requestCatchUp() // a full queue has the same effect
 		kafka.partitions[0] = make([]time.Duration, 20)
 		f.hub.Deliver(consumer.Partition{Topic: "shared"}, nil, 20)
 		time.Sleep(2 * time.Hour)
@@ -205,21 +206,21 @@ func TestLimitsOfAnOpenStream(t *testing.T) {
 			kafka.partitions[0][i] = 2 * time.Hour
 		}
 		f.slow()
-		if events, after := out.told(); len(events) != len(before)+10 || len(after) != len(gaps) {
+		if events, after := out.received(); len(events) != len(before)+10 || len(after) != len(gaps) {
 			t.Errorf("%q, %v; want ten more than %q", events, after, before)
 		}
 	})
 }
 
-// TestLimitsOfAShorterLog has a log end before where it was read to, as after an unclean leader election:
-// it is told once, and what is replayed is bounded by the log's own end.
+// TestLimitsOfAShorterLog has a log that ends before the position up to which it was read, as after an unclean
+// leader election. The stream must write one gap, and the log's real end must bound the replay.
 func TestLimitsOfAShorterLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kafka := &agedKafka{partitions: [][]time.Duration{make([]time.Duration, 100)}}
 		f, out := agedStream(t, kafka, Limits{Records: 3})
 		kafka.partitions[0] = kafka.partitions[0][:20]
 		f.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-90"})
-		events, gaps := out.told()
+		events, gaps := out.received()
 		want := []string{gapOf(consumer.GapReplayLimit, 91, 97), gapOf(consumer.GapUnknownID, 97, 0), gapOf(consumer.GapReplayLimit, 0, 17)}
 		if diff := cmp.Diff(want, gaps); diff != "" {
 			t.Error(diff)
@@ -230,9 +231,10 @@ func TestLimitsOfAShorterLog(t *testing.T) {
 	})
 }
 
-// TestSinceAfterACut begins by a time where Kafka has no answer for one of two partitions, and is cut before
-// there is one: whoever comes back with the id is sent what was asked for, and not all that is retained. Of
-// the other partition retention takes away meanwhile what the first stream was to send, and that is told.
+// TestSinceAfterACut begins by a time while the leader of one of two partitions does not answer, and is cut
+// before the leader answers. A stream that resumes with the id must get the records asked for, not everything
+// retained. Meanwhile retention deletes records of the other partition that the first stream had still to
+// send, and a gap must report them.
 func TestSinceAfterACut(t *testing.T) {
 	old, young := 3*time.Hour, time.Minute
 	synctest.Test(t, func(t *testing.T) {
@@ -241,12 +243,12 @@ func TestSinceAfterACut(t *testing.T) {
 		f, out := agedStream(t, kafka, Limits{})
 		f.start(streamRequest{since: time.Now().Add(-time.Hour)})
 		_, text, _ := strings.Cut(string(out.text), "id: ")
-		id, _, _ := strings.Cut(text, "\n") // that of the first event, behind which it is cut
+		id, _, _ := strings.Cut(text, "\n") // the id of the first event, after which the client is cut
 		kafka.silence()
 		kafka.start = 2
 		f, out = agedStream(t, kafka, Limits{})
 		f.start(streamRequest{lastID: id})
-		events, gaps := out.told()
+		events, gaps := out.received()
 		slices.Sort(events)
 		if diff := cmp.Diff([]string{"0/2", "1/2"}, events); diff != "" {
 			t.Error(diff)
@@ -257,8 +259,9 @@ func TestSinceAfterACut(t *testing.T) {
 	})
 }
 
-// TestSilentPartition asks for the time where Kafka has no answer for one of three partitions, or an outdated
-// one: the others go on, and that one follows. Kafka is not asked for the others again meanwhile.
+// TestSilentPartition begins by a time while the leader of one of three partitions does not answer, or answers
+// from outdated metadata. The other partitions must continue, the silent one must follow later, and Kafka must
+// not be asked about the others again meanwhile.
 func TestSilentPartition(t *testing.T) {
 	old, young := 3*time.Hour, time.Minute
 	ages := []time.Duration{old, old, young}
@@ -274,9 +277,9 @@ func TestSilentPartition(t *testing.T) {
 					limits = Limits{}
 				}
 				f, out := agedStream(t, kafka, limits)
-				f.sub.serve = func() { go f.slow() } // it is served when the partition is tried again
+				f.sub.serve = func() { go f.slow() } // the retry of the partition serves the stream
 				f.start(r)
-				if events, _ := out.told(); cmp.Diff([]string{"0/2", "2/2"}, events) != "" && cmp.Diff([]string{"2/2", "0/2"}, events) != "" {
+				if events, _ := out.received(); cmp.Diff([]string{"0/2", "2/2"}, events) != "" && cmp.Diff([]string{"2/2", "0/2"}, events) != "" {
 					t.Errorf("got %q of the others", events)
 				}
 				kafka.silence(1)
@@ -290,7 +293,7 @@ func TestSilentPartition(t *testing.T) {
 				kafka.silence()
 				time.Sleep(2 * retryAfter)
 				synctest.Wait()
-				events, gaps := out.told()
+				events, gaps := out.received()
 				if len(events) != 3 || events[2] != "1/2" {
 					t.Errorf("got %q in the end", events)
 				}

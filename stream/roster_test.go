@@ -14,8 +14,8 @@ import (
 	"herald/consumer"
 )
 
-// TestNewestStreamsOfAUser opens one more stream than a user may have: the oldest ends, with a
-// reconnection time that keeps its client from driving out another.
+// TestNewestStreamsOfAUser opens one more stream than a user may have. The oldest must end, with a
+// reconnection time that keeps its client from replacing another stream.
 func TestNewestStreamsOfAUser(t *testing.T) {
 	s := serveWith(t, Config{Admission: Admission{PerUser: 2}}, (*httptest.Server).Start)
 	_, oldest := dial(t, s.url+"alice", "1.1")
@@ -37,8 +37,8 @@ func TestNewestStreamsOfAUser(t *testing.T) {
 	}
 }
 
-// TestRefusals wants those who cannot have a stream now to get one that ends at once: a native
-// EventSource comes back from that, and from nothing else.
+// TestRefusals checks that a refused client gets a stream that ends at once. A native EventSource reconnects
+// after that, and after no other answer.
 func TestRefusals(t *testing.T) {
 	direct := func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
@@ -72,7 +72,7 @@ func TestRefusals(t *testing.T) {
 			if name == "a second" {
 				return
 			}
-			for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // there is room again
+			for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // until there is room again
 				_, third := dial(t, s.url+"bob", "1.1")
 				if strings.Contains(readUntil(t, third, "\ndata: "), "checkpoint") {
 					return
@@ -85,8 +85,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestDrain ends many streams within the window, some early and some late, each with what waited for
-// it, and turns new ones away meanwhile.
+// TestDrain checks that a drain ends many streams spread over the window, each after the events that waited for
+// it, and refuses new streams meanwhile.
 func TestDrain(t *testing.T) {
 	const count, window = 300, time.Second
 	s := serveWith(t, Config{}, (*httptest.Server).Start)
@@ -124,7 +124,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestHeartbeats wants signs of life on a quiet stream.
+// TestHeartbeats checks that a quiet stream gets heartbeats.
 func TestHeartbeats(t *testing.T) {
 	s := serveWith(t, Config{Heartbeat: 50 * time.Millisecond}, (*httptest.Server).Start)
 	_, r := dial(t, s.url+"alice", "1.1")
@@ -134,7 +134,7 @@ func TestHeartbeats(t *testing.T) {
 	}
 }
 
-// TestExpiry ends a stream a little before its token does.
+// TestExpiry checks that a stream ends shortly before its token expires.
 func TestExpiry(t *testing.T) {
 	s := serveWith(t, Config{Viewer: func(c echo.Context) (Viewer, error) {
 		return Viewer{User: c.QueryParam("user"), Expires: time.Now().Add(2 * time.Second)}, nil
@@ -147,7 +147,7 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// some returns the data of the next events in alphabetical order, as that across topics is any.
+// some returns the data of the next events in alphabetical order, because the order across topics varies.
 func some(c *client, n int) string {
 	c.t.Helper()
 	var got []string
@@ -160,8 +160,8 @@ func some(c *client, n int) string {
 	return strings.Join(got, " ")
 }
 
-// TestWhatAViewerMaySee has tokens that allow some event types and some broadcast topics, live and by
-// replay, and ends the stream of one of them.
+// TestWhatAViewerMaySee has tokens that allow some event types and some broadcast topics. Streams must hold to
+// them live and by replay, and ending one token's streams must end only those.
 func TestWhatAViewerMaySee(t *testing.T) {
 	s := serveWith(t, Config{Viewer: func(c echo.Context) (Viewer, error) {
 		v := Viewer{User: c.QueryParam("user")}
@@ -220,8 +220,8 @@ func TestWhatAViewerMaySee(t *testing.T) {
 	}
 }
 
-// TestTopicThatAStreamHasNot delivers a record of a topic that could not be read when the stream
-// began, and may be read by now.
+// TestTopicThatAStreamHasNot delivers a record of a topic that could not be read when the stream began and can
+// be read since.
 func TestTopicThatAStreamHasNot(t *testing.T) {
 	s := serveWith(t, Config{}, (*httptest.Server).Start)
 	c := open(t, s.url+"alice", "")

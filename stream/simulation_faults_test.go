@@ -11,10 +11,10 @@ import (
 	"herald/consumer"
 )
 
-// This is what the model has of unclean leader elections, of heartbeats that a stream's writes wait for,
-// of what was delivered of users' own topics, and of streams that begin in the past.
+// This part of the model covers unclean leader elections, heartbeats that collide with a replay's
+// writes, delivered positions of users' own topics, and streams that begin in the past.
 
-// value is that of the partition's next record, unlike all others.
+// value returns the value for the partition's next record. No other record has it.
 func (t *logTopic) value(partition int) string {
 	part := t.partitions[partition]
 	value := fmt.Sprintf("%d/%d/%d", t.id[0], partition, len(part.records))
@@ -24,7 +24,7 @@ func (t *logTopic) value(partition int) string {
 	return value
 }
 
-// cut is an unclean election: the end of a log is lost, and others are written at its offsets.
+// cut is an unclean leader election: the end of a log is lost, and later records reuse its offsets.
 func (w *world) cut(topic *logTopic) {
 	part := topic.partitions[w.random.IntN(len(topic.partitions))]
 	left := max(int(part.start), len(part.records)-1-w.random.IntN(5))
@@ -38,7 +38,7 @@ func (w *world) cut(topic *logTopic) {
 	part.records = slices.Clone(part.records[:left])
 }
 
-// startOf is where a log starts as Kafka says.
+// startOf returns the log start offset that Kafka reports.
 func (w *world) startOf(part *logPartition) int64 {
 	if w.planted == "gap too long" {
 		return min(part.start+2, int64(len(part.records)))
@@ -46,7 +46,7 @@ func (w *world) startOf(part *logPartition) int64 {
 	return part.start
 }
 
-// contend gives a record to a stream that reads, at times while a heartbeat is being written.
+// contend hands a replayed record to the stream, sometimes while a heartbeat holds the writing lock.
 func (w *world) contend(give func() bool) bool {
 	if w.random.IntN(4) == 0 {
 		f := w.serving.stream
@@ -56,7 +56,7 @@ func (w *world) contend(give func() bool) bool {
 	return give()
 }
 
-// Delivered implements Log: it wants what is delivered to have been written.
+// Delivered implements Kafka. It reports a violation if the delivered record was never written.
 func (r *replica) Delivered(p consumer.Partition, topicID [16]byte, next int64) {
 	part := r.past[topicID].partitions[p.ID]
 	if part.cuts == 0 && !strings.Contains(string(r.serving.body.text), "data: "+part.records[next-1].value+"\n") {
@@ -66,7 +66,7 @@ func (r *replica) Delivered(p consumer.Partition, topicID [16]byte, next int64) 
 	r.delivered[at] = max(r.delivered[at], next)
 }
 
-// DeliveredTo implements Log.
+// DeliveredTo implements Kafka.
 func (r *replica) DeliveredTo(_ context.Context, user string) (map[consumer.Partition]int64, error) {
 	r.interlude()
 	at := make(map[consumer.Partition]int64)
@@ -81,7 +81,7 @@ func (r *replica) DeliveredTo(_ context.Context, user string) (map[consumer.Part
 	return at, nil
 }
 
-// deliveredOf is how far the user's own topic was delivered.
+// deliveredOf returns the delivered positions of the user's own topic.
 func (w *world) deliveredOf(user string) map[place]int64 {
 	topic := w.topic("own." + user)
 	delivered := make(map[place]int64)
@@ -92,7 +92,8 @@ func (w *world) deliveredOf(user string) map[place]int64 {
 	return delivered
 }
 
-// request is what the client asks with. Where its id does not say where it begins, that is decided anew.
+// request returns the client's request. Where the client's id gives no position, the model recomputes the
+// position at which the client has to begin.
 func (w *world) request(c *simClient) streamRequest {
 	r := streamRequest{lastID: c.lastID, unseen: c.unseen}
 	if c.since == 0 {
@@ -114,14 +115,15 @@ func (w *world) request(c *simClient) streamRequest {
 	homes := c.replica.homesOf(c.user)
 	for p, next := range c.replica.read {
 		at := place{c.replica.ids[p.Topic], p.ID}
-		if c.replica.homes[p.Topic] == nil || homes[at] { // others are read from their start once they are homes
+		if c.replica.homes[p.Topic] == nil || homes[at] { // a partition that becomes a home later is read from its start
 			c.read[at] = next
 		}
 	}
 	return r
 }
 
-// Since implements Log. Some partitions have no answer, or an outdated one: that there is no such topic.
+// Since implements Kafka. For some partitions Kafka does not answer, or it answers from outdated metadata
+// that the topic does not exist.
 func (r *replica) Since(_ context.Context, partitions []consumer.Partition, t time.Time) (map[consumer.Partition]int64, error) {
 	r.interlude()
 	first := make(map[consumer.Partition]int64)
@@ -148,7 +150,7 @@ func (r *replica) Since(_ context.Context, partitions []consumer.Partition, t ti
 			first[p]++
 		}
 	}
-	if len(first) == 0 && !r.serving.stream.begun { // or the stream would wait to begin, and time is not modelled
+	if len(first) == 0 && !r.serving.stream.begun { // otherwise the stream would wait before it begins, and the model has no time
 		err = nil
 	}
 	return first, err

@@ -8,28 +8,28 @@ import (
 	"herald/consumer"
 )
 
-// This is what the model has of topics whose route names their partitioner: producers that go on with
-// the number of partitions they know, brokers whose metadata is behind, records that are put somewhere
-// else, and what of all that a client is promised.
+// This part of the model covers topics whose route names their partitioner: producers that keep using an
+// old number of partitions, brokers with outdated metadata, misplaced records, and the records that a
+// client must get in spite of these.
 
-// tick is how long an event of the world takes.
+// tick is the duration of one event of the world.
 const tick = 5 * time.Second
 
 const (
-	staleBroker   = int(time.Minute / tick) // by how many ticks a broker's metadata is behind at most
+	staleBroker   = int(time.Minute / tick) // the largest age of a broker's metadata, in ticks
 	staleProducer = 5 * staleBroker
 )
 
-// grown is a number of partitions and when the topic came to have it.
+// grown records that a topic has had count partitions since the time at.
 type grown struct{ count, at int }
 
-// place is a partition of one incarnation.
+// place is a partition of one incarnation of a topic.
 type place struct {
 	topicID   [16]byte
 	partition int32
 }
 
-// home is where the topic's producers put the user's records.
+// home returns the partition that the topic's producers choose for the user.
 func home(user string, count int) int32 {
 	h := consumer.NewHomes("", consumer.Murmur2)
 	h.Saw([16]byte{1}, count, time.Time{}, nil)
@@ -40,7 +40,7 @@ func home(user string, count int) int32 {
 	return -1
 }
 
-// countAt returns how many partitions the topic had at a time, 0 if it did not exist.
+// countAt returns the topic's number of partitions at a time; 0 if the topic did not exist.
 func (t *logTopic) countAt(at int) int {
 	count := 0
 	for _, g := range t.counts {
@@ -51,12 +51,13 @@ func (t *logTopic) countAt(at int) int {
 	return count
 }
 
-// wasHome says whether the partition was the user's home ever.
+// wasHome reports whether the partition has ever been the user's home.
 func (t *logTopic) wasHome(user string, partition int) bool {
 	return slices.ContainsFunc(t.counts, func(g grown) bool { return home(user, g.count) == int32(partition) })
 }
 
-// place puts a record where a producer that may not know all partitions puts it, or anywhere.
+// place chooses the record's partition as a producer does whose number of partitions may be outdated. A few
+// records stay in a random partition.
 func (w *world) place(topic *logTopic, rec *logRecord, partition *int) {
 	if w.random.IntN(12) == 0 {
 		return
@@ -66,7 +67,8 @@ func (w *world) place(topic *logTopic, rec *logRecord, partition *int) {
 	*partition = int(home(rec.user, rec.count))
 }
 
-// count is how many partitions a broker says that the topic has; 0 if that is out of date.
+// count returns the topic's number of partitions as a broker reports it; 0 if the broker's metadata is
+// older than metadata that the replica has seen.
 func (r *replica) count(topic *logTopic) int {
 	count := len(topic.partitions)
 	if !r.calm {
@@ -103,7 +105,7 @@ func (r *replica) count(topic *logTopic) int {
 	return count
 }
 
-// homesToJoin returns what a stream that begins at the replica has for its homes.
+// homesToJoin returns the Homes that the replica hands to a new stream.
 func (r *replica) homesToJoin(topic string) *consumer.Homes {
 	seen := r.seen[topic]
 	if r.planted == "what is misplaced comes" {
@@ -118,7 +120,7 @@ func (r *replica) homesToJoin(topic string) *consumer.Homes {
 	return h
 }
 
-// homesOf returns the user's homes that the replica knows of: ids of a stream that begins there name them.
+// homesOf returns the user's homes that the replica knows. The ids of a stream that begins there name them.
 func (r *replica) homesOf(user string) map[place]bool {
 	homes := make(map[place]bool)
 	for topic, counts := range r.seen {
@@ -129,7 +131,7 @@ func (r *replica) homesOf(user string) map[place]bool {
 	return homes
 }
 
-// restart is a replica that begins anew: its streams are cut.
+// restart restarts the replica and cuts its streams.
 func (w *world) restart(r *replica) {
 	for _, c := range w.clients {
 		if c.stream != nil && c.replica == r {
@@ -139,14 +141,14 @@ func (w *world) restart(r *replica) {
 	r.start()
 }
 
-// promise notes that the client is to be told, or was told, at some time, that it gets what is in the place.
+// promise records that, from time at on, the client must get the records in the place.
 func (c *simClient) promise(p place, at int) {
 	if _, ok := c.promised[p]; !ok {
 		c.promised[p] = at
 	}
 }
 
-// promises notes what an id promises.
+// promises records the places that an id names.
 func (w *world) promises(c *simClient, id string) {
 	sources, err := decodeID(id)
 	if err != nil {
@@ -164,10 +166,11 @@ func (w *world) promises(c *simClient, id string) {
 	}
 }
 
-// dueAtHome says whether a record must have come of a topic whose producers' partitioner is known. It must
-// if it is where they all put it by now. Where they put it before, it must have come if the client's stream
-// had that partition when it was written, or when its producer's number of partitions was still that of the
-// topic. A replica that starts later does not know that partition.
+// dueAtHome reports whether the client must have received a record of a topic whose route names the
+// partitioner. A record in the user's present home is due. A record in an earlier home is due if the
+// client's stream covered that partition when the record was written, or when partitions were added after
+// a record that was written to the home of that time. A replica that starts later cannot know an earlier
+// home.
 func (c *simClient) dueAtHome(topic *logTopic, partition int, rec *logRecord) bool {
 	if rec.count == 0 {
 		return false

@@ -9,8 +9,8 @@ import (
 	"herald/consumer"
 )
 
-// replica is one Herald: how far it has read what it knows of the cluster. It is the Log of its
-// streams.
+// replica is one replica of Herald: the part of the cluster that it knows and how far it has read. It is
+// the Kafka of its streams.
 type replica struct {
 	*world
 	service
@@ -18,11 +18,11 @@ type replica struct {
 	ids  map[string][16]byte
 
 	homes map[string]*consumer.Homes
-	short []*consumer.Homes // of a planted bug
-	seen  map[string][]int  // the numbers of partitions of the incarnation that it has known
+	short []*consumer.Homes // used by a planted bug
+	seen  map[string][]int  // the numbers of partitions that it has seen of each topic's incarnation
 }
 
-// start lets the replica begin to read, with nothing of what it knew before.
+// start makes the replica begin to read and forget everything it knew.
 func (r *replica) start() {
 	r.service = service{hub: NewHub("event-type", nil), kafka: r, heartbeat: time.Minute, limits: r.world.limits, life: r.t.Context(), spawn: func(fn func()) { fn() }}
 	r.read, r.ids = make(map[consumer.Partition]int64), make(map[string][16]byte)
@@ -37,8 +37,8 @@ func (r *replica) start() {
 	}
 }
 
-// learn brings what the replica reads in line with the topic, as the consumer does: partitions that
-// come up later are read from their start.
+// learn updates the replica's partitions to those of the topic, as the consumer does: a partition that
+// appears later is read from its start.
 func (r *replica) learn(topic *logTopic, later bool) {
 	count := len(topic.partitions)
 	if r.homes[topic.name] != nil && topic.id != [16]byte{} {
@@ -72,7 +72,7 @@ func (r *replica) learn(topic *logTopic, later bool) {
 	}
 }
 
-// advance reads on in one partition.
+// advance reads some more records of one partition.
 func (r *replica) advance(topic *logTopic, i int) {
 	p := consumer.Partition{Topic: topic.name, ID: int32(i)}
 	at, known := r.read[p]
@@ -115,7 +115,7 @@ func (r *replica) advance(topic *logTopic, i int) {
 	r.hub.Deliver(p, records, end)
 }
 
-// record returns the record as a consumer hands it over; nil for a hole.
+// record returns the record as the consumer hands it over; nil for a hole in the log.
 func (t *logTopic) record(part *logPartition, offset int64) *consumer.Record {
 	rec := part.records[offset]
 	if rec.value == "" {
@@ -124,26 +124,26 @@ func (t *logTopic) record(part *logPartition, offset int64) *consumer.Record {
 	return &consumer.Record{Offset: offset, Value: []byte(rec.value), User: []byte(rec.user), Broadcast: t.kind == consumer.Broadcast}
 }
 
-// Join implements Log.
+// Join implements Kafka.
 func (r *replica) Join(_ context.Context, user string) ([]consumer.UserTopic, error) {
 	r.interlude()
 	return []consumer.UserTopic{{Topic: "all"}, {Topic: "homes", Homes: r.homesToJoin("homes")}, {Topic: "own." + user, Own: true}, {Topic: "shared"}}, nil
 }
 
-// Leave implements Log.
+// Leave implements Kafka.
 func (r *replica) Leave(string) {}
 
-// Confirm implements Log.
+// Confirm implements Kafka.
 func (r *replica) Confirm(_ context.Context, name string, topicID [16]byte) error {
 	topic := r.topic(name)
-	defer r.learn(topic, true) // soon
+	defer r.learn(topic, true) // the consumer would learn it soon
 	if r.fails() || topic.id != topicID {
 		return consumer.ErrRecreated
 	}
 	return nil
 }
 
-// Range implements Log.
+// Range implements Kafka.
 func (r *replica) Range(_ context.Context, p consumer.Partition, topicID [16]byte) (start, end int64, err error) {
 	r.interlude()
 	topic := r.topic(p.Topic)
@@ -157,7 +157,7 @@ func (r *replica) Range(_ context.Context, p consumer.Partition, topicID [16]byt
 	return r.startOf(part), int64(len(part.records)), nil
 }
 
-// Replay implements Log: the ranges in any order, a few records of each at a time.
+// Replay implements Kafka. It reads a few records at a time from a random range.
 func (r *replica) Replay(ctx context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
 	r.interlude()
 	left := make([]*consumer.Range, len(ranges))
@@ -182,7 +182,7 @@ func (r *replica) Replay(ctx context.Context, user string, ranges []consumer.Ran
 	}
 }
 
-// replay goes on with one range by so many records.
+// replay reads n more records of one range.
 func (r *replica) replay(ctx context.Context, at *consumer.Range, n int, user string, fn func(*consumer.Range, *consumer.Record) bool) (over, stopped bool) {
 	topic := r.topic(at.Topic)
 	switch {
@@ -205,7 +205,7 @@ func (r *replica) replay(ctx context.Context, at *consumer.Range, n int, user st
 		if rec != nil && (rec.Broadcast || string(rec.User) == user) && !r.contend(func() bool { return fn(at, rec) }) {
 			return false, true
 		}
-		if topic.id != at.TopicID { // meanwhile
+		if topic.id != at.TopicID { // the topic was created again meanwhile
 			at.Err = consumer.ErrRecreated
 		}
 		at.Next++

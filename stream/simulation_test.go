@@ -15,97 +15,100 @@ import (
 	"herald/consumer"
 )
 
-// This is a model of everything that streams live on: a Kafka cluster, replicas of Herald that each
-// know a part of it, and clients. The streams, the hub, the cursors and ids are the real ones; one
-// random source drives what happens between and in the midst of their steps, so that a seed replays
-// exactly. At the end each client's events are compared with the log.
+// The simulation runs real streams in a modelled world. The streams, the hub, the cursors and the ids
+// are the production code. The model supplies a Kafka cluster, replicas of Herald that each know a part
+// of the cluster, and clients. One random source decides every event, also between two steps of one
+// stream, so a seed always replays the same history. At the end the simulation compares the events of
+// each client with the log.
 //
-// HERALD_SIMULATION_SEEDS says how many seeds are tried, HERALD_SIMULATION_SEED runs a single one.
+// HERALD_SIMULATION_SEEDS sets the number of seeds; HERALD_SIMULATION_SEED runs a single seed.
 
-// logRecord is one record of the model's log; a hole (compaction, a control record) has no value.
+// logRecord is one record of the model's log. A hole in the log (compaction, a control record) is a
+// record without a value.
 type logRecord struct {
 	user  string
 	value string
-	time  int // when it was appended, in events of the world
+	time  int // when the record was appended, counted in events of the world
 
-	count   int  // by which number of partitions it was put where it is; 0: misplaced, or of no partitioner
-	current bool // that was how many there were
+	count   int  // the number of partitions that its producer knew; 0: the record is misplaced, or the topic has no partitioner
+	current bool // the topic had that number of partitions when the record was written
 }
 
 // logPartition is a partition of the model's cluster.
 type logPartition struct {
 	start   int64
 	records []logRecord // by offset
-	cuts    int         // unclean elections
-	kept    int         // offsets before it are of records that no election has lost, if there was one
-	most    int64       // how many records there were at a time
+	cuts    int         // number of unclean elections
+	kept    int         // after an unclean election: records before this offset were never lost
+	most    int64       // the largest number of records that the log ever held
 }
 
 type logTopic struct {
 	name       string
 	kind       consumer.Kind
-	id         [16]byte // zero: it does not exist
+	id         [16]byte // zero: the topic does not exist
 	partitions []*logPartition
 
 	partitioner consumer.Partitioner
-	counts      []grown // how many partitions it has had
+	counts      []grown // the history of its number of partitions
 }
 
-// world is the cluster, the replicas and the clients.
+// world holds the cluster, the replicas and the clients.
 type world struct {
 	t        *testing.T
 	random   *rand.Rand
 	planted  string
 	topics   []*logTopic
-	past     map[[16]byte]*logTopic // by id, those that were deleted too
+	past     map[[16]byte]*logTopic // all topics by id, deleted ones included
 	replicas []*replica
 	clients  []*simClient
 	now      int
 	ids      byte
-	wrong    []string // found on the way
-	calm     bool     // no more faults: everything settles
+	wrong    []string // violations found while the world runs
+	calm     bool     // no new faults happen, so that everything settles
 	depth    int
 
 	limits    Limits
-	values    map[string]string // whose record has a value
-	delivered map[place]int64   // of users' own topics
-	serving   *simClient        // the one whose stream does something
+	values    map[string]string // the user of each record, by the record's value
+	delivered map[place]int64   // committed delivered positions of users' own topics
+	serving   *simClient        // the client whose stream is running
 }
 
-// largeInModel has about half of the model's records make large events: those from offset 10 on.
+// largeInModel is the length from which the model treats an event as large. Records from offset 10 on
+// reach it, which is about half of all records.
 const largeInModel = len("1/0/10")
 
-// simClient is a client over all its connections.
+// simClient is a client with all of its connections, one after the other.
 type simClient struct {
 	user     string
-	unseen   bool // it begins where the user's own topics were delivered to
-	since    int  // it begins with what was appended then or later; 0: now
+	unseen   bool // the client begins with since=delivered
+	since    int  // the client begins with records appended at this time or later; 0: it begins now
 	replica  *replica
 	stream   *clientStream
-	ready    bool // the stream is to be served
+	ready    bool // the stream asked to be served
 	body     *cutBody
 	lastID   string
-	opened   bool // it once had a checkpoint: from then on it is promised everything
+	opened   bool // the client has received a checkpoint; from then on no record may be missing
 	openedAt int
 	events   []event
-	promised map[place]int    // since when its ids name homes
-	from     map[place]int64  // where it was to begin: with what was not delivered to others, or what since asks for
-	read     map[place]int64  // how far its replica had read when it began
-	reach    map[string]int64 // how far gaps may reach, by id and data
-	wire     []byte           // all that its connections brought
+	promised map[place]int    // for each home partition, when the client's ids first named it
+	from     map[place]int64  // the first offset that the client's since parameter asks for
+	read     map[place]int64  // how far the replica had read when the client's stream began
+	reach    map[string]int64 // the largest end that a gap may have, by the gap's id and data
+	wire     []byte           // all bytes that the client received
 }
 
-// cutBody is a response whose client takes a part of what is written, sooner or later the rest, and
-// whose connection breaks at some byte.
+// cutBody is the response to a client that accepts writes in parts, and whose connection breaks at some
+// byte.
 type cutBody struct {
 	world  *world
 	client *simClient
 	text   []byte
-	limit  int // bytes that arrive; -1: all
+	limit  int // the number of bytes that arrive before the connection breaks; -1: it does not break
 	ended  bool
 
-	noted int    // bytes of text that note has seen
-	id    string // the last one in them
+	noted int    // the number of bytes of text that note has parsed
+	id    string // the last id in those bytes
 }
 
 var errBroken = errors.New("broken")
@@ -176,7 +179,7 @@ func newWorld(t *testing.T, seed uint64, planted string) *world {
 	return w
 }
 
-// arrive makes a client that has no id yet.
+// arrive adds a client without an event id.
 func (w *world) arrive() {
 	c := &simClient{
 		user: []string{"alice", "bob"}[w.random.IntN(2)], unseen: w.random.IntN(3) == 0,
@@ -206,7 +209,7 @@ func (w *world) topic(name string) *logTopic {
 
 func (w *world) fails() bool { return !w.calm && w.random.IntN(20) == 0 }
 
-// interlude lets things happen in the midst of a stream's step.
+// interlude makes random events happen in the middle of a stream's step.
 func (w *world) interlude() {
 	if w.depth > 0 || w.calm && w.random.IntN(2) == 0 {
 		return
@@ -218,7 +221,7 @@ func (w *world) interlude() {
 	w.depth--
 }
 
-// happen is one random event of the cluster or of a replica.
+// happen makes one random event happen to the cluster or to a replica.
 func (w *world) happen() {
 	w.now++
 	topic := w.topics[w.random.IntN(len(w.topics))]
@@ -271,7 +274,7 @@ func (w *world) append(topic *logTopic) {
 	part.most = max(part.most, int64(len(part.records)))
 }
 
-// connect opens a stream of the client at some replica.
+// connect opens a stream for the client at a random replica.
 func (w *world) connect(c *simClient) {
 	c.replica = w.replicas[w.random.IntN(len(w.replicas))]
 	c.body = &cutBody{world: w, client: c, limit: -1}
@@ -302,7 +305,7 @@ func (w *world) connect(c *simClient) {
 	w.collect(c)
 }
 
-// serve has the client's stream do what there is to do.
+// serve runs the client's stream if it asked to be served.
 func (w *world) serve(c *simClient) {
 	if c.ready {
 		c.ready = false
@@ -311,7 +314,7 @@ func (w *world) serve(c *simClient) {
 	}
 }
 
-// collect takes in what a connection that has ended has brought: the whole events.
+// collect gives the client the complete events of a connection that has ended.
 func (w *world) collect(c *simClient) {
 	if !c.body.ended {
 		return
@@ -337,14 +340,14 @@ func (w *world) collect(c *simClient) {
 	c.stream, c.ready = nil, false
 }
 
-// disconnect ends the connection.
+// disconnect ends the client's connection.
 func (w *world) disconnect(c *simClient) {
 	c.stream.sub.end(errGone)
 	w.serve(c)
 	w.collect(c)
 }
 
-// step lets one client go on a little.
+// step lets one client do one thing.
 func (w *world) step(c *simClient) {
 	if c.stream == nil {
 		w.connect(c)
@@ -361,19 +364,19 @@ func (w *world) step(c *simClient) {
 			c.stream.advance(*c.stream.hub.positions(c.stream.sub.topics))
 		}
 		if w.random.IntN(2) == 0 {
-			c.stream.moved += checkpointAfter // as if the position had moved far
+			c.stream.moved += checkpointAfter // the position now seems to have moved far
 		}
 		c.stream.sub.requestHeartbeat()
 	default:
 		if len(c.stream.waiting) > 0 && w.random.IntN(2) == 0 {
-			c.stream.sub.requestCatchUp() // the time to try again
+			c.stream.sub.requestCatchUp() // the retry timer fires
 		}
 	}
 	w.serve(c)
 	w.collect(c)
 }
 
-// run lets the world run, then settle, and checks what each client has got.
+// run runs the world, lets it settle, and verifies the events that each client received.
 func (w *world) run() []string {
 	for range 400 {
 		switch n := w.random.IntN(300); {
@@ -439,8 +442,8 @@ func simulate(t *testing.T, seed uint64, planted string) (wrong []string) {
 	return wrong
 }
 
-// TestSimulation wants each client to get each of its records once, in order, or be told of the
-// loss, over thousands of random histories.
+// TestSimulation checks over thousands of random histories that each client gets each of its records
+// once and in order, or a gap event for the records it lost.
 func TestSimulation(t *testing.T) {
 	if text := os.Getenv("HERALD_SIMULATION_SEED"); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)
@@ -466,7 +469,7 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-// TestSimulationFindsPlantedBugs shows that the simulation can fail.
+// TestSimulationFindsPlantedBugs shows that the simulation finds known bugs.
 func TestSimulationFindsPlantedBugs(t *testing.T) {
 	for _, bug := range []string{
 		"seam one too early", "replay begins one too early", "gap too long", "delivered too far", "position before the records", "overflow not noticed", "checkpoint ahead of the queue",

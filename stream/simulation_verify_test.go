@@ -12,22 +12,23 @@ import (
 	"herald/consumer"
 )
 
-// verify compares the client's events with the log: each record of its user once, in order, or
-// covered by a gap, which leaves out nothing that was there; and no incarnation of a topic after another
-// without a word. Of a partition that an unclean election has cut, what was never lost comes at least once.
+// verify compares the client's events with the log and returns the violations. Each record of the client's
+// user must come once and in order, or lie within a gap. A gap must not cover records that the log still
+// held. Records of a later incarnation of a topic must follow a gap. After an unclean election of a
+// partition, the records that were never lost must come at least once.
 func (w *world) verify(c *simClient) []string {
 	var wrong []string
 	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	seen := make(map[string]bool)
-	next := make(map[place]int64) // where the client is
+	next := make(map[place]int64) // the client's position
 	lost := make(map[place][][2]int64)
-	current := make(map[string]byte) // the incarnation of each topic
+	current := make(map[string]byte) // the incarnation that each topic's last record had
 	for _, e := range c.events {
 		switch e.kind {
 		case TypeCheckpoint:
 			continue
 		case TypeGap:
-			var g toldGap
+			var g receivedGap
 			if err := json.Unmarshal([]byte(e.data), &g); err != nil {
 				complain("gap %s: %v", e.data, err)
 				continue
@@ -85,7 +86,7 @@ func (w *world) verify(c *simClient) []string {
 			complain("not for this user: %s", e.data)
 		}
 	}
-	for _, topic := range w.topics { // of those that were deleted Kafka has nothing
+	for _, topic := range w.topics { // Kafka holds no records of deleted topics
 		for i, part := range topic.partitions {
 			at := place{topic.id, int32(i)}
 			covered := func(offset int64) bool {
@@ -105,8 +106,8 @@ func (w *world) verify(c *simClient) []string {
 	return wrong
 }
 
-// due says whether the record must have come: the client had begun when it was written, or begins with
-// what was delivered to nobody.
+// due reports whether the client must have received the record: the client's stream had begun when the
+// record was written, or its since parameter includes the record.
 func (c *simClient) due(topic *logTopic, partition, offset int) bool {
 	part := topic.partitions[partition]
 	rec := &part.records[offset]
@@ -120,7 +121,7 @@ func (c *simClient) due(topic *logTopic, partition, offset int) bool {
 	return begun && (topic.partitioner == "" || c.dueAtHome(topic, partition, rec))
 }
 
-// named returns the incarnation of the topic that the id names, nil if there is none.
+// named returns the incarnation of the topic that the id names; nil if the id names none.
 func (w *world) named(id, topic string) *logTopic {
 	sources, err := decodeID(id)
 	if err != nil {
@@ -134,7 +135,7 @@ func (w *world) named(id, topic string) *logTopic {
 	return nil
 }
 
-// note notes how far each gap may reach when it is told.
+// note records for each gap event, at the time it is written, the largest end that the gap may have.
 func (c *cutBody) note() {
 	for {
 		line, _, whole := bytes.Cut(c.text[c.noted:], []byte("\n"))
@@ -145,7 +146,7 @@ func (c *cutBody) note() {
 		if id, ok := strings.CutPrefix(string(line), "id: "); ok {
 			c.id = id
 		}
-		var g toldGap
+		var g receivedGap
 		data, ok := strings.CutPrefix(string(line), "data: {")
 		if !ok || json.Unmarshal([]byte("{"+data), &g) != nil {
 			continue
@@ -163,7 +164,7 @@ func (c *cutBody) note() {
 	}
 }
 
-// TestSimulationReplays wants one seed to bring the same bytes again.
+// TestSimulationReplays checks that a seed produces the same bytes each time.
 func TestSimulationReplays(t *testing.T) {
 	wires := func(seed uint64) (wires [][]byte) {
 		synctest.Test(t, func(t *testing.T) {

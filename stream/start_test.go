@@ -41,7 +41,7 @@ func TestParseRequest(t *testing.T) {
 	}
 }
 
-// until returns the data of the events up to the one that is last, Herald's own left out.
+// until returns the data of the record events up to and including last.
 func (c *client) until(last string) []string {
 	c.t.Helper()
 	var got []string
@@ -56,17 +56,17 @@ func (c *client) until(last string) []string {
 	}
 }
 
-// TestSince begins streams without an id in the past, and wants exactly what was written since. The order
-// across partitions is by arrival.
+// TestSince begins streams without an id at a past time and checks that they get exactly the records written
+// since then. The order across partitions is the order of arrival.
 func TestSince(t *testing.T) {
 	url, producer := serve(t)
 	put(t, producer, "shared", "alice", "first")
 	put(t, producer, "own.alice", "", "own")
 	put(t, producer, "shared", "bob", "not hers")
-	time.Sleep(1100 * time.Millisecond) // timestamps tell them apart
+	time.Sleep(1100 * time.Millisecond) // so that timestamps differ
 	between := time.Now().UTC().Format(time.RFC3339)
 	put(t, producer, "shared", "alice", "second")
-	time.Sleep(10 * time.Millisecond) // an age of nothing begins with this millisecond
+	time.Sleep(10 * time.Millisecond) // an age of zero begins with the present millisecond
 	all := []string{"first", "own", "second"}
 	var c *client
 	for since, want := range map[string][]string{
@@ -91,7 +91,7 @@ func TestSince(t *testing.T) {
 			t.Errorf("since %s: %s", since, diff)
 		}
 	}
-	// An id goes before since.
+	// An id takes precedence over since.
 	again := open(t, url+"alice&since=earliest", c.last)
 	put(t, producer, "shared", "alice", "third")
 	if got := again.until("third"); len(got) != 1 {
@@ -99,7 +99,7 @@ func TestSince(t *testing.T) {
 	}
 }
 
-// TestChosenTypes chooses event types, live and in a replay, and resumes behind what was left out.
+// TestChosenTypes chooses event types, live and in a replay, and resumes after events that were left out.
 func TestChosenTypes(t *testing.T) {
 	url, producer := serve(t)
 	typed := func(kind string) consumer.Header { return consumer.Header{Key: "event-type", Value: []byte(kind)} }
@@ -123,8 +123,8 @@ func TestChosenTypes(t *testing.T) {
 	}
 }
 
-// TestReplayLimit resumes further back than the server allows: the client is told what that leaves
-// out, once, and gets the rest.
+// TestReplayLimit resumes further back than the server allows. The client must get one gap for the records left
+// out, and then the rest.
 func TestReplayLimit(t *testing.T) {
 	s := serveWith(t, Config{Limits: Limits{Records: 3}}, (*httptest.Server).Start)
 	url, producer := s.url, s.producer
@@ -138,7 +138,7 @@ func TestReplayLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	waiting := open(t, url+"alice", "") // the server has read all of it when this one gets the next record
+	waiting := open(t, url+"alice", "") // once this stream gets the next record, the server has read the whole topic
 	waiting.next()
 	put(t, producer, "shared", "alice", "last")
 	waiting.until("last")
@@ -160,19 +160,19 @@ func TestReplayLimit(t *testing.T) {
 	}
 }
 
-// TestSinceDelivered leaves with some of the user's own notifications unseen and comes back on
-// another device, without an id: those come, and what was seen does not.
+// TestSinceDelivered disconnects before some of the user's own notifications and connects from another device
+// without an id. The unseen notifications must come, and the seen ones must not.
 func TestSinceDelivered(t *testing.T) {
 	s := serveWith(t, Config{}, (*httptest.Server).Start)
 	url, producer := s.url, s.producer
 	put(t, producer, "own.alice", "", "0")
-	first := open(t, url+"alice&since=delivered", "") // nothing was delivered ever: all is unseen
+	first := open(t, url+"alice&since=delivered", "") // nothing was ever delivered, so everything is unseen
 	put(t, producer, "own.alice", "", "1")
 	if got := strings.Join(first.until("1"), " "); got != "0 1" {
 		t.Errorf("the first device got %q", got)
 	}
 	_ = first.res.Body.Close()
-	s.awaitEnded(t, "client", 1) // until then what is written to it counts as delivered
+	s.awaitEnded(t, "client", 1) // until the stream has ended, writes to it count as delivered
 	put(t, producer, "own.alice", "", "2")
 	put(t, producer, "shared", "alice", "shared topics begin now")
 	put(t, producer, "own.alice", "", "3")
@@ -182,8 +182,8 @@ func TestSinceDelivered(t *testing.T) {
 	}
 }
 
-// TestStrangePartitions resumes from an id that names far more partitions than there are: no event carries
-// them on.
+// TestStrangePartitions resumes from an id that names far more partitions than exist. Later ids must not carry
+// them.
 func TestStrangePartitions(t *testing.T) {
 	url, producer := serve(t)
 	id := open(t, url+"alice", "").next().id

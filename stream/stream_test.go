@@ -20,7 +20,7 @@ import (
 
 type event struct{ id, kind, data string }
 
-// client is a stream being read.
+// client reads one stream.
 type client struct {
 	t    *testing.T
 	scan *bufio.Scanner
@@ -52,7 +52,7 @@ func openWith(t *testing.T, how *http.Client, url, lastID string) *client {
 	return &client{t: t, scan: scan, res: res, last: lastID}
 }
 
-// next returns the next event, comments and retry left out.
+// next returns the next event. It skips comments and retry fields.
 func (c *client) next() event {
 	c.t.Helper()
 	var e event
@@ -77,10 +77,10 @@ func (c *client) next() event {
 	return e
 }
 
-// site is a handler with all around it.
+// site is a handler with a server, a consumer and a broker.
 type site struct {
 	*httptest.Server
-	url      string // but for the user's name
+	url      string // the streams' address, without the user's name
 	hub      *Hub
 	handler  *Handler
 	consumer *consumer.Consumer
@@ -93,7 +93,7 @@ func serve(t *testing.T) (url string, producer *consumer.Producer) {
 	return s.url, s.producer
 }
 
-// serveWith completes cfg. The user is a query parameter.
+// serveWith fills in the rest of cfg and serves it. The query parameter user names the user.
 func serveWith(t *testing.T, cfg Config, start func(*httptest.Server), middleware ...echo.MiddlewareFunc) *site {
 	t.Helper()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "shared", "all"), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
@@ -156,8 +156,8 @@ func put(t *testing.T, p *consumer.Producer, topic, key, value string, headers .
 	}
 }
 
-// TestResumeAtEveryEvent cuts a stream after each of its events, while records of several users
-// keep coming, and wants each of the user's records once and in order.
+// TestResumeAtEveryEvent cuts a stream after each of its events while records of several users arrive. Each of
+// the user's records must come once and in order.
 func TestResumeAtEveryEvent(t *testing.T) {
 	url, producer := serve(t)
 	c := open(t, url+"alice", "")
@@ -171,7 +171,7 @@ func TestResumeAtEveryEvent(t *testing.T) {
 		put(t, producer, "shared", "alice", fmt.Sprint(i))
 		want = append(want, fmt.Sprint(i))
 		if i%3 != 0 {
-			continue // several records wait for the reconnect
+			continue // let several records wait for the reconnect
 		}
 		for len(got) <= i {
 			e := c.next()
@@ -209,8 +209,8 @@ func TestEveryKindOfTopic(t *testing.T) {
 	}
 }
 
-// TestResumeAcrossTheFirstRecordEver opens a stream before the user's topic exists: the ids after
-// its first record must name the topic that came, or a resume would take it for a re-created one.
+// TestResumeAcrossTheFirstRecordEver opens a stream before the user's topic exists. Ids after the first record
+// must name the topic's incarnation. Otherwise a resume would take the topic for one created again.
 func TestResumeAcrossTheFirstRecordEver(t *testing.T) {
 	url, producer := serve(t)
 	c := open(t, url+"alice", "")
@@ -230,19 +230,19 @@ func TestResumeAcrossTheFirstRecordEver(t *testing.T) {
 	}
 }
 
-// TestUnknownIDIsTold resumes from ids that are none, or say nothing of a topic that the stream has: what
-// is not known is told before the checkpoint, and the stream begins now, but with what there is of a
-// position that the log does not have.
+// TestUnknownIDIsTold resumes from text that is not an id, and from ids that do not name a topic of the stream.
+// A gap before the checkpoint must report it, and the stream must begin now. If the log does not hold an id's
+// offset, the stream must begin with the records that the log retains.
 func TestUnknownIDIsTold(t *testing.T) {
 	const (
 		none    = `{"reason":"unknown-id"}`
 		unknown = `{"source":%q,"reason":"unknown-id"}`
 	)
-	for bad, want := range map[string][]string{ // capitals are parts of the id before x
+	for bad, want := range map[string][]string{ // the capital words stand for parts of the id before x
 		"nonsense":                             {none},
 		"1~":                                   {none},
 		"1":                                    {none},
-		"1~000000000000.0-5":                   {none}, // of other topics
+		"1~000000000000.0-5":                   {none}, // names other topics
 		"1ALLOWN":                              {fmt.Sprintf(unknown, "shared")},
 		"1ALLSHARED":                           {fmt.Sprintf(unknown, "own.alice"), "x"},
 		"1SHARED":                              {fmt.Sprintf(unknown, "all"), fmt.Sprintf(unknown, "own.alice"), "x"},
@@ -251,7 +251,7 @@ func TestUnknownIDIsTold(t *testing.T) {
 		"1~0000000000000-5":                    {none},
 		"1ALLOWN~TAGvvvvvv":                    {`{"source":"shared","reason":"recreated"}`, "x"},
 		"1ALLOWNSHARED.1-999999":               {`{"source":"shared","partition":1,"from":1000000,"to":0,"reason":"unknown-id"}`, "x"},
-		"1ALLOWNSHARED~000000000000":           {"x"}, // of a topic that was taken from the routes
+		"1ALLOWNSHARED~000000000000":           {"x"}, // names a topic that has left the routes
 		"?lastEventId=%zz":                     {none},
 		"?lastEventId=a;b":                     {none},
 		"?lastEventId=1ALLOWN%zz":              {none},
@@ -260,7 +260,7 @@ func TestUnknownIDIsTold(t *testing.T) {
 	} {
 		url, producer := serve(t)
 		first := open(t, url+"alice", "")
-		parts := strings.Split(first.next().id, "~") // by the topics' names: all, own.alice, shared
+		parts := strings.Split(first.next().id, "~") // in the order of the topics' names: all, own.alice, shared
 		put(t, producer, "shared", "alice", "x")
 		first.next()
 		bad = strings.NewReplacer("ALL", "~"+parts[1], "OWN", "~"+parts[2], "SHARED", "~"+parts[3], "TAG", tag("shared")).Replace(bad)
@@ -284,7 +284,7 @@ func TestUnknownIDIsTold(t *testing.T) {
 	}
 }
 
-// openBad opens a stream from an id that may be bad, or with a query.
+// openBad opens a stream with an id that may be bad, or with a query.
 func openBad(t *testing.T, url, bad string) *client {
 	t.Helper()
 	if query, ok := strings.CutPrefix(bad, "?"); ok {
@@ -293,8 +293,8 @@ func openBad(t *testing.T, url, bad string) *client {
 	return open(t, url+"alice", bad)
 }
 
-// TestIDAfterNamesWhatIsNotThere makes an id while a stream waits for its user's topic: the id says that
-// there is none, and what comes of it later is not told as unknown.
+// TestIDAfterNamesWhatIsNotThere makes an id while the user's topic does not exist. The id must name the topic
+// as absent, so that a later stream does not report the topic as unknown.
 func TestIDAfterNamesWhatIsNotThere(t *testing.T) {
 	s := serveWith(t, Config{}, (*httptest.Server).Start)
 	open(t, s.url+"alice", "").next()

@@ -6,8 +6,8 @@ import (
 	"herald/consumer"
 )
 
-// TestLiveWaitsForTheCursor pushes a record to a stream that has just been registered, before its
-// cursor, which may be far behind, was compared with the log.
+// TestLiveWaitsForTheCursor delivers a record to a stream that is registered but has not compared its cursor
+// with the log. The cursor may lag far, so the stream must not take the record yet.
 func TestLiveWaitsForTheCursor(t *testing.T) {
 	hub := NewHub("event-type", nil)
 	p := consumer.Partition{Topic: "shared"}
