@@ -9,47 +9,45 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
-	segmentio "github.com/segmentio/kafka-go/sasl"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/sasl"
 
 	"herald/auth"
 	"herald/cmd/herald/bench"
 	"herald/consumer"
 )
 
-// benchCommand has few variables: what serve and tail read is meant for them.
+// benchCommand has an environment variable for only a few flags. The other variables of serve and tail
+// would change a measurement by accident.
 type benchCommand struct {
-	Self          bool   `env:"-" help:"Start a broker and a server as child processes and measure that server." group:"Server"`
-	URL           string `name:"url" env:"-" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Where the streams are. Without a path: /events. Default: ${default}." group:"Server"`
-	JWTSecretFile string `name:"jwt-secret-file" placeholder:"FILE" help:"File with the server's secret, to make each user a token. Default: no token, ?user= names the user." group:"Server"`
-	TokenFile     string `env:"-" placeholder:"FILE" help:"File with a token for all streams, which are then its user's; only with a broadcast topic." group:"Server"`
-	Admin         string `env:"-" placeholder:"URL" help:"The server's admin listener, such as http://127.0.0.1:8081, to read memory, CPU and counters." group:"Server"`
-	ServerPID     int    `name:"server-pid" env:"-" placeholder:"PID" help:"The server's process, to read memory and CPU more often (Linux, same machine)." group:"Server"`
+	Self          bool   `env:"-" help:"Start a broker and a server as child processes and measure that server. Default: measure the server at --url." group:"Server"`
+	URL           string `name:"url" env:"-" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Address of the streams. An address without a path gets the path /events. Default: ${default}." group:"Server"`
+	JWTSecretFile string `name:"jwt-secret-file" placeholder:"FILE" help:"File with the server's secret, with which the tool makes a token for each user. Default: no token; the query parameter user names the user." group:"Server"`
+	TokenFile     string `env:"-" placeholder:"FILE" help:"File with one token for all streams. All streams then belong to the token's user, so records need a broadcast topic. Default: none." group:"Server"`
+	Admin         string `env:"-" placeholder:"URL" help:"URL of the server's admin listener, such as http://127.0.0.1:8081, to read memory, CPU and counters. Default: not read." group:"Server"`
+	ServerPID     int    `name:"server-pid" env:"-" placeholder:"PID" help:"Process id of the server, to read memory and CPU more often (Linux, same machine). Default: not read." group:"Server"`
 
-	Streams         int           `env:"-" default:"1000" placeholder:"NUMBER" help:"Streams to open. Default: ${default}." group:"Streams"`
-	StreamsPerUser  int           `env:"-" default:"1" placeholder:"NUMBER" help:"How many of them each user has. Default: ${default}." group:"Streams"`
+	Streams         int           `env:"-" default:"1000" placeholder:"NUMBER" help:"Streams to open, at most as many as the limit of open files allows. Default: ${default}." group:"Streams"`
+	StreamsPerUser  int           `env:"-" default:"1" placeholder:"NUMBER" help:"Streams of each user. Default: ${default}." group:"Streams"`
 	UserPrefix      string        `env:"-" default:"bench-" placeholder:"TEXT" help:"Users are called TEXT0, TEXT1 and so on. Default: ${default}." group:"Streams"`
-	Stalled         int           `env:"-" default:"0" placeholder:"NUMBER" help:"More streams that are opened and never read. Default: ${default}." group:"Streams"`
-	SourceAddresses []net.IP      `env:"-" placeholder:"IP" help:"Addresses of this machine to connect from; one has ports for some 28,000 streams. Default: the system's choice, for 127.0.0.1 as many of 127.0.0.0/8 as are needed (Linux)." group:"Streams"`
-	OpenRate        int           `env:"-" default:"0" placeholder:"NUMBER" help:"Most streams to open a second; 0: as many as can be. Default: ${default}." group:"Streams"`
-	Settle          time.Duration `env:"-" default:"10s" placeholder:"DURATION" help:"Longest wait for the server's memory to settle when the streams are open. Default: ${default}." group:"Streams"`
-	OpenAtOnce      int           `env:"-" default:"256" placeholder:"NUMBER" help:"Streams that are being opened at a time. In a storm it is all of them. Default: ${default}." group:"Streams"`
+	Stalled         int           `env:"-" default:"0" placeholder:"NUMBER" help:"Additional streams that are opened and never read. Default: ${default}." group:"Streams"`
+	SourceAddresses []net.IP      `env:"-" placeholder:"IP" help:"Addresses of this machine to connect from. One address has ports for about 28,000 streams. Default: the system's choice; on Linux, for a server at 127.0.0.1, as many addresses of 127.0.0.0/8 as the streams need." group:"Streams"`
+	OpenRate        int           `env:"-" default:"0" placeholder:"NUMBER" help:"Streams to open a second, at most. 0: no limit. Default: ${default}." group:"Streams"`
+	Settle          time.Duration `env:"-" default:"10s" placeholder:"DURATION" help:"Longest wait for the server's memory to settle after the streams are open. Default: ${default}." group:"Streams"`
+	OpenAtOnce      int           `env:"-" default:"256" placeholder:"NUMBER" help:"Streams that are being opened at a time, at most. A storm opens all of them at a time. Default: ${default}." group:"Streams"`
 
-	Brokers  []string        `env:"-" placeholder:"HOST:PORT" help:"Kafka brokers to write the records to. Default: no records, the streams are idle." group:"Records"`
-	Topic    *consumer.Route `env:"-" placeholder:"NAME[,KEY=VALUE…]" help:"Topic to write to, as for serve; with kind=broadcast all streams get each record. Default: notifications." group:"Records"`
-	Rate     int             `env:"-" default:"1000" placeholder:"NUMBER" help:"Records a second, for one user after the other; 0: as many as are delivered. Default: ${default}." group:"Records"`
-	Size     int             `env:"-" default:"128" placeholder:"BYTES" help:"Size of a record's value. Default: ${default}." group:"Records"`
-	Duration time.Duration   `env:"-" default:"10s" placeholder:"DURATION" help:"How long to write; 0: no records. Default: ${default}." group:"Records"`
-	Storm    int             `env:"-" default:"0" placeholder:"NUMBER" help:"Afterwards cut all streams, write so many records for each user, and let all come back at once. Default: ${default}." group:"Records"`
-	Patience time.Duration   `env:"-" default:"15s" placeholder:"DURATION" help:"Events count as lost when none has come for so long. Default: ${default}." group:"Records"`
+	Brokers  []string        `env:"-" placeholder:"HOST:PORT" help:"Kafka brokers to write the records to. Default: no records; the streams stay idle." group:"Records"`
+	Topic    *consumer.Route `env:"-" placeholder:"NAME[,KEY=VALUE…]" help:"Topic to write to, in the form of serve's --topic. With kind=broadcast all streams get each record. Default: notifications." group:"Records"`
+	Rate     int             `env:"-" default:"1000" placeholder:"NUMBER" help:"Records to write a second, for one user after the other. 0: as many as the server delivers. Default: ${default}." group:"Records"`
+	Size     int             `env:"-" default:"128" placeholder:"BYTES" help:"Size of a record's value, 96 to 1048576. Default: ${default}." group:"Records"`
+	Duration time.Duration   `env:"-" default:"10s" placeholder:"DURATION" help:"How long to write records. 0: no records. Default: ${default}." group:"Records"`
+	Storm    int             `env:"-" default:"0" placeholder:"NUMBER" help:"Records to write for each user while all streams are cut; then all streams are opened again at once. 0: no storm. Default: ${default}." group:"Records"`
+	Patience time.Duration   `env:"-" default:"15s" placeholder:"DURATION" help:"Count the missing events as lost when no event has arrived for this long, 1s or more. Default: ${default}." group:"Records"`
 
-	Bare bool   `env:"-" help:"Measure a bare write loop too, see above." group:"Comparison"`
-	JSON string `name:"json" env:"-" placeholder:"FILE" help:"Write the report as JSON to this file; - is standard output, without the table." group:"Report"`
+	Bare bool   `env:"-" help:"Measure a bare write loop too, as described above. Default: no comparison." group:"Comparison"`
+	JSON string `name:"json" env:"-" placeholder:"FILE" help:"Write the report as JSON to this file too. With - the JSON goes to standard output and replaces the table. Default: only the table." group:"Report"`
 
 	kafkaFlags
 }
@@ -64,25 +62,25 @@ func (*benchCommand) Help() string {
     herald bench --self --topic announcements,kind=broadcast --streams 2000 --rate 0 --bare
     herald bench --self --streams 5000 --storm 150
 
-What it does, one after the other:
+The phases, in their order:
 
-    opening   opens the streams; a stream is open when its checkpoint has come
+    opening   opens the streams; a stream is open when its first checkpoint has arrived
     idle      waits until the server's memory has settled (with --self, --admin or --server-pid)
-    live      writes one record for each user, then for --duration at --rate, and waits for all
-    storm     with --storm: cuts all streams, writes, and reconnects them with their last ids
-    bare      with --bare: the comparison
+    live      writes one record for each user, then records at --rate for --duration, and waits for all events
+    storm     with --storm: cuts all streams, writes records, and opens the streams again with their last ids
+    bare      with --bare: measures the bare write loop
 
-How to read it. Latency is from handing a record to the Kafka client until it is read from the socket: producing, Kafka, Herald and the network together. Each record has its number, and each stream is checked for every number once and in order, over cuts and reconnections; exit code 1 says that something was lost, twice or out of order. Streams that the server ends are opened again with their last ids, after the reconnection time that it tells.
+How to read the report. The latency is the time from handing a record to the Kafka client until its event is read from the socket: producing, Kafka, Herald and the network together. The tool numbers the records and checks that each stream gets every number once and in order, also after cuts and reconnections. If the server ends a stream, the tool opens it again with its last id, after the server's reconnection time.
 
-The bare write loop is a process that accepts as many streams, read by the same client, and writes events of as many bytes to one after the other with one write(2) each. It knows no users and no Kafka: what the kernel lets through is the upper bound of a server that writes each event by itself. Compare at --rate 0, which keeps one record for each stream under way (two of a broadcast), so that the server is always busy and never far behind.
+The bare write loop is a process that accepts as many streams and writes events of as many bytes, one write(2) for each event, to one stream after the other. The same code reads its events. It has no users and no Kafka, so its rate is the kernel's upper bound for a server that writes each event by itself. Compare at --rate 0: the tool then keeps one record for each stream under way (two of a broadcast), so that the server is always busy and its queues stay short.
 
-Stalled streams have users of their own, whose records (with a broadcast topic, everyone's) fill what the kernel and the server hold for them; the report is of the others.
+Stalled streams have their own users. The records of these users, or of everyone with a broadcast topic, fill the buffers of the kernel and of the server. The report covers only the other streams.
 
-Tool and server take processor time from each other if they share a machine. The report has the CPU of both. One process has as many streams as its limit of open files allows; start several, each with a --user-prefix of its own, for more. Users' records are left in the topic.
+Tool and server take CPU time from each other if they share a machine. The report shows the CPU time of both. One process can have as many streams as its limit of open files allows. For more streams start several processes, each with its own --user-prefix. The records remain in the topic.
 
-Ctrl-C ends early, with the report so far; a second one at once.
+Ctrl-C ends the measurement early and prints the report so far. A second Ctrl-C ends the program at once.
 
-Exit codes. 0: measured. 1: it could not be measured, or events were lost, twice or out of order. 2: a flag or file is wrong.`
+Exit codes. 0: measured, and no event was lost, repeated or out of order. 1: not measured, or events were lost, repeated or out of order. 2: a flag or file is wrong.`
 }
 
 // Validate implements kong.Validatable.
@@ -92,11 +90,11 @@ func (b *benchCommand) Validate() error {
 	case err != nil:
 		return err
 	case b.Self && (len(b.Brokers) > 0 || b.Admin != "" || b.ServerPID != 0 || b.JWTSecretFile != "" || b.TokenFile != ""):
-		return errors.New("--self starts broker and server itself: leave out --brokers, --admin, --server-pid and tokens")
+		return errors.New("--self starts broker and server itself: leave out --brokers, --admin, --server-pid, --jwt-secret-file and --token-file")
 	case b.TokenFile != "" && b.JWTSecretFile != "":
 		return errors.New("--jwt-secret-file and --token-file exclude each other")
 	case b.TokenFile != "" && len(b.Brokers) > 0 && b.route().Kind != consumer.Broadcast:
-		return errors.New("--token-file makes all streams one user's: give --jwt-secret-file, or a --topic with kind=broadcast")
+		return errors.New("--token-file makes all streams one user's: give --jwt-secret-file instead, or a --topic with kind=broadcast")
 	case b.Bare && !b.Self && len(b.Brokers) == 0:
 		return errors.New("--bare compares how records are delivered: give --brokers or --self")
 	}
@@ -106,7 +104,7 @@ func (b *benchCommand) Validate() error {
 		}
 	}
 	b.URL = u.String()
-	cfg := b.config()
+	cfg := b.newConfig()
 	if err := cfg.Check(); err != nil {
 		return err
 	}
@@ -125,15 +123,19 @@ func (b *benchCommand) route() consumer.Route {
 
 // Run implements the command.
 func (b *benchCommand) Run(ctx context.Context) error {
-	cfg := b.config()
+	cfg := b.newConfig()
 	if b.Self {
-		stop, err := b.startSelf(ctx, &cfg)
+		command, err := childCommand()
+		if err != nil {
+			return err
+		}
+		stop, err := bench.StartSelf(ctx, command, routeText(b.route()), &cfg)
 		if err != nil {
 			return err
 		}
 		defer stop()
 	}
-	if err := b.connect(&cfg); err != nil {
+	if err := b.addFiles(&cfg); err != nil {
 		return err
 	}
 	if b.Bare {
@@ -147,7 +149,7 @@ func (b *benchCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.write(report, os.Stdout); err != nil {
+	if err := b.writeReport(report, os.Stdout); err != nil {
 		return err
 	}
 	if problems := report.Problems(); problems != "" {
@@ -156,8 +158,8 @@ func (b *benchCommand) Run(ctx context.Context) error {
 	return nil
 }
 
-// config is what the flags say by themselves.
-func (b *benchCommand) config() bench.Config {
+// newConfig returns the settings that need neither a file nor a connection.
+func (b *benchCommand) newConfig() bench.Config {
 	route := b.route()
 	return bench.Config{
 		URL: b.URL, Admin: b.Admin, PID: b.ServerPID,
@@ -169,8 +171,8 @@ func (b *benchCommand) config() bench.Config {
 	}
 }
 
-// connect reads the files that the flags name, and sets how to reach Kafka.
-func (b *benchCommand) connect(cfg *bench.Config) error {
+// addFiles adds the settings that need the flags' files: tokens and the connection to Kafka.
+func (b *benchCommand) addFiles(cfg *bench.Config) error {
 	if b.JWTSecretFile != "" {
 		signer, err := loadSecretSigner(b.JWTSecretFile)
 		if err != nil {
@@ -198,12 +200,12 @@ func (b *benchCommand) connect(cfg *bench.Config) error {
 		cfg.Kafka = append(cfg.Kafka, kgo.DialTLSConfig(tlsConfig))
 	}
 	if mechanism != nil {
-		cfg.Kafka = append(cfg.Kafka, kgo.SASL(franzMechanism{mechanism}))
+		cfg.Kafka = append(cfg.Kafka, bench.SASL(mechanism))
 	}
 	return nil
 }
 
-// recordFor returns the records of a route's users, or of everyone.
+// recordFor returns the function that makes the records of a route, for [bench.Config].
 func recordFor(route consumer.Route) func(user string) *kgo.Record {
 	return func(user string) *kgo.Record {
 		m, ok := consumer.MessageFor([]consumer.Route{route}, user)
@@ -218,8 +220,8 @@ func recordFor(route consumer.Route) func(user string) *kgo.Record {
 	}
 }
 
-// write puts the report where the flags say.
-func (b *benchCommand) write(report *bench.Report, out io.Writer) error {
+// writeReport writes the report to where the flags say.
+func (b *benchCommand) writeReport(report *bench.Report, out io.Writer) error {
 	if b.JSON == "" {
 		return report.Print(out)
 	}
@@ -238,26 +240,11 @@ func (b *benchCommand) write(report *bench.Report, out io.Writer) error {
 	return report.Print(out)
 }
 
-// franzMechanism is a mechanism of kafka-go for franz-go.
-type franzMechanism struct{ segmentio.Mechanism }
-
-// Authenticate implements [sasl.Mechanism].
-func (f franzMechanism) Authenticate(ctx context.Context, host string) (sasl.Session, []byte, error) {
-	if name, port, err := net.SplitHostPort(host); err == nil {
-		number, _ := strconv.Atoi(port)
-		ctx = segmentio.WithMetadata(ctx, &segmentio.Metadata{Host: name, Port: number})
+// routeText spells the route as --topic does.
+func routeText(r consumer.Route) string {
+	text := fmt.Sprintf("%s,kind=%s", r.Topic, r.Kind)
+	if r.UserHeader != "" {
+		text += ",user=header:" + r.UserHeader
 	}
-	machine, first, err := f.Start(ctx)
-	return franzSession{ctx, machine}, first, err
-}
-
-// franzSession is one authentication.
-type franzSession struct {
-	ctx     context.Context //nolint:containedctx // of the authentication, as franz-go has it
-	machine segmentio.StateMachine
-}
-
-// Challenge implements [sasl.Session].
-func (f franzSession) Challenge(challenge []byte) (bool, []byte, error) {
-	return f.machine.Next(f.ctx, challenge)
+	return text
 }

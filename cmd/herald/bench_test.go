@@ -20,14 +20,14 @@ import (
 	"herald/cmd/herald/tail"
 )
 
-// benchArgs measures the server with few streams, for a short time.
+// benchArgs returns the arguments of a short measurement with few streams.
 func benchArgs(url string, broker *kfake.Cluster, more ...string) []string {
 	return with([]string{
 		"bench", "--url=" + url, "--brokers=" + broker.ListenAddrs()[0], "--streams=50", "--streams-per-user=5", "--rate=500", "--duration=500ms", "--settle=0s", "--patience=5s",
 	}, more...)
 }
 
-// benchReport runs the command and reads its JSON.
+// benchReport runs the command and returns its report, read from the JSON.
 func benchReport(t *testing.T, args ...string) (report bench.Report, code int, stderr string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "report.json")
@@ -44,7 +44,7 @@ func benchReport(t *testing.T, args ...string) (report bench.Report, code int, s
 	return report, code, stderr
 }
 
-// TestBench measures everything there is, on a server in this process.
+// TestBench runs all phases on a server in this process.
 func TestBench(t *testing.T) {
 	srv, broker := startServerOn(t, devRoutes, nil)
 	url, admin := "http://"+srv.publicListener.Addr().String(), "http://"+srv.adminListener.Addr().String()
@@ -61,7 +61,7 @@ func TestBench(t *testing.T) {
 			if r.Users != 10 || r.Opens <= 0 || r.Live == nil || r.Storm == nil || r.Bare == nil || r.Idle == nil {
 				t.Fatalf("%+v", r)
 			}
-			// A half second of 500 a second, on a machine that may be slow.
+			// 500 records a second for half a second, on a machine that may be slow.
 			if n := int(r.Live.Records); n < 10 || n > 251 || r.Live.Events != int64(n*streams) {
 				t.Errorf("live: %d events of %d records, want %d for each", r.Live.Events, n, streams)
 			}
@@ -81,7 +81,8 @@ func TestBench(t *testing.T) {
 	}
 }
 
-// meddler hands streams through from a server, and gives meddle each record's event.
+// meddler is a proxy in front of a server's streams. It passes each event of a record to meddle, which
+// decides what to send.
 func meddler(t *testing.T, upstream string, meddle func(n int64, e tail.Event, send func(tail.Event))) string {
 	t.Helper()
 	var n atomic.Int64
@@ -118,9 +119,9 @@ func meddler(t *testing.T, upstream string, meddle func(n int64, e tail.Event, s
 	return proxy.URL
 }
 
-// TestBenchTellsFaults has events dropped, doubled and swapped on their way, and wants each counted
-// and exit code 1.
-func TestBenchTellsFaults(t *testing.T) {
+// TestBenchReportsFaults drops, repeats and swaps events on their way. Each fault must be counted, and
+// the exit code must be 1.
+func TestBenchReportsFaults(t *testing.T) {
 	srv, broker := startServerOn(t, devRoutes, nil)
 	upstream := "http://" + srv.publicListener.Addr().String()
 	var held tail.Event
@@ -153,7 +154,7 @@ func TestBenchTellsFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := meddler(t, upstream, test.meddle)
-			// One stream, so that the twentieth event and the next are of one sequence.
+			// With one stream, event 20 and event 21 belong to one sequence.
 			r, code, stderr := benchReport(t, benchArgs(url, broker, "--streams=1", "--streams-per-user=1", "--patience=2s")...)
 			if code != exitFailed || r.Problems() != test.want || !strings.Contains(stderr, test.want) {
 				t.Errorf("exit code %d, %q, %s: want %q", code, r.Problems(), stderr, test.want)
@@ -162,7 +163,7 @@ func TestBenchTellsFaults(t *testing.T) {
 	}
 }
 
-// TestBenchInterrupted wants a report of what was done until then, with nothing lost.
+// TestBenchInterrupted expects a report of the results so far, without lost events.
 func TestBenchInterrupted(t *testing.T) {
 	srv, broker := startServerOn(t, devRoutes, nil)
 	file := filepath.Join(t.TempDir(), "report.json")
@@ -180,7 +181,7 @@ func TestBenchInterrupted(t *testing.T) {
 	}
 }
 
-// TestBenchMistakes wants one line that says what to do.
+// TestBenchMistakes expects one line that says what to do.
 func TestBenchMistakes(t *testing.T) {
 	srv, broker := startServerOn(t, devRoutes[:1], nil)
 	url := "http://" + srv.publicListener.Addr().String()
@@ -217,7 +218,7 @@ func TestBenchMistakes(t *testing.T) {
 	}
 }
 
-// TestBenchSelf starts a broker and a server of its own.
+// TestBenchSelf measures a broker and a server that the command starts.
 func TestBenchSelf(t *testing.T) {
 	r, code, stderr := benchReport(t, "bench", "--self", "--streams=20", "--duration=200ms", "--topic=orders,user=header:owner")
 	if code != 0 || r.Live == nil || r.Live.Events == 0 || r.Idle == nil || r.Idle.RSS <= 0 || r.Live.CPUPerEvent < 0 {

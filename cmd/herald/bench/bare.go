@@ -16,29 +16,29 @@ import (
 	"time"
 )
 
-// bareTime is how long the loop runs, if the measurement was not shorter.
+// bareTime is how long the loop runs, unless the measurement was shorter.
 const bareTime = 5 * time.Second
 
-// bareOrder tells the loop what to write.
+// bareOrder is an order to the loop: how many streams to accept and what to write to them.
 type bareOrder struct {
 	Run     uint64  `json:"run"`
 	Streams int     `json:"streams"`
 	Size    int     `json:"size"`  // of the value, in bytes
-	Frame   int     `json:"frame"` // of all that is written for an event, in bytes
+	Frame   int     `json:"frame"` // of an event with its chunk's framing, in bytes
 	Seconds float64 `json:"seconds"`
 }
 
-// bareResult is what the loop did.
+// bareResult is the loop's report.
 type bareResult struct {
-	Address string  `json:"address,omitempty"` // the first line: where it listens
+	Address string  `json:"address,omitempty"` // where it listens; only in the first report
 	Events  int64   `json:"events"`
 	CPU     float64 `json:"cpu_seconds"` // while it wrote
 	Error   string  `json:"error,omitempty"`
 }
 
-// ServeBare is the least a server can do: it accepts streams, answers their requests, and then writes
-// event after event, one write(2) each, to one stream after the other. It is told what to do on in
-// and says on out what it did. It returns when in ends.
+// ServeBare runs the least server possible: it accepts streams, answers their requests, and then
+// writes one event at a time, each with one write(2), to one stream after the other. It reads its
+// orders from in and writes its reports to out. It returns when in ends.
 func ServeBare(in io.Reader, out io.Writer) error {
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -49,8 +49,8 @@ func ServeBare(in io.Reader, out io.Writer) error {
 		return err
 	}
 	orders := make(chan bareOrder)
-	go func() { // until in ends
-		defer l.Close() //nolint:errcheck // ends a wait for streams
+	go func() { // runs until in ends
+		defer l.Close() //nolint:errcheck // closed to end acceptBare
 		defer close(orders)
 		var order bareOrder
 		for in := json.NewDecoder(in); in.Decode(&order) == nil; {
@@ -69,18 +69,19 @@ func ServeBare(in io.Reader, out io.Writer) error {
 		return nil
 	}
 	err = answers.Encode(writeBare(streams, order))
-	<-orders // the streams stay open until then
+	<-orders // the streams stay open until in ends
 	return err
 }
 
-// bareStream is a connection and what it has had.
+// bareStream is a connection and the number of its last event.
 type bareStream struct {
 	net.Conn
 	source int
 	number uint64
 }
 
-// acceptBare accepts streams and answers their requests, whose user ends in the source's number.
+// acceptBare accepts streams and answers their requests. The user of a request is the number of its
+// source.
 func acceptBare(l net.Listener, count int) ([]*bareStream, error) {
 	const checkpoint = "id: 0\nevent: checkpoint\ndata: {}\n\n"
 	head := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(checkpoint), checkpoint)
@@ -106,7 +107,7 @@ func acceptBare(l net.Listener, count int) ([]*bareStream, error) {
 	return streams, nil
 }
 
-// writeBare is the loop.
+// writeBare writes events to the streams for the ordered time.
 func writeBare(streams []*bareStream, order bareOrder) (done bareResult) {
 	start, cpu := time.Now(), cpuSeconds()
 	end := start.Add(time.Duration(order.Seconds * float64(time.Second)))
@@ -126,7 +127,7 @@ func writeBare(streams []*bareStream, order bareOrder) (done bareResult) {
 	return done
 }
 
-// appendBare appends an event as a chunk, with an id that is as long as makes the frame's size.
+// appendBare appends an event as a chunk. The length of its id makes the frame as long as ordered.
 func appendBare(b []byte, v value, order bareOrder) []byte {
 	const fields = len("id: \ndata: \n\n")
 	digits := (bits.Len(uint(order.Frame)) + 3) / 4
@@ -141,8 +142,9 @@ func appendBare(b []byte, v value, order bareOrder) []byte {
 	return append(b, "\n\n\r\n"...)
 }
 
-// bare measures the loop with the streams, the reader and the bytes for each event of the run.
-func (r *run) bare(ctx context.Context, live *Phase) (*Bare, error) {
+// measureBare measures the loop. The loop has as many streams as the run and writes as many bytes for
+// each event, and the same code reads them.
+func (r *run) measureBare(ctx context.Context, live *Phase) (*Bare, error) {
 	child, err := startBare(ctx, r.cfg.Bare)
 	if err != nil {
 		return nil, err
@@ -179,11 +181,11 @@ func (r *run) bare(ctx context.Context, live *Phase) (*Bare, error) {
 	if done.Error != "" {
 		return nil, errors.New(done.Error)
 	}
-	if err := b.wait(ctx, "not all events of the loop arrive", b.unique, done.Events); err != nil {
+	if err := b.waitFor(ctx, "not all events of the loop arrive", b.unique, done.Events); err != nil {
 		return nil, err
 	}
 	got := b.takeResults()
-	p := phase(&got, uint64(done.Events), start, b.lastEvent(), sample{}, sample{cpu: done.CPU}) //nolint:gosec // a count
+	p := newPhase(&got, uint64(done.Events), start, b.lastEvent(), sample{}, sample{cpu: done.CPU}) //nolint:gosec // a count
 	p.Saturated = true
 	return compare(live, p), nil
 }
@@ -229,8 +231,8 @@ func startBare(ctx context.Context, command []string) (*bareChild, error) {
 	return c, nil
 }
 
-// stop lets the process end.
+// stop ends the process.
 func (c *bareChild) stop() {
 	_ = c.stdin.Close()
-	_ = c.command.Wait() // what it had to say is on its standard error
+	_ = c.command.Wait() // the process has written its errors to standard error
 }

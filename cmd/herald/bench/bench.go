@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Run measures. When ctx ends, no more records are written, those under way are waited for, and the
-// report is of what was done until then. The error says why something could not be measured; that
-// records were lost, or came twice or out of order, is none, but [Report.Problems] tells it.
+// Run measures a server. When ctx ends, Run writes no more records, waits for the records under way,
+// and reports the results so far. The error says why something could not be measured. Records that are
+// lost, repeated or out of order are not an error: see [Report.Problems].
 func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
@@ -32,13 +32,13 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 		return nil, err
 	}
 	report.Interrupted = ctx.Err() != nil
-	report.ToolRSS, _ = (&server{pid: os.Getpid()}).procMemory() // 0 where there is no /proc
+	report.ToolRSS, _ = (&server{pid: os.Getpid()}).readMemory() // 0 on systems without /proc
 	_ = r.takeResults()
 	report.Lost, report.Duplicates, report.OutOfOrder = r.lost(), r.total.duplicates, r.total.outOfOrder
 	report.Foreign, report.Gaps, report.Ends, report.Retried = r.total.foreign, r.total.gaps, r.total.ends, r.retriedCounts()
 	if report.Live != nil && len(cfg.Bare) > 0 && ctx.Err() == nil {
-		r.close() // its sockets and what it still sends would be in the way
-		if report.Bare, err = r.bare(ctx, report.Live); err != nil {
+		r.close() // its streams would take CPU from the loop
+		if report.Bare, err = r.measureBare(ctx, report.Live); err != nil {
 			return nil, fmt.Errorf("--bare: %w", err)
 		}
 	}
@@ -46,10 +46,10 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	return report, nil
 }
 
-// errInterrupted says that the user wants no more.
+// errInterrupted reports that the user has ended the measurement.
 var errInterrupted = errors.New("interrupted")
 
-// phases measures one thing after the other.
+// phases runs the phases of the measurement in their order.
 func (r *run) phases(report *Report) error {
 	srv := &server{r.cfg.Admin, r.cfg.PID}
 	w, first, err := r.begin(srv)
@@ -65,7 +65,7 @@ func (r *run) phases(report *Report) error {
 	}
 	if srv.known() {
 		r.doing("idle")
-		with, err := srv.settled(r.interrupted, r.cfg.Settle)
+		with, err := srv.waitSettled(r.interrupted, r.cfg.Settle)
 		if err != nil {
 			return err
 		}
@@ -83,11 +83,11 @@ func (r *run) phases(report *Report) error {
 		}
 	}
 	after, err := srv.read(r.ctx)
-	report.Counters = moved(first, after)
+	report.Counters = changedCounters(first, after)
 	return err
 }
 
-// begin connects to Kafka, if records are to be written, and looks at the server.
+// begin takes the first sample of the server, and connects to Kafka if there are records to write.
 func (r *run) begin(srv *server) (*writer, sample, error) {
 	first, err := srv.read(r.ctx)
 	if err != nil || len(r.cfg.Kafka) == 0 || r.cfg.Duration == 0 {
@@ -104,7 +104,7 @@ func idle(before, with sample, streams int) *Idle {
 	return &Idle{before.memory, with.memory, (with.memory - before.memory) / float64(streams)}
 }
 
-// stall fills the stalled streams until it is told to stop.
+// stall keeps the stalled streams full until the caller calls stop.
 func (r *run) stall(w *writer) (stop func()) {
 	if r.cfg.Stalled == 0 {
 		return func() {}
@@ -118,22 +118,22 @@ func (r *run) stall(w *writer) (stop func()) {
 	}
 }
 
-// live writes records at the rate and measures until they are delivered. One record for each user
-// goes first: it makes topics that do not exist yet, and shows that the server serves them.
+// live writes records at the rate and measures until all are delivered. Before that it writes one
+// record for each user, which creates missing topics and shows that the server serves them.
 func (r *run) live(srv *server, w *writer) (*Phase, error) {
 	r.doing("first records")
-	w.round()
+	w.writeRound()
 	if err := w.flush(); err != nil {
 		return nil, err
 	}
-	if err := r.wait(r.ctx, "not all of the first records arrive", r.unique, r.expected()); err != nil {
+	if err := r.waitFor(r.ctx, "not all of the first records arrive", r.unique, r.expected()); err != nil {
 		if _, stuck := errors.AsType[*stuckError](err); stuck && r.unique() == 0 {
 			return nil, fmt.Errorf("%w: does the server serve topic %s of the cluster at --brokers?", err, w.records[0].Topic)
 		}
 		return nil, err
 	}
 	if r.cfg.Stalled > 0 {
-		r.pauseFor(3 * time.Second) // until they are full
+		r.pauseFor(3 * time.Second) // the stalled streams fill up
 	}
 	_ = r.takeResults()
 	before, err := srv.read(r.ctx)
@@ -142,43 +142,45 @@ func (r *run) live(srv *server, w *writer) (*Phase, error) {
 	}
 	r.doing("live")
 	written, start := r.records(), time.Now()
-	w.steady(r.interrupted)
-	if err := r.delivered(w); err != nil {
+	w.writeSteadily(r.interrupted)
+	if err := r.waitDelivered(w); err != nil {
 		return nil, err
 	}
-	p, after, err := r.measured(srv, r.records()-written, start, before)
+	p, after, err := r.endPhase(srv, r.records()-written, start, before)
 	if err == nil {
-		p.Saturated, p.Growth = r.cfg.Rate == 0, growth(before, after)
+		p.Saturated, p.Growth = r.cfg.Rate == 0, newGrowth(before, after)
 	}
 	return p, err
 }
 
-// delivered waits until all that was written has come, or is not going to.
-func (r *run) delivered(w *writer) error {
+// waitDelivered waits until every written record has arrived, or until none has arrived for as long as
+// the patience.
+func (r *run) waitDelivered(w *writer) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	err := r.wait(r.ctx, "", r.unique, r.expected())
+	err := r.waitFor(r.ctx, "", r.unique, r.expected())
 	if _, stuck := errors.AsType[*stuckError](err); stuck {
-		return nil // the report has it as lost
+		return nil // the report counts the missing records as lost
 	}
-	time.Sleep(200 * time.Millisecond) // what comes twice comes late
+	time.Sleep(200 * time.Millisecond) // a repeated record arrives late
 	return err
 }
 
-// measured is the phase that has just ended.
-func (r *run) measured(srv *server, records uint64, start time.Time, before sample) (*Phase, sample, error) {
+// endPhase returns the phase that has just ended and the server's sample at its end.
+func (r *run) endPhase(srv *server, records uint64, start time.Time, before sample) (*Phase, sample, error) {
 	after, err := srv.read(r.ctx)
 	if err != nil {
 		return nil, after, err
 	}
 	got := r.takeResults()
-	return phase(&got, records, start, r.lastEvent(), before, after), after, nil
+	return newPhase(&got, records, start, r.lastEvent(), before, after), after, nil
 }
 
-// storm cuts all streams, writes what they miss, and measures how long they take to catch up.
+// storm cuts all streams, writes records that they miss, opens the streams again, and measures how long
+// they take to catch up.
 func (r *run) storm(srv *server, w *writer) (*Phase, error) {
-	r.doing("storm: writing what is missed")
+	r.doing("storm: writing records that the streams miss")
 	var cut []*client
 	for _, s := range r.streams[:r.cfg.Streams] {
 		if r.cut(s) {
@@ -187,41 +189,41 @@ func (r *run) storm(srv *server, w *writer) (*Phase, error) {
 	}
 	written := r.records()
 	for range r.cfg.Storm {
-		w.round()
+		w.writeRound()
 	}
 	if err := w.flush(); err != nil {
 		return nil, err
 	}
 	records := r.records() - written
-	r.pauseFor(time.Second) // the server notices that they have gone, and reads on
+	r.pauseFor(time.Second) // the server notices the cut connections and reads past the records
 	before, err := srv.read(r.ctx)
 	if err != nil {
 		return nil, err
 	}
 	_ = r.takeResults()
-	r.doing("storm: all come back")
+	r.doing("storm: opening all streams again")
 	stop := func() float64 { return 0 }
 	if srv.known() {
-		stop = srv.peak(r.ctx)
+		stop = srv.watchPeak(r.ctx)
 	}
 	r.slots.Store(make(chan struct{}, len(r.streams)))
 	start := time.Now()
 	for _, s := range cut {
 		r.queue <- s
 	}
-	err = r.delivered(w)
+	err = r.waitDelivered(w)
 	peak := stop()
 	if err != nil {
 		return nil, err
 	}
-	p, _, err := r.measured(srv, records, start, before)
+	p, _, err := r.endPhase(srv, records, start, before)
 	if err == nil {
-		p.RSSPeak, p.Saturated, p.Latency = peak, true, nil // records are as old as the time the streams were away
+		p.RSSPeak, p.Saturated, p.Latency = peak, true, nil // the latency would contain the time of the cut
 	}
 	return p, err
 }
 
-// pauseFor waits, or until the user wants no more.
+// pauseFor waits for d, or until the user ends the measurement.
 func (r *run) pauseFor(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -229,10 +231,10 @@ func (r *run) pauseFor(d time.Duration) {
 	}
 }
 
-// doing says what is being done, for the progress.
-func (r *run) doing(what string) { r.stage.Store(what) }
+// doing sets the stage that the progress lines name.
+func (r *run) doing(stage string) { r.stage.Store(stage) }
 
-// progress writes a line every second until it is told to stop.
+// progress writes a line every second until the caller calls stop.
 func (r *run) progress() (stop func()) {
 	if r.cfg.Progress == nil {
 		return func() {}

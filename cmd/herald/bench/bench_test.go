@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// testConfig is for the server at url, with few streams and none of Kafka.
+// testConfig measures the server at url with few streams and without records.
 func testConfig(url string) Config {
 	return Config{URL: url, Streams: 20, PerUser: 1, OpenAtOnce: 5, Size: MinSize, Duration: time.Second, Patience: 5 * time.Second}
 }
 
-// TestNetworks has events of the bare loop read in both ways, and wants each counted once and none
-// lost.
+// TestNetworks reads the events of the bare loop through both networks. Each event must be counted once
+// and none may be lost.
 func TestNetworks(t *testing.T) {
 	for _, goroutines := range []bool{false, true} {
 		t.Run(fmt.Sprintf("goroutines=%v", goroutines), func(t *testing.T) {
@@ -53,7 +53,7 @@ func TestNetworks(t *testing.T) {
 			if err := answers.Decode(&answer); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.wait(t.Context(), "", r.unique, answer.Events); err != nil {
+			if err := r.waitFor(t.Context(), "", r.unique, answer.Events); err != nil {
 				t.Fatal(err)
 			}
 			for i := range r.sent {
@@ -74,8 +74,8 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
-// TestOpensAgain has a server that ends each stream once, with a reason, and wants it opened again
-// from its last id, after the time that the server says.
+// TestOpensAgain runs a server that ends each stream once, with a reason. The tool must count the reason
+// and open the stream again from its last id, after the reconnection time that the server sets.
 func TestOpensAgain(t *testing.T) {
 	var first, resumed atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -110,7 +110,7 @@ func TestOpensAgain(t *testing.T) {
 	}
 }
 
-// TestNoStream wants to be told what is wrong, at once or when the patience is at its end.
+// TestNoStream expects an error that says what is wrong, at once or after the patience.
 func TestNoStream(t *testing.T) {
 	for name, test := range map[string]struct {
 		serve http.HandlerFunc
@@ -144,7 +144,7 @@ func TestNoStream(t *testing.T) {
 	}
 }
 
-// TestInterruptedWhileOpening ends a run whose server never begins a stream.
+// TestInterruptedWhileOpening interrupts a measurement whose server never begins a stream.
 func TestInterruptedWhileOpening(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer server.Close()

@@ -11,31 +11,31 @@ import (
 	"herald/stream"
 )
 
-const defaultRetry = 2 * time.Second // until the server says another reconnection time
+const defaultRetry = 2 * time.Second // reconnection time until the server sets one
 
 // client is one stream. Its shard's lock guards it.
 type client struct {
 	shard   *shard
 	index   int
-	source  int    // whose records it gets; one of the run's sources
+	source  int    // the run's source whose records the stream gets
 	target  string // the request's path and query
 	bearer  string // token; may be empty
-	stalled bool   // it reads no more once it has begun
+	stalled bool   // the stream stops reading when it has begun
 
-	conn  io.Closer // nil while there is none
-	turn  int32     // counts connections: what belongs to an earlier one is ignored
+	conn  io.Closer // nil while the stream is not connected
+	turn  int32     // counts connections, so that a late read of an earlier connection is ignored
 	slot  chan struct{}
-	ready bool // the checkpoint has come
+	ready bool // the connection's first checkpoint has arrived
 
 	response response
 	events   tail.BlockReader
 	lastID   []byte
 	retry    time.Duration
-	reason   string // what the server's end event said
+	reason   string // the reason in the server's end event
 	got      tally
 }
 
-// request is the text of the request that opens the stream, or goes on with it.
+// request returns the text of the request that opens or resumes the stream.
 func (s *client) request(host string) []byte {
 	var b strings.Builder
 	b.WriteString("GET " + s.target + " HTTP/1.1\r\nHost: " + host + "\r\nAccept: text/event-stream\r\nCache-Control: no-store\r\n")
@@ -49,40 +49,40 @@ func (s *client) request(host string) []byte {
 	return []byte(b.String())
 }
 
-// connected begins a connection.
-func (s *client) connected(c io.Closer) {
+// beginLocked sets the stream to a new connection.
+func (s *client) beginLocked(c io.Closer) {
 	s.conn = c
 	s.turn++
 	s.ready, s.reason = false, ""
 	s.response, s.events = response{}, tail.BlockReader{}
 }
 
-// disconnect ends the connection, if there is one. It tells whether there was.
-func (s *client) disconnect() bool {
+// disconnectLocked ends the connection. It reports whether the stream had one.
+func (s *client) disconnectLocked() bool {
 	if s.conn == nil {
 		return false
 	}
 	_ = s.conn.Close()
 	s.conn = nil
-	s.release()
+	s.releaseSlotLocked()
 	if s.ready {
-		s.shard.begunCount(s).Add(-1)
+		s.shard.begunStreams(s).Add(-1)
 	}
 	s.ready = false
 	return true
 }
 
-// release lets another stream open.
-func (s *client) release() {
+// releaseSlotLocked lets another stream open.
+func (s *client) releaseSlotLocked() {
 	if s.slot != nil {
 		<-s.slot
 		s.slot = nil
 	}
 }
 
-// receive takes what has come at the time now (Unix, ns). The error is [io.EOF] when the response is
-// complete, or says that the server does not speak the protocol.
-func (s *client) receive(p []byte, now int64) error {
+// receiveLocked parses bytes that arrived at the time now (Unix time, ns). The error is [io.EOF] when
+// the response is complete. Any other error says that the server does not speak the protocol.
+func (s *client) receiveLocked(p []byte, now int64) error {
 	s.shard.bytes += int64(len(p))
 	s.shard.reads++
 	if !s.response.begun {
@@ -93,7 +93,7 @@ func (s *client) receive(p []byte, now int64) error {
 	}
 	var b tail.Block
 	for len(p) > 0 {
-		data, rest, err := s.response.body(p)
+		data, rest, err := s.response.nextData(p)
 		if err != nil {
 			return err
 		}
@@ -101,7 +101,7 @@ func (s *client) receive(p []byte, now int64) error {
 			return err
 		}
 		for s.events.Next(&b) {
-			s.take(&b, now)
+			s.handleBlockLocked(&b, now)
 		}
 		if s.events.Retry > 0 {
 			s.retry = s.events.Retry
@@ -114,8 +114,8 @@ func (s *client) receive(p []byte, now int64) error {
 	return nil
 }
 
-// take takes a block.
-func (s *client) take(b *tail.Block, now int64) {
+// handleBlockLocked counts the event of a block.
+func (s *client) handleBlockLocked(b *tail.Block, now int64) {
 	if b.HasID {
 		s.lastID = append(s.lastID[:0], b.ID...)
 	}
@@ -126,19 +126,19 @@ func (s *client) take(b *tail.Block, now int64) {
 	case stream.TypeCheckpoint:
 		if !s.ready {
 			s.ready = true
-			s.release()
-			s.shard.begun(s, now)
+			s.releaseSlotLocked()
+			s.shard.countBegunLocked(s, now)
 		}
 	case stream.TypeGap:
 		s.shard.gaps[reasonIn(b.Data)]++
 	case stream.TypeEnd:
 		s.reason = reasonIn(b.Data)
 	default:
-		s.shard.event(s, b.Data, now)
+		s.shard.countEventLocked(s, b.Data, now)
 	}
 }
 
-// reasonIn is the reason in the data of a gap or an end.
+// reasonIn returns the reason in the data of a gap event or an end event.
 func reasonIn(data []byte) string {
 	var own struct{ Reason string }
 	if json.Unmarshal(data, &own) != nil || own.Reason == "" {
@@ -147,7 +147,7 @@ func reasonIn(data []byte) string {
 	return printable(own.Reason)
 }
 
-// endReason is why a connection ended that the client did not end.
+// endReason says why the server or the network has ended the connection.
 func (s *client) endReason(err error) string {
 	switch {
 	case s.reason != "":

@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Config says what to measure.
+// Config holds the settings of a measurement.
 type Config struct {
 	// URL is the streams' address, http or https.
 	URL string
@@ -22,49 +22,50 @@ type Config struct {
 	// PID is the server's process on this machine; 0 if it is not known.
 	PID int
 
-	// Streams is how many are opened, PerUser how many of them each user has.
+	// Streams is how many streams to open, PerUser how many of them each user has.
 	Streams, PerUser int
 	// Prefix begins the users' names.
 	Prefix string
-	// Stalled is how many more streams are opened and not read.
+	// Stalled is how many more streams to open and never read.
 	Stalled int
-	// Sources are the addresses of this machine to connect from. Empty: as many of the loopback
-	// network as are needed for a server there, else the system's choice.
+	// Sources are the addresses of this machine to connect from. Empty: for a server on the loopback
+	// network, as many addresses of that network as the streams need; else the system's choice.
 	Sources []net.IP
-	// OpenRate bounds how many streams are opened a second; 0: as many as can be.
+	// OpenRate is the most streams to open in a second. 0: no limit.
 	OpenRate int
-	// OpenAtOnce is how many are being opened at a time.
+	// OpenAtOnce is the most streams that are being opened at a time.
 	OpenAtOnce int
 
-	// Kafka has the options of a client that writes the records. Nil: nothing is written.
+	// Kafka holds the options of the client that writes the records. Nil: no records.
 	Kafka []kgo.Opt
-	// Record returns a record for the user without its value. Nil in its place is a user that can
-	// have none.
+	// Record returns a record for the user without its value, or nil for a user that cannot have
+	// records.
 	Record func(user string) *kgo.Record
-	// Broadcast says that each record is for all streams; Record is then asked with "".
+	// Broadcast says that each record is for all streams. Record is then called with "".
 	Broadcast bool
-	// Rate is the records a second; 0: as many as are delivered.
+	// Rate is the number of records a second. 0: as many as the server delivers.
 	Rate int
-	// Size is that of a record's value in bytes, at least [MinSize].
+	// Size is the size of a record's value in bytes, at least [MinSize].
 	Size int
-	// Duration is how long records are written at the rate. 0: the streams are left idle.
+	// Duration is how long to write records at the rate. 0: the streams stay idle.
 	Duration time.Duration
-	// Storm is how many records each user misses while cut off; 0: no storm.
+	// Storm is how many records each user misses while its streams are cut. 0: no storm.
 	Storm int
-	// Settle is how long the server's memory is waited for to settle, at most.
+	// Settle is the longest wait for the server's memory to settle.
 	Settle time.Duration
-	// Patience is how long nothing may come before what is missing counts as lost.
+	// Patience is how long no event may arrive before the missing events count as lost.
 	Patience time.Duration
 
-	// Bare is the command line of a process that runs [ServeBare], for comparison. Empty: none.
+	// Bare is the command line of a process that runs [ServeBare], for comparison. Empty: no comparison.
 	Bare []string
-	// Progress is where a line goes every second.
+	// Progress receives a line every second. Nil: no lines.
 	Progress io.Writer
 
-	goroutines bool // a goroutine for each stream where epoll would do
+	goroutines bool // use a goroutine for each stream, even where epoll is available
 }
 
-// Check refuses what cannot be measured, in the words of the command line.
+// Check returns an error for settings that cannot be measured. The error names the flags of the
+// command line.
 func (c *Config) Check() error {
 	switch {
 	case c.Streams < 1:
@@ -76,23 +77,23 @@ func (c *Config) Check() error {
 	case c.OpenAtOnce < 1:
 		return fmt.Errorf("--open-at-once=%d: want 1 or more", c.OpenAtOnce)
 	case c.Size < MinSize || c.Size > 1<<20:
-		return fmt.Errorf("--size=%d: want %d, as what is measured stands in the value, to %d", c.Size, MinSize, 1<<20)
+		return fmt.Errorf("--size=%d: want %d to %d; the value holds what is measured", c.Size, MinSize, 1<<20)
 	case c.Patience < time.Second:
 		return fmt.Errorf("--patience=%v: want 1s or more", c.Patience)
 	}
 	return checkFileLimit(c.Streams + c.Stalled)
 }
 
-// reserveFiles is how many open files the tool needs besides its streams.
+// reserveFiles is how many open files the tool needs in addition to its streams.
 const reserveFiles = 64
 
-// endpoint is where the streams are.
+// endpoint is the address of the streams.
 type endpoint struct {
 	url     *url.URL
 	address *net.TCPAddr
 }
 
-// resolve looks the server's address up once.
+// resolve looks up the server's address.
 func (c *Config) resolve() (endpoint, error) {
 	u, err := url.Parse(c.URL)
 	if err != nil {
@@ -109,11 +110,12 @@ func (c *Config) resolve() (endpoint, error) {
 	return endpoint{u, address}, nil
 }
 
-// perSource is how many streams of a source address are safe: Linux has 28,232 ports for outgoing
-// connections (ip_local_port_range), and those of the last minute are still taken.
+// perSource is how many streams one source address can safely have. Linux has 28,232 ports for
+// outgoing connections (ip_local_port_range), and a port stays in use for a minute after its connection
+// has ended.
 const perSource = 10_000
 
-// sources are the addresses to connect from, nil for the system's choice.
+// sources returns the addresses to connect from. A nil address is the system's choice.
 func (c *Config) sources(to *net.TCPAddr) []net.IP {
 	if len(c.Sources) > 0 {
 		return c.Sources

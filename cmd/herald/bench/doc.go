@@ -1,27 +1,30 @@
 // Package bench is the load tool behind `herald bench`: it opens many streams of a Herald, writes
 // records for them to Kafka, and measures.
 //
-// It shares the machine with what it measures more often than not, so it is cheap: see epoll_linux.go
-// for how streams are read. Events are counted exactly: each record's value has its number in its
-// user's sequence, and each stream knows which numbers it has had.
+// The tool usually shares the machine with the server that it measures, so it must need little CPU:
+// epoll_linux.go says how it reads streams. It counts events exactly: the value of each record holds
+// the record's number in its user's sequence, and each stream knows which numbers it has received.
 //
 // # Files
 //
-//	bench.go        one measurement after the other
-//	config.go       what to measure
-//	report.go       what was measured
-//	run.go          a server with its streams: opening, opening again
-//	wait.go         waiting for what must come; how much has come
-//	stream.go       one client
-//	shard.go        a part of the streams, and what is counted of them
-//	network.go      connections: a goroutine for each
-//	epoll_linux.go  connections: a few goroutines for all
-//	response.go     HTTP/1.1 responses that are pushed in pieces
-//	events.go       event streams that are pushed in pieces
-//	value.go        what stands in a record
-//	tally.go        exact counting
-//	produce.go      writing to Kafka
-//	stalled.go      streams that are not read
-//	server.go       memory, processor time and metrics of the server
+//	bench.go        the phases of a measurement, in their order
+//	config.go       the settings of a measurement
+//	report.go       its results
+//	run.go          the streams: opens them, and opens them again
+//	wait.go         waits for events; counts them over all streams
+//	client.go       one stream
+//	shard.go        a part of the streams, and their counters
+//	network.go      connections, with a goroutine for each
+//	epoll_linux.go  connections, with a few goroutines for all of them
+//	response.go     parses an HTTP/1.1 response that arrives in pieces
+//	value.go        the value of a record
+//	tally.go        exact counting of a sequence
+//	produce.go      writes records to Kafka
+//	sasl.go         authentication to Kafka
+//	stalled.go      streams that are never read
+//	server.go       memory, CPU and metrics of the server
+//	self.go         a broker and a server as child processes
 //	bare.go         a bare loop of writes, for comparison
+//
+// Package tail has the parser of event streams.
 package bench

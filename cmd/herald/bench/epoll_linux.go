@@ -18,8 +18,8 @@ const (
 	stalledMSS  = 536 // small segments keep the server's kernel from buffering megabytes for a stalled stream
 )
 
-// epoll is the network of plain TCP on Linux: a few goroutines read all sockets into a buffer of
-// their own. A stream costs no goroutine and no buffer, an event one read(2).
+// epoll is the network for plain TCP on Linux. A few goroutines read all sockets, each goroutine into
+// one buffer. So a stream needs neither a goroutine nor a buffer, and an event costs one read(2).
 type epoll struct {
 	address *net.TCPAddr
 	loops   []*epollLoop
@@ -31,7 +31,7 @@ type epollLoop struct {
 	shard   *shard
 	streams []*client // of all shards, by index
 	poll    int
-	wake    int // eventfd(2) that ends the loop
+	wake    int // an eventfd(2); a write to it ends the loop
 }
 
 // newEpoll starts a loop for each shard.
@@ -84,19 +84,20 @@ func (n *epoll) connect(ctx context.Context, s *client, source net.IP, request [
 	l := s.shard.loop.(*epollLoop)
 	s.shard.mu.Lock()
 	defer s.shard.mu.Unlock()
-	s.connected(socket(fd))
+	s.beginLocked(socket(fd))
 	event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(s.index), Pad: s.turn} //nolint:gosec // bounded by the file limit
 	if err := unix.EpollCtl(l.poll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
-		s.disconnect()
+		s.disconnectLocked()
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	return nil
 }
 
-// errShort says that a request did not go out whole, as it does into a socket that is new.
+// errShort returns an error if only a part of the request was written. The empty buffer of a new socket
+// takes a request whole.
 func errShort(count, want int) error {
 	if count < want {
-		return errors.New("the request did not go out whole")
+		return errors.New("the socket took only a part of the request")
 	}
 	return nil
 }
@@ -113,7 +114,7 @@ func (n *epoll) dial(ctx context.Context, source net.IP, stalled bool) (int, err
 	}
 	err = unix.Connect(fd, to)
 	if errors.Is(err, unix.EINPROGRESS) || errors.Is(err, unix.EINTR) {
-		err = connected(ctx, fd)
+		err = waitConnected(ctx, fd)
 	}
 	if err != nil {
 		return -1, errors.Join(os.NewSyscallError("connect", err), unix.Close(fd))
@@ -121,7 +122,7 @@ func (n *epoll) dial(ctx context.Context, source net.IP, stalled bool) (int, err
 	return fd, nil
 }
 
-// prepare sets what must be set before the connection is made.
+// prepare sets the options that must be set before the connection is made.
 func prepare(fd int, source net.IP, stalled bool) error {
 	if stalled {
 		if err := errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, stalledRead),
@@ -132,7 +133,8 @@ func prepare(fd int, source net.IP, stalled bool) error {
 	if source == nil {
 		return nil
 	}
-	// The port is chosen when the destination is known, else bind(2) alone would use them up.
+	// The kernel chooses the port when it knows the destination. A port chosen by bind(2) would be taken
+	// for all destinations.
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1); err != nil {
 		return os.NewSyscallError("setsockopt", err)
 	}
@@ -140,8 +142,8 @@ func prepare(fd int, source net.IP, stalled bool) error {
 	return os.NewSyscallError("bind", unix.Bind(fd, from))
 }
 
-// connected waits until the socket is connected. The error may be an [unix.Errno].
-func connected(ctx context.Context, fd int) error {
+// waitConnected waits until the socket is connected. The error may be a [unix.Errno].
+func waitConnected(ctx context.Context, fd int) error {
 	for deadline := time.Now().Add(dialTimeout); ; {
 		polled := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}} //nolint:gosec // a file descriptor
 		count, err := unix.Poll(polled, 100)
@@ -169,7 +171,7 @@ func sockaddr(a *net.TCPAddr) (family int, addr unix.Sockaddr) {
 	return unix.AF_INET6, &unix.SockaddrInet6{Port: a.Port, Addr: [16]byte(a.IP.To16())}
 }
 
-// run reads what comes until the loop is woken up to end.
+// run reads the sockets until stop wakes it up.
 func (l *epollLoop) run() {
 	events := make([]unix.EpollEvent, epollEvents)
 	buffer := make([]byte, epollBuffer)
@@ -194,7 +196,7 @@ func (l *epollLoop) run() {
 	}
 }
 
-// read reads a stream once; if there is more, the next wait tells it again.
+// read reads a stream once. If the socket has more bytes, the next epoll_wait(2) returns it again.
 func (l *epollLoop) read(s *client, turn int32, buffer []byte) {
 	fd, ok := s.conn.(socket)
 	if !ok || s.turn != turn {
@@ -208,11 +210,11 @@ func (l *epollLoop) read(s *client, turn int32, buffer []byte) {
 		err = errCut
 	}
 	if count > 0 {
-		err = s.receive(buffer[:count], time.Now().UnixNano())
+		err = s.receiveLocked(buffer[:count], time.Now().UnixNano())
 	}
 	switch {
 	case err != nil:
-		l.shard.ended(s, err)
+		l.shard.handleEndLocked(s, err)
 	case s.stalled && s.ready:
 		_ = unix.EpollCtl(l.poll, unix.EPOLL_CTL_DEL, int(fd), nil)
 	}
@@ -233,7 +235,7 @@ func (n *epoll) stop() {
 	}
 	for _, s := range n.loops[0].streams {
 		s.shard.mu.Lock()
-		s.disconnect()
+		s.disconnectLocked()
 		s.shard.mu.Unlock()
 	}
 }

@@ -7,5 +7,5 @@ import (
 	"net"
 )
 
-// newEpoll has no epoll(7) to work with.
+// newEpoll fails: only Linux has epoll(7).
 func newEpoll(*net.TCPAddr, []*shard, []*client) (network, error) { return nil, errors.ErrUnsupported }

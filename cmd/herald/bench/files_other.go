@@ -2,11 +2,11 @@
 
 package bench
 
-// loopbackNetwork tells whether all of 127.0.0.0/8 can be connected from.
+// loopbackNetwork reports whether a connection can come from every address of 127.0.0.0/8.
 const loopbackNetwork = false
 
-// checkFileLimit has nothing to check: the limit is one of Unix systems.
+// checkFileLimit does nothing: only Unix systems limit the open files of a process.
 func checkFileLimit(int) error { return nil }
 
-// cpuSeconds is not known.
+// cpuSeconds returns 0: this system does not report the CPU time.
 func cpuSeconds() float64 { return 0 }

@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// loopbackNetwork tells whether all of 127.0.0.0/8 can be connected from.
+// loopbackNetwork reports whether a connection can come from every address of 127.0.0.0/8.
 const loopbackNetwork = runtime.GOOS == "linux"
 
-// checkFileLimit refuses more streams than this process may open. Go's os package has raised the
-// soft limit to the hard one by now.
+// checkFileLimit returns an error if the streams need more open files than this process may have. Go's
+// os package raises the soft limit to the hard limit when the process starts.
 func checkFileLimit(streams int) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -24,7 +24,7 @@ func checkFileLimit(streams int) error {
 	return nil
 }
 
-// cpuSeconds is the processor time of this process so far.
+// cpuSeconds returns the CPU time that this process has used so far.
 func cpuSeconds() float64 {
 	var used syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {

@@ -15,21 +15,22 @@ import (
 
 const (
 	dialTimeout = 10 * time.Second
-	stalledRead = 4 << 10 // bytes that the kernel takes for a stalled stream
+	stalledRead = 4 << 10 // receive buffer of a stalled stream in the kernel, in bytes
 )
 
-// network connects streams and hands them what comes.
+// network connects streams and passes them the bytes that arrive.
 type network interface {
-	// connect opens a connection from the source address, if there is one, and sends the request.
+	// connect opens a connection and sends the request. A nil source leaves the source address to the
+	// system.
 	connect(ctx context.Context, s *client, source net.IP, request []byte) error
 	// stop closes all connections and waits for the network's goroutines.
 	stop()
 }
 
-// sockets is the network of all systems, and of TLS: a goroutine for each stream.
+// sockets is the network for TLS, and for systems without epoll. It has a goroutine for each stream.
 type sockets struct {
 	address string
-	tls     *tls.Config // nil: none
+	tls     *tls.Config // nil: plain TCP
 	readers sync.WaitGroup
 	streams []*client
 }
@@ -56,7 +57,7 @@ func (n *sockets) connect(ctx context.Context, s *client, source net.IP, request
 	}
 	s.shard.mu.Lock()
 	defer s.shard.mu.Unlock()
-	s.connected(c)
+	s.beginLocked(c)
 	turn := s.turn
 	n.readers.Go(func() { n.read(s, c, turn) })
 	return nil
@@ -68,24 +69,24 @@ func (n *sockets) read(s *client, c net.Conn, turn int32) {
 	for {
 		count, err := c.Read(buffer)
 		now := time.Now().UnixNano()
-		if !n.received(s, turn, buffer[:count], err, now) {
+		if !n.receive(s, turn, buffer[:count], err, now) {
 			return
 		}
 	}
 }
 
-// received tells whether to read on.
-func (*sockets) received(s *client, turn int32, p []byte, err error, now int64) bool {
+// receive passes the bytes to the stream. It reports whether to read more.
+func (*sockets) receive(s *client, turn int32, p []byte, err error, now int64) bool {
 	s.shard.mu.Lock()
 	defer s.shard.mu.Unlock()
 	if s.turn != turn || s.conn == nil {
 		return false
 	}
-	if e := s.receive(p, now); e != nil {
+	if e := s.receiveLocked(p, now); e != nil {
 		err = e
 	}
 	if err != nil {
-		s.shard.ended(s, err)
+		s.shard.handleEndLocked(s, err)
 		return false
 	}
 	return !s.stalled || !s.ready
@@ -94,14 +95,14 @@ func (*sockets) received(s *client, turn int32, p []byte, err error, now int64) 
 func (n *sockets) stop() {
 	for _, s := range n.streams {
 		s.shard.mu.Lock()
-		s.disconnect()
+		s.disconnectLocked()
 		s.shard.mu.Unlock()
 	}
 	n.readers.Wait()
 }
 
-// explain says what to do about an error of a connection. hopeless tells that another try would
-// fail the same way.
+// explain says what to do about an error of a connection. hopeless reports that another try would fail
+// in the same way.
 func explain(address string, err error) (hopeless bool, explained error) {
 	switch {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
@@ -117,7 +118,8 @@ func explain(address string, err error) (hopeless bool, explained error) {
 	return false, fmt.Errorf("connect to %s: %w", address, err)
 }
 
-// isRefusal tells a refusal from a connection that has broken.
+// isRefusal reports whether the error is an answer that another try would get again, not a broken
+// connection.
 func isRefusal(err error) bool {
 	_, ok := errors.AsType[*refusalError](err)
 	return ok || errors.Is(err, errFraming) || errors.Is(err, tail.ErrEventTooLarge)

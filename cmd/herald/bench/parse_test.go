@@ -33,7 +33,7 @@ func bodyOf(pieces ...[]byte) (body string, ended bool, err error) {
 		}
 		for len(p) > 0 && !r.ended {
 			var data []byte
-			if data, p, err = r.body(p); err != nil {
+			if data, p, err = r.nextData(p); err != nil {
 				return text.String(), false, err
 			}
 			text.Write(data)
@@ -44,7 +44,7 @@ func bodyOf(pieces ...[]byte) (body string, ended bool, err error) {
 
 const chunkedHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\ntransfer-encoding: Chunked\r\n\r\n"
 
-// FuzzChunks encodes a body as chunks of random sizes and reads it in pieces of others.
+// FuzzChunks encodes a body as chunks of random sizes and reads it in pieces of other sizes.
 func FuzzChunks(f *testing.F) {
 	f.Add([]byte("data: x\n\n"), uint64(1))
 	f.Add(bytes.Repeat([]byte("0123456789abcdef"), 40), uint64(2))
@@ -75,7 +75,7 @@ func FuzzResponse(f *testing.F) {
 
 func TestResponses(t *testing.T) {
 	for name, test := range map[string]struct{ text, want string }{
-		"refused":         {"HTTP/1.1 401 Unauthorized\r\nContent-Length: 41\r\n\r\n" + `{"error":{"message":"no token, said he"}}`, "the server says 401 Unauthorized: no token, said he: give --jwt-secret-file or a good --token-file"},
+		"refused":         {"HTTP/1.1 401 Unauthorized\r\nContent-Length: 41\r\n\r\n" + `{"error":{"message":"no token, said he"}}`, "the server says 401 Unauthorized: no token, said he: give --jwt-secret-file or a valid --token-file"},
 		"nothing there":   {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "the server says 404 Not Found: is the path of --url right?"},
 		"a page":          {"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", `the server answers with "text/html", not with an event stream`},
 		"no HTTP":         {"SSH-2.0-OpenSSH\r\n\r\n", "the server does not speak HTTP/1.1"},
@@ -96,7 +96,7 @@ func TestResponses(t *testing.T) {
 	}
 }
 
-// TestTally compares with a tally that remembers everything.
+// TestTally compares a tally with a set of all numbers that have arrived.
 func TestTally(t *testing.T) {
 	for seed := range uint64(200) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -141,7 +141,8 @@ func TestValue(t *testing.T) {
 	}
 }
 
-// TestNothingIsAllocated reads events as a server writes them.
+// TestNothingIsAllocated reads events in the form that a server writes. Counting an event must not
+// allocate memory.
 func TestNothingIsAllocated(t *testing.T) {
 	r := &run{id: 7}
 	sh := &shard{run: r, results: newResults()}
@@ -152,7 +153,7 @@ func TestNothingIsAllocated(t *testing.T) {
 	allocated := testing.AllocsPerRun(1000, func() {
 		number++
 		text = appendBare(text[:0], value{7, 0, number, 1}, order)
-		if err := s.receive(text, 2000); err != nil {
+		if err := s.receiveLocked(text, 2000); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -161,7 +162,7 @@ func TestNothingIsAllocated(t *testing.T) {
 	}
 }
 
-// BenchmarkReceive is what an event costs the tool, but for reading the socket.
+// BenchmarkReceive measures the tool's CPU time for an event, without reading the socket.
 func BenchmarkReceive(b *testing.B) {
 	sh := &shard{run: &run{id: 7}, results: newResults()}
 	s := &client{shard: sh, response: response{begun: true, chunked: true}}
@@ -174,7 +175,7 @@ func BenchmarkReceive(b *testing.B) {
 	for b.Loop() {
 		s.got = tally{}
 		for event := range slices.Chunk(text, order.Frame) {
-			if err := s.receive(event, 2000); err != nil {
+			if err := s.receiveLocked(event, 2000); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -12,25 +12,25 @@ import (
 
 const (
 	pingTimeout = 10 * time.Second
-	// maxBuffered bounds the records that Kafka has not confirmed.
+	// maxBuffered is the most records that wait for Kafka's confirmation.
 	maxBuffered = 50_000
-	// pause is how long the writer sleeps where nothing is due.
+	// pause is how long the writer sleeps when no record is due.
 	pause = 200 * time.Microsecond
 )
 
-// writer writes the run's records to Kafka. One goroutine at a time uses it.
+// writer writes the run's records to Kafka. Only one goroutine at a time may use it.
 type writer struct {
 	run     *run
 	client  *kgo.Client
-	records []*kgo.Record // by source: what each of its records begins as
-	turn    int           // whose record is next
+	records []*kgo.Record // by source: a template with topic, key and headers
+	turn    int           // the source of the next record
 	buffers sync.Pool
 }
 
 // newWriter connects to Kafka.
 func newWriter(r *run) (*writer, error) {
-	// Each record has its time in it: none waits for others. What becomes due while requests are
-	// under way goes out together.
+	// Each value holds the time of its record, so no record may wait for others to fill a batch. Records
+	// that become due while requests are under way still share a batch.
 	opts := append([]kgo.Opt{
 		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(maxBuffered), kgo.AllowAutoTopicCreation(),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
@@ -57,14 +57,14 @@ func newWriter(r *run) (*writer, error) {
 			return nil, fmt.Errorf("--topic has no records for user %q", user)
 		}
 		if record.Key == nil {
-			record.Key = []byte("herald-bench") // one partition, so that there is one order
+			record.Key = []byte("herald-bench") // one key: all records are in one partition and keep their order
 		}
 		w.records = append(w.records, record)
 	}
 	return w, nil
 }
 
-// write writes one record to the source.
+// write writes the source's next record.
 func (w *writer) write(source int) {
 	w.run.sent[source]++
 	w.produce(w.records[source], value{w.run.id, source, w.run.sent[source], time.Now().UnixNano()}, w.run.cfg.Size)
@@ -82,21 +82,21 @@ func (w *writer) produce(like *kgo.Record, v value, size int) {
 	})
 }
 
-// round writes one record to each source.
-func (w *writer) round() {
+// writeRound writes one record of each source.
+func (w *writer) writeRound() {
 	for source := range w.records {
 		w.write(source)
 	}
 }
 
-// next writes a record to the source whose turn it is.
-func (w *writer) next() {
+// writeNext writes a record of the source whose turn it is.
+func (w *writer) writeNext() {
 	w.write(w.turn)
 	w.turn = (w.turn + 1) % len(w.records)
 }
 
-// steady writes at the rate for the duration, or until ctx ends.
-func (w *writer) steady(ctx context.Context) {
+// writeSteadily writes records at the rate for the duration, or until ctx ends.
+func (w *writer) writeSteadily(ctx context.Context) {
 	due := w.atRate
 	if w.run.cfg.Rate == 0 {
 		due = w.asDelivered()
@@ -111,19 +111,20 @@ func (w *writer) steady(ctx context.Context) {
 			time.Sleep(pause)
 			continue
 		}
-		w.next()
+		w.writeNext()
 		n++
 	}
 }
 
-// atRate is how many records are due.
+// atRate returns how many records are due after the elapsed time.
 func (w *writer) atRate(elapsed time.Duration) int {
 	return int(elapsed.Seconds()*float64(w.run.cfg.Rate)) + 1
 }
 
-// asDelivered lets one event for each stream be under way, two records of a broadcast, and enough for
-// few streams to be busy. With more, a server would write several at once, which the bare loop does
-// not.
+// asDelivered returns a function that says how many records are due so that the server is always busy:
+// one event for each stream is under way, two records of a broadcast, and more if there are only a few
+// streams. With more records under way, the server would write several events at once, which the bare
+// loop does not do.
 func (w *writer) asDelivered() func(time.Duration) int {
 	perRecord := w.run.cfg.PerUser
 	if w.run.cfg.Broadcast {
@@ -134,7 +135,7 @@ func (w *writer) asDelivered() func(time.Duration) int {
 	return func(time.Duration) int { return int(w.run.unique()-start)/perRecord + underWay }
 }
 
-// flush waits until Kafka has everything.
+// flush waits until Kafka has confirmed all records.
 func (w *writer) flush() error {
 	if err := w.client.Flush(w.run.ctx); err != nil {
 		return errors.Join(context.Cause(w.run.ctx), err)

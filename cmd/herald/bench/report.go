@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Report is what was measured. Times are in seconds, sizes in bytes; what was not measured is left
-// out.
+// Report holds the results of a measurement. Times are in seconds and sizes in bytes. The JSON leaves
+// out phases that were not measured.
 type Report struct {
 	Server  string  `json:"server"`
 	Streams int     `json:"streams"`
@@ -27,7 +27,7 @@ type Report struct {
 	Storm *Phase `json:"storm,omitempty"`
 	Bare  *Bare  `json:"bare,omitempty"`
 
-	// These are of all streams that are read, in all phases.
+	// The following counts cover all phases, and all streams except the stalled ones.
 	Lost       uint64           `json:"lost"`
 	Duplicates int64            `json:"duplicates"`
 	OutOfOrder int64            `json:"out_of_order"`
@@ -36,28 +36,28 @@ type Report struct {
 	Ends       map[string]int64 `json:"ends"`
 	Retried    map[string]int64 `json:"retried"`
 
-	// Counters are the server's herald_ metrics that changed, by how much.
+	// Counters holds each herald_ metric of the server that changed, and by how much.
 	Counters    map[string]float64 `json:"server_metrics,omitempty"`
 	ToolCPU     float64            `json:"tool_cpu_seconds"`
-	ToolRSS     float64            `json:"tool_rss_bytes,omitempty"` // at the end of the phases
+	ToolRSS     float64            `json:"tool_rss_bytes,omitempty"` // after the last phase
 	Interrupted bool               `json:"interrupted"`
 }
 
-// Idle is the server's memory before and with the streams, when none has had a record.
+// Idle is the server's memory without streams and with all streams, before the first record.
 type Idle struct {
 	Before    float64 `json:"rss_before_bytes"`
 	RSS       float64 `json:"rss_bytes"`
 	PerStream float64 `json:"rss_per_stream_bytes"`
 }
 
-// Phase is a time in which records were delivered.
+// Phase holds the results of a phase in which records were delivered.
 type Phase struct {
 	Records     uint64   `json:"records"`
 	Events      int64    `json:"events"`
 	Seconds     float64  `json:"seconds"` // from the first record, or reconnection, to the last event
 	PerSecond   float64  `json:"events_per_second"`
 	EventBytes  float64  `json:"bytes_per_event"`
-	PerRead     float64  `json:"events_per_read"` // of the client: more than 1 says that events came together
+	PerRead     float64  `json:"events_per_read"` // of the tool's reads; above 1 if several events arrive together
 	Latency     *Latency `json:"latency_seconds,omitempty"`
 	CPUPerEvent float64  `json:"server_cpu_seconds_per_event,omitempty"`
 	RSSPeak     float64  `json:"rss_peak_bytes,omitempty"`
@@ -65,23 +65,24 @@ type Phase struct {
 	Saturated   bool     `json:"saturated"` // written as fast as delivered
 }
 
-// Growth is what a server had at the begin and at the end of a phase in which it should not grow.
+// Growth is the server's memory and goroutines at the start and at the end of a phase in which neither
+// should grow.
 type Growth struct {
 	RSSBefore        float64 `json:"rss_before_bytes"`
 	RSSAfter         float64 `json:"rss_after_bytes"`
-	GoroutinesBefore float64 `json:"goroutines_before,omitempty"` // as --admin tells
+	GoroutinesBefore float64 `json:"goroutines_before,omitempty"` // only with --admin
 	GoroutinesAfter  float64 `json:"goroutines_after,omitempty"`
 }
 
-// growth is nil where memory is not known.
-func growth(before, after sample) *Growth {
+// newGrowth returns nil if the server's memory is not known.
+func newGrowth(before, after sample) *Growth {
 	if math.IsNaN(before.memory) || math.IsNaN(after.memory) {
 		return nil
 	}
 	return &Growth{before.memory, after.memory, before.goroutines, after.goroutines}
 }
 
-// Latency is from when a record was handed to the Kafka client until it was read from the socket.
+// Latency is the time from handing a record to the Kafka client until its event is read from the socket.
 type Latency struct {
 	P50  float64 `json:"p50"`
 	P99  float64 `json:"p99"`
@@ -89,14 +90,14 @@ type Latency struct {
 	Max  float64 `json:"max"`
 }
 
-// Bare is the comparison with a loop of write(2).
+// Bare compares the server with a bare loop of write(2).
 type Bare struct {
 	Phase
-	Ratio    float64 `json:"events_per_second_ratio"` // the server's by the loop's
+	Ratio    float64 `json:"events_per_second_ratio"` // the server's rate divided by the loop's
 	CPURatio float64 `json:"cpu_per_event_ratio,omitempty"`
 }
 
-// Problems says what went wrong with the records; empty if nothing did.
+// Problems says how many events were lost, repeated or out of order. It returns "" if none was.
 func (r *Report) Problems() string {
 	if r.Lost == 0 && r.Duplicates == 0 && r.OutOfOrder == 0 {
 		return ""
@@ -109,13 +110,13 @@ func latencyOf(r *results) *Latency {
 	return &Latency{at(50), at(99), at(99.9), float64(r.latency.Max()) / 1e6}
 }
 
-// Print writes a table for people.
+// Print writes the report as a table for people.
 func (r *Report) Print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
-		_, _ = fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) // the error is Flush's
+		_, _ = fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...)) // Flush returns the error
 	}
-	row("streams", "%d of %d users at %s%s", r.Streams, r.Users, r.Server, also(", %d stalled ones beside them", r.Stalled))
+	row("streams", "%d of %d users at %s%s", r.Streams, r.Users, r.Server, also(", and %d stalled streams", r.Stalled))
 	row("opened", "%.0f a second", r.Opens)
 	if r.Idle != nil {
 		row("server's memory", "%s, %s before: %.1f KiB for each idle stream", mebibytes(r.Idle.RSS), mebibytes(r.Idle.Before), r.Idle.PerStream/1024)
@@ -151,19 +152,20 @@ func (r *Report) Print(w io.Writer) error {
 	}
 	row("this tool", "%.1f s of CPU, %s of memory", r.ToolCPU, mebibytes(r.ToolRSS))
 	if r.Interrupted {
-		row("interrupted", "the report is of what had been done")
+		row("interrupted", "the report covers the time until then")
 	}
 	return t.Flush()
 }
 
-// printCost prints how a phase went, and what it cost the server where that is known.
+// printCost prints the sizes of a phase, and the CPU and memory that it cost the server if they are
+// known.
 func (p *Phase) printCost(row func(name, format string, args ...any)) {
 	parts := []string{fmt.Sprintf("%.0f bytes an event, %.1f events a read", p.EventBytes, p.PerRead)}
 	if p.CPUPerEvent > 0 {
 		parts = append(parts, fmt.Sprintf("%.1f µs of CPU for each event", p.CPUPerEvent*1e6))
 	}
 	if p.RSSPeak > 0 {
-		parts = append(parts, mebibytes(p.RSSPeak)+" of memory at the most")
+		parts = append(parts, mebibytes(p.RSSPeak)+" of memory at most")
 	}
 	row("", "%s", strings.Join(parts, ", "))
 	if g := p.Growth; g != nil {
@@ -186,7 +188,7 @@ func (b *Bare) verdict(saturated bool) string {
 	return text
 }
 
-// String is the latency in milliseconds.
+// String returns the latency in milliseconds.
 func (l *Latency) String() string {
 	return fmt.Sprintf("p50 %s, p99 %s, p99.9 %s, max %s", ms(l.P50), ms(l.P99), ms(l.P999), ms(l.Max))
 }
@@ -195,7 +197,7 @@ func ms(seconds float64) string { return fmt.Sprintf("%.3g ms", seconds*1e3) }
 
 func mebibytes(bytes float64) string { return fmt.Sprintf("%.1f MiB", bytes/(1<<20)) }
 
-// also is the text with the number in it, or nothing for 0.
+// also returns the text with the number in it, or "" for 0.
 func also(format string, n int) string {
 	if n == 0 {
 		return ""
@@ -203,8 +205,8 @@ func also(format string, n int) string {
 	return fmt.Sprintf(format, n)
 }
 
-// phase puts a phase together.
-func phase(got *results, records uint64, start, end time.Time, before, after sample) *Phase {
+// newPhase computes the results of a phase.
+func newPhase(got *results, records uint64, start, end time.Time, before, after sample) *Phase {
 	p := &Phase{Records: records, Events: got.events - got.duplicates, Latency: latencyOf(got)}
 	if p.Events == 0 {
 		return p

@@ -19,25 +19,25 @@ const maxHead = 64 << 10
 
 var errFraming = errors.New("the response's chunks are malformed")
 
-// refusalError is an answer that is not an event stream: another try would have the same.
+// refusalError reports an answer that is not an event stream. Another try would get the same answer.
 type refusalError struct{ text string }
 
 func (e *refusalError) Error() string { return e.text }
 
-// response is an HTTP/1.1 response (RFC 9112) that is pushed to it in pieces. The zero value begins
-// one.
+// response parses an HTTP/1.1 response (RFC 9112) that the caller passes in pieces. The zero value
+// begins a response.
 type response struct {
-	begun bool   // the head has come
-	head  []byte // what has come of it
+	begun bool   // the head is complete
+	head  []byte // the part of an incomplete head that has arrived
 
 	chunked bool
-	left    int64 // of the chunk, or of the body
+	left    int64 // bytes of the chunk, or of the body, that have not arrived
 	state   chunkState
 	digits  int
 	ended   bool // the body is complete
 }
 
-// chunkState is a place in a chunked body (RFC 9112, section 7.1).
+// chunkState is the part of a chunked body that comes next (RFC 9112, section 7.1).
 type chunkState uint8
 
 const (
@@ -49,8 +49,8 @@ const (
 	inTrailerLine
 )
 
-// readHead takes the head off what comes. It returns what is behind it, nothing while the head is
-// not complete.
+// readHead parses the response's head. It returns the bytes after the head, or nothing while the head is
+// incomplete.
 func (r *response) readHead(p []byte) ([]byte, error) {
 	if r.head != nil {
 		r.head = append(r.head, p...)
@@ -69,9 +69,9 @@ func (r *response) readHead(p []byte) ([]byte, error) {
 	r.head, r.begun = nil, true
 	head, body := p[:end+2], p[end+4:]
 	if !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) {
-		return nil, refused(p)
+		return nil, newRefusal(p)
 	}
-	r.left = math.MaxInt64 // until the connection ends
+	r.left = math.MaxInt64 // without a length, the body ends with the connection
 	kind := ""
 	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
 		name, value, _ := bytes.Cut(line, []byte(":"))
@@ -88,7 +88,7 @@ func (r *response) readHead(p []byte) ([]byte, error) {
 		}
 	}
 	if r.chunked {
-		r.left = 0 // of the chunk before the first
+		r.left = 0 // the first chunk's size follows
 	}
 	if kind != "text/event-stream" {
 		return nil, &refusalError{fmt.Sprintf("the server answers with %q, not with an event stream: is the path of --url right?", kind)}
@@ -96,8 +96,9 @@ func (r *response) readHead(p []byte) ([]byte, error) {
 	return body, nil
 }
 
-// refused is the answer's status and message in words. Of the body there may be a part only.
-func refused(p []byte) error {
+// newRefusal returns a refusalError with the answer's status and message. p may hold only a part of the
+// answer's body.
+func newRefusal(p []byte) error {
 	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(p)), nil)
 	if err != nil {
 		return &refusalError{"the server does not speak HTTP/1.1: is --url right?"}
@@ -112,14 +113,14 @@ func refused(p []byte) error {
 	}
 	switch res.StatusCode {
 	case http.StatusUnauthorized:
-		text += ": give --jwt-secret-file or a good --token-file"
+		text += ": give --jwt-secret-file or a valid --token-file"
 	case http.StatusNotFound:
 		text += ": is the path of --url right?"
 	}
 	return &refusalError{text}
 }
 
-// printable keeps a server from writing control sequences to the terminal.
+// printable replaces characters with which a server could steer the terminal.
 func printable(s string) string {
 	return strings.Map(func(c rune) rune {
 		if unicode.IsPrint(c) {
@@ -129,8 +130,9 @@ func printable(s string) string {
 	}, s)
 }
 
-// body cuts the next piece of the body off p. Without one, data is empty and p used up.
-func (r *response) body(p []byte) (data, rest []byte, err error) {
+// nextData returns the next bytes of the body in p, and the rest of p. If p has no more bytes of the
+// body, both are empty.
+func (r *response) nextData(p []byte) (data, rest []byte, err error) {
 	if !r.chunked {
 		n := min(int64(len(p)), r.left)
 		r.left -= n
@@ -145,7 +147,7 @@ func (r *response) body(p []byte) (data, rest []byte, err error) {
 			}
 			return p[:n], p[n:], nil
 		}
-		if err := r.frame(p[0]); err != nil {
+		if err := r.parseFraming(p[0]); err != nil {
 			return nil, nil, err
 		}
 		p = p[1:]
@@ -153,14 +155,15 @@ func (r *response) body(p []byte) (data, rest []byte, err error) {
 	return nil, nil, nil
 }
 
-// frame takes a byte between the chunks' data. CR is taken as optional, as the section allows.
-func (r *response) frame(c byte) error {
+// parseFraming parses a byte between the data of two chunks. It accepts a line end without CR, as RFC
+// 9112, section 2.2, allows.
+func (r *response) parseFraming(c byte) error {
 	switch r.state {
 	case inSize:
-		return r.size(c)
+		return r.parseSize(c)
 	case inExtension:
 		if c == '\n' {
-			r.sized()
+			r.endSize()
 		}
 	case afterData:
 		switch c {
@@ -188,8 +191,8 @@ func (r *response) frame(c byte) error {
 	return nil
 }
 
-// size takes a byte of the line with a chunk's size.
-func (r *response) size(c byte) error {
+// parseSize parses a byte of a chunk's size.
+func (r *response) parseSize(c byte) error {
 	var digit byte
 	switch {
 	case '0' <= c && c <= '9':
@@ -199,7 +202,7 @@ func (r *response) size(c byte) error {
 	case r.digits == 0:
 		return errFraming
 	case c == '\n':
-		r.sized()
+		r.endSize()
 		return nil
 	case c == ';' || c == ' ' || c == '\t' || c == '\r':
 		r.state = inExtension
@@ -214,8 +217,8 @@ func (r *response) size(c byte) error {
 	return nil
 }
 
-// sized ends the line with a chunk's size; 0 is the last chunk's.
-func (r *response) sized() {
+// endSize is called at the end of the line with a chunk's size. A size of 0 marks the last chunk.
+func (r *response) endSize() {
 	if r.state = inData; r.left == 0 {
 		r.state = inTrailer
 	}

@@ -14,57 +14,57 @@ import (
 	"time"
 )
 
-// dialers is how many connections are made at a time; making one takes far less time than the
-// server's first event.
+// dialers is how many connections are made at a time. A connection is made in far less time than the
+// server takes for the first event.
 const dialers = 16
 
 // perStalledUser is how many stalled streams a user has.
 const perStalledUser = 10
 
-// run is one server with its streams.
+// run measures one server with one set of streams.
 type run struct {
 	cfg     Config
 	to      endpoint
 	id      uint64
-	streams []*client // stalled ones last
+	streams []*client // the stalled streams are last
 	shards  []*shard
 	network network
 	from    []net.IP
-	users   []string // by source; those of stalled streams last
-	sent    []uint64 // by source: records written. The writer's.
+	users   []string // by source; the users of stalled streams are last
+	sent    []uint64 // by source: records written; only the writer changes it
 
-	queue  chan *client    // to be opened
-	slots  atomic.Value    // chan struct{}: as many as may be opened at a time
-	pace   *time.Ticker    // of opening; nil: none
-	ctx    context.Context //nolint:containedctx // the life of all goroutines
+	queue  chan *client    // streams that are waiting to be opened
+	slots  atomic.Value    // chan struct{}; its capacity is the most streams being opened at a time
+	pace   *time.Ticker    // a tick lets one stream open; nil: no limit
+	ctx    context.Context //nolint:containedctx // all goroutines end with it
 	cancel context.CancelCauseFunc
-	// interrupted ends when the user wants no more; what is under way is still waited for.
+	// interrupted ends when the user ends the measurement. Records under way are still waited for.
 	interrupted context.Context //nolint:containedctx // likewise
 	done        sync.WaitGroup
 	closed      sync.Once
 
 	held    atomic.Int64 // stalled streams that have begun
-	readyAt atomic.Int64 // when the last stream began (Unix, ns)
-	retried sync.Map     // text of an error → *atomic.Int64: connections that were tried again
+	readyAt atomic.Int64 // when the last stream began (Unix time, ns)
+	retried sync.Map     // an error's text → *atomic.Int64, the number of connections tried again
 	total   results      // of all phases
-	stage   atomic.Value // string: what is being done
+	stage   atomic.Value // string; the progress lines name it
 }
 
-// newRun prepares the streams and opens none.
+// newRun prepares the streams. It does not open them.
 func newRun(ctx context.Context, cfg Config) (r *run, err error) {
 	to, err := cfg.resolve()
 	if err != nil {
 		return nil, err
 	}
 	count := cfg.Streams + cfg.Stalled
-	r = &run{cfg: cfg, to: to, id: uint64(rand.Uint32()), from: cfg.sources(to.address), total: newResults(), queue: make(chan *client, count)} //nolint:gosec // tells runs apart
+	r = &run{cfg: cfg, to: to, id: uint64(rand.Uint32()), from: cfg.sources(to.address), total: newResults(), queue: make(chan *client, count)} //nolint:gosec // only distinguishes runs
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	defer func() {
 		if err != nil {
 			r.cancel(err)
 		}
 	}()
-	for range max(1, runtime.GOMAXPROCS(0)/2) { // the other half is the server's, or the producer's
+	for range max(1, runtime.GOMAXPROCS(0)/2) { // the other half of the cores is for the server and the producer
 		r.shards = append(r.shards, &shard{run: r, results: newResults()})
 	}
 	if err := r.addStreams(); err != nil {
@@ -93,7 +93,7 @@ func newRun(ctx context.Context, cfg Config) (r *run, err error) {
 	return r, nil
 }
 
-// addStreams makes the streams of all users.
+// addStreams creates the streams of all users.
 func (r *run) addStreams() error {
 	for i := range r.cfg.Streams + r.cfg.Stalled {
 		s := &client{shard: r.shards[i%len(r.shards)], index: i, retry: defaultRetry}
@@ -110,7 +110,7 @@ func (r *run) addStreams() error {
 		if len(r.users) == 0 || r.users[len(r.users)-1] != name {
 			r.users = append(r.users, name)
 		}
-		if err := r.address(s, name); err != nil {
+		if err := r.setUser(s, name); err != nil {
 			return err
 		}
 		r.streams = append(r.streams, s)
@@ -119,10 +119,10 @@ func (r *run) addStreams() error {
 	return nil
 }
 
-// readers is how many users have streams that are read.
+// readers returns how many users have streams that are not stalled.
 func (r *run) readers() int { return (r.cfg.Streams + r.cfg.PerUser - 1) / r.cfg.PerUser }
 
-// sources is how many sequences of records are written for streams that are read.
+// sources returns how many sequences of records are written for the streams that are not stalled.
 func (r *run) sources() int {
 	if r.cfg.Broadcast {
 		return 1
@@ -130,8 +130,8 @@ func (r *run) sources() int {
 	return r.readers()
 }
 
-// address sets whose stream it is.
-func (r *run) address(s *client, user string) (err error) {
+// setUser puts the user's token or name in the stream's request.
+func (r *run) setUser(s *client, user string) (err error) {
 	u := *r.to.url
 	if r.cfg.Token != nil {
 		s.bearer, err = r.cfg.Token(user)
@@ -144,7 +144,7 @@ func (r *run) address(s *client, user string) (err error) {
 	return err
 }
 
-// fail ends the run.
+// fail ends the run with an error.
 func (r *run) fail(err error) { r.cancel(err) }
 
 // dial opens streams until the run ends.
@@ -160,13 +160,13 @@ func (r *run) dial(turn int) {
 				if r.ctx.Err() != nil {
 					return
 				}
-				r.failed(s, err)
+				r.handleDialError(s, err)
 			}
 		}
 	}
 }
 
-// open begins a stream when its turn has come.
+// open connects a stream when the rate and the number of streams being opened allow it.
 func (r *run) open(s *client, source net.IP) error {
 	if r.pace != nil {
 		select {
@@ -188,22 +188,22 @@ func (r *run) open(s *client, source net.IP) error {
 	return r.network.connect(r.ctx, s, source, request)
 }
 
-// failed is called when a connection could not be made.
-func (r *run) failed(s *client, err error) {
+// handleDialError tries the connection again later, or fails the run.
+func (r *run) handleDialError(s *client, err error) {
 	hopeless, err := explain(r.to.address.String(), err)
 	if hopeless || r.readyAt.Load() == 0 {
 		r.fail(err)
 		return
 	}
 	s.shard.mu.Lock()
-	s.release()
+	s.releaseSlotLocked()
 	after := s.retry
 	s.shard.mu.Unlock()
-	r.again(s, after, err.Error())
+	r.openLater(s, after, err.Error())
 }
 
-// again opens the stream after its reconnection time, and counts why.
-func (r *run) again(s *client, after time.Duration, reason string) {
+// openLater opens the stream again after a time, and counts the reason.
+func (r *run) openLater(s *client, after time.Duration, reason string) {
 	n, _ := r.retried.LoadOrStore(reason, new(atomic.Int64))
 	n.(*atomic.Int64).Add(1)
 	time.AfterFunc(after, func() {
@@ -214,13 +214,13 @@ func (r *run) again(s *client, after time.Duration, reason string) {
 	})
 }
 
-// openAll opens the streams and waits until all have begun. It returns how many a second did. The
-// first goes alone, so that what is wrong with all of them is told once and at once.
+// openAll opens the streams and waits until all have begun. It returns how many streams began per
+// second. It opens the first stream alone, so that a fault of all streams is reported once, and soon.
 func (r *run) openAll() (perSecond float64, err error) {
 	opened := func() int64 { return r.ready() + r.held.Load() }
 	start, rest := time.Now(), r.streams
 	if r.queue <- rest[0]; len(rest) > 1 {
-		if err := r.wait(r.interrupted, "the first stream does not begin", opened, 1); err != nil {
+		if err := r.waitFor(r.interrupted, "the first stream does not begin", opened, 1); err != nil {
 			return 0, err
 		}
 		start, rest = time.Now(), rest[1:]
@@ -228,13 +228,13 @@ func (r *run) openAll() (perSecond float64, err error) {
 			r.queue <- s
 		}
 	}
-	if err := r.wait(r.interrupted, "not all streams begin", opened, int64(len(r.streams))); err != nil {
+	if err := r.waitFor(r.interrupted, "not all streams begin", opened, int64(len(r.streams))); err != nil {
 		return 0, err
 	}
 	return float64(len(rest)) / time.Unix(0, r.readyAt.Load()).Sub(start).Seconds(), nil
 }
 
-// close ends all streams.
+// close ends all streams and waits for the run's goroutines.
 func (r *run) close() {
 	r.closed.Do(func() {
 		r.cancel(nil)

@@ -26,23 +26,24 @@ const (
 // clockTick is the unit of times in /proc/PID/stat: USER_HZ, 100 on every Linux that Go runs on.
 const clockTick = 100
 
-// server reads the memory, the processor time and the counters of the server, from its metrics, from
-// /proc, or not at all.
+// server reads the memory, the CPU time and the counters of the measured server from its metrics and
+// from /proc. Without both it reads nothing.
 type server struct {
 	admin string
 	pid   int
 }
 
-// sample is a server at one time. Memory is in bytes, cpu in seconds; both are NaN if not known.
+// sample holds the values of a server at one time. memory is in bytes and cpu in seconds. Both are NaN
+// if they are not known.
 type sample struct {
 	memory, cpu float64
-	goroutines  float64            // 0: not known
-	counters    map[string]float64 // herald_… by name and labels
+	goroutines  float64            // 0 if not known
+	counters    map[string]float64 // metrics that begin with herald_, by name and labels
 }
 
 func (s *server) known() bool { return s.admin != "" || s.pid != 0 }
 
-// read takes a sample.
+// read returns a sample.
 func (s *server) read(ctx context.Context) (sample, error) {
 	got := sample{memory: math.NaN(), cpu: math.NaN(), counters: make(map[string]float64)}
 	if s.admin != "" {
@@ -51,7 +52,7 @@ func (s *server) read(ctx context.Context) (sample, error) {
 		}
 	}
 	if s.pid != 0 {
-		if err := s.proc(&got); err != nil {
+		if err := s.readProc(&got); err != nil {
 			return got, fmt.Errorf("--server-pid: %w", err)
 		}
 	}
@@ -78,7 +79,7 @@ func (s *server) scrape(ctx context.Context, got *sample) error {
 	return parseMetrics(res.Body, got)
 }
 
-// parseMetrics reads Prometheus' text format as the Go client writes it.
+// parseMetrics parses the text format of Prometheus as its Go client writes it.
 func parseMetrics(r io.Reader, got *sample) error {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
@@ -105,9 +106,9 @@ func parseMetrics(r io.Reader, got *sample) error {
 	return lines.Err()
 }
 
-// proc reads /proc (proc(5)).
-func (s *server) proc(got *sample) error {
-	memory, err := s.procMemory()
+// readProc reads memory and CPU time from /proc (proc(5)).
+func (s *server) readProc(got *sample) error {
+	memory, err := s.readMemory()
 	if err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (s *server) proc(got *sample) error {
 	if err != nil {
 		return err
 	}
-	// Fields 14 and 15; the second is a name in brackets, which may have spaces in it.
+	// The CPU times are fields 14 and 15. Field 2 is a name in parentheses, which may have spaces.
 	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
 	if len(fields) < 13 {
 		return errors.New("unknown format of /proc/PID/stat")
@@ -127,8 +128,8 @@ func (s *server) proc(got *sample) error {
 	return errors.Join(err, err2)
 }
 
-// procMemory is the resident memory in bytes.
-func (s *server) procMemory() (float64, error) {
+// readMemory returns the resident memory in bytes.
+func (s *server) readMemory() (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.pid))
 	if err != nil {
 		return 0, err
@@ -141,9 +142,9 @@ func (s *server) procMemory() (float64, error) {
 	return pages * float64(os.Getpagesize()), err
 }
 
-// settled waits until memory has stopped to change, by less than 1 % in two seconds, for as long as
-// the limit says at most.
-func (s *server) settled(ctx context.Context, limit time.Duration) (sample, error) {
+// waitSettled waits until the memory has changed by less than 1 % for two seconds, or until the limit
+// has passed. It returns the last sample.
+func (s *server) waitSettled(ctx context.Context, limit time.Duration) (sample, error) {
 	const every, still = 500 * time.Millisecond, 4
 	end := time.Now().Add(limit)
 	first, err := s.read(ctx)
@@ -162,17 +163,17 @@ func (s *server) settled(ctx context.Context, limit time.Duration) (sample, erro
 	return got, err
 }
 
-// peak watches the memory until stop is called, which returns the most that was seen.
-func (s *server) peak(ctx context.Context) (stop func() float64) {
+// watchPeak watches the memory until the caller calls stop, which returns the largest memory seen.
+func (s *server) watchPeak(ctx context.Context) (stop func() float64) {
 	most := 0.0
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		for ctx.Err() == nil {
-			wait := 250 * time.Millisecond // a scrape costs the server some work
+			wait := 250 * time.Millisecond // a scrape costs the server CPU time
 			if s.pid != 0 {
 				wait = 20 * time.Millisecond
-				if memory, err := s.procMemory(); err == nil {
+				if memory, err := s.readMemory(); err == nil {
 					most = max(most, memory)
 				}
 			} else if got, err := s.read(ctx); err == nil {
@@ -191,8 +192,8 @@ func (s *server) peak(ctx context.Context) (stop func() float64) {
 	}
 }
 
-// moved is by how much the counters differ that do.
-func moved(before, after sample) map[string]float64 {
+// changedCounters returns the counters that differ between two samples, and by how much.
+func changedCounters(before, after sample) map[string]float64 {
 	list := make(map[string]float64)
 	for _, name := range slices.Sorted(maps.Keys(after.counters)) {
 		if by := after.counters[name] - before.counters[name]; by != 0 {

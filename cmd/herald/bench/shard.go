@@ -10,35 +10,35 @@ import (
 	"herald/stream"
 )
 
-// Latencies are kept in µs, up to ten minutes, with three digits.
+// The histogram of latencies counts µs, up to ten minutes, with three significant digits.
 const (
 	maxLatency    = 10 * 60 * 1_000_000
 	latencyDigits = 3
 )
 
-// shard is a part of the streams and what came on them.
+// shard is a part of the streams, with their counters.
 type shard struct {
 	run  *run
-	loop any // what the network keeps for it
+	loop any // the network's own data for this shard
 
-	// Read by others while the run goes on.
-	ready  atomic.Int64 // streams that have begun, but for stalled ones
-	unique atomic.Int64 // events that came for the first time
-	lastAt atomic.Int64 // when the last of them came (Unix, ns)
+	// Other goroutines read these counters without the lock.
+	ready  atomic.Int64 // streams that have begun, without stalled streams
+	unique atomic.Int64 // events that have arrived, each counted once
+	lastAt atomic.Int64 // when the last of these events arrived (Unix time, ns)
 
-	mu sync.Mutex // guards the streams and what follows
+	mu sync.Mutex // guards the shard's streams and the results
 	results
 }
 
-// results are what is counted of a part of the run.
+// results are the counts of a part of the run.
 type results struct {
 	latency    *hdrhistogram.Histogram
-	events     int64 // all of this run's
+	events     int64 // events of this run's records
 	duplicates int64
 	outOfOrder int64
-	foreign    int64 // events of others
-	bytes      int64 // all that has come, in bytes
-	reads      int64 // of sockets, that brought it
+	foreign    int64 // events of other records
+	bytes      int64 // bytes read, with HTTP's framing
+	reads      int64 // reads of sockets that returned bytes
 	gaps, ends map[string]int64
 }
 
@@ -46,7 +46,7 @@ func newResults() results {
 	return results{latency: hdrhistogram.New(1, maxLatency, latencyDigits), gaps: make(map[string]int64), ends: make(map[string]int64)}
 }
 
-// add adds what another has counted.
+// add adds the counts of o.
 func (r *results) add(o *results) {
 	r.latency.Merge(o.latency)
 	r.events += o.events
@@ -63,7 +63,7 @@ func (r *results) add(o *results) {
 	}
 }
 
-// takeResults returns what has been counted since the last call.
+// takeResults returns the counts since the last call.
 func (r *run) takeResults() results {
 	sum := newResults()
 	for _, sh := range r.shards {
@@ -77,22 +77,22 @@ func (r *run) takeResults() results {
 	return sum
 }
 
-// begun counts a stream whose checkpoint has come.
-func (sh *shard) begun(s *client, now int64) {
+// countBegunLocked counts a stream whose first checkpoint has arrived.
+func (sh *shard) countBegunLocked(s *client, now int64) {
 	sh.run.readyAt.Store(now)
-	sh.begunCount(s).Add(1)
+	sh.begunStreams(s).Add(1)
 }
 
-// begunCount counts the streams that have begun and are like s.
-func (sh *shard) begunCount(s *client) *atomic.Int64 {
+// begunStreams returns the counter of begun streams that s belongs to.
+func (sh *shard) begunStreams(s *client) *atomic.Int64 {
 	if s.stalled {
 		return &sh.run.held
 	}
 	return &sh.ready
 }
 
-// event counts a record that has come.
-func (sh *shard) event(s *client, data []byte, now int64) {
+// countEventLocked counts the event of a record.
+func (sh *shard) countEventLocked(s *client, data []byte, now int64) {
 	v, ok := parseValue(data)
 	if !ok || v.run != sh.run.id || v.source != s.source {
 		sh.foreign++
@@ -110,15 +110,15 @@ func (sh *shard) event(s *client, data []byte, now int64) {
 		sh.outOfOrder++
 	case inOrder:
 	}
-	_ = sh.latency.RecordValue(min(max((now-v.sent)/1000, 1), maxLatency)) // within the bounds
+	_ = sh.latency.RecordValue(min(max((now-v.sent)/1000, 1), maxLatency)) // cannot fail: the value is within the bounds
 	sh.unique.Add(1)
 	sh.lastAt.Store(now)
 }
 
-// ended is called when a connection has ended that the client did not end, and opens the stream
-// again after the server's reconnection time.
-func (sh *shard) ended(s *client, err error) {
-	if !s.disconnect() {
+// handleEndLocked is called when the server or the network has ended a connection. It opens the stream
+// again after the server's reconnection time, or fails the run.
+func (sh *shard) handleEndLocked(s *client, err error) {
+	if !s.disconnectLocked() {
 		return
 	}
 	reason := s.endReason(err)
@@ -126,10 +126,10 @@ func (sh *shard) ended(s *client, err error) {
 	case isRefusal(err):
 		sh.run.fail(err)
 		return
-	case reason == string(stream.ErrTooMany): // to come back would end another one
-		sh.run.fail(errors.New("the server allows a user, an address or all together fewer streams: lower --streams-per-user or --streams, or give more --source-addresses"))
+	case reason == string(stream.ErrTooMany): // opening it again would end another stream
+		sh.run.fail(errors.New("the server allows fewer streams for each user, for each address or in total: lower --streams-per-user or --streams, or give more --source-addresses"))
 		return
 	}
 	sh.ends[reason]++
-	sh.run.again(s, s.retry, "the server ended a stream: "+reason)
+	sh.run.openLater(s, s.retry, "the server ended a stream: "+reason)
 }

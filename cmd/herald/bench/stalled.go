@@ -8,12 +8,12 @@ import (
 )
 
 const (
-	// stalledLife is how long a stalled stream lasts before it is opened anew: servers end those
-	// that take nothing, Herald after its write timeout of 10 s, and it would not come to know.
+	// stalledLife is how long a stalled stream lasts before the tool opens it again. Servers end streams
+	// that do not read, Herald after its write timeout of 10 s, and a stalled stream would not notice.
 	stalledLife = 8 * time.Second
-	// stalledFill is written to each stalled user every stalledEvery, in bytes: it fills what the
-	// kernels buffer in the first seconds and the server's queue later. It is written to a part of the
-	// users at a time: a burst would delay what is measured in Kafka, in front of the server.
+	// stalledFill is the size in bytes of the record that each stalled user gets every stalledEvery. The
+	// records first fill the buffers of the kernels and then the server's queue. They are written to a
+	// part of the users at a time: a burst would delay the measured records in Kafka, before the server.
 	stalledFill  = 16 << 10
 	stalledEvery = 500 * time.Millisecond
 	stalledParts = 50
@@ -23,7 +23,7 @@ const (
 func (r *run) holdStalled(ctx context.Context, w *writer) {
 	stalled := r.streams[r.cfg.Streams:]
 	var fill []*kgo.Record
-	if !r.cfg.Broadcast { // whose records fill them anyway
+	if !r.cfg.Broadcast { // a broadcast's records fill the stalled streams too
 		for _, user := range r.users[r.readers():] {
 			if record := r.cfg.Record(user); record != nil {
 				fill = append(fill, record)
@@ -48,7 +48,7 @@ func (r *run) holdStalled(ctx context.Context, w *writer) {
 			from := min(turn*part, len(stalled))
 			for _, s := range stalled[from:min(from+part, len(stalled))] {
 				if r.cut(s) {
-					s.lastID = nil // else it would have the server replay more each time, which is another load
+					s.lastID = nil // with an id the server would replay more records each time
 					r.queue <- s
 				}
 			}
@@ -57,9 +57,9 @@ func (r *run) holdStalled(ctx context.Context, w *writer) {
 	}
 }
 
-// cut ends a connection. It tells whether there was one.
+// cut ends the stream's connection. It reports whether the stream had one.
 func (r *run) cut(s *client) bool {
 	s.shard.mu.Lock()
 	defer s.shard.mu.Unlock()
-	return s.disconnect()
+	return s.disconnectLocked()
 }

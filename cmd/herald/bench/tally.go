@@ -5,16 +5,16 @@ import (
 	"sort"
 )
 
-// tally counts exactly what has come of a sequence 1, 2, 3 and so on. The zero value has nothing.
+// tally records which numbers of a sequence 1, 2, 3 … have arrived. In the zero value none has.
 type tally struct {
-	last    uint64 // the highest number that has come
-	missing []span // numbers below it that have not, ascending
+	last    uint64 // the highest number that has arrived
+	missing []span // the numbers below last that have not arrived, ascending
 }
 
-// span is the numbers from first up to, but without, end.
+// span holds the numbers from first to end-1.
 type span struct{ first, end uint64 }
 
-// verdict is what a number is when it comes.
+// verdict classifies a number that has arrived.
 type verdict uint8
 
 const (
@@ -23,7 +23,7 @@ const (
 	again
 )
 
-// add takes a number that has come.
+// add records that a number has arrived.
 func (t *tally) add(n uint64) verdict {
 	if n > t.last {
 		if n > t.last+1 {
@@ -47,7 +47,7 @@ func (t *tally) add(n uint64) verdict {
 	return outOfOrder
 }
 
-// lost is how many of the numbers 1 to sent have not come.
+// lost returns how many of the numbers 1 to sent have not arrived.
 func (t *tally) lost(sent uint64) uint64 {
 	lost := sent - min(t.last, sent)
 	for _, m := range t.missing {

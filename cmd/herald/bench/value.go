@@ -5,16 +5,17 @@ import (
 	"strconv"
 )
 
-// A record's value is text: whose it is (run), from which sequence (source), its number there and
-// when it was sent (Unix time in ns), then padding up to the size that is asked for:
+// A record's value is text. It holds the number of the run, the source (the sequence that the record
+// belongs to), the record's number in that sequence, the time of sending (Unix time in ns), and padding
+// up to the configured size:
 //
 //	herald-bench RUN SOURCE NUMBER TIME ....
 const valueMagic = "herald-bench "
 
-// MinSize is the least size of a record's value, in bytes: what is measured stands in it.
+// MinSize is the least size of a record's value in bytes. It has room for the text of every value.
 const MinSize = 96
 
-// value is what a record's value says.
+// value is the content of a record's value.
 type value struct {
 	run    uint64
 	source int
@@ -22,7 +23,7 @@ type value struct {
 	sent   int64
 }
 
-// append appends the value's text, of size bytes.
+// append appends the value's text, padded to size bytes.
 func (v value) append(b []byte, size int) []byte {
 	start := len(b)
 	b = append(b, valueMagic...)
@@ -42,7 +43,7 @@ func (v value) append(b []byte, size int) []byte {
 
 var padding = bytes.Repeat([]byte("."), 256)
 
-// parseValue reads a value's text; false says that it is none.
+// parseValue parses a value's text. It returns false for the value of another program's record.
 func parseValue(b []byte) (value, bool) {
 	rest, ok := bytes.CutPrefix(b, []byte(valueMagic))
 	if !ok {

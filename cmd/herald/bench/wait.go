@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// wait waits until count has reached want. The error is the run's, or problem if the count does not
-// move for as long as the patience lasts, or [errInterrupted] when ctx ends.
-func (r *run) wait(ctx context.Context, problem string, count func() int64, want int64) error {
+// waitFor waits until count reaches want. It returns a [stuckError] with the problem if the count does
+// not change for as long as the patience, [errInterrupted] if ctx ends, or the error that failed the run.
+func (r *run) waitFor(ctx context.Context, problem string, count func() int64, want int64) error {
 	moved, last := time.Now(), count()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -37,12 +37,12 @@ func (r *run) wait(ctx context.Context, problem string, count func() int64, want
 	}
 }
 
-// stuckError says that something did not move.
+// stuckError reports that a count did not change for as long as the patience.
 type stuckError struct{ text string }
 
 func (e *stuckError) Error() string { return e.text }
 
-// retries is why connections were tried again, as the end of a sentence.
+// retries says why connections were tried again. The text is the end of a sentence.
 func (r *run) retries() string {
 	var text strings.Builder
 	for reason, n := range r.retriedCounts() {
@@ -60,7 +60,7 @@ func (r *run) retriedCounts() map[string]int64 {
 	return list
 }
 
-// unique is how many events have come for the first time.
+// unique returns how many events have arrived. A repeated event counts once.
 func (r *run) unique() (n int64) {
 	for _, sh := range r.shards {
 		n += sh.unique.Load()
@@ -68,7 +68,7 @@ func (r *run) unique() (n int64) {
 	return n
 }
 
-// ready is how many streams that are read have begun.
+// ready returns how many streams have begun, without stalled streams.
 func (r *run) ready() (n int64) {
 	for _, sh := range r.shards {
 		n += sh.ready.Load()
@@ -76,7 +76,7 @@ func (r *run) ready() (n int64) {
 	return n
 }
 
-// lastEvent is when the last event came that had not come before.
+// lastEvent returns when the last event arrived. Repeated events do not count.
 func (r *run) lastEvent() time.Time {
 	var at int64
 	for _, sh := range r.shards {
@@ -85,7 +85,7 @@ func (r *run) lastEvent() time.Time {
 	return time.Unix(0, at)
 }
 
-// lost is how many events have not come of those that were written.
+// lost returns how many events of the written records have not arrived.
 func (r *run) lost() (n uint64) {
 	for _, s := range r.streams[:r.cfg.Streams] {
 		s.shard.mu.Lock()
@@ -95,7 +95,7 @@ func (r *run) lost() (n uint64) {
 	return n
 }
 
-// records is how many have been written for streams that are read.
+// records returns how many records have been written, without the records of stalled users.
 func (r *run) records() (n uint64) {
 	for _, sent := range r.sent {
 		n += sent
@@ -103,7 +103,7 @@ func (r *run) records() (n uint64) {
 	return n
 }
 
-// expected is how many events all that was written makes.
+// expected returns how many events the written records must produce.
 func (r *run) expected() (n int64) {
 	for _, s := range r.streams[:r.cfg.Streams] {
 		n += int64(r.sent[s.source]) //nolint:gosec // a count
