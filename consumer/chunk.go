@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"container/list"
 	"context"
-	"encoding/binary"
 	"errors"
 	"slices"
 	"sync"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/batch"
 )
 
 // chunkBytes is what one fetch for a replay asks for.
@@ -259,9 +260,9 @@ func (s *source) partition(ctx context.Context, at int64, part *kmsg.FetchRespon
 	}
 	c.metrics.replayBytes.Add(float64(len(part.RecordBatches)))
 	k := &chunk{log: s.log, from: at, batches: slices.Clone(part.RecordBatches), aborted: part.AbortedTransactions}
-	k.next = behindBatches(k.batches, at)
+	k.next = batch.EndOffset(k.batches, at)
 	if k.next > at {
-		k.from = firstOffset(part.RecordBatches, at)
+		k.from = batch.FirstOffset(part.RecordBatches, at)
 	} else {
 		if len(part.RecordBatches) == 0 {
 			return nil, nil //nolint:nilnil // nothing by now
@@ -269,17 +270,4 @@ func (s *source) partition(ctx context.Context, at int64, part *kmsg.FetchRespon
 		k.next = at + 1 // for whoever reads it to find out what is wrong with it
 	}
 	return k, nil
-}
-
-// firstOffset returns that of the batch that data begins with if the offset is one of it. Two who ask for
-// offsets of one batch are answered with all of it.
-func firstOffset(data []byte, offset int64) int64 {
-	if len(data) < batchHeaderSize || data[batchMagicAt] != 2 { // an older message may bear the offset of its last record
-		return offset
-	}
-	h := batchHeader{offset: int64(binary.BigEndian.Uint64(data)), lastDelta: int32(binary.BigEndian.Uint32(data[23:]))}
-	if h.offset < offset && offset <= h.last() {
-		return h.offset
-	}
-	return offset
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"herald/consumer/batch"
 	"herald/consumer/broker"
 )
 
@@ -18,8 +19,7 @@ const chunkSize = 512
 // scratch is what a shard's goroutine uses again for each partition.
 type scratch struct {
 	records []Record
-	headers []Header
-	keys    headerKeys
+	batches batch.Reader
 }
 
 // deliver deals with an answer to a fetch of the asked offsets. It returns false unless all of it
@@ -79,12 +79,13 @@ func (r *reader) records(s *shard, f *feed, part *kmsg.FetchResponseTopicPartiti
 	f.end = max(part.LastStableOffset, f.next)
 	m := r.consumer.metrics
 	m.liveBytes.Add(float64(len(part.RecordBatches)))
-	b := batches{data: part.RecordBatches, aborted: part.AbortedTransactions, next: f.next, headers: s.headers[:0], keys: s.keys}
+	b := &s.batches
+	b.Reset(part.RecordBatches, part.AbortedTransactions, f.next)
+	defer b.Close()
 	list := s.records[:0]
-	defer b.close()
 	for {
 		var rec Record
-		more, err := b.read(&rec)
+		more, err := b.Next(&rec.Record)
 		if more {
 			f.route.own(&rec, f.owner)
 			if f.route.UserPointer != "" && len(rec.User) == 0 && rec.Value != nil {
@@ -92,25 +93,23 @@ func (r *reader) records(s *shard, f *feed, part *kmsg.FetchResponseTopicPartiti
 			}
 			list = append(list, rec)
 		}
-		// Records of a compressed batch share its buffer: what was read must be handed over before the
-		// next batch is decompressed into it.
-		if len(list) > 0 && (!more || len(list) == chunkSize || len(b.headers) >= maxHeaders || b.unread == 0 && b.scratch != nil) || !more && b.next > f.next {
-			r.consumer.sink.Deliver(f.Partition, list, b.next)
-			f.next, f.moved, f.tries = b.next, time.Now(), 0
+		if len(list) > 0 && (!more || len(list) == chunkSize || b.MustDropRecords()) || !more && b.NextOffset() > f.next {
+			r.consumer.sink.Deliver(f.Partition, list, b.NextOffset())
+			f.next, f.moved, f.tries = b.NextOffset(), time.Now(), 0
 			m.records.Add(float64(len(list)))
 			clear(list) // they point into the response, which may be large
-			clear(b.headers)
-			s.records, s.headers = list[:0], b.headers[:0]
-			list, b.headers = s.records, s.headers
+			b.DropRecords()
+			s.records = list[:0]
+			list = s.records
 		}
 		if err != nil {
-			bad := &UnreadableError{Position{f.Partition, b.next}, b.behind(), err}
-			if !errors.Is(err, ErrOldMessageFormat) {
+			bad := &UnreadableError{Position{f.Partition, b.NextOffset()}, b.NextReadable(), err}
+			if !errors.Is(err, batch.ErrOldMessageFormat) {
 				return bad
 			}
 			m.errors.WithLabelValues("unreadable").Inc()
 			r.leaveOut(f, bad)
-			b.next = f.next
+			b.SkipTo(f.next)
 			continue
 		}
 		if !more {

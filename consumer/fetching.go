@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/batch"
 )
 
 // answer is what a fetch came to.
@@ -102,7 +104,7 @@ func foresee(want map[topicIDPartition]int64, res *kmsg.FetchResponse) (asked ma
 				continue
 			}
 			asked[at] = offset
-			want[at] = behindBatches(t.Partitions[j].RecordBatches, offset)
+			want[at] = batch.EndOffset(t.Partitions[j].RecordBatches, offset)
 			size += len(t.Partitions[j].RecordBatches)
 		}
 	}

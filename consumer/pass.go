@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"herald/consumer/batch"
 )
 
 // pass is one reading of a part of a log, for all requests whose part it is; then the next one.
@@ -21,7 +23,7 @@ type pass struct {
 	high     int64 // and the one behind the last
 	requests []*request
 	users    map[string][]*request
-	headers  []Header
+	batches  batch.Reader
 
 	begun     time.Time
 	gathering time.Time     // since when others are waited for; zero: they are not
@@ -236,9 +238,9 @@ func (p *pass) read() (next int64, err error) {
 			return next, nil
 		}
 		if err == nil {
-			err = fmt.Errorf("%w at offset %d: it does not go on", ErrCorruptBatch, p.at)
+			err = fmt.Errorf("%w at offset %d: it does not go on", batch.ErrCorrupt, p.at)
 		}
-		old := errors.Is(err, ErrOldMessageFormat) // to ask again would not help
+		old := errors.Is(err, batch.ErrOldMessageFormat) // to ask again would not help
 		if !old {
 			p.source.remove(c)
 		}
@@ -254,19 +256,17 @@ func (p *pass) read() (next int64, err error) {
 // deliver hands out the records of the chunk from offset at on. With an [*UnreadableError] it
 // returns where that is.
 func (p *pass) deliver(c *chunk, at int64) (int64, error) {
-	b := batches{data: c.batches, aborted: slices.Clone(c.aborted), next: at, headers: p.headers, keys: make(headerKeys)}
-	defer func() {
-		b.close()
-		p.headers = b.headers
-	}()
+	b := &p.batches
+	b.Reset(c.batches, slices.Clone(c.aborted), at)
+	defer b.Close()
 	var rec Record
 	replayed := 0
 	var failed error
 	for {
-		b.headers = b.headers[:0]
-		more, err := b.read(&rec)
+		b.DropRecords()
+		more, err := b.Next(&rec.Record)
 		if err != nil {
-			failed = &UnreadableError{Position{p.Partition, b.next}, b.behind(), err}
+			failed = &UnreadableError{Position{p.Partition, b.NextOffset()}, b.NextReadable(), err}
 		}
 		if !more {
 			break
@@ -285,7 +285,7 @@ func (p *pass) deliver(c *chunk, at int64) (int64, error) {
 	}
 	p.consumer.metrics.replayed.Add(float64(replayed))
 	for _, r := range p.requests {
-		r.advance(b.next)
+		r.advance(b.NextOffset())
 	}
-	return b.next, failed
+	return b.NextOffset(), failed
 }

@@ -123,7 +123,7 @@ func (r *reader) assign(f *feed, leader int32) {
 		}
 	}
 	if to == nil {
-		to = &shard{shardKey: key, feeds: make(map[topicIDPartition]*feed), wake: make(chan struct{}, 1), scratch: scratch{keys: make(headerKeys)}}
+		to = &shard{shardKey: key, feeds: make(map[topicIDPartition]*feed), wake: make(chan struct{}, 1)}
 		r.shards[key] = append(r.shards[key], to)
 		r.wg.Go(func() { r.run(to) })
 	}

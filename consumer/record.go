@@ -1,9 +1,7 @@
 package consumer
 
 import (
-	"slices"
-	"time"
-
+	"herald/consumer/batch"
 	"herald/consumer/broker"
 )
 
@@ -16,34 +14,16 @@ type Position struct {
 	Offset int64
 }
 
-// Header is one record header. Kafka allows several with the same key.
-type Header struct {
-	Key   string
-	Value []byte
-}
+// Header is one record header. Kafka allows several headers with the same key.
+type Header = batch.Header
 
-// Record is one Kafka record together with the user it is for.
+// Record is one Kafka record and the user it is for.
 //
-// A nil Key or Value is Kafka's null, which differs from an empty one: a null value is a
-// tombstone. Key, Value, User and the headers' values point into the buffer the record was
-// read into and are valid only until the function they were handed to returns.
+// Key, Value, User and the values of the headers are parts of the answer of a broker. They are valid only
+// until the function that was given the record returns.
 type Record struct {
-	Offset    int64
-	Time      time.Time
-	Key       []byte
-	Value     []byte
-	Headers   []Header
-	User      []byte // whom the record is for; empty with Broadcast
-	Broadcast bool   // the record is for everyone
-}
+	batch.Record
 
-// Header returns the value of the last header called key, as Kafka's own clients do, and
-// whether there is one.
-func (r *Record) Header(key string) ([]byte, bool) {
-	for _, h := range slices.Backward(r.Headers) {
-		if h.Key == key {
-			return h.Value, true
-		}
-	}
-	return nil, false
+	User      []byte // the user that the record is for; empty with Broadcast, or if the record names no user
+	Broadcast bool   // the record is for everyone
 }

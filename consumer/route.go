@@ -320,7 +320,7 @@ func MessageFor(list []Route, user string) (Message, bool) {
 				return Message{Topic: name}, true
 			}
 		case r.UserHeader != "":
-			return Message{Topic: r.Topic, Headers: []Header{{r.UserHeader, []byte(user)}}}, true
+			return Message{Topic: r.Topic, Headers: []Header{{Key: r.UserHeader, Value: []byte(user)}}}, true
 		case r.Kind == Shared:
 			return Message{Topic: r.Topic, Key: []byte(user), Partitioner: r.Partitioner}, true
 		default:

@@ -25,8 +25,9 @@ type reads struct {
 func (r *reads) count(_ zone, k *chunk) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for data := k.batches; len(data) >= batchHeaderSize; {
-		size := batchLengthFrom + int(binary.BigEndian.Uint32(data[8:]))
+	const headerSize, lengthFrom = 61, 12 // of a record batch (KIP-98)
+	for data := k.batches; len(data) >= headerSize; {
+		size := lengthFrom + int(binary.BigEndian.Uint32(data[8:]))
 		if size > len(data) { // cut off: it comes whole with the next chunk
 			return
 		}

@@ -14,6 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/batch"
+	"herald/consumer/batch/batchtest"
 )
 
 // forged is a broker whose partitions hold what no producer can write.
@@ -106,9 +109,9 @@ func from(log []byte, offset int64) []byte {
 // and the records of another partition meanwhile.
 func TestCorruptBatchIsLeftOut(t *testing.T) {
 	t.Parallel()
-	corrupt := simple(0, "corrupt")
+	corrupt := batchtest.Simple(0, "corrupt")
 	corrupt[len(corrupt)-1] ^= 1
-	log := slices.Concat(corrupt, simple(1, "behind it"))
+	log := slices.Concat(corrupt, batchtest.Simple(1, "behind it"))
 	var tried []int // how many records of the other partition there had been when it was tried
 	var asked sync.Mutex
 	var seen int64
@@ -117,7 +120,7 @@ func TestCorruptBatchIsLeftOut(t *testing.T) {
 		defer asked.Unlock()
 		if partition == 1 {
 			seen = offset
-			return simple(offset, "other")
+			return batchtest.Simple(offset, "other")
 		}
 		if offset == 0 {
 			tried = append(tried, int(seen))
@@ -148,8 +151,8 @@ func TestCorruptBatchIsLeftOut(t *testing.T) {
 
 	_, err := replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, topicID(t, c, "t"), "", 0, 2, func(*Record) bool { return true })
 	bad, ok := errors.AsType[*UnreadableError](err)
-	if !ok || bad.Offset != 0 || bad.Next != 1 || !errors.Is(err, ErrCorruptBatch) {
-		t.Errorf("Replay: %v, want an UnreadableError at 0 that goes on at 1: %v", err, ErrCorruptBatch)
+	if !ok || bad.Offset != 0 || bad.Next != 1 || !errors.Is(err, batch.ErrCorrupt) {
+		t.Errorf("Replay: %v, want an UnreadableError at 0 that goes on at 1: %v", err, batch.ErrCorrupt)
 	}
 	if _, replays := f.fetches(1); replays[0] != readTries {
 		t.Errorf("a replay fetched the corrupt batch %d times, want %d", replays[0], readTries)
@@ -177,11 +180,11 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 	t.Parallel()
 	const sets = 10_000
 	var log bytes.Buffer
-	log.Write(simple(0, "before"))
+	log.Write(batchtest.Simple(0, "before"))
 	for i := range int64(sets) {
-		log.Write(old(int8(i%2), 1+i, "old"))
+		log.Write(batchtest.Old(int8(i%2), 1+i, "old"))
 	}
-	log.Write(simple(sets+1, "behind"))
+	log.Write(batchtest.Simple(sets+1, "behind"))
 	f, c, sink, heard := readForged(t, func(partition int32, offset int64) []byte {
 		if partition != 0 {
 			return nil
@@ -219,7 +222,7 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 			continue
 		}
 		bad, ok := errors.AsType[*UnreadableError](err)
-		if !ok || !errors.Is(err, ErrOldMessageFormat) {
+		if !ok || !errors.Is(err, batch.ErrOldMessageFormat) {
 			t.Fatal(err)
 		}
 		gaps = append(gaps, Gap{bad.Offset, bad.Next, GapUnreadable})

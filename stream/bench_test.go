@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"herald/consumer"
+	"herald/consumer/batch"
 )
 
 // benchEvent is about the size of a notification, in bytes.
@@ -254,13 +255,13 @@ func deliverHerald(b *testing.B, users, each int, broadcast bool) (perEvent time
 	r.await(written)
 	p := consumer.Partition{Topic: "shared"}
 	value := bytes.Repeat([]byte{'a'}, benchEvent)
-	records := []consumer.Record{{Broadcast: true, Value: value}}
+	records := []consumer.Record{{Record: batch.Record{Value: value}, Broadcast: true}}
 	if broadcast {
 		p.Topic = "all"
 	} else {
 		records = make([]consumer.Record, users)
 		for i := range records {
-			records[i] = consumer.Record{User: []byte(strconv.Itoa(i)), Value: value}
+			records[i] = consumer.Record{Record: batch.Record{Value: value}, User: []byte(strconv.Itoa(i))}
 		}
 	}
 	before, offset := written(), int64(1_000_000) // from this offset on the length of ids does not change

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"herald/consumer"
+	"herald/consumer/batch"
 )
 
 // parsed is a stream as a client understands it.
@@ -204,7 +205,7 @@ func TestTypes(t *testing.T) {
 		{"not quite ours", "Gap", "Gap"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := &consumer.Record{Value: []byte("x"), Headers: []consumer.Header{{Key: "event-type", Value: []byte(test.header)}}}
+			r := &consumer.Record{Record: batch.Record{Value: []byte("x"), Headers: []consumer.Header{{Key: "event-type", Value: []byte(test.header)}}}}
 			checkFraming(t, r, test.want, "orders")
 			if ValidType(test.header) != (test.want != "message") && test.header != "message" {
 				t.Errorf("ValidType is %v", ValidType(test.header))
@@ -216,9 +217,9 @@ func TestTypes(t *testing.T) {
 // TestTypeIsTheLastHeader checks that the last of several headers with one name counts, as in Kafka's own
 // clients.
 func TestTypeIsTheLastHeader(t *testing.T) {
-	r := &consumer.Record{Value: []byte("x"), Headers: []consumer.Header{
+	r := &consumer.Record{Record: batch.Record{Value: []byte("x"), Headers: []consumer.Header{
 		{Key: "event-type", Value: []byte("first")}, {Key: "event-type", Value: []byte("last")}, {Key: "Event-Type", Value: []byte("other")},
-	}}
+	}}}
 	checkFraming(t, r, "last", "orders")
 	r.Headers = append(r.Headers, consumer.Header{Key: "event-type"})
 	checkFraming(t, r, "message", "orders")
@@ -242,9 +243,9 @@ func FuzzFraming(f *testing.F) {
 		}
 		// Only the header with the configured name sets the type, at any place among the headers.
 		headers := []consumer.Header{{Key: string(other), Value: value}, {Key: "event-type", Value: kind}, {Key: "event-type2", Value: other}}
-		checkFraming(t, &consumer.Record{Key: kind, Value: value, Headers: headers, User: other}, arrivesAs(kind), topic)
+		checkFraming(t, &consumer.Record{Record: batch.Record{Key: kind, Value: value, Headers: headers}, User: other}, arrivesAs(kind), topic)
 		if string(other) != "event-type" {
-			checkFraming(t, &consumer.Record{Key: kind, Value: value, Headers: headers[:1]}, "message", topic)
+			checkFraming(t, &consumer.Record{Record: batch.Record{Key: kind, Value: value, Headers: headers[:1]}}, "message", topic)
 		}
 	})
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"herald/consumer"
+	"herald/consumer/batch"
 )
 
 // overHTTP2 serves HTTP/2 without TLS. A connection ends by itself if its client does not read.
@@ -39,7 +40,7 @@ func overHTTP2(timeout time.Duration) func(*httptest.Server) {
 func (s *site) flood(n int) {
 	p := consumer.Partition{Topic: "flood"}
 	for i := range int64(n) {
-		s.hub.Deliver(p, []consumer.Record{{Offset: i, User: []byte("bob"), Value: bytes.Repeat([]byte{'a'}, 1<<20)}}, i+1)
+		s.hub.Deliver(p, []consumer.Record{{Record: batch.Record{Offset: i, Value: bytes.Repeat([]byte{'a'}, 1<<20)}, User: []byte("bob")}}, i+1)
 	}
 }
 
@@ -209,7 +210,7 @@ func TestResetIsTheClients(t *testing.T) {
 		readUntil(t, r, "checkpoint")
 		_ = conn.(*net.TCPConn).SetLinger(0)
 		_ = conn.Close()
-		s.hub.Deliver(consumer.Partition{Topic: "flood"}, []consumer.Record{{Offset: int64(i), User: []byte("bob"), Value: []byte("v")}}, int64(i+1))
+		s.hub.Deliver(consumer.Partition{Topic: "flood"}, []consumer.Record{{Record: batch.Record{Offset: int64(i), Value: []byte("v")}, User: []byte("bob")}}, int64(i+1))
 		s.awaitEnded(t, "client", float64(i+1))
 	}
 }
@@ -252,7 +253,7 @@ func (lateKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
 
 func (lateKafka) Replay(_ context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
 	for r := &ranges[0]; r.Next < r.To; r.Next++ {
-		if !fn(r, &consumer.Record{Offset: r.Next, User: []byte(user), Value: bytes.Repeat([]byte{'x'}, 2000)}) {
+		if !fn(r, &consumer.Record{Record: batch.Record{Offset: r.Next, Value: bytes.Repeat([]byte{'x'}, 2000)}, User: []byte(user)}) {
 			time.Sleep(30 * time.Millisecond)
 			return
 		}

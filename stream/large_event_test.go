@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"herald/consumer"
+	"herald/consumer/batch"
 )
 
 // TestLargeEvents sends large and small events over each protocol between heartbeats, live and by replay.
@@ -79,7 +80,7 @@ func TestLargeAtAnOffsetAgain(t *testing.T) {
 	h.Begin(p, [16]byte{1}, 7)
 	alice, bob := caughtUp(h, "alice", 1<<20), caughtUp(h, "bob", 1<<20)
 	large := func(user string) []consumer.Record {
-		return []consumer.Record{{Offset: 7, User: []byte(user), Value: []byte(strings.Repeat(user, 1<<15))}}
+		return []consumer.Record{{Record: batch.Record{Offset: 7, Value: []byte(strings.Repeat(user, 1<<15))}, User: []byte(user)}}
 	}
 	h.Deliver(p, large("alice"), 8)
 	h.Gap(p, consumer.Gap{From: 8, To: 7, Reason: consumer.GapUnknownID})
@@ -101,7 +102,7 @@ func TestLargeEventsCount(t *testing.T) {
 	s := caughtUp(h, "alice", 100<<10)
 	for round := range int64(20) { // queues come from a pool
 		for i := range int64(3) {
-			h.Deliver(p, []consumer.Record{{Offset: 3*round + i, User: []byte("alice"), Value: make([]byte, 40<<10)}}, 3*round+i+1)
+			h.Deliver(p, []consumer.Record{{Record: batch.Record{Offset: 3*round + i, Value: make([]byte, 40<<10)}, User: []byte("alice")}}, 3*round+i+1)
 		}
 		q, behind, _ := s.takeQueue()
 		if len(q.items) != 2 || !behind {
@@ -120,7 +121,7 @@ func TestRevokedBehindLarge(t *testing.T) {
 	f := &clientStream{service: &service{hub: h}, out: out, at: cursor{newTopicCursor("shared", newIncarnation([16]byte{1}))}}
 	f.sub = caughtUp(h, "alice", 1<<20)
 	for i, value := range []string{strings.Repeat("large", 1<<15), "small"} {
-		h.Deliver(p, []consumer.Record{{Offset: int64(i), User: []byte("alice"), Value: []byte(value)}}, int64(i)+1)
+		h.Deliver(p, []consumer.Record{{Record: batch.Record{Offset: int64(i), Value: []byte(value)}, User: []byte("alice")}}, int64(i)+1)
 	}
 	for range 2 {
 		_, _ = f.gather()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"herald/consumer"
+	"herald/consumer/batch"
 )
 
 // foreignKafka is a Kafka with one topic that has records of other users only. It counts replayed offsets.
@@ -96,7 +97,7 @@ func TestIDsPassChosenTypes(t *testing.T) {
 	q := newQuiet(t, hub, kafka, streamRequest{types: []string{"a"}})
 	_, begun := q.beat(1)
 	typed := func(offset int64, kind string) consumer.Record {
-		return consumer.Record{Offset: offset, User: []byte("alice"), Value: []byte("v"), Headers: []consumer.Header{{Key: "event-type", Value: []byte(kind)}}}
+		return consumer.Record{Record: batch.Record{Offset: offset, Value: []byte("v"), Headers: []consumer.Header{{Key: "event-type", Value: []byte(kind)}}}, User: []byte("alice")}
 	}
 	offset := int64(0)
 	pass := func(to int64) {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"herald/consumer"
+	"herald/consumer/batch"
 )
 
 // agedKafka is a Kafka with one topic. Each list of ages makes a partition with a record of each age.
@@ -81,7 +82,7 @@ func (l *agedKafka) Replay(_ context.Context, user string, ranges []consumer.Ran
 				r.Err = &consumer.OutOfRangeError{Position: consumer.Position{Partition: r.Partition, Offset: r.Next}, Start: l.start, End: end}
 				break
 			}
-			if !fn(r, &consumer.Record{Offset: r.Next, User: []byte(user), Value: fmt.Appendf(nil, "%d/%d", r.ID, r.Next)}) {
+			if !fn(r, &consumer.Record{Record: batch.Record{Offset: r.Next, Value: fmt.Appendf(nil, "%d/%d", r.ID, r.Next)}, User: []byte(user)}) {
 				return
 			}
 		}

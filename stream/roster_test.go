@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"herald/consumer"
+	"herald/consumer/batch"
 )
 
 // TestNewestStreamsOfAUser opens one more stream than a user may have. The oldest must end, with a
@@ -228,7 +229,7 @@ func TestTopicThatAStreamHasNot(t *testing.T) {
 	c.next()
 	p := consumer.Partition{Topic: "new"}
 	s.hub.Begin(p, [16]byte{9}, 0)
-	s.hub.Deliver(p, []consumer.Record{{User: []byte("alice"), Value: []byte("unexpected")}}, 1)
+	s.hub.Deliver(p, []consumer.Record{{Record: batch.Record{Value: []byte("unexpected")}, User: []byte("alice")}}, 1)
 	put(t, s.producer, "shared", "alice", "expected")
 	if e := c.next(); e.data != "expected" {
 		t.Errorf("got %+v", e)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"herald/consumer"
+	"herald/consumer/batch"
 )
 
 // replica is one replica of Herald: the part of the cluster that it knows and how far it has read. It is
@@ -121,7 +122,7 @@ func (t *logTopic) record(part *logPartition, offset int64) *consumer.Record {
 	if rec.value == "" {
 		return nil
 	}
-	return &consumer.Record{Offset: offset, Value: []byte(rec.value), User: []byte(rec.user), Broadcast: t.kind == consumer.Broadcast}
+	return &consumer.Record{Record: batch.Record{Offset: offset, Value: []byte(rec.value)}, User: []byte(rec.user), Broadcast: t.kind == consumer.Broadcast}
 }
 
 // Join implements Kafka.

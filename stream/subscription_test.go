@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"herald/consumer"
+	"herald/consumer/batch"
 )
 
 // TestLiveWaitsForTheCursor delivers a record to a stream that is registered but has not compared its cursor
@@ -16,7 +17,7 @@ func TestLiveWaitsForTheCursor(t *testing.T) {
 	sub.topics = []consumer.UserTopic{{Topic: "shared"}}
 	hub.addSubscription(sub)
 	live := func(offset int64) {
-		hub.Deliver(p, []consumer.Record{{Offset: offset, User: []byte("alice"), Value: []byte("v")}}, offset+1)
+		hub.Deliver(p, []consumer.Record{{Record: batch.Record{Offset: offset, Value: []byte("v")}, User: []byte("alice")}}, offset+1)
 	}
 	live(500)
 	if queue, behind, _ := sub.takeQueue(); queue != nil || !behind {

@@ -1,4 +1,4 @@
-package consumer
+package batch
 
 import (
 	"bytes"
@@ -14,9 +14,12 @@ import (
 	"github.com/segmentio/kafka-go/compress"
 	"github.com/segmentio/kafka-go/compress/snappy"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/batch/batchtest"
 )
 
-// packing is one way to compress a batch.
+// packing is a way to compress a batch.
 type packing struct {
 	name  string
 	codec int16
@@ -44,14 +47,14 @@ func packings(tb testing.TB) []packing {
 		{"none", 0, bytes.Clone},
 		{"gzip", 1, func(raw []byte) []byte {
 			var b bytes.Buffer
-			w := gzip.NewWriter(&b) // the standard library's, which the decoder does not share
+			w := gzip.NewWriter(&b) // the decoder is not the standard library's
 			_, err := w.Write(raw)
 			must(err)
 			must(w.Close())
 			return b.Bytes()
 		}},
 		{"snappy raw", 2, with(&snappy.Codec{Framing: snappy.Unframed})},
-		{"snappy xerial", 2, with(&snappy.Codec{Framing: snappy.Framed})}, // as the Java client writes it
+		{"snappy xerial", 2, with(&snappy.Codec{Framing: snappy.Framed})}, // the framing of the Java client
 		{"lz4", 3, with(&compress.Lz4Codec)},
 		{"zstd", 4, with(&compress.ZstdCodec)},
 	}
@@ -69,46 +72,46 @@ func packings(tb testing.TB) []packing {
 	return list
 }
 
-// TestEveryCodec reads two batches of a codec, the second larger than any decoder's buffer.
+// TestEveryCodec reads two batches of each codec. The second is larger than the buffer of any decoder.
 func TestEveryCodec(t *testing.T) {
 	large := strings.Repeat("0123456789abcdef", 20_000)
 	for _, p := range packings(t) {
 		t.Run(p.name, func(t *testing.T) {
-			small := values("a", "b", "")
-			big := values(large, "c", large)
+			small := batchtest.Values("a", "b", "")
+			big := batchtest.Values(large, "c", large)
 			data := slices.Concat(
-				makeBatch(recordBatch{FirstOffset: 40, Attributes: p.codec, Records: p.pack(appendRecords(small))}, small...),
-				makeBatch(recordBatch{FirstOffset: 43, Attributes: p.codec, Records: p.pack(appendRecords(big))}, big...),
+				batchtest.Make(kmsg.RecordBatch{FirstOffset: 40, Attributes: p.codec, Records: p.pack(batchtest.AppendRecords(small))}, small...),
+				batchtest.Make(kmsg.RecordBatch{FirstOffset: 43, Attributes: p.codec, Records: p.pack(batchtest.AppendRecords(big))}, big...),
 			)
-			b := batches{data: data, next: 40}
-			got, err := readAll(&b)
+			r := readerOf(t, data, 40)
+			got, err := readAll(r)
 			if err != nil {
 				t.Fatal(err)
 			}
 			want := []string{"40 a", "41 b", "42 ", "43 " + large, "44 c", "45 " + large}
-			if diff := cmp.Diff(want, summary(got)); diff != "" || b.next != 46 {
-				t.Errorf("next %d, want 46; %.500s", b.next, diff)
+			if diff := cmp.Diff(want, summary(got)); diff != "" || r.next != 46 {
+				t.Errorf("next %d, want 46; %.500s", r.next, diff)
 			}
 		})
 	}
 }
 
-// TestTruncatedCompression cuts the compressed records themselves, under a right CRC.
+// TestTruncatedCompression cuts the compressed records of a batch whose CRC is right.
 func TestTruncatedCompression(t *testing.T) {
-	records := values(strings.Repeat("abcdefgh", 100), "b")
+	records := batchtest.Values(strings.Repeat("abcdefgh", 100), "b")
 	for _, p := range packings(t) {
 		t.Run(p.name, func(t *testing.T) {
-			packed := p.pack(appendRecords(records))
+			packed := p.pack(batchtest.AppendRecords(records))
 			for cut := range packed {
-				b := batches{data: makeBatch(recordBatch{Attributes: p.codec, Records: packed[:cut]}, records...)}
-				got, err := readAll(&b)
-				for _, r := range got {
-					if want := records[r.Offset].Value; !bytes.Equal(r.Value, want) {
-						t.Fatalf("cut at %d: record %d is %.50q", cut, r.Offset, r.Value)
+				r := readerOf(t, batchtest.Make(kmsg.RecordBatch{Attributes: p.codec, Records: packed[:cut]}, records...), 0)
+				got, err := readAll(r)
+				for _, rec := range got {
+					if want := records[rec.Offset].Value; !bytes.Equal(rec.Value, want) {
+						t.Fatalf("cut at %d: record %d is %.50q", cut, rec.Offset, rec.Value)
 					}
 				}
-				// Formats with a trailer may be whole without it, but then so are the records.
-				if err == nil && len(got) != len(records) || err != nil && !errors.Is(err, ErrCorruptBatch) {
+				// A format with a trailer may decompress without it; then all records are there.
+				if err == nil && len(got) != len(records) || err != nil && !errors.Is(err, ErrCorrupt) {
 					t.Fatalf("cut at %d of %d: %d records, error %v", cut, len(packed), len(got), err)
 				}
 			}
@@ -116,15 +119,15 @@ func TestTruncatedCompression(t *testing.T) {
 	}
 }
 
-// TestDecompressionBombs wants an error, and no memory in proportion to what a batch of some
-// kilobytes claims to hold.
+// TestDecompressionBombs reads batches of some kilobytes that decompress, or claim to decompress, to much
+// more. The reader returns an error and does not allocate memory for the claim.
 func TestDecompressionBombs(t *testing.T) {
 	const limit = 1 << 20
 	xerial := []byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01")
 	frame := func(block []byte) []byte {
 		return append(binary.BigEndian.AppendUint32(nil, uint32(len(block))), block...)
 	}
-	// repeated writes zeros until they are far beyond the limit.
+	// repeated compresses 64 times as many zeros as the limit allows.
 	repeated := func(codec compress.Codec) []byte {
 		var b bytes.Buffer
 		w := codec.NewWriter(&b)
@@ -139,22 +142,22 @@ func TestDecompressionBombs(t *testing.T) {
 		}
 		return b.Bytes()
 	}
-	claims := func(size uint64) []byte { return binary.AppendUvarint(nil, size) } // so a snappy block begins
+	claims := func(size uint64) []byte { return binary.AppendUvarint(nil, size) } // a snappy block begins with its size
 	// An lz4 frame with blocks of up to 4 MiB; its header ends with a checksum.
 	lz4Header := []byte{0x04, 0x22, 0x4d, 0x18, 0x40, 0x70, 0xdf}
-	zstdFrame := func(header ...byte) []byte { // with a last block of one repeated byte
+	zstdFrame := func(header ...byte) []byte { // its last block is one repeated byte
 		return slices.Concat([]byte{0x28, 0xb5, 0x2f, 0xfd}, header, []byte{0x03 | 0x80, 0x00, 0x00, 0x00})
 	}
-	single := zstdFrame(0xe0, 0, 0, 0, 0, 8, 0, 0, 0) // a segment of 32 GiB, which is its own window
+	single := zstdFrame(0xe0, 0, 0, 0, 0, 8, 0, 0, 0) // a single segment of 32 GiB, which is its window too
 	for _, test := range []struct {
 		name  string
 		codec int16
 		body  []byte
-		limit int64 // zero: that of all batches
+		limit int64 // zero: MaxSize
 		most  uint64
 	}{
-		// The buffer doubles up to the limit; the decoders have their own besides, which under the race
-		// detector are not always used again.
+		// The buffer doubles up to the limit. The decoders have buffers too, which are not always used
+		// again under the race detector.
 		{"gzip", 1, repeated(&compress.GzipCodec), limit, 12 << 20},
 		{"lz4", 3, repeated(&compress.Lz4Codec), limit, 24 << 20},
 		{"zstd", 4, repeated(&compress.ZstdCodec), limit, 12 << 20},
@@ -169,15 +172,16 @@ func TestDecompressionBombs(t *testing.T) {
 		{"zstd with a window of 512 MiB", 4, zstdFrame(0x00, 19<<3), 0, 2 << 20},
 		{"zstd with a window of 128 MiB", 4, zstdFrame(0x00, 17<<3), 0, 2 << 20},
 		{"zstd that claims 32 GiB", 4, single, 0, 2 << 20},
-		{"zstd that claims nothing", 4, zstdFrame(0x20, 0), 0, 2 << 20},
+		{"zstd that claims no size", 4, zstdFrame(0x20, 0), 0, 2 << 20},
 		{"zstd that claims 32 GiB in its second frame", 4, slices.Concat(zstdFrame(0x20, 0), single), 0, 6 << 20},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := batches{data: makeBatch(recordBatch{Attributes: test.codec, Records: test.body, NumRecords: 1}), limit: test.limit, scratch: new(bytes.Buffer)}
+			r := readerOf(t, batchtest.Make(kmsg.RecordBatch{Attributes: test.codec, Records: test.body, NumRecords: 1}), 0)
+			r.limit, r.buffer = test.limit, new(bytes.Buffer)
 			before := allocated()
-			_, err := readAll(&b)
+			_, err := readAll(r)
 			got := allocated() - before
-			if !errors.Is(err, ErrCorruptBatch) {
+			if !errors.Is(err, ErrCorrupt) {
 				t.Errorf("error %v", err)
 			}
 			t.Logf("%d KiB allocated for %d bytes: %v", got>>10, len(test.body), err)
@@ -188,13 +192,13 @@ func TestDecompressionBombs(t *testing.T) {
 	}
 }
 
-// TestLargeBatchIsRead makes sure that the bound on decompression is not in the way of sizes that
-// occur: a topic may allow larger batches than Kafka's default of 1 MiB.
+// TestLargeBatchIsRead reads a batch of 8 MiB: a topic may allow larger batches than Kafka's default of
+// 1 MiB, and the bound on decompression does not refuse them.
 func TestLargeBatchIsRead(t *testing.T) {
-	records := values(strings.Repeat("x", 4<<20), strings.Repeat("y", 4<<20))
+	records := batchtest.Values(strings.Repeat("x", 4<<20), strings.Repeat("y", 4<<20))
 	for _, p := range packings(t) {
-		b := batches{data: makeBatch(recordBatch{Attributes: p.codec, Records: p.pack(appendRecords(records))}, records...)}
-		got, err := readAll(&b)
+		r := readerOf(t, batchtest.Make(kmsg.RecordBatch{Attributes: p.codec, Records: p.pack(batchtest.AppendRecords(records))}, records...), 0)
+		got, err := readAll(r)
 		if err != nil || len(got) != 2 || !bytes.Equal(got[0].Value, records[0].Value) || !bytes.Equal(got[1].Value, records[1].Value) {
 			t.Errorf("%s: %d records, error %v", p.name, len(got), err)
 		}

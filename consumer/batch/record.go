@@ -1,0 +1,136 @@
+package batch
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// MaxHeaders is how many headers a record may have; a record with more is corrupt. An empty header takes
+// 2 bytes in a batch and 40 bytes in memory.
+const MaxHeaders = 1 << 16
+
+// Header is one record header. Kafka allows several headers with the same key.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Record is one Kafka record.
+//
+// A nil Key or Value is Kafka's null, which differs from an empty one: a record with a null value is a
+// tombstone. Key, Value and the values of the headers are parts of the [Reader]'s memory. They are valid
+// until the reader drops its records.
+type Record struct {
+	Offset  int64
+	Time    time.Time
+	Key     []byte
+	Value   []byte
+	Headers []Header
+}
+
+// Header returns the value of the last header with the key, as Kafka's own clients do, and whether the
+// record has such a header.
+func (r *Record) Header(key string) ([]byte, bool) {
+	for _, h := range slices.Backward(r.Headers) {
+		if h.Key == key {
+			return h.Value, true
+		}
+	}
+	return nil, false
+}
+
+// decodeRecord decodes the next record of the current batch.
+func (r *Reader) decodeRecord(rec *Record) error {
+	f := fields{data: r.body}
+	body := f.readBytes(f.readVarint())
+	r.body = f.data
+	corrupt := f.bad
+
+	f = fields{data: body}
+	f.readBytes(1) // attributes, unused
+	timeDelta := f.readVarint()
+	offsetDelta := f.readVarint()
+	key := f.readNullable()
+	value := f.readNullable()
+	first := len(r.headers)
+	count := f.readVarint()
+	corrupt = corrupt || count < 0 || count > MaxHeaders
+	for ; count > 0 && !f.bad; count-- {
+		r.headers = append(r.headers, Header{Key: r.internKey(f.readBytes(f.readVarint())), Value: f.readNullable()})
+	}
+	if corrupt || f.bad || len(f.data) > 0 || offsetDelta <= r.delta || offsetDelta > int64(r.base.lastDelta) {
+		r.unread = 0
+		return fmt.Errorf("%w at offset %d: a record cannot be read", ErrCorrupt, r.base.offset)
+	}
+	r.delta = offsetDelta
+	ms := r.base.timestamp + timeDelta
+	if r.base.attributes&attrLogAppend != 0 {
+		ms = r.base.maxTimestamp
+	}
+	*rec = Record{
+		Offset:  r.base.offset + offsetDelta,
+		Time:    time.UnixMilli(ms),
+		Key:     key,
+		Value:   value,
+		Headers: r.headers[first:len(r.headers):len(r.headers)],
+	}
+	return nil
+}
+
+// fields decodes the fields of a record one after another. When a field is missing or cut off, bad is
+// set and stays set, and this field and all later ones are zero.
+type fields struct {
+	data []byte
+	bad  bool
+}
+
+func (f *fields) readVarint() int64 {
+	v, n := binary.Varint(f.data)
+	if n <= 0 {
+		f.bad, f.data = true, nil
+		return 0
+	}
+	f.data = f.data[n:]
+	return v
+}
+
+func (f *fields) readBytes(n int64) []byte {
+	if f.bad || n < 0 || n > int64(len(f.data)) {
+		f.bad, f.data = true, nil
+		return nil
+	}
+	v := f.data[:n:n]
+	f.data = f.data[n:]
+	return v
+}
+
+// readNullable reads a length and that many bytes; the length -1 means null.
+func (f *fields) readNullable() []byte {
+	n := f.readVarint()
+	if n == -1 {
+		return nil
+	}
+	return f.readBytes(n)
+}
+
+// headerKeys keeps keys of record headers as strings, so that a key that many records have is allocated
+// once.
+type headerKeys map[string]string
+
+// internKey returns a header's key as a string.
+func (r *Reader) internKey(key []byte) string {
+	const most = 64 // a topic has a handful of keys; more of them are not worth the memory
+	if s, ok := r.keys[string(key)]; ok {
+		return s
+	}
+	if r.keys == nil {
+		r.keys = make(headerKeys)
+	}
+	s := string(key)
+	if len(r.keys) < most {
+		r.keys[s] = s
+	}
+	return s
+}
