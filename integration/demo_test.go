@@ -39,7 +39,7 @@ func (p demoPage) submit(form string) {
 // TestDemoPageAdvice makes mistakes on the page and wants it to say so.
 func TestDemoPageAdvice(t *testing.T) {
 	page := openDemo(t, startChromium(t), "http://"+startDev(t).public, "a b")
-	page.waitText("user-error", "“a b”, who cannot be a user here: this is alice")
+	page.waitText("user-error", "“a b”, which is not possible here. The page shows alice instead")
 	page.waitText("types-shown", "message, notification, and task-progress")
 	page.waitText("log-empty", "No notification yet.")
 

@@ -256,7 +256,7 @@ func TestDemoPageOfAnother(t *testing.T) {
 	}
 	page.waitText("session-hint", "swapped")
 	reopen("third")
-	page.waitText("sign-in-result", "signed in as bob now; this page was alice")
+	page.waitText("sign-in-result", "now signed in as bob; this page was alice")
 	if got := page.state().received(); slices.ContainsFunc(got, func(value string) bool { return strings.Contains(value, "bob") || strings.Contains(value, "third") }) {
 		t.Errorf("alice's page shows %q", got)
 	}

@@ -1,10 +1,10 @@
-// Package demo is the page that `herald dev` and `herald serve --demo` serve at /
-// and the task worker behind it.
+// Package demo serves the page at / of `herald dev` and `herald serve --demo`, and
+// runs the page's tasks.
 //
-// The page shows only what reaches it through GET /events: starting a task
-// answers with its id and nothing else, and every step of it takes the way
-// through Kafka. The package knows neither Kafka nor streams; whoever wires it
-// passes a Producer.
+// The page shows only events that it receives through GET /events. The answer to
+// starting a task is the task's id and nothing else; every step of the task goes
+// through Kafka. The package does not import Kafka or streams: its caller passes a
+// Producer.
 package demo
 
 import (
@@ -27,26 +27,26 @@ import (
 //go:embed page
 var pageFS embed.FS
 
-// contentSecurityPolicy lets the page load and call its own origin and nothing
-// else, run no inline script or style, stand in no frame, and (Chromium) never
-// turn a string into markup.
+// contentSecurityPolicy limits the page to its own origin. It forbids inline
+// scripts and styles, frames around the page, and (in Chromium) turning a string
+// into markup.
 const contentSecurityPolicy = "default-src 'self'; base-uri 'none'; form-action 'none'; " +
 	"frame-ancestors 'none'; require-trusted-types-for 'script'"
 
 // Message is one record to produce.
 type Message struct {
-	User  string // who gets it; empty: everyone
+	User  string // the recipient; empty: everyone
 	Type  string // event type
 	Value []byte // record value
 }
 
-// Producer writes a message to Kafka and returns once Kafka has it. It is
-// called by many goroutines at once.
+// Producer writes a message to Kafka and returns when Kafka has confirmed it. Many
+// goroutines call it at once.
 type Producer interface {
 	Produce(ctx context.Context, m Message) error
 }
 
-// Demo serves the page and runs its tasks. Make one with New.
+// Demo serves the page and runs its tasks. New returns one.
 type Demo struct {
 	producer Producer
 	permit   func(echo.Context) (string, error) // nil: everybody is who they say
@@ -58,9 +58,9 @@ type Demo struct {
 	running map[string]running // by task id
 }
 
-// running is a task under way.
+// running is a task that has not ended.
 type running struct {
-	by     string // who started it
+	by     string // the user or the address that started it
 	cancel context.CancelFunc
 }
 
@@ -71,7 +71,7 @@ func New(p Producer, permit func(echo.Context) (string, error), log *slog.Logger
 	return &Demo{producer: p, permit: permit, log: log, running: make(map[string]running)}
 }
 
-// Register adds GET / with what the page loads, and POST /demo/tasks.
+// Register adds GET /, GET of the page's files under /demo/, and POST /demo/tasks.
 func (d *Demo) Register(e *echo.Echo) {
 	for _, a := range assets(d.permit != nil) {
 		e.Match([]string{http.MethodGet, http.MethodHead}, a.route, a.serve)
@@ -79,9 +79,9 @@ func (d *Demo) Register(e *echo.Echo) {
 	e.POST("/demo/tasks", d.postTask)
 }
 
-// Close cancels the running tasks and waits for them: at most about three
-// seconds, in which each produces that it was cancelled, so close the Producer
-// afterwards. Later tasks are refused. Close may be called more than once.
+// Close refuses new tasks, cancels the running tasks and waits for them, for three
+// seconds at most. Each task produces a last record that says it was cancelled, so
+// close the Producer after Close. Close may be called more than once.
 func (d *Demo) Close() {
 	d.mu.Lock()
 	d.closed = true
@@ -100,8 +100,9 @@ type asset struct {
 	content []byte
 }
 
-// assets returns the files of the page: index.html at /, the others under
-// /demo/. It panics if one cannot be read, which an embedded file always can.
+// assets returns the files of the page: index.html at /, the other files under
+// /demo/. It panics if it cannot read a file, which does not happen with embedded
+// files.
 func assets(signIn bool) []asset {
 	entries, err := fs.ReadDir(pageFS, "page")
 	if err != nil {
@@ -131,8 +132,8 @@ func assets(signIn bool) []asset {
 	return files
 }
 
-// serve answers with the file. Browsers keep it and ask each time whether it
-// is still current (RFC 9111, no-cache), so a new binary's page shows at once.
+// serve answers with the file. Browsers store it and ask each time whether it is
+// current (RFC 9111, no-cache), so the page of a new binary appears at once.
 func (a asset) serve(c echo.Context) error {
 	h := c.Response().Header()
 	h.Set("Cache-Control", "no-cache")
@@ -147,8 +148,8 @@ func (a asset) serve(c echo.Context) error {
 	return nil
 }
 
-// contentType is the media type of a file of the page. It does not ask the
-// mime package, which consults the machine's own tables.
+// contentType returns the media type of a file of the page. It does not use the
+// mime package, whose answer depends on the machine's own tables.
 func contentType(name string) string {
 	switch path.Ext(name) {
 	case ".html":

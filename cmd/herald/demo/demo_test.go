@@ -17,7 +17,7 @@ func newServer(d *Demo) *echo.Echo {
 	return e
 }
 
-// get asks for a path; etag, if any, goes into If-None-Match.
+// get requests a path. A non-empty etag is sent as If-None-Match.
 func get(t *testing.T, e *echo.Echo, method, path, etag string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
@@ -67,8 +67,8 @@ func TestPageHeaders(t *testing.T) {
 	}
 }
 
-// A page that its own policy would break, or that reaches for another host,
-// looks fine in a review and fails in the browser.
+// TestPageKeepsItsPolicy looks for parts of the page that its own policy forbids.
+// They look fine in a review and fail in the browser.
 func TestPageKeepsItsPolicy(t *testing.T) {
 	e := newServer(New(&producer{}, nil, discard))
 	html := get(t, e, http.MethodGet, "/", "").Body.String()
@@ -98,7 +98,8 @@ func TestPageKeepsItsPolicy(t *testing.T) {
 	}
 }
 
-// TestSignIn wants a page that signs in where a permit is asked for, and no task without one.
+// TestSignIn expects that a page with a permit function signs in, and that only a permitted user can
+// start a task.
 func TestSignIn(t *testing.T) {
 	denied := echo.NewHTTPError(http.StatusForbidden, "not you")
 	for name, permit := range map[string]func(echo.Context) (string, error){

@@ -21,8 +21,8 @@ const (
 	maxSeconds = 120
 )
 
-// userName is what may name a user here: a legal part of a Kafka topic name,
-// with room for the rest of it.
+// userName matches the names that a user may have on the page. A name must be able
+// to be a part of a Kafka topic's name, and must leave room for the other parts.
 var userName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
 // taskRequest is the body of POST /demo/tasks.
@@ -32,7 +32,7 @@ type taskRequest struct {
 	Seconds int    `json:"seconds"`
 }
 
-// refusal is an error that the client is told about.
+// refusal is an error whose text is sent to the client.
 type refusal struct {
 	status  int
 	Code    string `json:"code"`
@@ -41,10 +41,9 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.Message }
 
-// postTask starts a task and answers 202 with its id. The JSON content type it
-// insists on is one that a page of another origin cannot send without a CORS
-// preflight (Fetch, "CORS-safelisted request-header"), so no other site can
-// start tasks.
+// postTask starts a task and answers 202 with its id. It requires the content type
+// of JSON: a page of another origin cannot send it without a CORS preflight (Fetch,
+// "CORS-safelisted request-header"), so other sites cannot start tasks.
 func (d *Demo) postTask(c echo.Context) error {
 	by := c.RealIP() // where nobody signs in
 	if d.permit != nil {
@@ -67,18 +66,18 @@ func (d *Demo) postTask(c echo.Context) error {
 		c.Response().Header().Set("Retry-After", "5")
 		refused = &refusal{
 			http.StatusTooManyRequests, "too-many-tasks",
-			fmt.Sprintf("%d tasks of all users or %d of yours are running already: wait until one is complete", maxRunning, maxOwn),
+			fmt.Sprintf("%d tasks of all users, or %d tasks of yours, are already running: wait until a task is complete", maxRunning, maxOwn),
 		}
 	case errors.Is(err, errClosed):
-		refused = &refusal{http.StatusServiceUnavailable, "stopping", "the server is stopping: try again when it is back"}
+		refused = &refusal{http.StatusServiceUnavailable, "stopping", "the server is stopping: try again later"}
 	default:
 		d.log.ErrorContext(c.Request().Context(), "task not started", "error", err)
-		refused = &refusal{http.StatusServiceUnavailable, "kafka-unavailable", "Kafka did not take the task's first record: try again"}
+		refused = &refusal{http.StatusServiceUnavailable, "kafka-unavailable", "Kafka did not accept the task's first record: try again"}
 	}
 	return c.JSON(refused.status, map[string]*refusal{"error": refused})
 }
 
-// readTask reads and checks the request. Its errors are of type *refusal.
+// readTask reads and checks the request. Its errors have the type *refusal.
 func readTask(c echo.Context) (taskRequest, error) {
 	var r taskRequest
 	mediaType, _, err := mime.ParseMediaType(c.Request().Header.Get("Content-Type"))
@@ -107,7 +106,7 @@ func readTask(c echo.Context) (taskRequest, error) {
 	return r, r.validate()
 }
 
-// validate explains the first thing that is wrong, as a *refusal.
+// validate explains the first mistake in the request, as a *refusal.
 func (r *taskRequest) validate() error {
 	r.Name = strings.TrimSpace(r.Name)
 	invalid := func(message string) error {

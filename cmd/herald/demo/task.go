@@ -15,12 +15,13 @@ const (
 
 	progressInterval = 250 * time.Millisecond
 	produceTimeout   = 2 * time.Second
-	// A task that Kafka does not take for this long past its end is given up.
+	// giveUpAfter is how long after a task's end the worker still tries to produce its
+	// progress.
 	giveUpAfter   = time.Minute
 	cancelTimeout = time.Second
 
-	maxRunning = 32 // tasks at a time, all users together
-	maxOwn     = 8  // of those who start them, each: a user, or an address where nobody signs in
+	maxRunning = 32 // running tasks of all users together
+	maxOwn     = 8  // running tasks of one user, or of one address if nobody signs in
 )
 
 // The states of a task. Complete and cancelled are final.
@@ -43,20 +44,21 @@ type progress struct {
 	Step    string    `json:"step"`
 	Percent int       `json:"percent"`
 	State   string    `json:"state"`
-	Seq     int       `json:"seq"` // 1, 2, 3 … within the task: tells a lost or repeated record
+	Seq     int       `json:"seq"` // 1, 2, 3 … within the task: shows a lost or repeated record
 	Time    time.Time `json:"time"`
 }
 
-// task is a report being generated, as far as anyone can tell.
+// task pretends to generate a report.
 type task struct {
 	user     string
 	duration time.Duration
 	report   progress // the next record
 }
 
-// start produces the first record of the task, so that a task is accepted only
-// if Kafka takes it, and leaves the rest to a goroutine that Close waits for.
-// by is who asks. It returns the task's id; errTooManyTasks and errClosed are refusals.
+// start produces the first record of the task and leaves the rest to a goroutine
+// that Close waits for. So a task is accepted only if Kafka accepts its first
+// record. by is the user or the address that starts the task. start returns the
+// task's id, or errTooManyTasks or errClosed if it refuses the task.
 func (d *Demo) start(ctx context.Context, by string, r taskRequest) (string, error) {
 	t := &task{
 		user:     r.User,
@@ -88,7 +90,7 @@ func (d *Demo) start(ctx context.Context, by string, r taskRequest) (string, err
 	return id, nil
 }
 
-// claim takes a place among the running tasks.
+// claim adds the task to the running tasks, if their number allows it.
 func (d *Demo) claim(id string, r running) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -109,7 +111,7 @@ func (d *Demo) claim(id string, r running) error {
 	return nil
 }
 
-// release gives the place back.
+// release removes the task from the running tasks.
 func (d *Demo) release(id string) {
 	d.mu.Lock()
 	cancel := d.running[id].cancel
@@ -128,14 +130,14 @@ func (d *Demo) run(ctx context.Context, t *task) {
 	for {
 		select {
 		case <-ctx.Done():
-			d.cancelled(ctx, t)
+			d.produceCancelled(ctx, t)
 			return
 		case <-ticker.C:
 		}
 		elapsed := time.Since(started)
 		t.advance(elapsed)
-		// Not cut short by Close: a record whose fate is unknown would leave
-		// its number in doubt.
+		// Close does not interrupt a record under way: nobody could say whether its
+		// number was used.
 		err := d.produce(context.WithoutCancel(ctx), t)
 		switch {
 		case err == nil && t.report.State == stateComplete:
@@ -143,28 +145,29 @@ func (d *Demo) run(ctx context.Context, t *task) {
 		case err == nil:
 			failing = false
 		case elapsed > t.duration+giveUpAfter:
-			d.log.ErrorContext(ctx, "task given up: Kafka does not take its progress", "task", t.report.Task, "error", err)
+			d.log.ErrorContext(ctx, "task given up: Kafka does not accept its progress", "task", t.report.Task, "error", err)
 			return
 		case !failing:
 			failing = true
-			d.log.WarnContext(ctx, "task progress not produced, trying again", "task", t.report.Task, "error", err)
+			d.log.WarnContext(ctx, "producing task progress failed; retrying", "task", t.report.Task, "error", err)
 		}
 	}
 }
 
-// cancelled tells whoever watches the task that it will not go on.
-func (d *Demo) cancelled(ctx context.Context, t *task) {
+// produceCancelled produces the task's last record, which says that the task was
+// cancelled.
+func (d *Demo) produceCancelled(ctx context.Context, t *task) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer cancel()
 	t.report.State = stateCancelled
 	t.report.Step = "Cancelled: the server stopped"
 	if err := d.produce(ctx, t); err != nil {
-		d.log.WarnContext(ctx, "task cancelled without a record of it", "task", t.report.Task, "error", err)
+		d.log.WarnContext(ctx, "producing the cancellation of a task failed", "task", t.report.Task, "error", err)
 	}
 }
 
-// produce writes the task's next record. Its number is used up only if Kafka
-// took it.
+// produce writes the task's next record. If Kafka does not accept it, the next try
+// uses the same number.
 func (d *Demo) produce(ctx context.Context, t *task) error {
 	ctx, cancel := context.WithTimeout(ctx, produceTimeout)
 	defer cancel()
@@ -180,7 +183,7 @@ func (d *Demo) produce(ctx context.Context, t *task) error {
 	return nil
 }
 
-// advance sets the report to what a task that has run for elapsed says.
+// advance sets the report to the state of a task that has run for elapsed.
 func (t *task) advance(elapsed time.Duration) {
 	r := &t.report
 	r.State = stateRunning

@@ -1,4 +1,4 @@
-// The demo page of `herald dev` and `herald serve --demo`: ties the stream, the state and the forms.
+// The demo page of `herald dev` and `herald serve --demo`: connects the stream, the state and the forms.
 
 import { State } from "./state.js";
 import { Stream } from "./stream.js";
@@ -7,13 +7,14 @@ import { View, byId, setText } from "./view.js";
 const saveAfter = 200; // milliseconds
 const announceAfter = 800;
 const slowAfter = 5000;
-const checkAgain = 1000; // until it is asked again whose the session is
+const checkAgain = 1000; // before the page asks again for the session's user
 const ownTypes = ["checkpoint", "gap", "end"]; // Herald's own event types
 const knownTypes = ["message", "notification", "task-progress"];
 const userName = /^[A-Za-z0-9._-]{1,128}$/;
 const userRule = byId("user-error").textContent;
-const signsIn = document.documentElement.dataset.signIn !== undefined; // else everybody is who they say
+const signsIn = document.documentElement.dataset.signIn !== undefined; // without sign-in, the page chooses the user
 const connectionRule = byId("connection-rule").textContent;
+const sessionEnded = "Your session has ended. Sign in again: the stream continues where it stopped.";
 
 const view = new View();
 let state;
@@ -23,10 +24,10 @@ let slowTimer = 0;
 let announceTimer = 0;
 let news = "";
 let frame = 0;
-let unsure = null; // events that may be of somebody else, until it is known whose the stream is
+let unsure = null; // events that may be another user's; they wait until the page knows the session's user
 let opened = false;
 
-// watch shows a user's stream instead of the present one.
+// watch shows a user's stream. It closes the stream shown before.
 function watch(user) {
   stream?.close();
   if (state) saveNow();
@@ -58,8 +59,9 @@ function watch(user) {
   stream.open();
 }
 
-// url is where the stream goes on from the last event that is shown. When the
-// browser reconnects by itself, its Last-Event-ID header counts instead.
+// url returns the address that resumes the stream after the last event on the
+// page. When the browser itself reconnects, it sends the Last-Event-ID header,
+// which takes precedence.
 function url() {
   const address = new URL("events", document.baseURI);
   if (!signsIn) address.searchParams.set("user", state.user);
@@ -74,10 +76,10 @@ function receive(event) {
   }
   announce(state.apply(event));
   if (event.type === "end" && JSON.parse(event.data).reason === "too-many-streams") {
-    stream.close(); // or this tab and a newer one would drive each other out
+    stream.close(); // else this tab and a newer tab would close each other's stream again and again
     byId("connected").checked = false;
   }
-  // A page in the background draws no frames; its state moves on all the same.
+  // A page in the background draws nothing, but its state is current.
   frame ||= requestAnimationFrame(() => {
     frame = 0;
     view.draw(state);
@@ -85,21 +87,23 @@ function receive(event) {
   saveTimer ||= setTimeout(saveNow, saveAfter);
 }
 
-// saveNow saves what is shown together with the id. If the tab dies before, the
-// older item still fits together: what it lacks is sent again after its id.
+// saveNow saves the events on the page together with the last id. If the tab ends
+// before it is called, the older item is still consistent: the server sends the
+// events after the older id again.
 function saveNow() {
   clearTimeout(saveTimer);
   saveTimer = 0;
   state.save();
 }
 
-// changeConnection shows the connection. One that is opened again goes by the cookie that the browser
-// has by then: what it brings waits until it is known to be this user's.
+// changeConnection shows the state of the connection. A reopened connection uses the browser's present
+// cookie, which may be another user's. So its events wait until the page knows the session's user.
 function changeConnection(connection) {
   showConnection(connection);
   if (!signsIn) return;
   if (connection !== "open") {
-    // The browser would go on behind what waits; a new connection goes on behind what is shown.
+    // The browser would resume after the waiting events. A new connection resumes after the events on the
+    // page.
     if (connection === "retrying" && unsure?.length) queueMicrotask(() => { stream.close(); stream.open(); });
     unsure = opened && connection !== "closed" ? [] : null;
     return;
@@ -108,10 +112,10 @@ function changeConnection(connection) {
   opened = true;
 }
 
-// checkUser lets the events through that wait, or stops where somebody else has signed in.
+// checkUser shows the waiting events, or closes the stream if another user has signed in.
 async function checkUser(waiting) {
   const session = await ask("GET", "session").catch(() => null);
-  if (waiting !== unsure) return; // that connection has gone; what it brought comes again
+  if (waiting !== unsure) return; // that connection has ended; its events come again
   if (!session) {
     setTimeout(() => { if (waiting === unsure) checkUser(waiting); }, checkAgain);
     return;
@@ -124,8 +128,8 @@ async function checkUser(waiting) {
   stream.close();
   saveNow();
   showSignIn(session.user
-    ? `This browser is signed in as ${session.user} now; this page was ${state.user}’s. Reload it to go on as ${session.user}, or sign in.`
-    : "Your session has ended. Sign in again: the stream goes on where it stopped.");
+    ? `This browser is now signed in as ${session.user}; this page was ${state.user}’s. Reload it to continue as ${session.user}, or sign in.`
+    : sessionEnded);
 }
 
 function showConnection(connection) {
@@ -138,7 +142,7 @@ function showConnection(connection) {
   if (connection === "connecting") slowTimer = setTimeout(() => { byId("slow-hint").hidden = false; }, slowAfter);
 }
 
-// announce tells a screen reader, the latest news only and not too often.
+// announce passes text to a screen reader: only the latest text, and not too often.
 function announce(text) {
   if (!text) return;
   news = text;
@@ -148,7 +152,7 @@ function announce(text) {
   }, announceAfter);
 }
 
-// listen adds an event type to those that this user's stream shows.
+// listen adds an event type to the types that the page shows for this user.
 function listen(type) {
   const listened = stream.types.includes(type) || type === "open" || type === "error";
   if (!type || listened) return;
@@ -166,11 +170,11 @@ function showTypes() {
     return item;
   }));
   const shown = new Intl.ListFormat("en").format([...knownTypes, ...state.types]);
-  setText(byId("types-shown"), `Shown are events of the types ${shown}. Others arrive unseen until you add their type below.`);
+  setText(byId("types-shown"), `The page shows events of the types ${shown}. To see events of another type, add the type below.`);
 }
 
-// ask sends a request and returns its JSON answer, {} if there is none. It throws an Error with the
-// server's own words where there are some.
+// ask sends a request and returns the JSON of its answer, or {} if the answer has no JSON. If the request
+// fails, it throws an Error with the server's message, if there is one.
 async function ask(method, address, headers, body) {
   let response;
   try {
@@ -187,7 +191,7 @@ function post(address, contentType, body) {
   return ask("POST", address, { "Content-Type": contentType }, body);
 }
 
-// onSubmit runs a form's action, one at a time, and shows what came of it.
+// onSubmit runs a form's action, one at a time, and shows its result.
 function onSubmit(form, result, action) {
   byId(form).addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -218,7 +222,7 @@ async function startTask() {
   const name = byId("task-name").value.trim();
   if (!name) throw new Error("Give the task a name.");
   const { task } = await post("demo/tasks", "application/json", JSON.stringify({ user: state.user, name, seconds }));
-  return `Accepted as task ${task}. ${byId("connected").checked ? "Its progress comes on the stream." : "Connect to see it."}`;
+  return `Accepted as task ${task}. ${byId("connected").checked ? "Its progress arrives on the stream." : "Connect to see it."}`;
 }
 
 async function send() {
@@ -241,30 +245,30 @@ function checkJSON(text) {
   try {
     JSON.parse(text);
   } catch (error) {
-    throw new Error(`The value is not JSON (${error.message}). Mend it, or choose plain text.`);
+    throw new Error(`The value is not JSON (${error.message}). Correct it, or choose plain text.`);
   }
 }
 
-// signIn exchanges the token for a cookie, and looks whether the browser has kept it. The page forgets
-// the token at once.
+// signIn exchanges the token for a cookie, clears the token from the page, and checks whether the browser
+// has kept the cookie.
 async function signIn() {
   const field = byId("token");
   const token = field.value.trim();
   if (!token) throw new Error("Paste a token.");
-  if (/[^\x21-\x7e]/.test(token)) throw new Error("This is no token: it has spaces or letters that no token has.");
+  if (/[^\x21-\x7e]/.test(token)) throw new Error("This is not a token: it has spaces or other characters that a token cannot have.");
   const session = await ask("POST", "session", { Authorization: `Bearer ${token}` });
   field.value = "";
   const kept = await ask("GET", "session");
-  if (!kept.user) throw new Error(`The token is good, but the browser did not keep the cookie${whyNotKept()}`);
+  if (!kept.user) throw new Error(`The token is valid, but the browser did not keep the cookie${whyNotKept()}`);
   showSession(session);
   return "";
 }
 
 function whyNotKept() {
   if (location.protocol !== "http:") return ". Allow cookies for this site.";
-  return ` because this page is not served over HTTPS. Open it by https://, which needs a proxy that speaks TLS or
-    herald serve --tls-cert-file and --tls-key-file; or, on the server's own machine, by http://localhost. Where the browser
-    keeps no cookie there either, herald serve has --insecure-session-cookie.`.replace(/\s+/g, " ");
+  return ` because this page is not served over HTTPS. Open it with https://, which needs a proxy with TLS or
+    herald serve --tls-cert-file and --tls-key-file. On the server's own machine you can use http://localhost instead. If the
+    browser does not keep the cookie there either, start herald serve with --insecure-session-cookie.`.replace(/\s+/g, " ");
 }
 
 async function signOut() {
@@ -282,7 +286,7 @@ async function signOut() {
   showSignIn("");
 }
 
-// showSession shows what is the user's.
+// showSession shows the page of the signed-in user.
 function showSession({ user, expires, publish }) {
   byId("sign-in").hidden = true;
   byId("main").hidden = false;
@@ -302,13 +306,13 @@ function showSignIn(why) {
   byId("token").focus();
 }
 
-// checkSession finds out whether the stream was refused because the session is over.
+// checkSession asks whether the server refused the stream because the session has ended.
 async function checkSession() {
   const session = await ask("GET", "session").catch(() => null);
-  if (!session || session.user || !state) return; // nobody knows, or it was something else
+  if (!session || session.user || !state) return; // no answer, or there was another reason
   stream.close();
   saveNow();
-  showSignIn("Your session has ended. Sign in again: the stream goes on where it stopped.");
+  showSignIn(sessionEnded);
 }
 
 function chooseUser(user) {
@@ -326,7 +330,7 @@ async function copy(button) {
     setText(button, "Copied");
     setTimeout(() => setText(button, "Copy"), 1500);
     announce("Copied");
-  } catch { // not allowed here: select it, for the person to copy
+  } catch { // the browser does not allow it: select the text, so that the person can copy it
     getSelection().selectAllChildren(source);
   }
 }
@@ -367,8 +371,9 @@ document.addEventListener("click", (event) => {
   if (button?.dataset.user) chooseUser(button.dataset.user);
 });
 
-// A page that goes away saves last of all, with nothing arriving afterwards.
-// One that comes back out of the browser's memory connects again.
+// A page that the browser hides or closes ends its stream first and then saves, so
+// that no event arrives after the save. A page that the browser restores from its
+// memory connects again.
 addEventListener("pagehide", () => {
   stream?.close();
   if (state) saveNow();
@@ -377,18 +382,18 @@ addEventListener("pageshow", (event) => {
   if (event.persisted && state && byId("connected").checked) stream.open();
 });
 
-// begin shows the user whom the address asks for, or alice.
+// begin shows the user in the page's address, or alice.
 function begin() {
   byId("main").hidden = false;
   const asked = new URLSearchParams(location.search).get("user") ?? "";
   watch(userName.test(asked) ? asked : "alice");
   if (asked && state.user !== asked) {
-    setText(byId("user-error"), `The address asks for “${asked}”, who cannot be a user here: this is ${state.user}. ${userRule}`);
+    setText(byId("user-error"), `The address names the user “${asked}”, which is not possible here. The page shows ${state.user} instead. ${userRule}`);
     byId("user-error").hidden = false;
   }
 }
 
-// beginSession goes on with the session that the browser has a cookie of, if there is one.
+// beginSession continues the session of the browser's cookie, or shows the sign-in form.
 async function beginSession() {
   byId("user-form").hidden = true;
   byId("session").hidden = false;

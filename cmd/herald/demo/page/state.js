@@ -1,7 +1,7 @@
-// What the page has received for one user: what it shows, and the id of the
-// last event it shows. Both are saved as one item of sessionStorage, so a
-// reload can never find an id that is ahead of or behind the display. Each tab
-// has its own sessionStorage, so tabs are independent.
+// The events that the page shows for one user, and the id of the last one. Both
+// are saved as one item of sessionStorage, so after a reload the id always fits
+// the events on the page. Each tab has its own sessionStorage, so tabs are
+// independent.
 
 const prefix = "herald-demo:";
 const version = 1;
@@ -27,11 +27,12 @@ export class State {
     try {
       const saved = JSON.parse(sessionStorage.getItem(prefix + user));
       if (saved?.version === version) Object.assign(this, saved.state);
-    } catch { /* unreadable: begin anew */ }
+    } catch { /* unreadable: start with nothing */ }
   }
 
-  // save writes everything in one item. If it does not fit, older log entries
-  // go; if even that fails, the previous item stays, which is older but whole.
+  // save writes everything as one item. If it is too large, save leaves out older
+  // log entries. If that fails too, the previous item remains, which is older but
+  // complete.
   save() {
     for (const keep of [maxLog, 50, 10]) {
       const { user, ...state } = this;
@@ -43,18 +44,18 @@ export class State {
     return false;
   }
 
-  // forget leaves nothing of the user in the tab.
+  // forget removes everything of the user from the tab.
   forget() { sessionStorage.removeItem(prefix + this.user); }
 
-  // apply takes one event in and returns what is worth announcing, or "".
+  // apply adds one event and returns the text to announce, or "".
   apply({ type, id, data }) {
     if (id) this.lastEventId = id;
     switch (type) {
       case "checkpoint":
         this.counters.checkpoints++;
-        // Only the latest of several in a row is of interest.
+        // Of several checkpoints in a row the log keeps only the last.
         if (this.log[0]?.type === type) this.log.shift();
-        this.#add(type, id, "The stream's position: from here it goes on.");
+        this.#add(type, id, "The stream's position: the stream can resume from here.");
         return "";
       case "gap":
         return this.#gap(id, data);
@@ -81,7 +82,7 @@ export class State {
 
   clearFinished() { this.tasks = this.tasks.filter((task) => !finished.has(task.state)); }
 
-  // gap takes in a loss. The tasks whose topic was made again will not go on.
+  // gap records a loss. Tasks whose topic was made again get no more progress.
   #gap(id, data) {
     this.counters.gaps++;
     const gap = parseObject(data);
@@ -89,13 +90,13 @@ export class State {
     if (gap?.reason !== "recreated") return "Gap: some records could not be delivered";
     if (gap.source === taskTopic) {
       this.tasks = this.tasks.map((task) => finished.has(task.state) ? task
-        : { ...task, state: "lost", step: "What it wrote is gone: its topic was made again" });
+        : { ...task, state: "lost", step: "Its records are gone: the topic was made again" });
     }
     return "Gap: a topic was made again";
   }
 
-  // report takes in a task's progress. The reports of a task are numbered, so
-  // a repeated or lost one is noticed whatever its event id.
+  // report records a task's progress. The reports of a task are numbered, so the
+  // page notices a repeated or lost report without the event ids.
   #report(report) {
     const at = this.tasks.findIndex((task) => task.task === report.task);
     const before = this.tasks[at];
@@ -114,7 +115,8 @@ export class State {
     return `Task ${report.name}: ${report.state}`;
   }
 
-  // dropTasks forgets the oldest task, a finished one if there is one.
+  // dropTasks removes the oldest finished task, or the oldest task if none is
+  // finished.
   #dropTasks() {
     if (this.tasks.length <= maxTasks) return;
     const at = this.tasks.findLastIndex((task) => finished.has(task.state));
@@ -128,8 +130,8 @@ export class State {
   }
 }
 
-// parseReport returns a task's progress, or null if the value is anything else:
-// everyone may produce records of this type.
+// parseReport returns a task's progress, or null if the value is something else:
+// anybody may produce records of this type.
 function parseReport(data) {
   const report = parseObject(data);
   const { task, name, step, percent, state, seq } = report ?? {};
@@ -138,10 +140,10 @@ function parseReport(data) {
   return { task, name, step, percent: Number(percent), state, seq };
 }
 
-// describeGap says what a gap event means: the stream was at "from" and goes on at "to".
+// describeGap explains a gap event: the stream was at offset "from" and continues at offset "to".
 function describeGap({ source, partition, from, to, reason }) {
-  if (!source) return "The last event id is not one of this server: the stream begins with what comes now.";
-  if (partition === undefined && reason === "unknown-id") return `${source}: the last event id says nothing of it; it begins with what comes now.`;
+  if (!source) return "The last event ID is not from this server: the stream begins with the next records.";
+  if (partition === undefined && reason === "unknown-id") return `${source}: the last event ID does not contain this topic; it begins with the next records.`;
   const where = partition === undefined ? source : `${source}/${partition}`;
   const records = to - from > 1 ? `the records ${from} to ${to - 1}` : `record ${from}`;
   switch (reason) {
@@ -150,7 +152,7 @@ function describeGap({ source, partition, from, to, reason }) {
     case "recreated":
       return `${where}: the topic was made again; what it held is gone.`;
     case "unknown-id":
-      return `${where}: there is no record ${from - 1}, after which the stream was to go on; what there is comes from ${to}.`;
+      return `${where}: record ${from - 1}, after which the stream had to continue, does not exist; it continues with record ${to}.`;
     case "unreadable":
       return `${where}: ${records} cannot be read.`;
     default:

@@ -1,8 +1,9 @@
-// One event stream: native EventSource, plus what a page must add to it.
+// One event stream: the browser's EventSource, and the parts that a page must add.
 //
-// EventSource reconnects by itself after a broken connection and sends the
-// Last-Event-ID header. After any answer but 200 it closes for good; then this
-// opens a new one, later and later, with the id in the query.
+// EventSource reconnects after a broken connection and sends the Last-Event-ID
+// header. After an answer that is not 200 it closes for good. Then this class
+// opens a new EventSource, after longer and longer delays, with the id in the
+// query.
 
 const firstDelay = 1000; // milliseconds
 const maxDelay = 30_000;
@@ -14,10 +15,10 @@ export class Stream {
   #state = "closed";
   #types = new Set();
 
-  // url returns the address to open, with the last event id to go on from.
-  // onEvent gets each event as {type, id, data}, onState one of
-  // connecting, open, retrying, closed. onRefused, if there is one, is told of
-  // answers that are no stream.
+  // url returns the address to open, with the last event id to resume from.
+  // onEvent receives each event as {type, id, data}. onState receives one of
+  // connecting, open, retrying, closed. onRefused, which may be missing, is called
+  // after an answer that is not a stream.
   constructor({ url, types, onEvent, onState, onRefused }) {
     this.url = url;
     this.onRefused = onRefused;
@@ -34,7 +35,7 @@ export class Stream {
     this.#connect();
   }
 
-  // close cuts the connection. Nothing arrives once it has returned.
+  // close ends the connection. No event arrives after it has returned.
   close() {
     clearTimeout(this.#timer);
     this.#timer = 0;
@@ -44,7 +45,7 @@ export class Stream {
     this.#setState("closed");
   }
 
-  // listen asks for the events of one more type.
+  // listen adds an event type to those that onEvent receives.
   listen(type) {
     if (this.#types.has(type)) return;
     this.#types.add(type);
@@ -55,8 +56,8 @@ export class Stream {
     const source = new EventSource(this.url());
     this.#source = source;
     for (const type of this.#types) this.#add(source, type);
-    // A record may be of type "open" or "error" too. It is a MessageEvent; the
-    // browser's own open and error are not.
+    // The type of another server's event may be "open" or "error". Such an event is
+    // a MessageEvent; the browser's own open and error events are not.
     source.addEventListener("open", (event) => {
       if (event instanceof MessageEvent) return this.#deliver(source, event);
       this.#attempts = 0;
@@ -82,12 +83,12 @@ export class Stream {
   }
 
   #add(source, type) {
-    if (type === "open" || type === "error") return; // listened for always
+    if (type === "open" || type === "error") return; // #connect listens for them
     source.addEventListener(type, (event) => this.#deliver(source, event));
   }
 
   #deliver(source, event) {
-    if (this.#source !== source) return; // cut in the meantime
+    if (this.#source !== source) return; // closed in the meantime
     this.onEvent({ type: event.type, id: event.lastEventId, data: event.data });
   }
 

@@ -1,4 +1,4 @@
-// Drawing. Everything received is put in with textContent, never as markup.
+// Draws the page. Received text is inserted with textContent, never as markup.
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", fractionalSecondDigits: 3 });
 
@@ -20,8 +20,8 @@ function part(element, name) {
   return element.querySelector(`[data-part="${name}"]`);
 }
 
-// List keeps the children of an element in step with a list, adding, moving
-// and removing as little as possible, so that a selection or a focus stays.
+// List makes the children of an element match a list. It adds, moves and removes
+// as few children as possible, so that a selection or a focus remains.
 class List {
   #children = new Map();
 
@@ -58,7 +58,7 @@ export class View {
   });
   #log = new List(byId("log-list"), { key: (entry) => entry.n, create: (entry) => createEntry(entry) });
 
-  // reset empties the lists, for another user's.
+  // reset empties the lists before another user's state is drawn.
   reset() {
     this.#tasks.draw([]);
     this.#log.draw([]);
