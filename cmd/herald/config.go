@@ -23,13 +23,14 @@ const (
 	configFlag = "config" // the flag that names the configuration file
 )
 
-// configFile gives flags the values of the file that --config names. A key is a flag's name; the
-// command line and the environment go before it. It implements [kong.Resolver].
+// configFile gives flags the values in the file that --config names. A key of the file is a flag's name.
+// The command line and the environment take precedence over the file. configFile implements
+// [kong.Resolver].
 type configFile struct {
 	read   bool
 	path   string
 	values map[string]setting
-	used   map[string]bool // flags that have their value from the file
+	used   map[string]bool // flags that got their value from the file
 }
 
 // setting is a flag's value in the file.
@@ -38,7 +39,7 @@ type setting struct {
 	line int
 }
 
-// configError is a mistake in the file itself.
+// configError is a mistake in the form of the file, not in a flag's value.
 type configError struct {
 	path string
 	err  error
@@ -48,7 +49,8 @@ func (e *configError) Error() string { return fmt.Sprintf("--%s %s: %v", configF
 
 func (e *configError) Unwrap() error { return e.err }
 
-// Validate implements [kong.Resolver]; keys are checked when the command is known, in Resolve.
+// Validate implements [kong.Resolver]. It does nothing: Resolve checks the keys, because it knows the
+// command.
 func (c *configFile) Validate(*kong.Application) error { return nil }
 
 // Resolve implements [kong.Resolver].
@@ -61,7 +63,7 @@ func (c *configFile) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (
 	}
 	value, ok := c.values[flag.Name]
 	if !ok || slices.ContainsFunc(flag.Envs, isSet) {
-		return nil, nil //nolint:nilnil // how a resolver says that it has no value
+		return nil, nil //nolint:nilnil // kong's convention for a resolver without a value
 	}
 	c.used[flag.Name] = true
 	return value.text, nil
@@ -72,7 +74,7 @@ func isSet(variable string) bool {
 	return ok
 }
 
-// load reads the file, if the command has one.
+// load reads the file, if the command has the flag --config and the user gave it.
 func (c *configFile) load(ctx *kong.Context) error {
 	flags := make(map[string]*kong.Flag)
 	for _, f := range ctx.Flags() {
@@ -87,7 +89,7 @@ func (c *configFile) load(ctx *kong.Context) error {
 	}
 	text, err := os.ReadFile(c.path)
 	if e, ok := errors.AsType[*os.PathError](err); ok {
-		return e.Err // the path is in front
+		return e.Err // configError adds the path
 	}
 	if err != nil {
 		return err
@@ -97,13 +99,13 @@ func (c *configFile) load(ctx *kong.Context) error {
 	return err
 }
 
-// flagInText finds the flag that an error is about.
+// flagInText matches the flag that an error names.
 var flagInText = regexp.MustCompile(`--([a-z]+(?:-[a-z]+)*)`)
 
-// locate says where the value is from that err is about, if kong's words do not.
+// locate adds the line of the file to an error about a value that comes from the file.
 func (c *configFile) locate(err error, model *kong.Application) error {
 	if e, ok := errors.AsType[*configError](err); ok {
-		return e // without the flag that happened to be resolved first
+		return e // kong would add the flag that it resolved first, which has nothing to do with the error
 	}
 	text := strings.Replace(err.Error(), "(from envar ", "(environment variable ", 1)
 	for _, node := range model.Children {
@@ -115,8 +117,8 @@ func (c *configFile) locate(err error, model *kong.Application) error {
 	return errors.New(text)
 }
 
-// foreignFlags returns the flags of other commands with a configuration file that are not among
-// these, and whose they are.
+// foreignFlags returns the flags that only other commands have, each with its command's name. It looks
+// only at commands that can read a configuration file.
 func foreignFlags(model *kong.Application, flags map[string]*kong.Flag) map[string]string {
 	foreign := make(map[string]string)
 	for _, node := range model.Children {
@@ -132,8 +134,8 @@ func foreignFlags(model *kong.Application, flags map[string]*kong.Flag) map[stri
 	return foreign
 }
 
-// parseConfig reads one YAML mapping of flags' names to values or lists of them. foreign has the
-// flags of other commands.
+// parseConfig reads one YAML mapping of flags' names to values or lists of values. foreign holds the
+// flags of other commands, for errors.
 func parseConfig(text []byte, flags map[string]*kong.Flag, foreign map[string]string) (map[string]setting, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	var document yaml.Node
@@ -176,10 +178,10 @@ func parseConfig(text []byte, flags map[string]*kong.Flag, foreign map[string]st
 	return values, nil
 }
 
-// configValue returns the value as the flag's text would be on the command line.
+// configValue returns the value as text, in the form that the flag has on the command line.
 func configValue(node *yaml.Node, flag *kong.Flag) (string, error) {
 	if node.Kind == yaml.ScalarNode && node.Tag != "!!null" {
-		return node.Value, nil // of a list too: it is split as on the command line
+		return node.Value, nil // kong splits the text of a list as it does on the command line
 	}
 	if !flag.IsSlice() {
 		return "", fmt.Errorf("want one value, such as \"%s: %s\", not %s", flag.Name, cmp.Or(flag.Default, flag.PlaceHolder, "true"), nodeKind(node))
@@ -200,7 +202,7 @@ func configValue(node *yaml.Node, flag *kong.Flag) (string, error) {
 	return kong.JoinEscaped(items, flag.Tag.Sep), nil
 }
 
-// nodeKind is what stands there, in YAML's terms.
+// nodeKind names the node's kind in YAML's terms.
 func nodeKind(node *yaml.Node) string {
 	switch node.Kind {
 	case yaml.MappingNode:
@@ -214,12 +216,13 @@ func nodeKind(node *yaml.Node) string {
 	}
 }
 
-// foreignVariables begin with our prefix and are not settings: those that Kubernetes makes for a
-// service called herald or herald-… (kubernetes.io, "Environment variables" of Services), those of
-// deploy/compose.yaml, and those of the tests.
+// foreignVariables matches variables with our prefix that are not settings. Kubernetes sets some for a
+// service called herald or herald-… (kubernetes.io, "Environment variables" of Services); others belong
+// to deploy/compose.yaml and to the tests.
 var foreignVariables = regexp.MustCompile(`^HERALD_(([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?)|IMAGE|KAFKA_IMAGE|TEST_.*|REQUIRE_.*)$`)
 
-// checkEnvironment refuses variables that look like settings and are none.
+// checkEnvironment returns an error for a variable with our prefix that no flag reads. It is probably
+// misspelt.
 func checkEnvironment(environ []string, model *kong.Application) error {
 	known := []string{tail.TokenVariable}
 	err := kong.Visit(model, func(node kong.Visitable, next kong.Next) error {
@@ -240,7 +243,7 @@ func checkEnvironment(environ []string, model *kong.Application) error {
 	return nil
 }
 
-// suggestion names the candidate nearest to name, if one is near.
+// suggestion names the candidate that is most similar to name, if one is similar enough.
 func suggestion(name string, candidates []string) string {
 	best, least := "", max(2, len(name)/3)+1
 	for _, c := range candidates {

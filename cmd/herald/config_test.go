@@ -29,7 +29,8 @@ func writeConfig(t *testing.T, text string) string {
 	return path
 }
 
-// TestConfigurationOrder sets one flag in more and more places and wants the foremost to win.
+// TestConfigurationOrder sets a flag in the file, then in the environment too, then on the command line
+// too. Each place must take precedence over the places before it.
 func TestConfigurationOrder(t *testing.T) {
 	file := writeConfig(t, "heartbeat: 3s\ninsecure-no-auth: true\nbrokers: [a:1, b:2]\ntopic:\n  - notifications\n  - news,kind=broadcast\n")
 	args := []string{"serve", "--config", file}
@@ -72,7 +73,7 @@ func TestConfigurationFromEnvironment(t *testing.T) {
 	}
 }
 
-// TestConfigurationRefused wants each mistake told in words that name it.
+// TestConfigurationRefused expects an error that names the mistake, on one line.
 func TestConfigurationRefused(t *testing.T) {
 	good := []string{"serve", "--brokers=a:1", "--topic=t", "--insecure-no-auth"}
 	produce := []string{"produce", "x"}
@@ -172,7 +173,7 @@ func TestConfigurationRefused(t *testing.T) {
 	}
 }
 
-// TestListsInTheFile wants one text split as it is on the command line.
+// TestListsInTheFile gives lists as YAML lists and as text, which is split as on the command line.
 func TestListsInTheFile(t *testing.T) {
 	for name, file := range map[string]string{
 		"lists":   "brokers: [a:1, b:2]\ntopic:\n  - notifications\n  - announcements,kind=broadcast\n",
@@ -200,7 +201,7 @@ func TestWrongVariableIsNamed(t *testing.T) {
 	}
 }
 
-// TestVariablesOfServeLeaveProduceAlone has the topics of a server in the environment.
+// TestVariablesOfServeLeaveProduceAlone runs produce with the topics of a server in the environment.
 func TestVariablesOfServeLeaveProduceAlone(t *testing.T) {
 	t.Setenv("HERALD_TOPIC", "notifications;announcements,kind=broadcast")
 	t.Setenv("HERALD_BROKERS", "a:1")

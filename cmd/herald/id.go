@@ -13,7 +13,7 @@ import (
 
 type idCommand struct {
 	ID    string   `arg:"" name:"id" help:"The event id."`
-	Topic []string `placeholder:"NAME" help:"Names of topics to look for in it, such as notifications.alice; an id has hashes of them. Default: those of herald dev." env:"-"`
+	Topic []string `placeholder:"NAME" help:"Names of topics that the id may contain, such as notifications.alice. An id contains only hashes of names. Default: the topics of herald dev." env:"-"`
 }
 
 // Help implements kong.HelpProvider.
@@ -22,14 +22,15 @@ func (*idCommand) Help() string {
 
     herald id --topic notifications '1~her949gt2mqv.2-41'
 
-An id says for each topic of a stream, and for each of its partitions that were read, the offset of the last record considered. A stream that resumes from it goes on behind those, and reads a partition that the id does not name from its start. Of a topic whose --topic has a partitioner the id names only the partitions that can hold the user's records, and the stream reads only those. In a topic that the id does not name the stream starts now, and a gap tells that.
+An id holds a position for each topic of a stream: for each partition, the offset of the last record that the stream has considered. A stream that resumes from the id continues after these offsets. It reads a partition that is not in the id from the partition's start. If the --topic of a topic has a partitioner, the id holds only the partitions that can contain the user's records, and the stream reads only these. If a topic is not in the id, the stream begins with the topic's next records and sends a gap event.
 
-    1~her949gt2mqv.2-41.5     version 1; topic her949 (a hash of its name) in its incarnation gt2mqv (a hash
+    1~her949gt2mqv.2-41.5     version 1; topic her949 (a hash of its name) in the incarnation gt2mqv (a hash
                               of its topic id); partition 2 up to offset 41; partition 5 from its start
     1t946684800000~her949gt2mqv.2-41t
-                              partition 2 up to offset 41, or from the first record of that many milliseconds
-                              after 1970 or later if that is before: the stream began by the parameter since,
-                              and Kafka has not told yet where that is`
+                              partition 2 up to offset 41, or from the first record of the time
+                              946684800000 (ms since 1970) or later, if that record is earlier: the stream
+                              began with the parameter since, and Kafka had not yet returned that record's
+                              offset`
 }
 
 // Run implements the command.
@@ -68,7 +69,7 @@ func (i *idCommand) explain(w io.Writer) error {
 				if !since.IsZero() {
 					where += " of " + since.UTC().Format(time.RFC3339Nano) + " or later"
 				}
-				where += ", which Kafka has not told yet"
+				where += ", whose offset Kafka had not returned yet"
 			}
 			if _, err := fmt.Fprintf(w, "  partition %d %s\n", p, where); err != nil {
 				return err

@@ -13,7 +13,7 @@ func TestExplainID(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "topic with hash 000000 (incarnation 000000)\n  partition 1 up to offset 2\nnotifications (incarnation gt2mqv)\n  partition 2 up to offset 41\n  partition 5 from its start\n" +
-		"  partition 6 up to offset 7, or from the first record of 2000-01-01T00:00:00Z or later, which Kafka has not told yet\n"
+		"  partition 6 up to offset 7, or from the first record of 2000-01-01T00:00:00Z or later, whose offset Kafka had not returned yet\n"
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)
 	}

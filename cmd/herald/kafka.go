@@ -14,19 +14,19 @@ import (
 	"github.com/segmentio/kafka-go/sasl/scram"
 )
 
-// kafkaFlags say how connections to Kafka are secured.
+// kafkaFlags are the flags that secure connections to Kafka.
 type kafkaFlags struct {
-	KafkaTLS              bool   `name:"kafka-tls" help:"Connect to Kafka by TLS." group:"Kafka"`
-	KafkaCAFile           string `name:"kafka-ca-file" placeholder:"FILE" help:"PEM file of the authorities that sign the brokers' certificates. Default: those of the system." group:"Kafka"`
-	KafkaCertFile         string `name:"kafka-cert-file" placeholder:"FILE" help:"PEM file of our certificate, for brokers that want one; read again for each connection." group:"Kafka"`
-	KafkaKeyFile          string `name:"kafka-key-file" placeholder:"FILE" help:"PEM file of our certificate's key." group:"Kafka"`
-	KafkaServerName       string `name:"kafka-server-name" placeholder:"NAME" help:"Name that the brokers' certificates must have. Default: the host connected to." group:"Kafka"`
-	KafkaSASLMechanism    string `name:"kafka-sasl-mechanism" enum:",plain,scram-sha-256,scram-sha-512" default:"" placeholder:"NAME" help:"Authenticate to Kafka: plain, scram-sha-256 or scram-sha-512." group:"Kafka"`
-	KafkaSASLUser         string `name:"kafka-sasl-user" placeholder:"NAME" help:"User of the SASL mechanism." group:"Kafka"`
-	KafkaSASLPasswordFile string `name:"kafka-sasl-password-file" placeholder:"FILE" help:"File with that user's password." group:"Kafka"`
+	KafkaTLS              bool   `name:"kafka-tls" help:"Connect to Kafka with TLS. Default: plain TCP." group:"Kafka"`
+	KafkaCAFile           string `name:"kafka-ca-file" placeholder:"FILE" help:"PEM file of the authorities that may sign the brokers' certificates. Default: the authorities of the system." group:"Kafka"`
+	KafkaCertFile         string `name:"kafka-cert-file" placeholder:"FILE" help:"PEM file of Herald's certificate, for brokers that require one. It is read again for each connection. Default: no certificate." group:"Kafka"`
+	KafkaKeyFile          string `name:"kafka-key-file" placeholder:"FILE" help:"PEM file of the key of --kafka-cert-file." group:"Kafka"`
+	KafkaServerName       string `name:"kafka-server-name" placeholder:"NAME" help:"Name that the brokers' certificates must have. Default: the host name of each broker." group:"Kafka"`
+	KafkaSASLMechanism    string `name:"kafka-sasl-mechanism" enum:",plain,scram-sha-256,scram-sha-512" default:"" placeholder:"NAME" help:"SASL mechanism to authenticate to Kafka with: plain, scram-sha-256 or scram-sha-512. Default: no authentication." group:"Kafka"`
+	KafkaSASLUser         string `name:"kafka-sasl-user" placeholder:"NAME" help:"User name for --kafka-sasl-mechanism." group:"Kafka"`
+	KafkaSASLPasswordFile string `name:"kafka-sasl-password-file" placeholder:"FILE" help:"File with the password of --kafka-sasl-user." group:"Kafka"`
 }
 
-// checkBrokers refuses addresses that are not HOST:PORT.
+// checkBrokers returns an error for an address that is not HOST:PORT.
 func checkBrokers(list []string) error {
 	for _, address := range list {
 		host, port, err := net.SplitHostPort(address)
@@ -41,7 +41,7 @@ func checkBrokers(list []string) error {
 	return nil
 }
 
-// check refuses flags that have no effect together.
+// check returns an error for a flag that has no effect without another flag.
 func (k *kafkaFlags) check() error {
 	switch {
 	case !k.KafkaTLS && (k.KafkaCAFile != "" || k.KafkaCertFile != "" || k.KafkaServerName != ""):
@@ -56,8 +56,8 @@ func (k *kafkaFlags) check() error {
 	return nil
 }
 
-// security reads the files. Both results are nil where nothing is asked for. The error is a
-// [usageError].
+// security reads the files that the flags name. The results are nil without --kafka-tls and without
+// --kafka-sasl-mechanism. The error is a [usageError].
 func (k *kafkaFlags) security() (*tls.Config, sasl.Mechanism, error) {
 	config, err := k.tls()
 	if err != nil {
@@ -115,7 +115,7 @@ func (k *kafkaFlags) sasl() (sasl.Mechanism, error) {
 	default:
 		mechanism, err = scram.Mechanism(scram.SHA512, k.KafkaSASLUser, password)
 	}
-	if err != nil { // of characters that SASLprep (RFC 4013) forbids
+	if err != nil { // a character that SASLprep (RFC 4013) forbids
 		return nil, fmt.Errorf("--kafka-sasl-user or its password: %w", err)
 	}
 	return mechanism, nil

@@ -8,7 +8,8 @@ import (
 	"syscall"
 )
 
-// lockFile takes a lock that ends with the process at the latest; errLocked if another one has it.
+// lockFile locks the file until the file is closed or the process ends. It returns errLocked if another
+// process has locked the file.
 func lockFile(f *os.File) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {

@@ -15,18 +15,18 @@ import (
 
 // Exit codes.
 const (
-	exitFailed = 1 // it was tried and did not work
-	exitUsage  = 2 // a flag, variable or file says something that cannot be
+	exitFailed = 1 // the command was tried and failed
+	exitUsage  = 2 // a flag, environment variable or file is wrong
 )
 
 type commands struct {
-	Dev     devCommand     `cmd:"" help:"Start broker, server and demo page in one process, nothing else needed."`
+	Dev     devCommand     `cmd:"" help:"Start a broker, the server and the demo page in one process."`
 	Serve   serveCommand   `cmd:"" help:"Serve the topics of a Kafka cluster."`
 	Produce produceCommand `cmd:"" help:"Write one notification to Kafka."`
-	Tail    tailCommand    `cmd:"" help:"Follow a stream in the terminal; resumes by itself."`
+	Tail    tailCommand    `cmd:"" help:"Follow a stream in the terminal. It resumes after a broken connection."`
 	Bench   benchCommand   `cmd:"" help:"Measure a server under load."`
 	Token   tokenCommand   `cmd:"" help:"Print a token for development."`
-	Revoke  revokeCommand  `cmd:"" help:"Take tokens back before they expire."`
+	Revoke  revokeCommand  `cmd:"" help:"Revoke tokens before they expire."`
 	ID      idCommand      `cmd:"" name:"id" help:"Explain an event id."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
@@ -50,7 +50,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stderr))
 }
 
-// run is the program; it returns the exit code.
+// run runs the command in args and returns the exit code.
 func run(ctx context.Context, args []string, stderr io.Writer) int {
 	if len(args) == 0 {
 		_, _ = io.WriteString(stderr, firstSteps)
@@ -71,12 +71,13 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 	return 0
 }
 
-// usageError is an error of a flag, variable or file that came to light when the command ran.
+// usageError is a mistake in a flag, environment variable or file that the command finds only when it
+// runs.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// parseArgs reads command line, environment and configuration file into cli.
+// parseArgs fills cli from the command line, the environment and the configuration file.
 func parseArgs(ctx context.Context, args []string, cli *commands) (*kong.Context, error) {
 	file := new(configFile)
 	parser := newParser(ctx, cli, file)
@@ -91,7 +92,7 @@ func parseArgs(ctx context.Context, args []string, cli *commands) (*kong.Context
 }
 
 func newParser(ctx context.Context, cli *commands, file *configFile) *kong.Kong {
-	return kong.Must(cli, append(inOurWords(),
+	return kong.Must(cli, append(flagErrors(),
 		kong.Name("herald"), kong.Description(description), kong.Vars{"version": versionLine()},
 		kong.DefaultEnvars(envPrefix), kong.Resolvers(file),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// start runs the program until it ends by itself or the test ends it.
+// start runs the program until it ends, or until the test ends.
 func start(t *testing.T, args ...string) (code int, stderr string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -26,7 +26,7 @@ func start(t *testing.T, args ...string) (code int, stderr string) {
 	return code, out.String()
 }
 
-// taken returns an address that somebody listens on.
+// taken returns an address on which a listener is open.
 func taken(t *testing.T) string {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -37,10 +37,10 @@ func taken(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// with returns args and more in a slice of their own.
+// with returns a new slice of args and more.
 func with(args []string, more ...string) []string { return slices.Concat(args, more) }
 
-// TestMistakesAtStart wants one line that names the flag and says what to do.
+// TestMistakesAtStart expects one line that names the flag and says what to do.
 func TestMistakesAtStart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -81,7 +81,7 @@ func TestMistakesAtStart(t *testing.T) {
 	}
 }
 
-// TestDataDirIsLocked starts a second herald dev on the directory of another one.
+// TestDataDirIsLocked starts a second herald dev in the data directory of the first.
 func TestDataDirIsLocked(t *testing.T) {
 	dir := t.TempDir()
 	unlock, err := (&devCommand{DataDir: dir}).lock()
@@ -140,7 +140,7 @@ func TestNoAuthIsWarnedOf(t *testing.T) {
 	}
 }
 
-// TestVersionFlag wants the flag to print what the command prints.
+// TestVersionFlag expects that the flag and the command print the same line.
 func TestVersionFlag(t *testing.T) {
 	var out bytes.Buffer
 	ended := -1

@@ -12,15 +12,16 @@ import (
 	"herald/consumer"
 )
 
-// produceCommand has no variables of its own: HERALD_TOPIC is what serve reads.
+// produceCommand has no environment variables for the notification: HERALD_TOPIC is a setting of serve
+// and HERALD_USER a setting of tail.
 type produceCommand struct {
-	Brokers []string        `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers to begin with. Default: ${default}."`
-	Topic   *consumer.Route `env:"-" placeholder:"NAME[,KEY=VALUE…]" help:"Topic as for serve. Default: notifications, or announcements,kind=broadcast without --user."`
-	User    *string         `env:"-" placeholder:"NAME" help:"Whom the notification is for. Default: everyone."`
-	Type    string          `env:"-" placeholder:"TYPE" help:"Event type. Default: none, which arrives as message."`
-	Value   string          `arg:"" help:"The record's value."`
+	Brokers []string        `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers to connect to first. Default: ${default}."`
+	Topic   *consumer.Route `env:"-" placeholder:"NAME[,KEY=VALUE…]" help:"Topic to write to, in the form of serve's --topic. Default: notifications, or announcements,kind=broadcast without --user."`
+	User    *string         `env:"-" placeholder:"NAME" help:"User who gets the notification. Default: everyone."`
+	Type    string          `env:"-" placeholder:"TYPE" help:"Type of the event. Default: none; the event then has the type message."`
+	Value   string          `arg:"" help:"Value of the record."`
 
-	EventTypeHeader string `default:"event-type" placeholder:"NAME" help:"Record header for the event type, as the server has it. Default: ${default}."`
+	EventTypeHeader string `default:"event-type" placeholder:"NAME" help:"Record header that holds the event type. Give the name that the server has. Default: ${default}."`
 
 	kafkaFlags
 }
@@ -32,7 +33,7 @@ func (*produceCommand) Help() string {
     herald produce --user alice '{"text":"hello"}'
     herald produce --topic 'notifications.{user}' --user alice --type greeting hello
 
-A topic that does not exist is created where the cluster does so (auto.create.topics.enable), and standard error says it: mind the spelling.`
+If the topic does not exist, a cluster with auto.create.topics.enable creates it. Standard error then says so, because the name may be misspelt.`
 }
 
 // Validate implements kong.Validatable.
@@ -54,14 +55,14 @@ func (p *produceCommand) Validate() error {
 	return p.check()
 }
 
-// checkRoute says why the topic cannot have a notification for the user.
+// checkRoute returns an error if the topic cannot hold a notification for the user.
 func (p *produceCommand) checkRoute() error {
 	route := p.route()
 	switch {
 	case p.User == nil && route.Kind == consumer.Shared && route.UserHeader != "":
 		return fmt.Errorf("topic %s has the user in the record header %s: add --user", route.Topic, route.UserHeader)
 	case route.UserPointer != "":
-		return fmt.Errorf("topic %s has the user in the value: write it as its other producers do, or give --topic %[1]s,kind=broadcast and no --user to write the value as it is", route.Topic)
+		return fmt.Errorf("topic %s has the user in the value: write to it as its other producers do, or give --topic %[1]s,kind=broadcast without --user to write the value unchanged", route.Topic)
 	case p.User == nil && route.Kind == consumer.Shared:
 		return fmt.Errorf("topic %s is keyed by user: add --user", route.Topic)
 	case p.User == nil && route.Kind == consumer.PerUser:
@@ -77,7 +78,7 @@ func (p *produceCommand) checkRoute() error {
 	return nil
 }
 
-// route is where the notification goes.
+// route returns the route of the notification.
 func (p *produceCommand) route() consumer.Route {
 	switch {
 	case p.Topic != nil:
@@ -113,10 +114,10 @@ func (p *produceCommand) Run(ctx context.Context) error {
 	return nil
 }
 
-// explain puts what is most often wrong in the user's words.
+// explain says what to do about the most frequent errors.
 func (p *produceCommand) explain(err error) error {
 	if errors.Is(err, consumer.ErrNoTopic) {
-		return fmt.Errorf("%w, and the cluster does not create it", err)
+		return fmt.Errorf("%w, and the cluster does not create it: correct --topic, or create the topic", err)
 	}
 	op, ok := errors.AsType[*net.OpError](err)
 	if !ok || op.Op != "dial" {
@@ -124,7 +125,7 @@ func (p *produceCommand) explain(err error) error {
 	}
 	reason := op.Err
 	if call, ok := errors.AsType[*os.SyscallError](reason); ok {
-		reason = call.Err // without the name of the call
+		reason = call.Err // the name of the system call helps nobody
 	}
 	return fmt.Errorf("no Kafka broker answers at %s: %w", strings.Join(p.Brokers, ", "), reason)
 }

@@ -10,14 +10,15 @@ import (
 	"herald/consumer"
 )
 
-// revokeCommand has no variables of its own: HERALD_USER is not for it.
+// revokeCommand has no environment variables for the revocation: HERALD_TOPIC is a setting of serve and
+// HERALD_USER a setting of tail.
 type revokeCommand struct {
-	Brokers []string  `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers to begin with. Default: ${default}."`
-	Topic   string    `env:"-" required:"" placeholder:"NAME" help:"The topic that serve has as --revocation-topic."`
-	User    string    `env:"-" placeholder:"NAME" help:"Revoke all tokens of this user."`
-	TokenID string    `env:"-" name:"token-id" placeholder:"ID" help:"Revoke the token with this claim jti."`
-	Before  time.Time `env:"-" placeholder:"TIME" help:"Revoke tokens issued before this time, like 2026-01-31T08:00:00Z, or in the 30 s after it. Default: now."`
-	Undo    bool      `env:"-" help:"Take the revocation back."`
+	Brokers []string  `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers to connect to first. Default: ${default}."`
+	Topic   string    `env:"-" required:"" placeholder:"NAME" help:"Topic of the revocations, the same as serve's --revocation-topic."`
+	User    string    `env:"-" placeholder:"NAME" help:"User whose tokens to revoke. Give either --user or --token-id."`
+	TokenID string    `env:"-" name:"token-id" placeholder:"ID" help:"Id of the token to revoke, its claim jti."`
+	Before  time.Time `env:"-" placeholder:"TIME" help:"Revoke tokens that were issued before this time, like 2026-01-31T08:00:00Z, or less than 30 s after it. Default: now."`
+	Undo    bool      `env:"-" help:"Cancel the revocation. Default: revoke."`
 
 	kafkaFlags
 }
@@ -29,11 +30,11 @@ func (*revokeCommand) Help() string {
     herald revoke --topic revocations --user alice
     herald revoke --topic revocations --token-id 4f1c --undo
 
-All replicas that can read the topic end the streams that were opened with such a token within a second, with the reason "revoked", and refuse it. One that cannot does so once it can; its /readyz says so meanwhile.
+Within a second, every replica that can read the topic refuses the revoked tokens and ends the streams that were opened with one of them. The reason of the end is "revoked". A replica that cannot read the topic does so as soon as it can read it again; until then its /readyz reports the problem.
 
-Clocks differ, so a token is refused too that was issued less than 30 s after the time. One that is issued later is good again: have the issuer refuse new ones first.
+Because clocks differ, replicas also refuse tokens that were issued less than 30 s after the time. Tokens that are issued later are valid: first make the issuer refuse new tokens for the user.
 
-The topic must exist; make it compacted (cleanup.policy=compact), so that what is in it is kept. A record's key is user:NAME or token:ID, its value the time; a null value takes it back. Do not add partitions to it: a key may be in another one then, and what is taken back there counts again for replicas that start after Kafka has removed the null value (delete.retention.ms).`
+The topic must exist. Create it with cleanup.policy=compact, so that Kafka keeps the last record of each key. The key of a record is user:NAME or token:ID. Its value is the time; a null value cancels the revocation. Do not add partitions to the topic: the records of one key could then be in two partitions, and after Kafka has removed a null value (delete.retention.ms), a replica that starts would apply the cancelled revocation again.`
 }
 
 // Validate implements kong.Validatable.

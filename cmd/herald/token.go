@@ -13,22 +13,22 @@ import (
 )
 
 type tokenCommand struct {
-	JWTSecretFile string `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret, to sign with HS256." group:"Key (one of them)"`
-	JWTKeyFile    string `name:"jwt-key-file" placeholder:"FILE" help:"PEM file with a private key: RSA signs with RS256, ECDSA with ES256, ES384 or ES512 by its curve, Ed25519 with EdDSA." group:"Key (one of them)"`
+	JWTSecretFile string `name:"jwt-secret-file" placeholder:"FILE" help:"File with a secret. The token is signed with HS256." group:"Key (one of them)"`
+	JWTKeyFile    string `name:"jwt-key-file" placeholder:"FILE" help:"PEM file with a private key. An RSA key signs with RS256, an ECDSA key with ES256, ES384 or ES512 according to its curve, an Ed25519 key with EdDSA." group:"Key (one of them)"`
 
-	NewSecret string `placeholder:"FILE" env:"-" help:"Write a fresh secret to this file, which must not exist, and print no token." group:"Instead of a token"`
-	NewKey    string `placeholder:"FILE" env:"-" help:"Write a fresh ECDSA private key to this file and its public key to FILE.pub, neither of which must exist, and print no token." group:"Instead of a token"`
-	KeySet    bool   `env:"-" help:"Print the public key of --jwt-key-file as a JSON Web Key Set." group:"Instead of a token"`
+	NewSecret string `placeholder:"FILE" env:"-" help:"Write a new secret to this file, which must not exist, and print no token." group:"Instead of a token"`
+	NewKey    string `placeholder:"FILE" env:"-" help:"Write a new ECDSA private key to this file and its public key to FILE.pub, and print no token. Neither file may exist." group:"Instead of a token"`
+	KeySet    bool   `env:"-" help:"Print the public key of --jwt-key-file as a JSON Web Key Set, and no token." group:"Instead of a token"`
 
-	User         string        `placeholder:"NAME" env:"-" help:"Whom the token is for." group:"Claims"`
-	TTL          time.Duration `name:"ttl" default:"1h" env:"-" placeholder:"DURATION" help:"How long the token is valid; servers take it 30s longer, as clocks differ. Default: ${default}." group:"Claims"`
-	ID           string        `name:"id" placeholder:"TEXT" env:"-" help:"The token's id, its claim jti." group:"Claims"`
-	Publish      bool          `env:"-" help:"Let it write notifications." group:"Claims"`
-	Types        []string      `placeholder:"TYPE" env:"-" help:"Let it see events of these types only." group:"Claims"`
-	Topics       []string      `placeholder:"TOPIC" env:"-" help:"Let it see these broadcast topics only." group:"Claims"`
-	JWTIssuer    string        `name:"jwt-issuer" placeholder:"TEXT" help:"The claim iss." group:"Claims"`
-	JWTAudience  []string      `name:"jwt-audience" placeholder:"TEXT" help:"The claim aud." group:"Claims"`
-	JWTUserClaim string        `name:"jwt-user-claim" default:"sub" placeholder:"NAME" help:"Claim that holds the user. Default: ${default}." group:"Claims"`
+	User         string        `placeholder:"NAME" env:"-" help:"User that the token names. Required for a token." group:"Claims"`
+	TTL          time.Duration `name:"ttl" default:"1h" env:"-" placeholder:"DURATION" help:"How long the token is valid. Servers accept it for another 30s, because clocks differ. Default: ${default}." group:"Claims"`
+	ID           string        `name:"id" placeholder:"TEXT" env:"-" help:"Id of the token, its claim jti. Default: none." group:"Claims"`
+	Publish      bool          `env:"-" help:"Allow the token to write notifications. Default: only reading." group:"Claims"`
+	Types        []string      `placeholder:"TYPE" env:"-" help:"Allow the token to read only events of these types. Default: all types." group:"Claims"`
+	Topics       []string      `placeholder:"TOPIC" env:"-" help:"Allow the token to read only these broadcast topics. Default: all topics." group:"Claims"`
+	JWTIssuer    string        `name:"jwt-issuer" placeholder:"TEXT" help:"The claim iss, the token's issuer. Default: none." group:"Claims"`
+	JWTAudience  []string      `name:"jwt-audience" placeholder:"TEXT" help:"The claim aud, the token's audience. Default: none." group:"Claims"`
+	JWTUserClaim string        `name:"jwt-user-claim" default:"sub" placeholder:"NAME" help:"Name of the claim that holds the user. Default: ${default}." group:"Claims"`
 }
 
 // Help implements kong.HelpProvider.
@@ -38,17 +38,18 @@ func (*tokenCommand) Help() string {
     herald token --new-secret secret
     herald token --jwt-secret-file secret --user alice --ttl 8h > alice.token
 
-or, with a key of which the server has the public part only:
+With a key pair, the server needs only the public key:
 
     herald token --new-key key.pem
     herald serve --jwt-public-key-file key.pem.pub …
     herald token --jwt-key-file key.pem --user alice > alice.token`
 }
 
-// alone are the flags that print or write something else than a token, with those that they need.
-var alone = map[string][]string{"new-secret": nil, "new-key": nil, "key-set": {"jwt-key-file"}}
+// exclusiveFlags are the flags that print or write something other than a token. Each excludes all other
+// flags, except the flags in its value.
+var exclusiveFlags = map[string][]string{"new-secret": nil, "new-key": nil, "key-set": {"jwt-key-file"}}
 
-// Validate implements kong's interface of the same form.
+// Validate implements kong.Validatable. Its form with a context has no name in kong.
 func (t *tokenCommand) Validate(ctx *kong.Context) error {
 	given := make(map[string]bool)
 	for _, p := range ctx.Path {
@@ -56,7 +57,7 @@ func (t *tokenCommand) Validate(ctx *kong.Context) error {
 			given[p.Flag.Name] = true
 		}
 	}
-	for name, needs := range alone {
+	for name, needs := range exclusiveFlags {
 		if !given[name] {
 			continue
 		}
@@ -94,7 +95,7 @@ func (t *tokenCommand) Run() error {
 	case t.NewKey != "":
 		return auth.WriteKeyFiles(t.NewKey)
 	}
-	signer, err := t.signer()
+	signer, err := t.loadSigner()
 	if err != nil {
 		return usageError{err}
 	}
@@ -116,8 +117,8 @@ func (t *tokenCommand) Run() error {
 	return nil
 }
 
-// signer has the key of the file that is given.
-func (t *tokenCommand) signer() (*auth.Signer, error) {
+// loadSigner returns a signer with the key or the secret of the user's file.
+func (t *tokenCommand) loadSigner() (*auth.Signer, error) {
 	var signer *auth.Signer
 	if t.JWTKeyFile != "" {
 		var err error
@@ -134,7 +135,7 @@ func (t *tokenCommand) signer() (*auth.Signer, error) {
 	return signer, nil
 }
 
-// loadSecretSigner reads the file of --jwt-secret-file.
+// loadSecretSigner returns a signer with the secret in the file of --jwt-secret-file.
 func loadSecretSigner(path string) (*auth.Signer, error) {
 	secret, err := auth.LoadSecretFile(path, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err != nil {

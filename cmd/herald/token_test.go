@@ -11,7 +11,7 @@ import (
 	"herald/auth"
 )
 
-// TestTokenCommand makes a token with each kind of key by herald token, and takes it.
+// TestTokenCommand makes a token with each kind of key. An authenticator must accept the token.
 func TestTokenCommand(t *testing.T) {
 	dir := t.TempDir()
 	secret, key := filepath.Join(dir, "secret"), filepath.Join(dir, "key.pem")

@@ -6,7 +6,7 @@ import (
 	"runtime/debug"
 )
 
-// version is set by the linker; see the Makefile.
+// version is set by the linker: see the Makefile.
 var version = ""
 
 type versionCommand struct{}
@@ -17,12 +17,13 @@ func (versionCommand) Run() error {
 	return err
 }
 
-// versionLine is what the command version and the flag --version print.
+// versionLine returns the text that the command version and the flag --version print.
 func versionLine() string {
 	return fmt.Sprintf("herald %s %s %s/%s", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-// buildVersion is what the linker was told or, without that, what the go command noted.
+// buildVersion returns the version that the linker has set or, without one, the version that the go
+// command has recorded.
 func buildVersion() string {
 	if version != "" {
 		return version
