@@ -175,7 +175,7 @@ func TestRevocationsAreReadFirst(t *testing.T) {
 		r.revoke(t, "bob")
 		fault = r.broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.KafkaStorageError, Count: -1})
 	})
-	await(t, "the topic has begun", true, func() bool { return r.revocations.consumer.Ready() == nil })
+	await(t, "the topic has begun", true, func() bool { return errors.Is(r.revocations.reader.Ready(), consumer.ErrUnread) })
 	if err := r.broker.DeleteTopic(revocationTopic); err != nil {
 		t.Fatal(err)
 	}
@@ -213,27 +213,6 @@ func TestRevocationTopicIsDenied(t *testing.T) {
 	r.revoke(t, "alice")
 	await(t, "herald is ready", "ok\n", func() string { return r.admin(t, "/readyz") })
 	await(t, "alice", http.StatusUnauthorized, func() int { return r.taken(t, "alice") })
-}
-
-// TestUnreadPartition goes through what a partition is before it is read.
-func TestUnreadPartition(t *testing.T) {
-	p := consumer.Partition{Topic: revocationTopic}
-	r := &revocations{partitions: make(map[consumer.Partition]*revocationPartition)}
-	for _, c := range []struct {
-		name string
-		part *revocationPartition
-		want error
-	}{
-		{"has not begun", nil, errUnread},
-		{"its past is not read", &revocationPartition{live: 5, until: 5}, errUnread},
-		{"it is read live from its start", &revocationPartition{past: true, live: 4, until: 5}, errUnread},
-		{"it is read", &revocationPartition{past: true, live: 5, until: 5}, nil},
-	} {
-		r.partitions[p] = c.part
-		if err := r.unreadIn(t.Context(), p); !errors.Is(err, c.want) {
-			t.Errorf("%s: %v, want %v", c.name, err, c.want)
-		}
-	}
 }
 
 // TestRevocationMetrics wants a record that is none counted, and those that are.
