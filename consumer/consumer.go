@@ -145,7 +145,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	if cfg.Registry != nil {
 		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader})
 	}
-	for _, r := range rs.always() {
+	for _, r := range rs.static() {
 		c.static[r.Topic] = r
 		c.topics[r.Topic] = newTopic(r.Topic, r)
 		if r.Partitioner != "" {
@@ -335,18 +335,6 @@ func (c *Consumer) leader(p Partition) (broker int32, topicID [16]byte, err erro
 		return -1, topicID, fmt.Errorf("partition %s has no leader", p)
 	}
 	return broker, t.id, nil
-}
-
-// own fills in whom a record of the route is for; user is the one that the topic's name has.
-func (r *Route) own(rec *Record, user []byte) {
-	switch r.Kind {
-	case Broadcast:
-		rec.Broadcast = true
-	case PerUser:
-		rec.User = user
-	case Shared:
-		rec.User = r.user(rec)
-	}
 }
 
 // doubt has the cluster asked soon about a topic: what is known of it may be outdated.

@@ -87,7 +87,7 @@ func (r *reader) records(s *shard, f *feed, part *kmsg.FetchResponseTopicPartiti
 		var rec Record
 		more, err := b.Next(&rec.Record)
 		if more {
-			f.route.own(&rec, f.owner)
+			f.route.setOwner(&rec, f.owner)
 			if f.route.UserPointer != "" && len(rec.User) == 0 && rec.Value != nil {
 				m.ownerless.Inc()
 			}

@@ -92,7 +92,7 @@ func (h *Homes) Of(user string) (topicID [16]byte, begin map[int32]int64) {
 	defer h.mu.Unlock()
 	begin = make(map[int32]int64, len(h.numbers))
 	for _, n := range h.numbers {
-		home := h.partitioner.partition([]byte(user), n.count)
+		home := h.partitioner.choose([]byte(user), n.count)
 		from := int64(0)
 		if int(home) < len(n.from) {
 			from = n.from[home]
@@ -117,7 +117,7 @@ func (h *Homes) Misplaced(user string, at Position) {
 	fits := []string{}
 	count := h.numbers[len(h.numbers)-1].count
 	for _, p := range partitioners {
-		if p.partition([]byte(user), count) == at.ID {
+		if p.choose([]byte(user), count) == at.ID {
 			fits = append(fits, string(p))
 		}
 	}

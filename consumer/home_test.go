@@ -18,7 +18,7 @@ next:
 	for i := range 100_000 {
 		user := fmt.Sprint("user", i)
 		for count, home := range homes {
-			if p.partition([]byte(user), count) != home {
+			if p.choose([]byte(user), count) != home {
 				continue next
 			}
 		}
@@ -103,7 +103,7 @@ func TestMisplacedIsTold(t *testing.T) {
 	counted := 0
 	h.log, h.misplaced = slog.New(slog.NewTextHandler(&text, nil)), func() { counted++ }
 	h.Saw([16]byte{1}, 1000, time.Now(), nil)
-	wrong := CRC32.partition([]byte("alice"), 1000)
+	wrong := CRC32.choose([]byte("alice"), 1000)
 	for offset := range int64(5) {
 		h.Misplaced("alice", Position{Partition{Topic: "orders", ID: wrong}, offset})
 	}

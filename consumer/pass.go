@@ -272,7 +272,7 @@ func (p *pass) deliver(c *chunk, at int64) (int64, error) {
 			break
 		}
 		replayed++
-		p.route.own(&rec, p.owner)
+		p.route.setOwner(&rec, p.owner)
 		if rec.Broadcast {
 			for _, r := range p.requests {
 				r.offer(&rec)

@@ -12,7 +12,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// checkPointer says whether the text is a JSON pointer (RFC 6901, section 3) to a part of a value.
+// checkPointer returns an error unless the text is a JSON pointer (RFC 6901, section 3) to a part of a value.
+// The empty pointer, which points to the whole value, is refused.
 func checkPointer(pointer string) error {
 	if !strings.HasPrefix(pointer, "/") {
 		return fmt.Errorf("JSON pointer %q: it begins with a slash, such as /owner/id", pointer)
@@ -29,7 +30,7 @@ func checkPointer(pointer string) error {
 	}
 }
 
-// userFinder reads a value once.
+// userFinder finds the user in a value, which it reads once.
 type userFinder struct {
 	decoder *jsontext.Decoder
 	name    []byte
@@ -37,18 +38,21 @@ type userFinder struct {
 
 var userFinders = sync.Pool{New: func() any { return &userFinder{decoder: new(jsontext.Decoder)} }}
 
-// userIn returns the string that a JSON pointer finds in a value; nil if it finds none, if it is empty,
-// or if the value is not one JSON text with each name once in an object (RFC 8259, section 4: readers do
-// not agree on what others mean). All of the value is read. What anybody writes costs time in proportion
-// to its length, 1 µs for 280 bytes (BenchmarkUserInValue); texts nested deeper than 10,000 are refused.
-func userIn(value []byte, pointer string) []byte {
+// userInValue returns the string that a JSON pointer points to in a value. It returns nil if the pointer
+// points to no string or to an empty one, and if the value is not a single JSON text in which each name is
+// unique in its object. Readers of JSON do not agree on the meaning of a name that occurs twice (RFC 8259,
+// section 4).
+//
+// The whole value is read, in time proportional to its length: 1 µs for 280 bytes (BenchmarkUserInValue). A
+// text that is nested deeper than 10,000 levels is refused.
+func userInValue(value []byte, pointer string) []byte {
 	f := userFinders.Get().(*userFinder)
 	defer func() {
-		f.decoder.Reset(bytes.NewReader(nil)) // it is not to hold on to the value
+		f.decoder.Reset(bytes.NewReader(nil)) // lets go of the value
 		userFinders.Put(f)
 	}()
 	f.decoder.Reset(bytes.NewBuffer(value))
-	user, err := f.find(pointer)
+	user, err := f.find(jsontext.Pointer(pointer))
 	if err != nil || f.finish() != nil {
 		return nil
 	}
@@ -57,10 +61,9 @@ func userIn(value []byte, pointer string) []byte {
 
 var errNotFound = errors.New("not found")
 
-func (f *userFinder) find(pointer string) ([]byte, error) {
-	for pointer != "" {
-		var token string
-		token, pointer = cutToken(pointer)
+// find returns the string that the pointer points to, and leaves the decoder after it.
+func (f *userFinder) find(pointer jsontext.Pointer) ([]byte, error) {
+	for token := range pointer.Tokens() {
 		if err := f.descend(token); err != nil {
 			return nil, err
 		}
@@ -75,19 +78,7 @@ func (f *userFinder) find(pointer string) ([]byte, error) {
 	return jsontext.AppendUnquote(nil, text)
 }
 
-// cutToken returns the pointer's first reference token, unescaped, and the pointer behind it.
-func cutToken(pointer string) (token, rest string) {
-	token, rest = pointer[1:], ""
-	if end := strings.IndexByte(token, '/'); end >= 0 {
-		token, rest = token[:end], token[end:]
-	}
-	if strings.Contains(token, "~") {
-		token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
-	}
-	return token, rest
-}
-
-// descend goes to the value that the next value has under the token.
+// descend moves the decoder into the next value, to the member or element that the token names.
 func (f *userFinder) descend(token string) error {
 	d := f.decoder
 	kind := d.PeekKind()
@@ -119,7 +110,7 @@ func (f *userFinder) descend(token string) error {
 	return errNotFound
 }
 
-// finish reads the rest of the value. The error says that it is no JSON.
+// finish reads the rest of the value. It returns an error if the value is not one JSON text.
 func (f *userFinder) finish() error {
 	d := f.decoder
 	for d.StackDepth() > 0 {

@@ -14,45 +14,45 @@ func TestUserInValue(t *testing.T) {
 	deep := strings.Repeat(`[`, 9_000) + `"x"` + strings.Repeat(`]`, 9_000)
 	tooDeep := strings.Repeat(`{"a":`, 1_000_000) + `1`
 	for name, test := range map[string]struct{ value, pointer, want string }{
-		"member":                {`{"x":1,"owner":"alice","y":[{}]}`, "/owner", "alice"},
-		"below":                 {` {"owner":{"id":"alice"}} `, "/owner/id", "alice"},
-		"in a list":             {`{"to":[{"id":"a"},{"id":"b"}]}`, "/to/1/id", "b"},
-		"escaped in the value":  {`{"own\u0065r":"\u00e9\"\n"}`, "/owner", "é\"\n"},
-		"escaped in the path":   {`{"a/b":{"~":"alice"}}`, "/a~1b/~0", "alice"},
-		"~01 is ~1":             {`{"~1":"alice"}`, "/~01", "alice"},
-		"empty name":            {`{"":"alice"}`, "/", "alice"},
-		"digits as a name":      {`{"0":"alice"}`, "/0", "alice"},
-		"behind a deep one":     {`{"deep":` + deep + `,"owner":"alice"}`, "/owner", "alice"},
-		"behind a huge number":  {`{"n":` + strings.Repeat("9", 1<<20) + `e999999999,"owner":"alice"}`, "/owner", "alice"},
-		"no such member":        {`{"x":"alice"}`, "/owner", ""},
-		"not a string":          {`{"owner":1}`, "/owner", ""},
-		"null":                  {`{"owner":null}`, "/owner", ""},
-		"an object":             {`{"owner":{"id":"alice"}}`, "/owner", ""},
-		"empty":                 {`{"owner":""}`, "/owner", ""},
-		"below a string":        {`{"owner":"alice"}`, "/owner/id", ""},
-		"index out of range":    {`["alice"]`, "/1", ""},
-		"index with a zero":     {`["a","b"]`, "/01", ""},
-		"behind the last":       {`["alice"]`, "/-", ""},
-		"the name twice":        {`{"owner":"alice","owner":"bob"}`, "/owner", ""},
-		"twice, escaped":        {`{"owner":"alice","own\u0065r":"bob"}`, "/owner", ""},
-		"another name twice":    {`{"owner":"alice","x":{"a":1,"a":2}}`, "/owner", ""},
-		"cut short":             {`{"owner":"alice"`, "/owner", ""},
-		"two texts":             {`{"owner":"alice"}{}`, "/owner", ""},
-		"no JSON behind it":     {`{"owner":"alice",x}`, "/owner", ""},
-		"not UTF-8":             {"{\"owner\":\"\xff\"}", "/owner", ""},
-		"half a surrogate pair": {`{"owner":"\ud800"}`, "/owner", ""},
-		"too deep":              {tooDeep, "/owner", ""},
-		"too deep, on the way":  {tooDeep, strings.Repeat("/a", 1_000_000), ""},
-		"nothing":               {"", "/owner", ""},
+		"member":                 {`{"x":1,"owner":"alice","y":[{}]}`, "/owner", "alice"},
+		"in an object":           {` {"owner":{"id":"alice"}} `, "/owner/id", "alice"},
+		"in a list":              {`{"to":[{"id":"a"},{"id":"b"}]}`, "/to/1/id", "b"},
+		"escaped in the value":   {`{"own\u0065r":"\u00e9\"\n"}`, "/owner", "é\"\n"},
+		"escaped in the path":    {`{"a/b":{"~":"alice"}}`, "/a~1b/~0", "alice"},
+		"~01 is ~1":              {`{"~1":"alice"}`, "/~01", "alice"},
+		"empty name":             {`{"":"alice"}`, "/", "alice"},
+		"digits as a name":       {`{"0":"alice"}`, "/0", "alice"},
+		"after a deep value":     {`{"deep":` + deep + `,"owner":"alice"}`, "/owner", "alice"},
+		"after a huge number":    {`{"n":` + strings.Repeat("9", 1<<20) + `e999999999,"owner":"alice"}`, "/owner", "alice"},
+		"no such member":         {`{"x":"alice"}`, "/owner", ""},
+		"not a string":           {`{"owner":1}`, "/owner", ""},
+		"null":                   {`{"owner":null}`, "/owner", ""},
+		"an object":              {`{"owner":{"id":"alice"}}`, "/owner", ""},
+		"empty":                  {`{"owner":""}`, "/owner", ""},
+		"below a string":         {`{"owner":"alice"}`, "/owner/id", ""},
+		"index out of range":     {`["alice"]`, "/1", ""},
+		"index with a zero":      {`["a","b"]`, "/01", ""},
+		"after the last element": {`["alice"]`, "/-", ""},
+		"the name twice":         {`{"owner":"alice","owner":"bob"}`, "/owner", ""},
+		"twice, escaped":         {`{"owner":"alice","own\u0065r":"bob"}`, "/owner", ""},
+		"another name twice":     {`{"owner":"alice","x":{"a":1,"a":2}}`, "/owner", ""},
+		"cut short":              {`{"owner":"alice"`, "/owner", ""},
+		"two texts":              {`{"owner":"alice"}{}`, "/owner", ""},
+		"not JSON after it":      {`{"owner":"alice",x}`, "/owner", ""},
+		"not UTF-8":              {"{\"owner\":\"\xff\"}", "/owner", ""},
+		"half a surrogate pair":  {`{"owner":"\ud800"}`, "/owner", ""},
+		"too deep":               {tooDeep, "/owner", ""},
+		"too deep, on the way":   {tooDeep, strings.Repeat("/a", 1_000_000), ""},
+		"nothing":                {"", "/owner", ""},
 	} {
-		if got := string(userIn([]byte(test.value), test.pointer)); got != test.want {
+		if got := string(userInValue([]byte(test.value), test.pointer)); got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 	}
 }
 
-// FuzzUserInValue compares with a reader that builds all of the value: who is found there is found by
-// it too.
+// FuzzUserInValue looks up each user that is found in the whole value, as the standard library decodes it:
+// the same string must be there.
 func FuzzUserInValue(f *testing.F) {
 	f.Add([]byte(`{"owner":{"id":"alice"},"x":[1,"y"]}`), "/owner/id")
 	f.Add([]byte(`["a",{"b/c":"d"}]`), "/1/b~1c")
@@ -63,7 +63,7 @@ func FuzzUserInValue(f *testing.F) {
 			return
 		}
 		before := string(value)
-		got := userIn(value, pointer)
+		got := userInValue(value, pointer)
 		if string(value) != before {
 			t.Fatal("the value was changed")
 		}
@@ -74,7 +74,7 @@ func FuzzUserInValue(f *testing.F) {
 		decoder := json.NewDecoder(strings.NewReader(before))
 		decoder.UseNumber()
 		if err := decoder.Decode(&at); err != nil {
-			t.Fatalf("%q found in what is no JSON: %v", got, err)
+			t.Fatalf("%q found in a value that is not JSON: %v", got, err)
 		}
 		for token := range strings.SplitSeq(pointer[1:], "/") {
 			token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
@@ -84,7 +84,7 @@ func FuzzUserInValue(f *testing.F) {
 			case []any:
 				i, err := strconv.Atoi(token)
 				if err != nil || i < 0 || i >= len(v) {
-					t.Fatalf("%q found at %q, which is none", got, pointer)
+					t.Fatalf("%q found at %q, which does not exist", got, pointer)
 				}
 				at = v[i]
 			}
@@ -95,7 +95,7 @@ func FuzzUserInValue(f *testing.F) {
 	})
 }
 
-// TestRecordsOfUsersInValues reads a topic whose values name their users, live and again.
+// TestRecordsOfUsersInValues reads a topic whose values name their users, live and as a replay.
 func TestRecordsOfUsersInValues(t *testing.T) {
 	c, sink, producer := start(t, []string{"orders"}, "orders,user=json:/owner")
 	if _, err := c.Join(t.Context(), "alice"); err != nil {
@@ -128,7 +128,7 @@ func BenchmarkUserInValue(b *testing.B) {
 	b.SetBytes(int64(len(value)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if userIn(value, "/owner/id") == nil {
+		if userInValue(value, "/owner/id") == nil {
 			b.Fatal("not found")
 		}
 	}

@@ -150,7 +150,7 @@ func choosePartition(m Message, count int) Partition {
 	if count == 0 {
 		return Partition{Topic: m.Topic}
 	}
-	return Partition{Topic: m.Topic, ID: m.Partitioner.partition(m.Key, count)}
+	return Partition{Topic: m.Topic, ID: m.Partitioner.choose(m.Key, count)}
 }
 
 // encode returns the record as a batch of its own.

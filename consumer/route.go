@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// Kind says how the records of a topic find their users.
+// Kind says how Herald finds the user that a record of a topic is for.
 type Kind int
 
 const (
-	// Shared is one topic for many users; the user is named in each record.
+	// Shared is one topic for many users. Each record names its user.
 	Shared Kind = iota
-	// PerUser is one topic a user; the user is a part of the topic's name.
+	// PerUser is one topic for each user. The topic's name contains the user.
 	PerUser
-	// Broadcast is one topic whose every record is for everyone.
+	// Broadcast is one topic for everyone.
 	Broadcast
 )
 
-// String is the kind as a route's text spells it.
+// String returns the kind as the text of a route spells it.
 func (k Kind) String() string {
 	switch k {
 	case Shared:
@@ -32,44 +32,45 @@ func (k Kind) String() string {
 	}
 }
 
-// userPlaceholder stands for the user in the name of a per-user route.
+// userPlaceholder stands for the user in the topic of a per-user route. Only methods of [Route] cut a name
+// at it or replace it.
 const userPlaceholder = "{user}"
 
-// maxTopicName is Kafka's limit on the length of a topic's name, in bytes.
+// maxTopicName is how long a topic's name may be in Kafka, in bytes.
 const maxTopicName = 249
 
-// ErrUserTopic says that a user has no topic of a per-user route: the user's name cannot be a part
-// of a topic's name, or the topic would be one that another route reads.
+// ErrUserTopic says that a user cannot have a topic of a per-user route, because the topic's name would not
+// be allowed in Kafka, or because another route reads a topic with this name.
 var ErrUserTopic = errors.New("user cannot have a topic")
 
-// Route says which records belong to whom: a topic, or a family of topics, and where the user is
-// found.
+// Route is a topic, or a topic for each user, and the place where its records name their user.
 type Route struct {
-	// Topic is the topic's name; for [PerUser] with "{user}" in it.
+	// Topic is the topic's name. With [PerUser] it contains "{user}" once.
 	Topic string
 	Kind  Kind
 
-	// UserHeader names the record header that holds the user of a [Shared] topic's record.
-	// Empty: the record key does, or UserPointer.
+	// UserHeader is the key of the record header that holds the user of a record of a [Shared] topic.
+	// If it is empty, UserPointer says where the user is, or the record key is the user.
 	UserHeader string
 
-	// UserPointer is a JSON pointer (RFC 6901) to the string in the value of a [Shared] topic's record
-	// that is the user. A record without one belongs to nobody.
+	// UserPointer is a JSON pointer (RFC 6901) to the user, a string in the value of a record of a
+	// [Shared] topic. A record without such a string belongs to no user.
 	UserPointer string
 
-	// Partitioner is that of all producers of a [Shared] topic whose record key is the user. Then a
-	// user's records are looked for in one partition only ([Homes]), and records that are found in
-	// another are not delivered. Empty: they may be in any partition.
+	// Partitioner is the partitioner of all producers of a [Shared] topic whose record key is the user.
+	// With it, a user's streams read only the partitions that it chooses for the user ([Homes]), and a
+	// record in another partition is not delivered. If it is empty, a user's records may be in any
+	// partition.
 	Partitioner Partitioner
 }
 
-// ParseRoute reads a route as flags and configuration files spell it: NAME[,key=value…].
+// ParseRoute parses a route as flags and configuration files spell it: NAME[,key=value…].
 //
 //	notifications                        shared, the record key is the user
-//	notifications,partitioner=murmur2    the same; its producers choose partitions as the Java client does
+//	notifications,partitioner=murmur2    the same; its producers choose partitions like the Java client
 //	orders,user=header:owner             shared, the header "owner" is the user
-//	orders,user=json:/owner/id           shared, the string there in the value is the user
-//	notifications.{user}                 one topic a user
+//	orders,user=json:/owner/id           shared, the string at this JSON pointer into the value is the user
+//	notifications.{user}                 one topic for each user
 //	announcements,kind=broadcast         for everyone
 func ParseRoute(text string) (Route, error) {
 	name, options, _ := strings.Cut(text, ",")
@@ -79,7 +80,7 @@ func ParseRoute(text string) (Route, error) {
 	}
 	if options != "" {
 		for option := range strings.SplitSeq(options, ",") {
-			if err := r.set(option); err != nil {
+			if err := r.setOption(option); err != nil {
 				return Route{}, fmt.Errorf("topic %q: %w", text, err)
 			}
 		}
@@ -99,7 +100,8 @@ func (r *Route) UnmarshalText(text []byte) error {
 	return err
 }
 
-func (r *Route) set(option string) error {
+// setOption sets one option of the route's text, such as "kind=broadcast".
+func (r *Route) setOption(option string) error {
 	key, value, ok := strings.Cut(option, "=")
 	if !ok {
 		return fmt.Errorf("option %q is not key=value", option)
@@ -129,15 +131,16 @@ func (r *Route) set(option string) error {
 		r.UserHeader = header
 		return nil
 	case "partitioner":
-		return r.Partitioner.set(value)
+		return r.Partitioner.parse(value)
 	default:
 		return fmt.Errorf("unknown option %q: want kind, user or partitioner", key)
 	}
 }
 
+// validate checks the route by itself; [CheckRoutes] checks routes against each other.
 func (r *Route) validate() error {
 	n := strings.Count(r.Topic, userPlaceholder)
-	bare := strings.Replace(r.Topic, userPlaceholder, "u", 1)
+	bare := r.TopicFor("u")
 	switch {
 	case r.Topic == "":
 		return errors.New("a topic needs a name")
@@ -164,41 +167,41 @@ func (r *Route) validate() error {
 		}
 	}
 	if r.Partitioner != "" {
-		if err := new(Partitioner).set(string(r.Partitioner)); err != nil {
+		if err := new(Partitioner).parse(string(r.Partitioner)); err != nil {
 			return err
 		}
 	}
-	return validTopic(bare)
+	return checkTopicName(bare)
 }
 
-// validTopic applies Kafka's rules for topic names (org.apache.kafka.common.internals.Topic), and
-// keeps users away from Kafka's internal topics, whose names start with two underscores.
-func validTopic(name string) error {
+// checkTopicName applies Kafka's rules for topic names (org.apache.kafka.common.internals.Topic). It also
+// refuses names that begin with two underscores, so that no user gets one of Kafka's internal topics.
+func checkTopicName(name string) error {
 	switch {
 	case name == "" || name == "." || name == "..":
-		return fmt.Errorf("%q is no topic name", name)
+		return fmt.Errorf("%q is not a topic name", name)
 	case len(name) > maxTopicName:
 		return fmt.Errorf("a topic name has at most %d characters, not %d", maxTopicName, len(name))
 	case strings.HasPrefix(name, "__"):
 		return fmt.Errorf("%q is a topic of Kafka's own", name)
 	}
 	for i := range len(name) {
-		if !topicByte(name[i]) {
+		if !isTopicByte(name[i]) {
 			return fmt.Errorf("character %q cannot be in a topic name (allowed: a-z A-Z 0-9 . _ -)", name[i])
 		}
 	}
 	return nil
 }
 
-func topicByte(c byte) bool {
+func isTopicByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
 }
 
-// user returns the user a record of a [Shared] route is for; empty if the record names none.
-func (r *Route) user(rec *Record) []byte {
+// sharedUser returns the user that a record of a [Shared] route is for; empty if the record names no user.
+func (r *Route) sharedUser(rec *Record) []byte {
 	switch {
 	case r.UserPointer != "":
-		return userIn(rec.Value, r.UserPointer)
+		return userInValue(rec.Value, r.UserPointer)
 	case r.UserHeader != "":
 		user, _ := rec.Header(r.UserHeader)
 		return user
@@ -207,125 +210,50 @@ func (r *Route) user(rec *Record) []byte {
 	}
 }
 
-// routes is a checked set of routes.
-type routes []Route
-
-// CheckRoutes says whether a [Consumer] takes this set of routes: there is at least one, and no
-// topic has two meanings.
-func CheckRoutes(list []Route) error {
-	_, err := newRoutes(list)
-	return err
-}
-
-// newRoutes refuses sets in which one topic would have two meanings.
-func newRoutes(list []Route) (routes, error) {
-	if len(list) == 0 {
-		return nil, errors.New("no topic to read")
-	}
-	for i := range list {
-		a := &list[i]
-		if err := a.validate(); err != nil {
-			return nil, fmt.Errorf("topic %q: %w", a.Topic, err)
-		}
-		for j := range i {
-			b := &list[j]
-			if a.Topic == b.Topic {
-				return nil, fmt.Errorf("topic %q is given twice", a.Topic)
-			}
-			if a.Kind == PerUser && b.Kind == PerUser && overlap(a.Topic, b.Topic) {
-				return nil, fmt.Errorf("per-user topics %q and %q can name the same topic for two users: give them different fixed parts", b.Topic, a.Topic)
-			}
-		}
-	}
-	return routes(list), nil
-}
-
-// overlap says whether some topic name fits both per-user patterns. With one placeholder each this
-// is so when one prefix begins the other and one suffix ends the other; the case of names too
-// short to hold both fixed parts is counted as an overlap too, which only refuses more.
-func overlap(a, b string) bool {
-	aPrefix, aSuffix, _ := strings.Cut(a, userPlaceholder)
-	bPrefix, bSuffix, _ := strings.Cut(b, userPlaceholder)
-	return (strings.HasPrefix(aPrefix, bPrefix) || strings.HasPrefix(bPrefix, aPrefix)) &&
-		(strings.HasSuffix(aSuffix, bSuffix) || strings.HasSuffix(bSuffix, aSuffix))
-}
-
-// always returns the routes that are read whether or not a user is there.
-func (rs routes) always() []*Route {
-	var list []*Route
-	for i := range rs {
-		if rs[i].Kind != PerUser {
-			list = append(list, &rs[i])
-		}
-	}
-	return list
-}
-
-// userTopics returns the topics that belong to user alone, with their routes. The error is
-// [ErrUserTopic].
-func (rs routes) userTopics(user string) (map[string]*Route, error) {
-	topics := make(map[string]*Route)
-	for i := range rs {
-		if rs[i].Kind != PerUser {
-			continue
-		}
-		name, err := rs.userTopic(&rs[i], user)
-		if err != nil {
-			return nil, err
-		}
-		topics[name] = &rs[i]
-	}
-	return topics, nil
-}
-
-// owner returns the user that a topic of a per-user route has in its name; empty for other routes.
+// owner returns the user in the name of a topic of the route, as setOwner takes it; nil unless the route is
+// a [PerUser] route.
 func (r *Route) owner(topic string) []byte {
-	if r.Kind != PerUser {
+	user, ok := r.UserOf(topic)
+	if !ok {
 		return nil
 	}
-	prefix, suffix, _ := strings.Cut(r.Topic, userPlaceholder)
-	return []byte(topic[len(prefix) : len(topic)-len(suffix)])
+	return []byte(user)
 }
 
-// userTopic returns the topic that the per-user route r gives user. The error is [ErrUserTopic].
-func (rs routes) userTopic(r *Route, user string) (string, error) {
-	if user == "" {
-		return "", fmt.Errorf("%w: the name is empty", ErrUserTopic)
+// setOwner sets the record's user, or marks the record as for everyone. user is the owner of the record's
+// topic.
+func (r *Route) setOwner(rec *Record, user []byte) {
+	switch r.Kind {
+	case Broadcast:
+		rec.Broadcast = true
+	case PerUser:
+		rec.User = user
+	case Shared:
+		rec.User = r.sharedUser(rec)
 	}
-	name := strings.Replace(r.Topic, userPlaceholder, user, 1)
-	if err := validTopic(name); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrUserTopic, err)
-	}
-	for _, other := range rs.always() {
-		if other.Topic == name {
-			return "", fmt.Errorf("%w: %q is a %s topic", ErrUserTopic, name, other.Kind)
-		}
-	}
-	return name, nil
 }
 
-// MessageFor returns an empty message that the first route that fits takes to user, or to everyone
-// if user is empty; false if none does. A user's topic is never one that another route reads. Topics
-// with the user in the value fit nobody.
-func MessageFor(list []Route, user string) (Message, bool) {
-	rs := routes(list)
-	for i := range rs {
-		r := &rs[i]
-		if (r.Kind == Broadcast) != (user == "") || r.UserPointer != "" { // what is in a value is its writer's
-			continue
-		}
-		switch {
-		case r.Kind == PerUser:
-			if name, err := rs.userTopic(r, user); err == nil {
-				return Message{Topic: name}, true
-			}
-		case r.UserHeader != "":
-			return Message{Topic: r.Topic, Headers: []Header{{Key: r.UserHeader, Value: []byte(user)}}}, true
-		case r.Kind == Shared:
-			return Message{Topic: r.Topic, Key: []byte(user), Partitioner: r.Partitioner}, true
-		default:
-			return Message{Topic: r.Topic}, true
-		}
+// TopicFor returns the topic's name with the user in place of "{user}". Whether Kafka allows the name is
+// not checked.
+func (r *Route) TopicFor(user string) string {
+	return strings.Replace(r.Topic, userPlaceholder, user, 1)
+}
+
+// UserOf returns the user that the topic belongs to, and whether the topic is one of this [PerUser] route:
+// its name has the fixed parts of the route's name and a user between them.
+func (r *Route) UserOf(topic string) (user string, ok bool) {
+	if r.Kind != PerUser {
+		return "", false
 	}
-	return Message{}, false
+	prefix, suffix := r.fixedParts()
+	if len(topic) <= len(prefix)+len(suffix) || !strings.HasPrefix(topic, prefix) || !strings.HasSuffix(topic, suffix) {
+		return "", false
+	}
+	return topic[len(prefix) : len(topic)-len(suffix)], true
+}
+
+// fixedParts returns the parts of the topic's name before and after "{user}".
+func (r *Route) fixedParts() (prefix, suffix string) {
+	prefix, suffix, _ = strings.Cut(r.Topic, userPlaceholder)
+	return prefix, suffix
 }

@@ -69,7 +69,7 @@ func FuzzParseRoute(f *testing.F) {
 				t.Fatalf("%q has the topic %q", user, name)
 			}
 			rec := new(Record) // the way back, by which records find their user
-			route.own(rec, route.owner(name))
+			route.setOwner(rec, route.owner(name))
 			if string(rec.User) != user || rec.Broadcast {
 				t.Fatalf("records in %q are for %q, want %q", name, rec.User, user)
 			}

@@ -70,7 +70,7 @@ func (p *produceCommand) checkRoute() error {
 	case p.User != nil && route.Kind == consumer.Broadcast:
 		return fmt.Errorf("topic %s is for everyone: leave --user out", route.Topic)
 	case p.User != nil && route.Kind == consumer.PerUser:
-		own := consumer.Route{Topic: strings.Replace(route.Topic, "{user}", *p.User, 1)}
+		own := consumer.Route{Topic: route.TopicFor(*p.User)}
 		if err := consumer.CheckRoutes([]consumer.Route{own}); err != nil {
 			return fmt.Errorf("--user %q: %w", *p.User, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,9 +53,7 @@ func checkRevocationTopic(topic string, routes []consumer.Route) error {
 		return err
 	}
 	for _, r := range routes {
-		prefix, suffix, perUser := strings.Cut(r.Topic, "{user}")
-		fits := perUser && len(topic) > len(prefix)+len(suffix) && strings.HasPrefix(topic, prefix) && strings.HasSuffix(topic, suffix)
-		if fits || r.Topic == topic {
+		if _, users := r.UserOf(topic); users || r.Topic == topic {
 			return fmt.Errorf("%s is read for users by --topic %s: revocations need a topic that no user can read or write", topic, r.Topic)
 		}
 	}

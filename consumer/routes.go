@@ -1,0 +1,121 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// routes is a checked set of routes.
+type routes []Route
+
+// CheckRoutes returns an error if a [Consumer] would refuse this set of routes: the set is empty, a route is
+// not valid, or two routes could read the same topic.
+func CheckRoutes(list []Route) error {
+	_, err := newRoutes(list)
+	return err
+}
+
+// newRoutes checks a set of routes. No topic may have two meanings.
+func newRoutes(list []Route) (routes, error) {
+	if len(list) == 0 {
+		return nil, errors.New("no topic to read")
+	}
+	for i := range list {
+		a := &list[i]
+		if err := a.validate(); err != nil {
+			return nil, fmt.Errorf("topic %q: %w", a.Topic, err)
+		}
+		for j := range i {
+			b := &list[j]
+			if a.Topic == b.Topic {
+				return nil, fmt.Errorf("topic %q is given twice", a.Topic)
+			}
+			if a.Kind == PerUser && b.Kind == PerUser && overlap(a, b) {
+				return nil, fmt.Errorf("per-user topics %q and %q can name the same topic for two users: give them different fixed parts", b.Topic, a.Topic)
+			}
+		}
+	}
+	return routes(list), nil
+}
+
+// overlap says whether two per-user routes could give two users the same topic. Each name has one
+// placeholder, so the routes overlap when one prefix begins the other and one suffix ends the other. A name
+// that is too short for both fixed parts counts too, which only refuses more routes.
+func overlap(a, b *Route) bool {
+	aPrefix, aSuffix := a.fixedParts()
+	bPrefix, bSuffix := b.fixedParts()
+	return (strings.HasPrefix(aPrefix, bPrefix) || strings.HasPrefix(bPrefix, aPrefix)) &&
+		(strings.HasSuffix(aSuffix, bSuffix) || strings.HasSuffix(bSuffix, aSuffix))
+}
+
+// static returns the routes that are read whether or not a user has a stream.
+func (rs routes) static() []*Route {
+	var list []*Route
+	for i := range rs {
+		if rs[i].Kind != PerUser {
+			list = append(list, &rs[i])
+		}
+	}
+	return list
+}
+
+// userTopics returns the topics of per-user routes that belong to user, with their routes. The error is
+// [ErrUserTopic].
+func (rs routes) userTopics(user string) (map[string]*Route, error) {
+	topics := make(map[string]*Route)
+	for i := range rs {
+		if rs[i].Kind != PerUser {
+			continue
+		}
+		name, err := rs.userTopic(&rs[i], user)
+		if err != nil {
+			return nil, err
+		}
+		topics[name] = &rs[i]
+	}
+	return topics, nil
+}
+
+// userTopic returns the topic of the per-user route r that belongs to user. The error is [ErrUserTopic].
+func (rs routes) userTopic(r *Route, user string) (string, error) {
+	if user == "" {
+		return "", fmt.Errorf("%w: the name is empty", ErrUserTopic)
+	}
+	name := r.TopicFor(user)
+	if err := checkTopicName(name); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrUserTopic, err)
+	}
+	for _, other := range rs.static() {
+		if other.Topic == name {
+			return "", fmt.Errorf("%w: %q is a %s topic", ErrUserTopic, name, other.Kind)
+		}
+	}
+	return name, nil
+}
+
+// MessageFor returns a message without a value that goes to user, or to everyone if user is empty. It uses
+// the first route that can carry the message, and returns false if no route can. A route with the user in
+// the value cannot: the value is its writer's. A user's topic is never a topic that another route reads.
+func MessageFor(list []Route, user string) (Message, bool) {
+	rs := routes(list)
+	for i := range rs {
+		r := &rs[i]
+		if (r.Kind == Broadcast) != (user == "") || r.UserPointer != "" {
+			continue
+		}
+		switch {
+		case r.Kind == PerUser:
+			if name, err := rs.userTopic(r, user); err == nil {
+				return Message{Topic: name}, true
+			}
+		case r.UserHeader != "":
+			return Message{Topic: r.Topic, Headers: []Header{{Key: r.UserHeader, Value: []byte(user)}}}, true
+		case r.Kind == Shared:
+			return Message{Topic: r.Topic, Key: []byte(user), Partitioner: r.Partitioner}, true
+		default:
+			return Message{Topic: r.Topic}, true
+		}
+	}
+	return Message{}, false
+}
