@@ -146,7 +146,7 @@ func TestVersionFlag(t *testing.T) {
 	ended := -1
 	parser := newParser(t.Context(), new(commands), new(configFile))
 	parser.Stdout, parser.Exit = &out, func(code int) { ended = code }
-	_, _ = parser.Parse([]string{"--version"}) // what it returns where Exit does: no command
+	_, _ = parser.Parse([]string{"--version"}) // an error because this test's Exit returns and there is no command
 	if want := versionLine() + "\n"; out.String() != want || ended != 0 {
 		t.Errorf("%q and exit code %d, want %q and 0", out.String(), ended, want)
 	}

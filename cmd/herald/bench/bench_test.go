@@ -110,7 +110,7 @@ func TestOpensAgain(t *testing.T) {
 	}
 }
 
-// TestNoStream expects an error that says what is wrong, at once or after the patience.
+// TestNoStream expects an error that names the problem, at once or after the patience.
 func TestNoStream(t *testing.T) {
 	for name, test := range map[string]struct {
 		serve http.HandlerFunc

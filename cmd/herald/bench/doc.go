@@ -1,4 +1,4 @@
-// Package bench is the load tool behind `herald bench`: it opens many streams of a Herald, writes
+// Package bench is the load tool of `herald bench`: it opens many streams of a Herald server, writes
 // records for them to Kafka, and measures.
 //
 // The tool usually shares the machine with the server that it measures, so it must need little CPU:

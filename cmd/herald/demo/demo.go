@@ -64,9 +64,10 @@ type running struct {
 	cancel context.CancelFunc
 }
 
-// New returns a Demo whose tasks report to p. permit says who asks, or why they
-// may not start one; with it the page signs in through /session and streams by
-// its cookie. Nil: nobody signs in, and the page says whose it is.
+// New returns a Demo whose tasks write their progress to p. permit returns the user
+// of a request, or an error for a user who may not start tasks. With permit, the
+// page signs in through /session and streams with the session's cookie. If permit
+// is nil, nobody signs in, and the page itself names the user.
 func New(p Producer, permit func(echo.Context) (string, error), log *slog.Logger) *Demo {
 	return &Demo{producer: p, permit: permit, log: log, running: make(map[string]running)}
 }

@@ -19,7 +19,7 @@ import (
 
 var discard = slog.New(slog.DiscardHandler)
 
-// producer keeps what it is given, or fails.
+// producer keeps the messages that it receives, or fails.
 type producer struct {
 	mu       sync.Mutex
 	messages []Message
@@ -190,7 +190,7 @@ func TestTaskRefusedWhenKafkaIsAway(t *testing.T) {
 	}
 }
 
-// TestTooManyTasks wants one user to find a limit before all others do.
+// TestTooManyTasks expects that one user reaches a limit before all users together reach theirs.
 func TestTooManyTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		by := "mallory"

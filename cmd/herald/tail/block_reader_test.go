@@ -9,7 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// dispatched is an event as the standard has it: with the last event id, which may be an earlier one's.
+// dispatched is an event as WHATWG HTML defines it: its id is the last event id, which an earlier event may
+// have set.
 type dispatched struct{ Kind, ID, Data string }
 
 // referenceEvents reads a complete event stream line by line, as WHATWG HTML, section 9.2.6, is
@@ -92,7 +93,7 @@ func FuzzBlocks(f *testing.F) {
 	})
 }
 
-// TestReaderKeepsNoHeartbeats has a stream with nothing but comments for a long time.
+// TestReaderKeepsNoHeartbeats pushes only comments. The reader must not collect them.
 func TestReaderKeepsNoHeartbeats(t *testing.T) {
 	var r BlockReader
 	var b Block

@@ -1,4 +1,4 @@
-// Package tail is the client of event streams behind `herald tail`: it follows one stream over any
+// Package tail is the client of event streams in `herald tail`: it follows one stream over any
 // number of connections and prints its events.
 //
 //	tail.go           the client: connects, reconnects with a backoff, resumes from the last event id

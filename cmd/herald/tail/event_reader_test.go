@@ -118,7 +118,7 @@ func TestEventsAreBounded(t *testing.T) {
 	}
 }
 
-// repeat is a stream of the same text for ever.
+// repeat is an endless stream of the same text.
 type repeat struct {
 	text string
 	at   int
@@ -143,7 +143,7 @@ func FuzzEventStream(f *testing.F) {
 		if diff := cmp.Diff(got, slow); diff != "" || !errors.Is(err, io.EOF) || !errors.Is(slowErr, io.EOF) || er.lastID != slowEnd.lastID {
 			t.Fatalf("%v, %v: %s", err, slowErr, diff)
 		}
-		// A line end of the other kind is no other stream.
+		// A stream with other line ends has the same events.
 		lf := strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
 		if same, _, _ := readAll(t, strings.NewReader(lf), ""); cmp.Diff(got, same) != "" {
 			t.Fatal(cmp.Diff(got, same))

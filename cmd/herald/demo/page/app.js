@@ -1,19 +1,17 @@
 // The demo page of `herald dev` and `herald serve --demo`: connects the stream, the state and the forms.
 
+import { ask, checkJSON, onSubmit, post, slowAfter } from "./forms.js";
 import { State } from "./state.js";
 import { Stream } from "./stream.js";
-import { View, byId, setText } from "./view.js";
+import { View, announce, byId, copy, setText } from "./view.js";
 
 const saveAfter = 200; // milliseconds
-const announceAfter = 800;
-const slowAfter = 5000;
 const checkAgain = 1000; // before the page asks again for the session's user
 const ownTypes = ["checkpoint", "gap", "end"]; // Herald's own event types
 const knownTypes = ["message", "notification", "task-progress"];
 const userName = /^[A-Za-z0-9._-]{1,128}$/;
 const userRule = byId("user-error").textContent;
 const signsIn = document.documentElement.dataset.signIn !== undefined; // without sign-in, the page chooses the user
-const connectionRule = byId("connection-rule").textContent;
 const sessionEnded = "Your session has ended. Sign in again: the stream continues where it stopped.";
 
 const view = new View();
@@ -21,8 +19,6 @@ let state;
 let stream;
 let saveTimer = 0;
 let slowTimer = 0;
-let announceTimer = 0;
-let news = "";
 let frame = 0;
 let unsure = null; // events that may be another user's; they wait until the page knows the session's user
 let opened = false;
@@ -142,16 +138,6 @@ function showConnection(connection) {
   if (connection === "connecting") slowTimer = setTimeout(() => { byId("slow-hint").hidden = false; }, slowAfter);
 }
 
-// announce passes text to a screen reader: only the latest text, and not too often.
-function announce(text) {
-  if (!text) return;
-  news = text;
-  announceTimer ||= setTimeout(() => {
-    announceTimer = 0;
-    setText(byId("announcer"), news);
-  }, announceAfter);
-}
-
 // listen adds an event type to the types that the page shows for this user.
 function listen(type) {
   const listened = stream.types.includes(type) || type === "open" || type === "error";
@@ -171,49 +157,6 @@ function showTypes() {
   }));
   const shown = new Intl.ListFormat("en").format([...knownTypes, ...state.types]);
   setText(byId("types-shown"), `The page shows events of the types ${shown}. To see events of another type, add the type below.`);
-}
-
-// ask sends a request and returns the JSON of its answer, or {} if the answer has no JSON. If the request
-// fails, it throws an Error with the server's message, if there is one.
-async function ask(method, address, headers, body) {
-  let response;
-  try {
-    response = await fetch(new URL(address, document.baseURI), { method, headers, body });
-  } catch {
-    throw new Error("The server did not answer.");
-  }
-  const answer = await response.json().catch(() => null);
-  if (!response.ok) throw new Error(answer?.error?.message ?? `The server answered ${response.status} ${response.statusText}.`);
-  return answer ?? {};
-}
-
-function post(address, contentType, body) {
-  return ask("POST", address, { "Content-Type": contentType }, body);
-}
-
-// onSubmit runs a form's action, one at a time, and shows its result.
-function onSubmit(form, result, action) {
-  byId(form).addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const button = event.target.querySelector("[type=submit]");
-    if (button.ariaDisabled === "true") return;
-    button.ariaDisabled = "true";
-    const output = byId(result);
-    const slow = setTimeout(() => {
-      setText(output, `No answer yet. ${connectionRule}`);
-      output.classList.remove("error");
-    }, slowAfter);
-    try {
-      setText(output, await action());
-      output.classList.remove("error");
-    } catch (error) {
-      setText(output, error.message);
-      output.classList.add("error");
-    } finally {
-      clearTimeout(slow);
-      button.ariaDisabled = null;
-    }
-  });
 }
 
 async function startTask() {
@@ -239,14 +182,6 @@ async function send() {
   const at = await post(address, contentType, value);
   const unseen = (everyone || user === state.user) && !byId("connected").checked;
   return `In Kafka: ${at.topic}, partition ${at.partition}, offset ${at.offset}.${unseen ? " Connect to see it." : ""}`;
-}
-
-function checkJSON(text) {
-  try {
-    JSON.parse(text);
-  } catch (error) {
-    throw new Error(`The value is not JSON (${error.message}). Correct it, or choose plain text.`);
-  }
 }
 
 // signIn exchanges the token for a cookie, clears the token from the page, and checks whether the browser
@@ -321,18 +256,6 @@ function chooseUser(user) {
   byId("user-error").hidden = valid;
   byId("user").setAttribute("aria-invalid", !valid);
   if (valid && user !== state.user) watch(user);
-}
-
-async function copy(button) {
-  const source = byId(button.dataset.copy);
-  try {
-    await navigator.clipboard.writeText(source.textContent);
-    setText(button, "Copied");
-    setTimeout(() => setText(button, "Copy"), 1500);
-    announce("Copied");
-  } catch { // the browser does not allow it: select the text, so that the person can copy it
-    getSelection().selectAllChildren(source);
-  }
 }
 
 onSubmit("sign-in-form", "sign-in-result", signIn);

@@ -2,6 +2,10 @@
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", fractionalSecondDigits: 3 });
 
+const announceAfter = 800; // milliseconds
+let announceTimer = 0;
+let news = "";
+
 export function byId(id) {
   return document.getElementById(id);
 }
@@ -117,4 +121,27 @@ function createEntry(entry) {
   setText(cut, `The first ${entry.value.length.toLocaleString("en")} of ${entry.length.toLocaleString("en")} characters.`);
   setText(part(element, "id"), entry.id || "no id");
   return element;
+}
+
+// announce passes text to a screen reader: only the latest text, and not too often.
+export function announce(text) {
+  if (!text) return;
+  news = text;
+  announceTimer ||= setTimeout(() => {
+    announceTimer = 0;
+    setText(byId("announcer"), news);
+  }, announceAfter);
+}
+
+// copy copies the text of the element that the button names to the clipboard.
+export async function copy(button) {
+  const source = byId(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    setText(button, "Copied");
+    setTimeout(() => setText(button, "Copy"), 1500);
+    announce("Copied");
+  } catch { // the browser does not allow it: select the text, so that the person can copy it
+    getSelection().selectAllChildren(source);
+  }
 }
