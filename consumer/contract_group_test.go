@@ -17,7 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 )
 
-// stable waits until the group has so many members, and an assignment, and returns them.
+// stable waits until the group has that many members with an assignment, and returns the members.
 func (k *contract) stable(t *testing.T, group string, members int) []kadm.DescribedGroupMember {
 	t.Helper()
 	var found kadm.DescribedGroup
@@ -53,7 +53,7 @@ type rival struct {
 	generation int32
 }
 
-// newRival joins the group and returns once it is in a generation, which is to be assigned yet.
+// newRival joins the group and returns once it is in a generation. The generation has no assignment yet.
 func (k *contract) newRival(t *testing.T, group, topic string) *rival {
 	t.Helper()
 	r := &rival{client: k.connect(t, kgo.MaxVersions(kversion.V3_0_0())), group: group}
@@ -78,7 +78,7 @@ func (k *contract) newRival(t *testing.T, group, topic string) *rival {
 	}
 }
 
-// take is what the group's leader does who assigns nothing to anybody.
+// take ends the join as a leader of the group that assigns no partition to any member.
 func (r *rival) take(t *testing.T) {
 	t.Helper()
 	kind, protocol := "consumer", balancer{}.ProtocolName()
@@ -130,9 +130,9 @@ func removeMember(t *testing.T, client *kgo.Client, group, id string) {
 	}
 }
 
-// TestContractGroupLeft ends a consumer: what it read is committed and it is a member no more, so that
-// nobody waits for its session to time out.
-func TestContractGroupLeft(t *testing.T) {
+// TestContractStoppedReplicaCommitsAndLeaves ends a consumer. All that it read is committed, and it has left
+// the group, so nobody waits for its session to time out.
+func TestContractStoppedReplicaCommitsAndLeaves(t *testing.T) {
 	k := newContract(t)
 	topic, group := k.topic(t, "t", 2), k.run+"group.one"
 	sink := newLedger()
@@ -160,25 +160,25 @@ func TestContractGroupLeft(t *testing.T) {
 	}
 }
 
-// TestContractGroupCommitsBeforeNextGeneration wants what was read committed by the time that another
-// member's coming has made a new generation, not an interval later.
-func TestContractGroupCommitsBeforeNextGeneration(t *testing.T) {
+// TestContractCommitComesBeforeTheNextGeneration has another member join the group. Once the new generation
+// begins, all records read so far are committed; nobody waits for the next interval.
+func TestContractCommitComesBeforeTheNextGeneration(t *testing.T) {
 	k := newContract(t)
 	topic, group := k.topic(t, "t", 1), k.run+"group.one"
 	_, sink := k.read(t, "t")
 	k.stable(t, group, 1)
 	k.write(t, k.client, topic, 0, "alice", "0", "1", "2")
 	sink.sorted(t, 3)
-	r := k.newRival(t, group, topic) // which waits until Herald has joined the same generation
+	r := k.newRival(t, group, topic) // it returns once Herald has joined the same generation
 	if got := k.committed(t, group, Partition{Topic: topic, ID: 0}); got != 3 {
 		t.Errorf("committed %d when the next generation begins, want 3", got)
 	}
 	r.remove(t)
 }
 
-// TestContractGroupStaleCommit removes Herald from its group without its knowledge. Its commit is
-// refused then, what another member committed stays, and Herald commits again as a new member.
-func TestContractGroupStaleCommit(t *testing.T) {
+// TestContractReplicaRemovedFromItsGroupJoinsAgain removes Herald from its group without its knowledge. Kafka
+// refuses its next commit, so the offset of another member stays. Then Herald commits as a new member.
+func TestContractReplicaRemovedFromItsGroupJoinsAgain(t *testing.T) {
 	k := newContract(t)
 	topic, group := k.topic(t, "t", 1), k.run+"group.one"
 	p := Partition{Topic: topic, ID: 0}
@@ -224,19 +224,19 @@ func TestContractGroupStaleCommit(t *testing.T) {
 	}
 }
 
-// TestContractGroupCreatesNoTopic has another member of the group name a topic that there is not, as
-// Herald would itself that learns later that one was deleted: Herald, which asks for the topics of all as
-// the group's leader, does not create it.
-func TestContractGroupCreatesNoTopic(t *testing.T) {
+// TestContractGroupCreatesNoMissingTopic has another member of the group name a topic that does not exist, as
+// a replica does that has not heard yet that a topic was deleted. Herald, the group's leader, asks for the
+// metadata of all members' topics, and that does not create the topic.
+func TestContractGroupCreatesNoMissingTopic(t *testing.T) {
 	k := newContract(t)
 	group, missing := k.run+"group.one", k.run+"missing"
 	k.topic(t, "t", 1)
 	k.read(t, "t")
 	k.stable(t, group, 1)
 	r := k.newRival(t, group, missing)
-	k.stable(t, group, 2) // so the leader has asked
+	k.stable(t, group, 2) // so the leader has asked for the metadata
 	r.remove(t)
-	later := k.topic(t, "later", 1) // once this one is there, whatever was asked for before is
+	later := k.topic(t, "later", 1) // topics are created in order: once this one exists, a topic requested before it exists too
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		found, err := k.admin.ListTopics(t.Context(), missing, later)
 		if found.Has(missing) {
@@ -251,9 +251,9 @@ func TestContractGroupCreatesNoTopic(t *testing.T) {
 	}
 }
 
-// TestContractGroupShared runs two consumers of one replica's name: each partition is one's to commit,
-// and the log says so.
-func TestContractGroupShared(t *testing.T) {
+// TestContractTwoReplicasOfOneNameShareTheCommits runs two consumers with the same replica's name. Each partition
+// is assigned to one of them, both read everything, and the log warns.
+func TestContractTwoReplicasOfOneNameShareTheCommits(t *testing.T) {
 	k := newContract(t)
 	topic, other, group := k.topic(t, "t", 4), k.topic(t, "other", 3), k.run+"group.one"
 	var sinks []*ledger

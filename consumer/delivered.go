@@ -18,8 +18,8 @@ const (
 	lastCheckAfter = 16 * time.Second
 )
 
-// deliveredPosition is how far a partition was delivered: everything before next. The topic's id tells
-// apart topics that had the same name one after the other.
+// deliveredPosition is how far a partition was delivered: everything before next. The topic's id
+// distinguishes topics that had the same name one after the other.
 type deliveredPosition struct {
 	topicID [16]byte
 	next    int64
@@ -181,7 +181,7 @@ func (d *deliveredPositions) flush(ctx context.Context) error {
 }
 
 // planChecks takes positions out of dirty unless they moved on meanwhile, and plans the first check of
-// those that were committed.
+// the committed positions.
 func (d *deliveredPositions) planChecks(taken map[Partition]deliveredPosition, committed map[Partition]int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -191,7 +191,7 @@ func (d *deliveredPositions) planChecks(taken map[Partition]deliveredPosition, c
 		}
 		if _, ok := committed[p]; ok {
 			if was := d.checks[p]; was.topicID == to.topicID {
-				to.next = max(to.next, was.next) // a device that lags behind another has a lower position
+				to.next = max(to.next, was.next) // the device may be slower than another
 			}
 			d.checks[p] = deliveredCheck{to, deliveredInterval, time.Now().Add(deliveredInterval)}
 		}

@@ -9,8 +9,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain fails the package if a goroutine is left when its tests are done. A fetch that was abandoned
-// goes on until the broker answers.
+// TestMain fails the package if a goroutine is left when its tests are done. A fetch that was given up
+// ends when the broker answers, so the check waits.
 func TestMain(m *testing.M) {
 	code := m.Run()
 	for deadline := time.Now().Add(2 * quietMaxWait); code == 0; time.Sleep(50 * time.Millisecond) {

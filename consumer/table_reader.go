@@ -113,7 +113,7 @@ func (r *TableReader) watch(ctx context.Context) {
 	}
 }
 
-// completeTable tells the table that the topic with that id was read.
+// completeTable calls Complete if the table does not know yet that the topic with that id was read.
 func (r *TableReader) completeTable(topicID [16]byte) {
 	replaced := r.sink.takeReplaced(topicID)
 	r.mu.Lock()
@@ -125,7 +125,7 @@ func (r *TableReader) completeTable(topicID [16]byte) {
 	}
 }
 
-// checkRead returns nil if every record of the topic was applied, else what is missing.
+// checkRead returns nil if every record of the topic was applied, else an error that says why not.
 func (r *TableReader) checkRead(ctx context.Context) error {
 	if err := r.consumer.Ready(); err != nil { // it is ready once all partitions have begun
 		return err

@@ -11,8 +11,8 @@ import (
 // replayRetry is the pause before a replay for a table is tried again.
 const replayRetry = time.Second
 
-// tableSink is the [Sink] of a [TableReader]. It applies what is read live, and replays for each partition
-// what lies before.
+// tableSink is the [Sink] of a [TableReader]. It applies the records read live. For each partition it
+// also replays the records before them.
 type tableSink struct {
 	table  Table
 	replay func(ctx context.Context, user string, ranges []Range, fn func(*Range, *Record) bool)

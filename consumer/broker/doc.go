@@ -19,7 +19,7 @@
 // # Protocol versions
 //
 // Each request has one version; Herald does not negotiate. All of them together need Apache Kafka 3.1,
-// and [Cluster.CheckVersion] tells an older broker by the version of Fetch alone, the last that came.
+// and [Cluster.CheckVersion] recognizes an older broker by the version of Fetch alone, the last to appear.
 //
 //	Fetch v13            Kafka 3.1  names topics by id (KIP-516) and keeps sessions (KIP-227)
 //	Metadata v10         Kafka 2.8  returns topics' ids (KIP-516)

@@ -102,12 +102,12 @@ func (r *reply) ApiKey() protocol.ApiKey { return protocol.ApiKey(r.Key()) } //n
 // ApiKey implements [protocol.Message].
 func (x *exchange) ApiKey() protocol.ApiKey { return protocol.ApiKey(x.req.Key()) } //nolint:revive // kafka-go's name
 
-// Broker tells kafka-go which broker to connect to.
+// Broker says to kafka-go which broker to connect to.
 func (x *exchange) Broker(protocol.Cluster) (protocol.Broker, error) {
 	return protocol.Broker{ID: x.broker}, nil
 }
 
-// Required tells kafka-go to use RawExchange, whatever versions the broker speaks.
+// Required has kafka-go use RawExchange, whatever versions the broker speaks.
 func (x *exchange) Required(map[protocol.ApiKey]int16) bool { return true }
 
 // RawExchange writes the request and reads its response. kafka-go gives the connection to one request at

@@ -23,8 +23,8 @@ const (
 )
 
 // roster lists the brokers of the cluster. It decides which of them to ask first, and remembers which of
-// them do not answer. Brokers take turns: one that is cut off from the others may go on answering for
-// long, with metadata that is out of date.
+// them do not answer. Brokers take turns, because a broker that is cut off from the others may answer
+// for long with metadata that is out of date.
 type roster struct {
 	mu     sync.Mutex
 	ids    []int32             // in the order in which to ask them; empty before the first metadata
