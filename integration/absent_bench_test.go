@@ -3,7 +3,6 @@ package integration
 import (
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -111,24 +110,15 @@ func (s *absentServer) signal(b *testing.B, signal os.Signal) {
 // count is how many records the server has read; 0 while it does not answer yet.
 func (s *absentServer) count(b *testing.B) int {
 	b.Helper()
-	request, err := http.NewRequestWithContext(b.Context(), http.MethodGet, s.metrics, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(request)
+	a, err := send(b, http.MethodGet, s.metrics, "")
 	if err != nil {
 		return 0
 	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		b.Fatal(err)
-	}
-	found := s.records.FindSubmatch(text)
+	found := s.records.FindStringSubmatch(a.body)
 	if found == nil {
 		return 0
 	}
-	count, err := strconv.ParseFloat(string(found[1]), 64)
+	count, err := strconv.ParseFloat(found[1], 64)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -3,8 +3,6 @@ package integration
 import (
 	"context"
 	"net/http"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -58,9 +56,8 @@ func TestACLs(t *testing.T) {
 	b.allow(t, "scram256", prefixed(kadm.OpRead).Groups(group+"."))
 	b.allow(t, "scram512", topics(kadm.OpWrite, revocations)) // who takes tokens back
 
-	secret := filepath.Join(t.TempDir(), "secret")
-	tokenOf(t, "--new-secret="+secret)
-	token := tokenOf(t, "--jwt-secret-file="+secret, "--user=alice", "--publish")
+	secret := newSecretFile(t)
+	token := newToken(t, "--jwt-secret-file="+secret, "--user=alice", "--publish")
 	h := newProcess(t, "serve", append(b.saslFlags("scram-sha-256", "scram256", "scram256"), "--brokers="+b.sasl, "--group="+group, "--replica=test",
 		"--topic="+own+".{user}", "--topic="+shared, "--topic="+news+",kind=broadcast", "--enable-publish", "--jwt-secret-file="+secret, "--revocation-topic="+revocations)...)
 	h.Start()
@@ -73,18 +70,8 @@ func TestACLs(t *testing.T) {
 	b.produce(t, record(shared, "alice", "shared"))
 	second := alice.Values(1)
 	for path, value := range map[string]string{"/users/alice/notifications": "posted", "/broadcast": "for everyone"} {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+h.public+path, strings.NewReader(value))
-		if err != nil {
-			t.Fatal(err)
-		}
-		request.Header.Set("Authorization", "Bearer "+token)
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = response.Body.Close()
-		if response.StatusCode != http.StatusCreated {
-			t.Errorf("POST %s: %s", path, response.Status)
+		if a := mustSend(t, http.MethodPost, "http://"+h.public+path, value, "Authorization", "Bearer "+token); a.status != http.StatusCreated {
+			t.Errorf("POST %s = %d %s, want 201", path, a.status, a.body)
 		}
 		if diff := cmp.Diff([]string{value}, alice.Values(1)); diff != "" {
 			t.Errorf("POST %s (-want +got):\n%s", path, diff)
@@ -97,11 +84,10 @@ func TestACLs(t *testing.T) {
 	waitFor(t, "what was delivered is committed", func(ctx context.Context) bool { return unseen(ctx, &b.broker, group+".delivered") == 0 })
 
 	run := func(args ...string) (string, error) {
-		command := exec.CommandContext(t.Context(), h.binary, append(args, "--brokers="+b.sasl)...)
-		command.Env = []string{}
-		out, err := command.CombinedOutput()
+		out, complaints, err := runHerald(t, append(args, "--brokers="+b.sasl)...)
+		out += complaints
 		t.Logf("herald %s: %v %s", strings.Join(args, " "), err, out)
-		return string(out), err
+		return out, err
 	}
 	produce := append([]string{"produce", "--topic=" + own + ".{user}", "--user=bob", "x"}, b.saslFlags("scram-sha-256", "scram256", "scram256")...)
 	if _, err := run(produce...); err == nil {

@@ -4,17 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/netip"
 	"os"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
 	"github.com/segmentio/kafka-go"
 	"github.com/testcontainers/testcontainers-go"
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
@@ -45,18 +39,13 @@ type broker struct {
 	replicas  int                             // of each topic
 }
 
-// shared is started when a test first needs it.
-var shared struct {
-	once sync.Once
-	broker
-	err error
-}
+// theBroker is the container or cluster of most tests.
+var theBroker shared[broker]
 
 // sharedBroker returns the broker of this package. Without Docker the test is skipped.
 func sharedBroker(t *testing.T) *broker {
 	t.Helper()
-	shared.once.Do(func() { shared.err = shared.open() })
-	err := shared.err
+	b, err := theBroker.get((*broker).open)
 	switch {
 	case errors.Is(err, errNoDocker):
 		notTested(t, requireDocker, "Herald on Apache Kafka. No Docker engine answers: start one, or set HERALD_TEST_BROKERS to a Kafka cluster. "+err.Error())
@@ -66,7 +55,7 @@ func sharedBroker(t *testing.T) *broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &shared.broker
+	return b
 }
 
 // ownContainer skips the test of what unless the broker is a container of the tests' own, which
@@ -125,7 +114,7 @@ func (b *broker) run(ctx context.Context) error {
 	}
 	image := kafkaImage()
 	b.container, err = testcontainers.Run(ctx, image, kafkaContainer(
-		publish(kafkaPort, address), tcnetwork.WithNetwork([]string{kafkaHost}, b.network))...)
+		bindPort(kafkaPort, address), tcnetwork.WithNetwork([]string{kafkaHost}, b.network))...)
 	if err != nil {
 		return fmt.Errorf("start %s: %w (HERALD_KAFKA_IMAGE names another image; deploy/kafka/build.sh builds one without a registry)", image, err)
 	}
@@ -138,19 +127,6 @@ func kafkaImage() string {
 		return image
 	}
 	return defaultKafkaImage
-}
-
-// publish maps the container's port to the address, host:port, of this machine.
-func publish(port, address string) testcontainers.ContainerCustomizer {
-	to := netip.MustParseAddrPort(address)
-	return testcontainers.WithHostConfigModifier(func(c *container.HostConfig) {
-		if c.PortBindings == nil {
-			c.PortBindings = network.PortMap{}
-		}
-		c.PortBindings[network.MustParsePort(port)] = []network.PortBinding{
-			{HostIP: to.Addr(), HostPort: strconv.Itoa(int(to.Port()))},
-		}
-	})
 }
 
 // kafkaContainer returns how a broker's container is run. The mapped address is told to the start
@@ -188,27 +164,6 @@ func startScript() testcontainers.ContainerFile {
 	return testcontainers.ContainerFile{HostFilePath: "../deploy/kafka/start.sh", ContainerFilePath: kafkaStart, FileMode: 0o755}
 }
 
-var errNoDocker = errors.New("no docker engine")
-
-// dockerAnswers returns [errNoDocker] if no engine answers. The library panics if it finds no
-// address of one.
-func dockerAnswers(ctx context.Context) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", errNoDocker, r)
-		}
-	}()
-	provider, err := testcontainers.ProviderDefault.GetProvider()
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNoDocker, err)
-	}
-	defer provider.Close() //nolint:errcheck // it has answered
-	if err := provider.Health(ctx); err != nil {
-		return fmt.Errorf("%w: %w", errNoDocker, err)
-	}
-	return nil
-}
-
 // waitForAnswer waits until Kafka itself answers: Docker's proxy takes connections before.
 func (b *broker) waitForAnswer(ctx context.Context) error {
 	for {
@@ -232,22 +187,6 @@ func (b *broker) log() string {
 		return "(not ours)"
 	}
 	return containerLog(b.container)
-}
-
-// containerLog returns what the container has printed.
-func containerLog(c testcontainers.Container) string {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	lines, err := c.Logs(ctx)
-	if err != nil {
-		return err.Error()
-	}
-	defer lines.Close()
-	text, err := io.ReadAll(lines)
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
 }
 
 // stop stops the broker: with SIGTERM, and with SIGKILL after the patience (0: at once). It is
@@ -277,13 +216,17 @@ func (b *broker) start(t *testing.T) {
 	}
 }
 
-// stopSharedBroker removes the container and its network, if there are any.
-func stopSharedBroker() error {
-	if shared.producer != nil {
-		shared.producer.Close()
+// remove removes the container and its network, if there are any.
+func (b *broker) remove() error {
+	if b.producer != nil {
+		b.producer.Close()
 	}
-	if shared.network == nil {
-		return nil
+	var err error
+	if b.container != nil {
+		err = testcontainers.TerminateContainer(b.container, testcontainers.StopTimeout(0))
 	}
-	return errors.Join(testcontainers.TerminateContainer(shared.container), shared.network.Remove(context.Background()))
+	if b.network != nil {
+		err = errors.Join(err, b.network.Remove(context.Background()))
+	}
+	return err
 }

@@ -224,20 +224,18 @@ func (p demoPage) waitStream() {
 	p.wait("a stream that has begun", func(s demoState) bool { return s.Badge == "open" && strings.Contains(s.LastEventID, "~") })
 }
 
-// wait waits until the page shows what is wanted, and returns what it shows.
+// pagePatience is how long a test waits for a change on a page.
+const pagePatience = 30 * time.Second
+
+// wait waits until the page's state satisfies ok, and returns the state.
 func (p demoPage) wait(what string, ok func(demoState) bool) demoState {
 	p.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		s := p.state()
-		if ok(s) {
-			return s
-		}
-		if time.Now().After(deadline) {
-			p.t.Fatalf("waited for %s in vain; the page shows %+v", what, s)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	var s demoState
+	waitWithin(p.t, pagePatience, func() string { return fmt.Sprintf("%s; the page shows %+v", what, s) }, func(context.Context) bool {
+		s = p.state()
+		return ok(s)
+	})
+	return s
 }
 
 // checkGoesOn checks that a page that was left and came back shows what it had
@@ -258,7 +256,7 @@ func (p demoPage) checkGoesOn(before, after demoState) {
 // notify produces a text through the server's API.
 func notify(t *testing.T, base, path, text string) {
 	t.Helper()
-	publishAt(t, base+path, "text/plain", text)
+	publish(t, base+path, "text/plain", text)
 }
 
 // startChromium returns a context for tabs of a fresh headless Chromium.

@@ -164,7 +164,7 @@ func TestMinInsync(t *testing.T) {
 	c.waitInSync(t, strict)
 	h := startHerald(t, &c.broker, "--topic="+strict, "--topic="+other+",kind=broadcast", "--enable-publish")
 	alice := openStream(t, h, "alice")
-	post(t, h, "/users/alice/notifications", "before", strict)
+	publishTo(t, h, "/users/alice/notifications", "before", strict)
 	if got := alice.Record().Data; got != "before" {
 		t.Errorf("got %q, want what was published while all brokers were up", got)
 	}
@@ -177,35 +177,19 @@ func TestMinInsync(t *testing.T) {
 		found, err := c.admin.ListTopics(ctx, strict)
 		return err == nil && len(found[strict].Partitions[0].ISR) < clusterSize
 	})
-	if status := publishStatus(t, h, "/users/alice/notifications", "refused"); status < http.StatusInternalServerError {
-		t.Errorf("status %d while too few brokers have the topic, want an error", status)
+	if a := mustSend(t, http.MethodPost, "http://"+h.public+"/users/alice/notifications", "refused", "Content-Type", "application/json"); a.status < http.StatusInternalServerError {
+		t.Errorf("status %d while too few brokers have the topic, want an error", a.status)
 	}
-	post(t, h, "/broadcast", "other", other)
+	publishTo(t, h, "/broadcast", "other", other)
 	if got := alice.Record().Data; got != "other" {
 		t.Errorf("got %q, want the record of the other topic", got)
 	}
 	c.startNode(t, n)
 	c.waitInSync(t, strict)
-	post(t, h, "/users/alice/notifications", "after", strict)
+	publishTo(t, h, "/users/alice/notifications", "after", strict)
 	if got := alice.Record().Data; got != "after" {
 		t.Errorf("got %q, want what was published since the broker is back", got)
 	}
-}
-
-// publishStatus posts the value and returns the status.
-func publishStatus(t *testing.T, h *herald, path, value string) int {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+h.public+path, strings.NewReader(value))
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatalf("POST %s: %v", path, err)
-	}
-	_ = response.Body.Close()
-	return response.StatusCode
 }
 
 // wantErrors checks that errors of the kind were counted.

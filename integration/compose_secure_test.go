@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"crypto/tls"
 	"crypto/x509"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -31,7 +30,7 @@ func TestComposeSecure(t *testing.T) {
 	if out, err := prepare.CombinedOutput(); err != nil {
 		t.Fatalf("prepare.sh: %v\n%s", err, out)
 	}
-	keys := port(t, freeAddress(t))
+	keys := portOf(t, freeAddress(t))
 	issuer := exec.CommandContext(t.Context(), "../deploy/secure/issuer.sh", dir, keys) // ended with the test
 	if err := issuer.Start(); err != nil {
 		t.Fatalf("issuer.sh: %v", err)
@@ -41,7 +40,7 @@ func TestComposeSecure(t *testing.T) {
 	startCompose(t, command, "../deploy/secure/compose.yaml",
 		"HERALD_KAFKA_IMAGE="+kafkaImage(), "HERALD_IMAGE="+buildImage(t), "SECURE_DIR="+dir, "SECURE_UID="+strconv.Itoa(os.Getuid()),
 		"JWKS_URL=https://host.docker.internal:"+keys+"/jwks.json",
-		"HERALD_PORT="+port(t, public), "HERALD_ADMIN_PORT="+port(t, admin), "KAFKA_PORT="+port(t, broker))
+		"HERALD_PORT="+portOf(t, public), "HERALD_ADMIN_PORT="+portOf(t, admin), "KAFKA_PORT="+portOf(t, broker))
 	waitStatus(t, "http://"+admin+"/readyz", http.StatusOK, nil) // the key set has been fetched
 
 	text, err := os.ReadFile(filepath.Join(dir, "ca.pem")) //nolint:gosec // the test's own
@@ -69,11 +68,11 @@ func TestComposeSecure(t *testing.T) {
 		return response
 	}
 	args := []string{"--jwt-key-file=" + filepath.Join(dir, "issuer.key"), "--user=alice", "--publish", "--jwt-issuer=https://issuer.example"}
-	token := tokenOf(t, append(args, "--jwt-audience=herald")...)
+	token := newToken(t, append(args, "--jwt-audience=herald")...)
 	for name, bad := range map[string]string{
 		"no token":            "",
-		"another's audience":  tokenOf(t, append(args, "--jwt-audience=shop")...),
-		"no audience":         tokenOf(t, args...),
+		"another's audience":  newToken(t, append(args, "--jwt-audience=shop")...),
+		"no audience":         newToken(t, args...),
 		"a changed signature": token[:len(token)-6] + "AAAAAA",
 	} {
 		if got := ask(http.MethodGet, "/events", "Authorization", "Bearer "+bad).StatusCode; got != http.StatusUnauthorized { //nolint:bodyclose // closed at the end of the test
@@ -104,16 +103,16 @@ func TestComposeSecure(t *testing.T) {
 	}
 	timer := time.AfterFunc(patience, func() { _ = stream.Body.Close() })
 	defer timer.Stop()
-	lines := bufio.NewReader(stream.Body)
+	events := &eventReader{r: bufio.NewReader(stream.Body)}
 	for {
-		line, err := lines.ReadString('\n')
-		if err != nil && err != io.EOF || line == "" {
+		e, err := events.next()
+		if err != nil {
 			t.Fatalf("the stream ended: %v", err)
 		}
-		if strings.Contains(line, "not alice's") {
-			t.Error("alice gets bob's")
+		if strings.Contains(e.Data, "not alice's") {
+			t.Error("alice received bob's record")
 		}
-		if line == "data: hello\n" {
+		if e.Data == "hello" {
 			break
 		}
 	}

@@ -3,7 +3,6 @@ package integration
 import (
 	"context"
 	"crypto/rand"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -25,7 +24,7 @@ func TestCompose(t *testing.T) {
 	public, admin, broker := freeAddress(t), freeAddress(t), freeAddress(t)
 	startCompose(t, command, "../deploy/compose.yaml",
 		"HERALD_KAFKA_IMAGE="+kafkaImage(), "HERALD_IMAGE="+buildImage(t),
-		"HERALD_PORT="+port(t, public), "HERALD_ADMIN_PORT="+port(t, admin), "KAFKA_PORT="+port(t, broker))
+		"HERALD_PORT="+portOf(t, public), "HERALD_ADMIN_PORT="+portOf(t, admin), "KAFKA_PORT="+portOf(t, broker))
 	waitStatus(t, "http://"+admin+"/readyz", http.StatusOK, nil)
 
 	alice := openStreamAt(t, public, "alice")
@@ -45,7 +44,7 @@ func TestCompose(t *testing.T) {
 	if got := alice.Record().Data; got != "hello" {
 		t.Errorf("got %q, want hello", got)
 	}
-	publishAt(t, "http://"+public+"/broadcast", "text/plain", "to all")
+	publish(t, "http://"+public+"/broadcast", "text/plain", "to all")
 	if got := alice.Record().Data; got != "to all" {
 		t.Errorf("got %q, want to all", got)
 	}
@@ -92,14 +91,4 @@ func composeCommand(t *testing.T) []string {
 	}
 	notTested(t, requireDocker, "deploy/compose.yaml. Neither docker compose nor docker-compose is here: install one of them.")
 	return nil
-}
-
-// port returns the address's port.
-func port(t *testing.T, address string) string {
-	t.Helper()
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }

@@ -112,7 +112,7 @@ func TestDeadPeer(t *testing.T) {
 	b := sharedBroker(t)
 	shared := b.newTopic(t, "shared", 1)
 	h := newHerald(t, b, "--topic="+shared, "--write-timeout=2s", "--heartbeat=1s")
-	h.args[1] = "--listen=0.0.0.0:" + port(t, h.public)
+	h.args[1] = "--listen=0.0.0.0:" + portOf(t, h.public)
 	h.Start()
 	near, err := openLight(t.Context(), new(net.Dialer), h.public, user(0), "")
 	if err != nil {
@@ -127,7 +127,7 @@ func TestDeadPeer(t *testing.T) {
 	}
 	for _, name := range []string{"busy", "idle"} {
 		t.Run(name, func(t *testing.T) {
-			stream := far.open(net.JoinHostPort(far.address, port(t, h.public)), name)
+			stream := far.open(net.JoinHostPort(far.address, portOf(t, h.public)), name)
 			write(name)
 			if err := stream.ReadTo(map[string]int{name: 1}); err != nil {
 				t.Fatal(err)

@@ -1,10 +1,7 @@
 package integration
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -142,11 +139,11 @@ func TestPublish(t *testing.T) {
 	topic, everyone := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1)
 	h := startHerald(t, b, "--topic="+topic, "--topic="+everyone+",kind=broadcast", "--enable-publish")
 	alice, bob := openStream(t, h, "alice"), openStream(t, h, "bob")
-	post(t, h, "/users/alice/notifications?type=order.shipped", `{"order":7}`, topic)
+	publishTo(t, h, "/users/alice/notifications?type=order.shipped", `{"order":7}`, topic)
 	if got := alice.Record(); got.Type != "order.shipped" || got.Data != `{"order":7}` {
 		t.Errorf("alice got %+v", got)
 	}
-	partition := post(t, h, "/broadcast", "hello", everyone)
+	partition := publishTo(t, h, "/broadcast", "hello", everyone)
 	for user, s := range map[string]*eventSource{"alice": alice, "bob": bob} {
 		if got := s.Record(); got.Type != "message" || got.Data != "hello" {
 			t.Errorf("%s got %+v, want the broadcast", user, got)
@@ -167,39 +164,4 @@ func TestPublish(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"content-type": "application/json"}, headers); diff != "" {
 		t.Errorf("headers of the record (-want +got):\n%s", diff)
 	}
-}
-
-// publishAt posts the value, which must be taken (201), and returns the answer.
-func publishAt(t *testing.T, address, contentType, value string) []byte {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address, strings.NewReader(value))
-	if err != nil {
-		t.Fatalf("POST %s: %v", address, err)
-	}
-	request.Header.Set("Content-Type", contentType)
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatalf("POST %s: %v", address, err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusCreated {
-		t.Fatalf("POST %s = %s %s (%v), want 201", address, response.Status, body, err)
-	}
-	return body
-}
-
-// post publishes the value and returns the partition that it went to.
-func post(t *testing.T, h *herald, path, value, topic string) int {
-	t.Helper()
-	body := publishAt(t, "http://"+h.public+path, "application/json", value)
-	var at struct {
-		Topic     string
-		Partition int
-		Offset    *int64
-	}
-	if err := json.Unmarshal(body, &at); err != nil || at.Topic != topic || at.Offset == nil {
-		t.Fatalf("POST %s answered %s (%v), want a position in %s", path, body, err, topic)
-	}
-	return at.Partition
 }

@@ -2,10 +2,10 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -23,11 +23,11 @@ func (p demoPage) text(id string) string {
 // waitText waits until the element shows the text.
 func (p demoPage) waitText(id, want string) {
 	p.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(p.text(id), want); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			p.t.Fatalf("#%s shows %q, want %q", id, p.text(id), want)
-		}
-	}
+	text := ""
+	waitWithin(p.t, pagePatience, func() string { return fmt.Sprintf("#%s shows %q; it shows %q", id, want, text) }, func(context.Context) bool {
+		text = p.text(id)
+		return strings.Contains(text, want)
+	})
 }
 
 // submit submits the form as its button does.

@@ -3,12 +3,103 @@ package integration
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+// event is one event as an EventSource dispatches it.
+type event struct {
+	ID   string // the last event ID when it was dispatched
+	Type string // "message" if the stream names none
+	Data string
+}
+
+// eventReader reads an event stream: WHATWG HTML, section 9.2.6. It is stricter than a browser in
+// one thing: bytes that are no UTF-8 are an error, for Herald may not send any.
+type eventReader struct {
+	r        *bufio.Reader
+	begun    bool
+	afterCR  bool   // a LF now belongs to the line that has ended
+	idBuffer string // the "last event ID buffer"
+	Comments int
+	Retry    string // the last value of a retry field
+}
+
+// next returns the next event; io.EOF is the end of the stream. An event that the stream's end
+// cuts short is discarded.
+func (e *eventReader) next() (event, error) {
+	var eventType string
+	var data strings.Builder
+	for {
+		line, err := e.line()
+		if err != nil {
+			return event{}, err
+		}
+		if line == "" {
+			if data.Len() > 0 {
+				if eventType == "" {
+					eventType = "message"
+				}
+				return event{e.idBuffer, eventType, strings.TrimSuffix(data.String(), "\n")}, nil
+			}
+			eventType = ""
+			continue
+		}
+		field, value, _ := strings.Cut(line, ":")
+		value = strings.TrimPrefix(value, " ")
+		switch field {
+		case "":
+			e.Comments++
+		case "event":
+			eventType = value
+		case "data":
+			data.WriteString(value)
+			data.WriteByte('\n')
+		case "id":
+			if !strings.Contains(value, "\x00") {
+				e.idBuffer = value
+			}
+		case "retry":
+			if value != "" && strings.Trim(value, "0123456789") == "" {
+				e.Retry = value
+			}
+		}
+	}
+}
+
+// line returns the next line without its end: CR LF, LF or CR. A line without an end is discarded.
+func (e *eventReader) line() (string, error) {
+	var line strings.Builder
+	for {
+		c, err := e.r.ReadByte()
+		if err != nil {
+			return "", err
+		}
+		afterCR := e.afterCR
+		e.afterCR = c == '\r'
+		switch {
+		case c == '\n' && afterCR:
+			continue
+		case c != '\n' && c != '\r':
+			line.WriteByte(c)
+			continue
+		}
+		text := line.String()
+		if !e.begun {
+			e.begun = true
+			text = strings.TrimPrefix(text, "\uFEFF")
+		}
+		if !utf8.ValidString(text) {
+			return "", fmt.Errorf("line %.80q is no UTF-8", text)
+		}
+		return text, nil
+	}
+}
 
 // TestEventReader checks the tests' own client against the examples and rules of WHATWG HTML,
 // section 9.2.6, so that the other tests can rely on it.

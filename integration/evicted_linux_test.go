@@ -26,7 +26,7 @@ func newSessionlessBroker(t *testing.T) *broker {
 	ctx, cancel := context.WithTimeout(t.Context(), kafkaStartTimeout)
 	defer cancel()
 	var err error
-	b.container, err = testcontainers.Run(ctx, kafkaImage(), kafkaContainer(publish(kafkaPort, b.addresses[0]), testcontainers.WithEnv(map[string]string{
+	b.container, err = testcontainers.Run(ctx, kafkaImage(), kafkaContainer(bindPort(kafkaPort, b.addresses[0]), testcontainers.WithEnv(map[string]string{
 		"KAFKA_HOST": "localhost", "KAFKA_PROPERTIES": fmt.Sprint("max.incremental.fetch.session.cache.slots=", fetchSessions),
 	}))...)
 	testcontainers.CleanupContainer(t, b.container, testcontainers.StopTimeout(0))

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// floodVariable makes TestFloodProcess flood a server: "ADDRESS SOURCE CONNECTIONS".
+// floodVariable is the environment variable that makes the test binary flood a server instead of testing. Its
+// value is "ADDRESS SOURCE CONNECTIONS".
 const floodVariable = "HERALD_TEST_FLOOD_PROCESS"
 
 // begun is what connection n of a process sends: nothing, half a header, or half a body that nobody reads.
@@ -28,24 +29,21 @@ func begun(n int) string {
 	return ""
 }
 
-// TestFloodProcess is no test but a process of TestHalfOpenConnections, which holds connections from an
-// address of its own and opens those again that are closed.
-func TestFloodProcess(t *testing.T) {
-	spec := os.Getenv(floodVariable)
-	if spec == "" {
-		t.Skip("this is a process of TestHalfOpenConnections")
-	}
+// runFlood is the main function of a child process of TestHalfOpenConnections. It holds connections from its own
+// address, opens closed connections again, and returns the exit code when the parent closes its standard input.
+func runFlood(order string) int {
 	var address, source string
 	var connections int
-	if _, err := fmt.Sscan(spec, &address, &source, &connections); err != nil {
-		t.Fatal(err)
+	if _, err := fmt.Sscan(order, &address, &source, &connections); err != nil {
+		fmt.Fprintf(os.Stderr, "%s=%q: %v\n", floodVariable, order, err)
+		return 2
 	}
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
 	first := make(chan error, connections)
 	for n := range connections {
 		go func() {
 			for again := false; ; again = true {
-				conn, err := dialer.DialContext(t.Context(), "tcp", address)
+				conn, err := dialer.DialContext(context.Background(), "tcp", address)
 				if err == nil {
 					_, err = io.WriteString(conn, begun(n))
 				}
@@ -67,14 +65,14 @@ func TestFloodProcess(t *testing.T) {
 	}
 	_, _ = fmt.Fprintln(os.Stdout, "flood begun")
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until the parent ends
-	os.Exit(0)
+	return 0
 }
 
 // startFlood starts such a process; it ends with the test. The function that it returns waits until all
 // connections have been opened.
 func startFlood(t *testing.T, address, source string, connections int) (wait func()) {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFloodProcess$")
+	command := exec.CommandContext(t.Context(), os.Args[0])
 	command.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d", floodVariable, address, source, connections))
 	in, err := command.StdinPipe()
 	if err != nil {
@@ -163,8 +161,8 @@ func TestHalfOpenConnections(t *testing.T) {
 	if bound := float64(files * perFile); grown > bound && !raceDetector { // which takes memory of its own
 		t.Errorf("memory grew by %.0f MB, want %.0f MB at the most", grown/1e6, bound/1e6)
 	}
-	if status, err := get(t, "http://"+h.admin+"/readyz"); err != nil || status != http.StatusOK {
-		t.Errorf("/readyz: %d, %v", status, err)
+	if a, err := send(t, http.MethodGet, "http://"+h.admin+"/readyz", ""); err != nil || a.status != http.StatusOK {
+		t.Errorf("/readyz: %d, %v", a.status, err)
 	}
 	if open := h.Metric("herald_streams"); open != streams+newcomers {
 		t.Errorf("%v streams are open, want %d", open, streams+newcomers)

@@ -28,7 +28,7 @@ func TestImage(t *testing.T) {
 		testcontainers.WithCmd("serve", "--insecure-no-auth", "--brokers="+kafkaInternal, "--topic="+topic,
 			"--group="+topicName(t, "group"), "--replica=image"),
 		tcnetwork.WithNetwork(nil, b.network), testcontainers.WithExposedPorts("8080/tcp", "8081/tcp"),
-		publish("8080/tcp", public), publish("8081/tcp", admin),
+		bindPort("8080/tcp", public), bindPort("8081/tcp", admin),
 		testcontainers.WithHostConfigModifier(func(c *container.HostConfig) {
 			c.ReadonlyRootfs = true
 			c.CapDrop = []string{"ALL"}

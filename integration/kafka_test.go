@@ -48,24 +48,22 @@ func TestKafkaGo(t *testing.T) {
 // just created, or a broker just started, answers 6 (not the leader) for a moment.
 func produceWithKafkaGo(t *testing.T, b *broker, topic string, partition int, value string) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		answer, err := b.client.Produce(t.Context(), &kafka.ProduceRequest{
+	var err error
+	waitWithin(t, patience, func() string { return fmt.Sprintf("%s/%d takes a record; last %v", topic, partition, err) }, func(context.Context) bool {
+		var answer *kafka.ProduceResponse
+		answer, err = b.client.Produce(t.Context(), &kafka.ProduceRequest{
 			Topic: topic, Partition: partition, RequiredAcks: kafka.RequireAll,
 			Records: kafka.NewRecordReader(kafka.Record{Value: kafka.NewBytes([]byte(value))}),
 		})
 		if err == nil {
 			err = answer.Error
 		}
-		if err == nil {
-			return
-		}
 		var refused kafka.Error
-		if !errors.As(err, &refused) || !refused.Temporary() || time.Now().After(deadline) {
+		if err != nil && (!errors.As(err, &refused) || !refused.Temporary()) {
 			t.Fatalf("produce to %s/%d: %v", topic, partition, err)
 		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return err == nil
+	})
 }
 
 // readAll fetches the partition from its start to its end.

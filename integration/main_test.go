@@ -9,13 +9,16 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if flood := os.Getenv(floodVariable); flood != "" {
+		os.Exit(runFlood(flood))
+	}
 	// Ryuk is the container that cleans up behind testcontainers: the tests clean up themselves, and
 	// its image cannot be had where there is no registry.
 	if _, set := os.LookupEnv(ryukDisabled); !set {
 		_ = os.Setenv(ryukDisabled, "true")
 	}
 	code := m.Run()
-	if err := errors.Join(stopSharedBroker(), stopSharedCluster(), stopSecureBroker()); err != nil {
+	if err := errors.Join(theBroker.value.remove(), theCluster.value.remove(), theSecureBroker.value.remove()); err != nil {
 		fmt.Fprintln(os.Stderr, "stop kafka:", err)
 		code = 1
 	}

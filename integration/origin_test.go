@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -234,20 +235,19 @@ func (s *nativeStream) holdOff() func(t *testing.T) string {
 	before := len(s.lastIDs)
 	return func(t *testing.T) string {
 		t.Helper()
-		for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		var lastID string
+		waitWithin(t, patience, func() string { return s.user + ": the EventSource connects again" }, func(context.Context) bool {
 			s.mu.Lock()
+			defer s.mu.Unlock()
 			came := len(s.lastIDs)
-			if came > before {
-				defer s.mu.Unlock()
-				s.hold = nil
-				close(hold)
-				return s.lastIDs[came-1]
+			if came == before {
+				return false
 			}
-			s.mu.Unlock()
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: the EventSource does not come back", s.user)
-			}
-		}
+			s.hold, lastID = nil, s.lastIDs[came-1]
+			close(hold)
+			return true
+		})
+		return lastID
 	}
 }
 

@@ -61,7 +61,7 @@ func TestPartitionersOfRealClients(t *testing.T) {
 				s := newStream(t, h.public, user)
 				s.url += "&since=earliest"
 				s.Connect()
-				partition := post(t, h, "/users/"+url.PathEscape(user)+"/notifications", "published", topic)
+				partition := publishTo(t, h, "/users/"+url.PathEscape(user)+"/notifications", "published", topic)
 				if got, want := strings.Join(s.Values(2), " "), fmt.Sprint(i, " published"); got != want {
 					t.Errorf("%q got %q, want %q", user, got, want)
 				}
@@ -84,7 +84,7 @@ func TestWrongPartitionerIsTold(t *testing.T) {
 	h := startHerald(t, b, "--topic="+topic+",partitioner=murmur2", "--enable-publish")
 	s := openStream(t, h, "alice") // murmur2 puts her into 1 of 7 partitions, crc32 and fnv1a into 5
 	kcat(t, b, topic, []string{"alice", "alice", "bob"})
-	post(t, h, "/users/alice/notifications", "published", topic)
+	publishTo(t, h, "/users/alice/notifications", "published", topic)
 	if got := s.Record().Data; got != "published" {
 		t.Errorf("got %q, want what is in the home partition alone", got)
 	}

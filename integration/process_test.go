@@ -1,13 +1,8 @@
 package integration
 
 import (
-	"bufio"
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,9 +14,6 @@ import (
 	"testing"
 	"time"
 )
-
-// patience is how long a test waits for what must come. It is a bound on a hang, not a claim.
-const patience = 60 * time.Second
 
 // built is the directory of the binary that all tests run.
 var built struct {
@@ -156,27 +148,14 @@ func (h *herald) waitStatus(want int) {
 // Metric returns the value of a series of /metrics, such as name{label="value"}; 0 if there is none.
 func (h *herald) Metric(series string) float64 {
 	h.t.Helper()
-	request, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, "http://"+h.admin+"/metrics", nil)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		if text, ok := strings.CutPrefix(lines.Text(), series+" "); ok {
-			value, err := strconv.ParseFloat(text, 64)
+	for line := range strings.Lines(mustSend(h.t, http.MethodGet, "http://"+h.admin+"/metrics", "").body) {
+		if text, ok := strings.CutPrefix(line, series+" "); ok {
+			value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 			if err != nil {
-				h.t.Fatalf("/metrics: %s: %v", lines.Text(), err)
+				h.t.Fatalf("/metrics: %s: %v", line, err)
 			}
 			return value
 		}
-	}
-	if err := lines.Err(); err != nil {
-		h.t.Fatalf("/metrics: %v", err)
 	}
 	return 0
 }
@@ -224,72 +203,4 @@ func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.buffer.String()
-}
-
-// get returns the status of the address's answer.
-func get(t *testing.T, address string) (int, error) {
-	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
-	if err != nil {
-		t.Fatalf("GET %s: %v", address, err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0, err
-	}
-	return response.StatusCode, response.Body.Close()
-}
-
-// waitStatus waits until the address answers with the status. That its server ends before is a
-// failure; ended may be nil.
-func waitStatus(t *testing.T, address string, want int, ended <-chan struct{}) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		status, err := get(t, address)
-		if status == want {
-			return
-		}
-		select {
-		case <-ended:
-			t.Fatalf("herald ended before %s answered %d", address, want)
-		case <-time.After(20 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("GET %s did not answer %d in %s; last %d, %v", address, want, patience, status, err)
-		}
-	}
-}
-
-// freeAddress returns a loopback address that nothing listens on.
-func freeAddress(tb testing.TB) string {
-	tb.Helper()
-	address, err := unusedAddress(tb.Context())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return address
-}
-
-// given holds the addresses that unusedAddress has returned.
-var given sync.Map
-
-// unusedAddress picks from below 32768, where the kernel's ports for outgoing connections begin, and none
-// twice: the address stays free until its process is started, and while it is restarted.
-func unusedAddress(ctx context.Context) (string, error) {
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
-		var config net.ListenConfig
-		listener, err := config.Listen(ctx, "tcp", address)
-		if err != nil {
-			continue
-		}
-		if err := listener.Close(); err != nil {
-			return "", err
-		}
-		if _, again := given.LoadOrStore(address, true); !again {
-			return address, nil
-		}
-	}
-	return "", errors.New("no free port found in 100 tries")
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 )
@@ -123,8 +124,8 @@ func TestKafkaAwayAtStart(t *testing.T) {
 	b.stop(t, 30*time.Second)
 	h.Launch()
 	h.WaitNotReady()
-	if status, err := get(t, "http://"+h.admin+"/livez"); status != 200 {
-		t.Errorf("/livez = %d, %v while Kafka is away, want 200", status, err)
+	if a, err := send(t, http.MethodGet, "http://"+h.admin+"/livez", ""); a.status != http.StatusOK {
+		t.Errorf("/livez = %d, %v while Kafka is down, want 200", a.status, err)
 	}
 	b.start(t)
 	h.WaitReady()

@@ -3,8 +3,6 @@ package integration
 import (
 	"context"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,10 +14,9 @@ func TestRevocation(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "shared", 1)
 	revocations := b.newTopic(t, "revocations", 2, "cleanup.policy", "compact")
-	secret := filepath.Join(t.TempDir(), "secret")
-	tokenOf(t, "--new-secret="+secret)
+	secret := newSecretFile(t)
 	token := func(user, id string) string {
-		return tokenOf(t, "--jwt-secret-file="+secret, "--user="+user, "--id="+id)
+		return newToken(t, "--jwt-secret-file="+secret, "--user="+user, "--id="+id)
 	}
 	var replicas [2]*herald
 	for i := range replicas {
@@ -36,10 +33,9 @@ func TestRevocation(t *testing.T) {
 	}
 	revoke := func(args ...string) {
 		t.Helper()
-		command := exec.CommandContext(t.Context(), replicas[0].binary, append([]string{"revoke", "--brokers=" + b.addresses[0], "--topic=" + revocations}, args...)...)
-		command.Env = []string{}
-		if out, err := command.CombinedOutput(); err != nil {
-			t.Fatalf("herald revoke %q: %v %s", args, err, out)
+		out, complaints, err := runHerald(t, append([]string{"revoke", "--brokers=" + b.addresses[0], "--topic=" + revocations}, args...)...)
+		if err != nil {
+			t.Fatalf("herald revoke %q: %v\n%s%s", args, err, out, complaints)
 		}
 	}
 	alice, bobs, bobsOther := token("alice", "a"), token("bob", "b1"), token("bob", "b2")

@@ -4,29 +4,15 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 )
-
-// tokenOf runs herald token.
-func tokenOf(t *testing.T, args ...string) string {
-	t.Helper()
-	command := exec.CommandContext(t.Context(), heraldBinary(t), append([]string{"token"}, args...)...)
-	command.Env = []string{}
-	out, err := command.Output()
-	if err != nil {
-		t.Fatalf("herald token %q: %v", args, err)
-	}
-	return strings.TrimSpace(string(out))
-}
 
 // devBroker is the broker of a herald dev: what these tests are about needs no other.
 func devBroker(t *testing.T) *broker {
@@ -93,13 +79,12 @@ func (u *urls) listen(ctx context.Context) error {
 func TestDemoPageSignIn(t *testing.T) {
 	b := devBroker(t)
 	browser := startChromium(t, chromedp.Flag("ignore-certificate-errors", true))
-	secret := filepath.Join(t.TempDir(), "secret")
-	tokenOf(t, "--new-secret="+secret)
+	secret := newSecretFile(t)
 	topic := b.newTopic(t, "shared", 1)
 	h := newSecured(t, b, "--topic="+topic, "--jwt-secret-file="+secret)
 	h.Start()
-	alice := tokenOf(t, "--jwt-secret-file="+secret, "--user=alice", "--publish")
-	bob := tokenOf(t, "--jwt-secret-file="+secret, "--user=bob")
+	alice := newToken(t, "--jwt-secret-file="+secret, "--user=alice", "--publish")
+	bob := newToken(t, "--jwt-secret-file="+secret, "--user=bob")
 
 	ctx, cancel := chromedp.NewContext(browser)
 	defer cancel()
@@ -186,8 +171,7 @@ func signedIn(t *testing.T, token ...string) (b *broker, h *herald, topic, secre
 	t.Helper()
 	b = devBroker(t)
 	browser := startChromium(t, chromedp.Flag("ignore-certificate-errors", true))
-	secret = filepath.Join(t.TempDir(), "secret")
-	tokenOf(t, "--new-secret="+secret)
+	secret = newSecretFile(t)
 	topic = b.newTopic(t, "shared", 1)
 	h = newSecured(t, b, "--topic="+topic, "--jwt-secret-file="+secret)
 	h.Start()
@@ -196,7 +180,7 @@ func signedIn(t *testing.T, token ...string) (b *broker, h *herald, topic, secre
 	page = demoPage{t: t, ctx: ctx}
 	page.do(chromedp.Navigate("https://" + h.public + "/"))
 	page.waitText("sign-in", "Sign in")
-	page.signIn(tokenOf(t, append([]string{"--jwt-secret-file=" + secret, "--user=alice"}, token...)...))
+	page.signIn(newToken(t, append([]string{"--jwt-secret-file=" + secret, "--user=alice"}, token...)...))
 	page.waitText("session", "alice")
 	page.waitStream()
 	return b, h, topic, secret, page
@@ -207,15 +191,14 @@ func signedIn(t *testing.T, token ...string) (b *broker, h *herald, topic, secre
 func TestDemoPageWithoutHTTPS(t *testing.T) {
 	b := devBroker(t)
 	browser := startChromium(t, chromedp.Flag("host-resolver-rules", "MAP herald.test 127.0.0.1"))
-	secret := filepath.Join(t.TempDir(), "secret")
-	tokenOf(t, "--new-secret="+secret)
+	secret := newSecretFile(t)
 	h := newProcess(t, "serve", "--brokers="+b.addresses[0], "--topic="+b.newTopic(t, "shared", 1), "--jwt-secret-file="+secret, "--enable-publish", "--demo")
 	h.Start()
 	ctx, cancel := chromedp.NewContext(browser)
 	defer cancel()
 	page := demoPage{t: t, ctx: ctx}
 	_, port, _ := strings.Cut(h.public, ":")
-	token := tokenOf(t, "--jwt-secret-file="+secret, "--user=alice")
+	token := newToken(t, "--jwt-secret-file="+secret, "--user=alice")
 	page.do(chromedp.Navigate("http://herald.test:" + port + "/"))
 	page.waitText("sign-in", "Sign in")
 	page.signIn(token)
@@ -251,7 +234,7 @@ func TestDemoPageOfAnother(t *testing.T) {
 	page.wait("alice's", shows("second of alice"))
 
 	if _, err := chromedp.Run(page.ctx, chromedp.Evaluate[any](`void fetch("session", {method: "POST", headers: {Authorization: "Bearer `+
-		tokenOf(t, "--jwt-secret-file="+secret, "--user=bob")+`"}}).then(() => { document.getElementById("session-hint").textContent = "swapped"; })`)); err != nil {
+		newToken(t, "--jwt-secret-file="+secret, "--user=bob")+`"}}).then(() => { document.getElementById("session-hint").textContent = "swapped"; })`)); err != nil {
 		t.Fatal(err)
 	}
 	page.waitText("session-hint", "swapped")
@@ -271,14 +254,11 @@ func TestDemoPageSessionEnds(t *testing.T) {
 	b, _, topic, secret, page := signedIn(t, "--ttl=1s") // and 30 s, as clocks differ
 	b.produce(t, record(topic, "alice", "before"))
 	page.wait("the record before", shows("before"))
-	for deadline := time.Now().Add(patience); !strings.Contains(page.text("sign-in-result"), "session has ended"); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the page does not ask to sign in again; it shows %+v", page.state())
-		}
-	}
+	waitWithin(t, patience, func() string { return fmt.Sprintf("the page asks to sign in again; it shows %+v", page.state()) },
+		func(context.Context) bool { return strings.Contains(page.text("sign-in-result"), "session has ended") })
 	screenshot(t, page, "session-ended")
 	b.produce(t, record(topic, "alice", "meanwhile"))
-	page.signIn(tokenOf(t, "--jwt-secret-file="+secret, "--user=alice"))
+	page.signIn(newToken(t, "--jwt-secret-file="+secret, "--user=alice"))
 	page.wait("the record meanwhile", shows("meanwhile"))
 	if got := fmt.Sprint(page.state().Counters); !strings.Contains(got, "duplicates:0") || !strings.Contains(got, "gaps:0") {
 		t.Errorf("counters %s", got)

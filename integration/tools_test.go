@@ -159,7 +159,7 @@ func TestACLTool(t *testing.T) {
 	})
 	h := startHerald(t, b.at(b.sasl), append(b.saslFlags("scram-sha-256", "scram256", "scram256"), "--topic="+topic, "--group="+group, "--enable-publish")...)
 	alice := openStream(t, h, "alice")
-	post(t, h, "/users/alice/notifications", "posted", topic)
+	publishTo(t, h, "/users/alice/notifications", "posted", topic)
 	if got := alice.Record().Data; got != "posted" {
 		t.Errorf("got %q, want what was posted", got)
 	}

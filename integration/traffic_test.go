@@ -211,9 +211,9 @@ func (tr *traffic) AdvanceIn(lanes ...*lane) {
 	for _, l := range lanes {
 		from[l] = l.written.Load() + 1 // the one before may have been on its way
 	}
-	deadline := time.Now().Add(2 * patience)
-	for {
-		behind := ""
+	behind := ""
+	waitWithin(tr.t, 2*patience, func() string { return behind }, func(context.Context) bool {
+		behind = ""
 		for _, l := range lanes {
 			for _, r := range tr.readers {
 				if !l.of(r.user) {
@@ -224,18 +224,12 @@ func (tr *traffic) AdvanceIn(lanes ...*lane) {
 					tr.t.Fatalf("%s: %v", r.name, err)
 				}
 				if !has {
-					behind = fmt.Sprintf("%s has not got number %d of %s, of which %d are written", r.name, from[l], l.name, l.written.Load())
+					behind = fmt.Sprintf("%s receives number %d of %s, of which %d are written", r.name, from[l], l.name, l.written.Load())
 				}
 			}
 		}
-		if behind == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			tr.t.Fatal(behind)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return behind == ""
+	})
 }
 
 // Finish ends the producers and compares what each client has got with the log.
