@@ -9,36 +9,36 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// balancer assigns the partitions of a group to its members. A replica reads all partitions whatever
-// the group says; what it is assigned are those it commits. So two processes of one name, as a
-// rolling restart has for a moment, never overwrite each other's offsets.
+// balancer assigns the partitions of a consumer group to its members. A replica reads all partitions
+// whatever it is assigned, and commits the offsets of its assigned partitions only. Two processes with the
+// name of one replica, as in a rolling restart, therefore never overwrite each other's offsets.
 //
-//   - Even: members differ by no more than the largest unit.
-//   - Sticky: a unit stays where it was unless its member is gone or has too many.
-//   - Co-partitioned: topics with the same number of partitions, if that is more than one, make units
-//     of the partitions with one number, so that a user's partitions of all of them are together.
-//     Topics of one partition are units of their own, or thousands of users' would go to one member.
+//   - Even: the loads of two members differ by no more than the largest unit.
+//   - Sticky: a unit stays with its member unless the member has left or has too many partitions.
+//   - Co-partitioned: topics with the same number of partitions, more than one, share units. A unit holds
+//     the partitions with one number, so that one member has a user's partitions of all these topics. Each
+//     topic of one partition is a unit, because thousands of users' topics would go to one member otherwise.
 //
 // It implements [kafka.GroupBalancer].
 type balancer struct {
-	assigned func() map[string][]int // what this member has now
+	assigned func() map[string][]int // the partitions of this member now, by topic
 	crowd    func(members int)       // called by the group's leader if there is more than one
 }
 
 // ProtocolName implements [kafka.GroupBalancer].
 func (balancer) ProtocolName() string { return "herald-sticky" }
 
-// UserData implements [kafka.GroupBalancer]: it tells the group's leader what this member has.
+// UserData implements [kafka.GroupBalancer]. It sends this member's partitions to the group's leader.
 func (b balancer) UserData() ([]byte, error) { return json.Marshal(b.assigned()) }
 
-// unit is what goes to one member as a whole.
+// unit is a set of partitions that one member gets as a whole.
 type unit struct {
 	count     int    // partitions of each of its topics
 	topic     string // of units with a count of 1
 	partition int
 }
 
-// unitOf returns the unit of a partition of a topic with so many.
+// unitOf returns the unit of a partition of a topic that has count partitions.
 func unitOf(topic string, count, partition int) unit {
 	if count > 1 {
 		topic = ""
@@ -76,7 +76,7 @@ func (b balancer) AssignGroups(members []kafka.GroupMember, partitions []kafka.P
 		ids = append(ids, m.ID)
 	}
 	slices.Sort(ids)
-	for _, u := range free { // the largest first, each to whom has least
+	for _, u := range free { // the largest first, each to the member with the smallest load
 		owner := slices.MinFunc(ids, func(x, y string) int { return cmp.Compare(load[x], load[y]) })
 		owners[u] = owner
 		load[owner] += len(units[u])
@@ -94,14 +94,13 @@ func (b balancer) AssignGroups(members []kafka.GroupMember, partitions []kafka.P
 	return assignments
 }
 
-// keepOwners returns which units stay with the members that have them, up to a fair number of
-// partitions each.
+// keepOwners returns the units that stay with their members. A member keeps up to fair partitions.
 func keepOwners(members []kafka.GroupMember, counts map[string]int, units map[unit][]kafka.Partition, fair int) map[unit]string {
 	owners := make(map[unit]string)
 	for _, m := range members {
 		var had map[string][]int
 		if json.Unmarshal(m.UserData, &had) != nil {
-			continue // another program's, or nothing
+			continue // the data of another program, or none
 		}
 		load := 0
 		for _, topic := range slices.Sorted(maps.Keys(had)) {

@@ -6,36 +6,37 @@ import (
 	"time"
 )
 
-// metadataAge is how far behind the cluster a broker's metadata is at most. It is behind by
-// milliseconds; one that lost touch with the controller is fenced after broker.session.timeout.ms, 9 s
-// by default.
+// metadataAge is how old a broker's metadata can be. It is milliseconds old as a rule; a broker that loses
+// touch with the controller is fenced after broker.session.timeout.ms, 9 s by default.
 const metadataAge = time.Minute
 
-// Homes says in which partitions a user's records are, for a topic whose route names the partitioner
-// of its producers: in the partition that the user's name hashes to.
+// Homes says in which partitions a user's records are, for a topic whose route names the partitioner of its
+// producers. A user's home is the partition that this partitioner chooses for the user.
 //
 // # When partitions are added
 //
-// Then another partition becomes the user's home. A producer that has not heard of it goes on writing
-// to the old one, for minutes, so the homes for all numbers of partitions that this replica has seen
-// count. The new home may be a partition that was there before and has been read long since, while
-// what producers wrote to it for this user after partitions were added was passed by. So whoever has
-// not read it begins there at a position that was read before that can have happened: one that was
-// taken, while the topic had fewer partitions, a minute or two before that was last heard of
-// ([metadataAge], which no broker's metadata is behind). So nothing is lost. Nothing is repeated
-// either: of that partition the user had nothing. A replica that has not run for so long begins at the
-// start of the partition.
+// Adding partitions may change a user's home. A producer that does not know the new number of partitions
+// writes to the old home for some minutes more. A user therefore has a home for each number of partitions
+// that this replica has seen.
 //
-// What a replica cannot know: homes for numbers of partitions of before its start. Streams that it
-// resumes have them in their ids. A stream that begins there without an id, in the minutes after
-// partitions were added, misses what producers still write to the old home.
+// The new home may be a partition that existed before and that this replica has read. Records for the user
+// that producers wrote there after the change were passed over, because the replica did not know the new
+// home. A stream that has not read the new home therefore begins at an offset that the replica had read
+// before any such record. The replica notes offsets while the topic has fewer partitions. It takes the
+// offsets noted at least [metadataAge] before it last saw the old number, because no broker's metadata is
+// older. No record is lost, and no record is repeated, because the user had no records in this partition
+// before. A replica that has not run long enough begins at the start of the partition.
 //
-// It is safe for concurrent use.
+// A replica does not know homes for numbers of partitions from before its start. Streams that it resumes
+// have these homes in their ids. A stream that begins without an id, in the minutes after partitions were
+// added, misses the records that producers still write to the old home.
+//
+// Homes is safe for concurrent use.
 type Homes struct {
 	topic       string
 	partitioner Partitioner
 	log         *slog.Logger
-	misplaced   func() // counts
+	misplaced   func() // counts a misplaced record
 
 	mu      sync.Mutex
 	topicID [16]byte
@@ -45,33 +46,33 @@ type Homes struct {
 	told    time.Time
 }
 
-// number is how many partitions the topic had from some time on.
+// number is a number of partitions that the topic has had.
 type number struct {
 	count int
-	from  []int64 // where homes by it begin, by partition; where there is none, at the start
+	from  []int64 // the offset where a home begins, by partition; a partition without one begins at its start
 }
 
-// sample is how far partitions had been read at a time.
+// sample is the offsets up to which the partitions had been read at one time.
 type sample struct {
 	asked time.Time
 	read  []int64 // by partition; 0 for one that is not read
 }
 
-// NewHomes returns the homes for a topic of which nothing is known yet.
+// NewHomes returns the homes for a topic whose number of partitions is not known yet.
 func NewHomes(topic string, p Partitioner) *Homes {
 	return &Homes{topic: topic, partitioner: p, log: slog.New(slog.DiscardHandler), misplaced: func() {}}
 }
 
-// Saw notes that Kafka, asked at some time, said how many partitions the topic has. read is how far
-// they had been read before it was asked, by partition.
+// Saw notes the number of partitions that Kafka reported for the topic. asked is the time of the request;
+// read is the offset up to which each partition had been read before the request.
 func (h *Homes) Saw(topicID [16]byte, count int, asked time.Time, read []int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	last := len(h.numbers) - 1
 	switch {
-	case count == 0: // it says nothing
+	case count == 0: // the answer has no number
 		return
-	case last < 0 || h.topicID != topicID: // what was read was another one
+	case last < 0 || h.topicID != topicID: // the offsets read belong to another topic
 		h.topicID, h.numbers = topicID, []number{{count: count}}
 		h.young, h.old = sample{}, sample{}
 		return
@@ -85,8 +86,8 @@ func (h *Homes) Saw(topicID [16]byte, count int, asked time.Time, read []int64) 
 	}
 }
 
-// Of returns user's homes and where a stream that has read nothing of them begins, for the topic with
-// the id.
+// Of returns the topic's id, the user's homes, and the offset at which a stream that has read nothing of a
+// home begins there.
 func (h *Homes) Of(user string) (topicID [16]byte, begin map[int32]int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -104,8 +105,8 @@ func (h *Homes) Of(user string) (topicID [16]byte, begin map[int32]int64) {
 	return h.topicID, begin
 }
 
-// Misplaced counts a record that was found for user outside of the user's homes, and says so in the
-// log, at most once a minute: the route names another partitioner than the producers have.
+// Misplaced counts a record for user that was found outside of the user's homes, and logs one such record a
+// minute: the producers use another partitioner than the route names.
 func (h *Homes) Misplaced(user string, at Position) {
 	h.misplaced()
 	h.mu.Lock()
@@ -125,7 +126,7 @@ func (h *Homes) Misplaced(user string, at Position) {
 		"topic", h.topic, "partition", at.ID, "offset", at.Offset, "partitions", count, "partitioner", string(h.partitioner), "fitting", fits)
 }
 
-// sample returns how far those of the topics that have homes have been read.
+// sample returns, for each of the topics that has homes, how far its partitions have been read.
 func (c *Consumer) sample(names []string) map[string]sample {
 	samples := make(map[string]sample)
 	for _, name := range names {

@@ -20,12 +20,13 @@ import (
 // ErrNoTopic says that a record's topic does not exist and the cluster does not create it.
 var ErrNoTopic = errors.New("topic does not exist")
 
-// createTimeout is how long a topic that does not exist is waited for: Kafka answers the request
-// that has it created as if it were not going to be.
+// createTimeout is how long Produce waits for a topic that is being created: Kafka's answer to the metadata
+// request that creates a topic still says that the topic does not exist.
 const createTimeout = 2 * time.Second
 
-// produceIdle is short, because a record sent on a connection that a restarted broker has closed may
-// have been written or not, and only the caller can know whether to send it again.
+// produceIdle is how long an idle connection is kept. It is short because a record that is sent on a
+// connection closed by a restarted broker may have been written or not, and only the caller can decide
+// whether to send it again.
 const produceIdle = 3 * time.Second
 
 // Message is a record to write.
@@ -47,8 +48,12 @@ type Written struct {
 	Created    bool     // the topic did not exist before
 }
 
-// Producer writes single records and says where they went, which kafka-go's Writer does not. It
-// is safe for concurrent use.
+// Producer writes single records and returns their positions. It is safe for concurrent use.
+//
+// It does not use kafka-go's Writer, which returns no offset, nor kafka.Client.Produce. The client's
+// transport (v0.4.51) sends a record to the leader in its own copy of the metadata and refreshes this copy
+// on a timer, while Producer sends each record to the leader in metadata that it has just asked for. After
+// a new election the client would go on asking the old leader until its copy is refreshed.
 type Producer struct {
 	cluster *broker.Cluster
 }
@@ -62,18 +67,17 @@ func NewProducer(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechani
 // Close closes idle connections.
 func (p *Producer) Close() { p.cluster.Close() }
 
-// Produce writes one record, acknowledged by all in-sync replicas, and returns where it went. The
-// partition follows from the key as the message's partitioner has it, and is any one without a key. A
-// topic that does not exist is created where the cluster and the message allow it; otherwise the error is
-// [ErrNoTopic].
+// Produce writes one record, acknowledged by all in-sync replicas, and returns its position. The message's
+// partitioner chooses the partition from the key; a record without a key may get any partition. A topic that
+// does not exist is created if the cluster and the message allow it. Otherwise the error is [ErrNoTopic].
 //
-// After an error that is not the broker's word (a time-out, a closed connection) the record may
-// have been written all the same.
+// After an error that is not a broker's answer (a time-out, a closed connection) the record may have been
+// written all the same.
 func (p *Producer) Produce(ctx context.Context, m Message) (Written, error) {
 	ctx, cancel := context.WithTimeout(ctx, broker.RequestTimeout)
 	defer cancel()
 	wanted := time.Now().Add(createTimeout)
-	create := false // not before it is known that there is no topic, for the caller to be told
+	create := false // until a broker says that there is no topic, so that Created is right
 	for {
 		at, err := p.produce(ctx, m, create)
 		at.Created = create
@@ -93,14 +97,14 @@ func (p *Producer) Produce(ctx context.Context, m Message) (Written, error) {
 	}
 }
 
-// retriable says whether the broker refused a record that it, or another one, will soon take.
+// retriable says whether a broker refused a record that it, or another broker, will soon accept.
 func retriable(err error) bool {
 	return errors.Is(err, kerr.NotLeaderForPartition) || errors.Is(err, kerr.LeaderNotAvailable) ||
 		errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kafka.BrokerNotAvailable) ||
 		errors.Is(err, kerr.NotEnoughReplicas) // nothing was written, unlike NotEnoughReplicasAfterAppend
 }
 
-// produce tries once. With create, a topic that does not exist is asked for.
+// produce tries once. With create, it asks the cluster to create a topic that does not exist.
 func (p *Producer) produce(ctx context.Context, m Message, create bool) (Written, error) {
 	found, err := p.cluster.FetchMetadata(ctx, []string{m.Topic}, create)
 	if err != nil {
@@ -145,7 +149,7 @@ func (p *Producer) produce(ctx context.Context, m Message, create bool) (Written
 	return Written{Position: Position{part, got.BaseOffset}, TopicID: topic.ID, Partitions: len(topic.Leaders)}, nil
 }
 
-// choosePartition says where the record goes in a topic with so many partitions.
+// choosePartition returns the partition of the record in a topic of count partitions.
 func choosePartition(m Message, count int) Partition {
 	if count == 0 {
 		return Partition{Topic: m.Topic}

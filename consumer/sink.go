@@ -1,21 +1,22 @@
 package consumer
 
-// Sink takes what a [Consumer] reads live. Calls for one partition come one after the other, in
-// offset order; calls for different partitions may come at the same time. A Sink must not block:
-// the partition waits, and with it all that share its fetch.
+// Sink takes the records that a [Consumer] reads live. The consumer calls it for one partition at a time
+// and in offset order, and for different partitions at the same time. A Sink must not block: while it does,
+// its partition and all partitions that share the fetch session wait.
 type Sink interface {
-	// Begin says that p is read from next on. topicID tells one topic from a later one of the
-	// same name (KIP-516): before that one begins, all partitions of the first have ended.
+	// Begin says that p is read from the offset next on. topicID differs for a later topic of the same
+	// name (KIP-516): all partitions of the earlier topic end before the later topic begins.
 	Begin(p Partition, topicID [16]byte, next int64)
 
-	// Deliver hands over records, with whom they are for, and how far p has now been read: all
-	// offsets before next. There may be no records. They are valid until Deliver returns.
+	// Deliver hands over records with their users, and says that all offsets of p before next have been
+	// read. There may be no records. The records are valid until Deliver returns.
 	Deliver(p Partition, records []Record, next int64)
 
-	// Gap says that reading goes on at gap.To and that what lies between cannot be delivered.
+	// Gap says that reading continues at gap.To and that the records before it, from gap.From on, cannot be
+	// delivered.
 	Gap(p Partition, gap Gap)
 
-	// End says that p is no longer read.
+	// End says that the consumer no longer reads p.
 	End(p Partition)
 }
 
@@ -26,13 +27,13 @@ type GapReason string
 const (
 	GapRetention   GapReason = "retention"    // deleted by Kafka's retention
 	GapRecreated   GapReason = "recreated"    // the topic was deleted and created again
-	GapUnknownID   GapReason = "unknown-id"   // the position is not one of this log, or there is none
-	GapReplayLimit GapReason = "replay-limit" // more than the server is set to replay
+	GapUnknownID   GapReason = "unknown-id"   // the position does not belong to this log, or there is no position
+	GapReplayLimit GapReason = "replay-limit" // more records than the server is set to replay
 	GapUnreadable  GapReason = "unreadable"   // the records fail their checksum or are of an old format
 )
 
-// Gap is a range of offsets that cannot be delivered: From up to, not including, To. With
-// [GapUnknownID] To may be smaller: the log was cut.
+// Gap is a range of offsets that cannot be delivered, From up to but not including To. With
+// [GapUnknownID] To may be smaller than From, because the log was cut.
 type Gap struct {
 	From, To int64
 	Reason   GapReason
