@@ -6,7 +6,7 @@ golangci_lint := bin/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
-# The lines of go test's output that say what failed.
+# Matches the lines of go test's output that name a failure.
 failures := ^ *--- FAIL|^(FAIL|panic:|fatal error:)|DATA RACE|^ +[a-z0-9_]+_test\.go:[0-9]+:
 LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
 
@@ -21,12 +21,12 @@ run: build ## start broker, server and demo page in one process
 build: ## build bin/herald, static
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/herald ./cmd/herald
 
-# Uncached: integration tests build the binary, which go test does not see.
+# -count=1 turns go test's cache off: the cache does not notice changes of the binary that integration tests build.
 test: ## vet and test all packages
 	go vet ./...
 	@skips=$$(mktemp); said=$$(mktemp); trap 'rm "$$skips" "$$said"' EXIT; \
 	HERALD_TEST_SKIPS=$$skips go test -count=1 -timeout 20m ./... 2>&1 | tee "$$said"; code=$$?; cat "$$skips"; \
-	if ((code)); then echo 'What failed, without what the servers said:'; grep -E '$(failures)' "$$said" | cut -c -400 | head -80; fi; exit $$code
+	if ((code)); then echo 'Failures, without the output of the servers:'; grep -E '$(failures)' "$$said" | cut -c -400 | head -80; fi; exit $$code
 
 race: ## test under the race detector
 	go test -count=1 -race -timeout 25m ./...
@@ -35,7 +35,7 @@ SEEDS ?= 200000
 SOAK ?= 10m
 soak: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
 soak: export TESTCONTAINERS_HOST_OVERRIDE ?= localhost
-soak: ## simulate SEEDS histories of streams (200000: 20 min), then kill brokers and replicas, delete records and add partitions, and hold 19,000 streams, for SOAK (10m) each
+soak: ## simulate SEEDS (200000: 20 min) histories of streams; test with killed brokers and replicas for SOAK (10m); hold 19,000 streams for SOAK
 	HERALD_SIMULATION_SEEDS=$(SEEDS) go test -count=1 -timeout 2h -run 'TestSimulation$$' -v ./stream
 	HERALD_REQUIRE_DOCKER=1 HERALD_SOAK=$(SOAK) go test -count=1 -timeout 8h -run '^(TestSoak|TestManyStreams)$$' -v ./integration | grep -E '(soak[a-z_]*|many)_test|^(---|ok|FAIL)'
 
@@ -43,7 +43,7 @@ soak: ## simulate SEEDS histories of streams (200000: 20 min), then kill brokers
 integration: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
 integration: export HERALD_REQUIRE_DOCKER = 1
 integration: export TESTCONTAINERS_HOST_OVERRIDE ?= localhost
-integration: ## test on Kafka in Docker, whose image is built if it is missing
+integration: ## test on Apache Kafka in Docker; builds Kafka's image if it is missing
 	@docker info >/dev/null || { echo 'make integration: no Docker engine answers: start dockerd' >&2; exit 1; }
 	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh
 	go test -count=1 -timeout 20m -v ./integration 2>&1 | grep -vE '^=== (RUN|PAUSE|CONT)|^[0-9/]+ [0-9:]+ '
@@ -57,7 +57,7 @@ fuzz: ## run each fuzz target for FUZZTIME, default 30s
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
-# BENCH and BENCHARGS choose, KAFKA_MEMORY is the broker's heap:
+# BENCH and BENCHARGS select benchmarks; KAFKA_MEMORY is the broker's heap:
 # make bench-kafka BENCH=Drain BENCHARGS='-benchtime 2000000x' KAFKA_MEMORY=2g
 BENCH ?= .
 bench-kafka: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
@@ -70,7 +70,7 @@ lint: $(golangci_lint) ## run the linters
 	go mod tidy -diff
 	@$(MAKE) --no-print-directory vulncheck
 
-vulncheck: ## look for known vulnerabilities, where their database answers
+vulncheck: ## look for known vulnerabilities, if their database answers
 	@if curl -fsS -m 10 -o /dev/null https://vuln.go.dev/index/db.json 2>/dev/null; then \
 		go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./...; \
 	else \
