@@ -96,7 +96,7 @@ func (r *revoking) admin(t *testing.T, path string) string {
 	return body
 }
 
-// await waits for something to be so, and says what was so instead.
+// await waits until get returns want; if it does not, the failure shows the value that get returned last.
 func await[T comparable](t *testing.T, what string, want T, get func() T) {
 	t.Helper()
 	var got T
@@ -108,8 +108,9 @@ func await[T comparable](t *testing.T, what string, want T, get func() T) {
 	t.Fatalf("%s: %v, want %v", what, got, want)
 }
 
-// TestRevocationTopicIsMissing wants no token taken and the topic named while it is not there, and
-// herald revoke not to create it. What it has when it comes counts before any token is taken.
+// TestRevocationTopicIsMissing starts Herald without its topic of revocations. Herald accepts no token and
+// /readyz names the topic; herald revoke does not create it. Once the topic exists, its records are applied
+// before Herald accepts a token.
 func TestRevocationTopicIsMissing(t *testing.T) {
 	r := startRevoking(t, nil)
 	await(t, "/readyz names the topic", true, func() bool {
@@ -133,8 +134,8 @@ func TestRevocationTopicIsMissing(t *testing.T) {
 	}
 }
 
-// TestRevocationTopicIsCreatedAgain revokes in a topic that begins at offset 0 again. What the first one
-// had is forgotten, as it is for a replica that starts then.
+// TestRevocationTopicIsCreatedAgain revokes in a topic that begins at offset 0 again. The records of the first
+// topic are forgotten, because a replica that starts then does not know them either.
 func TestRevocationTopicIsCreatedAgain(t *testing.T) {
 	r := startRevoking(t, func(r *revoking) {
 		r.create(t, 1)
@@ -166,8 +167,8 @@ func TestRevocationTopicIsCreatedAgain(t *testing.T) {
 	await(t, "alice", http.StatusUnauthorized, func() int { return r.taken(t, "alice") })
 }
 
-// TestRevocationsAreReadFirst has the broker refuse reads for a while, and the topic created again
-// meanwhile: no token is taken before what the new one has is read.
+// TestRevocationsAreReadFirst has the broker refuse reads for a while, during which the topic is created again.
+// Herald accepts no token before it has read the new topic.
 func TestRevocationsAreReadFirst(t *testing.T) {
 	var fault *kfake.FaultHandle
 	r := startRevoking(t, func(r *revoking) {
@@ -215,7 +216,7 @@ func TestRevocationTopicIsDenied(t *testing.T) {
 	await(t, "alice", http.StatusUnauthorized, func() int { return r.taken(t, "alice") })
 }
 
-// TestRevocationMetrics wants a record that is none counted, and those that are.
+// TestRevocationMetrics writes malformed records and a revocation. Each is counted.
 func TestRevocationMetrics(t *testing.T) {
 	r := startRevoking(t, func(r *revoking) {
 		r.create(t, 2)
