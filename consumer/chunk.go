@@ -20,7 +20,7 @@ const chunkBytes = 1 << 20
 
 // chunk is a part of a log as a broker answered it.
 type chunk struct {
-	log
+	logID
 	from    int64 // its first offset, or the one that was asked for if that is lower
 	next    int64 // the offset behind it
 	batches []byte
@@ -34,16 +34,16 @@ type chunks struct {
 
 	mu    sync.Mutex
 	bytes int
-	logs  map[log][]*list.Element // of *chunk, sorted by from
-	used  *list.List              // the last one used in front
+	logs  map[logID][]*list.Element // of *chunk, sorted by from
+	used  *list.List                // the last one used in front
 }
 
 func newChunks(limit int) *chunks {
-	return &chunks{limit: limit, logs: make(map[log][]*list.Element), used: list.New()}
+	return &chunks{limit: limit, logs: make(map[logID][]*list.Element), used: list.New()}
 }
 
 // find returns the chunk that holds the offset; nil if none does.
-func (c *chunks) find(l log, at int64) *chunk {
+func (c *chunks) find(l logID, at int64) *chunk {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	kept := c.logs[l]
@@ -70,12 +70,12 @@ func (c *chunks) search(kept []*list.Element, at int64) (int, bool) {
 func (c *chunks) add(k *chunk) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	kept := c.logs[k.log]
+	kept := c.logs[k.logID]
 	i, exact := c.search(kept, k.from)
 	if exact || len(k.batches) > c.limit {
 		return
 	}
-	c.logs[k.log] = slices.Insert(kept, i, c.used.PushFront(k))
+	c.logs[k.logID] = slices.Insert(kept, i, c.used.PushFront(k))
 	c.bytes += len(k.batches)
 	for c.bytes > c.limit {
 		c.drop(c.used.Back())
@@ -84,7 +84,7 @@ func (c *chunks) add(k *chunk) {
 
 // missing returns about how many bytes the log has between the offset, which no chunk holds, and the
 // next chunk, at most chunkBytes. What is in memory need not be read again with what is not.
-func (c *chunks) missing(l log, at int64) int32 {
+func (c *chunks) missing(l logID, at int64) int32 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	kept := c.logs[l]
@@ -101,7 +101,7 @@ func (c *chunks) missing(l log, at int64) int32 {
 func (c *chunks) remove(k *chunk) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, e := range c.logs[k.log] {
+	for _, e := range c.logs[k.logID] {
 		if e.Value == k {
 			c.drop(e)
 			return
@@ -113,16 +113,16 @@ func (c *chunks) remove(k *chunk) {
 func (c *chunks) drop(e *list.Element) {
 	k := c.used.Remove(e).(*chunk)
 	c.bytes -= len(k.batches)
-	left := slices.DeleteFunc(c.logs[k.log], func(o *list.Element) bool { return o == e })
+	left := slices.DeleteFunc(c.logs[k.logID], func(o *list.Element) bool { return o == e })
 	if len(left) == 0 {
-		delete(c.logs, k.log)
+		delete(c.logs, k.logID)
 		return
 	}
-	c.logs[k.log] = left
+	c.logs[k.logID] = left
 }
 
-// source reads chunks of one log, from memory or from Kafka.
-type source struct {
+// chunkReader reads chunks of one log, from memory or from Kafka.
+type chunkReader struct {
 	zone
 	consumer *Consumer
 	chunks   *chunks // those of far replays are apart: they would drive out what the near ones share
@@ -133,20 +133,20 @@ type source struct {
 	throttled time.Duration // by which a quota delays the next answer
 }
 
-func newSource(c *Consumer, z zone) *source {
-	return &source{zone: z, consumer: c, chunks: c.chunks[z.distance], follower: -1}
+func newChunkReader(c *Consumer, z zone) *chunkReader {
+	return &chunkReader{zone: z, consumer: c, chunks: c.chunks[z.distance], follower: -1}
 }
 
 // find looks in memory, in that of the others too.
-func (s *source) find(at int64) *chunk {
-	if k := s.chunks.find(s.log, at); k != nil {
+func (s *chunkReader) find(at int64) *chunk {
+	if k := s.chunks.find(s.logID, at); k != nil {
 		return k
 	}
-	return s.consumer.chunks[s.distance.other()].find(s.log, at)
+	return s.consumer.chunks[s.distance.other()].find(s.logID, at)
 }
 
 // remove forgets a chunk that cannot be read.
-func (s *source) remove(k *chunk) {
+func (s *chunkReader) remove(k *chunk) {
 	for _, kept := range s.consumer.chunks {
 		kept.remove(k)
 	}
@@ -155,7 +155,7 @@ func (s *source) remove(k *chunk) {
 // chunk returns a part of the log that begins at the offset or before it and reaches behind it; nil if
 // there is none by now. All before end was read once: if the log does not hold it any more, that is an
 // [*OutOfRangeError].
-func (s *source) chunk(ctx context.Context, at, end int64) (*chunk, error) {
+func (s *chunkReader) chunk(ctx context.Context, at, end int64) (*chunk, error) {
 	if k := s.find(at); k != nil {
 		s.consumer.metrics.cachedBytes.Add(float64(len(k.batches)))
 		return k, nil
@@ -193,7 +193,7 @@ func (s *source) chunk(ctx context.Context, at, end int64) (*chunk, error) {
 }
 
 // fetch asks a broker; a nil chunk says that it had nothing to say by now, or where to ask.
-func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
+func (s *chunkReader) fetch(ctx context.Context, at int64) (*chunk, error) {
 	c := s.consumer
 	broker, topicID, err := c.leader(s.Partition)
 	if err != nil {
@@ -214,7 +214,7 @@ func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
 	}
 	topic := kmsg.NewFetchRequestTopic()
 	topic.TopicID = topicID
-	topic.Partitions = append(topic.Partitions, newFetchPartition(s.ID, at, s.chunks.missing(s.log, at)))
+	topic.Partitions = append(topic.Partitions, newFetchPartition(s.ID, at, s.chunks.missing(s.logID, at)))
 	req.Topics = append(req.Topics, topic)
 
 	ctx, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack+s.throttled)
@@ -240,7 +240,7 @@ func (s *source) fetch(ctx context.Context, at int64) (*chunk, error) {
 	return s.partition(ctx, at, &fetched.Topics[0].Partitions[0])
 }
 
-func (s *source) partition(ctx context.Context, at int64, part *kmsg.FetchResponseTopicPartition) (*chunk, error) {
+func (s *chunkReader) partition(ctx context.Context, at int64, part *kmsg.FetchResponseTopicPartition) (*chunk, error) {
 	c := s.consumer
 	err := kerr.ErrorForCode(part.ErrorCode)
 	if errors.Is(err, kerr.OffsetOutOfRange) && s.follower < 0 {
@@ -259,7 +259,7 @@ func (s *source) partition(ctx context.Context, at int64, part *kmsg.FetchRespon
 		return nil, nil //nolint:nilnil // to be asked there
 	}
 	c.metrics.replayBytes.Add(float64(len(part.RecordBatches)))
-	k := &chunk{log: s.log, from: at, batches: slices.Clone(part.RecordBatches), aborted: part.AbortedTransactions}
+	k := &chunk{logID: s.logID, from: at, batches: slices.Clone(part.RecordBatches), aborted: part.AbortedTransactions}
 	k.next = batch.EndOffset(k.batches, at)
 	if k.next > at {
 		k.from = batch.FirstOffset(part.RecordBatches, at)

@@ -71,7 +71,7 @@ type Consumer struct {
 	static  map[string]*Route
 	homes   map[string]*Homes // of the static topics whose routes name a partitioner
 	cluster *broker.Cluster
-	reader  *reader
+	reader  *liveReader
 	sink    Sink
 	log     *slog.Logger
 	metrics *metrics
@@ -89,8 +89,8 @@ type Consumer struct {
 	replayLogged, leftOutLogged atomic.Int64 // the second of Unix time in which an error of a replay, or what one left out, was logged last
 
 	mu         sync.Mutex
-	topics     map[string]*topic
-	due        due
+	topics     map[string]*topicState
+	schedule   metadataSchedule
 	departures []departure // of users, the oldest first
 }
 
@@ -132,12 +132,12 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 		metrics:  newMetrics(cfg.Registry),
 		confirms: make(chan struct{}, 16),
 		wake:     make(chan struct{}, 1),
-		topics:   make(map[string]*topic),
+		topics:   make(map[string]*topicState),
 	}
-	c.due = due{topics: c.topics, hurry: make(map[string]struct{})}
+	c.schedule = metadataSchedule{topics: c.topics, hurry: make(map[string]struct{})}
 	notYet := errors.New("it was not asked yet")
 	c.away.Store(&notYet)
-	c.reader = newReader(c)
+	c.reader = newLiveReader(c)
 	c.member = newGroupMember(c.newGroupHealth(cfg.Replica), c.cluster, c.metrics, c.commitTopics, c.reader.positions)
 	c.delivered = newDeliveredPositions(c.newGroupHealth("delivered"), c.cluster, c.metrics, c.topicID)
 	c.scans = newScans(c)
@@ -147,7 +147,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	}
 	for _, r := range rs.static() {
 		c.static[r.Topic] = r
-		c.topics[r.Topic] = newTopic(r.Topic, r)
+		c.topics[r.Topic] = newTopicState(r.Topic, r)
 		if r.Partitioner != "" {
 			h := NewHomes(r.Topic, r.Partitioner)
 			h.log, h.misplaced = c.log, c.metrics.misplaced.Inc
@@ -263,13 +263,13 @@ func (c *Consumer) Join(ctx context.Context, user string) ([]UserTopic, error) {
 		return nil, err
 	}
 	c.mu.Lock()
-	list := make([]*topic, 0, len(own)+len(c.static))
+	list := make([]*topicState, 0, len(own)+len(c.static))
 	for name, route := range own {
 		t := c.topics[name]
 		if t == nil {
-			t = newTopic(name, route)
+			t = newTopicState(name, route)
 			c.topics[name] = t
-			c.due.soon(t, time.Now())
+			c.schedule.soon(t, time.Now())
 		}
 		t.users++
 		list = append(list, t)
@@ -341,7 +341,7 @@ func (c *Consumer) leader(p Partition) (broker int32, topicID [16]byte, err erro
 func (c *Consumer) doubt(name string) {
 	c.mu.Lock()
 	if t := c.topics[name]; t != nil {
-		c.due.soon(t, time.Now())
+		c.schedule.soon(t, time.Now())
 	}
 	c.mu.Unlock()
 	c.poke()

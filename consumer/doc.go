@@ -7,37 +7,46 @@
 //
 // # Files
 //
-//	consumer.go    the parts put together; whose streams need which topics
-//	route.go       which records belong to whom
-//	pointer.go     the user in a JSON value
-//	partitioner.go how producers choose a record's partition
-//	home.go        in which partitions a user's records are by that
-//	record.go      records and their places
-//	sink.go        what is told to whom
-//	cluster.go     connections and single requests to brokers
-//	ask.go         which broker to ask what any can tell, and which do not answer
-//	metadata.go    what a cluster says of topics
-//	due.go         which topics to ask about, and when
-//	begin.go       partitions that begin once their leaders say where
-//	topics.go      topics that appear, grow, vanish, are created again
-//	batch.go       record batches (KIP-98) into records, transactions resolved
-//	codec.go       what compressed batches hold, within bounds
-//	fetch.go       one fetch session (KIP-227) on one broker
-//	fetching.go    a fetch under way, and the one behind it
-//	reader.go      live reading of many partitions over few sessions
-//	deliver.go     its answers: records, and what a broker says instead
-//	trouble.go     what the log says of brokers that fail and partitions they refuse
-//	replay.go      reading a range of one partition again, for one user
-//	scan.go        which replays are served together, and how many at a time
-//	pass.go        passes over a log, each for all replays that wait for it
-//	chunk.go       parts of logs, from Kafka or from memory
-//	group.go       membership of the consumer group, commits
-//	group_conn.go  its connections, which create no topics
-//	balance.go     which member of a group commits what
-//	health.go      what of a group's failures is counted and told
-//	delivered.go   what was written to users' streams, as committed offsets
-//	produce.go     writing records, for the publish endpoints and the command line
-//	metrics.go     all of them
+//	consumer.go           the assembly of the parts, and the exported methods
+//	topics.go             topics that appear, grow, vanish or are created again
+//	metadata_schedule.go  when to ask the cluster about which topics
+//	start_offsets.go      asks leaders for the offset at which a partition begins
+//	offsets.go            questions about offsets: since a time, start and end of a log
+//
+//	live_reader.go        which partitions are read live, from which brokers
+//	live_partition.go     one partition that is read live
+//	shard.go              the partitions of one fetch session, and its loop
+//	fetch_request.go      the fields that all fetch requests share
+//	fetch_session.go      one fetch session (KIP-227) on one broker
+//	fetch_ahead.go        a fetch under way; the next one before its answer is delivered
+//	deliver.go            the answers: records, or the broker's error
+//	unreadable.go         the error of records that cannot be read
+//	broker_error.go       the kinds of a broker's errors
+//	broker_log.go         log lines about brokers that fail and partitions they refuse
+//	stall.go              finds partitions that have records to read and do not move
+//	sink.go               the receiver of records, and gaps
+//
+//	route.go              which records belong to which users
+//	pointer.go            the user in a JSON value
+//	partitioner.go        how producers choose a record's partition
+//	home.go               the partitions that hold a user's records
+//	record.go             names of a partition, a position and a record
+//
+//	replay.go             reads a range of one partition again, for one user
+//	scan.go               which replays are served together, and how many at a time
+//	pass.go               passes over a log, each for all replays that wait for it
+//	chunk.go              parts of logs, from Kafka or from memory
+//
+//	group.go              membership of the consumer group, commits
+//	group_health.go       counts and logs the group's failures
+//	balance.go            which member of a group commits which partitions
+//	delivered.go          positions delivered to users' streams
+//	delivered_offsets.go  the requests that fetch and commit these positions
+//
+//	produce.go            writes records, for the publish endpoints and the command line
+//	metrics.go            the metrics of the package
+//
+// Package batch below it decodes record batches; package broker sends single requests to brokers.
 //
 // # Connections
 //

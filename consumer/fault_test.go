@@ -324,11 +324,11 @@ func TestSuspectsOfASilentLeader(t *testing.T) {
 	c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "t")
 	t.Cleanup(c.cluster.Close)
 	c.topics["t"].leaders = []int32{0, 0, 0}
-	stuck, moved, other := &feed{Partition: Partition{Topic: "t", ID: 0}, next: 5}, &feed{Partition: Partition{Topic: "t", ID: 1}, next: 6}, &feed{Partition: Partition{Topic: "t", ID: 2}}
-	for _, f := range []*feed{stuck, moved, other} {
+	stuck, moved, other := &livePartition{Partition: Partition{Topic: "t", ID: 0}, next: 5}, &livePartition{Partition: Partition{Topic: "t", ID: 1}, next: 6}, &livePartition{Partition: Partition{Topic: "t", ID: 2}}
+	for _, f := range []*livePartition{stuck, moved, other} {
 		c.reader.add(f)
 	}
-	still := c.reader.look(t.Context(), map[*feed]int64{stuck: 5, moved: 5})
+	still := c.reader.look(t.Context(), map[*livePartition]int64{stuck: 5, moved: 5})
 	if len(still) != 1 || still[stuck] != 5 {
 		t.Errorf("suspects %v, want the one that has not moved", still)
 	}

@@ -26,16 +26,16 @@ func fetchResponse(topicID [16]byte, parts ...kmsg.FetchResponseTopicPartition) 
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
 }
 
-// idle returns a consumer that asks nobody, and its feed of partition t/0.
-func idle(t *testing.T, topicID [16]byte) (*Consumer, *feed) {
+// idle returns a consumer that asks nobody, and its partition of partition t/0.
+func idle(t *testing.T, topicID [16]byte) (*Consumer, *livePartition) {
 	t.Helper()
-	c := &Consumer{log: slog.New(slog.DiscardHandler), metrics: newMetrics(nil), sink: newLedger(), topics: make(map[string]*topic), wake: make(chan struct{}, 1), cluster: new(broker.Cluster)}
-	c.reader = newReader(c)
+	c := &Consumer{log: slog.New(slog.DiscardHandler), metrics: newMetrics(nil), sink: newLedger(), topics: make(map[string]*topicState), wake: make(chan struct{}, 1), cluster: new(broker.Cluster)}
+	c.reader = newLiveReader(c)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	c.reader.ctx = ctx
-	f := &feed{Partition: Partition{Topic: "t", ID: 0}, route: &Route{Topic: "t"}, topicID: topicID, follower: -1}
-	c.reader.feeds[f.Partition] = f
+	f := &livePartition{Partition: Partition{Topic: "t", ID: 0}, route: &Route{Topic: "t"}, topicID: topicID, follower: -1}
+	c.reader.partitions[f.Partition] = f
 	return c, f
 }
 
@@ -107,14 +107,14 @@ func FuzzFetchResponse(f *testing.F) {
 		var replays []*chunk
 		for i := range res.Topics {
 			for j := range res.Topics[i].Partitions {
-				source := newSource(c, zone{log: log{fd.Partition, topicID}})
+				source := newChunkReader(c, zone{logID: logID{fd.Partition, topicID}})
 				k, err := source.partition(ctx, 0, &res.Topics[i].Partitions[j])
 				if err == nil && k != nil {
 					replays = append(replays, k)
 				}
 			}
 		}
-		c.reader.deliver(&shard{}, map[topicIDPartition]*feed{{topicID, 0}: fd}, res, asked)
+		c.reader.deliver(&shard{}, map[topicIDPartition]*livePartition{{topicID, 0}: fd}, res, asked)
 		if fd.next < 0 {
 			t.Fatalf("next offset %d", fd.next)
 		}

@@ -137,7 +137,7 @@ func (c *Consumer) sample(names []string) map[string]sample {
 		read := make([]int64, len(c.topics[name].leaders))
 		c.mu.Unlock()
 		for i := range read {
-			if f := c.reader.feed(Partition{Topic: name, ID: int32(i)}); f != nil {
+			if f := c.reader.find(Partition{Topic: name, ID: int32(i)}); f != nil {
 				read[i], _ = f.position()
 			}
 		}

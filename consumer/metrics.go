@@ -83,7 +83,7 @@ var lagDescription = prometheus.NewDesc("herald_kafka_lag_records",
 	[]string{"topic", "partition"}, nil)
 
 // lagCollector tells the lag of what a reader reads when it is asked.
-type lagCollector struct{ *reader }
+type lagCollector struct{ *liveReader }
 
 // Describe implements [prometheus.Collector].
 func (lagCollector) Describe(ch chan<- *prometheus.Desc) { ch <- lagDescription }
@@ -108,7 +108,7 @@ var partitionsDescription = prometheus.NewDesc("herald_kafka_partitions",
 	"Partitions read live, by the broker that they are read from.", []string{"broker"}, nil)
 
 // partitionsCollector tells where a reader reads when it is asked.
-type partitionsCollector struct{ *reader }
+type partitionsCollector struct{ *liveReader }
 
 // Describe implements [prometheus.Collector].
 func (partitionsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- partitionsDescription }

@@ -17,12 +17,12 @@ type pass struct {
 	scans    *scans
 	route    *Route
 	owner    []byte
-	source   *source
+	source   *chunkReader
 	at, end  int64
 	low      int64 // the first offset of all passes
 	high     int64 // and the one behind the last
-	requests []*request
-	users    map[string][]*request
+	requests []*rangeRequest
+	users    map[string][]*rangeRequest
 	batches  batch.Reader
 
 	begun     time.Time
@@ -134,9 +134,9 @@ func (p *pass) start() {
 // passed.
 func (p *pass) join() {
 	before := len(p.requests)
-	p.requests = slices.DeleteFunc(p.requests, func(r *request) bool { _, ended := r.position(); return ended })
+	p.requests = slices.DeleteFunc(p.requests, func(r *rangeRequest) bool { _, ended := r.position(); return ended })
 	if len(p.requests) != before {
-		p.users = make(map[string][]*request, len(p.requests))
+		p.users = make(map[string][]*rangeRequest, len(p.requests))
 		for _, r := range p.requests {
 			p.users[r.user] = append(p.users[r.user], r)
 		}
@@ -154,13 +154,13 @@ func (p *pass) join() {
 // held.
 func (p *pass) takeFrom(at int64) {
 	p.scans.waiting[p.zone] = append(p.scans.waiting[p.zone], p.requests...)
-	p.requests, p.users = nil, make(map[string][]*request)
+	p.requests, p.users = nil, make(map[string][]*rangeRequest)
 	p.take(at, math.MaxInt64)
 }
 
 // take takes in those who wait at an offset from..to. It is called with scans.mu held.
 func (p *pass) take(from, to int64) {
-	p.scans.waiting[p.zone] = slices.DeleteFunc(p.scans.waiting[p.zone], func(r *request) bool {
+	p.scans.waiting[p.zone] = slices.DeleteFunc(p.scans.waiting[p.zone], func(r *rangeRequest) bool {
 		next, ended := r.position()
 		if ended || next < from || next >= to {
 			return ended
@@ -172,7 +172,7 @@ func (p *pass) take(from, to int64) {
 }
 
 // first is where the first of the requests is to go on.
-func first(requests []*request) int64 {
+func first(requests []*rangeRequest) int64 {
 	first := int64(math.MaxInt64)
 	for _, r := range requests {
 		next, _ := r.position()

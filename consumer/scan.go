@@ -29,8 +29,8 @@ const (
 	patience = 5 * time.Second
 )
 
-// log names one log: a partition of one incarnation of a topic.
-type log struct {
+// logID names one logID: a partition of one incarnation of a topic.
+type logID struct {
 	Partition
 	topicID [16]byte
 }
@@ -48,7 +48,7 @@ func (d distance) other() distance { return far - d }
 
 // zone says which replays of a log are scanned together.
 type zone struct {
-	log
+	logID
 	distance
 }
 
@@ -70,7 +70,7 @@ type scans struct {
 	fetched    func(zone, *chunk)
 
 	mu      sync.Mutex
-	waiting map[zone][]*request // with a key for each zone that has a goroutine
+	waiting map[zone][]*rangeRequest // with a key for each zone that has a goroutine
 }
 
 func newScans(c *Consumer) *scans {
@@ -83,7 +83,7 @@ func newScans(c *Consumer) *scans {
 		calm:       calm,
 		patience:   patience,
 		fetched:    func(zone, *chunk) {},
-		waiting:    make(map[zone][]*request),
+		waiting:    make(map[zone][]*rangeRequest),
 	}
 }
 
@@ -95,7 +95,7 @@ func (s *scans) start(ctx context.Context) {
 }
 
 // add has the request served.
-func (s *scans) add(l log, route *Route, r *request) {
+func (s *scans) add(l logID, route *Route, r *rangeRequest) {
 	z := zone{l, near}
 	if r.to-r.Next > s.farBehind {
 		z.distance = far
@@ -109,7 +109,7 @@ func (s *scans) add(l log, route *Route, r *request) {
 	_, runs := s.waiting[z]
 	s.waiting[z] = append(s.waiting[z], r)
 	if !runs {
-		p := &pass{zone: z, consumer: s.consumer, scans: s, route: route, owner: route.owner(z.Topic), source: newSource(s.consumer, z), low: math.MaxInt64}
+		p := &pass{zone: z, consumer: s.consumer, scans: s, route: route, owner: route.owner(z.Topic), source: newChunkReader(s.consumer, z), low: math.MaxInt64}
 		s.wg.Go(func() {
 			for more := true; more; {
 				more = p.turn()

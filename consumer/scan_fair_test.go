@@ -201,7 +201,7 @@ func TestPassedOnesAreNext(t *testing.T) {
 	waitFor(t, "the others wait", func() bool {
 		c.scans.mu.Lock()
 		defer c.scans.mu.Unlock()
-		return len(c.scans.waiting[zone{log: log{Partition{Topic: "t", ID: 0}, id}}]) == 2
+		return len(c.scans.waiting[zone{logID: logID{Partition{Topic: "t", ID: 0}, id}}]) == 2
 	})
 	held.Store(false)
 	all.Wait()
@@ -246,7 +246,7 @@ func TestGatheringIsForThePassed(t *testing.T) {
 	waitFor(t, "the others wait", func() bool {
 		c.scans.mu.Lock()
 		defer c.scans.mu.Unlock()
-		return len(c.scans.waiting[zone{log: log{Partition{Topic: "t", ID: 0}, id}}]) == 2
+		return len(c.scans.waiting[zone{logID: logID{Partition{Topic: "t", ID: 0}, id}}]) == 2
 	})
 	held.Store(false)
 	all.Wait()

@@ -188,11 +188,11 @@ func TestGathering(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "t")
 				c.scans.start(t.Context())
-				p := &pass{consumer: c, scans: c.scans, source: newSource(c, zone{}), high: 1, begun: time.Now()}
+				p := &pass{consumer: c, scans: c.scans, source: newChunkReader(c, zone{}), high: 1, begun: time.Now()}
 				come := func() {
 					p.scans.mu.Lock()
 					defer p.scans.mu.Unlock()
-					p.scans.waiting[p.zone] = append(p.scans.waiting[p.zone], &request{replay: new(replay), Range: new(Range)})
+					p.scans.waiting[p.zone] = append(p.scans.waiting[p.zone], &rangeRequest{replay: new(replay), Range: new(Range)})
 				}
 				time.Sleep(test.took)
 				come()

@@ -12,9 +12,9 @@ import (
 
 const metadataRetry = 250 * time.Millisecond // between requests after errors
 
-// topic is a topic that is read or waited for. All but what newTopic sets, and begin, is guarded by
+// topicState is a topicState that is read or waited for. All but what newTopic sets, and begin, is guarded by
 // Consumer.mu.
-type topic struct {
+type topicState struct {
 	name    string
 	route   *Route
 	settled chan struct{} // closed once the topic is known, or is known not to be for us
@@ -33,15 +33,15 @@ type topic struct {
 	asked  time.Time // when the cluster was asked about it last
 	queued bool      // it waits for its turn in due
 
-	begin map[int32]*beginning // by partition: those to begin when their leaders answer; used by runTopics only
+	begin map[int32]*pendingStart // by partition: those to begin when their leaders answer; used by runTopics only
 }
 
-func newTopic(name string, route *Route) *topic {
-	return &topic{name: name, route: route, settled: make(chan struct{})}
+func newTopicState(name string, route *Route) *topicState {
+	return &topicState{name: name, route: route, settled: make(chan struct{})}
 }
 
 // settle lets go of those who wait for the topic. Consumer.mu is held.
-func (t *topic) settle(known bool) {
+func (t *topicState) settle(known bool) {
 	t.known = t.known || known
 	select {
 	case <-t.settled:
@@ -51,7 +51,7 @@ func (t *topic) settle(known bool) {
 }
 
 // reason is why the topic is not read, as the end of a sentence. Consumer.mu is held.
-func (t *topic) reason() string {
+func (t *topicState) reason() string {
 	if t.failed == "" {
 		return ""
 	}
@@ -61,7 +61,7 @@ func (t *topic) reason() string {
 // runTopics keeps what is read in line with what the cluster has, until ctx ends.
 func (c *Consumer) runTopics(ctx context.Context) error {
 	checked := false
-	starts := newBeginnings(c)
+	starts := newStartOffsets(c)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -91,10 +91,10 @@ func (c *Consumer) runTopics(ctx context.Context) error {
 }
 
 // poll asks for the metadata that is due, acts on it and says when to come again.
-func (c *Consumer) poll(ctx context.Context, starts *beginnings) time.Duration {
+func (c *Consumer) poll(ctx context.Context, starts *startOffsets) time.Duration {
 	c.retire()
 	c.mu.Lock()
-	names, all := c.due.take(time.Now())
+	names, all := c.schedule.take(time.Now())
 	c.mu.Unlock()
 	if len(names) > 0 || all {
 		before := c.sample(names)
@@ -102,7 +102,7 @@ func (c *Consumer) poll(ctx context.Context, starts *beginnings) time.Duration {
 		c.contact(ctx, err)
 		if err != nil {
 			c.mu.Lock()
-			c.due.failed(names, all)
+			c.schedule.failed(names, all)
 			c.mu.Unlock()
 			pause(ctx, metadataRetry) // whoever pokes meanwhile
 			return 0
@@ -112,7 +112,7 @@ func (c *Consumer) poll(ctx context.Context, starts *beginnings) time.Duration {
 	starts.ask(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.due.wait(time.Now())
+	return c.schedule.wait(time.Now())
 }
 
 // contact keeps and tells whether Kafka answers: when that changes, and once a minute while it does
@@ -157,13 +157,13 @@ func (c *Consumer) retire() {
 
 // adopt brings the reading in line with what the cluster said of the named topics. before is how far
 // they had been read before it was asked. Partitions to begin are added to starts.
-func (c *Consumer) adopt(names []string, found map[string]broker.TopicMetadata, before map[string]sample, starts *beginnings) {
+func (c *Consumer) adopt(names []string, found map[string]broker.TopicMetadata, before map[string]sample, starts *startOffsets) {
 	for _, name := range names {
 		m, ok := found[name]
 		complete := ok && c.meet(name, &m, before[name], starts)
 		c.mu.Lock()
 		if t := c.topics[name]; t != nil && (!complete || t.missing) {
-			c.due.later(t)
+			c.schedule.later(t)
 		}
 		c.mu.Unlock()
 	}
@@ -171,7 +171,7 @@ func (c *Consumer) adopt(names []string, found map[string]broker.TopicMetadata, 
 
 // meet takes in what the cluster said of one topic. It returns false if the topic is to be asked about
 // again soon.
-func (c *Consumer) meet(name string, m *broker.TopicMetadata, before sample, starts *beginnings) bool {
+func (c *Consumer) meet(name string, m *broker.TopicMetadata, before sample, starts *startOffsets) bool {
 	c.mu.Lock()
 	t := c.topics[name]
 	if t == nil { // left meanwhile
@@ -213,14 +213,14 @@ func (c *Consumer) meet(name string, m *broker.TopicMetadata, before sample, sta
 	complete := true
 	for i, leader := range m.Leaders {
 		p := Partition{Topic: name, ID: int32(i)}
-		switch f := c.reader.feed(p); {
+		switch f := c.reader.find(p); {
 		case f != nil:
 			c.reader.assign(f, leader)
 			complete = complete && leader >= 0
 		case leader < 0:
 			complete = false
 		default:
-			starts.add(&beginning{p, t, m.ID, leader, which})
+			starts.add(&pendingStart{p, t, m.ID, leader, which})
 		}
 	}
 	c.settleRead(t)
@@ -228,7 +228,7 @@ func (c *Consumer) meet(name string, m *broker.TopicMetadata, before sample, sta
 }
 
 // absent deals with a topic that cannot be read. c.mu is held.
-func (c *Consumer) absent(t *topic, m *broker.TopicMetadata) bool {
+func (c *Consumer) absent(t *topicState, m *broker.TopicMetadata) bool {
 	if m.Missing() {
 		t.missing, t.begin = true, nil
 		if t.route.Kind != PerUser && t.failed == "" {
@@ -254,7 +254,7 @@ func (c *Consumer) absent(t *topic, m *broker.TopicMetadata) bool {
 
 // deny notes and tells that an access control list keeps us from reading a topic: once, not for
 // each partition. c.mu is held.
-func (c *Consumer) deny(t *topic, err error) {
+func (c *Consumer) deny(t *topicState, err error) {
 	if !t.denied {
 		t.denied = true
 		c.log.Error("topic may not be read; it is tried again", "topic", t.name, "error", err)

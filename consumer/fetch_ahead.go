@@ -24,7 +24,7 @@ type fetching struct {
 
 // fetch begins to fetch want. A shard that nothing was added to for a while has the broker wait
 // longer: Kafka looks at all of a session's partitions at each fetch, news or not.
-func (r *reader) fetch(s *shard, session *fetchSession, want map[topicIDPartition]int64) *fetching {
+func (r *liveReader) fetch(s *shard, session *fetchSession, want map[topicIDPartition]int64) *fetching {
 	r.mu.Lock()
 	quiet := time.Since(s.joined) > quietAfter
 	r.mu.Unlock()
@@ -47,7 +47,7 @@ func (r *reader) fetch(s *shard, session *fetchSession, want map[topicIDPartitio
 
 // await waits for the answer. A long wait is interrupted when a partition is added to the shard: the
 // connection is left to the broker until it answers, and the session begun anew.
-func (r *reader) await(s *shard, f *fetching) (got answer, interrupted bool) {
+func (r *liveReader) await(s *shard, f *fetching) (got answer, interrupted bool) {
 	defer f.cancel()
 	for {
 		select {
@@ -72,7 +72,7 @@ const mostAhead = 4
 
 // ahead says whether the session may fetch before its last answer is delivered: it stays among those that
 // do until alone is called.
-func (r *reader) ahead(s *fetchSession) bool {
+func (r *liveReader) ahead(s *fetchSession) bool {
 	if !s.ahead {
 		s.ahead = r.aheads.Add(1) <= mostAhead
 		if !s.ahead {
@@ -83,7 +83,7 @@ func (r *reader) ahead(s *fetchSession) bool {
 }
 
 // alone ends that.
-func (r *reader) alone(s *fetchSession) {
+func (r *liveReader) alone(s *fetchSession) {
 	if s.ahead {
 		s.ahead, s.other = false, nil
 		r.aheads.Add(-1)

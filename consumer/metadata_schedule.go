@@ -8,22 +8,22 @@ const (
 	turnTopics       = 2000                   // how many of them are asked about at a time
 )
 
-// due is which topics the cluster is to be asked about, and when. There may be tens of thousands that
+// metadataSchedule is which topics the cluster is to be asked about, and when. There may be tens of thousands that
 // do not exist, one for each user who never got anything: they take turns, so that what they cost
 // Kafka and us is bounded, and up to [turnTopics] of them are each found within [turnInterval]. The
 // others are found that many a turn: of 10,000 each within 1.25 s. A turn took 10 ms with Apache
 // Kafka 4.3.1 on a busy machine (BenchmarkMissing), our part included: a twenty-fifth of the time. To
 // look at a topic costs only when it is its turn. Guarded by Consumer.mu.
-type due struct {
-	topics map[string]*topic   // all
-	hurry  map[string]struct{} // to be asked about at once
-	turns  []string            // waited for, in the order of their turns; some may be so no more
-	turned time.Time           // the last turn
-	full   time.Time           // when all that are read were asked about
+type metadataSchedule struct {
+	topics map[string]*topicState // all
+	hurry  map[string]struct{}    // to be asked about at once
+	turns  []string               // waited for, in the order of their turns; some may be so no more
+	turned time.Time              // the last turn
+	full   time.Time              // when all that are read were asked about
 }
 
 // soon has the topic asked about at once or, if it was just asked about, when its turn comes.
-func (d *due) soon(t *topic, now time.Time) {
+func (d *metadataSchedule) soon(t *topicState, now time.Time) {
 	if now.Sub(t.asked) < turnInterval {
 		d.later(t)
 		return
@@ -32,7 +32,7 @@ func (d *due) soon(t *topic, now time.Time) {
 }
 
 // later has the topic asked about when its turn comes.
-func (d *due) later(t *topic) {
+func (d *metadataSchedule) later(t *topicState) {
 	if !t.queued {
 		t.queued = true
 		d.turns = append(d.turns, t.name)
@@ -41,8 +41,8 @@ func (d *due) later(t *topic) {
 
 // take returns the topics that are due. In all it says whether they are all but those that are
 // waited for; then the question is a sign of life even if there are none.
-func (d *due) take(now time.Time) (names []string, all bool) {
-	ask := func(t *topic) {
+func (d *metadataSchedule) take(now time.Time) (names []string, all bool) {
+	ask := func(t *topicState) {
 		t.asked, t.queued = now, false
 		names = append(names, t.name)
 	}
@@ -75,7 +75,7 @@ func (d *due) take(now time.Time) (names []string, all bool) {
 }
 
 // failed takes back what take returned: there was no answer.
-func (d *due) failed(names []string, all bool) {
+func (d *metadataSchedule) failed(names []string, all bool) {
 	for _, name := range names {
 		d.hurry[name] = struct{}{}
 	}
@@ -85,7 +85,7 @@ func (d *due) failed(names []string, all bool) {
 }
 
 // wait is how long nothing will be due.
-func (d *due) wait(now time.Time) time.Duration {
+func (d *metadataSchedule) wait(now time.Time) time.Duration {
 	if len(d.hurry) > 0 {
 		return 0
 	}
@@ -98,6 +98,6 @@ func (d *due) wait(now time.Time) time.Duration {
 
 // departure is the last Leave of a user's topic.
 type departure struct {
-	topic *topic
+	topic *topicState
 	at    time.Time
 }

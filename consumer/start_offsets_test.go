@@ -165,7 +165,7 @@ func TestLateOffsets(t *testing.T) {
 			t.Cleanup(c.cluster.Close)
 			t.Cleanup(c.reader.wg.Wait)
 			hold(c)
-			starts := newBeginnings(c)
+			starts := newStartOffsets(c)
 			tell := func(m broker.TopicMetadata) {
 				c.adopt([]string{"n.a"}, map[string]broker.TopicMetadata{"n.a": m}, nil, starts)
 			}

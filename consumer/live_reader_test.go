@@ -92,7 +92,7 @@ func TestSessionPartitions(t *testing.T) {
 	var sizes []int
 	for _, shards := range c.reader.shards {
 		for _, s := range shards {
-			sizes = append(sizes, len(s.feeds))
+			sizes = append(sizes, len(s.partitions))
 		}
 	}
 	slices.Sort(sizes)

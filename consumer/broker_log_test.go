@@ -94,7 +94,7 @@ func heardOn(t *testing.T, listen kfake.Opt) (*kfake.Cluster, *Consumer, *ledger
 	sink := newLedger()
 	c := configured(t, broker.ListenAddrs(), sink, "other", "n.{user}")
 	c.cfg.SessionPartitions = 2
-	c.reader.troubles.window = 5 * time.Second
+	c.reader.brokerLog.window = 5 * time.Second
 	c.reader.stallAfter = time.Hour
 	log := hear(t, c)
 	run(t, c)

@@ -21,10 +21,10 @@ func TestDueTakesTurns(t *testing.T) {
 	for _, n := range []int{1, turnTopics, 5*turnTopics + 1} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			now := time.Now()
-			d := due{topics: make(map[string]*topic), hurry: make(map[string]struct{}), full: now}
+			d := metadataSchedule{topics: make(map[string]*topicState), hurry: make(map[string]struct{}), full: now}
 			for i := range n {
 				name := fmt.Sprint(i)
-				d.topics[name] = newTopic(name, nil)
+				d.topics[name] = newTopicState(name, nil)
 				d.soon(d.topics[name], now)
 			}
 			if names, all := d.take(now); len(names) != n || all {
@@ -65,9 +65,9 @@ func TestDueTakesTurns(t *testing.T) {
 // TestDueOfAll wants those that are read in a question about all, and others when it is their time.
 func TestDueOfAll(t *testing.T) {
 	now := time.Now()
-	d := due{topics: make(map[string]*topic), hurry: make(map[string]struct{}), turned: now}
+	d := metadataSchedule{topics: make(map[string]*topicState), hurry: make(map[string]struct{}), turned: now}
 	for _, name := range []string{"read", "waits", "waits, doubted", "doubted"} {
-		d.topics[name] = newTopic(name, nil)
+		d.topics[name] = newTopicState(name, nil)
 	}
 	d.later(d.topics["waits"])
 	d.later(d.topics["waits, doubted"])

@@ -11,9 +11,9 @@ const (
 	failureMemory  = fetchBackoff + quietMaxWait // without a failure of any session, a broker that answers is read again
 )
 
-// troubles are what the log says of brokers that fail and of partitions that they refuse: a line for an
+// brokerLog are what the log says of brokers that fail and of partitions that they refuse: a line for an
 // event and a broker, not one for each of thousands of partitions or for each session.
-type troubles struct {
+type brokerLog struct {
 	window time.Duration // but for tests it is refusalsWindow
 
 	mu      sync.Mutex
@@ -36,14 +36,14 @@ type refusals struct {
 
 // failed tells that a broker cannot be read: once until it is read again. example is one of the
 // partitions that should have been; so many beside those that are read there wait to begin.
-func (r *reader) failed(broker int32, waiting int, example Position, err error) {
+func (r *liveReader) failed(broker int32, waiting int, example Position, err error) {
 	if r.ctx.Err() != nil {
 		return
 	}
-	r.troubles.mu.Lock()
-	_, again := r.troubles.failing[broker]
-	r.troubles.failing[broker] = time.Now()
-	r.troubles.mu.Unlock()
+	r.brokerLog.mu.Lock()
+	_, again := r.brokerLog.failing[broker]
+	r.brokerLog.failing[broker] = time.Now()
+	r.brokerLog.mu.Unlock()
 	level := slog.LevelWarn
 	if again {
 		level = slog.LevelDebug
@@ -54,14 +54,14 @@ func (r *reader) failed(broker int32, waiting int, example Position, err error) 
 }
 
 // answered tells that a broker is read again, if it could not be.
-func (r *reader) answered(broker int32) {
-	r.troubles.mu.Lock()
-	last, failing := r.troubles.failing[broker]
+func (r *liveReader) answered(broker int32) {
+	r.brokerLog.mu.Lock()
+	last, failing := r.brokerLog.failing[broker]
 	again := failing && time.Since(last) > failureMemory
 	if again {
-		delete(r.troubles.failing, broker)
+		delete(r.brokerLog.failing, broker)
 	}
-	r.troubles.mu.Unlock()
+	r.brokerLog.mu.Unlock()
 	if again {
 		sessions, partitions := r.sizes(broker)
 		r.consumer.log.Info("broker is read again", "broker", broker, "sessions", sessions, "partitions", partitions)
@@ -69,14 +69,14 @@ func (r *reader) answered(broker int32) {
 }
 
 // sizes returns how many sessions and partitions are read from the broker.
-func (r *reader) sizes(broker int32) (sessions, partitions int) {
+func (r *liveReader) sizes(broker int32) (sessions, partitions int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, users := range []bool{false, true} {
 		for _, s := range r.shards[shardKey{broker, users}] {
-			if len(s.feeds) > 0 {
+			if len(s.partitions) > 0 {
 				sessions++
-				partitions += len(s.feeds)
+				partitions += len(s.partitions)
 			}
 		}
 	}
@@ -84,8 +84,8 @@ func (r *reader) sizes(broker int32) (sessions, partitions int) {
 }
 
 // tellRefused tells that a broker refuses the partition, together with others of the next moment.
-func (r *reader) tellRefused(what refusal, at Position) {
-	t := &r.troubles
+func (r *liveReader) tellRefused(what refusal, at Position) {
+	t := &r.brokerLog
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if same := t.refused[what]; same != nil {

@@ -6,67 +6,67 @@ import (
 	"time"
 )
 
-// beginning is a partition that is to be read once its leader has said from which offset.
-type beginning struct {
+// pendingStart is a partition that is to be read once its leader has said from which offset.
+type pendingStart struct {
 	Partition
-	topic   *topic
+	topic   *topicState
 	topicID [16]byte
 	leader  int32
 	which   int64 // the special offset to begin at
 }
 
-// beginnings are the partitions that leaders are asked about. A leader is asked about all of its
+// startOffsets are the partitions that leaders are asked about. A leader is asked about all of its
 // partitions at a time, and again once it has answered: one that does not answer has one request under
 // way and holds up its own partitions only.
 //
 // What becomes of a topic meanwhile shows when the answer comes: only what topic.begin still has is
 // begun. It is used by the goroutine of runTopics only, but for answers.
-type beginnings struct {
+type startOffsets struct {
 	consumer *Consumer
-	wanted   map[int32][]*beginning // by leader, to be asked about next
-	asked    map[int32]bool         // leaders with a request under way
+	wanted   map[int32][]*pendingStart // by leader, to be asked about next
+	asked    map[int32]bool            // leaders with a request under way
 	answers  chan offsetsAnswer
 }
 
 // offsetsAnswer is what a leader said of partitions.
 type offsetsAnswer struct {
 	leader  int32
-	about   []*beginning
+	about   []*pendingStart
 	offsets map[Partition]int64 // those that it has told; nil if it did not answer
 	err     error
 }
 
-func newBeginnings(c *Consumer) *beginnings {
-	return &beginnings{consumer: c, wanted: make(map[int32][]*beginning), asked: make(map[int32]bool), answers: make(chan offsetsAnswer)}
+func newStartOffsets(c *Consumer) *startOffsets {
+	return &startOffsets{consumer: c, wanted: make(map[int32][]*pendingStart), asked: make(map[int32]bool), answers: make(chan offsetsAnswer)}
 }
 
 // add has the partition begin, unless its leader is asked about it already. Another leader that was
 // asked is not listened to any more.
-func (s *beginnings) add(b *beginning) {
+func (s *startOffsets) add(b *pendingStart) {
 	if was := b.topic.begin[b.ID]; was != nil && was.leader == b.leader {
 		return
 	}
 	if b.topic.begin == nil {
-		b.topic.begin = make(map[int32]*beginning)
+		b.topic.begin = make(map[int32]*pendingStart)
 	}
 	b.topic.begin[b.ID] = b
 	s.wanted[b.leader] = append(s.wanted[b.leader], b)
 }
 
 // current says whether the partition is still to begin, by what this leader says.
-func (s *beginnings) current(b *beginning) bool {
+func (s *startOffsets) current(b *pendingStart) bool {
 	return b.topic.begin[b.ID] == b && s.consumer.current(b.topic)
 }
 
 // ask asks the leaders that are not being asked. The requests end with ctx.
-func (s *beginnings) ask(ctx context.Context) {
+func (s *startOffsets) ask(ctx context.Context) {
 	c := s.consumer
 	for leader, list := range s.wanted {
 		if s.asked[leader] {
 			continue
 		}
 		delete(s.wanted, leader)
-		list = slices.DeleteFunc(list, func(b *beginning) bool { return !s.current(b) })
+		list = slices.DeleteFunc(list, func(b *pendingStart) bool { return !s.current(b) })
 		if len(list) == 0 {
 			continue
 		}
@@ -87,7 +87,7 @@ func (s *beginnings) ask(ctx context.Context) {
 
 // take begins the partitions that the leader told the offsets of. The others' topics are asked about
 // again.
-func (s *beginnings) take(got offsetsAnswer) {
+func (s *startOffsets) take(got offsetsAnswer) {
 	c := s.consumer
 	delete(s.asked, got.leader)
 	if got.err != nil {
@@ -99,7 +99,7 @@ func (s *beginnings) take(got offsetsAnswer) {
 	} else {
 		c.reader.answered(got.leader)
 	}
-	again := make(map[*topic]bool)
+	again := make(map[*topicState]bool)
 	for _, b := range got.about {
 		if !s.current(b) {
 			continue
@@ -121,9 +121,9 @@ func (s *beginnings) take(got offsetsAnswer) {
 }
 
 // begin reads a partition from next on.
-func (c *Consumer) begin(b *beginning, next int64) {
+func (c *Consumer) begin(b *pendingStart, next int64) {
 	route := b.topic.route
-	f := &feed{Partition: b.Partition, route: route, owner: route.owner(b.Topic), topicID: b.topicID, next: next, end: next, moved: time.Now()}
+	f := &livePartition{Partition: b.Partition, route: route, owner: route.owner(b.Topic), topicID: b.topicID, next: next, end: next, moved: time.Now()}
 	c.sink.Begin(b.Partition, b.topicID, next)
 	c.reader.add(f)
 	c.reader.assign(f, b.leader)
@@ -133,7 +133,7 @@ func (c *Consumer) begin(b *beginning, next int64) {
 func (c *Consumer) end(name string, partitions int) {
 	for i := range partitions {
 		p := Partition{Topic: name, ID: int32(i)}
-		if c.reader.feed(p) != nil {
+		if c.reader.find(p) != nil {
 			c.reader.remove(p)
 			c.sink.End(p)
 		}
@@ -141,9 +141,9 @@ func (c *Consumer) end(name string, partitions int) {
 }
 
 // settleRead settles the topic if all of its partitions are read.
-func (c *Consumer) settleRead(t *topic) {
+func (c *Consumer) settleRead(t *topicState) {
 	for i := range t.leaders { // which runTopics changes, who calls this
-		if c.reader.feed(Partition{Topic: t.name, ID: int32(i)}) == nil {
+		if c.reader.find(Partition{Topic: t.name, ID: int32(i)}) == nil {
 			return
 		}
 	}
@@ -153,15 +153,15 @@ func (c *Consumer) settleRead(t *topic) {
 }
 
 // current says whether the topic is read or waited for: not if it was left, even if it was joined again.
-func (c *Consumer) current(t *topic) bool {
+func (c *Consumer) current(t *topicState) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.topics[t.name] == t
 }
 
 // later has the topic asked about when its turn comes.
-func (c *Consumer) later(t *topic) {
+func (c *Consumer) later(t *topicState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.due.later(t)
+	c.schedule.later(t)
 }
