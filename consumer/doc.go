@@ -27,6 +27,7 @@
 //	sink.go               the receiver of records, and gaps
 //
 //	route.go              which records belong to which users
+//	routes.go             a checked set of routes
 //	pointer.go            the user in a JSON value
 //	partitioner.go        how producers choose a record's partition
 //	home.go               the partitions that hold a user's records
@@ -43,6 +44,8 @@
 //	delivered.go          positions delivered to users' streams
 //	delivered_offsets.go  the requests that fetch and commit these positions
 //
+//	table_reader.go       reads a compacted topic whole, then follows it
+//	table_sink.go         takes the records that such a reader reads
 //	produce.go            writes records, for the publish endpoints and the command line
 //	metrics.go            the metrics of the package
 //

@@ -257,15 +257,3 @@ func (r *Route) fixedParts() (prefix, suffix string) {
 	prefix, suffix, _ = strings.Cut(r.Topic, userPlaceholder)
 	return prefix, suffix
 }
-
-// own fills in whom a record of the route is for; user is the one that the topic's name has.
-func (r *Route) own(rec *Record, user []byte) {
-	switch r.Kind {
-	case Broadcast:
-		rec.Broadcast = true
-	case PerUser:
-		rec.User = user
-	case Shared:
-		rec.User = r.user(rec)
-	}
-}
