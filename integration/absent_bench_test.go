@@ -20,12 +20,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// BenchmarkAbsent reads records of users none of whom has a stream: what a replica has to pass over for
-// all others. One operation is one record, cpu-ns/op is the CPU of the server's process, which is
-// stopped while the records are written. HERALD_BENCH_BROKER names a broker and
-// HERALD_BENCH_CENTRIFUGO the program of Centrifugo (go install
-// github.com/centrifugal/centrifugo/v6@latest), which reads the same records with the channel in a
-// header, the least work for it that its documentation knows.
+// BenchmarkAbsent reads records of users without a stream, which a replica has to skip for all other users. One
+// operation is one record; cpu-ns/op is the CPU time of the server's process, which is stopped while the records
+// are written. HERALD_BENCH_BROKER names a broker and HERALD_BENCH_CENTRIFUGO the program of Centrifugo (go
+// install github.com/centrifugal/centrifugo/v6@latest). Centrifugo reads the same records with the channel in a
+// header, the cheapest way that its documentation has.
 func BenchmarkAbsent(b *testing.B) {
 	broker := os.Getenv("HERALD_BENCH_BROKER")
 	if broker == "" {
@@ -79,7 +78,7 @@ type absentServer struct {
 	process *os.Process
 }
 
-// read has the server read so many records, which are written while it is stopped.
+// read writes the records while the server is stopped, and then measures how long the server reads them.
 func (s *absentServer) read(b *testing.B, client *kgo.Client, records int) {
 	b.Helper()
 	b.StopTimer()

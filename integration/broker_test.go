@@ -93,7 +93,7 @@ func (b *broker) connect(ctx context.Context) error {
 	var err error
 	b.producer, err = kgo.NewClient(kgo.SeedBrokers(b.addresses...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchMaxBytes(4<<20), kgo.ProducerLinger(0),
-		kgo.MetadataMinAge(100*time.Millisecond)) // what admin says of leaders is no older
+		kgo.MetadataMinAge(100*time.Millisecond)) // so that admin returns fresh leaders
 	if err != nil {
 		return fmt.Errorf("producer: %w", err)
 	}
@@ -102,8 +102,8 @@ func (b *broker) connect(ctx context.Context) error {
 	return nil
 }
 
-// run starts the container. Its port on the host is fixed and not one that the kernel gives to
-// outgoing connections, so that the advertised address holds when the container is restarted.
+// run starts the container. Its port on the host is fixed and outside the range that the kernel uses for outgoing
+// connections, so that the advertised address stays valid when the container is restarted.
 func (b *broker) run(ctx context.Context) error {
 	address, err := unusedAddress(ctx)
 	if err != nil {
@@ -129,8 +129,8 @@ func kafkaImage() string {
 	return defaultKafkaImage
 }
 
-// kafkaContainer returns how a broker's container is run. The mapped address is told to the start
-// script once the container runs.
+// kafkaContainer returns the options of a broker's container. When the container runs, a hook copies the mapped
+// address into the file that the start script waits for.
 func kafkaContainer(more ...testcontainers.ContainerCustomizer) []testcontainers.ContainerCustomizer {
 	tell := func(ctx context.Context, c testcontainers.Container) error {
 		port, err := c.MappedPort(ctx, kafkaPort)

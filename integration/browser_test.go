@@ -150,7 +150,7 @@ const readDemoState = `(() => {
 	};
 })()`
 
-// received returns the values shown but for those of Herald's own events.
+// received returns the values on the page without the values of Herald's own events.
 func (s demoState) received() []string {
 	var values []string
 	for _, entry := range s.Log {
@@ -161,7 +161,7 @@ func (s demoState) received() []string {
 	return values
 }
 
-// shows tells whether a page shows the value.
+// shows returns a condition: the page shows the value.
 func shows(value string) func(demoState) bool {
 	return func(s demoState) bool { return slices.Contains(s.received(), value) }
 }
@@ -218,7 +218,7 @@ func (p demoPage) state() demoState {
 	return s
 }
 
-// waitStream waits until the page's first stream has begun: it gets what is written from then on.
+// waitStream waits until the page's first stream has begun. The page receives all records written after that.
 func (p demoPage) waitStream() {
 	p.t.Helper()
 	p.wait("a stream that has begun", func(s demoState) bool { return s.Badge == "open" && strings.Contains(s.LastEventID, "~") })
@@ -238,8 +238,8 @@ func (p demoPage) wait(what string, ok func(demoState) bool) demoState {
 	return s
 }
 
-// checkGoesOn checks that a page that was left and came back shows what it had
-// shown, or more.
+// checkGoesOn checks that a page after a reload or a visit elsewhere shows everything that it showed before, or
+// more.
 func (p demoPage) checkGoesOn(before, after demoState) {
 	p.t.Helper()
 	for i, task := range before.Tasks {

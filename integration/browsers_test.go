@@ -15,7 +15,7 @@ import (
 // requireBrowsers is the environment variable that makes a missing browser a failure.
 const requireBrowsers = "HERALD_REQUIRE_BROWSERS"
 
-// browser is one that tests start without a driver: a page does the work and reports to the test.
+// browser is a browser that tests start without a driver: a page does the work and reports to the test.
 type browser struct {
 	name     string
 	variable string   // environment variable with its path
@@ -64,7 +64,7 @@ func (b *browser) path() string {
 	return ""
 }
 
-// require returns the path. Without the browser the test of what is skipped.
+// require returns the browser's path. Without the browser it skips the test; what names the thing not tested.
 func (b *browser) require(t *testing.T, what string) string {
 	t.Helper()
 	path := b.path()
@@ -110,8 +110,8 @@ func startDisplay(t *testing.T) string {
 	return ":" + strings.TrimSpace(line)
 }
 
-// startTool starts a process and kills it, and those that it has started, at the end of the test. The
-// file, if there is one, is its file 3.
+// startTool starts a process. At the end of the test it kills the process and all processes that the process has
+// started. If file is not nil, the process has it as file descriptor 3.
 func startTool(t *testing.T, environment []string, file *os.File, path string, args ...string) {
 	t.Helper()
 	printed := new(output)

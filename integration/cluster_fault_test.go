@@ -12,9 +12,9 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// TestLeaderKilled kills a broker, as kill -9 does, and starts it again: the only one that Herald was
-// told of, which leads a partition and coordinates Herald's consumer group. What was read meanwhile
-// is committed to the next coordinator.
+// TestLeaderKilled kills a broker, as kill -9 does, and starts it again. The broker is the only one in Herald's
+// --brokers, leads a partition and coordinates Herald's consumer group. The offsets of the records read meanwhile
+// must be committed to the next coordinator.
 func TestLeaderKilled(t *testing.T) {
 	c := sharedCluster(t)
 	n := c.nodes[0]
@@ -26,8 +26,8 @@ func TestLeaderKilled(t *testing.T) {
 			group = name + ".test"
 		}
 	}
-	// Not by c.admin: franz-go's client goes on asking the dead broker, which it takes for the
-	// coordinator as long as nothing but a refused connection tells otherwise.
+	// c.admin would not do: a refused connection does not make franz-go's client look for a new
+	// coordinator, so it keeps asking the dead broker.
 	committed := func() int64 {
 		answer, err := c.client.OffsetFetch(t.Context(), &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{lane.topic: {int(lane.partition)}}})
 		if err != nil || answer.Error != nil || len(answer.Topics[lane.topic]) != 1 {
@@ -126,9 +126,10 @@ func TestAllBrokersStopped(t *testing.T) {
 	tr.h.wantLine(`level=INFO msg="kafka answers" brokers=(.*\n)*.*level=INFO msg="kafka answers" brokers=`)
 }
 
-// TestBrokerPaused has a broker that takes connections and requests and never answers. What other
-// brokers lead goes on. What it leads comes once another leads it or, where it has the only
-// replica, once it answers again. Herald was told of no other broker.
+// TestBrokerPaused pauses a broker, which then accepts connections and requests and never answers. Records of
+// partitions with other leaders must keep arriving. Records of its own partitions must arrive when another broker
+// leads them or, for a partition whose only replica it has, when it answers again. Herald's --brokers names no
+// other broker.
 func TestBrokerPaused(t *testing.T) {
 	c := sharedCluster(t)
 	n := c.nodes[0]
@@ -151,9 +152,9 @@ func TestBrokerPaused(t *testing.T) {
 	tr.h.wantLine(fmt.Sprintf(`level=INFO msg="broker is read again" broker=%d `, n.id))
 }
 
-// TestMinInsync stops a broker that a topic cannot do without (min.insync.replicas): what is published
-// there is not confirmed, and never delivered. Another topic goes on. Once the broker is back the first
-// one does, too.
+// TestMinInsync stops a broker without which a topic has too few replicas in sync (min.insync.replicas). A record
+// published there must not be confirmed and never be delivered, while another topic works. When the broker is
+// back, the first topic must work again.
 func TestMinInsync(t *testing.T) {
 	c := sharedCluster(t)
 	strict, other := topicName(t, "strict"), c.newTopic(t, "other", 1)

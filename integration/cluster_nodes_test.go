@@ -88,7 +88,7 @@ func (c *cluster) startNode(t *testing.T, n *node) {
 	c.startNodes(t, n)
 }
 
-// startNodes starts those of the brokers that are stopped at the same time.
+// startNodes starts all stopped brokers among nodes at the same time.
 func (c *cluster) startNodes(t *testing.T, nodes ...*node) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*kafkaStartTimeout)

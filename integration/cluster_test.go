@@ -55,8 +55,8 @@ func sharedCluster(t *testing.T) *cluster {
 	return c
 }
 
-// clusterProperties make the cluster lose no acknowledged record and find out soon that a broker
-// is away. Leaders move when a test says so, not by themselves.
+// clusterProperties make the cluster lose no acknowledged record and notice soon that a broker is down. Leaders
+// move only when a test moves them.
 const clusterProperties = promptCleaning + `
 default.replication.factor=3
 min.insync.replicas=2
@@ -130,8 +130,8 @@ func (n *node) run(ctx context.Context, network *testcontainers.DockerNetwork, v
 	return nil
 }
 
-// waitForNodes waits until all brokers are members of the cluster and answer: one that was killed a
-// moment ago is still a member.
+// waitForNodes waits until all brokers are members of the cluster and answer. Membership alone is not enough: a
+// broker stays a member for a moment after it was killed.
 func (c *cluster) waitForNodes(ctx context.Context) error {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 10*time.Second)

@@ -14,8 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestCompose starts deploy/compose.yaml and follows the words at its top: open a stream, write to
-// a topic that is not there yet, stop. The image is that of [TestImage].
+// TestCompose starts deploy/compose.yaml and follows the instructions at its top: open a stream, write to a topic
+// that does not exist yet, stop. [TestImage] tests the image.
 func TestCompose(t *testing.T) {
 	if err := pull(kafkaImage()); err != nil {
 		notTested(t, requireDocker, "deploy/compose.yaml, for want of a Docker engine or an image of Kafka. "+err.Error())

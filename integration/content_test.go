@@ -48,7 +48,7 @@ func TestInterleavedTransactions(t *testing.T) {
 			b.produce(t, record(topic, "alice", value), record(topic, "bob", value))
 			want = append(want, value)
 		}
-		for i := range clients { // the one that began last ends first, every other round
+		for i := range clients { // every other round the transaction that began last ends first
 			i ^= round & 1
 			if err := clients[i].EndTransaction(t.Context(), commits[i]); err != nil {
 				t.Fatalf("end transaction: %v", err)

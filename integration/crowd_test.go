@@ -122,11 +122,13 @@ func (b *broker) bytesOf(t *testing.T, topics ...string) (bytes int64) {
 	return bytes / int64(b.replicas)
 }
 
-// TestReconnectStorm has clients come back at once, each of which has missed some hundred records of its
-// own and of everyone's. Each gets what it has missed, once and in order. Kafka is asked at most twice for
-// each byte of the log if what was missed fits into --replay-cache-bytes, as it does by default. If it does
-// not, the second reading is when nobody comes any more, which can only be guessed: whoever comes later has
-// a third one. What a broker cuts off at the end of an answer comes again.
+// TestReconnectStorm reconnects thousands of clients at once. Each has missed some hundred records of its own
+// topic and of the broadcast topic, and must receive each of them once and in order.
+//
+// If the missed records fit into --replay-cache-bytes, as they do by default, Herald reads each byte of the log at
+// most twice. If they do not fit, Herald starts the second pass when it guesses that no more clients arrive;
+// clients that arrive later need a third pass. In both cases a broker truncates the last batch of an answer and
+// sends it again.
 func TestReconnectStorm(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -241,7 +243,7 @@ func TestStalledClients(t *testing.T) {
 	stop()
 	watching.Wait()
 	grown := most - before
-	// A queue that waits and one that is being written; as much again before the garbage collector
+	// Each client has a waiting queue and a queue being written; as much again before the garbage collector
 	// comes; and what reading Kafka takes.
 	bound := float64(stalled*4*queue + 64<<20)
 	t.Logf("%d stalled clients for whom %.0f MB wait: memory grew by %.0f MB, from %.0f MB; the bound is %.0f MB", stalled, stalled*records*size/1e6, grown/1e6, before/1e6, bound/1e6)

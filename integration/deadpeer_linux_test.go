@@ -18,7 +18,8 @@ import (
 // requireNetns is the environment variable that makes it a failure that no network namespace can be made.
 const requireNetns = "HERALD_REQUIRE_NETNS"
 
-// farMachine is a machine of its own as far as TCP can tell: a network namespace at the end of a link.
+// farMachine stands for a separate machine: a network namespace at the other end of a link, which TCP cannot
+// distinguish from a machine.
 type farMachine struct {
 	t         *testing.T
 	namespace string
@@ -103,9 +104,10 @@ func (m *farMachine) set(state string) {
 	}
 }
 
-// TestDeadPeer has a client's machine vanish without a word (no FIN, no RST). Its stream ends soon,
-// whether records are written to it or heartbeats only, which would fit into the kernel's buffer for
-// days: without a time-out the kernel gives up after a quarter of an hour. Another stream goes on.
+// TestDeadPeer takes a client's machine off the network without FIN or RST. The client's stream must end soon,
+// whether Herald writes records to it or only heartbeats. Heartbeats alone would fit into the kernel's buffer for
+// days, and without a time-out the kernel gives up only after a quarter of an hour. Another stream must keep
+// working.
 func TestDeadPeer(t *testing.T) {
 	const slack = 30 * time.Second
 	far := newFarMachine(t)

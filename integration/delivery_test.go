@@ -56,8 +56,8 @@ func TestOnlyTheRightUser(t *testing.T) {
 	}
 }
 
-// TestTwoStreamsOfOneUser gives both streams every record, and goes on with one when the other is
-// cut.
+// TestTwoStreamsOfOneUser opens two streams of a user. Both must receive every record, and cutting one must not
+// affect the other.
 func TestTwoStreamsOfOneUser(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "shared", 1)

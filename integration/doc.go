@@ -1,8 +1,8 @@
 // Package integration tests the built herald binary on a real Apache Kafka, as producers and
 // browsers use it. It has no code of its own.
 //
-// The tests share a Kafka container, a cluster of three for the faults of brokers, and one that
-// authenticates its clients, each started when the first test needs it. Environment:
+// The tests share a Kafka container, a cluster of three for the faults of brokers, and a broker
+// that authenticates its clients. Each starts when the first test needs it. Environment:
 //
 //   - HERALD_KAFKA_IMAGE: image of that container, default apache/kafka. Where no image registry
 //     can be reached, deploy/kafka/build.sh makes herald/kafka:4.3.1.

@@ -71,8 +71,8 @@ const pullTimeout = 5 * time.Minute
 // errNoImage says that an image is not here and no registry gives it.
 var errNoImage = errors.New("the image cannot be had")
 
-// pull fetches the image unless it is here. The error is [errNoDocker] or [errNoImage]. The
-// library's own pull tries a registry that is away until its time is up.
+// pull fetches the image unless it is present. The error is [errNoDocker] or [errNoImage]. The library's own pull
+// would retry an unreachable registry until the test's deadline.
 func pull(image string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), pullTimeout)
 	defer cancel()

@@ -19,8 +19,8 @@ type event struct {
 	Data string
 }
 
-// eventReader reads an event stream: WHATWG HTML, section 9.2.6. It is stricter than a browser in
-// one thing: bytes that are no UTF-8 are an error, for Herald may not send any.
+// eventReader reads an event stream (WHATWG HTML, section 9.2.6). Unlike a browser it returns an error for invalid
+// UTF-8, which Herald must never send.
 type eventReader struct {
 	r        *bufio.Reader
 	begun    bool

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// eventSource is a user's stream, read as far as the test has asked for: the last event ID is that
-// of the event returned last, so a test can cut the connection at any point.
+// eventSource is a user's stream. It reads one event for each call, and its last event ID belongs to the last
+// returned event, so a test can cut the connection at any point.
 type eventSource struct {
 	t      *testing.T
 	url    string

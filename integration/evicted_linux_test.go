@@ -40,7 +40,8 @@ func newSessionlessBroker(t *testing.T) *broker {
 	return b
 }
 
-// evict has the broker give all its fetch sessions to a follower, which goes before consumers.
+// evict makes the broker give all its fetch sessions to a follower, because followers take precedence over
+// consumers.
 func (b *broker) evict(t *testing.T, topic string) {
 	t.Helper()
 	topics, err := b.admin.ListTopics(t.Context(), topic)

@@ -14,11 +14,11 @@ import (
 	tcnetwork "github.com/testcontainers/testcontainers-go/network"
 )
 
-// TestImage runs Herald's image beside Kafka as strictly as a cluster would: no capabilities, no
-// way to new ones, nothing writable.
+// TestImage runs Herald's image beside Kafka as strictly as a cluster would: without capabilities, without a way
+// to gain privileges, and with a read-only file system.
 //
-// The image is that of deploy/Dockerfile.binary. deploy/Dockerfile compiles in a base image with
-// Go, which only an image registry has: no test builds it.
+// deploy/Dockerfile.binary makes the image. No test builds deploy/Dockerfile, which compiles in a base image with
+// Go that only an image registry has.
 func TestImage(t *testing.T) {
 	b := sharedBroker(t)
 	b.ownContainer(t, "Herald's image")

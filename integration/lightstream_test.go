@@ -61,7 +61,7 @@ func (s *lightStream) begin(ctx context.Context, address, user, lastID string) e
 	return err
 }
 
-// Cut closes the connection by a reset, which leaves no port behind.
+// Cut resets the connection, so that the client's port is free at once.
 func (s *lightStream) Cut() {
 	_ = s.conn.(*net.TCPConn).SetLinger(0)
 	_ = s.conn.Close()
@@ -94,8 +94,8 @@ func (s *lightStream) ReadTo(end map[string]int) error {
 	return nil
 }
 
-// narrow makes a socket that of a client far away: small packets and a small window. Over the loopback
-// interface the kernel would take megabytes for a client that reads nothing.
+// narrow gives a socket the small packets and the small window of a distant client. Over the loopback interface
+// the kernel would buffer megabytes for a client that reads nothing.
 func narrow(_, _ string, c syscall.RawConn) error {
 	var refused error
 	err := c.Control(func(fd uintptr) {

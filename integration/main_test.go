@@ -12,8 +12,8 @@ func TestMain(m *testing.M) {
 	if flood := os.Getenv(floodVariable); flood != "" {
 		os.Exit(runFlood(flood))
 	}
-	// Ryuk is the container that cleans up behind testcontainers: the tests clean up themselves, and
-	// its image cannot be had where there is no registry.
+	// Ryuk is the container that removes the containers of testcontainers. The tests remove theirs
+	// themselves, and without a registry there is no image of Ryuk.
 	if _, set := os.LookupEnv(ryukDisabled); !set {
 		_ = os.Setenv(ryukDisabled, "true")
 	}
@@ -51,7 +51,7 @@ func notTested(t *testing.T, require, line string) {
 	t.Skip(line)
 }
 
-// appendLine appends a line to the file; no name is no file.
+// appendLine appends a line to the file. It does nothing if name is empty.
 func appendLine(name, line string) error {
 	if name == "" {
 		return nil

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// nativePage opens a stream for each user of its address and posts what its EventSources dispatch.
+// nativePage opens a stream for each user in its address and posts every event that its EventSources dispatch.
 const nativePage = `<!DOCTYPE html>
 <title>Native EventSource</title>
 <script>
@@ -204,7 +204,7 @@ func (s *nativeStream) relayed(drop func(reset bool)) (limit int64) {
 	return s.limit()
 }
 
-// cut cuts the connection: by a reset, which loses what is under way, or by an end.
+// cut closes the connection: with a reset, which loses bytes under way, or with a regular end.
 func (s *nativeStream) cut(reset bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

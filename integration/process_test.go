@@ -63,7 +63,7 @@ type herald struct {
 	admin   string // host:port of the admin listener
 	command *exec.Cmd
 	ended   chan struct{} // closed when the process has ended
-	err     error         // what it left with
+	err     error         // its exit error; valid after ended is closed
 	printed output
 }
 

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestHeraldRestart ends herald between a user's records, again and again, and goes on with the
-// same last id. What was written meanwhile comes too; each record comes once.
+// TestHeraldRestart stops and starts herald between a user's records several times, and reconnects with the same
+// last id. The user must receive each record once, including the records written while herald was down.
 func TestHeraldRestart(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *herald, *eventSource){
 		"kill -9": func(_ *testing.T, h *herald, _ *eventSource) { h.Kill() },
@@ -90,7 +90,7 @@ func TestKafkaRestart(t *testing.T) {
 			write(0)
 			b.stop(t, patience)
 			h.WaitNotReady()
-			late := newStream(t, h.public, "alice") // opened while Kafka is away
+			late := newStream(t, h.public, "alice") // opened while Kafka is down
 			late.LastID = alice.LastID
 			late.Connect()
 			b.start(t)

@@ -59,8 +59,8 @@ func TestResumeAfterEachEvent(t *testing.T) {
 	got.add(t, alice.Record().Data)
 }
 
-// TestResumeAfterEachByte cuts the connection after every number of bytes of a replay. What is cut
-// short was not received, and comes again as a whole.
+// TestResumeAfterEachByte cuts the connection after every number of bytes of a replay. A truncated event counts as
+// not received and must be sent again in full.
 func TestResumeAfterEachByte(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "shared", 1)

@@ -66,7 +66,7 @@ func TestRevocation(t *testing.T) {
 	}
 	check := func() {
 		t.Helper()
-		// That of Alice is new, but within the leeway; Carol's are of before now, and of after what is revoked.
+		// Alice's new token is within the leeway. Carol's revocation has an older time than her token.
 		for text, want := range map[string]bool{alice: true, bobs: true, bobsOther: false, token("alice", "later"): true, token("carol", "later"): false} {
 			if got := refused(text); got != want {
 				t.Errorf("a token is refused: %t, want %t", got, want)

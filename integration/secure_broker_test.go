@@ -121,7 +121,7 @@ func (b *secureBroker) remove() error {
 	return b.broker.remove()
 }
 
-// at returns the broker with the listener as the only address that herald is told of.
+// at returns the broker with one of its listeners as the only address.
 func (b *secureBroker) at(address string) *broker {
 	listener := b.broker
 	listener.addresses = []string{address}

@@ -60,9 +60,9 @@ func TestSecureListeners(t *testing.T) {
 	}
 }
 
-// TestInsecureMistakes starts herald with what an operator may get wrong. It goes on trying, and the
-// log and /readyz say in one line what is the matter: what the broker has answered, if it has, and
-// never a connection that was closed in its place.
+// TestInsecureMistakes starts herald with the mistakes that operators make. Herald must keep trying, and the log
+// and /readyz must name the cause in one line: the broker's answer if the broker answered, and never the
+// connection that was closed after the answer.
 func TestInsecureMistakes(t *testing.T) {
 	b := sharedSecureBroker(t)
 	topic := b.newTopic(t, "shared", 1)

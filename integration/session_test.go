@@ -113,7 +113,7 @@ func TestDemoPageSignIn(t *testing.T) {
 	b.produce(t, record(topic, "alice", "after the reload"), record(topic, "bob", "not hers"))
 	page.checkNoToken(alice)
 
-	// Her event type is not among those that the page shows; wait for one that is.
+	// The page does not show the event type of alice's record, so wait for a record that it shows.
 	page.do(chromedp.SetValue(chromedp.CSS("#send-value"), `"still here"`))
 	page.submit("send-form")
 	page.wait("what was sent", shows(`"still here"`))
@@ -166,7 +166,8 @@ func TestDemoPageSignIn(t *testing.T) {
 	h.Stop()
 }
 
-// signedIn is a demo page on which alice has signed in, by a token with these arguments, and all behind it.
+// signedIn starts herald and its broker and returns a demo page on which alice has signed in, with a token made
+// with these arguments.
 func signedIn(t *testing.T, token ...string) (b *broker, h *herald, topic, secret string, page demoPage) {
 	t.Helper()
 	b = devBroker(t)
@@ -219,7 +220,7 @@ func TestDemoPageOfAnother(t *testing.T) {
 	b.produce(t, record(topic, "alice", "first"))
 	page.wait("alice's", shows("first"))
 
-	// Opened again by herself, it goes on.
+	// When alice opens the stream again, the page continues.
 	reopen := func(meanwhile ...string) {
 		t.Helper()
 		page.do(chromedp.Click(chromedp.CSS("#connected")))
@@ -248,8 +249,8 @@ func TestDemoPageOfAnother(t *testing.T) {
 	h.Stop()
 }
 
-// TestDemoPageSessionEnds has a token that ends while the page is open: the page asks to sign in
-// again, and goes on where it stopped.
+// TestDemoPageSessionEnds lets the token expire while the page is open. The page must ask alice to sign in again
+// and then continue where it stopped.
 func TestDemoPageSessionEnds(t *testing.T) {
 	b, _, topic, secret, page := signedIn(t, "--ttl=1s") // and 30 s, as clocks differ
 	b.produce(t, record(topic, "alice", "before"))

@@ -67,9 +67,10 @@ func TestSince(t *testing.T) {
 	}
 }
 
-// TestSinceWithoutALeader begins a stream in the past while the only broker with one of two partitions does not
-// answer. The other partition's records come. The client comes back, and when the broker answers gets what it
-// had asked for of the first one, and not all that is there.
+// TestSinceWithoutALeader begins a stream in the past while the only broker of one of two partitions does not
+// answer. The records of the other partition must arrive. The client then reconnects. When the broker answers, the
+// client must receive the records of the first partition from the requested time, not all records of the
+// partition.
 func TestSinceWithoutALeader(t *testing.T) {
 	c := sharedCluster(t)
 	topic := c.newTopic(t, "shared", 2)

@@ -13,10 +13,10 @@ import (
 // account is what came of a soak.
 type account struct {
 	events, large, lost, twice, outOfOrder int
-	gaps, told                             int // events, and records that they tell of
+	gaps, told                             int // gap events, and records that they report
 }
 
-// compare compares what each client has got, and was told of, with the log.
+// compare compares the records and gaps that each client received with the log.
 func (s *soak) compare(clients []*soakClient) {
 	log, start := make(map[*lane][]*kgo.Record), make(map[*lane]int64)
 	for _, l := range s.lanes {
@@ -53,9 +53,10 @@ func (s *soak) compare(clients []*soakClient) {
 	}
 }
 
-// add adds what a client of the user has got of a log, which starts at the offset in the end. Each of the
-// user's records is to come once, or to be told of by one gap; the error says what does not fit. A gap
-// begins behind what was received and ends before what was retained when it was told.
+// add adds to the account what a client of the user received from one log. start is where the log starts at the
+// end of the test. The client must receive each record of the user once, or a gap that covers it; the error says
+// which event is impossible. A gap must begin after the last received record and must not reach past the start of
+// the log at the time of the gap.
 func (a *account) add(user string, log []*kgo.Record, start int64, got []soakEvent) error {
 	place := make(map[string]int64)
 	for _, r := range log {

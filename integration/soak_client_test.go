@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// soakClient is one client. It is cut by the proxies, is away for a while and comes back to either
+// soakClient is one client. The proxies cut its connections; it stays offline for a while and reconnects to either
 // replica.
 type soakClient struct {
 	*eventSource
@@ -27,7 +27,7 @@ type soakEvent struct {
 	value string
 	large bool
 	gap   *lossGap
-	start int64 // the log started here, or before, when the gap was told
+	start int64 // upper limit of the start of the log at the time of the gap
 }
 
 // newClient returns a client that has had its first checkpoint.
@@ -35,7 +35,7 @@ func (s *soak) newClient(user string) *soakClient {
 	c := &soakClient{
 		eventSource: newStream(s.t, s.replicas[0].public, user), user: user,
 		got: make(map[string][]soakEvent), ended: make(map[string]bool),
-		known: map[string]bool{s.homeOf(user, homesAtFirst).name: true}, // by that of the first checkpoint
+		known: map[string]bool{s.homeOf(user, homesAtFirst).name: true}, // the id of the first checkpoint names it
 	}
 	c.Connect()
 	c.Checkpoint()

@@ -8,15 +8,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// homes is a topic whose route names its producers' partitioner. It has a producer for each number of
-// partitions that the topic has had: those who learn of more partitions late go on as before.
+// homes is a topic whose route names its producers' partitioner. It has a producer for each number of partitions
+// that the topic has had, because a producer that learns late of a new partition keeps its old choice.
 type homes struct {
 	topic string
 	count int
 }
 
-// homeOf returns the lane of the partition where Kafka's partitioner puts the user's records if the topic
-// has so many. It is one of the user's from now on.
+// homeOf returns the lane of the partition where Kafka's partitioner puts the user's records if the topic has
+// count partitions. It adds the lane to the user's lanes.
 func (s *soak) homeOf(user string, count int) *lane {
 	r := kgo.Record{Topic: s.homes.topic, Key: []byte(user)}
 	p := int32(kgo.StickyKeyPartitioner(nil).ForTopic(r.Topic).Partition(&r, count))
@@ -35,11 +35,11 @@ func (s *soak) homeOf(user string, count int) *lane {
 	return l
 }
 
-// settle starts a producer who knows so many partitions.
+// settle starts a producer that knows count partitions.
 func (s *soak) settle(count int) {
 	s.homes.count = count
 	for _, user := range s.users {
-		s.homeOf(user, count) // before stop, after which there are no more lanes
+		s.homeOf(user, count) // before stop, because no lane may be added after stop
 	}
 	producer := s.c.newProducer(s.t, s.homes.topic, int32(count-1))
 	s.producers.Go(func() {

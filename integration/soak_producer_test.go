@@ -17,8 +17,8 @@ var padding = strings.Repeat("x", 64<<10)
 // with less than it was asked for before. The record was not sent.
 const unsent = "invalid record partitioning choice"
 
-// put writes a value of the lane. One that the killed broker did not confirm is in the log or not:
-// clients are compared with the log.
+// put writes a value to the lane. If a killed broker does not confirm the record, the record may or may not be in
+// the log; the test compares clients with the log.
 func (s *soak) put(l *lane, producer *kgo.Client, key, value string) {
 	size := rand.IntN(1000)
 	if rand.IntN(30) == 0 {
@@ -56,9 +56,9 @@ func (s *soak) produce(l *lane, producer *kgo.Client) {
 	}
 }
 
-// produceInTransactions is produce by transactions, of which a third are aborted. Where Kafka does not
-// say soon how one has ended, a new producer takes the place of the old one, which ends it: franz-go's
-// goes on asking a coordinator that is dead.
+// produceInTransactions writes numbered values in transactions and aborts a third of them. If Kafka does not
+// confirm the end of a transaction soon, a new producer with the same id replaces the old producer and thereby
+// ends the transaction, because franz-go's client keeps asking a dead coordinator.
 func (s *soak) produceInTransactions(l *lane) error {
 	for n, stopped := 0, false; !stopped; {
 		producer, err := s.newTransactional(l, 5*time.Second)

@@ -13,9 +13,8 @@ import (
 // soakWriteTimeout is the replicas' --write-timeout. Of the proxies' stalls half are longer.
 const soakWriteTimeout = 2 * time.Second
 
-// proxy is the network between clients and a replica, at the address that it returns: each connection is
-// cut after so many bytes of the response, from none on, by an end or by a reset, and what is under way
-// comes to a halt at times.
+// proxy starts the network between clients and a replica and returns its address. It cuts each connection after a
+// random number of bytes of the response, with a regular end or a reset, and sometimes stalls it.
 func (s *soak) proxy(replica string) (address string) {
 	var config net.ListenConfig
 	listener, err := config.Listen(s.t.Context(), "tcp", "127.0.0.1:0")
@@ -32,7 +31,7 @@ func (s *soak) proxy(replica string) (address string) {
 			connections.Go(func() { s.relay(conn.(*net.TCPConn), replica) })
 		}
 	})
-	s.t.Cleanup(func() { // the test's context has ended by now, and with it the connections
+	s.t.Cleanup(func() { // the test's context has ended, which has closed the connections
 		_ = listener.Close()
 		connections.Wait()
 	})

@@ -22,7 +22,8 @@ type deleted struct {
 	to      int64                 // the log starts here, or before where the broker did not answer
 }
 
-// retention is that of the topic from which Kafka itself deletes. Its records are compressed to a tenth.
+// retention is the configuration of the topic from which Kafka itself deletes records. Its records are compressed
+// to a tenth.
 var retention = []string{"segment.ms", "1000", "retention.bytes", "2000", "file.delete.delay.ms", "100"}
 
 // note adds records.
@@ -34,7 +35,7 @@ func (d *deleted) note(records ...*kgo.Record) {
 	}
 }
 
-// start is no less than the start of the log is now.
+// start returns an offset that is never below the present start of the log.
 func (d *deleted) start() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -40,9 +40,9 @@ type soak struct {
 	lanes []*lane // neither more nor of more users after stop
 }
 
-// TestSoak wants each client to get each of its records once and in order per partition, whatever
-// happens, or to be told of what was deleted before it came for it. HERALD_SOAK says how long things
-// happen; it prints what has happened and what came of it.
+// TestSoak disturbs every part of the system. Each client must receive each of its records once and in order
+// within a partition, or a gap for records that were deleted before it received them. HERALD_SOAK sets how long
+// the disturbances last. The test prints the disturbances and the result.
 func TestSoak(t *testing.T) {
 	length := 15 * time.Second
 	if text := os.Getenv("HERALD_SOAK"); text != "" {
@@ -184,7 +184,7 @@ func (s *soak) addPartition() {
 	s.producers.Go(func() { s.produce(l, producer) })
 }
 
-// addPartitionTo adds one to the topic's so many.
+// addPartitionTo adds a partition to a topic that has count partitions.
 func (s *soak) addPartitionTo(topic string, count int) {
 	waitFor(s.t, "a partition is added", func(ctx context.Context) bool { // the broker asked may just be back
 		_, _ = s.c.admin.UpdatePartitions(ctx, count+1, topic)

@@ -44,7 +44,7 @@ func (b *broker) write(t *testing.T, s source, n int) {
 	b.produce(t, &r)
 }
 
-// inOrder is what has come from each source so far; anything but the next number is an error.
+// inOrder counts the records received from each source. A record with any number but the next is an error.
 type inOrder map[string]int
 
 func (o inOrder) add(t *testing.T, value string) {

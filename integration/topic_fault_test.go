@@ -41,8 +41,8 @@ func TestPartitionAdded(t *testing.T) {
 	h.wantLine(`level=INFO msg="partitions were added to the topic" topic=` + topic + ` from=1 to=3`)
 }
 
-// TestTopicRecreated deletes a topic and creates it again, under an open stream and while another
-// one is cut. Both are told, and get all of the new topic and nothing of the old one.
+// TestTopicRecreated deletes a topic and creates it again, under an open stream and while another stream is cut.
+// Both streams must receive a gap, all records of the new topic and none of the old topic.
 func TestTopicRecreated(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "shared", 1)
@@ -114,8 +114,8 @@ func (b *broker) newProducer(t *testing.T, topic string, partition int32) *kgo.C
 	return client
 }
 
-// TestRetention resumes behind the first record that is retained: what was deleted is told, what is
-// retained comes.
+// TestRetention resumes before and after the start of the log. A client that missed deleted records must receive a
+// gap and then all retained records.
 func TestRetention(t *testing.T) {
 	const written = 10
 	for name, test := range map[string]struct {
@@ -192,8 +192,8 @@ func TestRetention(t *testing.T) {
 	}
 }
 
-// TestCompaction resumes from ids whose records, and those behind them, compaction has removed. That
-// is no loss to tell of: what the log still has comes, once.
+// TestCompaction resumes from ids whose records, and the records after them, were removed by compaction.
+// Compaction is not a loss, so there must be no gap, and each record still in the log must arrive once.
 func TestCompaction(t *testing.T) {
 	b := sharedBroker(t)
 	b.ownContainer(t, "compaction, which Kafka puts off by default")

@@ -30,7 +30,7 @@ type traffic struct {
 	producers sync.WaitGroup
 }
 
-// lane is a partition with its producer, who writes numbered values: "NAME NUMBER".
+// lane is a partition with its producer, which writes numbered values: "NAME NUMBER".
 type lane struct {
 	name      string
 	topic     string
@@ -39,7 +39,7 @@ type lane struct {
 	written   atomic.Int64 // numbers below it are acknowledged
 }
 
-// last is the value behind all numbers, written once for each key.
+// last is the value after all numbers. It is written once for each key.
 const last = "last"
 
 // trafficReader is one client.
@@ -55,9 +55,9 @@ type trafficReader struct {
 	err error
 }
 
-// startTraffic starts herald with a route of each kind, the producers, and for each of two users a
-// stream that stays open and one that is cut and resumed all the time. Herald is told of the first
-// brokers only, if there are any.
+// startTraffic starts herald with a route of each kind, the producers, and for each of two users a stream that
+// stays open and a stream that is cut and resumed all the time. If first is not empty, Herald's --brokers names
+// only these nodes.
 func startTraffic(t *testing.T, c *cluster, first ...*node) *traffic {
 	t.Helper()
 	told := c.broker
@@ -139,8 +139,7 @@ func (tr *traffic) read(user string, each int) {
 		name: fmt.Sprintf("%s, cut every %d", user, each), user: user, each: each,
 		stream: openStream(tr.t, tr.h, user), done: make(chan struct{}), got: make(map[string][]string),
 	}
-	// Nothing comes while all brokers are stopped, however long that takes: Advance and Finish say what is
-	// due, and when.
+	// No record arrives while all brokers are stopped. Advance and Finish check that records arrive in time.
 	r.stream.patience = time.Hour
 	lanes := 0
 	for _, l := range tr.lanes {

@@ -9,8 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestValues sends what could break the framing of an event stream, live and by replay. An event
-// stream cannot tell CR, CR LF and LF apart; it is UTF-8.
+// TestValues sends values that could break the framing of an event stream, live and in a replay. An event stream
+// is UTF-8 and does not distinguish CR, CR LF and LF.
 func TestValues(t *testing.T) {
 	big := strings.Repeat("0123456789abcdef", 1<<16) // 1 MiB
 	tests := []struct{ name, value, want string }{
@@ -53,7 +53,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestNullValue does not deliver a tombstone, and the position goes on past it.
+// TestNullValue writes tombstones. They must not be delivered, but the stream's position must pass them.
 func TestNullValue(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "values", 1)
@@ -114,7 +114,8 @@ func TestEventTypes(t *testing.T) {
 	}
 }
 
-// TestAbortedTransactions delivers what was committed and nothing else, live and by replay.
+// TestAbortedTransactions writes in transactions. Streams must deliver the committed records and no others, live
+// and in a replay.
 func TestAbortedTransactions(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "transactions", 1)
