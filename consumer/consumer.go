@@ -138,8 +138,8 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	notYet := errors.New("it was not asked yet")
 	c.away.Store(&notYet)
 	c.reader = newLiveReader(c)
-	c.member = newGroupMember(c.newGroupHealth(cfg.Replica), c.cluster, c.metrics, c.commitTopics, c.reader.positions)
-	c.delivered = newDeliveredPositions(c.newGroupHealth("delivered"), c.cluster, c.metrics, c.topicID)
+	c.member = newGroupMember(newGroupHealth(cfg.Group, cfg.Replica, c.Online, c.metrics, c.log), c.cluster, c.metrics, c.commitTopics, c.reader.positions)
+	c.delivered = newDeliveredPositions(newGroupHealth(cfg.Group, "delivered", c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topicID)
 	c.scans = newScans(c)
 	c.chunks = [...]*chunks{near: newChunks(cfg.ReplayCacheBytes - cfg.ReplayCacheBytes/4), far: newChunks(cfg.ReplayCacheBytes / 4)}
 	if cfg.Registry != nil {
@@ -187,11 +187,6 @@ func (c *Consumer) Run(ctx context.Context) error {
 		c.log.Warn("kafka did not take the last commit in time; the group shows an old position", "group", c.member.group)
 	}
 	return err
-}
-
-// newGroupHealth returns the health of the group "<Group>.<name>".
-func (c *Consumer) newGroupHealth(name string) *groupHealth {
-	return &groupHealth{group: c.cfg.Group + "." + name, prefix: c.cfg.Group + ".", online: c.Online, failures: c.metrics.errors.WithLabelValues("group"), log: c.log}
 }
 
 // Ready says whether all topics that are always read are being read and Kafka answers. The error

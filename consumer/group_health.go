@@ -30,6 +30,11 @@ type groupHealth struct {
 	logged map[int16]bool // Kafka's codes of the errors that were logged
 }
 
+// newGroupHealth returns the health of the group "<prefix>.<name>".
+func newGroupHealth(prefix, name string, online func() bool, metrics *metrics, log *slog.Logger) *groupHealth {
+	return &groupHealth{group: prefix + "." + name, prefix: prefix + ".", online: online, failures: metrics.errors.WithLabelValues("group"), log: log}
+}
+
 // recordFailure notes that the group could not be joined, asked or committed to.
 func (h *groupHealth) recordFailure(err error) {
 	h.failures.Inc()
