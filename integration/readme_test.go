@@ -271,7 +271,7 @@ http {
 		t.Fatal(err)
 	}
 	var printed output
-	command := exec.Command(path, "-e", "stderr", "-c", file) //nolint:gosec,noctx // the nginx of this machine; SIGTERM ends its workers, too
+	command := exec.Command(path, "-e", "stderr", "-c", file) //nolint:noctx // the nginx of this machine; SIGTERM ends its workers, too
 	command.Stdout, command.Stderr = &printed, &printed
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
