@@ -46,8 +46,8 @@ func benchReport(t *testing.T, args ...string) (report bench.Report, code int, s
 
 // TestBench runs all phases on a server in this process.
 func TestBench(t *testing.T) {
-	srv, broker := startServerOn(t, devRoutes, nil)
-	url, admin := "http://"+srv.publicListener.Addr().String(), "http://"+srv.adminListener.Addr().String()
+	srv, broker := startServer(t, devRoutes)
+	url, admin := "http://"+srv.Addr().String(), "http://"+srv.AdminAddr().String()
 	for _, topic := range []string{"notifications", "notifications.{user}", "announcements,kind=broadcast"} {
 		t.Run(topic, func(t *testing.T) {
 			r, code, stderr := benchReport(t, benchArgs(url, broker, "--topic="+topic, "--admin="+admin, "--storm=3", "--stalled=5", "--bare")...)
@@ -122,8 +122,8 @@ func meddler(t *testing.T, upstream string, meddle func(n int64, e tail.Event, s
 // TestBenchReportsFaults drops, repeats and swaps events on their way. Each fault must be counted, and
 // the exit code must be 1.
 func TestBenchReportsFaults(t *testing.T) {
-	srv, broker := startServerOn(t, devRoutes, nil)
-	upstream := "http://" + srv.publicListener.Addr().String()
+	srv, broker := startServer(t, devRoutes)
+	upstream := "http://" + srv.Addr().String()
 	var held tail.Event
 	for name, test := range map[string]struct {
 		meddle func(n int64, e tail.Event, send func(tail.Event))
@@ -165,12 +165,12 @@ func TestBenchReportsFaults(t *testing.T) {
 
 // TestBenchInterrupted expects a report of the results so far, without lost events.
 func TestBenchInterrupted(t *testing.T) {
-	srv, broker := startServerOn(t, devRoutes, nil)
+	srv, broker := startServer(t, devRoutes)
 	file := filepath.Join(t.TempDir(), "report.json")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	var stderr bytes.Buffer
-	code := run(ctx, benchArgs("http://"+srv.publicListener.Addr().String(), broker, "--duration=1m", "--storm=1", "--json="+file), &stderr)
+	code := run(ctx, benchArgs("http://"+srv.Addr().String(), broker, "--duration=1m", "--storm=1", "--json="+file), &stderr)
 	text, err := os.ReadFile(file) //nolint:gosec // the test's own
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &stderr)
@@ -183,8 +183,8 @@ func TestBenchInterrupted(t *testing.T) {
 
 // TestBenchMistakes expects one line that says what to do.
 func TestBenchMistakes(t *testing.T) {
-	srv, broker := startServerOn(t, devRoutes[:1], nil)
-	url := "http://" + srv.publicListener.Addr().String()
+	srv, broker := startServer(t, devRoutes[:1])
+	url := "http://" + srv.Addr().String()
 	args := benchArgs(url, broker, "--patience=1s")
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -113,7 +113,7 @@ func TestConfigurationRefused(t *testing.T) {
 		"key set fetched always":   {args: with(good, "--jwks-refresh=1s"), want: "--jwks-refresh=1s: want 1m0s to 24h0m0s"},
 		"no user claim":            {args: with(good, "--jwt-user-claim="), want: "--jwt-user-claim is empty"},
 		"query parameter":          {args: with(good[:3], "--jwt-secret-file=x", "--token-query-parameter=a b"), want: `--token-query-parameter "a b": want 1 to 64`},
-		"query parameter of ours":  {args: with(good[:3], "--jwt-secret-file=x", "--token-query-parameter=since"), want: "--token-query-parameter since: this one has a meaning already"},
+		"query parameter of ours":  {args: with(good[:3], "--jwt-secret-file=x", "--token-query-parameter=since"), want: "--token-query-parameter since: this parameter has a meaning already"},
 		"cookie in plain text":     {args: with(good[:3], "--jwt-secret-file=x", "--insecure-session-cookie", "--listen=:8080"), want: "--insecure-session-cookie with --listen :8080: anybody on the way could read the cookie"},
 		"cookie for all sites":     {args: with(good, "--session-same-site=none"), want: "--session-same-site"},
 		"any origin":               {args: with(good, "--allow-origin=*"), want: `--allow-origin "*": want an origin as browsers write it, such as https://app.example`},

@@ -8,16 +8,15 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/labstack/echo/v4"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"herald/auth"
-	"herald/cmd/herald/demo"
+	"herald/cmd/herald/listener"
+	"herald/cmd/herald/server"
 	"herald/consumer"
 )
 
 type devCommand struct {
-	KafkaListen string `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Address of the in-process Kafka broker; it tells clients to connect to this host. Default: ${default}." group:"Kafka"`
+	KafkaListen string `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Address of the in-process Kafka broker; the broker tells its clients to connect to this host. Default: ${default}." group:"Kafka"`
 	DataDir     string `placeholder:"DIR" help:"Keep records here between runs. Default: in memory." group:"Kafka"`
 
 	serverFlags
@@ -25,24 +24,34 @@ type devCommand struct {
 
 // Help implements kong.HelpProvider.
 func (*devCommand) Help() string {
-	return `For trying Herald out and for developing against it: an in-process Kafka broker to which any Kafka client can produce, the server on it, and a demo page. Nobody is authenticated and everybody may publish, so all listeners are on the loopback interface.
+	return `For trying Herald out and for developing against it: an in-process Kafka broker for any Kafka client, a server that reads from it, and a demo page. Nobody is authenticated and every client may publish, so all listeners are on the loopback interface.
 
-The topics are notifications (keyed by user), notifications.{user} (one a user) and announcements (for everyone).`
+The topics are notifications (keyed by user), notifications.{user} (one for each user) and announcements (for everyone).`
 }
 
 // Validate implements kong.Validatable.
 func (d *devCommand) Validate() error {
-	if err := checkListen("kafka-listen", d.KafkaListen, "127.0.0.1:9092"); err != nil {
-		return err
+	if err := listener.CheckAddress(d.KafkaListen, "127.0.0.1:9092"); err != nil {
+		return fmt.Errorf("--kafka-listen %w", err)
 	}
 	host, _, _ := net.SplitHostPort(d.KafkaListen)
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		return fmt.Errorf("--kafka-listen %s: name one address: the broker tells its clients to connect to it", d.KafkaListen)
 	}
-	return d.check()
+	cfg := d.config()
+	return cfg.Validate()
 }
 
-// devRoutes are one of each kind.
+// config returns what the flags say, without the broker's address.
+func (d *devCommand) config() server.Config {
+	cfg := server.DefaultConfig()
+	cfg.Consumer = consumer.Config{Group: "herald", Replica: "dev", Routes: devRoutes}
+	cfg.InsecureNoAuth, cfg.EnablePublish, cfg.PublishRate, cfg.Demo = true, true, 0, true
+	d.apply(&cfg)
+	return cfg
+}
+
+// devRoutes has one route of each kind.
 var devRoutes = []consumer.Route{
 	{Topic: "notifications"},
 	{Topic: "notifications.{user}", Kind: consumer.PerUser},
@@ -51,7 +60,7 @@ var devRoutes = []consumer.Route{
 
 // Run implements the command.
 func (d *devCommand) Run(ctx context.Context) error {
-	if err := checkFileLimit(); err != nil {
+	if err := server.CheckFileLimit(); err != nil {
 		return err
 	}
 	unlock, err := d.lock()
@@ -64,22 +73,14 @@ func (d *devCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer broker.Close()
-	address := broker.ListenAddrs()[0]
-	var page *demo.Demo
-	log := d.logger()
-	srv, err := newServer(ctx, settings{
-		serverFlags: d.serverFlags,
-		Consumer:    consumer.Config{Brokers: []string{address}, Group: "herald", Replica: "dev", Routes: devRoutes},
-		access:      access{Auth: auth.Insecure{}}, publishFlags: publishFlags{EnablePublish: true, PublishMaxBytes: 1 << 20},
-		Extend: func(e *echo.Echo, p *publisher) {
-			page = demo.New(demoProducer{p}, nil, log)
-			page.Register(e)
-		},
-	})
-	if err != nil {
-		return err
-	}
-	defer page.Close()
+	cfg := d.config()
+	cfg.Logger = d.logger()
+	cfg.Consumer.Brokers = broker.ListenAddrs()
+	return runServer(ctx, cfg, func(srv *server.Server) { d.printWays(srv, broker.ListenAddrs()[0]) })
+}
+
+// printWays prints how to use the server and the broker.
+func (d *devCommand) printWays(srv *server.Server, broker string) {
 	fmt.Printf(`Herald is running; Ctrl-C stops it. %[5]s
 
   page       http://%[1]s/
@@ -89,11 +90,10 @@ func (d *devCommand) Run(ctx context.Context) error {
              %[4]s produce --brokers %[2]s --user alice '{"text":"hello"}'
   metrics    http://%[3]s/metrics
 
-`, srv.publicListener.Addr(), address, srv.adminListener.Addr(), os.Args[0], d.kept())
-	return srv.run(ctx)
+`, srv.Addr(), broker, srv.AdminAddr(), os.Args[0], d.kept())
 }
 
-// kept says where the records are.
+// kept returns a sentence that says where the records are.
 func (d *devCommand) kept() string {
 	if d.DataDir == "" {
 		return "Records are in memory; --data-dir DIR keeps them."
@@ -101,8 +101,8 @@ func (d *devCommand) kept() string {
 	return "Records are kept in " + d.DataDir + "."
 }
 
-// lock keeps other processes away from the records, which two brokers would spoil. It makes the
-// directory if need be.
+// lock keeps other processes from the records, because two brokers would damage them. It creates the
+// directory if it does not exist.
 func (d *devCommand) lock() (unlock func(), err error) {
 	if d.DataDir == "" {
 		return func() {}, nil
@@ -129,27 +129,27 @@ var errLocked = errors.New("locked")
 
 // broker starts the in-process broker.
 func (d *devCommand) broker(ctx context.Context) (*kfake.Cluster, error) {
-	listener, err := listen(ctx, "kafka-listen", d.KafkaListen)
+	l, err := listener.Listen(ctx, d.KafkaListen)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--kafka-listen %w", err)
 	}
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1),
 		kfake.SeedTopics(3, "notifications"), kfake.SeedTopics(1, "announcements"),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return listener, nil }),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return l, nil }),
 	}
 	if d.DataDir != "" {
 		opts = append(opts, kfake.DataDir(d.DataDir))
 	}
 	broker, err := kfake.NewCluster(opts...)
 	if err != nil {
-		_ = listener.Close()
+		_ = l.Close()
 		return nil, fmt.Errorf("in-process broker: %w", err)
 	}
 	return broker, nil
 }
 
-// checkWritable makes the directory and a file in it.
+// checkWritable creates the directory, and a file in it, which it removes.
 func checkWritable(dir string) error {
 	err := os.MkdirAll(dir, 0o750)
 	if err == nil {

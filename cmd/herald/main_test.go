@@ -3,44 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
-	"log/slog"
-	"net"
+	"herald/auth"
+	"herald/cmd/herald/server"
 	"os"
 	"path/filepath"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 )
 
-// start runs the program until it ends, or until the test ends.
-func start(t *testing.T, args ...string) (code int, stderr string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	var out bytes.Buffer
-	code = run(ctx, args, &out)
-	if ctx.Err() != nil {
-		t.Fatalf("herald %q still ran after a minute", args)
-	}
-	return code, out.String()
-}
-
-// taken returns an address on which a listener is open.
-func taken(t *testing.T) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	return l.Addr().String()
-}
-
-// with returns a new slice of args and more.
-func with(args []string, more ...string) []string { return slices.Concat(args, more) }
-
-// TestMistakesAtStart expects one line that names the flag and says what to do.
+// TestMistakesAtStart wants one line on standard error, which names the flag and says what to do.
 func TestMistakesAtStart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -96,13 +69,13 @@ func TestDataDirIsLocked(t *testing.T) {
 	unlock()
 	unlock, err = (&devCommand{DataDir: dir}).lock()
 	if err != nil {
-		t.Fatalf("after its end: %v", err)
+		t.Fatalf("after the first has ended: %v", err)
 	}
 	unlock()
 }
 
-// TestStopWhileKafkaIsAway ends a server that has never reached Kafka.
-func TestStopWhileKafkaIsAway(t *testing.T) {
+// TestStopWhileKafkaIsDown ends a server that has never reached Kafka.
+func TestStopWhileKafkaIsDown(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	ended := make(chan int, 1)
@@ -123,24 +96,7 @@ func TestStopWhileKafkaIsAway(t *testing.T) {
 	}
 }
 
-// TestNoAuthIsWarnedOf wants a warning where nobody is authenticated and others than this machine may
-// ask.
-func TestNoAuthIsWarnedOf(t *testing.T) {
-	for listen, want := range map[string]bool{
-		"127.0.0.1:8080": false, "localhost:8080": false, "[::1]:8080": false,
-		":8080": true, "0.0.0.0:8080": true, "[::]:8080": true, "192.0.2.1:80": true, "herald.example:80": true,
-	} {
-		var log bytes.Buffer
-		if _, err := (&authFlags{InsecureNoAuth: true}).access(listen, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
-			t.Fatal(err)
-		}
-		if got := strings.Contains(log.String(), "level=WARN msg=\"NOBODY IS AUTHENTICATED"); got != want {
-			t.Errorf("%s: warned %v, want %v", listen, got, want)
-		}
-	}
-}
-
-// TestVersionFlag expects that the flag and the command print the same line.
+// TestVersionFlag wants the flag to print what the command prints.
 func TestVersionFlag(t *testing.T) {
 	var out bytes.Buffer
 	ended := -1
@@ -149,5 +105,50 @@ func TestVersionFlag(t *testing.T) {
 	_, _ = parser.Parse([]string{"--version"}) // an error because this test's Exit returns and there is no command
 	if want := versionLine() + "\n"; out.String() != want || ended != 0 {
 		t.Errorf("%q and exit code %d, want %q and 0", out.String(), ended, want)
+	}
+}
+
+// TestRevocationTopicOfUsers wants the flag named, and the exit code of a wrong flag.
+func TestRevocationTopicOfUsers(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := auth.WriteSecretFile(secret); err != nil {
+		t.Fatal(err)
+	}
+	code, stderr := start(t, "serve", "--brokers=127.0.0.1:1", "--topic=n.{user}", "--jwt-secret-file="+secret, "--revocation-topic=n.revoked", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0")
+	if want := "--revocation-topic: n.revoked is read for users by --topic n.{user}: revocations need a topic"; code != exitUsage || !strings.Contains(stderr, want) {
+		t.Errorf("exit code %d, %q, want %q", code, stderr, want)
+	}
+}
+
+// TestRevokeWithoutTopic wants herald revoke to report a missing topic, and not to create it.
+func TestRevokeWithoutTopic(t *testing.T) {
+	_, broker := startServer(t, devRoutes)
+	code, stderr := start(t, "revoke", "--brokers="+broker.ListenAddrs()[0], "--topic=revocations", "--user=alice")
+	if want := "topic revocations does not exist: correct --topic, or create it"; code != exitFailed || !strings.Contains(stderr, want) {
+		t.Errorf("herald revoke: exit code %d, %q, want %q", code, stderr, want)
+	}
+	if broker.TopicInfo("revocations") != nil {
+		t.Error("herald revoke created the topic")
+	}
+}
+
+// TestFlagsOfFields wants each field of the server's configuration called by its flag in errors.
+func TestFlagsOfFields(t *testing.T) {
+	known := make(map[string]bool)
+	for _, node := range newParser(t.Context(), new(commands), new(configFile)).Model.Children {
+		for _, f := range node.Flags {
+			known["--"+f.Name] = node.Name == "serve" || known["--"+f.Name]
+		}
+	}
+	fields := reflect.TypeFor[server.Config]()
+	for i := range fields.NumField() {
+		name := fields.Field(i).Name
+		switch name {
+		case "Certificate", "Consumer", "Keys", "Version", "Logger", "FieldName":
+			continue // no flag has the field's value
+		}
+		if !known[flagOf(name)] {
+			t.Errorf("%s: herald serve has no flag %s", name, flagOf(name))
+		}
 	}
 }

@@ -98,12 +98,19 @@ func (p *produceCommand) Run(ctx context.Context) error {
 	}
 	producer := consumer.NewProducer(p.Brokers, tlsConfig, mechanism)
 	defer producer.Close()
-	n := notification{everyone: p.User == nil, eventType: p.Type, value: []byte(p.Value)}
+	user := ""
 	if p.User != nil {
-		n.user = *p.User
+		user = *p.User
 	}
-	pub := publisher{producer: producer, routes: []consumer.Route{p.route()}, typeHeader: p.EventTypeHeader}
-	written, err := pub.write(ctx, n)
+	m, ok := consumer.MessageFor([]consumer.Route{p.route()}, user)
+	if !ok {
+		return errors.New("no topic takes this notification")
+	}
+	m.Value = []byte(p.Value)
+	if p.Type != "" {
+		m.Headers = append(m.Headers, consumer.Header{Key: p.EventTypeHeader, Value: []byte(p.Type)})
+	}
+	written, err := producer.Produce(ctx, m)
 	if err != nil {
 		return p.explain(err)
 	}

@@ -24,9 +24,9 @@ import (
 // TestTailWithoutUser opens a stream without a user at a server with --insecure-no-auth, which takes
 // the user from the query. The error must name the missing flag.
 func TestTailWithoutUser(t *testing.T) {
-	srv := startServer(t)
+	srv, _ := startServer(t, devRoutes)
 	err := tail.Run(t.Context(), tail.Config{
-		Client: http.DefaultClient, URL: "http://" + srv.publicListener.Addr().String() + "/events",
+		Client: http.DefaultClient, URL: "http://" + srv.Addr().String() + "/events",
 		Token: func() (string, error) { return "", nil }, IdleTimeout: 10 * time.Second, Out: io.Discard, Notes: io.Discard,
 	})
 	if err == nil || !strings.Contains(err.Error(), "add --user NAME") {
@@ -36,8 +36,8 @@ func TestTailWithoutUser(t *testing.T) {
 
 // TestTailSendsItsFlags expects the flags --since, --types and --user in the request.
 func TestTailSendsItsFlags(t *testing.T) {
-	srv := startServer(t)
-	url := "http://" + srv.publicListener.Addr().String()
+	srv, _ := startServer(t, devRoutes)
+	url := "http://" + srv.Addr().String()
 	for name, test := range map[string]struct {
 		args []string
 		want string

@@ -1,10 +1,10 @@
-// Package demo serves the page at / of `herald dev` and `herald serve --demo`, and
-// runs the page's tasks.
+// Package demo is the page that `herald dev` and `herald serve --demo` serve at /
+// and the worker that runs the page's tasks.
 //
-// The page shows only events that it receives through GET /events. The answer to
-// starting a task is the task's id and nothing else; every step of the task goes
-// through Kafka. The package does not import Kafka or streams: its caller passes a
-// Producer.
+// The page shows only what reaches it through GET /events. The answer to the start
+// of a task has the task's id and nothing else; every step of the task travels
+// through Kafka. The package knows neither Kafka nor streams nor tokens: the server
+// passes a Producer, and the name of the user who starts a task.
 package demo
 
 import (
@@ -20,8 +20,6 @@ import (
 	"path"
 	"sync"
 	"time"
-
-	"github.com/labstack/echo/v4"
 )
 
 //go:embed page
@@ -49,7 +47,7 @@ type Producer interface {
 // Demo serves the page and runs its tasks. New returns one.
 type Demo struct {
 	producer Producer
-	permit   func(echo.Context) (string, error) // nil: everybody is who they say
+	signIn   bool // the page signs in
 	log      *slog.Logger
 
 	workers sync.WaitGroup
@@ -64,20 +62,21 @@ type running struct {
 	cancel context.CancelFunc
 }
 
-// New returns a Demo whose tasks write their progress to p. permit returns the user
-// of a request, or an error for a user who may not start tasks. With permit, the
-// page signs in through /session and streams with the session's cookie. If permit
-// is nil, nobody signs in, and the page itself names the user.
-func New(p Producer, permit func(echo.Context) (string, error), log *slog.Logger) *Demo {
-	return &Demo{producer: p, permit: permit, log: log, running: make(map[string]running)}
+// New returns a Demo whose tasks report to p. With signIn the page signs in through
+// /session and opens streams with the session cookie. Without it the page names the
+// user itself.
+func New(p Producer, signIn bool, log *slog.Logger) *Demo {
+	return &Demo{producer: p, signIn: signIn, log: log, running: make(map[string]running)}
 }
 
-// Register adds GET /, GET of the page's files under /demo/, and POST /demo/tasks.
-func (d *Demo) Register(e *echo.Echo) {
-	for _, a := range assets(d.permit != nil) {
-		e.Match([]string{http.MethodGet, http.MethodHead}, a.route, a.serve)
+// Files returns handlers of GET and HEAD for the page and the files that it loads,
+// by path. The page is at /.
+func (d *Demo) Files() map[string]http.Handler {
+	files := make(map[string]http.Handler)
+	for _, a := range assets(d.signIn) {
+		files[a.route] = a
 	}
-	e.POST("/demo/tasks", d.postTask)
+	return files
 }
 
 // Close refuses new tasks, cancels the running tasks and waits for them, for three
@@ -133,10 +132,10 @@ func assets(signIn bool) []asset {
 	return files
 }
 
-// serve answers with the file. Browsers store it and ask each time whether it is
-// current (RFC 9111, no-cache), so the page of a new binary appears at once.
-func (a asset) serve(c echo.Context) error {
-	h := c.Response().Header()
+// ServeHTTP answers with the file. Browsers keep it and ask each time whether it
+// is still current (RFC 9111, no-cache), so the page of a new binary shows at once.
+func (a asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
 	h.Set("Cache-Control", "no-cache")
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
 	h.Set("Etag", a.etag)
@@ -145,8 +144,7 @@ func (a asset) serve(c echo.Context) error {
 	if t := contentType(a.name); t != "" {
 		h.Set("Content-Type", t)
 	}
-	http.ServeContent(c.Response(), c.Request(), a.name, time.Time{}, bytes.NewReader(a.content))
-	return nil
+	http.ServeContent(w, r, a.name, time.Time{}, bytes.NewReader(a.content))
 }
 
 // contentType returns the media type of a file of the page. It does not use the

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/labstack/echo/v4"
 )
 
 const (
@@ -41,29 +39,27 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.Message }
 
-// postTask starts a task and answers 202 with its id. It requires the content type
-// of JSON: a page of another origin cannot send it without a CORS preflight (Fetch,
-// "CORS-safelisted request-header"), so other sites cannot start tasks.
-func (d *Demo) postTask(c echo.Context) error {
-	by := c.RealIP() // where nobody signs in
-	if d.permit != nil {
-		var err error
-		if by, err = d.permit(c); err != nil {
-			return err
-		}
-	}
-	r, err := readTask(c)
+// StartTask handles POST /demo/tasks: it starts a task and answers 202 with its id.
+// by is who starts the task: a user or, where nobody signs in, a client's address.
+// The caller has checked that by may publish.
+//
+// The request must have the content type of JSON. A page of another origin cannot
+// send this type without a CORS preflight (Fetch, "CORS-safelisted request-header"),
+// so no other site can start tasks.
+func (d *Demo) StartTask(w http.ResponseWriter, req *http.Request, by string) {
+	task, err := readTask(w, req)
 	if err == nil {
 		var id string
-		if id, err = d.start(c.Request().Context(), by, r); err == nil {
-			return c.JSON(http.StatusAccepted, map[string]string{"task": id})
+		if id, err = d.start(req.Context(), by, task); err == nil {
+			answerJSON(w, http.StatusAccepted, map[string]string{"task": id})
+			return
 		}
 	}
 	var refused *refusal
 	switch {
 	case errors.As(err, &refused):
 	case errors.Is(err, errTooManyTasks):
-		c.Response().Header().Set("Retry-After", "5")
+		w.Header().Set("Retry-After", "5")
 		refused = &refusal{
 			http.StatusTooManyRequests, "too-many-tasks",
 			fmt.Sprintf("%d tasks of all users, or %d tasks of yours, are already running: wait until a task is complete", maxRunning, maxOwn),
@@ -71,20 +67,26 @@ func (d *Demo) postTask(c echo.Context) error {
 	case errors.Is(err, errClosed):
 		refused = &refusal{http.StatusServiceUnavailable, "stopping", "the server is stopping: try again later"}
 	default:
-		d.log.ErrorContext(c.Request().Context(), "task not started", "error", err)
+		d.log.ErrorContext(req.Context(), "task not started", "error", err)
 		refused = &refusal{http.StatusServiceUnavailable, "kafka-unavailable", "Kafka did not accept the task's first record: try again"}
 	}
-	return c.JSON(refused.status, map[string]*refusal{"error": refused})
+	answerJSON(w, refused.status, map[string]*refusal{"error": refused})
+}
+
+func answerJSON(w http.ResponseWriter, status int, answer any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(answer) // the client has gone: nobody is left to answer
 }
 
 // readTask reads and checks the request. Its errors have the type *refusal.
-func readTask(c echo.Context) (taskRequest, error) {
+func readTask(w http.ResponseWriter, req *http.Request) (taskRequest, error) {
 	var r taskRequest
-	mediaType, _, err := mime.ParseMediaType(c.Request().Header.Get("Content-Type"))
+	mediaType, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
 	if err != nil || mediaType != "application/json" {
 		return r, &refusal{http.StatusUnsupportedMediaType, "content-type", "send the header Content-Type: application/json"}
 	}
-	decoder := json.NewDecoder(http.MaxBytesReader(c.Response(), c.Request().Body, maxBody))
+	decoder := json.NewDecoder(http.MaxBytesReader(w, req.Body, maxBody))
 	decoder.DisallowUnknownFields()
 	err = decoder.Decode(&r)
 	if err == nil {

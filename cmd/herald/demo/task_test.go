@@ -13,8 +13,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/labstack/echo/v4"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -61,7 +59,7 @@ func (p *producer) reports(t *testing.T) []progress {
 	return reports
 }
 
-func post(t *testing.T, e *echo.Echo, contentType, body string) *httptest.ResponseRecorder {
+func post(t *testing.T, e http.Handler, contentType, body string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/demo/tasks", strings.NewReader(body))
 	if contentType != "" {
@@ -75,7 +73,7 @@ func post(t *testing.T, e *echo.Echo, contentType, body string) *httptest.Respon
 const goodTask = `{"user":"alice","name":"Quarterly report","seconds":3}`
 
 // startTask starts goodTask and returns its id.
-func startTask(t *testing.T, e *echo.Echo) string {
+func startTask(t *testing.T, e http.Handler) string {
 	t.Helper()
 	w := post(t, e, "application/json", goodTask)
 	var answer struct{ Task string }
@@ -88,7 +86,7 @@ func startTask(t *testing.T, e *echo.Echo) string {
 func TestTaskReportsUpToComplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &producer{}
-		d := New(p, nil, discard)
+		d := New(p, false, discard)
 		id := startTask(t, newServer(d))
 		time.Sleep(4 * time.Second)
 		d.Close()
@@ -125,7 +123,7 @@ func TestTaskReportsUpToComplete(t *testing.T) {
 func TestCloseCancelsTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &producer{}
-		d := New(p, nil, discard)
+		d := New(p, false, discard)
 		e := newServer(d)
 		startTask(t, e)
 		time.Sleep(time.Second + progressInterval/2)
@@ -146,7 +144,7 @@ func TestCloseCancelsTasks(t *testing.T) {
 func TestKafkaAwayForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &producer{}
-		d := New(p, nil, discard)
+		d := New(p, false, discard)
 		startTask(t, newServer(d))
 		time.Sleep(time.Second + progressInterval/2)
 		p.setFail(errors.New("broker away"))
@@ -166,7 +164,7 @@ func TestKafkaAwayForAWhile(t *testing.T) {
 func TestKafkaAwayForGood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &producer{}
-		d := New(p, nil, discard)
+		d := New(p, false, discard)
 		startTask(t, newServer(d))
 		p.setFail(errors.New("broker away"))
 		time.Sleep(2 * giveUpAfter)
@@ -179,7 +177,7 @@ func TestKafkaAwayForGood(t *testing.T) {
 }
 
 func TestTaskRefusedWhenKafkaIsAway(t *testing.T) {
-	d := New(&producer{fail: errors.New("broker at secret-host away")}, nil, discard)
+	d := New(&producer{fail: errors.New("broker at secret-host away")}, false, discard)
 	defer d.Close()
 	w := post(t, newServer(d), "application/json", goodTask)
 	if w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "secret-host") {
@@ -194,9 +192,9 @@ func TestTaskRefusedWhenKafkaIsAway(t *testing.T) {
 func TestTooManyTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		by := "mallory"
-		d := New(&producer{}, func(echo.Context) (string, error) { return by, nil }, discard)
+		d := New(&producer{}, true, discard)
 		defer d.Close()
-		e := newServer(d)
+		e := newServerFor(d, func() string { return by })
 		refused := func() {
 			t.Helper()
 			w := post(t, e, "application/json", goodTask)
@@ -263,7 +261,7 @@ func TestTaskRequestChecked(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := &producer{}
-			d := New(p, nil, discard)
+			d := New(p, false, discard)
 			defer d.Close()
 			w := post(t, newServer(d), test.contentType, test.body)
 			if code := errorCode(t, w); w.Code != test.status || code != test.code {

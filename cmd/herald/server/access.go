@@ -1,0 +1,53 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+
+	"herald/auth"
+	"herald/cmd/herald/listener"
+)
+
+// access is how requests prove whom they come from.
+type access struct {
+	auth        auth.Authenticator
+	jwt         *auth.JWT         // nil: nobody is authenticated
+	jwks        *auth.JWKS        // nil: the keys do not change
+	revocations *auth.Revocations // nil: no token is revoked
+	cookie      sessionCookie
+}
+
+// newAccess returns an error that names the field of cfg. It warns of settings that let in more
+// requests than an operator may expect.
+func newAccess(cfg *Config, o *origins) (access, error) {
+	if cfg.InsecureNoAuth {
+		if cfg.Keys != nil {
+			return access{}, fmt.Errorf("%s excludes keys", cfg.name("InsecureNoAuth"))
+		}
+		if !listener.LoopbackOnly(cfg.Listen) {
+			cfg.Logger.Warn("NOBODY IS AUTHENTICATED: every client that reaches this address can read every user's notifications", "listen", cfg.Listen, "setting", cfg.name("InsecureNoAuth"))
+		}
+		return access{auth: auth.Insecure{}}, nil
+	}
+	if cfg.Keys == nil {
+		return access{}, errors.New("there are neither keys for tokens nor " + cfg.name("InsecureNoAuth"))
+	}
+	a := access{cookie: sessionCookie{sameSite: cfg.SessionSameSite, insecure: cfg.InsecureSessionCookie}}
+	tokens := auth.JWTConfig{
+		Keys: cfg.Keys, Algorithms: cfg.JWTAlgorithms, Issuer: cfg.JWTIssuer, Audiences: cfg.JWTAudience, UserClaim: cfg.JWTUserClaim, Leeway: auth.DefaultLeeway,
+		Sources: auth.Sources{Cookie: a.cookie.name(), Query: cfg.TokenQueryParameter, SameOrigin: o.checkAll},
+	}
+	if cfg.RevocationTopic != "" {
+		a.revocations = auth.NewRevocations(auth.DefaultLeeway)
+		tokens.Revocations = a.revocations
+	}
+	if a.jwks, _ = cfg.Keys.(*auth.JWKS); a.jwks != nil && cfg.JWTAudience == nil {
+		cfg.Logger.Warn("tokens that the issuer made for other services are accepted too; name this service's audience", "setting", cfg.name("JWTAudience"))
+	}
+	var err error
+	if a.jwt, err = auth.NewJWT(tokens); err != nil {
+		return access{}, fmt.Errorf("%s: %w", cfg.name("JWTAlgorithms"), err)
+	}
+	a.auth = a.jwt
+	return a, nil
+}

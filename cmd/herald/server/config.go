@@ -1,0 +1,156 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"herald/auth"
+	"herald/cmd/herald/listener"
+	"herald/consumer"
+)
+
+// Config is what a [Server] needs. [DefaultConfig] fills in the defaults; a zero field has the meaning
+// that its comment gives, and no default. [Config.Validate] explains the bounds.
+type Config struct {
+	// Listen is the address of the public listener, HOST:PORT. Port 0 takes a free port, see
+	// [Server.Addr]. Default: 127.0.0.1:8080.
+	Listen string
+	// AdminListen is the address of the admin listener. Its routes show operators' figures and need no
+	// token, so clients must not reach it. Default: 127.0.0.1:8081.
+	AdminListen string
+	// Certificate makes the public listener speak TLS. Nil: plain HTTP.
+	Certificate *listener.Certificate
+
+	// Consumer names the cluster, the group and the routes. The server sets Logger, Registry and
+	// ReplayCacheBytes.
+	Consumer consumer.Config
+
+	// EventTypeHeader is the record header that holds the event type. Default: event-type.
+	EventTypeHeader string
+	// Heartbeat is the time between comments on a quiet stream. Proxies close a stream that is quiet
+	// for longer than their own time-out. Shorter ones cost traffic and CPU for each stream. Default: 15 s.
+	Heartbeat time.Duration
+	// Retry is the reconnection time that clients are sent. Each client gets a value from half of it to
+	// one and a half of it, so that clients do not reconnect all at once. Default: 2 s.
+	Retry time.Duration
+	// WriteTimeout closes a stream whose client accepts no byte for that long. Default: 10 s.
+	WriteTimeout time.Duration
+	// MaxQueueBytes bounds the bytes that wait for one slow stream. Beyond it the stream drops them and
+	// reads the records from Kafka again when its client has caught up. Default: 256 KiB.
+	MaxQueueBytes int
+	// ReplayMaxAge is the age of the oldest record that a resuming client is sent. The client is sent a
+	// gap event for older ones. Zero, the default: no limit.
+	ReplayMaxAge time.Duration
+	// ReplayMaxRecords is how many offsets of a partition are read again for a resuming client. The
+	// client is sent a gap event for the rest. Zero: no limit. Default: 10,000,000.
+	ReplayMaxRecords int64
+	// ReplayCacheBytes is the memory for parts of the log that several resuming clients need. A quarter
+	// of it is for clients that are more than 200,000 offsets of a partition behind. Default: 48 MiB.
+	ReplayCacheBytes int
+	// DrainWindow is the time over which Stop spreads the end of the streams, so that their clients do
+	// not reach other replicas at once. Stop uses at most half of DrainTimeout. Default: 5 s.
+	DrainWindow time.Duration
+	// DrainTimeout is how long streams and requests may take to end in Stop. Stop cuts off the rest.
+	// Default: 10 s.
+	DrainTimeout time.Duration
+
+	// MaxStreams bounds the streams. Zero, the default: as many as the limit of open files has room for,
+	// which is the upper bound of other values too.
+	MaxStreams int
+	// MaxStreamsPerUser bounds the streams of one user; a new stream ends the user's oldest one. Zero: no
+	// limit. Default: 256.
+	MaxStreamsPerUser int
+	// MaxStreamsPerAddress bounds the streams of one client address. Behind a proxy all clients have the
+	// proxy's address, unless TrustedProxies names it. Zero, the default: no limit.
+	MaxStreamsPerAddress int
+	// MaxOpensPerSecond bounds the streams opened in a second. Clients above it are told to come back
+	// later. Zero, the default: no limit.
+	MaxOpensPerSecond float64
+	// TrustedProxies are networks, such as 10.0.0.0/8, of proxies whose X-Forwarded-For header names the
+	// client's address. A network that is not a proxy's lets its clients forge their address. Default: none.
+	TrustedProxies []string
+
+	// EnablePublish serves the two POST routes that write notifications. Default: false.
+	EnablePublish bool
+	// PublishMaxBytes bounds one notification. Kafka has a limit of its own. Default: 1 MiB.
+	PublishMaxBytes int64
+	// PublishRate is how many notifications one user may publish in a second on this replica; without
+	// authentication, one client address. Zero: no limit. Default: 100.
+	PublishRate float64
+	// PublishBurst is how many notifications one user may publish at once. Default: 200.
+	PublishBurst int
+
+	// InsecureNoAuth accepts every request: the query parameter user names the user. For closed networks only.
+	InsecureNoAuth bool
+	// Keys verify tokens. They must be nil with InsecureNoAuth, and not nil without it. The server runs
+	// an [auth.JWKS], which must not run elsewhere.
+	Keys auth.Keys
+	// JWTAlgorithms restrict the algorithms of tokens. Nil: every algorithm that fits the keys.
+	JWTAlgorithms []string
+	// JWTIssuer is the required claim iss. Empty: any.
+	JWTIssuer string
+	// JWTAudience are values of the claim aud, of which a token must have one. Nil: any, so the server
+	// accepts tokens that the issuer made for other services too.
+	JWTAudience []string
+	// JWTUserClaim is the claim that holds the user. Default: sub.
+	JWTUserClaim string
+	// RevocationTopic is a compacted topic of revoked tokens. While it has not been read, no token is
+	// accepted. Users must not be able to write to it. Empty: no token is revoked.
+	RevocationTopic string
+
+	// TokenQueryParameter is a query parameter that may hold a token. URLs end up in histories and logs.
+	// Empty: none.
+	TokenQueryParameter string
+	// SessionSameSite is the SameSite attribute of the session cookie. Default: strict.
+	SessionSameSite http.SameSite
+	// InsecureSessionCookie lets browsers send the session cookie over plain HTTP, where anybody on the
+	// way can read it. Listen must be a loopback address.
+	InsecureSessionCookie bool
+	// AllowOrigin are other origins, such as https://app.example, whose pages may use the server with the
+	// user's session cookie. Default: none.
+	AllowOrigin []string
+	// Demo serves the demo page at /. It needs EnablePublish.
+	Demo bool
+
+	// Version is a label of herald_build_info and stands in the log.
+	Version string
+	// Logger gets the log. Nil: nothing is logged.
+	Logger *slog.Logger
+	// FieldName returns what errors call a field of this struct. Nil: its name in Go. A command returns
+	// the name of the flag that sets the field.
+	FieldName func(field string) string
+}
+
+// DefaultConfig returns a configuration with every default. It has neither brokers nor routes nor keys.
+func DefaultConfig() Config {
+	return Config{
+		Listen:           "127.0.0.1:8080",
+		AdminListen:      "127.0.0.1:8081",
+		EventTypeHeader:  "event-type",
+		Heartbeat:        15 * time.Second,
+		Retry:            2 * time.Second,
+		WriteTimeout:     10 * time.Second,
+		MaxQueueBytes:    256 << 10,
+		ReplayMaxRecords: 10_000_000,
+		ReplayCacheBytes: 48 << 20,
+		DrainWindow:      5 * time.Second,
+		DrainTimeout:     10 * time.Second,
+
+		MaxStreamsPerUser: 256,
+
+		PublishMaxBytes: 1 << 20,
+		PublishRate:     100,
+		PublishBurst:    200,
+
+		JWTUserClaim:    "sub",
+		SessionSameSite: http.SameSiteStrictMode,
+	}
+}
+
+func (c *Config) name(field string) string {
+	if c.FieldName == nil {
+		return field
+	}
+	return c.FieldName(field)
+}

@@ -1,0 +1,31 @@
+// Package server is Herald's HTTP server: a public listener with streams, sessions and publishing, and
+// an admin listener with probes and metrics. It is the only package that knows consumer, stream and
+// auth at once.
+//
+// A start-up:
+//
+//  1. [New] checks the [Config] and builds the parts: newAccess (tokens), the consumer and the hub,
+//     newPublisher, the stream handler, newRevocations, publicRoutes and adminRoutes.
+//  2. [Server.Start] listens on both addresses, so that a port in use is reported before anything else
+//     runs, and starts the parts: the key set's refresh, revocations, the consumer and both HTTP servers.
+//  3. A part that ends with an error closes [Server.Failed].
+//  4. [Server.Stop] runs the clean-ups that Start has noted, the last one first: streams drain, both
+//     HTTP servers shut down, the demo's tasks end, the consumer commits its last offsets, and the
+//     producer closes.
+//
+// A public request:
+//
+//  1. The limited listener accepts the connection (package listener), and net/http reads the header.
+//  2. refuseForeignHost refuses foreign names, on a loopback listener without authentication
+//     (rebinding.go).
+//  3. discardUnreadBody, then origins.cors and origins.refuse handle requests of other origins' pages
+//     (origins.go).
+//  4. The route's handler runs: stream.Handler.Events, which calls frontDoor.viewer; sessions; or
+//     publisher.publish, which calls frontDoor.identify.
+//  5. An error of any of them reaches answerError, which answers in JSON with a code (refusal.go).
+//
+// Where things are: config.go, validate.go and access.go turn a Config into parts; server.go has the
+// life of a Server; http_server.go the time-outs of both HTTP servers; front_door.go asks who sends a
+// request; publish.go and publish_request.go write notifications, with idempotency.go and quota.go;
+// revocation.go reads the topic of revocations.
+package server

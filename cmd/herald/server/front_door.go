@@ -1,0 +1,113 @@
+package server
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
+
+	"herald/auth"
+	"herald/stream"
+)
+
+// unavailableRetry is how many seconds a client waits while the keys for tokens are unavailable.
+const unavailableRetry = 5
+
+// Reasons of refused requests, the values of a label.
+const (
+	reasonToken  = "token"
+	reasonUser   = "user"
+	reasonOrigin = "origin"
+	reasonHost   = "host"
+	reasonKeys   = "keys"
+	reasonQuota  = "quota"
+)
+
+// frontDoor finds out who sends a request, and refuses requests in HTTP's terms.
+type frontDoor struct {
+	auth        auth.Authenticator
+	revocations *auth.Revocations       // nil: no token is revoked
+	checkUser   func(user string) error // returns an error for a user that cannot have a stream
+	log         *slog.Logger
+	refused     *prometheus.CounterVec
+	lines       *rate.Limiter // lines of the log about refused requests
+}
+
+func newFrontDoor(authenticator auth.Authenticator, revocations *auth.Revocations, checkUser func(string) error, log *slog.Logger) *frontDoor {
+	return &frontDoor{
+		auth: authenticator, revocations: revocations, checkUser: checkUser, log: log, lines: oncePerSecond(),
+		refused: counterVec("herald_http_refusals_total", "Requests refused, by reason: token, user, origin, host, keys or quota.",
+			"reason", reasonToken, reasonUser, reasonOrigin, reasonHost, reasonKeys, reasonQuota),
+	}
+}
+
+// oncePerSecond bounds lines of the log that any client can cause.
+func oncePerSecond() *rate.Limiter { return rate.NewLimiter(rate.Every(time.Second), 1) }
+
+// recordRefusal counts a refused request and logs its reason, at most once a second: any client can
+// cause a refusal. The errors of auth hold no token.
+func (f *frontDoor) recordRefusal(c echo.Context, reason string, err error) {
+	f.refused.WithLabelValues(reason).Inc()
+	if f.lines.Allow() {
+		f.log.Info("request refused", "method", c.Request().Method, "route", c.Path(), "remote", c.RealIP(), "error", err)
+	}
+}
+
+// identify returns whom the request's token names, or a refusal.
+func (f *frontDoor) identify(c echo.Context) (auth.Identity, error) {
+	id, err := f.auth.Authenticate(c.Request())
+	if err != nil {
+		return auth.Identity{}, f.refuseIdentity(c, err)
+	}
+	return id, nil
+}
+
+// refuseIdentity records that the request has no identity, and returns the answer to it.
+func (f *frontDoor) refuseIdentity(c echo.Context, err error) error {
+	switch {
+	case errors.Is(err, auth.ErrUser):
+		f.recordRefusal(c, reasonUser, err)
+		return refuse(http.StatusBadRequest, codeInvalidUser, err.Error())
+	case errors.Is(err, auth.ErrConflict):
+		f.recordRefusal(c, reasonToken, err)
+		return refuse(http.StatusBadRequest, codeConflictingTokens, err.Error())
+	case errors.Is(err, auth.ErrOrigin):
+		f.recordRefusal(c, reasonOrigin, err)
+		return errForeignOrigin
+	case errors.Is(err, auth.ErrUnavailable):
+		f.recordRefusal(c, reasonKeys, err)
+		c.Response().Header().Set("Retry-After", strconv.Itoa(unavailableRetry))
+		return refuse(http.StatusServiceUnavailable, codeKeysUnavailable, "tokens cannot be checked just now").because(err)
+	}
+	f.recordRefusal(c, reasonToken, err)
+	c.Response().Header().Set("WWW-Authenticate", auth.Challenge(err))
+	return refuse(http.StatusUnauthorized, codeInvalidToken, "a valid token is needed")
+}
+
+// viewer returns who opens a stream and what the viewer may see. While the keys are unavailable it
+// returns [stream.ErrUnchecked], which the stream sends in an answer with status 200: any other status
+// ends a browser's EventSource for good.
+func (f *frontDoor) viewer(c echo.Context) (stream.Viewer, error) {
+	id, err := f.auth.Authenticate(c.Request())
+	if errors.Is(err, auth.ErrUnavailable) {
+		f.recordRefusal(c, reasonKeys, err)
+		return stream.Viewer{}, stream.ErrUnchecked
+	}
+	if err != nil {
+		return stream.Viewer{}, f.refuseIdentity(c, err)
+	}
+	if err := f.checkUser(id.User); err != nil {
+		f.recordRefusal(c, reasonUser, err)
+		return stream.Viewer{}, refuse(http.StatusForbidden, codeUserNotServed, err.Error())
+	}
+	v := stream.Viewer{User: id.User, Expires: id.Expires, Types: id.Types, Topics: id.Topics, TokenID: id.ID, IssuedAt: id.IssuedAt}
+	if f.revocations != nil {
+		v.Holds = func() bool { return !f.revocations.IsRevoked(id.User, id.ID, id.IssuedAt) }
+	}
+	return v, nil
+}

@@ -1,0 +1,105 @@
+package server
+
+import (
+	"herald/auth"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestOrigins asks from pages of several origins, with the cookie and with the header.
+func TestOrigins(t *testing.T) {
+	const app = "https://app.example"
+	s := startSecured(t, func(cfg *Config) { cfg.AllowOrigin = []string{app} })
+	token := s.token(t, auth.Identity{User: "alice", Publish: true})
+	own := s.url
+	for name, test := range map[string]struct {
+		method, path string
+		origin, site string // headers of the browser
+		cookie       bool
+		status       int
+		readable     bool // CORS lets the page read it
+	}{
+		"own page opens a stream":              {http.MethodGet, "/events", "", "same-origin", true, 200, false},
+		"own page, old browser":                {http.MethodGet, "/events", "", "", true, 200, false},
+		"own page publishes":                   {http.MethodPost, "/broadcast", own, "same-origin", true, 201, false},
+		"address typed in":                     {http.MethodGet, "/events", "", "none", true, 200, false},
+		"listed page opens a stream":           {http.MethodGet, "/events", app, "same-site", true, 200, true},
+		"listed page publishes":                {http.MethodPost, "/broadcast", app, "same-site", true, 201, true},
+		"listed page with its own token":       {http.MethodGet, "/events", app, "cross-site", false, 200, true},
+		"foreign page opens a stream":          {http.MethodGet, "/events", "https://evil.example", "cross-site", true, 403, false},
+		"foreign page, old browser":            {http.MethodGet, "/events", "https://evil.example", "", true, 403, false},
+		"foreign page of the same site":        {http.MethodGet, "/events", "https://evil.app.example", "same-site", true, 403, false},
+		"foreign page as an image":             {http.MethodGet, "/events", "", "cross-site", true, 403, false},
+		"sandboxed page":                       {http.MethodGet, "/events", "null", "cross-site", true, 403, false},
+		"listed name with another scheme":      {http.MethodGet, "/events", "http://app.example", "same-site", true, 403, false},
+		"listed name with another port":        {http.MethodGet, "/events", app + ":8443", "same-site", true, 403, false},
+		"listed name as a prefix":              {http.MethodGet, "/events", app + ".evil.example", "cross-site", true, 403, false},
+		"listed name as a pattern":             {http.MethodGet, "/events", "https://appXexample", "cross-site", true, 403, false},
+		"foreign page asks who it is":          {http.MethodGet, "/session", "https://evil.example", "cross-site", true, 403, false},
+		"foreign page publishes":               {http.MethodPost, "/broadcast", "https://evil.example", "cross-site", true, 403, false},
+		"foreign page with a token of its own": {http.MethodGet, "/events", "https://evil.example", "cross-site", false, 200, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := bearer(token)
+			if test.cookie {
+				h = headers("Cookie", "__Host-herald="+token)
+			}
+			if test.origin != "" {
+				h.Set("Origin", test.origin)
+			}
+			if test.site != "" {
+				h.Set("Sec-Fetch-Site", test.site)
+			}
+			status, header, body := request(t, test.method, s.url+test.path, h)
+			if status != test.status {
+				t.Errorf("%d %s, want %d", status, body, test.status)
+			}
+			allowed, credentials := header.Get("Access-Control-Allow-Origin"), header.Get("Access-Control-Allow-Credentials")
+			if test.readable && (allowed != test.origin || credentials != "true") || !test.readable && allowed+credentials != "" {
+				t.Errorf("allowed to read: %q %q, want %v", allowed, credentials, test.readable)
+			}
+			if !slices.Contains(header.Values("Vary"), "Origin") {
+				t.Errorf("Vary %q: a cache would give one origin's answer to another", header.Values("Vary"))
+			}
+		})
+	}
+	for name, test := range map[string]struct {
+		origin, path string
+		want         bool
+	}{
+		"listed, stream":  {app, "/events", true},
+		"listed, publish": {app, "/users/alice/notifications", true},
+		"listed, session": {app, "/session", true},
+		"foreign":         {"https://evil.example", "/events", false},
+	} {
+		status, header, _ := request(t, http.MethodOptions, s.url+test.path, headers("Origin", test.origin, "Sec-Fetch-Site", "cross-site",
+			"Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "authorization,cache-control,last-event-id"))
+		allowed := header.Get("Access-Control-Allow-Headers")
+		if status != http.StatusNoContent || (header.Get("Access-Control-Allow-Origin") == test.origin) != test.want {
+			t.Errorf("preflight of %s: %d %v, want it allowed: %v", name, status, header, test.want)
+		}
+		for _, want := range []string{"Authorization", "Cache-Control", "Last-Event-ID"} {
+			if strings.Contains(allowed, want) != test.want {
+				t.Errorf("preflight of %s: %s in %q, want %v", name, want, allowed, test.want)
+			}
+		}
+	}
+}
+
+func TestOriginsAsBrowsersWriteThem(t *testing.T) {
+	for _, good := range []string{"https://app.example", "http://localhost:3000", "https://xn--bcher-kva.example", "https://[::1]:8443"} {
+		if _, err := newOrigins([]string{good}); err != nil {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{
+		"*", "null", "", "app.example", "https://*.example", "https://app.example/", "https://App.example", "https://app.example:443", "http://a:80",
+		"https://a@app.example", "https://app.example?", "https://app.example#", "ftp://app.example", "https://", "https://app.example:", "https://a b",
+	} {
+		if _, err := newOrigins([]string{bad}); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}

@@ -1,0 +1,192 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"golang.org/x/sync/semaphore"
+
+	"herald/consumer"
+	"herald/stream"
+)
+
+const (
+	maxBodies  = 64 << 20 // bytes of bodies in memory; one body always has room
+	fullRetry  = 1        // seconds that a client waits for room
+	kafkaRetry = 5        // seconds that a client waits for Kafka
+)
+
+// Results of a publish request, the values of a label.
+const (
+	resultOK       = "ok"
+	resultRepeated = "repeated"
+	resultRefused  = "refused"
+	resultError    = "error"
+)
+
+// publisher writes notifications to the first route that fits.
+type publisher struct {
+	producer   *consumer.Producer
+	consumer   *consumer.Consumer
+	routes     []consumer.Route
+	typeHeader string
+	front      *frontDoor
+	hub        *stream.Hub
+	published  *prometheus.CounterVec
+	maxValue   int64 // bytes
+	quota      *quota
+	repeats    *repeats
+	bodies     *semaphore.Weighted // bytes of bodies in memory, from the time that they are asked for until Kafka has them
+}
+
+func newPublisher(cfg *Config, producer *consumer.Producer, c *consumer.Consumer, hub *stream.Hub, front *frontDoor) *publisher {
+	return &publisher{
+		producer: producer, consumer: c, routes: cfg.Consumer.Routes, typeHeader: cfg.EventTypeHeader, front: front, hub: hub,
+		published: newPublishedCounter(), maxValue: cfg.PublishMaxBytes, quota: newQuota(cfg.PublishRate, cfg.PublishBurst), repeats: newRepeats(),
+		bodies: semaphore.NewWeighted(max(maxBodies, cfg.PublishMaxBytes)),
+	}
+}
+
+func newPublishedCounter() *prometheus.CounterVec {
+	return counterVec("herald_http_published_total", "Notifications taken by POST, by result: ok, repeated, refused or error.",
+		"result", resultOK, resultRepeated, resultRefused, resultError)
+}
+
+// published is the answer to a notification that Kafka has confirmed.
+type published struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+	EventID   string `json:"event_id,omitempty"` // a stream that resumes from it continues after the record
+}
+
+func (p *publisher) publishToUser(c echo.Context) error {
+	return p.publish(c, notification{user: pathUser(c)})
+}
+
+func (p *publisher) publishToAll(c echo.Context) error {
+	return p.publish(c, notification{everyone: true})
+}
+
+// pathUser returns the user in the path. If the path as it was sent differs from Go's own encoding, Echo
+// routes on the path as it was sent and leaves the parameter escaped.
+func pathUser(c echo.Context) string {
+	user := c.Param("user")
+	if c.Request().URL.RawPath == "" {
+		return user
+	}
+	if text, err := url.PathUnescape(user); err == nil { // net/http has refused paths that cannot be unescaped
+		return text
+	}
+	return user
+}
+
+// publish writes the notification that the request completes. A notification that repeats an
+// Idempotency-Key is not written; it gets the first one's answer.
+func (p *publisher) publish(c echo.Context, n notification) error {
+	by, err := p.readNotification(c, &n)
+	defer func() { p.bodies.Release(n.room) }()
+	if err != nil {
+		p.published.WithLabelValues(resultRefused).Inc()
+		return err
+	}
+	if n.key == "" {
+		answer, err := p.publishOnce(c, n)
+		if err != nil {
+			return err
+		}
+		return c.JSON(http.StatusCreated, answer)
+	}
+	first, err := p.repeats.begin(repeatKey{by.User, n.key}, n.fingerprint(), time.Now())
+	if err != nil {
+		if errors.Is(err, errRepeatsFull) {
+			c.Response().Header().Set("Retry-After", strconv.Itoa(fullRetry))
+		}
+		p.published.WithLabelValues(resultRefused).Inc()
+		return err
+	}
+	if first.done {
+		p.published.WithLabelValues(resultRepeated).Inc()
+		return c.JSON(http.StatusCreated, first.answer)
+	}
+	var answer published
+	err = errors.New("panic") // what remains if publishOnce panics
+	defer func() { p.repeats.end(first, answer, err == nil) }()
+	if answer, err = p.publishOnce(c, n); err != nil {
+		return err
+	}
+	return c.JSON(http.StatusCreated, answer)
+}
+
+// publishOnce writes the notification and returns the answer.
+func (p *publisher) publishOnce(c echo.Context, n notification) (published, error) {
+	if !p.consumer.Online() {
+		p.published.WithLabelValues(resultError).Inc()
+		return published{}, refuseWithoutKafka(c)
+	}
+	ctx := c.Request().Context()
+	if n.key != "" { // a client that leaves will ask again; then there must be an answer
+		ctx = context.WithoutCancel(ctx)
+	}
+	written, err := p.write(ctx, n)
+	if err != nil {
+		return published{}, p.recordFailure(c, err)
+	}
+	p.published.WithLabelValues(resultOK).Inc()
+	answer := published{Topic: written.Topic, Partition: written.ID, Offset: written.Offset}
+	if p.consumer.Ready() == nil { // before that, the positions of an id are not known
+		answer.EventID, _ = p.hub.IDAfter(p.consumer.UserTopics(n.user), n.user, written)
+	}
+	return answer, nil
+}
+
+// recordFailure counts a notification that Kafka did not confirm, and returns the answer to it.
+func (p *publisher) recordFailure(c echo.Context, err error) error {
+	result, answer := resultRefused, error(nil)
+	dial, isNet := errors.AsType[*net.OpError](err)
+	switch {
+	case errors.Is(err, errNoRoute), errors.Is(err, consumer.ErrNoTopic):
+		answer = refuse(http.StatusNotFound, codeNoTopic, errNoRoute.Error()).because(err)
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
+		answer = refuse(http.StatusRequestEntityTooLarge, codeTooLarge, "the topic takes no record of this size").because(err)
+	case isNet && dial.Op == "dial": // without a connection nothing was sent
+		result, answer = resultError, refuseWithoutKafka(c)
+	default:
+		result, answer = resultError, refuse(http.StatusBadGateway, codeUnconfirmed, "kafka did not confirm the record: it may or may not have been written").because(err)
+	}
+	p.published.WithLabelValues(result).Inc()
+	return answer
+}
+
+// refuseWithoutKafka returns the answer to a notification of which nothing was sent to Kafka.
+func refuseWithoutKafka(c echo.Context) error {
+	c.Response().Header().Set("Retry-After", strconv.Itoa(kafkaRetry))
+	return refuse(http.StatusServiceUnavailable, codeKafkaUnavailable, "kafka does not answer: nothing was written")
+}
+
+var errNoRoute = errors.New("no topic takes this notification")
+
+// write writes the notification to Kafka and waits until Kafka has confirmed it.
+func (p *publisher) write(ctx context.Context, n notification) (consumer.Written, error) {
+	m, ok := consumer.MessageFor(p.routes, n.user)
+	if !ok || n.everyone != (n.user == "") {
+		return consumer.Written{}, errNoRoute
+	}
+	m.Value = n.value
+	for _, h := range []struct{ key, value string }{
+		{p.typeHeader, n.eventType}, {"content-type", n.contentType}, {"idempotency-key", n.key},
+	} {
+		if h.value != "" {
+			m.Headers = append(m.Headers, consumer.Header{Key: h.key, Value: []byte(h.value)})
+		}
+	}
+	return p.producer.Produce(ctx, m)
+}

@@ -1,0 +1,218 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"herald/consumer"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// TestPublishedEventID resumes from the event id of each answer and wants what came after it, not
+// the record itself, whichever topic took it. What came before it in another partition may come
+// again: the server had not read it yet. Of her own topic, which is read while she has a stream only, the
+// other topics' ids say nothing, which is told.
+func TestPublishedEventID(t *testing.T) {
+	srv := startServer(t)
+	public := "http://" + srv.Addr().String()
+	post := func(path, value string) published {
+		t.Helper()
+		status, body := call(t, http.MethodPost, public+path, value)
+		var answer published
+		if err := json.Unmarshal([]byte(body), &answer); status != http.StatusCreated || err != nil || answer.EventID == "" {
+			t.Fatalf("POST %s: %d %s, want 201 with an event id (%v)", path, status, body, err)
+		}
+		return answer
+	}
+	first := post("/users/alice/notifications", "first")
+	all := post("/broadcast", "all")
+	post("/users/bob/notifications", "not hers")
+	own, err := srv.producer.Produce(t.Context(), consumer.Message{Topic: "notifications.alice", Value: []byte("own")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Her own topic is not read by now: its position comes from the answer to the write.
+	ownID, ok := srv.hub.IDAfter(srv.consumer.UserTopics("alice"), "alice", own)
+	if !ok {
+		t.Fatal("no id for a record of a topic with one partition")
+	}
+	last := post("/users/alice/notifications", "last")
+	post("/broadcast", "end")
+	for name, test := range map[string]struct {
+		id, value string
+		want      []string
+	}{
+		"first": {first.EventID, "first", []string{"all", "last", "end"}},
+		"all":   {all.EventID, "all", []string{"last", "end"}},
+		"own":   {ownID, "own", []string{"last", "end"}},
+		"last":  {last.EventID, "last", []string{"end"}},
+	} {
+		got, gaps := eventsUntil(t, public+"/events?user=alice&lastEventId="+test.id, nil, test.want...)
+		if slices.Contains(got, test.value) || slices.Contains(got, "not hers") {
+			t.Errorf("behind %q: %q", name, got)
+		}
+		var told []string
+		if test.id != ownID {
+			told = []string{`{"source":"notifications.alice","reason":"unknown-id"}`}
+		}
+		if !slices.Equal(gaps, told) {
+			t.Errorf("behind %q: gaps %q, want %q", name, gaps, told)
+		}
+	}
+}
+
+// TestUserInThePath wants the record key to be what was escaped, once.
+func TestUserInThePath(t *testing.T) {
+	srv, _ := startServerWith(t, func(cfg *Config) { cfg.Consumer.Routes = []consumer.Route{{Topic: "notifications"}} })
+	public := "http://" + srv.Addr().String()
+	for path, user := range map[string]string{
+		"alice":         "alice",
+		"a@b":           "a@b",
+		"a%40b":         "a@b",
+		"a%2Fb":         "a/b",
+		"a%20b":         "a b",
+		"a+b":           "a+b",
+		"50%25":         "50%",
+		"%2541":         "%41",
+		"%2541%40":      "%41@",
+		"%C3%BC":        "ü",
+		"%C3%BC%2F%21":  "ü/!",
+		"%E6%97%A5%40a": "日@a",
+	} {
+		stream := public + "/events?user=" + url.QueryEscape(user) + "&lastEventId="
+		var answer published
+		for _, value := range []string{"first of " + user, user} {
+			status, body := call(t, http.MethodPost, public+"/users/"+path+"/notifications", value)
+			if err := json.Unmarshal([]byte(body), &answer); status != http.StatusCreated || err != nil {
+				t.Fatalf("POST for %q: %d %s (%v)", path, status, body, err)
+			}
+			if value != user {
+				stream += answer.EventID
+			}
+		}
+		if got := dataUntil(t, stream, user); !slices.Equal(got, []string{user}) {
+			t.Errorf("%s: the stream of %q has %q", path, user, got)
+		}
+	}
+}
+
+// TestPublishWhileKafkaIsAway wants an answer that says whether something may have been written.
+func TestPublishWhileKafkaIsAway(t *testing.T) {
+	srv, broker := startServerWith(t, func(*Config) {})
+	public := "http://" + srv.Addr().String()
+	broker.Close()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		status, header, body := send(t, http.MethodPost, public+"/users/alice/notifications", "x", nil)
+		switch {
+		case status == http.StatusServiceUnavailable:
+			if header.Get("Retry-After") == "" || !strings.Contains(body, "nothing was written") {
+				t.Errorf("%v %s: want Retry-After and that nothing was written", header, body)
+			}
+			return
+		case status != http.StatusBadGateway || !strings.Contains(body, "may or may not have been written"):
+			t.Fatalf("%d %s", status, body)
+		case time.Now().After(deadline):
+			t.Fatalf("still %d %s", status, body)
+		}
+	}
+}
+
+// TestFailedPublish wants what Kafka said as a status, with fixed text.
+func TestFailedPublish(t *testing.T) {
+	p := &publisher{published: newPublishedCounter()}
+	for _, test := range []struct {
+		err  error
+		want int
+	}{
+		{errNoRoute, http.StatusNotFound},
+		{consumer.ErrNoTopic, http.StatusNotFound},
+		{kerr.MessageTooLarge, http.StatusRequestEntityTooLarge},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, http.StatusServiceUnavailable},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, http.StatusBadGateway},
+		{context.DeadlineExceeded, http.StatusBadGateway},
+		{kerr.NotEnoughReplicasAfterAppend, http.StatusBadGateway},
+	} {
+		c := echo.New().NewContext(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil), httptest.NewRecorder())
+		answer, ok := errors.AsType[*refusal](p.recordFailure(c, fmt.Errorf("produce to t/0: %w", test.err)))
+		if !ok || answer.status != test.want {
+			t.Errorf("%v: %v, want %d", test.err, answer, test.want)
+		}
+	}
+}
+
+// TestBodiesAreBounded holds bodies back, of a told and of an untold size, until there is no room.
+func TestBodiesAreBounded(t *testing.T) {
+	const size = 40 << 20 // two have no room
+	srv := newServer(t, newBroker(t), func(s *Config) { s.PublishMaxBytes = size })
+	srv.public.ReadTimeout = time.Minute // the slow body is not given up before the test is done with it
+	run(t, srv)
+	address := srv.Addr().String()
+	large := func() (int, http.Header, string) {
+		t.Helper() // it sends nothing before it is asked to: what is not read may have the connection reset before its answer
+		return send(t, http.MethodPost, "http://"+address+"/broadcast", strings.Repeat("x", 30<<20), http.Header{"Expect": {"100-continue"}})
+	}
+	for name, header := range map[string]string{"told": fmt.Sprintf("Content-Length: %d", size), "untold": "Transfer-Encoding: chunked"} {
+		slow := dial(t, address)
+		if _, err := fmt.Fprintf(slow, "POST /broadcast HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n%s\r\n\r\n", header); err != nil {
+			t.Fatal(err)
+		}
+		// Once it is asked for its body it has its room, which a large one would take if that came first.
+		if line, err := bufio.NewReader(slow).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 100 ") {
+			t.Fatalf("%s: %q, %v; want the body to be asked for", name, line, err)
+		}
+		if status, h, body := large(); status != http.StatusServiceUnavailable || h.Get("Retry-After") == "" || !strings.Contains(body, "nothing was written") {
+			t.Errorf("%s: %d %v %s, want %d", name, status, h, body, http.StatusServiceUnavailable)
+		}
+		if status, body := call(t, http.MethodPost, "http://"+address+"/broadcast", "small"); status != http.StatusCreated {
+			t.Errorf("%s: a small one: %d %s, want room for it", name, status, body)
+		}
+		_ = slow.Close()
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			status, _, body := large()
+			if status == http.StatusRequestEntityTooLarge { // by the topic
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is gone: %d %s, want its room to be free", name, status, body)
+			}
+		}
+	}
+}
+
+// TestContentTypes wants what is none to be refused.
+func TestContentTypes(t *testing.T) {
+	srv := startServer(t)
+	for contentType, want := range map[string]int{
+		"":                                 http.StatusCreated,
+		"application/json":                 http.StatusCreated,
+		"text/plain; charset=utf-8":        http.StatusCreated,
+		"application/cloudevents+json":     http.StatusCreated,
+		"nonsense/":                        http.StatusUnsupportedMediaType,
+		"text/plain; charset":              http.StatusUnsupportedMediaType,
+		"text/plain, text/html":            http.StatusUnsupportedMediaType,
+		"text/" + strings.Repeat("x", 255): http.StatusUnsupportedMediaType,
+	} {
+		header := http.Header{}
+		if contentType != "" {
+			header.Set("Content-Type", contentType)
+		}
+		status, _, body := send(t, http.MethodPost, "http://"+srv.Addr().String()+"/broadcast", "x", header)
+		var answer struct{ Error struct{ Message string } }
+		if err := json.Unmarshal([]byte(body), &answer); err != nil || status != want || (answer.Error.Message == "") != (want == http.StatusCreated) {
+			t.Errorf("%q: %d %s, want %d", contentType, status, body, want)
+		}
+	}
+}

@@ -1,0 +1,86 @@
+package server
+
+import (
+	"fmt"
+	"herald/auth"
+	"net/http"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// TestPublishQuota lets one user publish too fast, and another one not be hindered by it.
+func TestPublishQuota(t *testing.T) {
+	s := startSecured(t, func(set *Config) { set.PublishRate, set.PublishBurst = 0.01, 3 })
+	fast, other := bearer(s.token(t, auth.Identity{User: "fast", Publish: true})), bearer(s.token(t, auth.Identity{User: "other", Publish: true}))
+	for n := range 5 {
+		status, header, body := request(t, http.MethodPost, s.url+"/broadcast", fast)
+		want := http.StatusCreated
+		if n >= 3 {
+			want = http.StatusTooManyRequests
+			if seconds, err := strconv.Atoi(header.Get("Retry-After")); err != nil || seconds < 90 || seconds > 100 {
+				t.Errorf("Retry-After %q, want that of 1 in 100 s", header.Get("Retry-After"))
+			}
+		}
+		if status != want {
+			t.Errorf("request %d: %d %s, want %d", n, status, body, want)
+		}
+	}
+	if status, _, body := request(t, http.MethodPost, s.url+"/broadcast", other); status != http.StatusCreated {
+		t.Errorf("another user: %d %s", status, body)
+	}
+	// A second token of the same user is the same user.
+	again := bearer(s.token(t, auth.Identity{User: "fast", ID: "2", Publish: true}))
+	if status, _, _ := request(t, http.MethodPost, s.url+"/broadcast", again); status != http.StatusTooManyRequests {
+		t.Errorf("another token of the user: %d, want 429", status)
+	}
+	// Who may not publish has no quota to use up.
+	if status, _, _ := request(t, http.MethodPost, s.url+"/broadcast", bearer(s.token(t, auth.Identity{User: "nobody"}))); status != http.StatusForbidden {
+		t.Errorf("who may not: %d, want 403", status)
+	}
+}
+
+func TestQuotaOverTime(t *testing.T) {
+	q := newQuota(10, 5)
+	now := time.Unix(0, 0)
+	taken := 0
+	for range 1000 { // 100 a second for 10 s
+		if q.take("a", now) == 0 {
+			taken++
+		}
+		now = now.Add(10 * time.Millisecond)
+	}
+	if taken < 103 || taken > 105 {
+		t.Errorf("%d in 10 s, want the burst and 10 a second", taken)
+	}
+	for n := range 10 * minSweep {
+		q.take(fmt.Sprint(n), now)
+		now = now.Add(time.Second)
+	}
+	if len(q.users) > minSweep {
+		t.Errorf("%d users are remembered who have all of their quota", len(q.users))
+	}
+	free := newQuota(0, 1)
+	for range 3 {
+		if wait := free.take("a", now); wait != 0 {
+			t.Errorf("without a limit: wait %v", wait)
+		}
+	}
+}
+
+// TestQuotaByAddress publishes without a token, from two addresses behind a trusted proxy.
+func TestQuotaByAddress(t *testing.T) {
+	srv, _ := startServerWith(t, func(s *Config) {
+		s.PublishRate, s.PublishBurst, s.TrustedProxies = 0.01, 2, []string{"127.0.0.0/8"}
+	})
+	post := func(address string) int {
+		t.Helper()
+		status, _, _ := send(t, http.MethodPost, "http://"+srv.Addr().String()+"/broadcast", "x", http.Header{"X-Forwarded-For": {address}})
+		return status
+	}
+	got := []int{post("192.0.2.1"), post("192.0.2.1"), post("192.0.2.1"), post("192.0.2.2")}
+	if want := []int{http.StatusCreated, http.StatusCreated, http.StatusTooManyRequests, http.StatusCreated}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}

@@ -1,0 +1,120 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"herald/auth"
+	"herald/consumer"
+	"herald/stream"
+)
+
+// Reasons of revocations that were not taken, the values of a label.
+const (
+	revocationUnreadable = "unreadable"
+	revocationInvalid    = "invalid"
+	revocationGap        = "gap"
+)
+
+// revocations keeps the revoked tokens. It is the [consumer.Table] of its own reader, which reads the whole
+// topic of revocations when the server starts, and then follows the topic.
+type revocations struct {
+	*auth.Revocations
+	topic   string
+	reader  *consumer.TableReader
+	streams atomic.Pointer[stream.Handler] // set by run
+	log     *slog.Logger
+	errors  *prometheus.CounterVec
+}
+
+// newRevocations returns a reader of the topic on the cluster of cfg. It registers its metrics with the
+// registry of cfg. The caller has called checkRevocationTopic.
+func newRevocations(known *auth.Revocations, topic string, cfg consumer.Config, log *slog.Logger) (*revocations, error) {
+	r := &revocations{
+		Revocations: known, topic: topic, log: log,
+		errors: counterVec("herald_revocation_errors_total", "Revocations that were not taken, by reason: unreadable, invalid or gap.", "reason", revocationUnreadable, revocationInvalid, revocationGap),
+	}
+	cfg.Registry.MustRegister(r.errors, prometheus.NewGaugeFunc(
+		prometheus.GaugeOpts{Name: "herald_revocations", Help: "Users and tokens that are revoked."}, func() float64 { return float64(r.Len()) },
+	))
+	cfg.Group += ".revocations"
+	cfg.Logger, cfg.Registry = log, nil
+	var err error
+	r.reader, err = consumer.NewTableReader(cfg, topic, r)
+	return r, err
+}
+
+// checkRevocationTopic refuses a topic that streams show or that notifications are written to: whoever may
+// publish there could revoke tokens, and withdraw revocations.
+func checkRevocationTopic(topic string, routes []consumer.Route) error {
+	if err := consumer.CheckRoutes([]consumer.Route{{Topic: topic, Kind: consumer.Broadcast}}); err != nil {
+		return err
+	}
+	for _, r := range routes {
+		if _, users := r.UserOf(topic); users || r.Topic == topic {
+			return fmt.Errorf("%s is read for users by --topic %s: revocations need a topic that no user can read or write", topic, r.Topic)
+		}
+	}
+	return nil
+}
+
+// run reads until ctx ends. It ends streams whose tokens are revoked.
+func (r *revocations) run(ctx context.Context, streams *stream.Handler) error {
+	r.streams.Store(streams)
+	return r.reader.Run(ctx)
+}
+
+// ready returns why revocations are not known, or why later ones are not seen; nil if all is well.
+func (r *revocations) ready() error {
+	err := r.reader.Ready()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, consumer.ErrUnread):
+		return errors.New("revocations are not read yet")
+	case errors.Is(err, consumer.ErrNoTopic):
+		return fmt.Errorf("revocations: topic %s does not exist: create it, with cleanup.policy=compact, or correct --revocation-topic", r.topic)
+	default:
+		return fmt.Errorf("revocations: %w", err)
+	}
+}
+
+// Apply implements [consumer.Table].
+func (r *revocations) Apply(p consumer.Partition, topicID [16]byte, rec *consumer.Record) {
+	at := auth.Place{Topic: topicID, Partition: p.ID, Offset: rec.Offset, Time: rec.Time}
+	if err := r.SetRecord(string(rec.Key), rec.Value, at); err != nil {
+		r.errors.WithLabelValues(revocationInvalid).Inc()
+		r.log.Error("revocation ignored: the record is malformed", "topic", p.Topic, "partition", p.ID, "offset", rec.Offset, "error", err)
+	}
+}
+
+// Applied implements [consumer.Table]: it ends the streams whose tokens are revoked.
+func (r *revocations) Applied() {
+	r.streams.Load().End(stream.ErrRevoked, func(v stream.Viewer) bool { return r.IsRevoked(v.User, v.TokenID, v.IssuedAt) })
+}
+
+// Lose implements [consumer.Table].
+func (r *revocations) Lose(p consumer.Partition, gap consumer.Gap) {
+	reason := revocationGap
+	if gap.Reason == consumer.GapUnreadable {
+		reason = revocationUnreadable
+	}
+	r.errors.WithLabelValues(reason).Inc()
+	r.log.Error("revocations lost", "topic", p.Topic, "partition", p.ID, "from", gap.From, "to", gap.To, "reason", gap.Reason)
+}
+
+// Complete implements [consumer.Table]: from now on tokens are checked.
+func (r *revocations) Complete(replaced [][16]byte) {
+	if !r.IsComplete() {
+		r.MarkComplete()
+		r.log.Info("revocations read", "topic", r.topic, "revoked", r.Len())
+	}
+	for _, id := range replaced {
+		r.ForgetTopic(id)
+	}
+}

@@ -1,0 +1,68 @@
+package server
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"herald/auth"
+	"herald/cmd/herald/demo"
+	"herald/cmd/herald/listener"
+)
+
+// publicRoutes returns the handler of the public listener.
+func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publisher) (http.Handler, error) {
+	e := echo.New()
+	e.HTTPErrorHandler = answerError(s.cfg.Logger)
+	var err error
+	if e.IPExtractor, err = s.cfg.clientAddress(); err != nil {
+		return nil, err
+	}
+	if _, insecure := a.auth.(auth.Insecure); insecure && listener.LoopbackOnly(s.cfg.Listen) {
+		e.Use(refuseForeignHost(front))
+	}
+	e.Use(discardUnreadBody, o.cors(), o.refuse(front))
+	e.GET("/events", s.streams.Events)
+	if a.jwt != nil {
+		(&sessions{cookie: a.cookie, jwt: a.jwt, front: front, publish: s.cfg.EnablePublish}).register(e)
+	}
+	if s.cfg.EnablePublish {
+		e.POST("/users/:user/notifications", pub.publishToUser)
+		e.POST("/broadcast", pub.publishToAll)
+	}
+	if s.cfg.Demo {
+		s.page = demo.New(demoProducer{pub}, a.jwt != nil, s.cfg.Logger)
+		s.registerDemo(e, pub, a.jwt != nil)
+	}
+	return e, nil
+}
+
+// registerDemo adds the demo page at / and the route that starts its tasks. Users who sign in need the
+// right to publish to start a task.
+func (s *Server) registerDemo(e *echo.Echo, pub *publisher, signIn bool) {
+	for path, file := range s.page.Files() {
+		e.Match([]string{http.MethodGet, http.MethodHead}, path, echo.WrapHandler(file))
+	}
+	e.POST("/demo/tasks", func(c echo.Context) error {
+		by := c.RealIP()
+		if signIn {
+			id, err := pub.permit(c)
+			if err != nil {
+				return err
+			}
+			by = id.User
+		}
+		s.page.StartTask(c.Response(), c.Request(), by)
+		return nil
+	})
+}
+
+// demoProducer writes the records of the demo's tasks.
+type demoProducer struct{ *publisher }
+
+// Produce implements [demo.Producer].
+func (p demoProducer) Produce(ctx context.Context, m demo.Message) error {
+	_, err := p.write(ctx, notification{user: m.User, eventType: m.Type, contentType: "application/json", value: m.Value})
+	return err
+}

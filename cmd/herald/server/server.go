@@ -1,0 +1,217 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"herald/auth"
+	"herald/cmd/herald/demo"
+	"herald/cmd/herald/listener"
+	"herald/consumer"
+	"herald/stream"
+)
+
+// Server is one Herald: a consumer, the streams that it feeds, and two HTTP servers. [New] makes one.
+// [Server.Start] may be called once. The other methods may be called concurrently after it.
+type Server struct {
+	cfg      Config
+	registry *prometheus.Registry
+
+	consumer    *consumer.Consumer
+	producer    *consumer.Producer
+	hub         *stream.Hub
+	streams     *stream.Handler
+	jwks        *auth.JWKS   // nil: the keys do not change
+	revocations *revocations // nil: there is no topic of revocations
+	page        *demo.Demo   // nil: no demo page
+
+	public, admin                 *http.Server
+	publicListener, adminListener net.Listener
+	open                          func() int // connections of the public listener
+
+	parts    *parts
+	cleanups []func() error // run by Stop, the last one first
+	draining atomic.Bool
+	stopOnce sync.Once
+	stopErr  error
+}
+
+// ConfigError is an error of the configuration that [New] was given.
+type ConfigError struct{ err error }
+
+func (e *ConfigError) Error() string { return e.err.Error() }
+
+func (e *ConfigError) Unwrap() error { return e.err }
+
+// New returns a server that does not run yet. It connects to nothing and starts no goroutine that would
+// have to be stopped. A mistake in cfg is a [*ConfigError].
+func New(cfg Config) (*Server, error) {
+	if err := CheckFileLimit(); err != nil {
+		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, &ConfigError{err}
+	}
+	o, err := newOrigins(cfg.AllowOrigin)
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	access, err := newAccess(&cfg, o)
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	cfg.warnOfFileLimit(cfg.Logger)
+	s := &Server{cfg: cfg, registry: newRegistry(cfg.Version), parts: newParts(), jwks: access.jwks}
+	if err := s.buildKafka(access.revocations); err != nil {
+		return nil, err
+	}
+	front := newFrontDoor(access.auth, access.revocations, s.consumer.CheckUser, cfg.Logger)
+	s.streams = stream.NewHandler(stream.Config{
+		Hub: s.hub, Kafka: s.consumer, Viewer: front.viewer, Logger: cfg.Logger,
+		Heartbeat: cfg.Heartbeat, WriteTimeout: cfg.WriteTimeout, Retry: cfg.Retry, MaxQueue: cfg.MaxQueueBytes,
+		Limits: stream.Limits{Age: cfg.ReplayMaxAge, Records: cfg.ReplayMaxRecords}, Admission: cfg.admission(),
+	})
+	pub := newPublisher(&cfg, s.producer, s.consumer, s.hub, front)
+	s.registry.MustRegister(front.refused, pub.published)
+	if s.jwks != nil {
+		s.registry.MustRegister(s.jwks)
+	}
+	public, err := s.publicRoutes(access, o, front, pub)
+	if err != nil {
+		return nil, &ConfigError{err}
+	}
+	s.public = newPublicServer(&cfg, public)
+	if cfg.Certificate != nil {
+		s.registry.MustRegister(certificateExpiry(cfg.Certificate))
+	}
+	s.admin = newHTTPServer(s.adminRoutes(s.registry), cfg.Logger)
+	s.admin.MaxHeaderBytes = maxAdminHeader
+	return s, nil
+}
+
+// buildKafka builds the parts that talk to Kafka. known may be nil.
+func (s *Server) buildKafka(known *auth.Revocations) error {
+	cfg := s.cfg.Consumer
+	cfg.Logger, cfg.Registry, cfg.ReplayCacheBytes = s.cfg.Logger, s.registry, s.cfg.ReplayCacheBytes
+	s.hub = stream.NewHub(s.cfg.EventTypeHeader, s.registry)
+	var err error
+	if s.consumer, err = consumer.New(cfg, s.hub); err != nil {
+		return err
+	}
+	if known != nil {
+		if err := checkRevocationTopic(s.cfg.RevocationTopic, cfg.Routes); err != nil {
+			return &ConfigError{fmt.Errorf("%s: %w", s.cfg.name("RevocationTopic"), err)}
+		}
+		if s.revocations, err = newRevocations(known, s.cfg.RevocationTopic, cfg, s.cfg.Logger); err != nil {
+			return fmt.Errorf("%s: %w", s.cfg.name("RevocationTopic"), err)
+		}
+	}
+	s.producer = consumer.NewProducer(cfg.Brokers, cfg.TLS, cfg.SASL)
+	return nil
+}
+
+// Start listens and starts everything; it does not wait until the server is ready, see [Server.Ready].
+// The server runs until Stop: the end of ctx only ends Start. If Start fails, it has stopped everything.
+func (s *Server) Start(ctx context.Context) error {
+	s.onStop(func() error { s.producer.Close(); return nil })
+	if err := s.listen(ctx); err != nil {
+		return errors.Join(err, s.Stop())
+	}
+	s.cfg.Logger.Info("server started", "version", s.cfg.Version, "listen", s.Addr().String(), "admin_listen", s.AdminAddr().String())
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.onStop(func() error { stop(); return s.parts.wait() }) // the consumer commits its last offsets meanwhile
+	if s.page != nil {
+		s.onStop(func() error { s.page.Close(); return nil })
+	}
+	s.onStop(s.drainRequests)
+	if s.jwks != nil {
+		s.parts.run(func() error { s.jwks.Run(running); return nil })
+	}
+	if s.revocations != nil {
+		s.parts.run(func() error {
+			if err := s.revocations.run(running, s.streams); err != nil {
+				return fmt.Errorf("revocations: %w", err)
+			}
+			return nil
+		})
+	}
+	s.parts.run(func() error { return s.consumer.Run(running) })
+	s.parts.run(s.servePublic)
+	s.parts.run(func() error { return s.admin.Serve(s.adminListener) })
+	return nil
+}
+
+// listen opens both listeners.
+func (s *Server) listen(ctx context.Context) error {
+	unlimited, err := listener.Listen(ctx, s.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("%s %w", s.cfg.name("Listen"), err)
+	}
+	evicted, connections := connectionMetrics(func() int { return s.open() })
+	limited := listener.Limit(unlimited, maxConnections(), evicted.Inc)
+	s.open, s.publicListener, s.public.ConnState = limited.Open, limited, limited.ConnState
+	s.registry.MustRegister(evicted, connections)
+	s.onStop(func() error { _ = limited.Close(); return nil }) // it is closed already once the HTTP server has shut down
+	if s.adminListener, err = listener.Listen(ctx, s.cfg.AdminListen); err != nil {
+		return fmt.Errorf("%s %w", s.cfg.name("AdminListen"), err)
+	}
+	s.onStop(func() error { _ = s.adminListener.Close(); return nil })
+	return nil
+}
+
+// servePublic serves TLS if there is a certificate.
+func (s *Server) servePublic() error {
+	if s.public.TLSConfig != nil {
+		return s.public.ServeTLS(s.publicListener, "", "")
+	}
+	return s.public.Serve(s.publicListener)
+}
+
+// Addr returns the address of the public listener, with the port that it got.
+func (s *Server) Addr() net.Addr { return s.publicListener.Addr() }
+
+// AdminAddr returns the address of the admin listener, with the port that it got.
+func (s *Server) AdminAddr() net.Addr { return s.adminListener.Addr() }
+
+// Failed returns a channel that is closed when a part of the server has ended with an error. The server
+// is then of no use, and [Server.Stop] returns the error.
+func (s *Server) Failed() <-chan struct{} { return s.parts.failed }
+
+// Stop ends the streams with a reason, so that their clients reconnect elsewhere, lets requests end, and
+// stops everything else. It takes DrainTimeout, plus a few seconds for the demo's tasks and for Kafka.
+// It returns the errors of all parts. Later calls wait for the first one and return the same error.
+func (s *Server) Stop() error {
+	s.stopOnce.Do(func() {
+		var errs []error
+		for _, cleanup := range slices.Backward(s.cleanups) {
+			errs = append(errs, cleanup())
+		}
+		s.stopErr = errors.Join(errs...)
+	})
+	return s.stopErr
+}
+
+// onStop has Stop call cleanup before the clean-ups that were given earlier.
+func (s *Server) onStop(cleanup func() error) { s.cleanups = append(s.cleanups, cleanup) }
+
+// drainRequests ends streams and requests within DrainTimeout. Streams get half of it at most to spread
+// their end, because they also need time to write what waits for them.
+func (s *Server) drainRequests() error {
+	s.draining.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.DrainTimeout)
+	defer cancel()
+	s.streams.Drain(ctx, min(s.cfg.DrainWindow, s.cfg.DrainTimeout/2))
+	return errors.Join(shutdown(ctx, s.public), shutdown(ctx, s.admin))
+}

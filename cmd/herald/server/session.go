@@ -1,0 +1,112 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"herald/auth"
+)
+
+// maxCookie bounds name and value of a cookie, in bytes, as browsers do (RFC 6265bis, section 5.6).
+const maxCookie = 4096
+
+// sessionCookie makes cookies in which browsers carry a token. The cookie holds the token itself, so
+// the server checks its signature and expiry like any other token's. Replicas then need neither a list
+// of sessions nor a shared key to seal cookies with. No script can read the cookie (HttpOnly), and
+// browsers send it to this host only (__Host-).
+type sessionCookie struct {
+	sameSite http.SameSite
+	insecure bool // browsers send it over plain HTTP too
+}
+
+// name returns the cookie's name. Its prefix makes browsers require Secure, Path=/ and no Domain, so
+// that no other host of the site can set the cookie (RFC 6265bis, section 4.1.3.2).
+func (s sessionCookie) name() string {
+	if s.insecure {
+		return "herald"
+	}
+	return "__Host-herald"
+}
+
+func (s sessionCookie) holding(token string, life time.Duration) *http.Cookie {
+	return &http.Cookie{ //nolint:gosec // insecure only if a flag says so, and then only on loopback
+		Name: s.name(), Value: token, Path: "/", MaxAge: max(1, int(life.Seconds())),
+		HttpOnly: true, Secure: !s.insecure, SameSite: s.sameSite,
+	}
+}
+
+func (s sessionCookie) removed() *http.Cookie {
+	c := s.holding("", 0) //nolint:gosec // as above
+	c.MaxAge = -1
+	return c
+}
+
+// sessions exchanges a token for a cookie.
+type sessions struct {
+	cookie  sessionCookie
+	jwt     *auth.JWT
+	front   *frontDoor
+	publish bool // the server has routes to publish by
+}
+
+// session is the answer that describes a session.
+type session struct {
+	User    string    `json:"user"`
+	Expires time.Time `json:"expires"`
+	Publish bool      `json:"publish"`
+}
+
+func (s *sessions) register(e *echo.Echo) {
+	e.POST("/session", s.create)
+	e.GET("/session", s.show)
+	e.DELETE("/session", s.remove)
+}
+
+// create answers with a cookie that holds the token of the Authorization header. It ignores the
+// request's cookie: a new token takes precedence over an old one.
+func (s *sessions) create(c echo.Context) error {
+	token, err := auth.Sources{}.Token(c.Request())
+	if err != nil {
+		return s.front.refuseIdentity(c, err)
+	}
+	id, err := s.jwt.Verify(c.Request().Context(), token)
+	if err != nil {
+		return s.front.refuseIdentity(c, err)
+	}
+	if len(s.cookie.name())+len(token) > maxCookie {
+		return refuse(http.StatusRequestEntityTooLarge, codeTooLarge, fmt.Sprintf("the token is too long for a cookie: it may have %d bytes", maxCookie-len(s.cookie.name())))
+	}
+	c.SetCookie(s.cookie.holding(token, time.Until(id.Expires)))
+	return s.answer(c, id)
+}
+
+// show answers whose session the request has. A page asks to find out whether a user is signed in, so
+// the answer without a session is 204: a 401 would show as an error on the page's console.
+func (s *sessions) show(c echo.Context) error {
+	id, err := s.front.auth.Authenticate(c.Request())
+	switch {
+	case err == nil:
+		return s.answer(c, id)
+	case errors.Is(err, auth.ErrNoToken), errors.Is(err, auth.ErrExpired), errors.Is(err, auth.ErrInvalidToken), errors.Is(err, auth.ErrNotYetValid), errors.Is(err, auth.ErrRevoked):
+		noStore(c)
+		return c.NoContent(http.StatusNoContent)
+	}
+	return s.front.refuseIdentity(c, err)
+}
+
+func (s *sessions) remove(c echo.Context) error {
+	c.SetCookie(s.cookie.removed())
+	noStore(c)
+	return c.NoContent(http.StatusNoContent)
+}
+
+func (s *sessions) answer(c echo.Context, id auth.Identity) error {
+	noStore(c)
+	return c.JSON(http.StatusOK, session{id.User, id.Expires.UTC(), id.Publish && s.publish})
+}
+
+func noStore(c echo.Context) { c.Response().Header().Set("Cache-Control", "no-store") }

@@ -1,0 +1,136 @@
+package server
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"herald/cmd/herald/listener"
+	"herald/cmd/herald/listener/certtest"
+)
+
+// TestTLS serves a stream by HTTP/2 over TLS while the certificate changes, breaks and is repaired. The
+// stream lives on, and new connections get the newest certificate that is good.
+func TestTLS(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	first := certtest.WriteKeyPair(t, certFile, keyFile, 1)
+	log := new(logBuffer)
+	srv, _ := startServerWith(t, func(s *Config) {
+		var err error
+		s.Logger = slog.New(slog.NewTextHandler(log, nil))
+		if s.Certificate, err = listener.LoadCertificate(certFile, keyFile, s.Logger); err != nil {
+			t.Fatal(err)
+		}
+	})
+	address := srv.Addr().String()
+	roots := x509.NewCertPool()
+	roots.AddCert(first)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}}
+	defer client.CloseIdleConnections()
+	open := func() *http.Response {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/events?user=alice", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = res.Body.Close() })
+		return res
+	}
+	res := open() //nolint:bodyclose // closed at the end of the test
+	if res.ProtoMajor != 2 || res.StatusCode != http.StatusOK {
+		t.Errorf("%s %d, want HTTP/2", res.Proto, res.StatusCode)
+	}
+	serial := func() int64 {
+		t.Helper()
+		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", address) //nolint:gosec // the test looks at it itself
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close() //nolint:errcheck // a test's
+		return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+	}
+	waitSerial := func(want int64) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); serial() != want; time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("the certificate is number %d, want %d", serial(), want)
+			}
+		}
+	}
+	waitLog := func(want string, times int) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); strings.Count(log.String(), want) != times; time.Sleep(50 * time.Millisecond) {
+			serial() // somebody connects
+			if time.Now().After(deadline) {
+				t.Fatalf("no %d lines with %q:\n%s", times, want, log.String())
+			}
+		}
+	}
+	certtest.WriteKeyPair(t, certFile, keyFile, 2)
+	waitSerial(2)
+	before := strings.Count(log.String(), "level=ERROR") // between the two files they do not fit together
+	certtest.ReplaceFile(t, keyFile, []byte("broken"))
+	waitLog("level=ERROR", before+1)
+	if got := serial(); got != 2 {
+		t.Errorf("with a broken key file: number %d, want the one before", got)
+	}
+	time.Sleep(2 * time.Second) // the files are looked at once a second
+	if serial(); strings.Count(log.String(), "level=ERROR") != before+1 {
+		t.Errorf("the same mistake is told again:\n%s", log.String())
+	}
+	certtest.WriteKeyPair(t, certFile, keyFile, 3)
+	waitSerial(3)
+	if _, _, text := request(t, http.MethodGet, "http://"+srv.AdminAddr().String()+"/metrics", nil); !strings.Contains(text, "herald_tls_not_after_timestamp_seconds 1.") {
+		t.Error("no metric of the certificate's end")
+	}
+
+	// The stream is still the same, longer than requests have.
+	time.Sleep(testReadTimeout)
+	event := make([]byte, 1<<16)
+	n := 0
+	status, body := 0, ""
+	for !strings.Contains(string(event[:n]), "still there") {
+		if status == 0 {
+			post, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+address+"/users/alice/notifications", strings.NewReader("still there"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := client.Do(post)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(answer.Body)
+			_ = answer.Body.Close()
+			if status, body = answer.StatusCode, string(text); status != http.StatusCreated || err != nil {
+				t.Fatalf("%d %s (%v)", status, body, err)
+			}
+		}
+		more, err := res.Body.Read(event[n:])
+		if n += more; err != nil {
+			t.Fatalf("the stream ended: %v after %q", err, event[:n])
+		}
+	}
+
+	// Plain HTTP, and a handshake that breaks off, are refused and fill no log.
+	conn := dial(t, address)
+	if _, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.0 400 ") {
+		t.Errorf("plain HTTP to TLS: %q, %v", answer, err)
+	}
+	if strings.Contains(log.String(), "handshake") {
+		t.Errorf("the log has what anybody can have written:\n%s", log.String())
+	}
+}

@@ -1,0 +1,130 @@
+package server
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+
+	"herald/cmd/herald/listener"
+)
+
+// Validate returns an error if a field has a value that no server can work with. The error names the
+// field, see [Config.FieldName], and the values that it may have. Validate does not look at Keys and
+// Consumer, so that a command can check its flags before it reads files.
+func (c *Config) Validate() error {
+	for _, check := range []func() error{
+		c.checkListeners, c.checkDurations, c.checkSizes, c.checkLimits, c.checkPublish, c.checkAuth, c.checkBrowsers,
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkListeners() error {
+	standard := DefaultConfig()
+	for _, l := range []struct{ field, value, example string }{
+		{"Listen", c.Listen, standard.Listen}, {"AdminListen", c.AdminListen, standard.AdminListen},
+	} {
+		if err := listener.CheckAddress(l.value, l.example); err != nil {
+			return fmt.Errorf("%s %w", c.name(l.field), err)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkDurations() error {
+	for _, d := range []struct {
+		field       string
+		value       time.Duration
+		least, most time.Duration
+	}{
+		{"Heartbeat", c.Heartbeat, time.Second, time.Hour},                  // each heartbeat is a write on every quiet stream
+		{"Retry", c.Retry, 10 * time.Millisecond, time.Hour},                // with less, clients of a stopped server ask again almost without a pause
+		{"WriteTimeout", c.WriteTimeout, 100 * time.Millisecond, time.Hour}, // with less, slow networks that work lose their streams
+		{"DrainTimeout", c.DrainTimeout, 0, time.Hour},                      // 0 cuts everything off at once
+		{"DrainWindow", c.DrainWindow, 0, time.Hour},                        // 0 ends all streams at once
+		{"ReplayMaxAge", c.ReplayMaxAge, 0, 100 * 365 * 24 * time.Hour},     // no topic keeps records that long
+	} {
+		if d.value < d.least || d.value > d.most {
+			return fmt.Errorf("%s=%v: want %v to %v", c.name(d.field), d.value, d.least, d.most)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkSizes() error {
+	if c.MaxQueueBytes < 4<<10 || c.MaxQueueBytes > 1<<30 { // with less, even a small event may have no room
+		return fmt.Errorf("%s=%d: want %d to %d", c.name("MaxQueueBytes"), c.MaxQueueBytes, 4<<10, 1<<30)
+	}
+	if c.ReplayMaxRecords < 0 {
+		return fmt.Errorf("%s=%d: want 0 or more", c.name("ReplayMaxRecords"), c.ReplayMaxRecords)
+	}
+	if c.ReplayCacheBytes < 1<<20 || c.ReplayCacheBytes > 1<<36 {
+		return fmt.Errorf("%s=%d: want %d to %d", c.name("ReplayCacheBytes"), c.ReplayCacheBytes, 1<<20, 1<<36)
+	}
+	return nil
+}
+
+func (c *Config) checkLimits() error {
+	for _, n := range []struct {
+		field string
+		value int
+	}{{"MaxStreams", c.MaxStreams}, {"MaxStreamsPerUser", c.MaxStreamsPerUser}, {"MaxStreamsPerAddress", c.MaxStreamsPerAddress}} {
+		if n.value < 0 {
+			return fmt.Errorf("%s=%d: want 0 or more", c.name(n.field), n.value)
+		}
+	}
+	if !(c.MaxOpensPerSecond >= 0) { // also refuses NaN
+		return fmt.Errorf("%s=%v: want 0 or more", c.name("MaxOpensPerSecond"), c.MaxOpensPerSecond)
+	}
+	if _, err := c.clientAddress(); err != nil {
+		return err
+	}
+	if c.EventTypeHeader == "" {
+		return fmt.Errorf("%s is empty: name the record header that holds the event type", c.name("EventTypeHeader"))
+	}
+	return nil
+}
+
+func (c *Config) checkPublish() error {
+	switch {
+	case c.PublishMaxBytes < 1 || c.PublishMaxBytes > 64<<20:
+		return fmt.Errorf("%s=%d: want 1 to %d", c.name("PublishMaxBytes"), c.PublishMaxBytes, 64<<20)
+	case !(c.PublishRate >= 0 && c.PublishRate <= 1e6): // also refuses NaN
+		return fmt.Errorf("%s=%v: want 0 to 1000000", c.name("PublishRate"), c.PublishRate)
+	case c.PublishBurst < 1 || c.PublishBurst > 1e6:
+		return fmt.Errorf("%s=%d: want 1 to 1000000", c.name("PublishBurst"), c.PublishBurst)
+	case c.Demo && !c.EnablePublish:
+		return fmt.Errorf("%s needs %s: the page writes notifications", c.name("Demo"), c.name("EnablePublish"))
+	}
+	return nil
+}
+
+// queryName matches the names that a query parameter for tokens may have.
+var queryName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+func (c *Config) checkAuth() error {
+	switch {
+	case c.JWTUserClaim == "":
+		return fmt.Errorf("%s is empty: name the claim that holds the user", c.name("JWTUserClaim"))
+	case c.TokenQueryParameter != "" && !queryName.MatchString(c.TokenQueryParameter):
+		return fmt.Errorf("%s %q: want 1 to 64 characters of A-Z a-z 0-9 _ -", c.name("TokenQueryParameter"), c.TokenQueryParameter)
+	case slices.Contains([]string{"user", "type", "types", "since", "lastEventId"}, c.TokenQueryParameter):
+		return fmt.Errorf("%s %s: this parameter has a meaning already", c.name("TokenQueryParameter"), c.TokenQueryParameter)
+	}
+	return nil
+}
+
+func (c *Config) checkBrowsers() error {
+	if c.InsecureSessionCookie && !listener.LoopbackOnly(c.Listen) {
+		return fmt.Errorf("%s with %s %s: anybody on the way could read the cookie; listen on loopback, such as 127.0.0.1:8080, or leave it out",
+			c.name("InsecureSessionCookie"), c.name("Listen"), c.Listen)
+	}
+	if _, err := newOrigins(c.AllowOrigin); err != nil {
+		return fmt.Errorf("%s %w", c.name("AllowOrigin"), err)
+	}
+	return nil
+}
