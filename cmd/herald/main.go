@@ -1,4 +1,3 @@
-// Command herald streams Kafka records to people. See README.md.
 package main
 
 import (
