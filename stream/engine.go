@@ -7,7 +7,7 @@ import (
 
 // engine serves the streams that have something to do. An idle stream has no goroutine: a few workers,
 // which live while there is something to do, write what can be written without waiting. What must
-// wait, for Kafka or for a slow client, gets a goroutine of its own ([clientStream.slow]).
+// wait, for Kafka or for a slow client, gets a goroutine of its own ([clientStream.serveSlow]).
 //
 // A stream is served by one of them at a time: it is busy from when it is added until
 // [subscription.release].
@@ -38,7 +38,7 @@ func (e *engine) schedule(f *clientStream) {
 
 func (e *engine) work() {
 	for f := e.nextStream(); f != nil; f = e.nextStream() {
-		f.quick()
+		f.serveQuick()
 	}
 }
 

@@ -45,7 +45,7 @@ type Config struct {
 // Handler serves streams.
 type Handler struct {
 	cfg     Config
-	service service
+	service *service
 	engine  *engine
 	roster  *roster
 	watcher watcher
@@ -72,8 +72,10 @@ func NewHandler(cfg Config) *Handler {
 	h := &Handler{cfg: cfg, engine: newEngine(), roster: newRoster(cfg.Admission, cfg.Heartbeat)}
 	life, stop := context.WithCancel(context.Background())
 	h.stop = stop
-	h.service = service{hub: cfg.Hub, kafka: cfg.Kafka, heartbeat: cfg.Heartbeat, limits: cfg.Limits, life: life, spawn: func(fn func()) { go fn() }}
-	h.service.longIDs = &longIDs{log: cfg.Logger, told: make(map[string]bool)}
+	h.service = newService(life, cfg.Hub, cfg.Kafka, cfg.Heartbeat, cfg.Limits)
+	h.service.streams.longIDs = &longIDs{log: cfg.Logger, told: make(map[string]bool)}
+	h.service.streams.schedule = h.engine.schedule
+	h.service.streams.closed = h.closed
 	return h
 }
 
@@ -128,9 +130,9 @@ func (h *Handler) Events(c echo.Context) error {
 		h.roster.leave(from)
 		return err
 	}
-	f := h.begin(viewer, from, req, conn)
-	conn.watchForEnd(&h.watcher, f.sub)
-	go f.start(req) // this goroutine, with all that net/http keeps for it, ends
+	s := h.register(viewer, from, req, conn)
+	conn.watchForEnd(&h.watcher, s.sub)
+	go s.start(req) // this goroutine, with all that net/http keeps for it, ends
 	return nil
 }
 
@@ -143,47 +145,48 @@ func (h *Handler) share(c echo.Context, viewer Viewer, from netip.Addr, req stre
 	}
 	c.Response().WriteHeader(http.StatusOK)
 	c.Request().Header.Del("Last-Event-ID") // it may be long, and net/http keeps the request, with its URL, as long as the stream
-	f := h.begin(viewer, from, req, out)
-	defer context.AfterFunc(c.Request().Context(), func() { f.sub.end(errGone) })()
-	go f.start(req)
+	s := h.register(viewer, from, req, out)
+	defer context.AfterFunc(c.Request().Context(), func() { s.sub.end(errGone) })()
+	go s.start(req)
 	if clean := out.wait(); !clean && c.Request().Context().Err() == nil {
 		panic(http.ErrAbortHandler) // so that the client can tell
 	}
 	return nil
 }
 
-// begin registers a stream.
-func (h *Handler) begin(viewer Viewer, from netip.Addr, req streamRequest, out output) *clientStream {
-	f := &clientStream{service: &h.service, out: out, from: from, tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt, turn: rand.IntN(1 << 16)} //nolint:gosec // for fairness, no secret
-	f.sub = newSubscription(viewer.User, h.cfg.MaxQueue, h.cfg.Hub.metrics.overflows.Inc, func() { h.engine.schedule(f) })
-	f.closed = func(cause error) { h.closed(f, cause) }
+// register makes a stream that was admitted and adds it to the roster.
+func (h *Handler) register(viewer Viewer, from netip.Addr, req streamRequest, out output) *clientStream {
+	s := newClientStream(h.service, out, viewer.User, h.cfg.MaxQueue)
+	s.catchUp.turn = rand.Uint32N(1 << 16) //nolint:gosec // for fairness, not a secret
+	s.admission = admitted{from: from, tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt}
 	if !viewer.Expires.IsZero() {
 		left := time.Until(viewer.Expires)
-		early := min(left/10, 5*time.Second)                                                    // or all who signed in together would come back together
-		f.expiry = time.AfterFunc(left-rand.N(max(1, early)), func() { f.sub.end(ErrExpired) }) //nolint:gosec // jitter
+		early := min(left/10, 5*time.Second)                                                              // viewers who signed in together do not all come back together
+		s.admission.expiry = time.AfterFunc(left-rand.N(max(1, early)), func() { s.sub.end(ErrExpired) }) //nolint:gosec // jitter
 	}
-	h.roster.addStream(f)
+	h.roster.addStream(s)
 	if viewer.Holds != nil && !viewer.Holds() {
-		f.sub.end(ErrRevoked)
+		s.sub.end(ErrRevoked)
 	}
 	m := h.cfg.Hub.metrics
 	m.open.Inc()
-	m.opened.WithLabelValues(req.from()).Inc()
-	b := f.bytes()
+	m.opened.WithLabelValues(req.startLabel()).Inc()
+	b := s.writer.buffer()
 	b.b = appendOpening(b.b, h.jitter(h.cfg.Retry))
-	return f
+	return s
 }
 
-func (h *Handler) closed(f *clientStream, cause error) {
-	if f.expiry != nil {
-		f.expiry.Stop()
+// closed forgets a stream that has ended.
+func (h *Handler) closed(s *clientStream, cause error) {
+	if s.admission.expiry != nil {
+		s.admission.expiry.Stop()
 	}
-	h.roster.removeStream(f)
+	h.roster.removeStream(s)
 	m := h.cfg.Hub.metrics
 	m.open.Dec()
 	m.ended.WithLabelValues(endLabel(cause)).Inc()
 	h.cfg.Logger.Debug("stream ended", "cause", cause)
-	h.roster.leave(f.from) // last: [Handler.Drain] may return
+	h.roster.leave(s.admission.from) // last: [Handler.Drain] may return
 }
 
 // jitter spreads a reconnection time by half up and down.

@@ -54,31 +54,15 @@ func (s *topicCursor) hasPartition(partition int32) bool {
 	return ok
 }
 
-// rehome brings the cursor's source up to date with the user's homes and leaves of what is read here
-// only what is the stream's.
-func (f *clientStream) rehome(at, now *topicCursor) {
-	homes := f.sub.topic(at.name).Homes
+// updateHomes adds the user's new homes to the cursor's topic, and removes from the seam the partitions that
+// the stream has not got.
+func (c *catchUp) updateHomes(topic, seam *topicCursor) {
+	homes := c.sub.topic(topic.name).Homes
 	if homes == nil {
 		return
 	}
-	if at.addHomes(f.sub.user, homes) {
-		f.checkpoint() // a replica that does not know them may be the next that the client comes to
+	if topic.addHomes(c.sub.user, homes) {
+		c.writer.appendCheckpoint() // the client's next replica may not know the new homes
 	}
-	now.positions = slices.DeleteFunc(now.positions, func(p position) bool { return !at.hasPartition(p.partition) })
-}
-
-// stray says whether a live record is in a partition that is not the stream's. If that is a home by
-// now, the stream will read it.
-func (f *clientStream) stray(at *topicCursor, it *item) bool {
-	if at.hasPartition(it.partition.ID) {
-		return false
-	}
-	homes := f.sub.topic(at.name).Homes
-	_, begin := homes.Of(f.sub.user)
-	if _, home := begin[it.partition.ID]; home {
-		f.sub.requestCatchUp()
-	} else {
-		homes.Misplaced(f.sub.user, consumer.Position{Partition: it.partition, Offset: it.offset})
-	}
-	return true
+	seam.positions = slices.DeleteFunc(seam.positions, func(p position) bool { return !topic.hasPartition(p.partition) })
 }

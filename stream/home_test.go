@@ -136,18 +136,18 @@ func TestHomePartition(t *testing.T) {
 func TestNewHomeIsTold(t *testing.T) {
 	id := [16]byte{1}
 	homes := consumer.NewHomes("shared", consumer.Murmur2)
-	f := &clientStream{service: &service{hub: NewHub("event-type", nil)}, at: cursor{newTopicCursor("shared", newIncarnation(id))}}
-	f.sub = newSubscription("alice", 1, func() {}, func() {})
-	f.sub.topics = []consumer.UserTopic{{Topic: "shared", Homes: homes}}
+	s := newStream(t, streamOptions{})
+	s.writer.cursor = cursor{newTopicCursor("shared", newIncarnation(id))}
+	s.sub.topics = []consumer.UserTopic{{Topic: "shared", Homes: homes}}
 	for _, count := range []int{1, 100} {
 		homes.Saw(id, count, time.Now(), nil)
 		for _, want := range []int{1, 0} {
 			now := newTopicCursor("shared", newIncarnation(id))
-			f.rehome(&f.at[0], &now)
-			if got := strings.Count(string(f.bytes().b), TypeCheckpoint); got != want {
+			s.catchUp.updateHomes(&s.writer.cursor[0], &now)
+			if got := strings.Count(string(s.writer.buffer().b), TypeCheckpoint); got != want {
 				t.Errorf("%d checkpoints with %d partitions, want %d", got, count, want)
 			}
-			f.buf = nil
+			s.writer.buf = nil
 		}
 	}
 }

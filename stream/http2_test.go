@@ -87,7 +87,8 @@ func (l floodKafka) Join(ctx context.Context, user string) ([]consumer.UserTopic
 func serveFlood(t *testing.T, cfg Config, start func(*httptest.Server)) *site {
 	t.Helper()
 	s := serveWith(t, cfg, start)
-	s.handler.service.kafka = floodKafka{s.handler.service.kafka}
+	flood := floodKafka{s.handler.service.catchUps.kafka}
+	s.handler.service.catchUps.kafka, s.handler.service.streams.kafka, s.handler.service.writers.kafka = flood, flood, flood
 	s.hub.Begin(consumer.Partition{Topic: "flood"}, [16]byte{9}, 0)
 	return s
 }
@@ -267,9 +268,8 @@ func TestNoHeartbeatWithinAnEvent(t *testing.T) {
 	hub.Begin(p, [16]byte{1}, 0)
 	hub.Deliver(p, nil, 6)
 	out := new(partOutput)
-	f := &clientStream{service: &service{hub: hub, kafka: lateKafka{}, heartbeat: 10 * time.Millisecond, life: t.Context(), spawn: func(fn func()) { go fn() }}, out: out, closed: func(error) {}}
-	f.sub = newSubscription("alice", 1<<20, func() {}, func() {})
-	f.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{1}).tag})
+	s := newStream(t, streamOptions{hub: hub, kafka: lateKafka{}, out: out, heartbeat: 10 * time.Millisecond})
+	s.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{1}).tag})
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	events := 0

@@ -118,20 +118,21 @@ func TestRevokedBehindLarge(t *testing.T) {
 	h, p := NewHub("event-type", nil), consumer.Partition{Topic: "shared"}
 	h.Begin(p, [16]byte{1}, 0)
 	out := new(partOutput)
-	f := &clientStream{service: &service{hub: h}, out: out, at: cursor{newTopicCursor("shared", newIncarnation([16]byte{1}))}}
-	f.sub = caughtUp(h, "alice", 1<<20)
+	s := newStream(t, streamOptions{hub: h, kafka: stillKafka{}, out: out})
+	s.writer.cursor = cursor{newTopicCursor("shared", newIncarnation([16]byte{1}))}
+	s.sub = caughtUp(h, "alice", 1<<20)
 	for i, value := range []string{strings.Repeat("large", 1<<15), "small"} {
 		h.Deliver(p, []consumer.Record{{Record: batch.Record{Offset: int64(i), Value: []byte(value)}, User: []byte("alice")}}, int64(i)+1)
 	}
 	for range 2 {
-		_, _ = f.gather()
-		if err := f.flush(); err != nil {
+		_, _ = s.gather()
+		if err := s.writer.flush(); err != nil {
 			t.Fatal(err)
 		}
-		f.sub.end(ErrRevoked)
+		s.sub.end(ErrRevoked)
 	}
-	if text := string(out.text); !strings.HasSuffix(text, "large\n\n") || f.taken != nil {
-		t.Errorf("the stream was sent …%q; %d records are left", text[max(0, len(text)-60):], len(f.taken.items))
+	if text := string(out.text); !strings.HasSuffix(text, "large\n\n") || s.taken != nil {
+		t.Errorf("the stream was sent …%q; %d records are left", text[max(0, len(text)-60):], len(s.taken.items))
 	}
 }
 

@@ -48,9 +48,8 @@ func TestManyPartitions(t *testing.T) {
 		warned := &longIDs{log: slog.New(slog.NewTextHandler(&log, nil)), told: make(map[string]bool)}
 		open := func(lastID string) (id string, gaps []string) {
 			out := new(partOutput)
-			f := &clientStream{service: &service{hub: hub, kafka: wideKafka{}, longIDs: warned, heartbeat: 1 << 40, life: t.Context(), spawn: func(fn func()) { go fn() }}, out: out, closed: func(error) {}}
-			f.sub = newSubscription("alice", 1<<20, func() {}, func() {})
-			f.start(streamRequest{lastID: lastID})
+			s := newStream(t, streamOptions{hub: hub, kafka: wideKafka{}, out: out, longIDs: warned})
+			s.start(streamRequest{lastID: lastID})
 			_, gaps = out.received()
 			_, last, _ := strings.Cut(string(out.text), "id: ")
 			id, _, _ = strings.Cut(last, "\n")

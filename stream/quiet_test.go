@@ -41,10 +41,9 @@ type quiet struct {
 func newQuiet(t *testing.T, hub *Hub, kafka Kafka, r streamRequest) quiet {
 	t.Helper()
 	out := new(partOutput)
-	f := &clientStream{service: &service{hub: hub, kafka: kafka, heartbeat: time.Hour, life: t.Context(), spawn: func(fn func()) { fn() }}, out: out, closed: func(error) {}}
-	f.sub = newSubscription("alice", 1<<20, func() {}, func() {})
-	f.start(r)
-	return quiet{f, out}
+	s := newStream(t, streamOptions{hub: hub, kafka: kafka, out: out, inline: true})
+	s.start(r)
+	return quiet{s, out}
 }
 
 // beat makes the stream write heartbeats. It returns the number of checkpoints among them and the last id.
@@ -52,7 +51,7 @@ func (q quiet) beat(n int) (checkpoints int, id string) {
 	before := len(q.text.text)
 	for range n {
 		q.sub.requestHeartbeat()
-		q.slow()
+		q.serveSlow()
 	}
 	_, id, _ = strings.Cut(string(q.text.text[bytes.LastIndex(q.text.text, []byte("id: ")):]), " ")
 	id, _, _ = strings.Cut(id, "\n")
@@ -155,13 +154,11 @@ func BenchmarkHeartbeat(b *testing.B) {
 				for p := range partitions {
 					hub.Begin(consumer.Partition{Topic: "shared", ID: p}, [16]byte{1}, next)
 				}
-				s := &service{hub: hub, kafka: new(foreignKafka), heartbeat: time.Hour, life: b.Context(), spawn: func(fn func()) { fn() }}
+				svc := newService(b.Context(), hub, new(foreignKafka), time.Hour, Limits{})
 				streams := make([]*clientStream, count)
 				for i := range streams {
-					f := &clientStream{service: s, out: discard{}, closed: func(error) {}}
-					f.sub = newSubscription(fmt.Sprint(i), 1<<20, func() {}, func() {})
-					f.start(streamRequest{})
-					streams[i] = f
+					streams[i] = newStream(b, streamOptions{service: svc, hub: hub, out: discard{}, user: fmt.Sprint(i), inline: true})
+					streams[i].start(streamRequest{})
 				}
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i = (i + 1) % count {
@@ -172,7 +169,7 @@ func BenchmarkHeartbeat(b *testing.B) {
 						}
 					}
 					streams[i].sub.requestHeartbeat()
-					streams[i].quick()
+					streams[i].serveQuick()
 				}
 			})
 		}

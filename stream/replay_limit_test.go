@@ -97,9 +97,7 @@ func agedStream(t *testing.T, kafka *agedKafka, limits Limits) (*clientStream, *
 		hub.Begin(consumer.Partition{Topic: "shared", ID: int32(id)}, [16]byte{1}, int64(len(ages)))
 	}
 	out := new(partOutput)
-	f := &clientStream{service: &service{hub: hub, kafka: kafka, heartbeat: time.Minute, limits: limits, life: t.Context(), spawn: func(fn func()) { go fn() }}, out: out, closed: func(error) {}}
-	f.sub = newSubscription("alice", 1<<20, func() {}, func() {})
-	return f, out
+	return newStream(t, streamOptions{hub: hub, kafka: kafka, out: out, heartbeat: time.Minute, limits: limits}), out
 }
 
 // received returns the records and gaps that the client received.
@@ -168,8 +166,8 @@ func TestLimits(t *testing.T) {
 		for name, start := range starts {
 			t.Run(name+"/"+limit, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					f, out := agedStream(t, &agedKafka{partitions: [][]time.Duration{ages}}, c.Limits)
-					f.start(start.streamRequest)
+					s, out := agedStream(t, &agedKafka{partitions: [][]time.Duration{ages}}, c.Limits)
+					s.start(start.streamRequest)
 					want := start.told
 					if start.from < c.to {
 						want = append(slices.Clip(want), gapOf(consumer.GapReplayLimit, start.from, c.to))
@@ -196,17 +194,17 @@ func TestLimits(t *testing.T) {
 func TestLimitsOfAnOpenStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kafka := &agedKafka{partitions: [][]time.Duration{make([]time.Duration, 10)}}
-		f, out := agedStream(t, kafka, Limits{Records: 3, Age: time.Hour})
-		f.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-0"})
+		s, out := agedStream(t, kafka, Limits{Records: 3, Age: time.Hour})
+		s.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-0"})
 		before, gaps := out.received()
-		f.sub.requestCatchUp() // a full queue has the same effect
+		s.sub.requestCatchUp() // a full queue has the same effect
 		kafka.partitions[0] = make([]time.Duration, 20)
-		f.hub.Deliver(consumer.Partition{Topic: "shared"}, nil, 20)
+		s.env.hub.Deliver(consumer.Partition{Topic: "shared"}, nil, 20)
 		time.Sleep(2 * time.Hour)
 		for i := range kafka.partitions[0] {
 			kafka.partitions[0][i] = 2 * time.Hour
 		}
-		f.slow()
+		s.serveSlow()
 		if events, after := out.received(); len(events) != len(before)+10 || len(after) != len(gaps) {
 			t.Errorf("%q, %v; want ten more than %q", events, after, before)
 		}
@@ -218,9 +216,9 @@ func TestLimitsOfAnOpenStream(t *testing.T) {
 func TestLimitsOfAShorterLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kafka := &agedKafka{partitions: [][]time.Duration{make([]time.Duration, 100)}}
-		f, out := agedStream(t, kafka, Limits{Records: 3})
+		s, out := agedStream(t, kafka, Limits{Records: 3})
 		kafka.partitions[0] = kafka.partitions[0][:20]
-		f.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-90"})
+		s.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-90"})
 		events, gaps := out.received()
 		want := []string{gapOf(consumer.GapReplayLimit, 91, 97), gapOf(consumer.GapUnknownID, 97, 0), gapOf(consumer.GapReplayLimit, 0, 17)}
 		if diff := cmp.Diff(want, gaps); diff != "" {
@@ -241,14 +239,14 @@ func TestSinceAfterACut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kafka := &agedKafka{partitions: [][]time.Duration{{old, young, young}, {old, old, young}}}
 		kafka.silence(1)
-		f, out := agedStream(t, kafka, Limits{})
-		f.start(streamRequest{since: time.Now().Add(-time.Hour)})
+		s, out := agedStream(t, kafka, Limits{})
+		s.start(streamRequest{since: time.Now().Add(-time.Hour)})
 		_, text, _ := strings.Cut(string(out.text), "id: ")
 		id, _, _ := strings.Cut(text, "\n") // the id of the first event, after which the client is cut
 		kafka.silence()
 		kafka.start = 2
-		f, out = agedStream(t, kafka, Limits{})
-		f.start(streamRequest{lastID: id})
+		s, out = agedStream(t, kafka, Limits{})
+		s.start(streamRequest{lastID: id})
 		events, gaps := out.received()
 		slices.Sort(events)
 		if diff := cmp.Diff([]string{"0/2", "1/2"}, events); diff != "" {
@@ -277,9 +275,9 @@ func TestSilentPartition(t *testing.T) {
 				if r.lastID == "" {
 					limits = Limits{}
 				}
-				f, out := agedStream(t, kafka, limits)
-				f.sub.serve = func() { go f.slow() } // the retry of the partition serves the stream
-				f.start(r)
+				s, out := agedStream(t, kafka, limits)
+				s.sub.serve = func() { go s.serveSlow() } // the retry of the partition serves the stream
+				s.start(r)
 				if events, _ := out.received(); cmp.Diff([]string{"0/2", "2/2"}, events) != "" && cmp.Diff([]string{"2/2", "0/2"}, events) != "" {
 					t.Errorf("got %q of the others", events)
 				}

@@ -97,7 +97,7 @@ func (r *roster) addStream(f *clientStream) {
 	if r.draining {
 		f.sub.end(ErrDraining)
 	}
-	f.slot = rand.IntN(beatSlots) //nolint:gosec // spreads them, no secret
+	f.slot = uint8(rand.IntN(beatSlots)) //nolint:gosec // spreads them, no secret
 	r.slots[f.slot] = append(r.slots[f.slot], f)
 	all := append(r.users[f.sub.user], f)
 	r.users[f.sub.user] = all
@@ -135,7 +135,7 @@ func (r *roster) endStreams(reason EndError, match func(Viewer) bool) {
 	defer r.mu.Unlock()
 	for user, all := range r.users {
 		for _, f := range all {
-			if match(Viewer{User: user, TokenID: f.tokenID, IssuedAt: f.issuedAt}) {
+			if match(Viewer{User: user, TokenID: f.admission.tokenID, IssuedAt: f.admission.issuedAt}) {
 				f.sub.end(reason)
 				ended[f] = struct{}{}
 			}
@@ -212,7 +212,7 @@ func (r *roster) cutStreams(which func(*clientStream) bool) {
 	for _, all := range r.users {
 		for _, f := range all {
 			if which(f) {
-				f.out.cut()
+				f.writer.out.cut()
 			}
 		}
 	}

@@ -49,9 +49,9 @@ func (w *world) startOf(part *logPartition) int64 {
 // contend hands a replayed record to the stream, sometimes while a heartbeat holds the writing lock.
 func (w *world) contend(give func() bool) bool {
 	if w.random.IntN(4) == 0 {
-		f := w.serving.stream
-		f.writing.Lock()
-		defer f.writing.Unlock()
+		writer := &w.serving.stream.writer
+		writer.mu.Lock()
+		defer writer.mu.Unlock()
 	}
 	return give()
 }
@@ -143,7 +143,7 @@ func (r *replica) Since(_ context.Context, partitions []consumer.Partition, t ti
 			begin--
 			first[p] = begin
 		}
-		if f := r.serving.stream; !f.begun || f.at.topic(p.Topic).isSought(p.ID) {
+		if s := r.serving.stream; !s.begun || s.writer.cursor.topic(p.Topic).isSought(p.ID) {
 			r.serving.from[place{topic.id, p.ID}] = begin
 		}
 		if r.planted == "since one too late" && begin < int64(len(part.records)) {

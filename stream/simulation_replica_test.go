@@ -14,9 +14,10 @@ import (
 // the Kafka of its streams.
 type replica struct {
 	*world
-	service
-	read map[consumer.Partition]int64
-	ids  map[string][16]byte
+	hub     *Hub
+	service *service
+	read    map[consumer.Partition]int64
+	ids     map[string][16]byte
 
 	homes map[string]*consumer.Homes
 	short []*consumer.Homes // used by a planted bug
@@ -25,7 +26,9 @@ type replica struct {
 
 // start makes the replica begin to read and forget everything it knew.
 func (r *replica) start() {
-	r.service = service{hub: NewHub("event-type", nil), kafka: r, heartbeat: time.Minute, limits: r.world.limits, life: r.t.Context(), spawn: func(fn func()) { fn() }}
+	r.hub = NewHub("event-type", nil)
+	r.service = newService(r.t.Context(), r.hub, r, time.Minute, r.world.limits)
+	r.service.streams.spawn = func(fn func()) { fn() }
 	r.read, r.ids = make(map[consumer.Partition]int64), make(map[string][16]byte)
 	r.homes, r.seen = make(map[string]*consumer.Homes), make(map[string][]int)
 	r.hub.interleave = r.interlude

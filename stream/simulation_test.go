@@ -281,8 +281,9 @@ func (w *world) connect(c *simClient) {
 	if !w.calm && w.random.IntN(2) == 0 {
 		c.body.limit = w.random.IntN(2000)
 	}
-	c.stream = &clientStream{service: &c.replica.service, out: c.body, closed: func(error) {}, turn: w.random.IntN(10)}
-	c.stream.sub = newSubscription(c.user, 64+w.random.IntN(400), func() {}, func() { c.ready = true })
+	turn := uint32(w.random.IntN(10))
+	c.stream = newClientStream(c.replica.service, c.body, c.user, 64+w.random.IntN(400))
+	c.stream.catchUp.turn, c.stream.sub.serve = turn, func() { c.ready = true }
 	if w.planted == "overflow not noticed" {
 		c.stream.sub.overflow = func() { c.stream.sub.behind = false }
 	}
@@ -310,7 +311,7 @@ func (w *world) serve(c *simClient) {
 	if c.ready {
 		c.ready = false
 		w.serving = c
-		c.stream.quick()
+		c.stream.serveQuick()
 	}
 }
 
@@ -361,14 +362,14 @@ func (w *world) step(c *simClient) {
 		}
 	case 1:
 		if w.planted == "checkpoint ahead of the queue" {
-			c.stream.advance(*c.stream.hub.positions(c.stream.sub.topics))
+			c.stream.advance(*c.replica.hub.positions(c.stream.sub.topics))
 		}
 		if w.random.IntN(2) == 0 {
-			c.stream.moved += checkpointAfter // the position now seems to have moved far
+			c.stream.writer.moved += checkpointAfter // the position now seems to have moved far
 		}
 		c.stream.sub.requestHeartbeat()
 	default:
-		if len(c.stream.waiting) > 0 && w.random.IntN(2) == 0 {
+		if len(c.stream.catchUp.waiting) > 0 && w.random.IntN(2) == 0 {
 			c.stream.sub.requestCatchUp() // the retry timer fires
 		}
 	}

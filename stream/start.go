@@ -74,47 +74,49 @@ func parseRequest(c echo.Context, now time.Time) (streamRequest, error) {
 	return r, nil
 }
 
-// start brings a new stream to now and goes on from there.
-func (f *clientStream) start(r streamRequest) {
-	err := f.flush() // the client sees at once that it is there
+// start begins a new stream where the request says, brings it to the present and serves it.
+func (s *clientStream) start(r streamRequest) {
+	err := s.writer.flush() // the client sees at once that the stream is open
 	if err == nil {
-		err = f.wait(func(ctx context.Context) error {
-			if err := f.join(ctx, r.topics); err != nil {
+		err = s.waitFor(func(ctx context.Context) error {
+			if err := s.joinTopics(ctx, r.topics); err != nil {
 				return err
 			}
-			return f.begin(ctx, r)
+			return s.begin(ctx, r)
 		})
 	}
 	if err != nil {
-		if _, told := errors.AsType[EndError](err); told && !f.begun {
-			b := f.bytes()
+		if _, ended := errors.AsType[EndError](err); ended && !s.begun {
+			b := s.writer.buffer()
 			b.b = r.appendOwnID(b.b)
 		}
-		f.close(err)
+		s.close(err)
 		return
 	}
-	f.slow()
+	s.serveSlow()
 }
 
-// join waits until the user's topics are being read; the client sees signs of life meanwhile.
-func (f *clientStream) join(ctx context.Context, broadcasts []string) error {
-	asking, alive := f.keepAlive(ctx)
-	sources, err := f.kafka.Join(asking, f.sub.user)
-	failed := alive()
-	switch {
-	case err != nil && failed != nil:
-		return failed
-	case err != nil && ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil:
+// joinTopics waits until Kafka's topics of the user are being read, and registers the stream with the hub.
+func (s *clientStream) joinTopics(ctx context.Context, broadcasts []string) error {
+	var topics []consumer.UserTopic
+	joined := false
+	err := s.writer.withHeartbeats(ctx, func(ctx context.Context) (err error) {
+		topics, err = s.env.kafka.Join(ctx, s.sub.user)
+		joined = err == nil
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	})
+	if !joined {
 		return err
 	}
-	f.sub.topics = slices.DeleteFunc(sources, func(s consumer.UserTopic) bool {
-		return s.Broadcast && broadcasts != nil && !slices.Contains(broadcasts, s.Topic)
+	s.sub.topics = slices.DeleteFunc(topics, func(t consumer.UserTopic) bool {
+		return t.Broadcast && broadcasts != nil && !slices.Contains(broadcasts, t.Topic)
 	})
-	f.hub.addSubscription(f.sub)
-	f.joined = true
-	return failed
+	s.env.hub.addSubscription(s.sub)
+	s.joined = true
+	return err
 }
 
 // allow leaves of what is asked for what the viewer may see.
@@ -129,8 +131,8 @@ func (r *streamRequest) allow(v Viewer) {
 	}
 }
 
-// from says where the stream is to begin as the metric's label has it.
-func (r *streamRequest) from() string {
+// startLabel returns the metric's label for where the stream begins.
+func (r *streamRequest) startLabel() string {
 	switch {
 	case r.lastID != "":
 		return "id"
@@ -150,120 +152,121 @@ func (r *streamRequest) appendOwnID(b []byte) []byte {
 	return append(b, "id: "+r.lastID+"\n"...)
 }
 
-// begin sets the cursor to where the client wants to begin and writes the first checkpoint. What an
-// id has to do with the log is found out by catchUp.
-func (f *clientStream) begin(ctx context.Context, r streamRequest) error {
-	f.at, f.types = f.hub.startCursor(f.sub.topics, f.sub.user), r.types
+// begin sets the cursor to where the client wants to begin and writes the first checkpoint. The catch-up
+// compares the cursor with the logs later.
+func (s *clientStream) begin(ctx context.Context, r streamRequest) error {
+	w := &s.writer
+	w.cursor, w.types = s.env.hub.startCursor(s.sub.topics, s.sub.user), r.types
 	switch {
 	case r.lastID != "":
-		f.resume(r.lastID)
+		s.resume(r.lastID)
 	case r.earliest || !r.since.IsZero():
-		if err := f.retry(ctx, func(ctx context.Context) error { return f.beginAt(ctx, r.since) }); err != nil {
+		if err := s.retryUntilAnswered(ctx, func(ctx context.Context) error { return s.beginSince(ctx, r.since) }); err != nil {
 			return err
 		}
 	case r.unseen:
-		if err := f.retry(ctx, f.beginUnseen); err != nil {
+		if err := s.retryUntilAnswered(ctx, s.beginUnseen); err != nil {
 			return err
 		}
 	}
-	f.checkpoint()
-	f.begun = true
-	if f.longIDs != nil {
-		f.longIDs.checkCursor(f.at)
+	w.appendCheckpoint()
+	s.begun = true
+	if s.env.longIDs != nil {
+		s.env.longIDs.checkCursor(w.cursor)
 	}
-	return f.flush()
+	return w.flush()
 }
 
-// strangePartitions is how many partitions an id may name beyond twice those that are known: another
-// replica may know of more of them.
+// strangePartitions is how many partitions an id may name beyond twice the known ones: another replica may
+// know more partitions.
 const strangePartitions = 100
 
-// resume sets the cursor to what the id says. Where it says nothing the stream starts now, and a gap tells
-// that: the id may have been cut short, or come from a replica that has not the topic.
-func (f *clientStream) resume(lastID string) {
-	sources, err := decodeID(lastID)
+// resume sets the cursor to what the id says. A topic that the id does not name starts now, and a gap reports
+// it: the id may have been cut short, or come from a replica that has not got the topic.
+func (s *clientStream) resume(lastID string) {
+	saved, err := decodeID(lastID)
+	w := &s.writer
 	var unknown []gapData
-	for i := range f.at {
-		at := &f.at[i]
-		s, ok := sources[at.nameTag]
-		if !ok || len(s.positions) > 2*len(at.positions)+strangePartitions { // each event would carry them
-			unknown = append(unknown, gapData{Source: at.name, Reason: consumer.GapUnknownID})
+	for i := range w.cursor {
+		topic := &w.cursor[i]
+		from, ok := saved[topic.nameTag]
+		if !ok || len(from.positions) > 2*len(topic.positions)+strangePartitions { // each event would carry them
+			unknown = append(unknown, gapData{Source: topic.name, Reason: consumer.GapUnknownID})
 			continue
 		}
-		at.positions, at.since = s.positions, s.since
-		for j := range at.positions {
-			at.positions[j].fresh = true
+		topic.positions, topic.since = from.positions, from.since
+		for j := range topic.positions {
+			topic.positions[j].fresh = true
 		}
-		if s.incarnation != at.incarnation.tag {
-			at.incarnation = incarnation{tag: s.incarnation}
+		if from.incarnation != topic.incarnation.tag {
+			topic.incarnation = incarnation{tag: from.incarnation}
 		}
-		if homes := f.sub.topic(at.name).Homes; homes != nil {
-			at.addHomes(f.sub.user, homes)
+		if homes := s.sub.topic(topic.name).Homes; homes != nil {
+			topic.addHomes(s.sub.user, homes)
 		}
 	}
-	if err != nil || len(unknown) > 0 && len(unknown) == len(f.at) {
+	if err != nil || len(unknown) > 0 && len(unknown) == len(w.cursor) {
 		unknown = []gapData{{Reason: consumer.GapUnknownID}}
 	}
-	for _, g := range unknown { // when all positions are set, or the gaps' ids would lack some
-		f.gap(g)
+	for _, g := range unknown { // once all positions are set: otherwise the gaps' ids would lack some
+		w.appendGap(g)
 	}
 }
 
-// beginAt sets the cursor to the first records that were written at the time or later; the zero time
-// is the start of the log. Partitions for which Kafka has no answer are left to limit or, if the client comes
-// back before there is one, to the stream of then: ids say so.
-func (f *clientStream) beginAt(ctx context.Context, at time.Time) error {
+// beginSince sets the cursor to the first records that were written at the time or later. The zero time is
+// the start of the log. Partitions for which Kafka has no answer stay sought: [catchUp.applyLimits] asks
+// again, or, if the client comes back before there is an answer, the client's next stream. Ids say so.
+func (s *clientStream) beginSince(ctx context.Context, since time.Time) error {
 	var partitions []consumer.Partition
-	for i := range f.at {
-		for _, p := range f.at[i].positions {
-			partitions = append(partitions, consumer.Partition{Topic: f.at[i].name, ID: p.partition})
+	cursor := s.writer.cursor
+	for i := range cursor {
+		for _, p := range cursor[i].positions {
+			partitions = append(partitions, consumer.Partition{Topic: cursor[i].name, ID: p.partition})
 		}
 	}
-	first, err := f.kafka.Since(ctx, partitions, at)
+	first, err := s.env.kafka.Since(ctx, partitions, since)
 	if err != nil && len(first) == 0 {
 		return err
 	}
-	for i := range f.at {
-		s := &f.at[i]
-		for _, p := range s.positions {
-			next, told := first[consumer.Partition{Topic: s.name, ID: p.partition}]
-			if told {
-				s.beginPartition(p.partition, min(next, p.next))
+	for i := range cursor {
+		topic := &cursor[i]
+		for _, p := range topic.positions {
+			next, known := first[consumer.Partition{Topic: topic.name, ID: p.partition}]
+			if known {
+				topic.beginPartition(p.partition, min(next, p.next))
 			} else {
-				s.seekPartition(p.partition, p.next, max(0, at.UnixMilli())) // the zero time is before 1970
+				topic.seekPartition(p.partition, p.next, max(0, since.UnixMilli())) // the zero time is before 1970
 			}
 		}
 	}
 	return nil
 }
 
-// beginUnseen sets the cursor to where the user's own topics were last delivered; the others begin
+// beginUnseen sets the cursor to where the user's own topics were last delivered. The other topics begin
 // now.
-func (f *clientStream) beginUnseen(ctx context.Context) error {
-	delivered, err := f.kafka.DeliveredTo(ctx, f.sub.user)
+func (s *clientStream) beginUnseen(ctx context.Context) error {
+	delivered, err := s.env.kafka.DeliveredTo(ctx, s.sub.user)
 	if err != nil {
 		return err
 	}
 	for p, next := range delivered {
-		if s := f.at.topic(p.Topic); s != nil {
-			s.beginPartition(p.ID, min(next, s.nextOffset(p.ID)))
+		if topic := s.writer.cursor.topic(p.Topic); topic != nil {
+			topic.beginPartition(p.ID, min(next, topic.nextOffset(p.ID)))
 		}
 	}
 	return nil
 }
 
-// retry calls ask until it returns no error, with heartbeats. The error is ctx's cause or that of a
-// write.
-func (f *clientStream) retry(ctx context.Context, ask func(context.Context) error) error {
-	asking, alive := f.keepAlive(ctx)
-	for ask(asking) != nil && asking.Err() == nil {
-		select {
-		case <-time.After(retryAfter):
-		case <-asking.Done():
+// retryUntilAnswered calls ask until it returns no error, with heartbeats. The error is ctx's cause, or the
+// error of a heartbeat's write.
+func (s *clientStream) retryUntilAnswered(ctx context.Context, ask func(context.Context) error) error {
+	return s.writer.withHeartbeats(ctx, func(ctx context.Context) error {
+		for ask(ctx) != nil && ctx.Err() == nil {
+			select {
+			case <-time.After(retryAfter):
+			case <-ctx.Done():
+			}
 		}
-	}
-	if err := alive(); err != nil {
-		return err
-	}
-	return context.Cause(ctx)
+		return context.Cause(ctx)
+	})
 }

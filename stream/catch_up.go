@@ -1,0 +1,248 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"herald/consumer"
+)
+
+// retryAfter is how long a partition waits for which Kafka had no answer.
+const retryAfter = time.Second
+
+// replayPiece is how many bytes of a replay a stream collects before it sends them. A pass over a log
+// serves all streams that wait for the log, thousands after a cut, and each of them holds this much. With
+// the id and the frame of one more event it fits into a buffer.
+const replayPiece = newBufferSize - 512
+
+// catchUp brings a stream from its cursor to the seam: the positions at which live records take over, see
+// [Hub.seam]. Partitions for which Kafka has no answer wait, and the others continue without them.
+type catchUp struct {
+	env    *catchUpEnv
+	writer *eventWriter
+	sub    *subscription
+
+	waiting map[consumer.Partition]struct{} // partitions left behind the seam until the retry
+	retry   *time.Timer                     // requests the next catch-up for them
+	ends    map[consumer.Partition]int64    // of logs that turned out shorter than this replica has read
+	turn    uint32                          // selects which partition is replayed first
+}
+
+// run catches up: it compares the cursor with the logs and replays from the cursor to the seam.
+func (c *catchUp) run(ctx context.Context) error {
+	c.waiting = make(map[consumer.Partition]struct{})
+	c.ends = nil
+	c.sub.acceptLiveRecords()
+	seam := c.env.hub.seam(c.sub.topics)
+	err := c.writer.withHeartbeats(ctx, func(ctx context.Context) error {
+		for i := range seam {
+			topic := &c.writer.cursor[i]
+			c.adoptIncarnation(ctx, topic, &seam[i])
+			c.updateHomes(topic, &seam[i])
+			c.checkPositions(ctx, topic, &seam[i])
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = c.writer.flush()
+	for more := true; more && err == nil; {
+		// The limits each time: a log that turns out shorter is read from its start.
+		if err = c.applyLimits(ctx, seam); err == nil {
+			more, err = c.replayOnce(ctx, seam)
+		}
+	}
+	c.stopRetry() // otherwise each catch-up would leave a timer that requests another one
+	if len(c.waiting) > 0 {
+		c.retry = time.AfterFunc(retryAfter, c.sub.requestCatchUp)
+	}
+	return err
+}
+
+func (c *catchUp) stopRetry() {
+	if c.retry != nil {
+		c.retry.Stop()
+	}
+}
+
+// adoptIncarnation compares the cursor's topic with the topic that is read now. If that is another
+// incarnation, all positions of the cursor are lost. Kafka must confirm the incarnation: the client may
+// come from a replica that knows a newer one than this replica.
+func (c *catchUp) adoptIncarnation(ctx context.Context, topic, seam *topicCursor) {
+	switch {
+	case topic.incarnation.tag == seam.incarnation.tag:
+		topic.incarnation = seam.incarnation
+		return
+	case seam.incarnation == absent: // the same incarnation may come back
+		return
+	case c.env.kafka.Confirm(ctx, seam.name, seam.topicID) != nil:
+		for _, p := range seam.positions {
+			c.postpone(seam.name, p.partition)
+		}
+		return
+	}
+	appeared := topic.incarnation.tag == absent.tag
+	*topic = newTopicCursor(topic.name, seam.incarnation)
+	if !appeared {
+		c.writer.appendGap(gapData{Source: topic.name, Reason: consumer.GapRecreated})
+	}
+}
+
+// postpone leaves a partition waiting until the retry.
+func (c *catchUp) postpone(topic string, partition int32) {
+	c.waiting[consumer.Partition{Topic: topic, ID: partition}] = struct{}{}
+}
+
+func (c *catchUp) isWaiting(topic string, partition int32) bool {
+	_, ok := c.waiting[consumer.Partition{Topic: topic, ID: partition}]
+	return ok
+}
+
+// checkPositions asks Kafka about positions that this replica has not reached. Either another replica is
+// ahead of this one, or the log does not hold that offset: then the stream starts at the log's start.
+func (c *catchUp) checkPositions(ctx context.Context, topic, seam *topicCursor) {
+	for _, p := range seam.positions {
+		if topic.nextOffset(p.partition) <= p.next || c.isWaiting(topic.name, p.partition) {
+			continue
+		}
+		partition := consumer.Partition{Topic: topic.name, ID: p.partition}
+		start, end, err := c.env.kafka.Range(ctx, partition, topic.topicID)
+		if err != nil {
+			c.postpone(topic.name, p.partition)
+			continue
+		}
+		c.moveIntoLog(topic, partition, &consumer.OutOfRangeError{Start: start, End: end})
+	}
+}
+
+// replayOnce replays what lies before the seam, all partitions at once, so that one pass over a log serves
+// everything there is. It returns false when each partition has reached the seam or waits. Each call begins
+// with another partition: a client that is cut again and again must advance in all of them.
+func (c *catchUp) replayOnce(ctx context.Context, seam cursor) (more bool, err error) {
+	behind := c.rangesToSeam(seam)
+	if len(behind) == 0 {
+		return false, nil
+	}
+	first := int(c.turn) % len(behind)
+	c.turn++
+	behind = slices.Concat(behind[first:], behind[:first])
+	begun := make([]int64, len(behind))
+	for i := range behind {
+		begun[i] = behind[i].Next
+	}
+	var failed error // of a write within the replay
+	err = c.writer.withHeartbeats(ctx, func(ctx context.Context) error {
+		c.env.kafka.Replay(ctx, c.sub.user, behind, func(at *consumer.Range, r *consumer.Record) bool {
+			var more bool
+			more, failed = c.replayRecord(at.Partition, r)
+			return more
+		})
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	if failed == nil {
+		failed = c.writer.flush() // before anything is appended after a partial event
+	}
+	if failed != nil {
+		return false, failed
+	}
+	moved := false
+	for i := range behind {
+		moved = c.finishRange(&behind[i], begun[i]) || moved
+	}
+	if !moved {
+		for i := range behind {
+			c.postpone(behind[i].Topic, behind[i].ID)
+		}
+	}
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	return true, c.writer.flush()
+}
+
+// rangesToSeam returns the ranges between the cursor and the seam.
+func (c *catchUp) rangesToSeam(seam cursor) (ranges []consumer.Range) {
+	for i := range seam {
+		topic := &c.writer.cursor[i]
+		for _, p := range seam[i].positions {
+			if next := topic.nextOffset(p.partition); next < p.next && !c.isWaiting(topic.name, p.partition) {
+				ranges = append(ranges, consumer.Range{Partition: consumer.Partition{Topic: topic.name, ID: p.partition}, TopicID: topic.topicID, Next: next, To: p.next})
+			}
+		}
+	}
+	return ranges
+}
+
+// replayRecord frames one record of a replay. It returns false if the replay is to stop there because the
+// client does not take what was sent.
+func (c *catchUp) replayRecord(p consumer.Partition, r *consumer.Record) (more bool, err error) {
+	w, hub := c.writer, c.env.hub
+	eventType := eventTypeOf(r, hub.typeHeader)
+	if r.Value == nil || !w.wantsType(eventType) {
+		return true, nil
+	}
+	if n := w.pending(); n > 0 && n+len(r.Value) > replayPiece {
+		if more, err := w.trySend(); !more {
+			return false, err
+		}
+	}
+	topic := w.cursor.topic(p.Topic)
+	topic.setNextOffset(p.ID, r.Offset+1)
+	b := w.appendRecordID(p, topic.topicID, r.Offset+1, c.sub.topic(p.Topic).Own)
+	hub.metrics.replayed.Inc()
+	if event := hub.larges.shareEvent(eventType, r.Value); event != nil {
+		w.attachLarge(event)
+		return w.trySend()
+	}
+	b.b = appendRecord(b.b, eventType, r.Value)
+	return true, nil
+}
+
+// finishRange moves the cursor to where the replay of a range has come, from begun. It returns false if the
+// replay has not advanced.
+func (c *catchUp) finishRange(r *consumer.Range, begun int64) bool {
+	topic := c.writer.cursor.topic(r.Topic)
+	if framed := topic.nextOffset(r.ID); r.Next > framed { // the records between are not for this user
+		c.writer.moved += r.Next - framed
+		topic.setNextOffset(r.ID, r.Next)
+	}
+	if lost, ok := errors.AsType[*consumer.OutOfRangeError](r.Err); ok {
+		c.moveIntoLog(topic, r.Partition, lost)
+	}
+	if bad, ok := errors.AsType[*consumer.UnreadableError](r.Err); ok {
+		topic.setNextOffset(r.ID, bad.Next)
+		c.writer.appendGap(gapData{r.Topic, &gapRange{r.ID, bad.Offset, bad.Next}, consumer.GapUnreadable})
+	}
+	moved := topic.nextOffset(r.ID) != begun
+	if r.Err != nil && !moved {
+		c.postpone(r.Topic, r.ID)
+	}
+	return moved
+}
+
+// moveIntoLog moves a position that lies outside the log to the log's start, and reports the loss. It does
+// nothing if the log holds the position: then the log ends before the seam, which is out of date.
+func (c *catchUp) moveIntoLog(topic *topicCursor, p consumer.Partition, lost *consumer.OutOfRangeError) {
+	from := topic.nextOffset(p.ID)
+	reason := consumer.GapRetention
+	switch {
+	case from > lost.End:
+		reason = consumer.GapUnknownID
+		topic.beginPartition(p.ID, lost.Start)
+		if c.ends == nil {
+			c.ends = make(map[consumer.Partition]int64)
+		}
+		c.ends[p] = lost.End
+	case from >= lost.Start:
+		return
+	default:
+		topic.setNextOffset(p.ID, lost.Start)
+	}
+	c.writer.appendGap(gapData{p.Topic, &gapRange{p.ID, from, lost.Start}, reason})
+}

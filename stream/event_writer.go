@@ -1,0 +1,243 @@
+package stream
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"herald/consumer"
+)
+
+// eventWriter frames a stream's events, each with the stream's cursor as its id, and sends them to the
+// client. It holds the cursor because an id says how far the stream has come with the event.
+//
+// A writer is in one of four states, which follow from its fields:
+//
+//	           append               attachLarge
+//	empty ───────────────► filling ─────────────► sealed
+//	  ▲                       │                      │
+//	  │   the client takes    │         send         │
+//	  ├───────────────────────┴──────────┬───────────┘
+//	  │   all bytes                      │  the client takes a part
+//	  │                                  ▼
+//	  └────────────────────────────── partial
+//	      finish: the client has taken the rest
+//
+// Events are appended in the states empty and filling only. In the state sealed, the buffer ends with the
+// id of a large event, whose shared lines follow it: nothing may come between an id and its lines. In the
+// state partial, bytes that were appended would get into the middle of an event.
+//
+// The goroutine that serves the stream uses the writer. While that goroutine waits for Kafka, two others
+// write too: the timer of withHeartbeats, and a replay, which lends the writer to the goroutines of its
+// passes over a log, one at a time. Therefore every write to out holds mu.
+type eventWriter struct {
+	env    *writerEnv
+	out    output
+	types  []string // the event types to send; nil: all
+	cursor cursor   // after everything sent, appended, or considered and not for this user
+	moved  int64    // offsets by which the cursor has moved since the last id
+
+	buf     *buffer    // events that wait to be sent; nil: none do
+	large   *large     // the large event whose id ends buf
+	written []progress // how far the user's own topics will have been delivered once buf is sent
+
+	mu   sync.Mutex // guards rest and the use of out
+	rest []byte     // what the client has not taken of buf, or of the large event after buf
+}
+
+// writerState is the state of an [eventWriter].
+type writerState int
+
+const (
+	writerEmpty   writerState = iota // nothing waits
+	writerFilling                    // the buffer has events
+	writerSealed                     // the buffer has events and ends with the id of a large event
+	writerPartial                    // the client took a part of what was sent
+)
+
+// state derives the writer's state from its fields, so that the two cannot contradict each other.
+func (w *eventWriter) state() writerState {
+	switch {
+	case len(w.rest) > 0:
+		return writerPartial
+	case w.large != nil:
+		return writerSealed
+	case w.pending() > 0:
+		return writerFilling
+	default:
+		return writerEmpty
+	}
+}
+
+// progress is how far a partition of one incarnation was delivered.
+type progress struct {
+	consumer.Partition
+	topicID [16]byte
+	next    int64
+}
+
+// buffer returns the buffer to append to. Streams have a buffer only while they write.
+func (w *eventWriter) buffer() *buffer {
+	if w.buf == nil {
+		w.buf = newBuffer()
+	}
+	return w.buf
+}
+
+// pending returns the number of bytes in the buffer.
+func (w *eventWriter) pending() int {
+	if w.buf == nil {
+		return 0
+	}
+	return len(w.buf.b) - headroom
+}
+
+// wantsType reports whether the client wants events of the type.
+func (w *eventWriter) wantsType(eventType string) bool {
+	return w.types == nil || slices.Contains(w.types, eventType)
+}
+
+// appendIDLine appends the cursor as the id of the event that follows.
+func (w *eventWriter) appendIDLine() *buffer {
+	b := w.buffer()
+	b.b = append(b.b, "id: "...)
+	b.b = append(appendID(b.b, w.cursor), '\n')
+	w.moved = 0
+	return b
+}
+
+// appendRecordID appends the id line of a record's event. The cursor is after the record already. own says
+// that the record is of one of the user's own topics: then Kafka is informed once the event is sent.
+//
+// A stream that has chosen event types reports no delivery: the records that it leaves out were delivered
+// to nobody.
+func (w *eventWriter) appendRecordID(p consumer.Partition, topicID [16]byte, next int64, own bool) *buffer {
+	b := w.appendIDLine()
+	if !own || w.types != nil {
+		return b
+	}
+	for i := range w.written {
+		if w.written[i].Partition == p && w.written[i].topicID == topicID {
+			w.written[i].next = next
+			return b
+		}
+	}
+	w.written = append(w.written, progress{p, topicID, next})
+	return b
+}
+
+// attachLarge makes the large event follow the id that was appended last. nil attaches nothing.
+func (w *eventWriter) attachLarge(event *large) { w.large = event }
+
+// appendGap appends a gap event, which reports lost records. Its id is after the gap.
+func (w *eventWriter) appendGap(g gapData) {
+	w.env.metrics.gaps.WithLabelValues(string(g.Reason)).Inc()
+	b := w.appendIDLine()
+	b.b = appendOwn(b.b, TypeGap, g)
+}
+
+// appendCheckpoint appends a checkpoint, an event that carries the cursor and nothing else.
+func (w *eventWriter) appendCheckpoint() {
+	b := w.appendIDLine()
+	b.b = appendOwn(b.b, TypeCheckpoint, struct{}{})
+}
+
+// appendHeartbeat appends a heartbeat.
+func (w *eventWriter) appendHeartbeat() {
+	b := w.buffer()
+	b.b = append(b.b, heartbeat...)
+}
+
+// appendEnd appends the event that ends the stream, without an id.
+func (w *eventWriter) appendEnd(reason EndError) {
+	b := w.buffer()
+	if reason == ErrTooMany {
+		b.b = appendOpening(b.b, time.Hour)
+	}
+	b.b = appendOwn(b.b, TypeEnd, endData{reason})
+}
+
+// send sends what the client takes at once. The writer's state is then empty, or partial if the client did
+// not take everything.
+func (w *eventWriter) send() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sendLocked()
+}
+
+// trySend is send from within a replay. It must not wait, because the goroutine of a pass over a log serves
+// many streams: it sends nothing while a heartbeat is being written. A client that reads as fast as the
+// log is read can so follow the pass. all is true if the client took everything.
+func (w *eventWriter) trySend() (all bool, err error) {
+	if !w.mu.TryLock() {
+		return false, nil
+	}
+	defer w.mu.Unlock()
+	err = w.sendLocked()
+	return err == nil && len(w.rest) == 0, err
+}
+
+func (w *eventWriter) sendLocked() (err error) {
+	if w.pending() == 0 {
+		return nil
+	}
+	w.rest, err = w.out.send(w.buf.b)
+	return w.continueLocked(err)
+}
+
+// continueLocked is called after a write. If the client took everything, it sends the attached large event
+// and then frees the buffer.
+func (w *eventWriter) continueLocked(err error) error {
+	if w.large != nil && err == nil && len(w.rest) == 0 {
+		w.rest, err = w.out.sendLarge(w.large)
+		w.large = nil
+	}
+	if err == nil && len(w.rest) == 0 {
+		w.reportSentLocked()
+	}
+	return err
+}
+
+// reportSentLocked informs Kafka of the delivered records and frees the buffer, all of which was sent.
+func (w *eventWriter) reportSentLocked() {
+	for _, p := range w.written {
+		w.env.kafka.Delivered(p.Partition, p.topicID, p.next)
+	}
+	clear(w.written)
+	w.written = w.written[:0]
+	w.rest = nil
+	if w.buf != nil {
+		w.buf.free()
+		w.buf = nil
+	}
+}
+
+// finish sends the rest and waits until the client has taken it.
+func (w *eventWriter) finish() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.finishLocked()
+}
+
+func (w *eventWriter) finishLocked() error {
+	for len(w.rest) > 0 {
+		err := w.out.finish(w.rest)
+		w.rest = nil
+		if err = w.continueLocked(err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flush sends everything and waits until the client has taken it.
+func (w *eventWriter) flush() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.rest) == 0 {
+		if err := w.sendLocked(); err != nil {
+			return err
+		}
+	}
+	return w.finishLocked()
+}

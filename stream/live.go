@@ -1,0 +1,123 @@
+package stream
+
+import (
+	"errors"
+
+	"herald/consumer"
+)
+
+// checkpointAfter is how many offsets the position of a quiet stream may move before a heartbeat becomes a
+// checkpoint. It bounds what is replayed when the client comes back.
+const checkpointAfter = 10_000
+
+// gather frames what waits in the subscription: the records up to the first large one, and, if a heartbeat
+// is due, a heartbeat or a checkpoint. s.taken is not nil if more is to be gathered once the writer has
+// sent this. behind says that live records have passed by; ended says why the stream is to end.
+func (s *clientStream) gather() (behind bool, ended error) {
+	if s.taken != nil {
+		s.frameTaken(s.sub.endCause())
+		return false, nil
+	}
+	var now *cursor
+	if s.sub.takeHeartbeatRequest() {
+		// Read before the queue is taken: then all records before these positions are in the queue.
+		now = s.env.hub.positions(s.sub.topics)
+		defer cursors.Put(now)
+	}
+	s.taken, behind, ended = s.sub.takeQueue()
+	s.done = 0
+	s.frameTaken(ended)
+	if s.taken != nil || now == nil { // a large event serves as a heartbeat
+		return behind, ended
+	}
+	if !behind {
+		s.advance(*now)
+	}
+	if s.writer.moved >= checkpointAfter {
+		s.writer.appendCheckpoint()
+	} else {
+		s.writer.appendHeartbeat()
+	}
+	return behind, ended
+}
+
+// advance moves the cursor to positions that the hub has reached without a record for this user.
+func (s *clientStream) advance(now cursor) {
+	for i := range now {
+		topic := &s.writer.cursor[i]
+		if topic.incarnation != now[i].incarnation {
+			continue
+		}
+		for _, p := range now[i].positions {
+			if from := topic.nextOffset(p.partition); from < p.next && topic.hasPartition(p.partition) && !s.catchUp.isWaiting(topic.name, p.partition) {
+				topic.setNextOffset(p.partition, p.next)
+				s.writer.moved += p.next - from
+			}
+		}
+	}
+}
+
+// frameTaken frames the taken records, up to the first large one. s.taken is nil afterwards if no record
+// is left. If access was revoked, the records are dropped.
+func (s *clientStream) frameTaken(ended error) {
+	q := s.taken
+	if q == nil {
+		return
+	}
+	done := int(s.done)
+	if errors.Is(ended, ErrRevoked) {
+		done = len(q.items)
+	}
+	live, text := 0, 0
+	if done > 0 {
+		text = q.items[done-1].end
+	}
+	w := &s.writer
+	for ; done < len(q.items) && w.large == nil; done++ {
+		it := &q.items[done]
+		lines := q.text[text:it.end]
+		text = it.end
+		topic := w.cursor.topic(it.partition.Topic)
+		if topic == nil {
+			continue // the stream has not got this topic: it could not be read when the stream began
+		}
+		from := topic.nextOffset(it.partition.ID)
+		if it.offset < from || s.catchUp.isWaiting(it.partition.Topic, it.partition.ID) {
+			continue // was replayed, or will be
+		}
+		if s.skipForeignPartition(topic, it) {
+			continue
+		}
+		topic.setNextOffset(it.partition.ID, it.offset+1)
+		if !w.wantsType(it.eventType) {
+			w.moved += it.offset + 1 - from
+			continue
+		}
+		b := w.appendRecordID(it.partition, topic.topicID, it.offset+1, s.sub.topic(it.partition.Topic).Own)
+		b.b = append(b.b, lines...)
+		w.attachLarge(it.large)
+		live++
+	}
+	s.done = int32(done) //nolint:gosec // the queue's size in bytes is bounded
+	w.env.metrics.live.Add(float64(live))
+	if w.large == nil {
+		q.free()
+		s.taken = nil
+	}
+}
+
+// skipForeignPartition reports whether a live record lies in a partition that the stream has not got. If
+// the partition has become one of the user's homes, the stream catches up, to read the record from there.
+func (s *clientStream) skipForeignPartition(topic *topicCursor, it *item) bool {
+	if topic.hasPartition(it.partition.ID) {
+		return false
+	}
+	homes := s.sub.topic(topic.name).Homes
+	_, begin := homes.Of(s.sub.user)
+	if _, home := begin[it.partition.ID]; home {
+		s.sub.requestCatchUp()
+	} else {
+		homes.Misplaced(s.sub.user, consumer.Position{Partition: it.partition, Offset: it.offset})
+	}
+	return true
+}
