@@ -9,8 +9,6 @@ import (
 	"slices"
 	"syscall"
 	"time"
-
-	"github.com/labstack/echo/v4"
 )
 
 // connection is the output over a connection of HTTP/1 that was taken over from net/http, whose
@@ -31,22 +29,20 @@ type connection struct {
 	err   error  // or why it did not
 }
 
-// takeOver takes the connection of a request over, for a response with the headers that c's response
-// has, middleware's too. It ends when the client takes nothing for the time-out, be it that the client
-// does not read or that its machine is gone. The error is [http.ErrNotSupported] where that is not possible.
-func takeOver(c echo.Context, timeout time.Duration, m *metrics) (*connection, error) {
-	req, res := c.Request(), c.Response()
+// takeOver takes the connection of a request over from net/http, for a response with the headers that header
+// returns; header runs once the connection is taken over. The connection ends when the client takes nothing
+// for the time-out, whether the client does not read or its machine is gone. The error is
+// [http.ErrNotSupported] where a connection cannot be taken over.
+func takeOver(w http.ResponseWriter, req *http.Request, header func() http.Header, timeout time.Duration, m *metrics) (*connection, error) {
 	if req.ProtoMajor != 1 {
 		return nil, http.ErrNotSupported
 	}
-	conn, _, err := http.NewResponseController(res.Writer).Hijack() // a client has nothing to say after its request
+	conn, _, err := http.NewResponseController(w).Hijack() // what a client sends after its request is dropped
 	if err != nil {
 		return nil, fmt.Errorf("take over the connection: %w", err)
 	}
-	res.Writer = headOnly{res.Header()}
-	res.WriteHeader(http.StatusOK) // runs what middleware wants to happen before
 	o := &connection{Conn: conn, chunked: req.ProtoMinor > 0, timeout: timeout, metrics: m}
-	o.head = o.headOf(res.Header())
+	o.head = o.headOf(header())
 	o.direct()
 	setUserTimeout(conn, timeout*3/2) // later than a write would fail: a client that is there and does not read is not gone
 	if tcp, ok := innermost(conn).(interface{ SetWriteBuffer(bytes int) error }); ok {
@@ -67,13 +63,6 @@ func innermost(conn net.Conn) net.Conn {
 	}
 	return conn
 }
-
-// headOnly is a response of which only the headers matter.
-type headOnly struct{ header http.Header }
-
-func (h headOnly) Header() http.Header         { return h.header }
-func (h headOnly) Write(b []byte) (int, error) { return len(b), nil }
-func (h headOnly) WriteHeader(int)             {}
 
 // headOf is the head of the response. The stream is the last response on its connection.
 func (o *connection) headOf(header http.Header) []byte {

@@ -25,6 +25,13 @@ func (e EndError) Error() string { return string(e) }
 
 var errGone = errors.New("the client has gone")
 
+// Labels of ended streams that Herald did not end.
+const (
+	endClient       = "client"        // the client closed the connection
+	endWriteTimeout = "write-timeout" // the client took nothing for the write time-out
+	endError        = "error"
+)
+
 // endLabel says why a stream ended as the metric's label has it.
 func endLabel(err error) string {
 	reason, told := errors.AsType[EndError](err)
@@ -33,10 +40,10 @@ func endLabel(err error) string {
 	case told:
 		return string(reason)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return "write-timeout"
+		return endWriteTimeout
 	case errors.Is(err, errGone), network: // a write may be first to see it
-		return "client"
+		return endClient
 	default:
-		return "error"
+		return endError
 	}
 }

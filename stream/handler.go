@@ -103,7 +103,7 @@ func (h *Handler) Events(c echo.Context) error {
 	if refused != nil && later == "" {
 		return refused
 	}
-	req, err := parseRequest(c, time.Now())
+	req, err := parseRequest(c.Request(), time.Now())
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, err.Error())
 	}
@@ -122,9 +122,9 @@ func (h *Handler) Events(c echo.Context) error {
 	if reason := h.roster.admit(from); reason != "" {
 		return h.refuse(c, req, reason)
 	}
-	conn, err := takeOver(c, h.cfg.WriteTimeout, h.cfg.Hub.metrics)
+	conn, err := takeOver(c.Response().Writer, c.Request(), func() http.Header { return runBeforeHooks(c.Response()) }, h.cfg.WriteTimeout, h.cfg.Hub.metrics)
 	if errors.Is(err, http.ErrNotSupported) {
-		return h.share(c, viewer, from, req)
+		return h.serveShared(c, viewer, from, req)
 	}
 	if err != nil {
 		h.roster.leave(from)
@@ -136,8 +136,8 @@ func (h *Handler) Events(c echo.Context) error {
 	return nil
 }
 
-// share serves a stream on a connection that has others, or that cannot be taken over.
-func (h *Handler) share(c echo.Context, viewer Viewer, from netip.Addr, req streamRequest) error {
+// serveShared serves a stream on a connection that has others, or that cannot be taken over.
+func (h *Handler) serveShared(c echo.Context, viewer Viewer, from netip.Addr, req streamRequest) error {
 	out := newResponse(c.Response().Writer, h.cfg.WriteTimeout, h.cfg.Hub.metrics) // Echo uses its own Response again
 	if err := out.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		h.roster.leave(from)
@@ -209,3 +209,18 @@ func (h *Handler) refuse(c echo.Context, r streamRequest, reason EndError) error
 
 // refusedRetry is how many times longer than others those wait who were turned away.
 const refusedRetry = 5
+
+// runBeforeHooks runs what middleware has registered with Echo to run before the response, and returns the
+// response's headers. It writes nothing.
+func runBeforeHooks(res *echo.Response) http.Header {
+	res.Writer = headOnly{res.Header()}
+	res.WriteHeader(http.StatusOK)
+	return res.Header()
+}
+
+// headOnly is a response whose status and body are dropped.
+type headOnly struct{ header http.Header }
+
+func (h headOnly) Header() http.Header         { return h.header }
+func (h headOnly) Write(b []byte) (int, error) { return len(b), nil }
+func (h headOnly) WriteHeader(int)             {}

@@ -1,6 +1,10 @@
 package stream
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"herald/consumer"
+)
 
 // metrics are those of all streams.
 type metrics struct {
@@ -30,11 +34,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		live:       events.WithLabelValues("live"),
 		replayed:   events.WithLabelValues("replay"),
 		open:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_streams", Help: "Streams that are open."}),
-		opened:     counter("herald_streams_opened_total", "Streams opened, by where they start: now, since or id.", "start", "now", "since", "id"),
-		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, write-timeout, draining, token-expired, revoked, too-many-streams or error.", "reason", "client", "write-timeout", "draining", "token-expired", "revoked", "too-many-streams", "error"),
-		refused:    counter("herald_streams_refused_total", "Streams turned away, by reason: draining, busy or keys-unavailable.", "reason", "draining", "busy", "keys-unavailable"),
+		opened:     counter("herald_streams_opened_total", "Streams opened, by where they start: now, since or id.", "start", startNow, startSince, startID),
+		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, write-timeout, draining, token-expired, revoked, too-many-streams or error.", "reason", endClient, endWriteTimeout, string(ErrDraining), string(ErrExpired), string(ErrRevoked), string(ErrTooMany), endError),
+		refused:    counter("herald_streams_refused_total", "Streams turned away, by reason: draining, busy or keys-unavailable.", "reason", string(ErrDraining), string(ErrBusy), string(ErrUnchecked)),
 		bytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_written_bytes_total", Help: "Bytes written to streams."}),
-		gaps:       counter("herald_stream_gaps_total", "Gaps told to streams, by reason: retention, recreated, unknown-id, unreadable or replay-limit.", "reason", "retention", "recreated", "unknown-id", "unreadable", "replay-limit"),
+		gaps:       counter("herald_stream_gaps_total", "Gaps told to streams, by reason: retention, recreated, unknown-id, unreadable or replay-limit.", "reason", string(consumer.GapRetention), string(consumer.GapRecreated), string(consumer.GapUnknownID), string(consumer.GapUnreadable), string(consumer.GapReplayLimit)),
 		overflows:  prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_overflows_total", Help: "Times that a slow stream's queue was full and the stream fell back to replay."}),
 		tombstones: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_tombstones_total", Help: "Live records with a null value, which are not delivered."}),
 	}
