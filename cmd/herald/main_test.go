@@ -3,14 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
-	"herald/auth"
-	"herald/cmd/herald/server"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"herald/auth"
+	"herald/cmd/herald/server"
 )
 
 // TestMistakesAtStart wants one line on standard error, which names the flag and says what to do.
@@ -140,9 +141,8 @@ func TestFlagsOfFields(t *testing.T) {
 			known["--"+f.Name] = node.Name == "serve" || known["--"+f.Name]
 		}
 	}
-	fields := reflect.TypeFor[server.Config]()
-	for i := range fields.NumField() {
-		name := fields.Field(i).Name
+	for field := range reflect.TypeFor[server.Config]().Fields() {
+		name := field.Name
 		switch name {
 		case "Certificate", "Consumer", "Keys", "Version", "Logger", "FieldName":
 			continue // no flag has the field's value

@@ -3,10 +3,11 @@ package server
 import (
 	"bytes"
 	"fmt"
-	"herald/cmd/herald/listener"
 	"log/slog"
 	"strings"
 	"testing"
+
+	"herald/cmd/herald/listener"
 )
 
 // TestFewerStreamsThanAllowed wants a warning if the limit of open files has no room for MaxStreams.

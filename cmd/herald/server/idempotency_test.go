@@ -3,7 +3,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"herald/auth"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,6 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/auth"
 )
 
 // TestIdempotencyKey sends notifications again with their keys, and counts the records.

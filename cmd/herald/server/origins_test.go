@@ -1,11 +1,12 @@
 package server
 
 import (
-	"herald/auth"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+
+	"herald/auth"
 )
 
 // TestOrigins asks from pages of several origins, with the cookie and with the header.

@@ -2,12 +2,13 @@ package server
 
 import (
 	"fmt"
-	"herald/auth"
 	"net/http"
 	"slices"
 	"strconv"
 	"testing"
 	"time"
+
+	"herald/auth"
 )
 
 // TestPublishQuota lets one user publish too fast, and another one not be hindered by it.

@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"herald/cmd/herald/listener"
-	"herald/cmd/herald/tail"
 	"io"
 	"log/slog"
 	"net"
@@ -16,6 +14,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"herald/cmd/herald/listener"
+	"herald/cmd/herald/tail"
 )
 
 // TestStreamsStayDirect wants a stream to need no goroutine, for which its connection has to be known

@@ -2,12 +2,13 @@ package server
 
 import (
 	"encoding/json"
-	"herald/auth"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"herald/auth"
 )
 
 // TestSession goes through the life of a cookie as a browser would.

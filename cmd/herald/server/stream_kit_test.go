@@ -3,12 +3,13 @@ package server
 import (
 	"bufio"
 	"context"
-	"herald/cmd/herald/tail"
 	"maps"
 	"net/http"
 	"slices"
 	"testing"
 	"time"
+
+	"herald/cmd/herald/tail"
 )
 
 // lastIDOf opens a stream, reads it until the data and returns the id that it has come to.
