@@ -239,7 +239,7 @@ func drainHerald(ctx context.Context, b *testing.B, address string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c.topics[benchTopic].settle(true) // as if it had been known and missing: it is read from its start
+	c.topics.states[benchTopic].settleLocked(true) // as if it had been known and missing: it is read from its start
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()

@@ -6,14 +6,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// Kinds of what a broker may answer instead of records, as the metric's label has them.
+// The kinds of errors that a broker returns for a partition or a topic, as values of the metric's label kind.
 const (
-	errorMoved  = "moved"  // another broker has the partition, or will
-	errorGone   = "gone"   // the topic was deleted, perhaps created again
-	errorDenied = "denied" // an access control list
+	errorMoved  = "moved"  // another broker leads the partition, or will soon
+	errorGone   = "gone"   // the topic was deleted, and perhaps created again
+	errorDenied = "denied" // an access control list forbids it
 	errorOther  = "other"
 )
 
+// kindOf returns the kind of an error.
 func kindOf(err error) string {
 	is := func(list ...error) bool {
 		for _, e := range list {

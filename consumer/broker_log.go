@@ -1,105 +1,101 @@
 package consumer
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
 )
 
 const (
-	refusalsWindow = time.Second                 // partitions that are refused within it share a line of the log
-	failureMemory  = fetchBackoff + quietMaxWait // without a failure of any session, a broker that answers is read again
+	// refusalWindow is how long partitions that a broker refuses are collected into one log line.
+	refusalWindow = time.Second
+	// failureMemory is how long every session must do without a failure before a broker that answers counts
+	// as read again.
+	failureMemory = fetchBackoff + quietMaxWait
 )
 
-// brokerLog are what the log says of brokers that fail and of partitions that they refuse: a line for an
-// event and a broker, not one for each of thousands of partitions or for each session.
+// brokerLog logs brokers that fail and partitions that brokers refuse. It writes one line for an event and a
+// broker, not one for each of thousands of partitions or for each session.
 type brokerLog struct {
-	window time.Duration // but for tests it is refusalsWindow
+	log    *slog.Logger
+	count  func(broker int32) (sessions, partitions int) // what is read from the broker
+	spawn  func(func())                                  // starts a goroutine of the liveReader
+	window time.Duration                                 // refusalWindow, except in tests
 
-	mu      sync.Mutex
-	failing map[int32]time.Time // by broker: when a request failed last, until it is read again
-	refused map[refusal]*refusals
+	mu       sync.Mutex
+	failures map[int32]time.Time // the last failure of each broker that is not read again yet
+	refusals map[refusal]*refusedPartitions
 }
 
-// refusal is what a line is about.
+// refusal is the event of a log line: a broker returns an error for partitions.
 type refusal struct {
 	broker int32
 	level  slog.Level
 	err    string
 }
 
-// refusals are the partitions of a line.
-type refusals struct {
+// refusedPartitions are the partitions of a refusal.
+type refusedPartitions struct {
 	count   int
 	example Position
 }
 
-// failed tells that a broker cannot be read: once until it is read again. example is one of the
-// partitions that should have been; so many beside those that are read there wait to begin.
-func (r *liveReader) failed(broker int32, waiting int, example Position, err error) {
-	if r.ctx.Err() != nil {
-		return
+func newBrokerLog(log *slog.Logger, count func(broker int32) (sessions, partitions int), spawn func(func())) *brokerLog {
+	return &brokerLog{
+		log: log, count: count, spawn: spawn, window: refusalWindow,
+		failures: make(map[int32]time.Time), refusals: make(map[refusal]*refusedPartitions),
 	}
-	r.brokerLog.mu.Lock()
-	_, again := r.brokerLog.failing[broker]
-	r.brokerLog.failing[broker] = time.Now()
-	r.brokerLog.mu.Unlock()
+}
+
+// recordFailure logs that the broker cannot be read, once until it is read again. example is a partition
+// that should have been read. waiting is the number of partitions that wait to start there.
+func (l *brokerLog) recordFailure(ctx context.Context, broker int32, waiting int, example Position, err error) {
+	l.mu.Lock()
+	_, repeated := l.failures[broker]
+	l.failures[broker] = time.Now()
+	l.mu.Unlock()
 	level := slog.LevelWarn
-	if again {
+	if repeated {
 		level = slog.LevelDebug
 	}
-	sessions, partitions := r.sizes(broker)
-	r.consumer.log.Log(r.ctx, level, "broker cannot be read; it is tried again", "broker", broker, "sessions", sessions, "partitions", partitions+waiting,
+	sessions, partitions := l.count(broker)
+	l.log.Log(ctx, level, "broker cannot be read; retrying", "broker", broker, "sessions", sessions, "partitions", partitions+waiting,
 		"topic", example.Topic, "partition", example.ID, "offset", example.Offset, "error", err)
 }
 
-// answered tells that a broker is read again, if it could not be.
-func (r *liveReader) answered(broker int32) {
-	r.brokerLog.mu.Lock()
-	last, failing := r.brokerLog.failing[broker]
-	again := failing && time.Since(last) > failureMemory
-	if again {
-		delete(r.brokerLog.failing, broker)
+// recordAnswer logs that the broker is read again, if it failed before.
+func (l *brokerLog) recordAnswer(broker int32) {
+	l.mu.Lock()
+	last, failed := l.failures[broker]
+	recovered := failed && time.Since(last) > failureMemory
+	if recovered {
+		delete(l.failures, broker)
 	}
-	r.brokerLog.mu.Unlock()
-	if again {
-		sessions, partitions := r.sizes(broker)
-		r.consumer.log.Info("broker is read again", "broker", broker, "sessions", sessions, "partitions", partitions)
+	l.mu.Unlock()
+	if recovered {
+		sessions, partitions := l.count(broker)
+		l.log.Info("broker is read again", "broker", broker, "sessions", sessions, "partitions", partitions)
 	}
 }
 
-// sizes returns how many sessions and partitions are read from the broker.
-func (r *liveReader) sizes(broker int32) (sessions, partitions int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, users := range []bool{false, true} {
-		for _, s := range r.shards[shardKey{broker, users}] {
-			if len(s.partitions) > 0 {
-				sessions++
-				partitions += len(s.partitions)
-			}
-		}
-	}
-	return sessions, partitions
-}
-
-// tellRefused tells that a broker refuses the partition, together with others of the next moment.
-func (r *liveReader) tellRefused(what refusal, at Position) {
-	t := &r.brokerLog
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if same := t.refused[what]; same != nil {
+// recordRefusal logs that the broker refuses the partition, together with other partitions that it refuses
+// in the same way within the window.
+func (l *brokerLog) recordRefusal(ctx context.Context, event refusal, at Position) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if same := l.refusals[event]; same != nil {
 		same.count++
 		return
 	}
-	t.refused[what] = &refusals{1, at}
-	r.wg.Go(func() {
-		pause(r.ctx, t.window)
-		t.mu.Lock()
-		all := *t.refused[what]
-		delete(t.refused, what)
-		t.mu.Unlock()
-		r.consumer.log.Log(r.ctx, what.level, "partitions are not read; they are tried again", "broker", what.broker, "partitions", all.count,
-			"topic", all.example.Topic, "partition", all.example.ID, "offset", all.example.Offset, "error", what.err)
+	l.refusals[event] = &refusedPartitions{1, at}
+	l.spawn(func() {
+		pause(ctx, l.window)
+		l.mu.Lock()
+		all := *l.refusals[event]
+		delete(l.refusals, event)
+		l.mu.Unlock()
+		l.log.Log(ctx, event.level, "partitions cannot be read; retrying", "broker", event.broker, "partitions", all.count,
+			"topic", all.example.Topic, "partition", all.example.ID, "offset", all.example.Offset, "error", event.err)
 	})
 }

@@ -93,7 +93,7 @@ func heardOn(t *testing.T, listen kfake.Opt) (*kfake.Cluster, *Consumer, *ledger
 	}
 	sink := newLedger()
 	c := configured(t, broker.ListenAddrs(), sink, "other", "n.{user}")
-	c.cfg.SessionPartitions = 2
+	c.reader.sessionPartitions = 2
 	c.reader.brokerLog.window = 5 * time.Second
 	c.reader.stallAfter = time.Hour
 	log := hear(t, c)
@@ -129,7 +129,7 @@ func (l *ledger) all(t *testing.T, broker *kfake.Cluster) {
 }
 
 const (
-	lineFailed = "WARN broker cannot be read; it is tried again broker=%d sessions=%d partitions=%d topic=%s partition=0 offset=%d error=Fetch v13 to broker %[1]d: …"
+	lineFailed = "WARN broker cannot be read; retrying broker=%d sessions=%d partitions=%d topic=%s partition=0 offset=%d error=Fetch v13 to broker %[1]d: …"
 	lineAgain  = "INFO broker is read again broker=%d sessions=%d partitions=%d"
 )
 
@@ -190,7 +190,7 @@ func TestAllBrokersAwayIsTold(t *testing.T) {
 	for _, line := range again {
 		log.wait(t, line)
 	}
-	log.only(t, append(again, "WARN kafka does not answer; streams stay open and it is tried again brokers=[…] error=…",
+	log.only(t, append(again, "WARN kafka does not answer; streams stay open, retrying brokers=[…] error=…",
 		fmt.Sprintf(lineFailed, 0, 1, 1, "other", 1), fmt.Sprintf(lineFailed, 1, 5, manyTopics, "n.…", 1))...)
 	if up := testutil.ToFloat64(c.metrics.up); up != 1 {
 		t.Errorf("herald_kafka_up is %v, want 1", up)
@@ -204,7 +204,7 @@ func TestLeadersMovedIsTold(t *testing.T) {
 	broker, c, sink, log := heardOn(t, doors.listen())
 	sink.all(t, broker)
 	moveAll(t, broker, 0)
-	line := "INFO partitions are not read; they are tried again broker=1 partitions=… topic=n.… partition=0 offset=1 error=NOT_LEADER_FOR_PARTITION: …"
+	line := "INFO partitions cannot be read; retrying broker=1 partitions=… topic=n.… partition=0 offset=1 error=NOT_LEADER_FOR_PARTITION: …"
 	log.wait(t, line)
 	sink.all(t, broker)
 	log.only(t, line)
@@ -226,7 +226,7 @@ func TestTopicDeletedIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := []string{
-		"INFO partitions are not read; they are tried again broker=0 partitions=1 topic=other partition=0 offset=1 error=UNKNOWN_TOPIC_…",
+		"INFO partitions cannot be read; retrying broker=0 partitions=1 topic=other partition=0 offset=1 error=UNKNOWN_TOPIC_…",
 		"WARN topic does not exist; it will be read from its start once it does topic=other",
 	}
 	for _, line := range lines {
@@ -269,19 +269,19 @@ func TestBrokerFailsNowAndThen(t *testing.T) {
 		log := hear(t, c)
 		r := c.reader
 		r.ctx = t.Context()
-		fails := func() { r.failed(1, 0, Position{Partition{Topic: "t", ID: 2}, 3}, io.EOF) }
+		fails := func() { r.recordFailure(1, 0, Position{Partition{Topic: "t", ID: 2}, 3}, io.EOF) }
 		for range 10 {
 			fails()
-			r.answered(1)
+			r.brokerLog.recordAnswer(1)
 			time.Sleep(fetchBackoff)
-			r.answered(1)
-			r.answered(2)
+			r.brokerLog.recordAnswer(1)
+			r.brokerLog.recordAnswer(2)
 		}
-		first := "WARN broker cannot be read; it is tried again broker=1 sessions=0 partitions=0 topic=t partition=2 offset=3 error=EOF"
+		first := "WARN broker cannot be read; retrying broker=1 sessions=0 partitions=0 topic=t partition=2 offset=3 error=EOF"
 		log.only(t, first)
 		time.Sleep(failureMemory)
-		r.answered(1)
-		r.answered(1)
+		r.brokerLog.recordAnswer(1)
+		r.brokerLog.recordAnswer(1)
 		log.only(t, first, "INFO broker is read again broker=1 sessions=0 partitions=0")
 		log.forget()
 		fails()

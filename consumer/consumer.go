@@ -1,97 +1,30 @@
 package consumer
 
 import (
-	"cmp"
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
+	"maps"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go/sasl"
 
 	"herald/consumer/broker"
 )
 
-// Config is what a [Consumer] needs. Brokers, Group and Routes have no defaults.
-type Config struct {
-	Brokers []string // host:port
-	TLS     *tls.Config
-	SASL    sasl.Mechanism
-
-	// Group and Replica name the consumer group, "<Group>.<Replica>": every replica reads every
-	// shared partition, as a group of its own. Two processes of one name still read everything and
-	// share the commits (balance.go); a warning in the log says so.
-	Group   string
-	Replica string
-
-	Routes []Route
-
-	// ReplayConcurrency bounds how many passes over a log are made at a time for replays; a quarter
-	// of them is for those that are far behind. Default 16. Each holds one response in memory.
-	ReplayConcurrency int
-
-	// ReplayCacheBytes bounds what is kept of the log for clients who were cut off together and come
-	// back one after the other, in bytes; a quarter of it is for replays that are far behind. Default
-	// 48 MiB.
-	ReplayCacheBytes int
-
-	// FetchMaxBytes bounds one response of a broker, in bytes; a larger batch is taken all the same.
-	// Default 8 MiB. Live reading holds one response for each fetch session, and a second one for four
-	// of those that are far behind, which are read while the first is delivered. A compressed batch is
-	// in memory decompressed besides, while its session delivers it.
-	FetchMaxBytes int32
-
-	// SessionPartitions is how many partitions share a fetch session (KIP-227) at most, which has a
-	// connection of its own. Apache Kafka walks all of them at each fetch: fewer wake up sooner, over
-	// more connections. Default [DefaultSessionPartitions].
-	SessionPartitions int
-
-	// Rack is where this replica runs. If it is the rack of a broker that follows a partition, and
-	// the cluster's replica.selector.class allows it, the partition is read there (KIP-392).
-	Rack string
-
-	Logger   *slog.Logger          // default: none
-	Registry prometheus.Registerer // default: metrics are not exported
-}
-
-func (cfg *Config) fetchOptions() fetchOptions {
-	return fetchOptions{maxBytes: cfg.FetchMaxBytes, rack: cfg.Rack}
-}
-
 // Consumer reads the topics of its routes. See the package documentation.
 type Consumer struct {
-	cfg     Config
-	routes  routes
-	static  map[string]*Route
-	homes   map[string]*Homes // of the static topics whose routes name a partitioner
-	cluster *broker.Cluster
-	reader  *liveReader
-	sink    Sink
-	log     *slog.Logger
-	metrics *metrics
-
+	cfg       Config
+	cluster   *broker.Cluster
+	contact   *contact
+	topics    *topicRegistry
+	poller    *topicPoller
+	reader    *liveReader
+	offsets   *offsetFinder
 	scans     *scans
 	member    *groupMember
 	delivered *deliveredPositions
-	chunks    [2]*chunks    // by distance
-	confirms  chan struct{} // bounds metadata requests of [Consumer.Confirm]
-	buffers   sync.Pool     // of *[]byte, for replays
-	wake      chan struct{}
-	away      atomic.Pointer[error] // why the last metadata request was not answered; nil: it was
-
-	awayTold                    time.Time    // when the log last said that Kafka is away; used by runTopics only
-	replayLogged, leftOutLogged atomic.Int64 // the second of Unix time in which an error of a replay, or what one left out, was logged last
-
-	mu         sync.Mutex
-	topics     map[string]*topicState
-	schedule   metadataSchedule
-	departures []departure // of users, the oldest first
+	metrics   *metrics
+	log       *slog.Logger
 }
 
 // New checks cfg and returns a consumer that delivers to sink once [Consumer.Run] is called.
@@ -100,82 +33,48 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(cfg.Brokers) == 0 {
-		return nil, errors.New("no Kafka broker given")
-	}
-	if cfg.Group == "" || cfg.Replica == "" {
-		return nil, errors.New("a consumer group needs the names of group and replica")
-	}
-	if cfg.ReplayCacheBytes == 0 {
-		cfg.ReplayCacheBytes = 48 << 20
-	}
-	if cfg.ReplayConcurrency == 0 {
-		cfg.ReplayConcurrency = 16
-	}
-	if cfg.FetchMaxBytes == 0 {
-		cfg.FetchMaxBytes = 8 << 20
-	}
-	if cfg.SessionPartitions == 0 {
-		cfg.SessionPartitions = DefaultSessionPartitions
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
 	}
 	c := &Consumer{
-		cfg:      cfg,
-		routes:   rs,
-		static:   make(map[string]*Route),
-		homes:    make(map[string]*Homes),
-		cluster:  broker.NewCluster(cfg.Brokers, cfg.TLS, cfg.SASL, time.Minute),
-		sink:     sink,
-		log:      cfg.Logger,
-		metrics:  newMetrics(cfg.Registry),
-		confirms: make(chan struct{}, 16),
-		wake:     make(chan struct{}, 1),
-		topics:   make(map[string]*topicState),
+		cfg:     cfg,
+		cluster: broker.NewCluster(cfg.Brokers, cfg.TLS, cfg.SASL, time.Minute),
+		metrics: newMetrics(cfg.Registry),
+		log:     cfg.Logger,
 	}
-	c.schedule = metadataSchedule{topics: c.topics, hurry: make(map[string]struct{})}
-	notYet := errors.New("it was not asked yet")
-	c.away.Store(&notYet)
-	c.reader = newLiveReader(c)
-	c.member = newGroupMember(newGroupHealth(cfg.Group, cfg.Replica, c.Online, c.metrics, c.log), c.cluster, c.metrics, c.commitTopics, c.reader.positions)
-	c.delivered = newDeliveredPositions(newGroupHealth(cfg.Group, "delivered", c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topicID)
-	c.scans = newScans(c)
-	c.chunks = [...]*chunks{near: newChunks(cfg.ReplayCacheBytes - cfg.ReplayCacheBytes/4), far: newChunks(cfg.ReplayCacheBytes / 4)}
+	c.contact = newContact(cfg.Brokers, c.metrics, c.log)
+	c.topics = newTopicRegistry(rs, c.log, c.metrics.misplaced.Inc)
+	c.offsets = newOffsetFinder(c.cluster, c.topics)
+	c.reader = newLiveReader(c.cluster, c.topics, c.offsets, sink, cfg.fetchOptions(), cfg.SessionPartitions, c.metrics, c.log)
+	c.poller = newTopicPoller(c.cluster, c.topics, c.reader, c.contact, c.metrics, c.log)
+	c.member = newGroupMember(newGroupHealth(cfg.Group, cfg.Replica, c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topics.commitTopics, c.reader.positions)
+	c.delivered = newDeliveredPositions(newGroupHealth(cfg.Group, "delivered", c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topics.idOf)
+	fetcher := newChunkFetcher(c.cluster, c.topics, c.offsets, cfg.fetchOptions(), cfg.ReplayCacheBytes, c.metrics)
+	c.scans = newScans(fetcher, cfg.ReplayConcurrency, c.metrics, c.log)
 	if cfg.Registry != nil {
 		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader})
-	}
-	for _, r := range rs.static() {
-		c.static[r.Topic] = r
-		c.topics[r.Topic] = newTopicState(r.Topic, r)
-		if r.Partitioner != "" {
-			h := NewHomes(r.Topic, r.Partitioner)
-			h.log, h.misplaced = c.log, c.metrics.misplaced.Inc
-			c.homes[r.Topic] = h
-		}
 	}
 	return c, nil
 }
 
-// Run reads until ctx ends, then commits and leaves the group. It returns an error only if the
-// cluster can never be read ([broker.ErrUnsupported]); a cluster that is away is waited for.
+// Run reads until ctx ends. Then it commits what was read and leaves the group. It waits for a cluster that is
+// unreachable, and returns an error only if the cluster can never be read ([broker.ErrUnsupported]).
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.cluster.Close()
-	member, leave := context.WithCancel(context.WithoutCancel(ctx))
+	membership, leave := context.WithCancel(context.WithoutCancel(ctx))
 	defer leave()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	c.reader.ctx = ctx
+	c.reader.start(ctx)
 	c.scans.start(ctx)
 	var group sync.WaitGroup
-	group.Go(func() { c.member.run(member) })
-	group.Go(func() { c.delivered.run(member) })
-	c.reader.wg.Go(func() { c.reader.watch(ctx) })
-	err := c.runTopics(ctx)
+	group.Go(func() { c.member.run(membership) })
+	group.Go(func() { c.delivered.run(membership) })
+	err := c.poller.run(ctx)
 	stop()
 	c.reader.wg.Wait()
 	c.scans.wg.Wait()
-	leave() // the last commit is of all that was read
+	leave() // only now, so that the last commit covers everything that was read
 	left := make(chan struct{})
 	go func() {
 		group.Wait()
@@ -189,162 +88,99 @@ func (c *Consumer) Run(ctx context.Context) error {
 	return err
 }
 
-// Ready says whether all topics that are always read are being read and Kafka answers. The error
-// says what is missing.
+// Ready returns nil if Kafka answers and all topics are being read that are always read. The error says what
+// is missing.
 func (c *Consumer) Ready() error {
-	if reason := c.away.Load(); reason != nil {
+	if reason := c.contact.failure.Load(); reason != nil {
 		return fmt.Errorf("kafka does not answer: %w", *reason)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for name := range c.static {
-		if t := c.topics[name]; !t.known {
-			return fmt.Errorf("topic %s is not read yet%s", name, t.reason())
-		}
-	}
-	return nil
+	return c.topics.checkReady()
 }
 
-// Online says whether Kafka answered last time it was asked.
-func (c *Consumer) Online() bool { return c.away.Load() == nil }
+// Online reports whether Kafka answered the last metadata request.
+func (c *Consumer) Online() bool { return c.contact.isOnline() }
 
-// Denied says whether an access control list keeps us from reading a topic. One that was read before does
-// not make [Consumer.Ready] fail, so that the streams of others go on.
-func (c *Consumer) Denied(topic string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t := c.topics[topic]
-	return t != nil && t.denied
-}
+// Denied reports whether an access control list forbids reading a topic. If the topic was read before,
+// [Consumer.Ready] still returns nil, so that the streams of other topics continue.
+func (c *Consumer) Denied(topic string) bool { return c.topics.isDenied(topic) }
 
 // UserTopic is a topic of a user's streams.
 type UserTopic struct {
 	Topic     string
-	Own       bool   // it is the user's own: one of a per-user route
-	Broadcast bool   // it is for everyone
-	Homes     *Homes // where the user's records are in it; nil: in any partition
+	Own       bool   // the topic is the user's own, by a per-user route
+	Broadcast bool   // the topic is for everyone
+	Homes     *Homes // the partitions that may hold the user's records; nil: all partitions
 }
 
-// UserTopics returns the topics of user's streams or, with an empty user, those that all users share,
-// sorted by name. Those of a user who cannot have a topic are the shared ones too.
-func (c *Consumer) UserTopics(user string) []UserTopic {
-	list := make([]UserTopic, 0, len(c.static))
-	for name, route := range c.static {
-		list = append(list, UserTopic{Topic: name, Broadcast: route.Kind == Broadcast, Homes: c.homes[name]})
-	}
-	if own, err := c.routes.userTopics(user); err == nil {
-		for name := range own {
-			list = append(list, UserTopic{Topic: name, Own: true})
-		}
-	}
-	slices.SortFunc(list, func(a, b UserTopic) int { return cmp.Compare(a.Topic, b.Topic) })
-	return list
-}
+// UserTopics returns the topics of user's streams, sorted by name. With an empty user, and with a user whose
+// name cannot be a part of a topic's name, it returns the topics that all users share.
+func (c *Consumer) UserTopics(user string) []UserTopic { return c.topics.userTopics(user) }
 
-// CheckUser says whether user can have streams here. The error is [ErrUserTopic].
+// CheckUser returns nil if user can have streams. The error is [ErrUserTopic].
 func (c *Consumer) CheckUser(user string) error {
-	_, err := c.routes.userTopics(user)
+	_, err := c.topics.routes.userTopics(user)
 	return err
 }
 
-// Join begins to read user's own topics, if the routes give users topics, and returns all topics
-// of the user's streams, sorted by name, once they are being read: it waits for Kafka if need be,
-// until ctx ends. A topic that does not exist yet is among them: its first record will be delivered.
-// One that Kafka does not let us read is not, so that the others go on without it. Every Join that
-// returns no error wants one [Consumer.Leave].
+// Join begins to read user's own topics, if the routes give users topics, and waits until all topics of the
+// user's streams are being read. It returns these topics, sorted by name. It waits for Kafka until ctx ends.
+// The list includes topics that do not exist yet: their first records will be delivered. It leaves out topics
+// that Kafka does not let Herald read, so that the stream gets the other topics. Each Join that returns no
+// error needs one [Consumer.Leave].
 func (c *Consumer) Join(ctx context.Context, user string) ([]UserTopic, error) {
-	own, err := c.routes.userTopics(user)
-	if err != nil {
+	return c.topics.join(ctx, user)
+}
+
+// Leave takes back one [Consumer.Join] of user. The user's own topics are read for another 10 s, so that a
+// client that reconnects finds them.
+func (c *Consumer) Leave(user string) {
+	if own, err := c.topics.routes.userTopics(user); err == nil {
+		c.topics.removeUser(own)
+	}
+}
+
+// Delivered notes that a stream of a user was written all records before next of a partition of the topic
+// with that id. Only users' own topics count. It does not wait for Kafka.
+func (c *Consumer) Delivered(p Partition, topicID [16]byte, next int64) {
+	if c.topics.always[p.Topic] == nil {
+		c.delivered.record(p, deliveredPosition{topicID, next})
+	}
+}
+
+// DeliveredTo returns how far user's own topics were delivered by any replica to any device. A partition
+// of which nothing was delivered is at 0. The error is what Kafka answered.
+func (c *Consumer) DeliveredTo(ctx context.Context, user string) (map[Partition]int64, error) {
+	own, err := c.topics.routes.userTopics(user)
+	if err != nil || len(own) == 0 {
 		return nil, err
 	}
-	c.mu.Lock()
-	list := make([]*topicState, 0, len(own)+len(c.static))
-	for name, route := range own {
-		t := c.topics[name]
-		if t == nil {
-			t = newTopicState(name, route)
-			c.topics[name] = t
-			c.schedule.soon(t, time.Now())
-		}
-		t.users++
-		list = append(list, t)
-	}
-	for name := range c.static {
-		list = append(list, c.topics[name])
-	}
-	c.mu.Unlock()
-	c.poke()
-	for _, t := range list {
-		select {
-		case <-t.settled:
-		case <-ctx.Done():
-			c.leave(own)
-			return nil, fmt.Errorf("topic %s: %w", t.name, context.Cause(ctx))
-		}
-	}
-	sources := c.UserTopics(user)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.DeleteFunc(sources, func(s UserTopic) bool { return !c.topics[s.Topic].known }), nil
+	return c.delivered.list(ctx, c.topics.partitionsOf(maps.Keys(own)))
 }
 
-// Leave takes back one [Consumer.Join] of user. A user's own topics are read a little longer, so
-// that a client that reconnects finds them.
-func (c *Consumer) Leave(user string) {
-	if own, err := c.routes.userTopics(user); err == nil {
-		c.leave(own)
-	}
+// Since returns, for each of the partitions, the offset of the first record that was written at the time t or
+// later, by the records' timestamps. With the zero time it returns the first offset retained. If all records
+// are older, it returns [AfterAll]. It leaves out partitions of topics that are not read here or do not exist.
+// It also leaves out partitions for which Kafka does not answer, such as partitions without a leader, and
+// returns the error of one of them; the other offsets are good.
+func (c *Consumer) Since(ctx context.Context, partitions []Partition, t time.Time) (map[Partition]int64, error) {
+	return c.offsets.findSince(ctx, partitions, t)
 }
 
-func (c *Consumer) leave(own map[string]*Route) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for name := range own {
-		t := c.topics[name]
-		if t.users--; t.users == 0 {
-			t.left = time.Now()
-			c.departures = append(c.departures, departure{t, t.left})
-		}
-	}
+// Starts returns the first offset retained of each partition of the topics. Left-out partitions and the error
+// are as for [Consumer.Since].
+func (c *Consumer) Starts(ctx context.Context, topics []UserTopic) (map[Partition]int64, error) {
+	return c.offsets.findStarts(ctx, topics)
 }
 
-// routeOf returns the route of a topic that is read now, nil if there is none.
-func (c *Consumer) routeOf(name string) *Route {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if t := c.topics[name]; t != nil {
-		return t.route
-	}
-	return nil
+// Confirm asks Kafka whether topic still has the id topicID, and returns nil if it has. The error is
+// [ErrRecreated] if it has another id, or what Kafka answered. The caller may ask again.
+func (c *Consumer) Confirm(ctx context.Context, topic string, topicID [16]byte) error {
+	return c.offsets.confirm(ctx, topic, topicID)
 }
 
-// leader returns where to read p and the id of its topic.
-func (c *Consumer) leader(p Partition) (broker int32, topicID [16]byte, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t := c.topics[p.Topic]
-	if t == nil || int(p.ID) >= len(t.leaders) || p.ID < 0 {
-		return -1, topicID, fmt.Errorf("partition %s is not known", p)
-	}
-	if broker = t.leaders[p.ID]; broker < 0 {
-		return -1, topicID, fmt.Errorf("partition %s has no leader", p)
-	}
-	return broker, t.id, nil
-}
-
-// doubt has the cluster asked soon about a topic: what is known of it may be outdated.
-func (c *Consumer) doubt(name string) {
-	c.mu.Lock()
-	if t := c.topics[name]; t != nil {
-		c.schedule.soon(t, time.Now())
-	}
-	c.mu.Unlock()
-	c.poke()
-}
-
-func (c *Consumer) poke() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
+// Range returns the first offset that p retains and the end of its log (the high watermark), open
+// transactions included. The error is [ErrRecreated] if the topic no longer has the id topicID, or what Kafka
+// answered.
+func (c *Consumer) Range(ctx context.Context, p Partition, topicID [16]byte) (start, end int64, err error) {
+	return c.offsets.findRange(ctx, p, topicID)
 }

@@ -169,7 +169,7 @@ func run(t *testing.T, c *Consumer) {
 // topicID returns what the consumer knows the topic by.
 func topicID(t *testing.T, c *Consumer, topic string) [16]byte {
 	t.Helper()
-	_, id, err := c.leader(Partition{Topic: topic, ID: 0})
+	_, id, err := c.topics.leaderOf(Partition{Topic: topic, ID: 0})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -173,7 +173,7 @@ func TestContractFair(t *testing.T) {
 	sink := &scale{ledger: newLedger(), near: near, came: make(chan struct{})}
 	sink.first = func() { k.write(t, k.client, near, 0, "alice", "in time") }
 	c := configured(t, k.addresses, sink, "group="+k.run+"group", far, near)
-	c.topics[far].settle(true) // as if it had been known and missing: it is read from its start
+	c.topics.states[far].settleLocked(true) // as if it had been known and missing: it is read from its start
 	run(t, c)
 	select {
 	case <-sink.came:
@@ -210,7 +210,7 @@ func TestContractSmallBatches(t *testing.T) {
 	sink := &countSink{enough: make(chan struct{})}
 	sink.left.Store(int64(batches))
 	c := configured(t, k.addresses, sink, "group="+k.run+"group", topic)
-	c.topics[topic].settle(true) // as if it had been known and missing: it is read from its start
+	c.topics.states[topic].settleLocked(true) // as if it had been known and missing: it is read from its start
 	heap := peakInUse(t)
 	run(t, c)
 	select {

@@ -40,9 +40,9 @@ func TestContractSince(t *testing.T) {
 		}
 	}
 	// A partition without a leader: the others are told.
-	c.mu.Lock()
-	c.topics[topic].leaders = []int32{c.topics[topic].leaders[0], -1, c.topics[topic].leaders[2]}
-	c.mu.Unlock()
+	c.topics.mu.Lock()
+	c.topics.states[topic].leaders = []int32{c.topics.states[topic].leaders[0], -1, c.topics.states[topic].leaders[2]}
+	c.topics.mu.Unlock()
 	got, err := c.Starts(t.Context(), c.UserTopics(""))
 	if diff := cmp.Diff(map[Partition]int64{at(0): 0, at(2): 0}, got); err == nil || diff != "" {
 		t.Errorf("without a leader: %v %s", err, diff)

@@ -98,7 +98,7 @@ func TestContractGroup(t *testing.T) {
 	k.write(t, k.client, topic, 1, "alice", "0", "1")
 	k.write(t, k.client, own, 0, "alice", "2", "3", "4")
 	sink.sorted(t, 5)
-	c.Delivered(Partition{Topic: own, ID: 0}, c.topicID(own), 2)
+	c.Delivered(Partition{Topic: own, ID: 0}, c.topics.idOf(own), 2)
 	for name, want := range map[string]map[Partition]int64{
 		group + ".one":       {{Topic: topic, ID: 0}: 0, {Topic: topic, ID: 1}: 2},
 		group + ".delivered": {{Topic: own, ID: 0}: 2},

@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"maps"
 	"sync"
 	"time"
 
@@ -48,7 +47,7 @@ type deliveredPositions struct {
 	health  *groupHealth
 	metrics *metrics
 
-	mu     sync.Mutex                      // locked before Consumer.mu, which topicID locks
+	mu     sync.Mutex                      // locked before the lock of the topicRegistry, which topicID locks
 	dirty  map[Partition]deliveredPosition // to commit
 	checks map[Partition]deliveredCheck    // committed, to check
 }
@@ -63,24 +62,6 @@ func newDeliveredPositions(health *groupHealth, cluster *broker.Cluster, metrics
 		dirty:   make(map[Partition]deliveredPosition),
 		checks:  make(map[Partition]deliveredCheck),
 	}
-}
-
-// Delivered notes that a stream of a user was written all records before next of a partition of the topic
-// with that id. Only users' own topics count. It does not wait for Kafka.
-func (c *Consumer) Delivered(p Partition, topicID [16]byte, next int64) {
-	if c.static[p.Topic] == nil {
-		c.delivered.record(p, deliveredPosition{topicID, next})
-	}
-}
-
-// DeliveredTo returns how far user's own topics were delivered by any replica to any device. A partition
-// of which nothing was delivered is at 0. The error is what Kafka answered.
-func (c *Consumer) DeliveredTo(ctx context.Context, user string) (map[Partition]int64, error) {
-	own, err := c.routes.userTopics(user)
-	if err != nil || len(own) == 0 {
-		return nil, err
-	}
-	return c.delivered.list(ctx, c.partitionsOf(maps.Keys(own)))
 }
 
 // record notes that a stream was written everything before the position. It does not wait for Kafka: run

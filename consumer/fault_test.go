@@ -312,7 +312,7 @@ func TestStallIsSeen(t *testing.T) {
 	write("t", 0, "alice", "b")
 	write("n.alice", 0, "", "b")
 	waitFor(t, "both partitions are told", func() bool { return testutil.ToFloat64(c.metrics.stalled) == 2 })
-	log.wait(t, "ERROR partitions do not move; they are read anew broker=0 partitions=2 topic=… partition=0 offset=1 end=2")
+	log.wait(t, "ERROR partitions do not move; reading them again broker=0 partitions=2 topic=… partition=0 offset=1 end=2")
 	stop.Store(true)
 	sink.wantLines(t, []string{"alice a", "alice a", "alice b", "alice b"})
 	waitFor(t, "none is said to have stalled", func() bool { return testutil.ToFloat64(c.metrics.stalled) == 0 })
@@ -323,12 +323,12 @@ func TestStallIsSeen(t *testing.T) {
 func TestSuspectsOfASilentLeader(t *testing.T) {
 	c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "t")
 	t.Cleanup(c.cluster.Close)
-	c.topics["t"].leaders = []int32{0, 0, 0}
+	c.topics.states["t"].leaders = []int32{0, 0, 0}
 	stuck, moved, other := &livePartition{Partition: Partition{Topic: "t", ID: 0}, next: 5}, &livePartition{Partition: Partition{Topic: "t", ID: 1}, next: 6}, &livePartition{Partition: Partition{Topic: "t", ID: 2}}
 	for _, f := range []*livePartition{stuck, moved, other} {
-		c.reader.add(f)
+		c.reader.addPartition(f)
 	}
-	still := c.reader.look(t.Context(), map[*livePartition]int64{stuck: 5, moved: 5})
+	still := c.reader.checkStalls(t.Context(), map[*livePartition]int64{stuck: 5, moved: 5})
 	if len(still) != 1 || still[stuck] != 5 {
 		t.Errorf("suspects %v, want the one that has not moved", still)
 	}

@@ -9,27 +9,28 @@ import (
 	"herald/consumer/batch"
 )
 
-// answer is what a fetch came to.
-type answer struct {
+// fetchAnswer is the outcome of a fetch.
+type fetchAnswer struct {
 	res *kmsg.FetchResponse
 	err error
 }
 
-// fetching is a fetch that is under way.
-type fetching struct {
-	answered chan answer
+// pendingFetch is a fetch that is under way.
+type pendingFetch struct {
+	answered chan fetchAnswer
 	cancel   context.CancelFunc
-	long     bool
+	long     bool // the broker waits for quietMaxWait
 }
 
-// fetch begins to fetch want. A shard that nothing was added to for a while has the broker wait
-// longer: Kafka looks at all of a session's partitions at each fetch, news or not.
-func (r *liveReader) fetch(s *shard, session *fetchSession, want map[topicIDPartition]int64) *fetching {
+// startFetch sends a fetch of the partitions in want. The broker waits longer for records if no partition
+// was added to the shard for a while, because Kafka looks at all partitions of a session at each fetch, even
+// without new records.
+func (r *liveReader) startFetch(s *shard, session *fetchSession, want map[topicIDPartition]int64) *pendingFetch {
 	r.mu.Lock()
 	quiet := time.Since(s.joined) > quietAfter
 	r.mu.Unlock()
 	ctx, cancel := context.WithCancel(r.ctx)
-	f := &fetching{make(chan answer, 1), cancel, quiet}
+	f := &pendingFetch{make(chan fetchAnswer, 1), cancel, quiet}
 	wait := fetchMaxWait
 	if f.long {
 		wait = quietMaxWait
@@ -38,23 +39,23 @@ func (r *liveReader) fetch(s *shard, session *fetchSession, want map[topicIDPart
 		begun := time.Now()
 		res, err := session.fetch(ctx, want, wait)
 		if err == nil {
-			r.consumer.metrics.fetches.Observe(time.Since(begun).Seconds())
+			r.metrics.fetches.Observe(time.Since(begun).Seconds())
 		}
-		f.answered <- answer{res, err}
+		f.answered <- fetchAnswer{res, err}
 	}()
 	return f
 }
 
-// await waits for the answer. A long wait is interrupted when a partition is added to the shard: the
-// connection is left to the broker until it answers, and the session begun anew.
-func (r *liveReader) await(s *shard, f *fetching) (got answer, interrupted bool) {
+// awaitFetch waits for the answer. It interrupts a long wait when a partition is added to the shard. The
+// connection is then left to the broker until the broker answers, and the session begins again.
+func (r *liveReader) awaitFetch(s *shard, f *pendingFetch) (got fetchAnswer, interrupted bool) {
 	defer f.cancel()
 	for {
 		select {
 		case got = <-f.answered:
 			return got, false
 		case <-s.wake:
-			if f.long && r.changed(s) {
+			if f.long && r.hasChanged(s) {
 				f.cancel()
 				got = <-f.answered
 				return got, got.err != nil
@@ -63,18 +64,18 @@ func (r *liveReader) await(s *shard, f *fetching) (got answer, interrupted bool)
 	}
 }
 
-// bulkBytes is how much an answer has at least for the next fetch to be sent before it is delivered:
-// then there is probably more, and broker and reader work at the same time.
+// bulkBytes is the size of a response from which more records probably follow. Then the next fetch is sent
+// before the response is delivered, so that the broker and Herald work at the same time.
 const bulkBytes = 256 << 10
 
-// mostAhead is how many sessions fetch ahead at a time. Each has a second answer in memory.
-const mostAhead = 4
+// maxSessionsAhead is how many sessions may fetch ahead at a time. Each holds a second response in memory.
+const maxSessionsAhead = 4
 
-// ahead says whether the session may fetch before its last answer is delivered: it stays among those that
-// do until alone is called.
-func (r *liveReader) ahead(s *fetchSession) bool {
+// mayFetchAhead reports whether the session may fetch before its last response is delivered. A session that
+// may keeps the right until stopFetchingAhead.
+func (r *liveReader) mayFetchAhead(s *fetchSession) bool {
 	if !s.ahead {
-		s.ahead = r.aheads.Add(1) <= mostAhead
+		s.ahead = r.aheads.Add(1) <= maxSessionsAhead
 		if !s.ahead {
 			r.aheads.Add(-1)
 		}
@@ -82,29 +83,29 @@ func (r *liveReader) ahead(s *fetchSession) bool {
 	return s.ahead
 }
 
-// alone ends that.
-func (r *liveReader) alone(s *fetchSession) {
+// stopFetchingAhead gives the right to fetch ahead back, with the memory of the second response.
+func (r *liveReader) stopFetchingAhead(s *fetchSession) {
 	if s.ahead {
 		s.ahead, s.other = false, nil
 		r.aheads.Add(-1)
 	}
 }
 
-// foresee moves want to where the next fetch will begin if all of the answer can be read, by the
-// batches' headers alone. It returns what was asked for, and whether the answer is a large one.
+// foresee moves want to the offsets after the response, by the headers of its batches alone. That is right
+// if all batches can be read. It returns the offsets that were asked for, and whether the response is large.
 func foresee(want map[topicIDPartition]int64, res *kmsg.FetchResponse) (asked map[topicIDPartition]int64, bulk bool) {
 	asked = make(map[topicIDPartition]int64)
 	size := 0
 	for i := range res.Topics {
 		t := &res.Topics[i]
 		for j := range t.Partitions {
-			at := topicIDPartition{t.TopicID, t.Partitions[j].Partition}
-			offset, ok := want[at]
+			key := topicIDPartition{t.TopicID, t.Partitions[j].Partition}
+			offset, ok := want[key]
 			if !ok {
 				continue
 			}
-			asked[at] = offset
-			want[at] = batch.EndOffset(t.Partitions[j].RecordBatches, offset)
+			asked[key] = offset
+			want[key] = batch.EndOffset(t.Partitions[j].RecordBatches, offset)
 			size += len(t.Partitions[j].RecordBatches)
 		}
 	}

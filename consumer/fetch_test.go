@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"log/slog"
 	"runtime"
 	"testing"
 
@@ -29,8 +28,7 @@ func fetchResponse(topicID [16]byte, parts ...kmsg.FetchResponseTopicPartition) 
 // idle returns a consumer that asks nobody, and its partition of partition t/0.
 func idle(t *testing.T, topicID [16]byte) (*Consumer, *livePartition) {
 	t.Helper()
-	c := &Consumer{log: slog.New(slog.DiscardHandler), metrics: newMetrics(nil), sink: newLedger(), topics: make(map[string]*topicState), wake: make(chan struct{}, 1), cluster: new(broker.Cluster)}
-	c.reader = newLiveReader(c)
+	c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "t")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	c.reader.ctx = ctx
@@ -52,7 +50,7 @@ func TestManyHeadersInParts(t *testing.T) {
 	part.RecordBatches = batchtest.Make(kmsg.RecordBatch{}, records...)
 	c, f := idle(t, [16]byte{1})
 	before := allocated()
-	if !c.reader.partition(&shard{}, f, &part) || f.next != count {
+	if !c.reader.deliverPartition(&shard{}, f, &part) || f.next != count {
 		t.Errorf("next %d, want %d", f.next, count)
 	}
 	if got := allocated() - before; got > 32<<20 {
@@ -107,14 +105,14 @@ func FuzzFetchResponse(f *testing.F) {
 		var replays []*chunk
 		for i := range res.Topics {
 			for j := range res.Topics[i].Partitions {
-				source := newChunkReader(c, zone{logID: logID{fd.Partition, topicID}})
-				k, err := source.partition(ctx, 0, &res.Topics[i].Partitions[j])
+				source := newChunkReader(c.scans.fetcher, zone{logID: logID{fd.Partition, topicID}})
+				k, err := source.newChunk(ctx, 0, &res.Topics[i].Partitions[j])
 				if err == nil && k != nil {
 					replays = append(replays, k)
 				}
 			}
 		}
-		c.reader.deliver(&shard{}, map[topicIDPartition]*livePartition{{topicID, 0}: fd}, res, asked)
+		c.reader.deliverResponse(&shard{}, map[topicIDPartition]*livePartition{{topicID, 0}: fd}, res, asked)
 		if fd.next < 0 {
 			t.Fatalf("next offset %d", fd.next)
 		}

@@ -112,7 +112,7 @@ func TestCommitsFollowTheirCoordinators(t *testing.T) {
 		write("t", 0, "alice", "x")
 		write("own.alice", 0, "alice", "x")
 		sink.sorted(t, 2*int(round+1))
-		c.Delivered(Partition{Topic: "own.alice", ID: 0}, c.topicID("own.alice"), round+1)
+		c.Delivered(Partition{Topic: "own.alice", ID: 0}, c.topics.idOf("own.alice"), round+1)
 		waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 0}, round+1)
 		waitCommitted(t, broker, "test.delivered", Partition{Topic: "own.alice", ID: 0}, round+1)
 		was := [2]int32{broker.CoordinatorFor("test.one"), broker.CoordinatorFor("test.delivered")}

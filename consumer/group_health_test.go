@@ -126,7 +126,7 @@ func TestMissingRightOnAGroupDelaysNoRecord(t *testing.T) {
 			write("t", 0, "alice", "shared")
 			write("own.alice", 0, "alice", "own")
 			sink.wantLines(t, []string{"alice own", "alice shared"})
-			c.Delivered(Partition{Topic: "own.alice", ID: 0}, c.topicID("own.alice"), 1)
+			c.Delivered(Partition{Topic: "own.alice", ID: 0}, c.topics.idOf("own.alice"), 1)
 			waitFor(t, "Herald tries again", func() bool { return denied.Hits() >= 3 })
 			log.wait(t, "ERROR consumer group …group="+test.group+" …Read on this group or on the prefix test.…uthoriz…")
 			if n := testutil.ToFloat64(c.metrics.errors.WithLabelValues("group")); n < 2 {

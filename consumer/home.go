@@ -125,23 +125,3 @@ func (h *Homes) Misplaced(user string, at Position) {
 	h.log.Warn("a record is not where the topic's partitioner puts its user and was left out: name the partitioner that its producers have, or none",
 		"topic", h.topic, "partition", at.ID, "offset", at.Offset, "partitions", count, "partitioner", string(h.partitioner), "fitting", fits)
 }
-
-// sample returns, for each of the topics that has homes, how far its partitions have been read.
-func (c *Consumer) sample(names []string) map[string]sample {
-	samples := make(map[string]sample)
-	for _, name := range names {
-		if c.homes[name] == nil {
-			continue
-		}
-		c.mu.Lock()
-		read := make([]int64, len(c.topics[name].leaders))
-		c.mu.Unlock()
-		for i := range read {
-			if f := c.reader.find(Partition{Topic: name, ID: int32(i)}); f != nil {
-				read[i], _ = f.position()
-			}
-		}
-		samples[name] = sample{time.Now(), read}
-	}
-	return samples
-}

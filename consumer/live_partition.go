@@ -5,38 +5,38 @@ import (
 	"time"
 )
 
-// livePartition is one partition being read.
+// livePartition is a partition that is being read live.
 type livePartition struct {
 	Partition
 	route   *Route
-	owner   []byte // see Route.owner
+	owner   []byte // the user of a per-user topic, see [Route.owner]
 	topicID [16]byte
 
-	mu     sync.Mutex // held while records are delivered
-	closed bool
-	next   int64     // the offset to fetch next
-	end    int64     // the end of the log as last heard of
-	moved  time.Time // when next last changed
-	tries  int       // how often the records at next could not be read
-	failed string    // the error logged last
+	mu       sync.Mutex // held while records are delivered
+	closed   bool
+	next     int64     // the offset to fetch next
+	end      int64     // the end of the log as the broker last reported it
+	moved    time.Time // when next last changed
+	attempts int       // how often the records at next could not be read
+	failed   string    // the last error logged
 
-	// Guarded by liveReader.mu.
-	shard     *shard // nil while no leader is known
-	follower  int32  // the broker to read from in place of the leader (KIP-392); -1: none
-	preferred time.Time
+	// The lock of the liveReader guards the fields below.
+	shard     *shard    // nil while the partition has no leader, or after an error
+	follower  int32     // the broker to read from instead of the leader (KIP-392); -1: none
+	preferred time.Time // when the leader named the follower
 }
 
-// preferFor is how long a follower is read before the leader is asked again which one is nearest.
+// preferFor is how long a follower is read before the leader is asked again for the nearest replica.
 const preferFor = 5 * time.Minute
 
-func (f *livePartition) position() (next int64, moved time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.next, f.moved
+func (p *livePartition) position() (next int64, moved time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.next, p.moved
 }
 
-func (f *livePartition) lag() int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return max(0, f.end-f.next)
+func (p *livePartition) lag() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(0, p.end-p.next)
 }

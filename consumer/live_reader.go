@@ -2,175 +2,217 @@ package consumer
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"herald/consumer/broker"
 )
 
-// DefaultSessionPartitions has 5,000 users' topics read over fewer than 20 connections.
+// DefaultSessionPartitions makes fewer than 20 connections suffice for the topics of 5,000 users.
 const DefaultSessionPartitions = 300
 
-const (
-	userLinger   = 10 * time.Second // a user's topic is read after the last Leave
-	fetchBackoff = 2 * time.Second  // at most, between fetches that fail
-)
+// fetchBackoff is the longest pause between fetches that fail.
+const fetchBackoff = 2 * time.Second
 
-// liveReader reads many partitions live.
+// liveReader reads many partitions live and hands their records to the [Sink]. The partitions of a broker
+// are divided into shards. Each shard has a goroutine, a fetch session and a connection of its own.
 //
-// Lock order: livePartition.mu before liveReader.mu or Consumer.mu. None is held over a request to a broker.
+// No lock is held while a request to a broker is under way.
 type liveReader struct {
-	consumer *Consumer
-	aheads   atomic.Int32    // sessions that fetch ahead
-	ctx      context.Context //nolint:containedctx // the life of the goroutines that add starts, not a request's
-	wg       sync.WaitGroup
+	cluster           *broker.Cluster
+	topics            *topicRegistry
+	offsets           *offsetFinder
+	sink              Sink
+	options           fetchOptions
+	sessionPartitions int // the most partitions in a shard
+	metrics           *metrics
+	log               *slog.Logger
+	brokerLog         *brokerLog
 
-	stallAfter, userLinger time.Duration // but for tests they are the constants
-
-	brokerLog brokerLog
+	stallAfter time.Duration   // stallAfter, except in tests
+	aheads     atomic.Int32    // the number of sessions that fetch ahead
+	ctx        context.Context //nolint:containedctx // the life of the goroutines that assign starts, not a request's
+	wg         sync.WaitGroup
 
 	mu         sync.Mutex
 	partitions map[Partition]*livePartition
 	shards     map[shardKey][]*shard
 }
 
-func newLiveReader(c *Consumer) *liveReader {
-	return &liveReader{
-		consumer: c, stallAfter: stallAfter, userLinger: userLinger,
-		brokerLog:  brokerLog{window: refusalsWindow, failing: make(map[int32]time.Time), refused: make(map[refusal]*refusals)},
-		partitions: make(map[Partition]*livePartition), shards: make(map[shardKey][]*shard),
+func newLiveReader(cluster *broker.Cluster, topics *topicRegistry, offsets *offsetFinder, sink Sink, options fetchOptions, sessionPartitions int, m *metrics, log *slog.Logger) *liveReader {
+	r := &liveReader{
+		cluster: cluster, topics: topics, offsets: offsets, sink: sink,
+		options: options, sessionPartitions: sessionPartitions, metrics: m, log: log,
+		stallAfter: stallAfter,
+		partitions: make(map[Partition]*livePartition),
+		shards:     make(map[shardKey][]*shard),
+	}
+	r.brokerLog = newBrokerLog(log, r.countShards, r.wg.Go)
+	return r
+}
+
+// start lets partitions be read until ctx ends.
+func (r *liveReader) start(ctx context.Context) {
+	r.ctx = ctx
+	r.wg.Go(func() { r.watchStalls(ctx) })
+}
+
+// beginPartition reads the partition from next on.
+func (r *liveReader) beginPartition(start *pendingStart, next int64) {
+	route := start.topic.route
+	p := &livePartition{
+		Partition: start.Partition, route: route, owner: route.owner(start.Topic), topicID: start.topicID,
+		next: next, end: next, moved: time.Now(),
+	}
+	r.sink.Begin(start.Partition, start.topicID, next)
+	r.addPartition(p)
+	r.assign(p, start.leader)
+}
+
+func (r *liveReader) addPartition(p *livePartition) {
+	p.follower = -1
+	r.mu.Lock()
+	r.partitions[p.Partition] = p
+	r.mu.Unlock()
+}
+
+// endTopic stops reading the topic, which had count partitions.
+func (r *liveReader) endTopic(name string, count int) {
+	for i := range count {
+		p := Partition{Topic: name, ID: int32(i)}
+		if r.livePartition(p) != nil {
+			r.removePartition(p)
+			r.sink.End(p)
+		}
 	}
 }
 
-// assign puts the partition where its leader is, or the follower it prefers; with leader -1 it waits for
-// the next metadata.
-func (r *liveReader) assign(f *livePartition, leader int32) {
+// removePartition stops reading the partition. After it returns, nothing more of the partition is delivered.
+func (r *liveReader) removePartition(partition Partition) {
+	r.mu.Lock()
+	p := r.partitions[partition]
+	delete(r.partitions, partition)
+	if p != nil {
+		r.detachLocked(p)
+	}
+	r.mu.Unlock()
+	if p != nil {
+		p.mu.Lock()
+		p.closed = true
+		p.mu.Unlock()
+	}
+}
+
+// assign moves the partition to a shard of its leader, or of the follower that it prefers. With leader -1 the
+// partition waits for the next metadata.
+func (r *liveReader) assign(p *livePartition, leader int32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	broker := leader
-	if leader >= 0 && f.follower >= 0 && time.Since(f.preferred) < preferFor {
-		broker = f.follower
+	if leader >= 0 && p.follower >= 0 && time.Since(p.preferred) < preferFor {
+		broker = p.follower
 	}
-	if r.partitions[f.Partition] != f || f.shard != nil && f.shard.broker == broker {
+	if r.partitions[p.Partition] != p || p.shard != nil && p.shard.broker == broker {
 		return
 	}
-	r.detach(f)
+	r.detachLocked(p)
 	if broker < 0 {
 		return
 	}
-	key := shardKey{broker, f.route.Kind == PerUser}
-	var to *shard
-	for _, s := range r.shards[key] {
-		if len(s.partitions) < r.consumer.cfg.SessionPartitions {
-			to = s
-			break
-		}
-	}
-	if to == nil {
-		to = &shard{shardKey: key, partitions: make(map[topicIDPartition]*livePartition), wake: make(chan struct{}, 1)}
-		r.shards[key] = append(r.shards[key], to)
-		r.wg.Go(func() { r.run(to) })
-	}
-	f.shard = to
-	to.partitions[topicIDPartition{f.topicID, f.ID}] = f
-	to.changed, to.joined = true, time.Now()
+	s := r.openShardLocked(shardKey{broker, p.route.Kind == PerUser})
+	p.shard = s
+	s.partitions[topicIDPartition{p.topicID, p.ID}] = p
+	s.changed, s.joined = true, time.Now()
 	select {
-	case to.wake <- struct{}{}:
+	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
-// detach takes the partition out of its shard. r.mu is held.
-func (r *liveReader) detach(f *livePartition) {
-	if f.shard != nil {
-		delete(f.shard.partitions, topicIDPartition{f.topicID, f.ID})
-		f.shard.changed = true
-		f.shard = nil
+// openShardLocked returns a shard with room for one more partition. It starts a new one if all are full.
+func (r *liveReader) openShardLocked(key shardKey) *shard {
+	for _, s := range r.shards[key] {
+		if len(s.partitions) < r.sessionPartitions {
+			return s
+		}
+	}
+	s := newShard(key)
+	r.shards[key] = append(r.shards[key], s)
+	r.wg.Go(func() { r.runShard(s) })
+	return s
+}
+
+// detachLocked takes the partition out of its shard.
+func (r *liveReader) detachLocked(p *livePartition) {
+	if p.shard != nil {
+		delete(p.shard.partitions, topicIDPartition{p.topicID, p.ID})
+		p.shard.changed = true
+		p.shard = nil
 	}
 }
 
-// park takes a partition that answers with errors out of its session, where it would make every fetch
-// return at once, until the next metadata says where to read it.
-func (r *liveReader) park(f *livePartition) {
+// park takes a partition that answers with errors out of its shard until the next metadata says where to
+// read it. In a fetch session such a partition would end every fetch at once.
+func (r *liveReader) park(p *livePartition) {
 	r.mu.Lock()
-	r.detach(f)
+	r.detachLocked(p)
 	r.mu.Unlock()
-	r.consumer.doubt(f.Topic)
+	r.topics.doubt(p.Topic)
 }
 
-// prefer reads the partition from a follower that its leader says is nearer.
-func (r *liveReader) prefer(f *livePartition, follower int32) {
+// preferFollower reads the partition from the follower, which the leader says is nearer.
+func (r *liveReader) preferFollower(p *livePartition, follower int32) {
 	r.mu.Lock()
-	f.follower, f.preferred = follower, time.Now()
+	p.follower, p.preferred = follower, time.Now()
 	r.mu.Unlock()
-	r.assign(f, follower)
+	r.assign(p, follower)
 }
 
-// forsake goes back to the leader. It returns false if the partition is read there.
-func (r *liveReader) forsake(f *livePartition) bool {
+// forsakeFollower reads the partition from its leader again. It returns false if the partition has been read
+// there all along.
+func (r *liveReader) forsakeFollower(p *livePartition) bool {
 	r.mu.Lock()
-	was := f.follower >= 0
-	f.follower = -1
+	had := p.follower >= 0
+	p.follower = -1
 	r.mu.Unlock()
-	if was {
-		r.park(f)
+	if had {
+		r.park(p)
 	}
-	return was
+	return had
 }
 
-func (r *liveReader) add(f *livePartition) {
-	f.follower = -1
-	r.mu.Lock()
-	r.partitions[f.Partition] = f
-	r.mu.Unlock()
-}
-
-// remove ends a partition. After it returns nothing more of the partition is delivered.
-func (r *liveReader) remove(p Partition) {
-	r.mu.Lock()
-	f := r.partitions[p]
-	delete(r.partitions, p)
-	if f != nil {
-		r.detach(f)
-	}
-	r.mu.Unlock()
-	if f != nil {
-		f.mu.Lock()
-		f.closed = true
-		f.mu.Unlock()
-	}
-}
-
-func (r *liveReader) find(p Partition) *livePartition {
+// livePartition returns the partition; nil if it is not read.
+func (r *liveReader) livePartition(p Partition) *livePartition {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.partitions[p]
 }
 
-// all returns the partitions that are read now.
-func (r *liveReader) all() []*livePartition {
+// livePartitions returns all partitions that are read.
+func (r *liveReader) livePartitions() []*livePartition {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	list := make([]*livePartition, 0, len(r.partitions))
-	for _, f := range r.partitions {
-		list = append(list, f)
+	for _, p := range r.partitions {
+		list = append(list, p)
 	}
 	return list
 }
 
-// positions yields the partitions that are read now, each with the offset to read next.
+// positions yields each partition that is read with the offset that is fetched next.
 func (r *liveReader) positions(yield func(Partition, int64) bool) {
-	for _, f := range r.all() {
-		f.mu.Lock()
-		next := f.next
-		f.mu.Unlock()
-		if !yield(f.Partition, next) {
+	for _, p := range r.livePartitions() {
+		next, _ := p.position()
+		if !yield(p.Partition, next) {
 			return
 		}
 	}
 }
 
-// places returns how many partitions are read from each broker.
-func (r *liveReader) places() map[int32]int {
+// countByBroker returns how many partitions are read from each broker.
+func (r *liveReader) countByBroker() map[int32]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	count := make(map[int32]int)
@@ -180,4 +222,27 @@ func (r *liveReader) places() map[int32]int {
 		}
 	}
 	return count
+}
+
+// countShards returns how many sessions and partitions are read from the broker.
+func (r *liveReader) countShards(broker int32) (sessions, partitions int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, users := range []bool{false, true} {
+		for _, s := range r.shards[shardKey{broker, users}] {
+			if len(s.partitions) > 0 {
+				sessions++
+				partitions += len(s.partitions)
+			}
+		}
+	}
+	return sessions, partitions
+}
+
+// recordFailure notes that a request to the broker failed. example is a partition that the request was
+// about. waiting is the number of partitions that wait to start there.
+func (r *liveReader) recordFailure(broker int32, waiting int, example Position, err error) {
+	if r.ctx.Err() == nil {
+		r.brokerLog.recordFailure(r.ctx, broker, waiting, example, err)
+	}
 }

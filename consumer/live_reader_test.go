@@ -74,7 +74,7 @@ func TestSessionPartitions(t *testing.T) {
 	t.Cleanup(broker.Close)
 	sink := newLedger()
 	c := configured(t, broker.ListenAddrs(), sink, "t")
-	c.cfg.SessionPartitions = 2
+	c.reader.sessionPartitions = 2
 	run(t, c)
 	if _, err := c.Join(t.Context(), "a"); err != nil { // it is read from here on
 		t.Fatal(err)

@@ -74,7 +74,7 @@ func TestMemoryOfSessionsFarBehind(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, name := range names {
-				c.topics[name].settle(true) // as if it had been known and missing: it is read from its start
+				c.topics.states[name].settleLocked(true) // as if it had been known and missing: it is read from its start
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()

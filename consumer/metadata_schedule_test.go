@@ -21,35 +21,35 @@ func TestDueTakesTurns(t *testing.T) {
 	for _, n := range []int{1, turnTopics, 5*turnTopics + 1} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			now := time.Now()
-			d := metadataSchedule{topics: make(map[string]*topicState), hurry: make(map[string]struct{}), full: now}
+			d := metadataSchedule{topics: make(map[string]*topicState), hurry: make(map[string]struct{}), lastAll: now}
 			for i := range n {
 				name := fmt.Sprint(i)
 				d.topics[name] = newTopicState(name, nil)
-				d.soon(d.topics[name], now)
+				d.addSoon(d.topics[name], now)
 			}
-			if names, all := d.take(now); len(names) != n || all {
+			if names, all := d.takeDue(now); len(names) != n || all {
 				t.Fatalf("%d topics are asked about at once, all: %v, want %d", len(names), all, n)
 			}
 			for name := range d.topics {
-				d.later(d.topics[name])
-				d.later(d.topics[name])
+				d.addLater(d.topics[name])
+				d.addLater(d.topics[name])
 			}
 			rounds := (n + turnTopics - 1) / turnTopics
 			asked := make(map[string]int)
 			for range 2 * rounds {
-				if wait := d.wait(now); wait != turnInterval {
+				if wait := d.untilDue(now); wait != turnInterval {
 					t.Fatalf("the next turn is in %v, want %v", wait, turnInterval)
 				}
 				now = now.Add(turnInterval)
-				names, _ := d.take(now)
+				names, _ := d.takeDue(now)
 				if len(names) > turnTopics {
 					t.Fatalf("%d topics have their turn, want %d at most", len(names), turnTopics)
 				}
 				for _, name := range names {
 					asked[name]++
-					d.later(d.topics[name])
+					d.addLater(d.topics[name])
 				}
-				if names, _ := d.take(now.Add(turnInterval - 1)); len(names) > 0 {
+				if names, _ := d.takeDue(now.Add(turnInterval - 1)); len(names) > 0 {
 					t.Fatalf("%d topics are asked about between turns", len(names))
 				}
 			}
@@ -65,24 +65,24 @@ func TestDueTakesTurns(t *testing.T) {
 // TestDueOfAll wants those that are read in a question about all, and others when it is their time.
 func TestDueOfAll(t *testing.T) {
 	now := time.Now()
-	d := metadataSchedule{topics: make(map[string]*topicState), hurry: make(map[string]struct{}), turned: now}
+	d := metadataSchedule{topics: make(map[string]*topicState), hurry: make(map[string]struct{}), lastTurn: now}
 	for _, name := range []string{"read", "waits", "waits, doubted", "doubted"} {
 		d.topics[name] = newTopicState(name, nil)
 	}
-	d.later(d.topics["waits"])
-	d.later(d.topics["waits, doubted"])
-	d.soon(d.topics["waits, doubted"], now)
-	d.soon(d.topics["doubted"], now)
-	names, all := d.take(now)
+	d.addLater(d.topics["waits"])
+	d.addLater(d.topics["waits, doubted"])
+	d.addSoon(d.topics["waits, doubted"], now)
+	d.addSoon(d.topics["doubted"], now)
+	names, all := d.takeDue(now)
 	if got := strings.Join(sortedCopy(names), "; "); got != "doubted; read; waits, doubted" || !all {
 		t.Errorf("asked about %s; all: %v", got, all)
 	}
-	d.soon(d.topics["doubted"], now.Add(turnInterval/2)) // just asked about: not at once
-	if names, _ := d.take(now.Add(turnInterval / 2)); len(names) > 0 {
+	d.addSoon(d.topics["doubted"], now.Add(turnInterval/2)) // just asked about: not at once
+	if names, _ := d.takeDue(now.Add(turnInterval / 2)); len(names) > 0 {
 		t.Errorf("asked about %q again at once", names)
 	}
-	d.failed([]string{"read"}, true)
-	names, all = d.take(now.Add(turnInterval))
+	d.returnUnanswered([]string{"read"}, true)
+	names, all = d.takeDue(now.Add(turnInterval))
 	if got := strings.Join(sortedCopy(names), "; "); got != "doubted; read; waits; waits, doubted" || !all {
 		t.Errorf("after a question that failed, asked about %s; all: %v", got, all)
 	}

@@ -69,7 +69,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) contact(err error) {
+func (m *metrics) recordContact(err error) {
 	if err != nil {
 		m.errors.WithLabelValues("contact").Inc()
 		m.up.Set(0)
@@ -91,7 +91,7 @@ func (lagCollector) Describe(ch chan<- *prometheus.Desc) { ch <- lagDescription 
 // Collect implements [prometheus.Collector].
 func (l lagCollector) Collect(ch chan<- prometheus.Metric) {
 	users := make(map[string]int64) // by route
-	for _, f := range l.all() {
+	for _, f := range l.livePartitions() {
 		lag := f.lag()
 		if f.route.Kind == PerUser {
 			users[f.route.Topic] += lag
@@ -115,7 +115,7 @@ func (partitionsCollector) Describe(ch chan<- *prometheus.Desc) { ch <- partitio
 
 // Collect implements [prometheus.Collector].
 func (p partitionsCollector) Collect(ch chan<- prometheus.Metric) {
-	for broker, count := range p.places() {
+	for broker, count := range p.countByBroker() {
 		ch <- prometheus.MustNewConstMetric(partitionsDescription, prometheus.GaugeValue, float64(count), strconv.Itoa(int(broker)))
 	}
 }

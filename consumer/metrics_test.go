@@ -192,7 +192,7 @@ func TestLagOfUsers(t *testing.T) {
 	sequence(t, producer, "own.alice", "", "a", 5)
 	sequence(t, producer, "own.bob", "", "b", 3)
 	read := func(user string) int64 {
-		next, _ := c.reader.find(Partition{Topic: "own." + user, ID: 0}).position()
+		next, _ := c.reader.livePartition(Partition{Topic: "own." + user, ID: 0}).position()
 		return next
 	}
 	for read("alice") == 0 || read("bob") == 0 { // what is not read of a partition is known by an answer

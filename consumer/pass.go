@@ -10,64 +10,67 @@ import (
 	"herald/consumer/batch"
 )
 
-// pass is one reading of a part of a log, for all requests whose part it is; then the next one.
+// pass reads a part of a log and offers its records to all requests whose range includes them. A zone's
+// goroutine uses one pass value for one pass after the other.
 type pass struct {
 	zone
-	consumer *Consumer
-	scans    *scans
-	route    *Route
-	owner    []byte
-	source   *chunkReader
-	at, end  int64
-	low      int64 // the first offset of all passes
-	high     int64 // and the one behind the last
+	scans  *scans
+	route  *Route
+	owner  []byte // the user of a per-user topic, see [Route.owner]
+	chunks *chunkReader
+
+	next     int64 // the offset to read next
+	end      int64 // the pass ends before this offset
+	low      int64 // the lowest offset of all passes so far
+	high     int64 // the offset after the highest one read so far
 	requests []*rangeRequest
-	users    map[string][]*rangeRequest
+	users    map[string][]*rangeRequest // the requests by user
 	batches  batch.Reader
 
-	begun     time.Time
-	gathering time.Time     // since when others are waited for; zero: they are not
-	gathered  int           // how many have come whom the pass had passed
-	came      time.Time     // when that was seen to change last
-	quiet     time.Duration // others are waited for until nobody has come for so long
+	begun      time.Time
+	gathering  time.Time     // when the zone began to wait for other requests; zero: it does not wait
+	gathered   int           // how many requests behind the last pass have come
+	lastChange time.Time     // when gathered last changed
+	quiet      time.Duration // the wait ends when no request has come for this long
 }
 
-// turn waits for a slot and reads some chunks, to the end of the pass at most. It returns false when
-// nobody waits any more.
-func (p *pass) turn() bool {
-	if p.over() {
+// runTurn waits for a slot and then reads up to turnChunks chunks, at most to the end of the pass. It returns
+// false when the zone has no request left.
+func (p *pass) runTurn() bool {
+	if p.hasEnded() {
 		p.gather()
 	}
 	slot := p.scans.slots[p.distance]
 	select {
-	case slot <- struct{}{}: // channels are fair: whoever has waited longest is next
+	case slot <- struct{}{}: // a channel is fair: the zone that has waited longest is next
 		defer func() { <-slot }()
 	case <-p.scans.ctx.Done():
-		for p.begin() {
+		for p.beginWithAll() {
 			p.failAll(p.scans.ctx.Err())
 		}
 		return false
 	}
-	p.join()
-	if p.over() && !p.begin() {
+	p.updateRequests()
+	if p.hasEnded() && !p.beginWithAll() {
 		return false
 	}
-	for chunks := 0; chunks < p.scans.turnChunks && !p.over(); chunks++ {
-		next, err := p.read()
+	for chunks := 0; chunks < p.scans.turnChunks && !p.hasEnded(); chunks++ {
+		next, err := p.readChunk()
 		if err != nil {
-			p.fail(p.at, err)
+			p.failAt(p.next, err)
 		}
-		p.at = next
-		p.high = max(p.high, p.at)
-		p.join()
+		p.next = next
+		p.high = max(p.high, p.next)
+		p.updateRequests()
 	}
 	return true
 }
 
-func (p *pass) over() bool { return len(p.requests) == 0 || p.at >= p.end }
+func (p *pass) hasEnded() bool { return len(p.requests) == 0 || p.next >= p.end }
 
-// gather waits for the others of a storm if the next pass is to read again what memory does not hold.
-// Those who want what was not read yet do not wait for longer than calm: they have a pass meanwhile.
+// gather waits for the other clients of a storm if the next pass would read records again that memory does
+// not hold. It returns early, with a pass begun, if some requests want only records that no pass has read
+// yet: these requests do not wait for longer than calm.
 func (p *pass) gather() {
 	if p.gathering.IsZero() {
 		p.gathering = time.Now()
@@ -75,64 +78,66 @@ func (p *pass) gather() {
 	}
 	for ; p.scans.ctx.Err() == nil && time.Since(p.gathering) < p.scans.patience; pause(p.scans.ctx, p.scans.calm) {
 		p.scans.mu.Lock()
-		p.takeFrom(p.high)
+		p.retakeLocked(p.high)
 		behind := slices.Clone(p.scans.waiting[p.zone])
 		p.scans.mu.Unlock()
-		if len(behind) == 0 || p.remembers(first(behind)) {
-			p.end = p.at // the next pass is of all
+		if len(behind) == 0 || p.isCached(firstOffset(behind)) {
+			p.end = p.next // the next pass takes all requests
 			return
 		}
 		if len(p.requests) > 0 {
-			p.start()
+			p.begin()
 			return
 		}
 		if len(behind) != p.gathered {
-			p.gathered, p.came = len(behind), time.Now()
+			p.gathered, p.lastChange = len(behind), time.Now()
 		}
-		if time.Since(p.came) >= p.quiet {
+		if time.Since(p.lastChange) >= p.quiet {
 			return
 		}
 	}
 }
 
-// remembers says whether memory holds what was read from the offset on.
-func (p *pass) remembers(at int64) bool {
-	for at = max(at, p.low); at < p.high; {
-		k := p.source.find(at)
+// isCached reports whether memory holds everything from the offset to high, as far as passes have read it.
+func (p *pass) isCached(offset int64) bool {
+	for offset = max(offset, p.low); offset < p.high; {
+		k := p.chunks.findCached(offset)
 		if k == nil {
 			return false
 		}
-		at = k.next
+		offset = k.next
 	}
 	return true
 }
 
-// begin starts a pass with all who wait. If nobody does, the zone ends: it returns false.
-func (p *pass) begin() bool {
+// beginWithAll begins a pass with all requests of the zone. If there are none, the zone ends, and it returns
+// false.
+func (p *pass) beginWithAll() bool {
 	p.scans.mu.Lock()
 	defer p.scans.mu.Unlock()
 	p.gathering, p.gathered = time.Time{}, 0
-	p.takeFrom(0)
+	p.retakeLocked(0)
 	if len(p.requests) == 0 {
 		delete(p.scans.waiting, p.zone)
 		return false
 	}
-	p.start()
+	p.begin()
 	return true
 }
 
-// start has a pass begin, to the end of what the requests want now: who comes later and wants more gets
-// that from the next one, so that those who were passed do not wait for ever.
-func (p *pass) start() {
+// begin begins a pass from the first to the last offset that its requests want now. A request that joins
+// later and wants more gets the rest from the next pass. Otherwise requests behind the pass could wait for
+// ever.
+func (p *pass) begin() {
 	p.begun = time.Now()
-	p.at, p.end = first(p.requests), p.last()
-	p.low = min(p.low, p.at)
-	p.consumer.metrics.passes.Inc()
+	p.next, p.end = firstOffset(p.requests), p.lastOffset()
+	p.low = min(p.low, p.next)
+	p.scans.metrics.passes.Inc()
 }
 
-// join lets go of those who are served and takes in those who have come and whom the pass has not
-// passed.
-func (p *pass) join() {
+// updateRequests drops the requests that have ended and takes in waiting requests that the pass has not gone
+// past.
+func (p *pass) updateRequests() {
 	before := len(p.requests)
 	p.requests = slices.DeleteFunc(p.requests, func(r *rangeRequest) bool { _, ended := r.position(); return ended })
 	if len(p.requests) != before {
@@ -145,21 +150,22 @@ func (p *pass) join() {
 		return
 	}
 	p.scans.mu.Lock()
-	p.take(p.at, p.end)
+	p.takeLocked(p.next, p.end)
 	p.scans.mu.Unlock()
-	p.at = max(p.at, first(p.requests))
+	p.next = max(p.next, firstOffset(p.requests))
 }
 
-// takeFrom puts the requests back and takes in all at the offset or behind it. It is called with scans.mu
-// held.
-func (p *pass) takeFrom(at int64) {
+// retakeLocked returns the pass's requests to the waiting ones and then takes all requests at the offset or
+// after it. The lock is that of scans.
+func (p *pass) retakeLocked(offset int64) {
 	p.scans.waiting[p.zone] = append(p.scans.waiting[p.zone], p.requests...)
 	p.requests, p.users = nil, make(map[string][]*rangeRequest)
-	p.take(at, math.MaxInt64)
+	p.takeLocked(offset, math.MaxInt64)
 }
 
-// take takes in those who wait at an offset from..to. It is called with scans.mu held.
-func (p *pass) take(from, to int64) {
+// takeLocked takes the waiting requests whose next offset is at least from and less than to. The lock is that
+// of scans.
+func (p *pass) takeLocked(from, to int64) {
 	p.scans.waiting[p.zone] = slices.DeleteFunc(p.scans.waiting[p.zone], func(r *rangeRequest) bool {
 		next, ended := r.position()
 		if ended || next < from || next >= to {
@@ -171,8 +177,8 @@ func (p *pass) take(from, to int64) {
 	})
 }
 
-// first is where the first of the requests is to go on.
-func first(requests []*rangeRequest) int64 {
+// firstOffset returns the lowest offset at which a request continues.
+func firstOffset(requests []*rangeRequest) int64 {
 	first := int64(math.MaxInt64)
 	for _, r := range requests {
 		next, _ := r.position()
@@ -181,8 +187,8 @@ func first(requests []*rangeRequest) int64 {
 	return first
 }
 
-// last is the end of what the requests want.
-func (p *pass) last() int64 {
+// lastOffset returns the offset before which the last of the requests ends.
+func (p *pass) lastOffset() int64 {
 	last := int64(0)
 	for _, r := range p.requests {
 		last = max(last, r.to)
@@ -190,10 +196,10 @@ func (p *pass) last() int64 {
 	return last
 }
 
-// fail tells those whom an error at the offset concerns. After it nobody is left there.
-func (p *pass) fail(at int64, err error) {
-	if lost, ok := errors.AsType[*OutOfRangeError](err); ok && at < lost.Start {
-		for _, r := range p.requests { // the others begin behind what was lost
+// failAt ends the requests that an error at the offset concerns. Afterwards no request is left at that offset.
+func (p *pass) failAt(offset int64, err error) {
+	if lost, ok := errors.AsType[*OutOfRangeError](err); ok && offset < lost.Start {
+		for _, r := range p.requests { // requests after the lost records continue
 			if next, _ := r.position(); next < lost.Start {
 				r.fail(&OutOfRangeError{Position{p.Partition, next}, lost.Start, lost.End})
 			}
@@ -206,15 +212,12 @@ func (p *pass) fail(at int64, err error) {
 				r.fail(&UnreadableError{Position{p.Partition, max(next, bad.Offset)}, bad.Next, bad.err})
 			}
 		}
-		p.consumer.metrics.errors.WithLabelValues("unreadable").Inc()
-		if onceASecond(&p.consumer.leftOutLogged) {
-			p.consumer.tellUnreadable(bad)
-		}
+		p.scans.recordUnreadable(bad)
 		return
 	}
 	p.failAll(err)
 	if _, outOfRange := errors.AsType[*OutOfRangeError](err); !outOfRange {
-		p.consumer.replayFailed(p.scans.ctx, fmt.Errorf("replay %s@%d: %w", p.Partition, at, err))
+		p.scans.recordFailure(fmt.Errorf("replay %s@%d: %w", p.Partition, offset, err))
 	}
 }
 
@@ -224,40 +227,40 @@ func (p *pass) failAll(err error) {
 	}
 }
 
-// read hands out the records of one chunk of the log and returns the offset behind it, which is where
-// the pass is if there is nothing by now.
-func (p *pass) read() (next int64, err error) {
-	end := p.last()
+// readChunk reads one chunk of the log, offers its records, and returns the offset after it. If Kafka has
+// nothing at present, it returns the pass's own offset.
+func (p *pass) readChunk() (next int64, err error) {
+	end := p.lastOffset()
 	for tries := 1; ; tries++ {
-		c, err := p.source.chunk(p.scans.ctx, p.at, end)
-		if err != nil || c == nil {
-			return p.at, err
+		k, err := p.chunks.read(p.scans.ctx, p.next, end)
+		if err != nil || k == nil {
+			return p.next, err
 		}
-		next, err = p.deliver(c, p.at)
-		if err == nil && next > p.at {
+		next, err = p.offerRecords(k, p.next)
+		if err == nil && next > p.next {
 			return next, nil
 		}
 		if err == nil {
-			err = fmt.Errorf("%w at offset %d: it does not go on", batch.ErrCorrupt, p.at)
+			err = fmt.Errorf("%w at offset %d: it has no batch that begins there", batch.ErrCorrupt, p.next)
 		}
-		old := errors.Is(err, batch.ErrOldMessageFormat) // to ask again would not help
+		old := errors.Is(err, batch.ErrOldMessageFormat) // another fetch would return the same
 		if !old {
-			p.source.remove(c)
+			p.chunks.forget(k)
 		}
-		if next > p.at {
-			return next, nil // what is before the error was served
+		if next > p.next {
+			return next, nil // the records before the error were offered
 		}
 		if old || tries == readTries {
-			return p.at, err
+			return p.next, err
 		}
 	}
 }
 
-// deliver hands out the records of the chunk from offset at on. With an [*UnreadableError] it
-// returns where that is.
-func (p *pass) deliver(c *chunk, at int64) (int64, error) {
+// offerRecords offers the records of the chunk from the offset on to the requests. It returns the offset after
+// the last record offered; with an [*UnreadableError], the offset of the first record that cannot be read.
+func (p *pass) offerRecords(k *chunk, offset int64) (int64, error) {
 	b := &p.batches
-	b.Reset(c.batches, slices.Clone(c.aborted), at)
+	b.Reset(k.batches, slices.Clone(k.aborted), offset)
 	defer b.Close()
 	var rec Record
 	replayed := 0
@@ -283,7 +286,7 @@ func (p *pass) deliver(c *chunk, at int64) (int64, error) {
 			r.offer(&rec)
 		}
 	}
-	p.consumer.metrics.replayed.Add(float64(replayed))
+	p.scans.metrics.replayed.Add(float64(replayed))
 	for _, r := range p.requests {
 		r.advance(b.NextOffset())
 	}

@@ -7,26 +7,25 @@ import (
 	"sync"
 )
 
-// Range is a part of a partition's log to be read again.
+// Range is a part of a partition's log that a replay reads again.
 type Range struct {
 	Partition
 	TopicID [16]byte
-	Next    int64 // the offset to begin at; when it is over, to go on from
+	Next    int64 // the offset to begin at; after the replay, the offset to continue from
 	To      int64 // the offset to end before
 
-	// Err is why it ended before To; nil if fn ended it. It is ctx's error, an [*OutOfRangeError], an
-	// [*UnreadableError], [ErrRecreated] if TopicID is not that of the topic any more, or what Kafka
-	// answered. After any of them the range may be asked for again, after an UnreadableError from its
-	// Next.
+	// Err is why the replay ended before To; nil if fn ended it. It is ctx's error, an [*OutOfRangeError],
+	// an [*UnreadableError], [ErrRecreated] if the topic no longer has the id TopicID, or what Kafka
+	// answered. After any of these the range may be replayed again; after an UnreadableError, from its Next.
 	Err error
 }
 
-// Replay calls fn for each record of the ranges that is for user or for everyone, in offset order
-// within a partition, until fn returns false: that ends all ranges, the one in question at the
-// record. Ranges are of different partitions; one whose Next is not before its To is over.
+// Replay calls fn for each record of the ranges that is for user or for everyone, in the order of offsets
+// within a partition. If fn returns false, all ranges end, and the range of the record ends before it. Each
+// range is of another partition. A range whose Next is not before its To ends at once.
 //
-// All who wait for one partition are served together (scan.go). fn is called by one goroutine at a
-// time while Replay waits, and must not wait itself.
+// One pass over a partition's log serves all replays that wait for it (scan.go). One goroutine at a time
+// calls fn, only while Replay waits, and fn must not wait itself.
 func (c *Consumer) Replay(ctx context.Context, user string, ranges []Range, fn func(*Range, *Record) bool) {
 	r := &replay{fn: fn, done: make(chan struct{})}
 	for i := range ranges {
@@ -34,12 +33,12 @@ func (c *Consumer) Replay(ctx context.Context, user string, ranges []Range, fn f
 			r.requests = append(r.requests, &rangeRequest{replay: r, Range: &ranges[i], user: user, to: ranges[i].To})
 		}
 	}
-	if r.left = len(r.requests); r.left == 0 {
+	if r.open = len(r.requests); r.open == 0 {
 		return
 	}
 	for _, q := range r.requests {
-		if route := c.routeOf(q.Topic); route != nil {
-			c.scans.add(logID{q.Partition, q.TopicID}, route, q)
+		if route := c.topics.routeOf(q.Topic); route != nil {
+			c.scans.addRequest(logID{q.Partition, q.TopicID}, route, q)
 		} else {
 			q.fail(errors.New("topic is not read here"))
 		}
@@ -51,25 +50,25 @@ func (c *Consumer) Replay(ctx context.Context, user string, ranges []Range, fn f
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, q := range r.requests { // fn is not called any more
-		q.end(ctx.Err())
+	for _, q := range r.requests { // from here on nobody calls fn
+		q.endLocked(ctx.Err())
 		if q.Err != nil {
 			q.Err = fmt.Errorf("replay %s@%d: %w", q.Partition, q.Next, q.Err)
 		}
 	}
 }
 
-// replay is one call of Replay.
+// replay is one call of [Consumer.Replay].
 type replay struct {
 	fn       func(*Range, *Record) bool
 	requests []*rangeRequest
-	done     chan struct{} // closed when all are over
+	done     chan struct{} // closed when all requests have ended
 
-	mu   sync.Mutex // guards the ranges and what follows
-	left int        // requests that are not over
+	mu   sync.Mutex // guards the ranges, the requests' ended, and open; held while fn is called
+	open int        // the number of requests that have not ended
 }
 
-// rangeRequest is one of its ranges.
+// rangeRequest is one range of a replay.
 type rangeRequest struct {
 	*replay
 	*Range
@@ -78,7 +77,7 @@ type rangeRequest struct {
 	ended bool
 }
 
-// offer hands over a record that is for the request's user, unless it had it.
+// offer passes to fn a record for the request's user, unless the request has ended or is past the record.
 func (r *rangeRequest) offer(rec *Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,12 +88,12 @@ func (r *rangeRequest) offer(rec *Record) {
 	default:
 		r.Next = rec.Offset
 		for _, q := range r.requests {
-			q.end(nil)
+			q.endLocked(nil)
 		}
 	}
 }
 
-// advance notes that the log was read up to next.
+// advance notes that all records before next were offered. The request ends when it reaches its end.
 func (r *rangeRequest) advance(next int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,7 +101,7 @@ func (r *rangeRequest) advance(next int64) {
 		return
 	}
 	if r.Next = max(r.Next, min(next, r.to)); r.Next == r.to {
-		r.end(nil)
+		r.endLocked(nil)
 	}
 }
 
@@ -110,16 +109,15 @@ func (r *rangeRequest) advance(next int64) {
 func (r *rangeRequest) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.end(err)
+	r.endLocked(err)
 }
 
-// end is called with r.mu held.
-func (r *rangeRequest) end(err error) {
+func (r *rangeRequest) endLocked(err error) {
 	if r.ended {
 		return
 	}
 	r.ended, r.Err = true, err
-	if r.left--; r.left == 0 {
+	if r.open--; r.open == 0 {
 		close(r.done)
 	}
 }

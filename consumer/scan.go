@@ -3,39 +3,41 @@ package consumer
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// farBehind is how many offsets before its end a replay is far: it is scanned apart from the near
-// ones, so that whoever comes back after a week does not delay those who were away for a second. It is
-// more than a busy partition gets in the minutes that a reconnect storm lasts, so that a storm is
-// scanned together, and less than a second's reading mostly.
+// farBehind is the length, in offsets, from which a range is far behind. Far ranges are scanned apart from
+// near ones, so that a client that comes back after a week does not delay clients that were away for a
+// second. A busy partition gets fewer records in the minutes of a reconnect storm, so a storm is scanned
+// together. Reading this many records mostly takes less than a second.
 const farBehind = 200_000
 
-// turnChunks is how many chunks, of 1 MiB at most, are read before another scan gets the slot.
+// turnChunks is how many chunks, of up to 1 MiB, one scan reads before another scan gets the slot.
 const turnChunks = 32
 
-// Before a pass over what was read a moment ago and memory does not hold, it is waited until nobody has
-// come for as long as the last pass took, calm at least, but no longer than patience: so the storm that
-// most of a replica's clients make is served by two passes, or three where those who came first were
-// ahead of the others, also on a machine that is so slow that clients come with pauses. The price is
-// that those who were passed wait as long as others go on coming, and then at most for about as long as
-// to read again takes.
+// A pass that would read again records that the last pass has read, and that memory does not hold, first
+// waits for other requests. It waits until no request has come for as long as the last pass took, but at
+// least calm and at most patience. So two passes serve the storm that most clients of a replica make, or
+// three passes if the first clients were ahead of the others. That also holds on a machine so slow that the
+// clients come with pauses. The price: requests behind the last pass wait while others arrive, and then for
+// at most about as long as reading again takes.
 const (
 	calm     = 250 * time.Millisecond
 	patience = 5 * time.Second
 )
 
-// logID names one logID: a partition of one incarnation of a topic.
+// logID names one log: a partition of one incarnation of a topic.
 type logID struct {
 	Partition
 	topicID [16]byte
 }
 
-// distance is whether a replay is near or far. They are scanned apart, in slots and with memory of their own.
+// distance says whether a request is near or far behind. Near and far requests have slots and memory of
+// their own.
 type distance int
 
 const (
@@ -43,59 +45,65 @@ const (
 	far
 )
 
-// other is far for near and near for far.
+// other returns far for near, and near for far.
 func (d distance) other() distance { return far - d }
 
-// zone says which replays of a log are scanned together.
+// zone says which requests of a log are scanned together.
 type zone struct {
 	logID
 	distance
 }
 
-// scans serves the replays: for each zone one pass over the log at a time, with all who wait for it.
-// Those who come while a pass is on join it if it has not passed them. The others wait for the next
-// one, which begins with the lowest of them: they wait for less than what they want to be read
-// themselves, and all who come during one pass have what it reads read once more, however many they are.
+// scans serves replays. Each zone has one pass over its log at a time, which serves all requests of the
+// zone. A request that arrives during a pass joins it if the pass has not yet gone past the request's
+// position. The other requests wait for the next pass, which begins at the lowest position among them. So a
+// request waits for at most about as long as reading its own range takes, and all requests that arrive
+// during one pass cause one further pass, however many they are.
 type scans struct {
-	consumer *Consumer
-	ctx      context.Context //nolint:containedctx // the life of the goroutines that add starts, not a request's
-	wg       sync.WaitGroup
-	slots    [2]chan struct{} // by distance: how many passes read at a time
+	fetcher *chunkFetcher
+	metrics *metrics
+	log     *slog.Logger
 
-	// But for tests these are the constants, and nobody is told what was read from Kafka.
+	ctx   context.Context //nolint:containedctx // the life of the goroutines that addRequest starts, not a request's
+	wg    sync.WaitGroup
+	slots [2]chan struct{} // by distance: one element for each pass that reads
+
+	// The constants above, except in tests.
 	farBehind  int64
 	turnChunks int
 	calm       time.Duration
 	patience   time.Duration
-	fetched    func(zone, *chunk)
+
+	failureLogged, leftOutLogged atomic.Int64 // the Unix second of the last log line about a failed replay, or about records left out
 
 	mu      sync.Mutex
-	waiting map[zone][]*rangeRequest // with a key for each zone that has a goroutine
+	waiting map[zone][]*rangeRequest // has a key for each zone that has a goroutine
 }
 
-func newScans(c *Consumer) *scans {
-	few := max(1, c.cfg.ReplayConcurrency/4)
+func newScans(fetcher *chunkFetcher, concurrency int, m *metrics, log *slog.Logger) *scans {
+	few := max(1, concurrency/4)
 	return &scans{
-		consumer:   c,
-		slots:      [...]chan struct{}{near: make(chan struct{}, max(1, c.cfg.ReplayConcurrency-few)), far: make(chan struct{}, few)},
+		fetcher:    fetcher,
+		metrics:    m,
+		log:        log,
+		slots:      [...]chan struct{}{near: make(chan struct{}, max(1, concurrency-few)), far: make(chan struct{}, few)},
 		farBehind:  farBehind,
 		turnChunks: turnChunks,
 		calm:       calm,
 		patience:   patience,
-		fetched:    func(zone, *chunk) {},
 		waiting:    make(map[zone][]*rangeRequest),
 	}
 }
 
-// start lets requests in until ctx ends.
+// start accepts requests until ctx ends.
 func (s *scans) start(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ctx = ctx
 }
 
-// add has the request served.
-func (s *scans) add(l logID, route *Route, r *rangeRequest) {
+// addRequest adds the request to its zone, and starts the zone's goroutine if there is none.
+func (s *scans) addRequest(l logID, route *Route, r *rangeRequest) {
 	z := zone{l, near}
 	if r.to-r.Next > s.farBehind {
 		z.distance = far
@@ -109,28 +117,36 @@ func (s *scans) add(l logID, route *Route, r *rangeRequest) {
 	_, runs := s.waiting[z]
 	s.waiting[z] = append(s.waiting[z], r)
 	if !runs {
-		p := &pass{zone: z, consumer: s.consumer, scans: s, route: route, owner: route.owner(z.Topic), source: newChunkReader(s.consumer, z), low: math.MaxInt64}
+		p := &pass{zone: z, scans: s, route: route, owner: route.owner(z.Topic), chunks: newChunkReader(s.fetcher, z), low: math.MaxInt64}
 		s.wg.Go(func() {
 			for more := true; more; {
-				more = p.turn()
+				more = p.runTurn()
 			}
 		})
 	}
 }
 
-// replayFailed counts an error of a replay that is Kafka's, and logs it, but at most once a second
-// for all of them.
-func (c *Consumer) replayFailed(ctx context.Context, err error) {
-	if ctx.Err() != nil {
+// recordFailure counts an error of Kafka, and logs it at most once a second for all replays.
+func (s *scans) recordFailure(err error) {
+	if s.ctx.Err() != nil {
 		return
 	}
-	c.metrics.errors.WithLabelValues("replay").Inc()
-	if onceASecond(&c.replayLogged) {
-		c.log.Warn("replay; it is tried again", "error", err)
+	s.metrics.errors.WithLabelValues("replay").Inc()
+	if onceASecond(&s.failureLogged) {
+		s.log.Warn("replay failed; retrying", "error", err)
 	}
 }
 
-// onceASecond says whether a line may be logged that was logged last at the Unix time.
+// recordUnreadable counts records that a replay leaves out, and logs them at most once a second for all
+// replays.
+func (s *scans) recordUnreadable(bad *UnreadableError) {
+	s.metrics.errors.WithLabelValues("unreadable").Inc()
+	if onceASecond(&s.leftOutLogged) {
+		logUnreadable(s.log, bad)
+	}
+}
+
+// onceASecond reports whether a line may be logged. logged holds the Unix second of the last line.
 func onceASecond(logged *atomic.Int64) bool {
 	now, last := time.Now().Unix(), logged.Load()
 	return now > last && logged.CompareAndSwap(last, now)

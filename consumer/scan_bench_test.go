@@ -59,7 +59,7 @@ func BenchmarkNearBesideFar(b *testing.B) {
 		for far.Err() == nil {
 			var ranges []Range
 			for p := range int32(partitions) {
-				ranges = append(ranges, Range{Partition: Partition{Topic: "t", ID: p}, TopicID: c.topics["t"].id, To: records})
+				ranges = append(ranges, Range{Partition: Partition{Topic: "t", ID: p}, TopicID: c.topics.states["t"].id, To: records})
 			}
 			c.Replay(far, "7", ranges, func(*Range, *Record) bool { return true })
 		}

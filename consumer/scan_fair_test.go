@@ -19,7 +19,7 @@ import (
 // many were the user's. After an error it asks again, as a stream does.
 func replayAll(ctx context.Context, tb testing.TB, c *Consumer, user string, partitions int, records, last int64) (got int) {
 	tb.Helper()
-	_, id, err := c.leader(Partition{Topic: "t", ID: 0})
+	_, id, err := c.topics.leaderOf(Partition{Topic: "t", ID: 0})
 	if err != nil {
 		tb.Error(err)
 		return 0
@@ -64,8 +64,8 @@ func nearBesideFar(t *testing.T, withFar bool) int {
 	const partitions, records, users = 4, farBehind + 10_000, 1000
 	var read [2]atomic.Int64 // chunks, by distance
 	broker, c := filledConsumer(t, partitions, records, users, 60, func(c *Consumer) {
-		c.chunks = [...]*chunks{near: newChunks(2 << 20), far: newChunks(1 << 20)}
-		c.scans.fetched = func(z zone, _ *chunk) { read[z.distance].Add(1) }
+		c.scans.fetcher.caches = [...]*chunkCache{near: newChunkCache(2 << 20), far: newChunkCache(1 << 20)}
+		c.scans.fetcher.fetched = func(z zone, _ *chunk) { read[z.distance].Add(1) }
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -135,7 +135,7 @@ func TestFarGiveWay(t *testing.T) {
 	broker, c := filledConsumer(t, 2, records, 1, size, func(c *Consumer) {
 		c.scans.farBehind, c.scans.turnChunks = 1000, turn
 		c.scans.slots[far] = make(chan struct{}, 1)
-		c.scans.fetched = func(z zone, _ *chunk) {
+		c.scans.fetcher.fetched = func(z zone, _ *chunk) {
 			mu.Lock()
 			defer mu.Unlock()
 			order = append(order, z.ID)
@@ -177,7 +177,7 @@ func TestPassedOnesAreNext(t *testing.T) {
 	var held atomic.Bool
 	held.Store(true)
 	broker, c := filledConsumer(t, 1, records, 1, size, func(c *Consumer) {
-		c.scans.fetched = func(_ zone, k *chunk) {
+		c.scans.fetcher.fetched = func(_ zone, k *chunk) {
 			mu.Lock()
 			defer mu.Unlock()
 			order = append(order, k.from)
@@ -219,7 +219,7 @@ func TestGatheringIsForThePassed(t *testing.T) {
 	held.Store(true)
 	broker, c := filledConsumer(t, 1, records, 1, size, func(c *Consumer) {
 		c.scans.calm, c.scans.patience = time.Hour, time.Hour
-		c.chunks = [...]*chunks{near: newChunks(0), far: newChunks(0)}
+		c.scans.fetcher.caches = [...]*chunkCache{near: newChunkCache(0), far: newChunkCache(0)}
 	})
 	var asked atomic.Int32
 	holdReplays(broker, func(int64) bool { asked.Add(1); return held.Load() })

@@ -43,8 +43,8 @@ func storm(t *testing.T, clients, cacheBytes int, prepare func(*kfake.Cluster, *
 	const records, size = 16_000, 1 << 10
 	r := &reads{batches: make(map[int64]int)}
 	broker, c := filledConsumer(t, 1, records, clients, size, func(c *Consumer) {
-		c.scans.fetched = r.count
-		c.chunks = [...]*chunks{near: newChunks(cacheBytes), far: newChunks(0)}
+		c.scans.fetcher.fetched = r.count
+		c.scans.fetcher.caches = [...]*chunkCache{near: newChunkCache(cacheBytes), far: newChunkCache(0)}
 	})
 	prepare(broker, c)
 	id := topicID(t, c, "t")
@@ -117,7 +117,7 @@ const passRecords = 4000 // in the log of longPass
 func longPass(t *testing.T, to int64, took time.Duration, prepare func(*Consumer)) (replay func(from, to int64) (done chan struct{}), all *sync.WaitGroup) {
 	t.Helper()
 	broker, c := filledConsumer(t, 1, passRecords, 1, 4<<10, func(c *Consumer) {
-		c.chunks = [...]*chunks{near: newChunks(0), far: newChunks(0)}
+		c.scans.fetcher.caches = [...]*chunkCache{near: newChunkCache(0), far: newChunkCache(0)}
 		prepare(c)
 	})
 	var held atomic.Bool
@@ -157,7 +157,7 @@ func TestStormWithAPause(t *testing.T) {
 	const took = time.Second
 	r := &reads{batches: make(map[int64]int)}
 	replay, all := longPass(t, passRecords, took, func(c *Consumer) {
-		c.scans.fetched, c.scans.calm = r.count, time.Millisecond
+		c.scans.fetcher.fetched, c.scans.calm = r.count, time.Millisecond
 	})
 	time.Sleep(took / 5)
 	replay(0, passRecords)
@@ -188,7 +188,7 @@ func TestGathering(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "t")
 				c.scans.start(t.Context())
-				p := &pass{consumer: c, scans: c.scans, source: newChunkReader(c, zone{}), high: 1, begun: time.Now()}
+				p := &pass{scans: c.scans, chunks: newChunkReader(c.scans.fetcher, zone{}), high: 1, begun: time.Now()}
 				come := func() {
 					p.scans.mu.Lock()
 					defer p.scans.mu.Unlock()
@@ -229,7 +229,7 @@ func TestUnreadDoesNotWaitForAStorm(t *testing.T) {
 func TestBatchFromItsMiddle(t *testing.T) {
 	const records = 100
 	r := &reads{batches: make(map[int64]int)}
-	_, c := filledConsumer(t, 1, records, 1, 0, func(c *Consumer) { c.scans.fetched = r.count })
+	_, c := filledConsumer(t, 1, records, 1, 0, func(c *Consumer) { c.scans.fetcher.fetched = r.count })
 	id := topicID(t, c, "t")
 	for _, from := range []int64{60, 55, records - 1} { // batches of one record at the start, while the producer connects
 		got := int64(0)

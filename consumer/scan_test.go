@@ -165,17 +165,17 @@ func waitFor(t *testing.T, what string, met func() bool) {
 
 // TestChunksForgetTheOldest keeps no more bytes than it may, and finds what it keeps.
 func TestChunksForgetTheOldest(t *testing.T) {
-	c := newChunks(1000)
+	c := newChunkCache(1000)
 	l := logID{Partition: Partition{Topic: "t", ID: 0}}
 	for i := range int64(20) {
-		c.add(&chunk{logID: l, from: i * 10, next: i*10 + 10, batches: make([]byte, 100)})
-		if k := c.find(l, 5); k == nil || k.from != 0 { // used all the time
+		c.addChunk(&chunk{logID: l, from: i * 10, next: i*10 + 10, batches: make([]byte, 100)})
+		if k := c.findChunk(l, 5); k == nil || k.from != 0 { // used all the time
 			t.Fatalf("after %d: the chunk in use is forgotten", i)
 		}
 	}
 	found := 0
 	for at := range int64(210) {
-		if k := c.find(l, at); k != nil {
+		if k := c.findChunk(l, at); k != nil {
 			found++
 			if at < k.from || at >= k.next {
 				t.Errorf("offset %d is looked for in %d to %d", at, k.from, k.next)
@@ -185,7 +185,7 @@ func TestChunksForgetTheOldest(t *testing.T) {
 	if found != 100 || c.bytes != 1000 {
 		t.Errorf("%d offsets in %d bytes, want 100 in 1000", found, c.bytes)
 	}
-	if k := c.find(logID{Partition: Partition{Topic: "t", ID: 1}}, 5); k != nil {
+	if k := c.findChunk(logID{Partition: Partition{Topic: "t", ID: 1}}, 5); k != nil {
 		t.Error("another partition's offset is found")
 	}
 }

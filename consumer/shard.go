@@ -6,38 +6,49 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"herald/consumer/batch"
 )
 
-// shardKey says which partitions go together: those of topics that are always read never wait
-// behind the coming and going of users' topics.
+// shardKey says which partitions may share a shard. Partitions of topics that are always read never wait for
+// users' topics, which come and go.
 type shardKey struct {
 	broker int32
-	users  bool
+	users  bool // for users' own topics
 }
 
-// shard is a set of partitions with a goroutine and a fetch session of its own.
+// shard is a set of partitions of one broker that are read together.
 type shard struct {
 	shardKey
-	partitions map[topicIDPartition]*livePartition // guarded by liveReader.mu
-	changed    bool                                // guarded by liveReader.mu: partitions is not what run has
-	joined     time.Time                           // guarded by liveReader.mu: when a partition was added last
-	wake       chan struct{}                       // a partition was added
-	scratch
+	wake chan struct{} // a partition was added
+
+	// The lock of the liveReader guards the fields below.
+	partitions map[topicIDPartition]*livePartition
+	changed    bool      // partitions has changed since runShard copied it
+	joined     time.Time // when a partition was last added
+
+	// Only runShard uses the fields below. They are memory that it uses again for each partition.
+	records []Record
+	batches batch.Reader
 }
 
-// run fetches for one shard until the reader's context ends.
-func (r *liveReader) run(s *shard) {
+func newShard(key shardKey) *shard {
+	return &shard{shardKey: key, wake: make(chan struct{}, 1), partitions: make(map[topicIDPartition]*livePartition)}
+}
+
+// runShard fetches the shard's partitions until the reader's context ends.
+func (r *liveReader) runShard(s *shard) {
 	const minBackoff = 50 * time.Millisecond
-	session := newFetchSession(r.consumer.cluster, r.consumer.cfg.fetchOptions(), s.broker)
+	session := newFetchSession(r.cluster, r.options, s.broker)
 	backoff := minBackoff
 	var partitions map[topicIDPartition]*livePartition
 	want := make(map[topicIDPartition]int64)
-	var asked *fetching // perhaps since before the last answer was delivered
-	steady := true      // the last answer was what had been foreseen
+	var pending *pendingFetch // may have been sent before the last response was delivered
+	steady := true            // the last response was as foreseen
 	for r.ctx.Err() == nil {
-		if asked == nil {
-			r.alone(session)
-			partitions = r.wanted(s, partitions, want)
+		if pending == nil {
+			r.stopFetchingAhead(session)
+			partitions = r.updateWanted(s, partitions, want)
 			if len(partitions) == 0 {
 				session.reset()
 				select {
@@ -47,65 +58,69 @@ func (r *liveReader) run(s *shard) {
 					return
 				}
 			}
-			asked = r.fetch(s, session, want)
+			pending = r.startFetch(s, session, want)
 		}
-		got, interrupted := r.await(s, asked)
-		asked = nil
+		got, interrupted := r.awaitFetch(s, pending)
+		pending = nil
 		if got.err == nil {
 			backoff = minBackoff
-			r.answered(s.broker)
-			offsets, bulk := foresee(want, got.res)
-			if bulk && steady && !r.changed(s) && r.ahead(session) {
-				asked = r.fetch(s, session, want)
+			r.brokerLog.recordAnswer(s.broker)
+			asked, bulk := foresee(want, got.res)
+			if bulk && steady && !r.hasChanged(s) && r.mayFetchAhead(session) {
+				pending = r.startFetch(s, session, want)
 			}
-			steady = r.deliver(s, partitions, got.res, offsets)
+			steady = r.deliverResponse(s, partitions, got.res, asked)
 			continue
 		}
 		if r.ctx.Err() != nil {
 			return
 		}
 		if interrupted || errors.Is(got.err, kerr.FetchSessionIDNotFound) || errors.Is(got.err, kerr.InvalidFetchSessionEpoch) {
-			continue // begun anew by the next fetch
+			continue // the next fetch begins a new session
 		}
-		r.consumer.metrics.errors.WithLabelValues("fetch").Inc()
-		var one Position
-		for _, f := range partitions {
-			one.Partition = f.Partition
-			one.Offset, _ = f.position()
-			break
-		}
-		r.failed(s.broker, 0, one, got.err)
-		for _, f := range partitions {
-			r.forsake(f)
-			r.consumer.doubt(f.Topic)
-		}
+		r.failFetch(s, partitions, got.err)
 		pause(r.ctx, backoff)
 		backoff = min(2*backoff, fetchBackoff)
 	}
-	if asked != nil {
-		<-asked.answered
+	if pending != nil {
+		<-pending.answered
 	}
 }
 
-func (r *liveReader) changed(s *shard) bool {
+// failFetch counts and logs a failed fetch. The partitions return to their leaders, and the cluster is asked
+// where these are.
+func (r *liveReader) failFetch(s *shard, partitions map[topicIDPartition]*livePartition, err error) {
+	r.metrics.errors.WithLabelValues("fetch").Inc()
+	var example Position
+	for _, p := range partitions {
+		example.Partition = p.Partition
+		example.Offset, _ = p.position()
+		break
+	}
+	r.recordFailure(s.broker, 0, example, err)
+	for _, p := range partitions {
+		r.forsakeFollower(p)
+		r.topics.doubt(p.Topic)
+	}
+}
+
+func (r *liveReader) hasChanged(s *shard) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return s.changed
 }
 
-// wanted returns the shard's partitions, which are those it was given unless they changed, and notes the
-// offset to fetch of each in want.
-func (r *liveReader) wanted(s *shard, partitions map[topicIDPartition]*livePartition, want map[topicIDPartition]int64) map[topicIDPartition]*livePartition {
+// updateWanted returns a copy of the shard's partitions; the given copy if they have not changed. It writes
+// the offset to fetch of each partition into want.
+func (r *liveReader) updateWanted(s *shard, partitions map[topicIDPartition]*livePartition, want map[topicIDPartition]int64) map[topicIDPartition]*livePartition {
 	r.mu.Lock()
 	if s.changed || partitions == nil {
 		partitions, s.changed = maps.Clone(s.partitions), false
 		clear(want)
 	}
 	r.mu.Unlock()
-	for at, f := range partitions {
-		f.mu.Lock()
-		want[at] = f.next
-		f.mu.Unlock()
+	for key, p := range partitions {
+		want[key], _ = p.position()
 	}
 	return partitions
 }

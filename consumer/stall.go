@@ -2,77 +2,86 @@ package consumer
 
 import (
 	"context"
-	"herald/consumer/broker"
 	"time"
+
+	"herald/consumer/broker"
 )
 
-const stallAfter = 30 * time.Second // without progress a partition with records to read has stalled
+// stallAfter is how long a partition with records to read may not move before it counts as stalled.
+const stallAfter = 30 * time.Second
 
-// watch looks for partitions that do not move although they have records to read, which no error
-// tells: it says so and has them read anew. It asks Kafka for the ends of those partitions only
-// that have not moved for a while, users' own too.
-func (r *liveReader) watch(ctx context.Context) {
-	suspects := make(map[*livePartition]int64) // the next offset of those that had records to read at the last look
+// watchStalls finds partitions that do not move although they have records to read, which no error reports.
+// It logs them and has them read again. It asks Kafka for the ends of only those partitions that have not
+// moved for a while, users' own topics included.
+func (r *liveReader) watchStalls(ctx context.Context) {
+	suspects := make(map[*livePartition]int64) // partitions that had records to read at the last check, with their next offsets
 	for ctx.Err() == nil {
 		pause(ctx, r.stallAfter/3)
-		suspects = r.look(ctx, suspects)
+		suspects = r.checkStalls(ctx, suspects)
 	}
 }
 
-// look is one look of watch, which returns the next one's suspects.
-func (r *liveReader) look(ctx context.Context, suspects map[*livePartition]int64) map[*livePartition]int64 {
-	c := r.consumer
-	quiet := make(map[*livePartition]int64)
-	ask := make(broker.OffsetQuery)
-	for _, f := range r.all() {
-		next, moved := f.position()
-		if time.Since(moved) < r.stallAfter {
-			continue
-		}
-		quiet[f] = next
-		if leader, _, err := c.leader(f.Partition); err == nil {
-			ask.Add(leader, f.Partition, broker.LatestOffset)
-		}
-	}
-	ends, err := c.cluster.ListOffsets(ctx, ask)
-	if err != nil {
-		c.log.Debug("list offsets of partitions that do not move", "partitions", len(quiet), "error", err)
-	}
-	still := make(map[*livePartition]int64)
+// checkStalls has the suspects that still have not moved read again. It returns the suspects for the next
+// check.
+func (r *liveReader) checkStalls(ctx context.Context, suspects map[*livePartition]int64) map[*livePartition]int64 {
+	quiet, ends := r.listQuietEnds(ctx)
+	next := make(map[*livePartition]int64)
 	stalled := make(map[int32][]*livePartition) // by leader
 	count := 0
-	for f, next := range quiet {
-		was, suspected := suspects[f]
-		suspected = suspected && was == next
-		end, ok := ends[f.Partition]
-		if !ok { // Kafka's absence is told elsewhere
+	for p, offset := range quiet {
+		was, suspected := suspects[p]
+		suspected = suspected && was == offset
+		end, ok := ends[p.Partition]
+		if !ok { // no answer; other lines of the log report that
 			if suspected {
-				still[f] = next
+				next[p] = offset
 			}
 			continue
 		}
-		if now, _ := f.position(); end <= next || now != next {
+		if now, _ := p.position(); end <= offset || now != offset {
 			continue
 		}
-		still[f] = next
-		f.mu.Lock()
-		f.end = end
-		f.mu.Unlock()
+		next[p] = offset
+		p.mu.Lock()
+		p.end = end
+		p.mu.Unlock()
 		if suspected {
-			leader, _, _ := c.leader(f.Partition)
-			stalled[leader] = append(stalled[leader], f)
+			leader, _, _ := r.topics.leaderOf(p.Partition)
+			stalled[leader] = append(stalled[leader], p)
 			count++
 		}
 	}
-	c.metrics.stalled.Set(float64(count))
+	r.metrics.stalled.Set(float64(count))
 	for leader, list := range stalled {
-		f := list[0]
-		c.log.Error("partitions do not move; they are read anew", "broker", leader, "partitions", len(list),
-			"topic", f.Topic, "partition", f.ID, "offset", quiet[f], "end", ends[f.Partition])
-		for _, f := range list {
-			r.forsake(f)
-			r.park(f)
+		p := list[0]
+		r.log.Error("partitions do not move; reading them again", "broker", leader, "partitions", len(list),
+			"topic", p.Topic, "partition", p.ID, "offset", quiet[p], "end", ends[p.Partition])
+		for _, p := range list {
+			r.forsakeFollower(p)
+			r.park(p)
 		}
 	}
-	return still
+	return next
+}
+
+// listQuietEnds returns the partitions that have not moved for stallAfter, with their next offsets, and the
+// ends of their logs as their leaders report them.
+func (r *liveReader) listQuietEnds(ctx context.Context) (quiet map[*livePartition]int64, ends map[Partition]int64) {
+	quiet = make(map[*livePartition]int64)
+	query := make(broker.OffsetQuery)
+	for _, p := range r.livePartitions() {
+		next, moved := p.position()
+		if time.Since(moved) < r.stallAfter {
+			continue
+		}
+		quiet[p] = next
+		if leader, _, err := r.topics.leaderOf(p.Partition); err == nil {
+			query.Add(leader, p.Partition, broker.LatestOffset)
+		}
+	}
+	ends, err := r.cluster.ListOffsets(ctx, query)
+	if err != nil {
+		r.log.Debug("list offsets of quiet partitions failed", "partitions", len(quiet), "error", err)
+	}
+	return quiet, ends
 }

@@ -2,166 +2,140 @@ package consumer
 
 import (
 	"context"
+	"log/slog"
 	"slices"
-	"time"
+
+	"herald/consumer/broker"
 )
 
-// pendingStart is a partition that is to be read once its leader has said from which offset.
+// pendingStart is a partition that will be read once its leader has reported the offset to start at.
 type pendingStart struct {
 	Partition
 	topic   *topicState
 	topicID [16]byte
 	leader  int32
-	which   int64 // the special offset to begin at
+	startAt int64 // broker.EarliestOffset or broker.LatestOffset
 }
 
-// startOffsets are the partitions that leaders are asked about. A leader is asked about all of its
-// partitions at a time, and again once it has answered: one that does not answer has one request under
-// way and holds up its own partitions only.
+// startOffsets asks leaders where to start reading partitions. One request asks a leader about all of its
+// partitions, and the next request waits for its response. So a leader that does not answer has one request
+// under way, and delays only its own partitions.
 //
-// What becomes of a topic meanwhile shows when the answer comes: only what topic.begin still has is
-// begun. It is used by the goroutine of runTopics only, but for answers.
+// A topic may change while its leader is asked. A start counts only while topicState.starts still holds it.
+// Only the goroutine of the [topicPoller] uses startOffsets, except for the channel answers.
 type startOffsets struct {
-	consumer *Consumer
-	wanted   map[int32][]*pendingStart // by leader, to be asked about next
-	asked    map[int32]bool            // leaders with a request under way
-	answers  chan offsetsAnswer
+	cluster *broker.Cluster
+	topics  *topicRegistry
+	reader  *liveReader
+	metrics *metrics
+	log     *slog.Logger
+
+	wanted  map[int32][]*pendingStart // by leader, for its next request
+	asked   map[int32]bool            // leaders with a request under way
+	answers chan startOffsetsAnswer
 }
 
-// offsetsAnswer is what a leader said of partitions.
-type offsetsAnswer struct {
+// startOffsetsAnswer is a leader's answer about partitions.
+type startOffsetsAnswer struct {
 	leader  int32
-	about   []*pendingStart
-	offsets map[Partition]int64 // those that it has told; nil if it did not answer
+	starts  []*pendingStart
+	offsets map[Partition]int64 // the offsets that the leader reported; nil if the leader did not answer
 	err     error
 }
 
-func newStartOffsets(c *Consumer) *startOffsets {
-	return &startOffsets{consumer: c, wanted: make(map[int32][]*pendingStart), asked: make(map[int32]bool), answers: make(chan offsetsAnswer)}
+func newStartOffsets(cluster *broker.Cluster, topics *topicRegistry, reader *liveReader, m *metrics, log *slog.Logger) *startOffsets {
+	return &startOffsets{
+		cluster: cluster, topics: topics, reader: reader, metrics: m, log: log,
+		wanted: make(map[int32][]*pendingStart), asked: make(map[int32]bool), answers: make(chan startOffsetsAnswer),
+	}
 }
 
-// add has the partition begin, unless its leader is asked about it already. Another leader that was
-// asked is not listened to any more.
-func (s *startOffsets) add(b *pendingStart) {
-	if was := b.topic.begin[b.ID]; was != nil && was.leader == b.leader {
+// add schedules a question about the partition, unless the same leader is asked about it already. An answer
+// of another leader is ignored from now on.
+func (s *startOffsets) add(start *pendingStart) {
+	if was := start.topic.starts[start.ID]; was != nil && was.leader == start.leader {
 		return
 	}
-	if b.topic.begin == nil {
-		b.topic.begin = make(map[int32]*pendingStart)
+	if start.topic.starts == nil {
+		start.topic.starts = make(map[int32]*pendingStart)
 	}
-	b.topic.begin[b.ID] = b
-	s.wanted[b.leader] = append(s.wanted[b.leader], b)
+	start.topic.starts[start.ID] = start
+	s.wanted[start.leader] = append(s.wanted[start.leader], start)
 }
 
-// current says whether the partition is still to begin, by what this leader says.
-func (s *startOffsets) current(b *pendingStart) bool {
-	return b.topic.begin[b.ID] == b && s.consumer.current(b.topic)
+// isCurrent reports whether the partition still has to start by the answer of this leader.
+func (s *startOffsets) isCurrent(start *pendingStart) bool {
+	return start.topic.starts[start.ID] == start && s.topics.isPresent(start.topic)
 }
 
-// ask asks the leaders that are not being asked. The requests end with ctx.
-func (s *startOffsets) ask(ctx context.Context) {
-	c := s.consumer
-	for leader, list := range s.wanted {
+// askLeaders sends a request to each leader that has partitions to start and no request under way. The
+// requests end with ctx.
+func (s *startOffsets) askLeaders(ctx context.Context) {
+	for leader, starts := range s.wanted {
 		if s.asked[leader] {
 			continue
 		}
 		delete(s.wanted, leader)
-		list = slices.DeleteFunc(list, func(b *pendingStart) bool { return !s.current(b) })
-		if len(list) == 0 {
+		starts = slices.DeleteFunc(starts, func(start *pendingStart) bool { return !s.isCurrent(start) })
+		if len(starts) == 0 {
 			continue
 		}
-		which := make(map[Partition]int64, len(list))
-		for _, b := range list {
-			which[b.Partition] = b.which
+		query := make(map[Partition]int64, len(starts))
+		for _, start := range starts {
+			query[start.Partition] = start.startAt
 		}
 		s.asked[leader] = true
-		c.reader.wg.Go(func() {
-			offsets, err := c.cluster.ListLeaderOffsets(ctx, leader, which)
+		s.reader.wg.Go(func() {
+			offsets, err := s.cluster.ListLeaderOffsets(ctx, leader, query)
 			select {
-			case s.answers <- offsetsAnswer{leader, list, offsets, err}:
+			case s.answers <- startOffsetsAnswer{leader, starts, offsets, err}:
 			case <-ctx.Done():
 			}
 		})
 	}
 }
 
-// take begins the partitions that the leader told the offsets of. The others' topics are asked about
-// again.
-func (s *startOffsets) take(got offsetsAnswer) {
-	c := s.consumer
-	delete(s.asked, got.leader)
-	if got.err != nil {
-		c.metrics.errors.WithLabelValues(kindOf(got.err)).Inc()
-		c.log.Debug("list offsets", "broker", got.leader, "partitions", len(got.about), "error", got.err)
+// acceptAnswer starts reading the partitions whose offsets the leader reported. It schedules a metadata
+// request for the topics of the other partitions.
+func (s *startOffsets) acceptAnswer(answer startOffsetsAnswer) {
+	delete(s.asked, answer.leader)
+	if answer.err != nil {
+		s.metrics.errors.WithLabelValues(kindOf(answer.err)).Inc()
+		s.log.Debug("list offsets failed; retrying", "broker", answer.leader, "partitions", len(answer.starts), "error", answer.err)
 	}
-	if got.offsets == nil {
-		c.reader.failed(got.leader, len(got.about), Position{got.about[0].Partition, got.about[0].which}, got.err)
+	if answer.offsets == nil {
+		first := answer.starts[0]
+		s.reader.recordFailure(answer.leader, len(answer.starts), Position{first.Partition, first.startAt}, answer.err)
 	} else {
-		c.reader.answered(got.leader)
+		s.reader.brokerLog.recordAnswer(answer.leader)
 	}
-	again := make(map[*topicState]bool)
-	for _, b := range got.about {
-		if !s.current(b) {
+	incomplete := make(map[*topicState]bool)
+	for _, start := range answer.starts {
+		if !s.isCurrent(start) {
 			continue
 		}
-		delete(b.topic.begin, b.ID)
-		next, ok := got.offsets[b.Partition]
+		delete(start.topic.starts, start.ID)
+		next, ok := answer.offsets[start.Partition]
 		if ok {
-			c.begin(b, next)
+			s.reader.beginPartition(start, next)
 		}
-		again[b.topic] = again[b.topic] || !ok
+		incomplete[start.topic] = incomplete[start.topic] || !ok
 	}
-	for t, is := range again {
-		if is {
-			c.later(t)
+	for t, again := range incomplete {
+		if again {
+			s.topics.askLater(t)
 		} else {
-			c.settleRead(t)
+			s.settleIfRead(t)
 		}
 	}
 }
 
-// begin reads a partition from next on.
-func (c *Consumer) begin(b *pendingStart, next int64) {
-	route := b.topic.route
-	f := &livePartition{Partition: b.Partition, route: route, owner: route.owner(b.Topic), topicID: b.topicID, next: next, end: next, moved: time.Now()}
-	c.sink.Begin(b.Partition, b.topicID, next)
-	c.reader.add(f)
-	c.reader.assign(f, b.leader)
-}
-
-// end stops reading the partitions of a topic that had so many.
-func (c *Consumer) end(name string, partitions int) {
-	for i := range partitions {
-		p := Partition{Topic: name, ID: int32(i)}
-		if c.reader.find(p) != nil {
-			c.reader.remove(p)
-			c.sink.End(p)
-		}
-	}
-}
-
-// settleRead settles the topic if all of its partitions are read.
-func (c *Consumer) settleRead(t *topicState) {
-	for i := range t.leaders { // which runTopics changes, who calls this
-		if c.reader.find(Partition{Topic: t.name, ID: int32(i)}) == nil {
+// settleIfRead ends the wait of Joins for the topic if all of its partitions are read.
+func (s *startOffsets) settleIfRead(t *topicState) {
+	for i := range t.leaders { // only this goroutine writes leaders
+		if s.reader.livePartition(Partition{Topic: t.name, ID: int32(i)}) == nil {
 			return
 		}
 	}
-	c.mu.Lock()
-	t.settle(true)
-	c.mu.Unlock()
-}
-
-// current says whether the topic is read or waited for: not if it was left, even if it was joined again.
-func (c *Consumer) current(t *topicState) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.topics[t.name] == t
-}
-
-// later has the topic asked about when its turn comes.
-func (c *Consumer) later(t *topicState) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.schedule.later(t)
+	s.topics.settle(t)
 }

@@ -109,7 +109,7 @@ func TestSilentLeaderAtBoot(t *testing.T) {
 	if err := c.Ready(); err == nil || sink.reads("zero") {
 		t.Errorf("ready: %v, zero is read: %v, although its leader does not answer", err, sink.reads("zero"))
 	}
-	said.wait(t, "WARN broker cannot be read; it is tried again broker=0 sessions=0 partitions=1 topic=zero partition=0 offset=-1 error=…")
+	said.wait(t, "WARN broker cannot be read; retrying broker=0 sessions=0 partitions=1 topic=zero partition=0 offset=-1 error=…")
 	hearing[0].Store(false)
 	ready(t, c)
 	write("zero", 0, "a", "y")
@@ -153,40 +153,47 @@ func TestLateOffsets(t *testing.T) {
 		}, map[Partition]int64{}},
 		"created again":     {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(fresh, 0)) }, map[Partition]int64{}},
 		"outdated":          {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(fresh, 0)); tell(found(old, 0)) }, map[Partition]int64{}},
-		"left":              {func(c *Consumer, _ func(broker.TopicMetadata)) { c.retire() }, map[Partition]int64{}},
-		"left and back":     {func(c *Consumer, _ func(broker.TopicMetadata)) { c.retire(); hold(c) }, map[Partition]int64{}},
-		"left, back, found": {func(c *Consumer, tell func(broker.TopicMetadata)) { c.retire(); hold(c); tell(found(old, 0)) }, map[Partition]int64{}},
+		"left":              {func(c *Consumer, _ func(broker.TopicMetadata)) { retire(c) }, map[Partition]int64{}},
+		"left and back":     {func(c *Consumer, _ func(broker.TopicMetadata)) { retire(c); hold(c) }, map[Partition]int64{}},
+		"left, back, found": {func(c *Consumer, tell func(broker.TopicMetadata)) { retire(c); hold(c); tell(found(old, 0)) }, map[Partition]int64{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sink := newLedger()
 			c := configured(t, []string{"127.0.0.1:1"}, sink, "n.{user}")
 			c.reader.ctx = t.Context()
-			c.reader.userLinger = -1
+			c.topics.userLinger = -1
 			t.Cleanup(c.cluster.Close)
 			t.Cleanup(c.reader.wg.Wait)
 			hold(c)
-			starts := newStartOffsets(c)
+			starts := c.poller.starts
 			tell := func(m broker.TopicMetadata) {
-				c.adopt([]string{"n.a"}, map[string]broker.TopicMetadata{"n.a": m}, nil, starts)
+				c.poller.adoptAll([]string{"n.a"}, map[string]broker.TopicMetadata{"n.a": m}, nil)
 			}
 			tell(found(old, 0))
 			about := starts.wanted[0]
 			delete(starts.wanted, 0)
-			late := offsetsAnswer{leader: 0, about: about, offsets: map[Partition]int64{p: 7}}
+			late := startOffsetsAnswer{leader: 0, starts: about, offsets: map[Partition]int64{p: 7}}
 			test.meanwhile(c, tell)
-			starts.take(late)
+			starts.acceptAnswer(late)
 			late.offsets[p] = 8
-			starts.take(late)
+			starts.acceptAnswer(late)
 			if diff := cmp.Diff(test.want, sink.begun); diff != "" {
 				t.Errorf("partitions begun (-want +got):\n%s", diff)
 			}
-			c.mu.Lock()
-			now := c.topics["n.a"]
-			c.mu.Unlock()
-			if len(test.want) == 1 && (now == nil || now.begin[0] != nil) {
+			c.topics.mu.Lock()
+			now := c.topics.states["n.a"]
+			c.topics.mu.Unlock()
+			if len(test.want) == 1 && (now == nil || now.starts[0] != nil) {
 				t.Errorf("the topic is %+v after it began", now)
 			}
 		})
+	}
+}
+
+// retire stops reading the topics of users who have left, as the poller does.
+func retire(c *Consumer) {
+	for name, partitions := range c.topics.removeDeparted() {
+		c.reader.endTopic(name, partitions)
 	}
 }
 
@@ -231,7 +238,7 @@ func TestUserTopicLingers(t *testing.T) {
 			t.Cleanup(broker.Close)
 			sink := &turns{ledger: newLedger()}
 			c := configured(t, broker.ListenAddrs(), sink, "n.{user}")
-			c.reader.userLinger = linger
+			c.topics.userLinger = linger
 			run(t, c)
 			write := partitioned(t, broker)
 			finishes(t, "Join of a", joining(t, c, "a"))

@@ -51,7 +51,7 @@ func TestLeaderKilled(t *testing.T) {
 	tr.Finish()
 	tr.checkUp()
 	tr.h.wantErrors("fetch")
-	tr.h.wantLine(fmt.Sprintf(`level=WARN msg="broker cannot be read; it is tried again" broker=%d sessions=\d+ partitions=\d+ topic=\S+ partition=\d+ offset=\d+ error=`, n.id))
+	tr.h.wantLine(fmt.Sprintf(`level=WARN msg="broker cannot be read; retrying" broker=%d sessions=\d+ partitions=\d+ topic=\S+ partition=\d+ offset=\d+ error=`, n.id))
 }
 
 // offsetsPartitions is how many partitions start.sh gives __consumer_offsets.
@@ -73,7 +73,7 @@ func TestBrokersRestarted(t *testing.T) {
 	tr.Finish()
 	tr.checkUp()
 	tr.h.wantErrors("fetch")
-	tr.h.wantLine(`level=WARN msg="broker cannot be read; it is tried again" broker=\d+ sessions=\d+ partitions=\d+ topic=\S+ partition=\d+ offset=\d+ error=`)
+	tr.h.wantLine(`level=WARN msg="broker cannot be read; retrying" broker=\d+ sessions=\d+ partitions=\d+ topic=\S+ partition=\d+ offset=\d+ error=`)
 }
 
 // TestLeaderMoved gives a partition of each kind of topic to each broker in turn.
@@ -122,7 +122,7 @@ func TestAllBrokersStopped(t *testing.T) {
 	tr.Finish()
 	tr.checkUp()
 	tr.h.wantErrors("fetch")
-	tr.h.wantLine(`level=WARN msg="kafka does not answer; streams stay open and it is tried again" brokers=`)
+	tr.h.wantLine(`level=WARN msg="kafka does not answer; streams stay open, retrying" brokers=`)
 	tr.h.wantLine(`level=INFO msg="kafka answers" brokers=(.*\n)*.*level=INFO msg="kafka answers" brokers=`)
 }
 
@@ -148,7 +148,7 @@ func TestBrokerPaused(t *testing.T) {
 	tr.Finish()
 	tr.checkUp()
 	tr.h.wantErrors("fetch")
-	tr.h.wantLine(fmt.Sprintf(`level=WARN msg="broker cannot be read; it is tried again" broker=%d `, n.id))
+	tr.h.wantLine(fmt.Sprintf(`level=WARN msg="broker cannot be read; retrying" broker=%d `, n.id))
 	tr.h.wantLine(fmt.Sprintf(`level=INFO msg="broker is read again" broker=%d `, n.id))
 }
 

@@ -108,7 +108,7 @@ func TestKafkaRestart(t *testing.T) {
 			write(2)
 			h.wantErrors("contact")
 			h.wantErrors("fetch")
-			h.wantLine(`level=WARN msg="broker cannot be read; it is tried again" broker=\d+ sessions=\d+ partitions=\d+ topic=\S+ partition=\d+ offset=\d+ error=`)
+			h.wantLine(`level=WARN msg="broker cannot be read; retrying" broker=\d+ sessions=\d+ partitions=\d+ topic=\S+ partition=\d+ offset=\d+ error=`)
 			h.wantLine(`level=INFO msg="broker is read again" broker=\d+ sessions=\d+ partitions=\d+`)
 		})
 	}

@@ -1,0 +1,191 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/batch"
+	"herald/consumer/broker"
+)
+
+// chunkFetcher is what all chunkReaders share: the way to the brokers, and the chunks in memory. Far replays
+// have a cache of their own, because they would drive out of memory the chunks that near replays share.
+type chunkFetcher struct {
+	cluster *broker.Cluster
+	topics  *topicRegistry
+	offsets *offsetFinder
+	options fetchOptions
+	caches  [2]*chunkCache // by distance
+	buffers sync.Pool      // of *[]byte, for responses
+	metrics *metrics
+
+	fetched func(zone, *chunk) // called for each chunk read from Kafka; tests set it
+}
+
+func newChunkFetcher(cluster *broker.Cluster, topics *topicRegistry, offsets *offsetFinder, options fetchOptions, cacheBytes int, m *metrics) *chunkFetcher {
+	return &chunkFetcher{
+		cluster: cluster, topics: topics, offsets: offsets, options: options, metrics: m,
+		caches:  [...]*chunkCache{near: newChunkCache(cacheBytes - cacheBytes/4), far: newChunkCache(cacheBytes / 4)},
+		fetched: func(zone, *chunk) {},
+	}
+}
+
+// chunkReader reads the chunks of one log, from memory or from Kafka.
+type chunkReader struct {
+	zone
+	*chunkFetcher
+	idle int // how many times in a row Kafka had no records
+
+	follower   int32         // the follower that the leader says is nearer (KIP-392); -1: read from the leader
+	leaderOnly bool          // the follower failed
+	throttled  time.Duration // how long a quota delays the next response
+}
+
+func newChunkReader(f *chunkFetcher, z zone) *chunkReader {
+	return &chunkReader{zone: z, chunkFetcher: f, follower: -1}
+}
+
+// findCached returns the chunk in memory that holds the offset; nil if there is none. It looks into the cache
+// of the other distance too.
+func (r *chunkReader) findCached(offset int64) *chunk {
+	if k := r.caches[r.distance].findChunk(r.logID, offset); k != nil {
+		return k
+	}
+	return r.caches[r.distance.other()].findChunk(r.logID, offset)
+}
+
+// forget drops a chunk that cannot be read.
+func (r *chunkReader) forget(k *chunk) {
+	for _, cache := range r.caches {
+		cache.removeChunk(k)
+	}
+}
+
+// read returns a chunk that holds the offset; nil if Kafka has no records at present. All offsets before end
+// have been read before: if the log ends before end now, the error is an [*OutOfRangeError].
+func (r *chunkReader) read(ctx context.Context, offset, end int64) (*chunk, error) {
+	if k := r.findCached(offset); k != nil {
+		r.metrics.cachedBytes.Add(float64(len(k.batches)))
+		return k, nil
+	}
+	fromFollower := r.follower >= 0
+	k, err := r.fetch(ctx, offset)
+	if fromFollower && ctx.Err() == nil && (err != nil || k == nil) {
+		r.follower, r.leaderOnly = -1, true // the follower may be down, or lack records that the leader has
+		k, err = r.fetch(ctx, offset)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, err
+	case k != nil:
+		r.idle = 0
+		r.fetched(r.zone, k)
+		r.caches[r.distance].addChunk(k)
+		return k, nil
+	case r.throttled > 0:
+		pause(ctx, r.throttled)
+		return nil, nil //nolint:nilnil // no records at present
+	}
+	if r.idle++; r.idle%3 == 0 {
+		start, logEnd, err := r.offsets.findRange(ctx, r.Partition, r.topicID)
+		if err != nil {
+			return nil, err
+		}
+		if logEnd < end {
+			return nil, &OutOfRangeError{Position{r.Partition, offset}, start, logEnd}
+		}
+	}
+	return nil, nil //nolint:nilnil // no records at present
+}
+
+// fetch asks a broker for a chunk. It returns a nil chunk if the broker has no records at present, or names a
+// follower to ask.
+func (r *chunkReader) fetch(ctx context.Context, offset int64) (*chunk, error) {
+	broker, topicID, err := r.topics.leaderOf(r.Partition)
+	if err != nil {
+		return nil, err
+	}
+	if topicID != r.topicID {
+		return nil, ErrRecreated
+	}
+	if r.follower >= 0 {
+		broker = r.follower
+	}
+	if err := r.cluster.CheckAnswering(broker); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack+r.throttled)
+	defer cancel()
+	buf, _ := r.buffers.Get().(*[]byte)
+	if buf == nil {
+		buf = new([]byte)
+	}
+	res, err := r.cluster.Request(ctx, broker, r.newRequest(offset), buf)
+	if err != nil {
+		r.topics.doubt(r.Topic)
+		return nil, err // the request given up may still write to buf, so buf does not return to the pool
+	}
+	defer r.buffers.Put(buf)
+	fetched := res.(*kmsg.FetchResponse)
+	r.throttled = throttle(fetched)
+	if err := kerr.ErrorForCode(fetched.ErrorCode); err != nil {
+		return nil, err
+	}
+	if len(fetched.Topics) != 1 || len(fetched.Topics[0].Partitions) != 1 {
+		return nil, nil //nolint:nilnil // a quota can empty a response
+	}
+	return r.newChunk(ctx, offset, &fetched.Topics[0].Partitions[0])
+}
+
+// newRequest returns a fetch without a session from the offset on.
+func (r *chunkReader) newRequest(offset int64) *kmsg.FetchRequest {
+	req := r.options.newRequest(0, -1, fetchMaxWait)
+	if r.leaderOnly {
+		req.Rack = ""
+	}
+	topic := kmsg.NewFetchRequestTopic()
+	topic.TopicID = r.topicID
+	topic.Partitions = append(topic.Partitions, newFetchPartition(r.ID, offset, r.caches[r.distance].estimateMissing(r.logID, offset)))
+	req.Topics = append(req.Topics, topic)
+	return req
+}
+
+// newChunk makes a chunk of a broker's response to a fetch from the offset on.
+func (r *chunkReader) newChunk(ctx context.Context, offset int64, part *kmsg.FetchResponseTopicPartition) (*chunk, error) {
+	err := kerr.ErrorForCode(part.ErrorCode)
+	if errors.Is(err, kerr.OffsetOutOfRange) && r.follower < 0 {
+		start, end, err := r.offsets.findRange(ctx, r.Partition, r.topicID)
+		if err != nil {
+			return nil, err
+		}
+		return nil, &OutOfRangeError{Position{r.Partition, offset}, start, end}
+	}
+	if err != nil {
+		r.topics.doubt(r.Topic)
+		return nil, err
+	}
+	if part.PreferredReadReplica >= 0 && r.follower < 0 && !r.leaderOnly {
+		r.follower = part.PreferredReadReplica
+		return nil, nil //nolint:nilnil // ask the follower
+	}
+	r.metrics.replayBytes.Add(float64(len(part.RecordBatches)))
+	k := &chunk{logID: r.logID, from: offset, batches: slices.Clone(part.RecordBatches), aborted: part.AbortedTransactions}
+	k.next = batch.EndOffset(k.batches, offset)
+	if k.next > offset {
+		k.from = batch.FirstOffset(part.RecordBatches, offset)
+		return k, nil
+	}
+	if len(part.RecordBatches) == 0 {
+		return nil, nil //nolint:nilnil // no records at present
+	}
+	k.next = offset + 1 // reading the chunk finds out what is wrong with it
+	return k, nil
+}

@@ -1,0 +1,82 @@
+package consumer
+
+import (
+	"crypto/tls"
+	"errors"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/segmentio/kafka-go/sasl"
+)
+
+// Config configures a [Consumer]. Brokers, Group, Replica and Routes have no defaults.
+type Config struct {
+	Brokers []string // addresses, each host:port, of some of the cluster's brokers
+	TLS     *tls.Config
+	SASL    sasl.Mechanism
+
+	// Group and Replica name the consumer group "<Group>.<Replica>". Each replica is a group of its own and
+	// reads every partition of the shared topics. Two processes with the same name both read everything,
+	// share the commits, and log a warning.
+	Group   string
+	Replica string
+
+	Routes []Route
+
+	// ReplayConcurrency bounds how many passes over logs read from Kafka at the same time. A quarter of them
+	// is for replays that are far behind. Each pass holds one response in memory. Default 16.
+	ReplayConcurrency int
+
+	// ReplayCacheBytes bounds the part of the logs that stays in memory for clients that were cut off
+	// together and come back one after the other, in bytes. A quarter of it is for replays that are far
+	// behind. Default 48 MiB.
+	ReplayCacheBytes int
+
+	// FetchMaxBytes bounds one response of a broker, in bytes. A single batch may exceed it. Default 8 MiB.
+	// Live reading holds one response for each fetch session in memory, and a second response for up to four
+	// sessions that are far behind. While a session delivers a compressed batch, the decompressed batch is
+	// in memory too.
+	FetchMaxBytes int32
+
+	// SessionPartitions is the most partitions in a fetch session (KIP-227), which has a connection of its
+	// own. Apache Kafka looks at all partitions of a session at each fetch, so smaller sessions deliver
+	// sooner and need more connections. Default [DefaultSessionPartitions].
+	SessionPartitions int
+
+	// Rack is where this replica runs. A partition is read from a follower in this rack if the cluster's
+	// replica.selector.class allows it (KIP-392).
+	Rack string
+
+	Logger   *slog.Logger          // default: no log
+	Registry prometheus.Registerer // default: metrics are not exported
+}
+
+// setDefaults checks the fields without a default and fills in the others.
+func (cfg *Config) setDefaults() error {
+	if len(cfg.Brokers) == 0 {
+		return errors.New("no Kafka broker given")
+	}
+	if cfg.Group == "" || cfg.Replica == "" {
+		return errors.New("a consumer group needs the names of group and replica")
+	}
+	if cfg.ReplayCacheBytes == 0 {
+		cfg.ReplayCacheBytes = 48 << 20
+	}
+	if cfg.ReplayConcurrency == 0 {
+		cfg.ReplayConcurrency = 16
+	}
+	if cfg.FetchMaxBytes == 0 {
+		cfg.FetchMaxBytes = 8 << 20
+	}
+	if cfg.SessionPartitions == 0 {
+		cfg.SessionPartitions = DefaultSessionPartitions
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func (cfg *Config) fetchOptions() fetchOptions {
+	return fetchOptions{maxBytes: cfg.FetchMaxBytes, rack: cfg.Rack}
+}

@@ -1,0 +1,50 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// contact knows whether Kafka answers. One goroutine records answers; all others may ask.
+type contact struct {
+	brokers []string
+	metrics *metrics
+	log     *slog.Logger
+
+	failure    atomic.Pointer[error] // why the last metadata request failed; nil: a broker answered
+	lastLogged time.Time             // when the log last reported that Kafka does not answer
+}
+
+func newContact(brokers []string, m *metrics, log *slog.Logger) *contact {
+	c := &contact{brokers: brokers, metrics: m, log: log}
+	notYet := errors.New("it has not been asked yet")
+	c.failure.Store(&notYet)
+	return c
+}
+
+// record notes the outcome of a metadata request. It logs when Kafka answers again, and once a minute that
+// it does not answer.
+func (c *contact) record(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	c.metrics.recordContact(err)
+	if err == nil {
+		if c.failure.Swap(nil) != nil {
+			c.log.Info("kafka answers", "brokers", c.brokers)
+			c.lastLogged = time.Time{}
+		}
+		return
+	}
+	c.failure.Store(&err)
+	if time.Since(c.lastLogged) >= time.Minute {
+		c.lastLogged = time.Now()
+		c.log.Warn("kafka does not answer; streams stay open, retrying", "brokers", c.brokers, "error", err)
+	}
+}
+
+// isOnline reports whether Kafka answered the last metadata request.
+func (c *contact) isOnline() bool { return c.failure.Load() == nil }

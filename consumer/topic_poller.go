@@ -1,0 +1,213 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"herald/consumer/broker"
+)
+
+const metadataRetry = 250 * time.Millisecond // between metadata requests that fail
+
+// topicPoller keeps the partitions that the replica reads in line with the cluster's metadata: it starts
+// reading topics that appear and partitions that are added, and stops reading topics that are deleted or
+// that no user needs any more. One goroutine runs it.
+type topicPoller struct {
+	cluster *broker.Cluster
+	topics  *topicRegistry
+	reader  *liveReader
+	contact *contact
+	starts  *startOffsets
+	metrics *metrics
+	log     *slog.Logger
+}
+
+func newTopicPoller(cluster *broker.Cluster, topics *topicRegistry, reader *liveReader, contact *contact, m *metrics, log *slog.Logger) *topicPoller {
+	return &topicPoller{
+		cluster: cluster, topics: topics, reader: reader, contact: contact, metrics: m, log: log,
+		starts: newStartOffsets(cluster, topics, reader, m, log),
+	}
+}
+
+// run polls metadata until ctx ends. It returns an error only if the cluster can never be read
+// ([broker.ErrUnsupported]).
+func (p *topicPoller) run(ctx context.Context) error {
+	checked := false
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.topics.wake:
+		case <-timer.C:
+		case answer := <-p.starts.answers:
+			p.starts.acceptAnswer(answer)
+		}
+		if !checked {
+			err := p.cluster.CheckVersion(ctx)
+			if errors.Is(err, broker.ErrUnsupported) {
+				return err
+			}
+			checked = err == nil
+			p.contact.record(ctx, err)
+		}
+		next := metadataRetry
+		if checked {
+			next = p.poll(ctx)
+		}
+		timer.Reset(next)
+		pause(ctx, 5*time.Millisecond) // Joins that come together share a request
+	}
+}
+
+// poll sends the metadata request that is due, acts on the response, and returns when to poll again.
+func (p *topicPoller) poll(ctx context.Context) time.Duration {
+	for name, partitions := range p.topics.removeDeparted() {
+		p.reader.endTopic(name, partitions)
+	}
+	p.topics.mu.Lock()
+	names, all := p.topics.schedule.takeDue(time.Now())
+	p.topics.mu.Unlock()
+	if len(names) > 0 || all {
+		before := p.samplePositions(names)
+		found, err := p.cluster.FetchMetadata(ctx, names, false)
+		p.contact.record(ctx, err)
+		if err != nil {
+			p.topics.mu.Lock()
+			p.topics.schedule.returnUnanswered(names, all)
+			p.topics.mu.Unlock()
+			pause(ctx, metadataRetry) // even if somebody wakes the poller
+			return 0
+		}
+		p.adoptAll(names, found, before)
+	}
+	p.starts.askLeaders(ctx)
+	p.topics.mu.Lock()
+	defer p.topics.mu.Unlock()
+	return p.topics.schedule.untilDue(time.Now())
+}
+
+// samplePositions returns how far the named topics that have [Homes] have been read.
+func (p *topicPoller) samplePositions(names []string) map[string]sample {
+	samples := make(map[string]sample)
+	for _, name := range names {
+		if p.topics.homes[name] == nil {
+			continue
+		}
+		p.topics.mu.Lock()
+		read := make([]int64, len(p.topics.states[name].leaders))
+		p.topics.mu.Unlock()
+		for i := range read {
+			if live := p.reader.livePartition(Partition{Topic: name, ID: int32(i)}); live != nil {
+				read[i], _ = live.position()
+			}
+		}
+		samples[name] = sample{time.Now(), read}
+	}
+	return samples
+}
+
+// adoptAll acts on the metadata of the named topics. before holds how far the topics had been read before
+// the request.
+func (p *topicPoller) adoptAll(names []string, found map[string]broker.TopicMetadata, before map[string]sample) {
+	for _, name := range names {
+		m, ok := found[name]
+		complete := ok && p.adopt(name, &m, before[name])
+		p.topics.mu.Lock()
+		if t := p.topics.states[name]; t != nil && (!complete || t.missing) {
+			p.topics.schedule.addLater(t)
+		}
+		p.topics.mu.Unlock()
+	}
+}
+
+// adopt acts on the metadata of one topic. It returns false if the cluster has to be asked about the topic
+// again soon.
+func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before sample) (complete bool) {
+	p.topics.mu.Lock()
+	t := p.topics.states[name]
+	switch {
+	case t == nil: // the last user left meanwhile
+		p.topics.mu.Unlock()
+		return true
+	case m.Err != nil:
+		complete := p.adoptErrorLocked(t, m)
+		p.topics.mu.Unlock()
+		return complete
+	case t.isOutdatedLocked(m):
+		p.topics.mu.Unlock()
+		return true
+	}
+	startAt := int64(broker.LatestOffset)
+	if t.known {
+		startAt = broker.EarliestOffset
+	}
+	recreated := t.isRecreatedLocked(m)
+	if recreated {
+		t.pastIDs, t.starts = append(t.pastIDs, t.id), nil
+	}
+	old := len(t.leaders)
+	t.id, t.leaders, t.missing, t.failed = m.ID, m.Leaders, false, ""
+	t.denied = t.denied && old > 0 // a topic with live partitions is allowed again by its next records
+	p.topics.mu.Unlock()
+	if h := p.topics.homes[name]; h != nil { // before partitions begin, because streams read the homes then
+		h.Saw(m.ID, len(m.Leaders), before.asked, before.read)
+	}
+	switch {
+	case recreated:
+		p.log.Warn("topic was deleted and created again", "topic", name)
+		p.reader.endTopic(name, old)
+	case old > 0 && len(m.Leaders) > old:
+		p.log.Info("partitions were added to the topic", "topic", name, "from", old, "to", len(m.Leaders))
+	}
+	return p.adoptLeaders(t, startAt)
+}
+
+// adoptLeaders moves the topic's live partitions to their leaders, and asks the leaders of the other
+// partitions for their start offsets. It returns false while a partition has no leader.
+func (p *topicPoller) adoptLeaders(t *topicState, startAt int64) (complete bool) {
+	complete = true
+	for i, leader := range t.leaders { // only this goroutine writes leaders and id
+		partition := Partition{Topic: t.name, ID: int32(i)}
+		switch live := p.reader.livePartition(partition); {
+		case live != nil:
+			p.reader.assign(live, leader)
+			complete = complete && leader >= 0
+		case leader < 0:
+			complete = false
+		default:
+			p.starts.add(&pendingStart{partition, t, t.id, leader, startAt})
+		}
+	}
+	p.starts.settleIfRead(t)
+	return complete
+}
+
+// adoptErrorLocked notes why a topic cannot be read. It returns true if the next request about all topics is
+// soon enough to ask again.
+func (p *topicPoller) adoptErrorLocked(t *topicState, m *broker.TopicMetadata) bool {
+	if m.Missing() {
+		t.missing, t.starts = true, nil
+		if t.route.Kind != PerUser && t.failed == "" {
+			t.failed = m.Err.Error()
+			p.log.Warn("topic does not exist; it will be read from its start once it does", "topic", t.name)
+		}
+		t.settleLocked(true)
+		return true
+	}
+	p.metrics.errors.WithLabelValues(kindOf(m.Err)).Inc()
+	repeated := t.failed == m.Err.Error()
+	t.failed = m.Err.Error()
+	if kindOf(m.Err) != errorDenied {
+		if !repeated {
+			p.log.Error("topic cannot be read; retrying", "topic", t.name, "error", m.Err)
+		}
+		return false
+	}
+	p.topics.denyLocked(t, m.Err)
+	t.settleLocked(false)
+	return true
+}
