@@ -63,7 +63,7 @@ func sharedBroker(t *testing.T) *broker {
 func (b *broker) ownContainer(t *testing.T, what string) {
 	t.Helper()
 	if b.container == nil {
-		notTested(t, requireDocker, what+": HERALD_TEST_BROKERS names somebody else's cluster")
+		notTested(t, requireDocker, what+": HERALD_TEST_BROKERS names a cluster that the tests may not stop")
 	}
 }
 

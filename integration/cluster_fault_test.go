@@ -89,7 +89,7 @@ func TestLeaderMoved(t *testing.T) {
 	tr.Finish()
 	tr.checkUp()
 	if down := tr.h.Metric(`herald_kafka_errors_total{kind="contact"}`); down != 0 {
-		t.Errorf("%v times Kafka was said not to answer, want 0: brokers were up all the time", down)
+		t.Errorf("%v times Kafka was reported as not answering, want 0: brokers were up all the time", down)
 	}
 	// A former leader that still follows answers fetches (KIP-392), so nothing is refused.
 	series := fmt.Sprintf(`herald_kafka_partitions{broker="%d"}`, c.nodes[clusterSize-1].id)
@@ -152,10 +152,10 @@ func TestBrokerPaused(t *testing.T) {
 	tr.h.wantLine(fmt.Sprintf(`level=INFO msg="broker is read again" broker=%d `, n.id))
 }
 
-// TestMinInsync stops a broker without which a topic has too few replicas in sync (min.insync.replicas). A record
+// TestTooFewReplicasInSync stops a broker without which a topic has too few replicas in sync (min.insync.replicas). A record
 // published there must not be confirmed and never be delivered, while another topic works. When the broker is
 // back, the first topic must work again.
-func TestMinInsync(t *testing.T) {
+func TestTooFewReplicasInSync(t *testing.T) {
 	c := sharedCluster(t)
 	strict, other := topicName(t, "strict"), c.newTopic(t, "other", 1)
 	all := "3"
@@ -197,7 +197,7 @@ func TestMinInsync(t *testing.T) {
 func (h *herald) wantErrors(kind string) {
 	h.t.Helper()
 	if series := fmt.Sprintf("herald_kafka_errors_total{kind=%q}", kind); h.Metric(series) == 0 {
-		h.t.Errorf("%s is 0, want what has happened", series)
+		h.t.Errorf("%s is 0, want a count", series)
 	}
 }
 
@@ -216,6 +216,6 @@ func (tr *traffic) checkUp() {
 		tr.t.Errorf("herald_kafka_up = %v, want 1", up)
 	}
 	if strings.Contains(tr.h.printed.String(), "does the listener") {
-		tr.t.Error("the log takes a broker that went away for a mistake in how herald connects")
+		tr.t.Error("the log blames herald's configuration for a broker that is down")
 	}
 }

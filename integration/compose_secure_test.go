@@ -21,7 +21,7 @@ import (
 // gone: the token for a cookie, and a stream by the cookie.
 func TestComposeSecure(t *testing.T) {
 	if err := pull(kafkaImage()); err != nil {
-		notTested(t, requireDocker, "deploy/secure, for want of a Docker engine or an image of Kafka. "+err.Error())
+		notTested(t, requireDocker, "deploy/secure, without a Docker engine or an image of Kafka. "+err.Error())
 	}
 	command := composeCommand(t)
 	dir := t.TempDir()

@@ -18,7 +18,7 @@ import (
 // that does not exist yet, stop. [TestImage] tests the image.
 func TestCompose(t *testing.T) {
 	if err := pull(kafkaImage()); err != nil {
-		notTested(t, requireDocker, "deploy/compose.yaml, for want of a Docker engine or an image of Kafka. "+err.Error())
+		notTested(t, requireDocker, "deploy/compose.yaml, without a Docker engine or an image of Kafka. "+err.Error())
 	}
 	command := composeCommand(t)
 	public, admin, broker := freeAddress(t), freeAddress(t), freeAddress(t)

@@ -65,13 +65,13 @@ func TestInterleavedTransactions(t *testing.T) {
 	}
 	b.produce(t, record(topic, "alice", "last"))
 	if got := live.Record().Data; got != "last" {
-		t.Errorf("got %q behind the transactions, want the last record", got)
+		t.Errorf("got %q after the transactions, want the last record", got)
 	}
 }
 
-// TestCodecs writes batches of one and of a thousand records in each of Kafka's codecs to one
+// TestAllCodecsAreRead writes batches of one and of a thousand records in each of Kafka's codecs to one
 // partition, with headers and users mixed.
-func TestCodecs(t *testing.T) {
+func TestAllCodecsAreRead(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "codecs", 1)
 	h := startHerald(t, b, "--topic="+topic+",user=header:owner")

@@ -47,7 +47,7 @@ func newFarMachine(t *testing.T) *farMachine {
 		{"-n", m.namespace, "link", "set", "far", "up"},
 	} {
 		if err := ip(args...); err != nil {
-			notTested(t, requireNetns, "a client whose machine is gone, for want of a network namespace: run as root, with iproute2. "+err.Error())
+			notTested(t, requireNetns, "a client whose machine is gone, without a network namespace: run as root, with iproute2. "+err.Error())
 		}
 	}
 	return m
@@ -104,11 +104,11 @@ func (m *farMachine) set(state string) {
 	}
 }
 
-// TestDeadPeer takes a client's machine off the network without FIN or RST. The client's stream must end soon,
+// TestStreamOfVanishedClientEnds takes a client's machine off the network without FIN or RST. The client's stream must end soon,
 // whether Herald writes records to it or only heartbeats. Heartbeats alone would fit into the kernel's buffer for
 // days, and without a time-out the kernel gives up only after a quarter of an hour. Another stream must keep
 // working.
-func TestDeadPeer(t *testing.T) {
+func TestStreamOfVanishedClientEnds(t *testing.T) {
 	const slack = 30 * time.Second
 	far := newFarMachine(t)
 	b := sharedBroker(t)

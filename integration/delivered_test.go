@@ -8,10 +8,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestDelivered reads some of a user's own notifications on one device. Kafka's tools then show how
+// TestUnseenNotificationsOnAnotherDevice reads some of a user's own notifications on one device. Kafka's tools then show how
 // many are unseen, and another device that asks for what no device has had gets exactly those, from
 // another replica, too.
-func TestDelivered(t *testing.T) {
+func TestUnseenNotificationsOnAnotherDevice(t *testing.T) {
 	b := sharedBroker(t)
 	own := topicName(t, "own")
 	b.createTopic(t, own+".alice", 1)

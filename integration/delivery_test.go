@@ -10,10 +10,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestOnlyTheRightUser writes records of several users, with names that resemble each other, to
+// TestRecordsReachOnlyTheirUser writes records of several users, with names that resemble each other, to
 // each partition of a shared topic and to topics of their own. Each gets the own ones, in the
 // order of their partition.
-func TestOnlyTheRightUser(t *testing.T) {
+func TestRecordsReachOnlyTheirUser(t *testing.T) {
 	const partitions, rounds = 3, 5
 	b := sharedBroker(t)
 	topic, own := b.newTopic(t, "shared", partitions), topicName(t, "own")
@@ -77,7 +77,7 @@ func TestTwoStreamsOfOneUser(t *testing.T) {
 	}
 	first.Reconnect()
 	if got := first.Record().Data; got != "c" {
-		t.Errorf("the first stream went on with %q, want c", got)
+		t.Errorf("the first stream continued with %q, want c", got)
 	}
 }
 

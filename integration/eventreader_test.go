@@ -95,7 +95,7 @@ func (e *eventReader) line() (string, error) {
 			text = strings.TrimPrefix(text, "\uFEFF")
 		}
 		if !utf8.ValidString(text) {
-			return "", fmt.Errorf("line %.80q is no UTF-8", text)
+			return "", fmt.Errorf("line %.80q is not UTF-8", text)
 		}
 		return text, nil
 	}
@@ -143,6 +143,6 @@ func TestEventReader(t *testing.T) {
 	}
 	reader := &eventReader{r: bufio.NewReader(strings.NewReader("data: \xff\n\n"))}
 	if e, err := reader.next(); err == nil || errors.Is(err, io.EOF) {
-		t.Errorf("bytes that are no UTF-8 gave %+v, %v; want an error", e, err)
+		t.Errorf("invalid UTF-8 gave %+v, %v; want an error", e, err)
 	}
 }

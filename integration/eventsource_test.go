@@ -120,7 +120,7 @@ func (s *eventSource) Event() event {
 	s.t.Helper()
 	e, err := s.read()
 	if err != nil {
-		s.t.Fatalf("no event where one was due: %v", err)
+		s.t.Fatalf("no event where one was expected: %v", err)
 	}
 	return e
 }
@@ -130,7 +130,7 @@ func (s *eventSource) read() (event, error) {
 	timer := time.AfterFunc(s.patience, s.stop)
 	e, err := s.reader.next()
 	if !timer.Stop() {
-		return event{}, fmt.Errorf("nothing came in %s", s.patience)
+		return event{}, fmt.Errorf("no event in %s", s.patience)
 	}
 	if err == nil {
 		s.LastID = e.ID
@@ -145,7 +145,7 @@ func (s *eventSource) Record() event {
 		switch e := s.Event(); e.Type {
 		case "checkpoint":
 		case "gap", "end":
-			s.t.Fatalf("got %+v where a record was due", e)
+			s.t.Fatalf("got %+v where a record was expected", e)
 		default:
 			return e
 		}
@@ -173,7 +173,7 @@ func (s *eventSource) Gap() lossGap {
 			}
 			return gap
 		default:
-			s.t.Fatalf("got %+v where a gap was due", e)
+			s.t.Fatalf("got %+v where a gap was expected", e)
 		}
 	}
 }

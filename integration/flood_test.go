@@ -147,16 +147,16 @@ func TestHalfOpenConnections(t *testing.T) {
 	}
 	grown := h.Metric("process_resident_memory_bytes") - before
 	connections, evicted := h.Metric("herald_http_connections"), h.Metric("herald_http_connections_evicted_total")
-	t.Logf("%v connections, %v gave way; a newcomer had its stream after %v at the most; memory grew by %.0f MB",
+	t.Logf("%v connections, %v evicted; a newcomer had its stream after %v at the most; memory grew by %.0f MB",
 		connections, evicted, most, grown/1e6)
 	if most > headerTimeout/2 {
 		t.Errorf("a newcomer had its stream after %v", most)
 	}
 	if connections < files/2 {
-		t.Errorf("%v connections: the flood is over", connections)
+		t.Errorf("%v connections: the flood has ended", connections)
 	}
 	if evicted == 0 {
-		t.Error("no connection gave way: room was made by time-outs")
+		t.Error("no connection was evicted: time-outs made the room")
 	}
 	if bound := float64(files * perFile); grown > bound && !raceDetector { // which takes memory of its own
 		t.Errorf("memory grew by %.0f MB, want %.0f MB at the most", grown/1e6, bound/1e6)

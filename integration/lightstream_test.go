@@ -56,7 +56,7 @@ func (s *lightStream) begin(ctx context.Context, address, user, lastID string) e
 	s.reader = &eventReader{r: bufio.NewReaderSize(response.Body, 1024)}
 	e, err := s.reader.next()
 	if err == nil && (e.Type != "checkpoint" || e.ID == "") {
-		err = fmt.Errorf("it begins with %+v, want a checkpoint with an id", e)
+		err = fmt.Errorf("the stream begins with %+v, want a checkpoint with an id", e)
 	}
 	return err
 }

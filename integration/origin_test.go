@@ -46,7 +46,7 @@ for (const user of new URLSearchParams(location.search).getAll('user')) {
 type nativeReport struct {
 	User string
 	event
-	Closed bool // the EventSource has given up
+	Closed bool // the EventSource has closed for good
 }
 
 // origin is where the page is from. It hands the page's streams on to herald, byte by byte, over
@@ -260,13 +260,13 @@ func (s *nativeStream) next(t *testing.T) event {
 		case r := <-s.reports:
 			switch {
 			case r.Closed:
-				t.Fatalf("%s: the EventSource has given up", s.user)
+				t.Fatalf("%s: the EventSource has closed for good", s.user)
 			case r.Type == "error": // it connects again
 			default:
 				return r.event
 			}
 		case <-timer:
-			t.Fatalf("%s: nothing came in %s", s.user, patience)
+			t.Fatalf("%s: no event in %s", s.user, patience)
 		}
 	}
 }
@@ -280,7 +280,7 @@ func (s *nativeStream) record(t *testing.T) event {
 		case "message":
 			return e
 		default:
-			t.Fatalf("%s: got %+v where a record was due", s.user, e)
+			t.Fatalf("%s: got %+v where a record was expected", s.user, e)
 		}
 	}
 }

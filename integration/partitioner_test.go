@@ -77,8 +77,8 @@ func TestPartitionersOfRealClients(t *testing.T) {
 	}
 }
 
-// TestWrongPartitionerIsTold writes with librdkafka's partitioner where the route names another one.
-func TestWrongPartitionerIsTold(t *testing.T) {
+// TestWrongPartitionerIsLogged writes with librdkafka's partitioner where the route names another one.
+func TestWrongPartitionerIsLogged(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "homes", 7)
 	h := startHerald(t, b, "--topic="+topic+",partitioner=murmur2", "--enable-publish")

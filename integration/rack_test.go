@@ -8,10 +8,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestRack runs herald in a rack whose broker does not lead the partition: it is read there all the
+// TestReadsFromBrokerOfItsRack runs herald in a rack whose broker does not lead the partition: it is read there all the
 // same, live and by replay. When that broker is killed it is read from the leader, and nothing is
 // lost.
-func TestRack(t *testing.T) {
+func TestReadsFromBrokerOfItsRack(t *testing.T) {
 	c := sharedCluster(t)
 	topic := c.newTopic(t, "shared", 1)
 	leader, near := c.nodes[0], c.nodes[1]

@@ -114,9 +114,9 @@ func TestKafkaRestart(t *testing.T) {
 	}
 }
 
-// TestKafkaAwayAtStart starts herald before Kafka: it waits, alive and not ready, and comes by
+// TestKafkaDownAtStart starts herald before Kafka: it waits, alive and not ready, and comes by
 // itself.
-func TestKafkaAwayAtStart(t *testing.T) {
+func TestKafkaDownAtStart(t *testing.T) {
 	b := sharedBroker(t)
 	b.ownContainer(t, "a restart of Kafka")
 	topic := b.newTopic(t, "shared", 1)

@@ -135,8 +135,8 @@ func TestLastEventID(t *testing.T) {
 	}
 }
 
-// TestEndlessResponse checks the headers that make browsers and proxies stream.
-func TestEndlessResponse(t *testing.T) {
+// TestStreamHeaders checks the headers that make browsers and proxies stream.
+func TestStreamHeaders(t *testing.T) {
 	b := sharedBroker(t)
 	h := startHerald(t, b, "--topic="+b.newTopic(t, "shared", 1))
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+h.public+"/events?user=alice", nil)

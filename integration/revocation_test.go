@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestRevocation takes tokens back while their streams are open on two replicas, and restarts one:
+// TestRevokedTokensEndStreams takes tokens back while their streams are open on two replicas, and restarts one:
 // those streams end, on both, and the tokens are refused from then on; others go on.
-func TestRevocation(t *testing.T) {
+func TestRevokedTokensEndStreams(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "shared", 1)
 	revocations := b.newTopic(t, "revocations", 2, "cleanup.policy", "compact")
@@ -84,5 +84,5 @@ func TestRevocation(t *testing.T) {
 	replicas[1].Start()
 	check()
 	revoke("--token-id=b1", "--undo")
-	waitFor(t, "the revocation that was taken back to be so", func(_ context.Context) bool { return !refused(bobs) })
+	waitFor(t, "the withdrawn revocation has no effect", func(_ context.Context) bool { return !refused(bobs) })
 }

@@ -60,10 +60,10 @@ func TestSecureListeners(t *testing.T) {
 	}
 }
 
-// TestInsecureMistakes starts herald with the mistakes that operators make. Herald must keep trying, and the log
+// TestOperatorMistakesAreNamed starts herald with the mistakes that operators make. Herald must keep trying, and the log
 // and /readyz must name the cause in one line: the broker's answer if the broker answered, and never the
 // connection that was closed after the answer.
-func TestInsecureMistakes(t *testing.T) {
+func TestOperatorMistakesAreNamed(t *testing.T) {
 	b := sharedSecureBroker(t)
 	topic := b.newTopic(t, "shared", 1)
 	ca := func(name string) string { return "--kafka-ca-file=" + filepath.Join(b.files, name) }

@@ -213,9 +213,9 @@ func TestDemoPageWithoutHTTPS(t *testing.T) {
 	page.waitText("session", "alice")
 }
 
-// TestDemoPageOfAnother has somebody else sign in by the same browser while the page is open: when its
+// TestDemoPageAfterAnotherSignIn has somebody else sign in by the same browser while the page is open: when its
 // stream is opened again, the page stops, and shows nothing of theirs.
-func TestDemoPageOfAnother(t *testing.T) {
+func TestDemoPageAfterAnotherSignIn(t *testing.T) {
 	b, h, topic, secret, page := signedIn(t)
 	b.produce(t, record(topic, "alice", "first"))
 	page.wait("alice's", shows("first"))
@@ -288,7 +288,7 @@ func (p demoPage) checkNoToken(tokens ...string) {
 		}
 	}
 	if !strings.Contains(text, "Herald") {
-		p.t.Errorf("read %q, which is no page", text)
+		p.t.Errorf("read %q, which is not a page", text)
 	}
 }
 

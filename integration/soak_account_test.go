@@ -44,7 +44,7 @@ func (s *soak) compare(clients []*soakClient) {
 	for _, kind := range slices.Sorted(maps.Keys(s.faults)) {
 		faults = append(faults, fmt.Sprintf("%s %d", kind, s.faults[kind]))
 	}
-	line := fmt.Sprintf("%d clients, %d events, %d of them large; cut by an end %d, by a reset %d, stalls %d, streams timed out %d; %s; lost %d, twice %d, out of order %d; gaps %d, of %d records told lost",
+	line := fmt.Sprintf("%d clients, %d events, %d of them large; cut by an end %d, by a reset %d, stalls %d, streams timed out %d; %s; lost %d, twice %d, out of order %d; gaps %d, covering %d records",
 		len(clients), sum.events, sum.large, s.ends.Load(), s.resets.Load(), s.stalls.Load(), s.timeouts(), strings.Join(faults, ", "),
 		sum.lost, sum.twice, sum.outOfOrder, sum.gaps, sum.told)
 	s.t.Log(line)
@@ -72,7 +72,7 @@ func (a *account) add(user string, log []*kgo.Record, start int64, got []soakEve
 		if g := e.gap; g != nil {
 			a.gaps++
 			if g.From < next || g.From >= g.To || g.To > min(start, e.start) {
-				return fmt.Errorf("at %d it was told of %+v; retained was what begins at %d", next, *g, min(start, e.start))
+				return fmt.Errorf("at %d it received the gap %+v; the log started at %d", next, *g, min(start, e.start))
 			}
 			for _, offset := range place {
 				if g.From <= offset && offset < g.To {

@@ -52,7 +52,7 @@ func (o inOrder) add(t *testing.T, value string) {
 	var name string
 	var n int
 	if _, err := fmt.Sscan(value, &name, &n); err != nil {
-		t.Fatalf("got %q, which is nobody's or not this test's", value)
+		t.Fatalf("got %q, which is not a numbered value of this test", value)
 	}
 	if n != o[name] {
 		t.Errorf("got %s, want number %d: a record is missing, repeated or out of order", value, o[name])

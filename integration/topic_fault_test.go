@@ -238,7 +238,7 @@ func TestCompaction(t *testing.T) {
 		if at == 0 || at == len(ids)-1 { // nothing comes twice
 			write("another", fmt.Sprint("after ", at), at)
 			if got := s.Record().Data; got != fmt.Sprint("after ", at) {
-				t.Errorf("resumed before %d: %q came where a new record was due", at, got)
+				t.Errorf("resumed before %d: %q came where a new record was expected", at, got)
 			}
 			left = b.recordsOf(t, topic, 0)
 		}

@@ -168,7 +168,7 @@ func (r *trafficReader) run(lanes int) error {
 			continue
 		}
 		if e.Type != "message" {
-			return fmt.Errorf("got %+v where a record was due", e)
+			return fmt.Errorf("got %+v where a record was expected", e)
 		}
 		name, value, _ := strings.Cut(e.Data, " ")
 		r.mu.Lock()
@@ -243,7 +243,7 @@ func (tr *traffic) Finish() {
 		select {
 		case <-r.done:
 		case <-time.After(2 * patience):
-			tr.t.Fatalf("%s has not come to the end of its lanes", r.name)
+			tr.t.Fatalf("%s has not received the end of its lanes", r.name)
 		}
 		if r.err != nil {
 			tr.t.Errorf("%s: %v", r.name, r.err)

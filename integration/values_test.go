@@ -53,8 +53,8 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestNullValue writes tombstones. They must not be delivered, but the stream's position must pass them.
-func TestNullValue(t *testing.T) {
+// TestTombstoneIsNotDelivered writes tombstones. They must not be delivered, but the stream's position must pass them.
+func TestTombstoneIsNotDelivered(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "values", 1)
 	h := startHerald(t, b, "--topic="+topic)
