@@ -73,7 +73,7 @@ func (c *catchUp) stopRetry() {
 // come from a replica that knows a newer one than this replica.
 func (c *catchUp) adoptIncarnation(ctx context.Context, topic, seam *topicCursor) {
 	switch {
-	case topic.incarnation.tag == seam.incarnation.tag:
+	case topic.incarnationTag == seam.incarnationTag:
 		topic.incarnation = seam.incarnation
 		return
 	case seam.incarnation == absent: // the same incarnation may come back
@@ -84,7 +84,7 @@ func (c *catchUp) adoptIncarnation(ctx context.Context, topic, seam *topicCursor
 		}
 		return
 	}
-	appeared := topic.incarnation.tag == absent.tag
+	appeared := topic.incarnationTag == absent.incarnationTag
 	*topic = newTopicCursor(topic.name, seam.incarnation)
 	if !appeared {
 		c.writer.appendGap(gapData{Source: topic.name, Reason: consumer.GapRecreated})

@@ -8,8 +8,8 @@ import (
 // incarnation is one topic: what is deleted and created again under the same name is another one,
 // whose offsets have nothing to do with the first's (KIP-516).
 type incarnation struct {
-	topicID [16]byte // Kafka's topic id; zero if the topic does not exist
-	tag     string   // a hash of it, as event ids have it
+	topicID        [16]byte // Kafka's topic id; zero if the topic does not exist
+	incarnationTag string   // a hash of it, as event ids have it
 }
 
 func newIncarnation(id [16]byte) incarnation {

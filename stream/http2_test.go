@@ -269,7 +269,7 @@ func TestNoHeartbeatWithinAnEvent(t *testing.T) {
 	hub.Deliver(p, nil, 6)
 	out := new(partOutput)
 	s := newStream(t, streamOptions{hub: hub, kafka: lateKafka{}, out: out, heartbeat: 10 * time.Millisecond})
-	s.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{1}).tag})
+	s.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{1}).incarnationTag})
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	events := 0

@@ -55,7 +55,7 @@ func appendHead(b []byte, at cursor) []byte {
 func appendTopic(b []byte, s *topicCursor) []byte {
 	b = append(b, '~')
 	b = append(b, s.nameTag...)
-	b = append(b, s.incarnation.tag...)
+	b = append(b, s.incarnationTag...)
 	for _, p := range s.positions {
 		if p.next == 0 && !s.homed && !p.sought {
 			continue
@@ -164,7 +164,7 @@ func ExplainID(id string, topics ...string) ([]IDSource, error) {
 	}
 	var sources []IDSource
 	for _, t := range slices.Sorted(maps.Keys(decoded)) {
-		s := IDSource{Topic: names[t], Tag: t, Incarnation: decoded[t].incarnation, Exists: decoded[t].incarnation != absent.tag, Last: make(map[int32]int64), Since: make(map[int32]time.Time)}
+		s := IDSource{Topic: names[t], Tag: t, Incarnation: decoded[t].incarnation, Exists: decoded[t].incarnation != absent.incarnationTag, Last: make(map[int32]int64), Since: make(map[int32]time.Time)}
 		for _, p := range decoded[t].positions {
 			s.Last[p.partition] = p.next - 1
 			if p.sought {

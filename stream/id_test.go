@@ -33,8 +33,8 @@ func check(t *testing.T, c cursor) string {
 		for j := range want {
 			want[j].fresh = false
 		}
-		if since, _ := c.since(); got.incarnation != c[i].incarnation.tag || got.since != since || !slices.Equal(got.positions, want) {
-			t.Fatalf("%q: %+v, want %s %+v", id, got, c[i].incarnation.tag, want)
+		if since, _ := c.since(); got.incarnation != c[i].incarnationTag || got.since != since || !slices.Equal(got.positions, want) {
+			t.Fatalf("%q: %+v, want %s %+v", id, got, c[i].incarnationTag, want)
 		}
 	}
 	if rest := strings.Trim(id, "0123456789abcdefghijklmnopqrstuvwxyz.~-"); rest != "" {
@@ -176,7 +176,7 @@ func FuzzDecodeID(f *testing.F) {
 		for _, field := range strings.Split(id, "~")[1:] {
 			s := sources[field[:tagSize]]
 			homed := slices.ContainsFunc(s.positions, func(p position) bool { return p.next == 0 })
-			again = append(again, topicCursor{nameTag: field[:tagSize], incarnation: incarnation{tag: s.incarnation}, positions: s.positions, since: s.since, homed: homed})
+			again = append(again, topicCursor{nameTag: field[:tagSize], incarnation: incarnation{incarnationTag: s.incarnation}, positions: s.positions, since: s.since, homed: homed})
 		}
 		if made := string(appendID(nil, again)); made != id {
 			t.Fatalf("%q is taken and made again as %q", id, made)

@@ -74,7 +74,7 @@ func (c *catchUp) freshRanges(seam cursor) (fresh []consumer.Range) {
 	}
 	for i := range seam {
 		at := &c.writer.cursor[i]
-		if at.incarnation.tag != seam[i].incarnation.tag {
+		if at.incarnationTag != seam[i].incarnationTag {
 			continue // it is not certain yet which topic that is
 		}
 		for _, p := range seam[i].positions {

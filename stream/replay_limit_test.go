@@ -131,7 +131,7 @@ func gapOf(reason consumer.GapReason, from, to int64) string {
 // TestLimits checks that a stream gets no more than the limits allow, for each origin of its cursor, and one
 // gap for the records left out.
 func TestLimits(t *testing.T) {
-	known, other := "1~"+tag("shared")+newIncarnation([16]byte{testTopicID}).tag, "1~"+tag("shared")+"vvvvvv"
+	known, other := "1~"+tag("shared")+newIncarnation([16]byte{testTopicID}).incarnationTag, "1~"+tag("shared")+"vvvvvv"
 	const recreated = `{"source":"shared","reason":"recreated"}`
 	starts := map[string]struct {
 		streamRequest
@@ -195,7 +195,7 @@ func TestLimitsOfAnOpenStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kafka := &agedKafka{partitions: [][]time.Duration{make([]time.Duration, 10)}}
 		s, out := agedStream(t, kafka, Limits{Records: 3, Age: time.Hour})
-		s.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-0"})
+		s.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).incarnationTag + ".0-0"})
 		before, gaps := out.received()
 		s.sub.requestCatchUp() // a full queue has the same effect
 		kafka.partitions[0] = make([]time.Duration, 20)
@@ -218,7 +218,7 @@ func TestLimitsOfAShorterLog(t *testing.T) {
 		kafka := &agedKafka{partitions: [][]time.Duration{make([]time.Duration, 100)}}
 		s, out := agedStream(t, kafka, Limits{Records: 3})
 		kafka.partitions[0] = kafka.partitions[0][:20]
-		s.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-90"})
+		s.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).incarnationTag + ".0-90"})
 		events, gaps := out.received()
 		want := []string{gapOf(consumer.GapReplayLimit, 91, 97), gapOf(consumer.GapUnknownID, 97, 0), gapOf(consumer.GapReplayLimit, 0, 17)}
 		if diff := cmp.Diff(want, gaps); diff != "" {
@@ -264,7 +264,7 @@ func TestSinceAfterACut(t *testing.T) {
 func TestSilentPartition(t *testing.T) {
 	old, young := 3*time.Hour, time.Minute
 	ages := []time.Duration{old, old, young}
-	id := "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).tag + ".0-0.1-0.2-0"
+	id := "1~" + tag("shared") + newIncarnation([16]byte{testTopicID}).incarnationTag + ".0-0.1-0.2-0"
 	since := streamRequest{since: time.Date(1999, 12, 31, 23, 0, 0, 0, time.UTC)}
 	for name, r := range map[string]streamRequest{"id": {lastID: id}, "since": since, "id, outdated": {lastID: id}, "since, outdated": since} {
 		t.Run(name, func(t *testing.T) {

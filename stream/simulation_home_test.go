@@ -157,7 +157,7 @@ func (w *world) promises(c *simClient, id string) {
 	}
 	for topicID, topic := range w.past {
 		s := sources[tag(topic.name)]
-		if topic.name != "homes" || s.incarnation != newIncarnation(topicID).tag {
+		if topic.name != "homes" || s.incarnation != newIncarnation(topicID).incarnationTag {
 			continue
 		}
 		for _, p := range s.positions {

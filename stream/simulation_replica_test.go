@@ -27,7 +27,7 @@ type replica struct {
 // start makes the replica begin to read and forget everything it knew.
 func (r *replica) start() {
 	r.hub = NewHub("event-type", nil)
-	r.service = newService(r.t.Context(), r.hub, r, time.Minute, r.world.limits)
+	r.service = newService(r.t.Context(), r.hub, r, time.Minute, r.limits)
 	r.service.streams.spawn = func(fn func()) { fn() }
 	r.read, r.ids = make(map[consumer.Partition]int64), make(map[string][16]byte)
 	r.homes, r.seen = make(map[string]*consumer.Homes), make(map[string][]int)

@@ -128,7 +128,7 @@ func (w *world) named(id, topic string) *logTopic {
 		return nil
 	}
 	for topicID, past := range w.past {
-		if past.name == topic && newIncarnation(topicID).tag == sources[tag(topic)].incarnation {
+		if past.name == topic && newIncarnation(topicID).incarnationTag == sources[tag(topic)].incarnation {
 			return past
 		}
 	}

@@ -100,8 +100,8 @@ func (s *clientStream) resume(lastID string) {
 		for j := range topic.positions {
 			topic.positions[j].fresh = true
 		}
-		if from.incarnation != topic.incarnation.tag {
-			topic.incarnation = incarnation{tag: from.incarnation}
+		if from.incarnation != topic.incarnationTag {
+			topic.incarnation = incarnation{incarnationTag: from.incarnation}
 		}
 		if homes := s.sub.topic(topic.name).Homes; homes != nil {
 			topic.addHomes(s.sub.user, homes)

@@ -190,7 +190,7 @@ func TestStrangePartitions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	forged := topicCursor{name: "shared", nameTag: tag("shared"), incarnation: incarnation{tag: sources[tag("shared")].incarnation}}
+	forged := topicCursor{name: "shared", nameTag: tag("shared"), incarnation: incarnation{incarnationTag: sources[tag("shared")].incarnation}}
 	for p := range int32(1000) {
 		forged.setNextOffset(10+p, 5)
 	}
