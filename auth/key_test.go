@@ -187,40 +187,40 @@ func TestPublicKeyFiles(t *testing.T) {
 	}
 }
 
-func TestSignedTokenIsAccepted(t *testing.T) {
-	want := map[string]Identity{
-		"all":     {User: "alice", ID: "7", IssuedAt: now, Expires: later, Types: []string{"a"}, Topics: []string{}, Publish: true},
-		"nothing": {User: "bob", IssuedAt: now, Expires: later},
-	}
-	check := func(name string, s *Signer, keys Keys) {
-		t.Helper()
-		s.Issuer, s.Audience, s.UserClaim = "me", []string{"herald"}, "name"
-		j := newJWT(t, func(c *JWTConfig) {
-			c.Keys, c.UserClaim, c.Issuer, c.Audiences = keys, "name", "me", []string{"herald"}
-		})
-		for _, id := range want {
-			token, err := s.Sign(id)
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			got, err := j.Verify(t.Context(), token)
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			if diff := cmp.Diff(id, got); diff != "" {
-				t.Errorf("%s: %s", name, diff)
-			}
-		}
-		if _, err := s.Sign(Identity{User: "a\nb"}); !errors.Is(err, ErrUser) {
-			t.Errorf("%s: error %v, want ErrUser", name, err)
-		}
-	}
-	s, err := NewSecretSigner(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	check("secret", s, secretKeys(t, secret))
+// signedIdentities are the identities that the tests of Signer put into tokens.
+var signedIdentities = map[string]Identity{
+	"all":     {User: "alice", ID: "7", IssuedAt: now, Expires: later, Types: []string{"a"}, Topics: []string{}, Publish: true},
+	"nothing": {User: "bob", IssuedAt: now, Expires: later},
+}
 
+// checkSigner signs tokens and verifies them with the keys. The signer must refuse a malformed name.
+func checkSigner(t *testing.T, name string, s *Signer, keys Keys) {
+	t.Helper()
+	s.Issuer, s.Audience, s.UserClaim = "me", []string{"herald"}, "name"
+	j := newJWT(t, func(c *JWTConfig) {
+		c.Keys, c.UserClaim, c.Issuer, c.Audiences = keys, "name", "me", []string{"herald"}
+	})
+	for _, id := range signedIdentities {
+		token, err := s.Sign(id)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got, err := j.Verify(t.Context(), token)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(id, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	if _, err := s.Sign(Identity{User: "a\nb"}); !errors.Is(err, ErrUser) {
+		t.Errorf("%s: error %v, want ErrUser", name, err)
+	}
+}
+
+// privateKeyFiles returns the contents of a file for each kind of private key and each PEM encoding.
+func privateKeyFiles(t *testing.T) map[string][]byte {
+	t.Helper()
 	files := map[string][]byte{}
 	for name, key := range privateKeys() {
 		der, err := x509.MarshalPKCS8PrivateKey(key)
@@ -235,7 +235,16 @@ func TestSignedTokenIsAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	files["p256 in SEC 1"] = slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "EC PARAMETERS", Bytes: []byte{6, 0}}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1}))
-	for name, text := range files {
+	return files
+}
+
+func TestSignedTokenIsAccepted(t *testing.T) {
+	s, err := NewSecretSigner(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkSigner(t, "secret", s, secretKeys(t, secret))
+	for name, text := range privateKeyFiles(t) {
 		s, err := LoadSigner(writeFile(t, text))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -244,7 +253,7 @@ func TestSignedTokenIsAccepted(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		check(name, s, keys)
+		checkSigner(t, name, s, keys)
 		set, err := s.KeySet()
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -253,7 +262,7 @@ func TestSignedTokenIsAccepted(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v in %s", name, err, set)
 		}
-		check(name+" by key set", s, fixedKeys(parsed))
+		checkSigner(t, name+" by key set", s, fixedKeys(parsed))
 		if parsed[0].id != s.id {
 			t.Errorf("%s: the set's kid is %q, the tokens' %q", name, parsed[0].id, s.id)
 		}

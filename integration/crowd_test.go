@@ -72,7 +72,7 @@ func (c *crowd) Cut() {
 	}
 }
 
-// ReadTo has all of them read until each source has come to the number.
+// ReadTo reads all streams at once, each as lightStream.ReadTo does.
 func (c *crowd) ReadTo(end map[string]int) {
 	c.t.Helper()
 	c.all(func(i int) error { return c.streams[i].ReadTo(end) })

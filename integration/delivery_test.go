@@ -25,10 +25,10 @@ func TestRecordsReachOnlyTheirUser(t *testing.T) {
 		streams[user] = openStream(t, h, user)
 	}
 	want := map[string][]string{}
-	write := func(user, source string, round int, r *kgo.Record) {
-		r.Value = fmt.Appendf(nil, "%s %s %d", user, source, round)
+	write := func(user, log string, round int, r *kgo.Record) {
+		r.Value = fmt.Appendf(nil, "%s %s %d", user, log, round)
 		b.produce(t, r)
-		key := user + " " + source
+		key := user + " " + log
 		want[key] = append(want[key], string(r.Value))
 	}
 	for round := range rounds {

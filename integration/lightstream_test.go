@@ -15,7 +15,7 @@ import (
 type lightStream struct {
 	conn   net.Conn
 	reader *eventReader
-	next   map[string]int // numbers of the values to come, by source
+	next   map[string]int // number of the next value, by name
 }
 
 // openLight connects and reads up to the checkpoint. It resumes from the last event ID, if there is one.
@@ -67,12 +67,13 @@ func (s *lightStream) Cut() {
 	_ = s.conn.Close()
 }
 
-// ReadTo reads values "SOURCE NUMBER …" until each source has come to the number that is given, past
-// checkpoints. Whatever is not the next value of its source is an error, and so is one too many.
+// ReadTo reads values "NAME NUMBER …" until it has read, for each name in end, all numbers below end[name]. It skips
+// checkpoints. Any other value than the next number of a name is an error, and so is a number that is not below
+// end[name].
 func (s *lightStream) ReadTo(end map[string]int) error {
 	for left := func() (n int) {
-		for source, number := range end {
-			n += number - s.next[source]
+		for name, number := range end {
+			n += number - s.next[name]
 		}
 		return n
 	}(); left > 0; {
@@ -83,12 +84,12 @@ func (s *lightStream) ReadTo(end map[string]int) error {
 		if e.Type == "checkpoint" {
 			continue
 		}
-		var source string
+		var name string
 		var number int
-		if _, err := fmt.Sscan(e.Data, &source, &number); err != nil || e.Type != "message" || number != s.next[source] || number >= end[source] {
+		if _, err := fmt.Sscan(e.Data, &name, &number); err != nil || e.Type != "message" || number != s.next[name] || number >= end[name] {
 			return fmt.Errorf("at %v of %v: got %.100v", s.next, end, e)
 		}
-		s.next[source]++
+		s.next[name]++
 		left--
 	}
 	return nil

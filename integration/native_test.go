@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -24,13 +23,13 @@ func cutNative(t *testing.T, b *browser) {
 	kafka := sharedBroker(t)
 	const ended, reset, busy = "ended", "reset", "busy"
 	shared, own := kafka.newTopic(t, "shared", 2), topicName(t, "own")
-	sources := make(map[string][]source)
+	lanes := make(map[string][]*lane)
 	for _, user := range []string{ended, reset, busy} {
 		kafka.createTopic(t, own+"."+user, 1)
-		sources[user] = []source{
-			{"shared/0", *record(shared, user, "")},
-			{"shared/1", *inPartition(1, record(shared, user, ""))},
-			{"own", *record(own+"."+user, "", "")},
+		lanes[user] = []*lane{
+			{name: "shared/0", topic: shared, keys: []string{user}},
+			{name: "shared/1", topic: shared, partition: 1, keys: []string{user}},
+			{name: "own", topic: own + "." + user, keys: []string{""}},
 		}
 	}
 	h := startHerald(t, kafka, "--topic="+shared, "--topic="+own+".{user}", "--retry=50ms")
@@ -45,26 +44,26 @@ func cutNative(t *testing.T, b *browser) {
 		comeBack := s.holdOff()
 		s.cut(user == reset)
 		for n := range 3 {
-			for _, source := range sources[user] {
-				kafka.write(t, source, n)
+			for _, l := range lanes[user] {
+				kafka.produce(t, l.record(n))
 			}
 		}
 		if got := comeBack(t); got != start.ID {
 			t.Errorf("%s: it comes back with the id %q, want the checkpoint's, %q", user, got, start.ID)
 		}
 		got := inOrder{}
-		for range 3 * len(sources[user]) {
+		for range 3 * len(lanes[user]) {
 			got.add(t, s.record(t).Data)
 		}
-		got.check(t, sources[user], 3)
+		got.check(t, lanes[user], 3)
 	}
-	cutBusy(t, kafka, o.streams[busy], sources[busy])
+	cutBusy(t, kafka, o.streams[busy], lanes[busy])
 }
 
 // nativeCuts is how often a busy client is cut. Firefox waits half a second each time.
 const nativeCuts = 20
 
-func cutBusy(t *testing.T, kafka *broker, s *nativeStream, sources []source) {
+func cutBusy(t *testing.T, kafka *broker, s *nativeStream, lanes []*lane) {
 	t.Helper()
 	s.next(t) // the page is there
 	s.cutAfter(func() int64 { return 100 + rand.Int64N(8000) })
@@ -73,10 +72,8 @@ func cutBusy(t *testing.T, kafka *broker, s *nativeStream, sources []source) {
 	var producer sync.WaitGroup
 	producer.Go(func() {
 		for ; ; written++ {
-			for _, source := range sources {
-				r := source.record
-				r.Value = fmt.Appendf(nil, "%s %d", source.name, written)
-				if err := kafka.producer.ProduceSync(t.Context(), &r).FirstErr(); err != nil {
+			for _, l := range lanes {
+				if err := kafka.producer.ProduceSync(t.Context(), l.record(written)).FirstErr(); err != nil {
 					t.Errorf("produce: %v", err)
 					return
 				}
@@ -97,13 +94,13 @@ func cutBusy(t *testing.T, kafka *broker, s *nativeStream, sources []source) {
 	close(stop)
 	producer.Wait()
 	s.cutAfter(nil)
-	for ; received < written*len(sources); received++ {
+	for ; received < written*len(lanes); received++ {
 		got.add(t, s.record(t).Data)
 	}
-	got.check(t, sources, written)
+	got.check(t, lanes, written)
 	s.cut(false)
-	for _, source := range sources { // nothing is left that would come twice
-		kafka.write(t, source, written)
+	for _, l := range lanes { // nothing is left that would come twice
+		kafka.produce(t, l.record(written))
 		got.add(t, s.record(t).Data)
 	}
 	t.Logf("%d records over %d cuts", received, s.countCuts())

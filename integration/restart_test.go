@@ -20,14 +20,14 @@ func TestHeraldRestart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := sharedBroker(t)
-			h, sources, shared := startWithSources(t, b)
+			h, lanes, shared := startWithLanes(t, b)
 			alice := openStream(t, h, "alice")
 			got, next := inOrder{}, 0
 			write := func(times int) {
 				for range times {
-					for _, s := range sources {
-						b.write(t, s, next)
-						b.produce(t, inPartition(s.record.Partition, record(shared, "bob", "bob's")))
+					for _, l := range lanes {
+						b.produce(t, l.record(next))
+						b.produce(t, inPartition(l.partition, record(shared, "bob", "bob's")))
 					}
 					next++
 				}
@@ -35,7 +35,7 @@ func TestHeraldRestart(t *testing.T) {
 			for range 3 {
 				write(2)
 				// Leave some unread: they were sent, not received.
-				for range len(sources) + 2 {
+				for range len(lanes) + 2 {
 					got.add(t, alice.Record().Data)
 				}
 				last := alice.LastID
@@ -44,15 +44,15 @@ func TestHeraldRestart(t *testing.T) {
 				h.Start()
 				alice.LastID = last
 				alice.Reconnect()
-				for range 3*len(sources) - 2 {
+				for range 3*len(lanes) - 2 {
 					got.add(t, alice.Record().Data)
 				}
 			}
 			write(1)
-			for range sources {
+			for range lanes {
 				got.add(t, alice.Record().Data)
 			}
-			got.check(t, sources, next)
+			got.check(t, lanes, next)
 		})
 	}
 }
@@ -73,14 +73,14 @@ func TestKafkaRestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := sharedBroker(t)
 			b.ownContainer(t, "a restart of Kafka")
-			h, sources, _ := startWithSources(t, b)
+			h, lanes, _ := startWithLanes(t, b)
 			alice, bob := openStream(t, h, "alice"), openStream(t, h, "bob")
 			got := inOrder{}
 			write := func(n int) {
-				for _, s := range sources {
-					b.write(t, s, n)
+				for _, l := range lanes {
+					b.produce(t, l.record(n))
 				}
-				for range sources {
+				for range lanes {
 					got.add(t, alice.Record().Data)
 				}
 				if want, value := fmt.Sprint("everyone ", n), bob.Record().Data; value != want {
@@ -98,10 +98,10 @@ func TestKafkaRestart(t *testing.T) {
 			h.WaitReady()
 			late.Checkpoint()
 			values := inOrder{}
-			for _, s := range sources {
-				values[s.name] = 1
+			for _, l := range lanes {
+				values[l.name] = 1
 			}
-			for range sources {
+			for range lanes {
 				values.add(t, late.Record().Data)
 			}
 			alice.Reconnect() // has missed nothing

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -15,23 +14,21 @@ import (
 
 // TestResumeAfterEachEvent cuts the stream after every event, the checkpoint of each connection
 // included, while producers go on: so the cuts fall before, into and after the seam between replay
-// and live. Each source's records must come once and in order.
+// and live. Each lane's records must come once and in order.
 func TestResumeAfterEachEvent(t *testing.T) {
-	const each = 40 // records a source
+	const each = 40 // records in each lane
 	b := sharedBroker(t)
-	h, sources, shared := startWithSources(t, b)
+	h, lanes, shared := startWithLanes(t, b)
 	alice := openStream(t, h, "alice")
 
 	var producers sync.WaitGroup
 	defer producers.Wait()
-	for _, s := range sources {
+	for _, l := range lanes {
 		producers.Go(func() {
 			for n := range each {
-				r := s.record
-				r.Value = fmt.Appendf(nil, "%s %d", s.name, n)
-				others := inPartition(r.Partition, record(shared, "bob", "bob's"))
-				if err := b.producer.ProduceSync(t.Context(), others, &r).FirstErr(); err != nil {
-					t.Errorf("produce to %s: %v", s.name, err)
+				others := inPartition(l.partition, record(shared, "bob", "bob's"))
+				if err := b.producer.ProduceSync(t.Context(), others, l.record(n)).FirstErr(); err != nil {
+					t.Errorf("produce to %s: %v", l.name, err)
 					return
 				}
 				time.Sleep(10 * time.Millisecond) // so that the cuts meet records that come live, too
@@ -39,22 +36,22 @@ func TestResumeAfterEachEvent(t *testing.T) {
 		})
 	}
 	got := inOrder{}
-	for received := 0; received < each*len(sources); received++ {
+	for received := 0; received < each*len(lanes); received++ {
 		alice.Reconnect()
 		if received%2 == 0 {
 			alice.Reconnect() // with the id of a checkpoint that nothing came after
 		}
 		for range received % 3 { // sometimes on into the live part
-			if received+1 < each*len(sources) {
+			if received+1 < each*len(lanes) {
 				got.add(t, alice.Record().Data)
 				received++
 			}
 		}
 		got.add(t, alice.Record().Data)
 	}
-	got.check(t, sources, each)
+	got.check(t, lanes, each)
 	// Nothing is left that would come twice.
-	b.write(t, sources[0], each)
+	b.produce(t, lanes[0].record(each))
 	alice.Reconnect()
 	got.add(t, alice.Record().Data)
 }

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,15 +26,6 @@ type traffic struct {
 	readers   []*trafficReader
 	stop      chan struct{}
 	producers sync.WaitGroup
-}
-
-// lane is a partition with its producer, which writes numbered values: "NAME NUMBER".
-type lane struct {
-	name      string
-	topic     string
-	partition int32
-	keys      []string     // one after the other
-	written   atomic.Int64 // numbers below it are acknowledged
 }
 
 // last is the value after all numbers. It is written once for each key.
@@ -89,9 +78,6 @@ func startTraffic(t *testing.T, c *cluster, first ...*node) *traffic {
 	tr.Advance()
 	return tr
 }
-
-// of says whether the lane's value number n is for the user.
-func (l *lane) of(user string) bool { return slices.Contains(l.keys, user) || l.keys[0] == "" }
 
 func (tr *traffic) write(l *lane) {
 	ctx := context.WithoutCancel(tr.t.Context())

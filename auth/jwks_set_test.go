@@ -1,0 +1,204 @@
+package auth
+
+import (
+	"bytes"
+	"crypto"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// badKeySets answers requests for keys with anything but a usable key set, by what is wrong with the answer.
+var badKeySets = map[string]func(*http.Request) (*http.Response, error){
+	"status 500":            func(*http.Request) (*http.Response, error) { return answer(500, strings.NewReader("{}")), nil },
+	"redirect to elsewhere": func(*http.Request) (*http.Response, error) { return answer(302, strings.NewReader("{}")), nil },
+	"HTML":                  func(*http.Request) (*http.Response, error) { return answer(200, strings.NewReader("<html>")), nil },
+	"an error as JSON": func(*http.Request) (*http.Response, error) {
+		return answer(200, strings.NewReader(`{"error":"x"}`)), nil
+	},
+	"no key": func(*http.Request) (*http.Response, error) { return answer(200, strings.NewReader(`{"keys":[]}`)), nil },
+	"values that are not keys": func(*http.Request) (*http.Response, error) {
+		return answer(200, strings.NewReader(`{"keys":[1,null,{}]}`)), nil
+	},
+	"too many keys": func(*http.Request) (*http.Response, error) {
+		return answer(200, strings.NewReader(`{"keys":[`+strings.Repeat("{},", maxJWKSKeys)+`{}]}`)), nil
+	},
+	"an endless body": func(*http.Request) (*http.Response, error) { return answer(200, zeros{}), nil },
+	"a truncated body": func(*http.Request) (*http.Response, error) {
+		return answer(200, io.MultiReader(strings.NewReader(`{"keys":`), errReader{})), nil
+	},
+	"a secret": func(*http.Request) (*http.Response, error) {
+		return answer(200, strings.NewReader(`{"keys":[{"kty":"oct","kid":"one","k":"eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg"}]}`)), nil
+	},
+}
+
+// TestBadKeySetKeepsTheLastKeys lets the endpoint answer with anything but a usable key set. The last fetched
+// keys must stay valid, and one error must be logged.
+func TestBadKeySetKeepsTheLastKeys(t *testing.T) {
+	keys := privateKeys()
+	for name, broken := range badKeySets {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				i := &issuer{set: keySet(t, map[string]crypto.Signer{"one": keys["p256"]})}
+				set, j := runIssuer(t, i)
+				var log bytes.Buffer
+				set.cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+				synctest.Wait() // for the first fetch
+				before := i.count()
+				i.change("", broken)
+				time.Sleep(30 * time.Minute)
+				if got := i.count() - before; got < 3 {
+					t.Errorf("%d fetches in half an hour", got)
+				}
+				if _, err := j.Verify(t.Context(), withKid(t, "one", jwt.SigningMethodES256, keys["p256"])); err != nil {
+					t.Errorf("a token of the last fetched key: %v", err)
+				}
+				forged := signWith(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), map[string]any{"kid": "one"}, jwt.MapClaims{"sub": "alice", "exp": time.Now().Add(time.Hour).Unix()})
+				if _, err := j.Verify(t.Context(), forged); !errors.Is(err, ErrInvalidToken) {
+					t.Errorf("a token signed with the secret of the set: %v, want it refused", err)
+				}
+				if got := strings.Count(log.String(), "\n"); got != 1 || !strings.Contains(log.String(), "level=ERROR") {
+					t.Errorf("the log has %d lines, want one error:\n%s", got, log.String())
+				}
+			})
+		})
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+type errReader struct{}
+
+func (errReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// TestHugeKeySetIsNotRead fetches a key set of 1 GiB over a real connection. Herald must close the connection
+// early.
+func TestHugeKeySetIsNotRead(t *testing.T) {
+	var sent atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n, _ := io.Copy(w, io.LimitReader(zeros{}, 1<<30))
+		sent.Store(n)
+	}))
+	defer server.Close()
+	j, err := NewJWKS(JWKSConfig{URL: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.client.CloseIdleConnections()
+	if _, err := j.fetchKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("error %v", err)
+	}
+	server.Close() // waits for the handler
+	if got := sent.Load(); got > 100<<20 {
+		t.Errorf("the server sent %d bytes of a response that is too long after 1 MiB", got)
+	}
+}
+
+// TestWhichKeysOfASetAreUsed checks for which algorithms each key of a set is used.
+func TestWhichKeysOfASetAreUsed(t *testing.T) {
+	keys := privateKeys()
+	setWith := func(name string, change map[string]any) string {
+		var set struct{ Keys []map[string]any }
+		if err := json.Unmarshal([]byte(keySet(t, map[string]crypto.Signer{"one": keys[name]})), &set); err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(set.Keys[0], change)
+		text, err := json.Marshal(map[string]any{"keys": set.Keys})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for name, test := range map[string]struct {
+		set        string
+		algorithms string // empty: the key must be skipped
+	}{
+		"RSA":                       {setWith("rsa", nil), strings.Join(rsaAlgorithms, " ")},
+		"RSA for one algorithm":     {setWith("rsa", map[string]any{"alg": "PS384"}), "PS384"},
+		"RSA for HS256":             {setWith("rsa", map[string]any{"alg": "HS256"}), ""},
+		"RSA for encryption":        {setWith("rsa", map[string]any{"use": "enc"}), ""},
+		"RSA for signing":           {setWith("rsa", map[string]any{"key_ops": []string{"sign"}}), ""},
+		"RSA for verifying":         {setWith("rsa", map[string]any{"key_ops": []string{"verify"}}), strings.Join(rsaAlgorithms, " ")},
+		"RSA with its private part": {setWith("rsa", map[string]any{"d": "AQAB"}), ""},
+		"RSA of 24 bits":            {setWith("rsa", map[string]any{"n": "AQAB"}), ""},
+		"P-256":                     {setWith("p256", nil), "ES256"},
+		"P-256, not on the curve":   {setWith("p256", map[string]any{"x": "AQAB"}), ""},
+		"P-256 that says P-384":     {setWith("p256", map[string]any{"crv": "P-384"}), ""},
+		"Ed25519":                   {setWith("ed25519", nil), "EdDSA"},
+		"certificate by URL":        {setWith("p256", map[string]any{"x5u": "http://127.0.0.1:1/"}), "ES256"}, // it must not be fetched
+		"malformed certificate":     {setWith("p256", map[string]any{"x5c": []string{"AAAA"}}), "ES256"},      // it must not be read
+		"id too long":               {setWith("p256", map[string]any{"kid": strings.Repeat("k", maxKeyID+1)}), ""},
+		"id of another type":        {setWith("p256", map[string]any{"kid": 7}), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := newJWKS(t, nil).parseKeySet([]byte(test.set))
+			if test.algorithms == "" {
+				if err == nil {
+					t.Errorf("the key is used for %q, want it skipped", got[0].algorithms)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if algorithms := strings.Join(got[0].algorithms, " "); algorithms != test.algorithms {
+				t.Errorf("the key is used for %s, want %s", algorithms, test.algorithms)
+			}
+		})
+	}
+}
+
+// TestKidSelectsTheKey verifies tokens with and without "kid" against a set of two keys. A token with a "kid"
+// must be verified with the named key only, and a token without a "kid" with any key of the set.
+func TestKidSelectsTheKey(t *testing.T) {
+	keys := privateKeys()
+	synctest.Test(t, func(t *testing.T) {
+		_, j := runIssuer(t, &issuer{set: keySet(t, map[string]crypto.Signer{"one": keys["p256"], "two": keys["rsa"]})})
+		for name, test := range map[string]struct {
+			token string
+			want  bool
+		}{
+			"the right key":       {withKid(t, "one", jwt.SigningMethodES256, keys["p256"]), true},
+			"another key":         {withKid(t, "two", jwt.SigningMethodES256, keys["p256"]), false},
+			"no kid":              {withKid(t, "", jwt.SigningMethodES256, keys["p256"]), true},
+			"no kid, unknown key": {withKid(t, "", jwt.SigningMethodES384, keys["p384"]), false},
+			"in another case":     {withKid(t, "One", jwt.SigningMethodES256, keys["p256"]), false},
+			"traversal":           {withKid(t, "../one", jwt.SigningMethodES256, keys["p256"]), false},
+		} {
+			if _, err := j.Verify(t.Context(), test.token); test.want != (err == nil) {
+				t.Errorf("%s: %v, want it accepted: %v", name, err, test.want)
+			}
+		}
+	})
+}
+
+func TestNewJWKSRefusesConfig(t *testing.T) {
+	for name, test := range map[string]struct {
+		cfg  JWKSConfig
+		want string
+	}{
+		"nothing":               {JWKSConfig{}, "want a URL like"},
+		"a file":                {JWKSConfig{URL: "file:///etc/passwd"}, "want a URL like"},
+		"no TLS":                {JWKSConfig{URL: "http://issuer.example/keys"}, "want https"},
+		"no TLS, like loopback": {JWKSConfig{URL: "http://localhost.example/keys"}, "want https"},
+		"a password":            {JWKSConfig{URL: "https://a:b@issuer.example/keys"}, "want no user and password"}, //nolint:gosec // the test is that it is refused
+		"too often":             {JWKSConfig{URL: "https://issuer.example/keys", Refresh: time.Second}, "want 1m0s"},
+	} {
+		if _, err := NewJWKS(test.cfg); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "a:b") {
+			t.Errorf("%s: error %v, want one with %q", name, err, test.want)
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package auth
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// attack is a token that must be refused, and the error.
+type attack struct {
+	name, token string
+	want        error
+}
+
+// attacksOnTheSignature returns tokens whose header, signature or encoding is not as Herald requires it.
+func attacksOnTheSignature(t *testing.T) []attack {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := sign(t, alice(nil))
+	parts := strings.Split(good, ".")
+	segment := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+	raw := func(header, claims string) string { return segment(header) + "." + segment(claims) + "." + parts[2] }
+	// The last character of a 32-byte signature carries two bits of padding: another character with the same
+	// four upper bits decodes to the same bytes.
+	twin := good[:len(good)-1] + string(good[len(good)-1]+1)
+	header := func(name string, value any) string {
+		return signWith(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), map[string]any{name: value}, alice(nil))
+	}
+	return []attack{
+		{"alg none", signWith(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil, alice(nil)), ErrInvalidToken},
+		{"alg None in another case, our signature", raw(`{"alg":"nOnE"}`, `{"sub":"alice","exp":4000000000}`), ErrInvalidToken},
+		{"alg removed", raw(`{"typ":"JWT"}`, `{"sub":"alice","exp":4000000000}`), ErrInvalidToken},
+		{"alg HS512 with a secret of 32 bytes", signWith(t, jwt.SigningMethodHS512, secret, nil, alice(nil)), ErrInvalidToken},
+		{"alg RS256 with the attacker's key", signWith(t, jwt.SigningMethodRS256, key, nil, alice(nil)), ErrInvalidToken},
+		{"jwk: attacker's key in the header", header("jwk", map[string]any{"kty": "oct", "k": segment(strings.Repeat("x", 32))}), ErrInvalidToken},
+		{"jku: attacker's key set by URL", header("jku", "http://127.0.0.1:1/keys"), ErrInvalidToken},
+		{"x5u: attacker's certificate by URL", header("x5u", "http://127.0.0.1:1/certificate"), ErrInvalidToken},
+		{"x5c: attacker's certificate", header("x5c", []string{"MIIB"}), ErrInvalidToken},
+		{"kid traversal to a file with known content", signWith(t, jwt.SigningMethodHS256, []byte{}, map[string]any{"kid": "../../../../dev/null"}, alice(nil)), ErrInvalidToken},
+		{"kid injection of SQL", header("kid", "x' UNION SELECT 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' --"), ErrInvalidToken},
+		{"kid injection of a command", header("kid", "|/bin/sh -c id"), ErrInvalidToken},
+		{"kid of another type", signWith(t, jwt.SigningMethodHS256, secret, map[string]any{"kid": []string{"a"}}, alice(nil)), ErrInvalidToken},
+		{"kid too long", signWith(t, jwt.SigningMethodHS256, secret, map[string]any{"kid": strings.Repeat("k", maxKeyID+1)}, alice(nil)), ErrInvalidToken},
+		{"critical extension", signWith(t, jwt.SigningMethodHS256, secret, map[string]any{"crit": []string{"b64"}, "b64": false}, alice(nil)), ErrInvalidToken},
+		{"another secret", signWith(t, jwt.SigningMethodHS256, []byte(strings.Repeat("x", 32)), nil, alice(nil)), ErrInvalidToken},
+		{"empty secret", signWith(t, jwt.SigningMethodHS256, []byte{}, nil, alice(nil)), ErrInvalidToken},
+		{"no signature", parts[0] + "." + parts[1] + ".", ErrInvalidToken},
+		{"claims exchanged under the signature", parts[0] + "." + segment(`{"sub":"bob","exp":4000000000}`) + "." + parts[2], ErrInvalidToken},
+		{"second spelling of the signature", twin, ErrInvalidToken},
+		{"five parts, as encrypted tokens have", "a.b.c.d.e", ErrInvalidToken},
+		{"only dots", strings.Repeat(".", 8000), ErrInvalidToken},
+		{"huge token", strings.Repeat("a", maxToken+1), ErrInvalidToken},
+		{"not base64", "a b.c.d", ErrInvalidToken},
+		{"claims nested deeply", parts[0] + "." + segment(strings.Repeat("[", 5000)) + "." + parts[2], ErrInvalidToken},
+	}
+}
+
+// attacksByClaims returns correctly signed tokens with a claim that is missing, malformed or out of its range.
+func attacksByClaims(t *testing.T) []attack {
+	t.Helper()
+	change := func(k string, v any) string { return sign(t, alice(map[string]any{k: v})) }
+	return []attack{
+		{"expired", change("exp", now.Unix()-1), ErrExpired},
+		{"expired and signed with another secret", signWith(t, jwt.SigningMethodHS256, []byte("other"), nil, alice(map[string]any{"exp": 1})), ErrInvalidToken},
+		{"without expiry", change("exp", nil), ErrInvalidToken},
+		{"expiry zero", change("exp", 0), ErrInvalidToken},
+		{"expiry as text", change("exp", "4000000000"), ErrInvalidToken},
+		{"expiry after the last allowed time", change("exp", 1<<40), ErrInvalidToken},
+		{"not yet valid", change("nbf", later.Unix()), ErrNotYetValid},
+		{"issued in the future, to outlive a revocation", change("iat", later.Unix()), ErrNotYetValid},
+		{"missing sub", change("sub", nil), ErrUser},
+		{"sub in another case", sign(t, jwt.MapClaims{"SUB": "alice", "exp": later.Unix()}), ErrUser},
+		{"sub is a number", change("sub", 7), ErrUser},
+		{"sub is a list", change("sub", []string{"alice"}), ErrUser},
+		{"empty sub", change("sub", ""), ErrUser},
+		{"NUL in sub", change("sub", "alice\x00bob"), ErrUser},
+		{"line break in sub", change("sub", "alice\r\nX: y"), ErrUser},
+		{"long sub", change("sub", strings.Repeat("a", 257)), ErrUser},
+		{"id is a number", change("jti", 7), ErrInvalidToken},
+		{"long id", change("jti", strings.Repeat("i", 257)), ErrInvalidToken},
+		{"grant is not an object", change("herald", "publish"), ErrInvalidToken},
+		{"grant is null", sign(t, jwt.MapClaims{"sub": "alice", "exp": later.Unix(), "herald": nil}), ErrInvalidToken},
+		{"publish as text", sign(t, alice(grant("publish", "false"))), ErrInvalidToken},
+		{"publish as a number", sign(t, alice(grant("publish", 1))), ErrInvalidToken},
+		{"types as text", sign(t, alice(grant("types", "a"))), ErrInvalidToken},
+		{"types of null, which could be all or none", sign(t, alice(grant("types", nil))), ErrInvalidToken},
+		{"topics as numbers", sign(t, alice(grant("topics", []any{"a", 1}))), ErrInvalidToken},
+		{"restriction misspelt", sign(t, alice(grant("type", []string{"a"}))), ErrInvalidToken},
+		{"restriction in another case", sign(t, alice(grant("Types", []string{"a"}))), ErrInvalidToken},
+	}
+}
+
+// TestAttacksAreRefused sends the tokens of known attacks: the attacks of RFC 8725, past flaws of JWT libraries,
+// and malformed claims.
+func TestAttacksAreRefused(t *testing.T) {
+	for _, test := range append(attacksOnTheSignature(t), attacksByClaims(t)...) {
+		t.Run(test.name, func(t *testing.T) {
+			id, err := authenticate(t, newJWT(t, nil), "Bearer "+test.token)
+			if !errors.Is(err, test.want) {
+				t.Errorf("error %v, want %v", err, test.want)
+			}
+			checkNobody(t, id)
+		})
+	}
+}
+
+// TestTokenForAnotherServiceIsRefused sends tokens whose issuer or audience differs from the configured ones.
+func TestTokenForAnotherServiceIsRefused(t *testing.T) {
+	j := newJWT(t, func(c *JWTConfig) { c.Issuer, c.Audiences = "https://issuer.example", []string{"herald"} })
+	right := map[string]any{"iss": "https://issuer.example", "aud": "herald"}
+	if _, err := authenticate(t, j, "Bearer "+sign(t, alice(right))); err != nil {
+		t.Fatalf("a token with the right issuer and audience: %v", err)
+	}
+	for name, change := range map[string]map[string]any{
+		"wrong audience":        {"aud": "shop"},
+		"wrong audiences":       {"aud": []string{"shop", "Herald"}},
+		"audience missing":      {"aud": nil},
+		"audience empty":        {"aud": []string{}},
+		"audience not text":     {"aud": 7},
+		"wrong issuer":          {"iss": "https://evil.example"},
+		"issuer with a slash":   {"iss": "https://issuer.example/"},
+		"issuer missing":        {"iss": nil},
+		"issuer not text":       {"iss": []string{"https://issuer.example"}},
+		"wrong and expired too": {"aud": "shop", "exp": 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claims := alice(right)
+			for k, v := range change {
+				claims[k] = v
+				if v == nil {
+					delete(claims, k)
+				}
+			}
+			id, err := authenticate(t, j, "Bearer "+sign(t, claims))
+			if !errors.Is(err, ErrInvalidToken) {
+				t.Errorf("error %v, want %v", err, ErrInvalidToken)
+			}
+			checkNobody(t, id)
+		})
+	}
+}
