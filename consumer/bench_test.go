@@ -1,88 +1,25 @@
 package consumer
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"runtime"
 	runtimemetrics "runtime/metrics"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"herald/consumer/broker"
 )
 
-// brokerVariable makes TestBrokerProcess a broker.
-const brokerVariable = "HERALD_TEST_BROKER_PROCESS"
-
-// TestBrokerProcess is no test but the process of the broker that the benchmarks read from, so that
-// the broker's work is not counted as the reader's.
-func TestBrokerProcess(t *testing.T) {
-	spec := os.Getenv(brokerVariable)
-	if spec == "" {
-		t.Skip("this is the broker of the benchmarks")
-	}
-	var records, codec int
-	if _, err := fmt.Sscan(spec, &records, &codec); err != nil {
-		t.Fatal(err)
-	}
-	compression := compressions[codec]
-	opts := []kfake.Opt{kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1)}
-	if records > 0 {
-		opts = append(opts, kfake.SyntheticFetch(kfake.SyntheticBatch{Records: records, RecordBytes: 100, RandomFrac: 0.5, Compression: compression}))
-	}
-	broker, err := kfake.NewCluster(opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, _ = fmt.Fprintln(os.Stdout, "broker", broker.ListenAddrs()[0])
-	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until the parent ends
-	os.Exit(0)
-}
-
-// brokerProcess starts a broker whose topics hold endless batches of so many records, or with 0
-// records what is produced to them.
-func brokerProcess(tb testing.TB, records, codec int) (address string, pid int) {
-	tb.Helper()
-	command := exec.CommandContext(tb.Context(), os.Args[0], "-test.run=^TestBrokerProcess$")
-	command.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d", brokerVariable, records, codec))
-	in, err := command.StdinPipe()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	out, err := command.StdoutPipe()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		_ = in.Close()
-		_ = command.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	address, ok := strings.CutPrefix(strings.TrimSpace(line), "broker ")
-	if err != nil || !ok {
-		tb.Fatalf("the broker said %q: %v", line, err)
-	}
-	return address, command.Process.Pid
-}
-
-// countSink counts records and says when there have been enough.
+// countSink is a Sink that counts records and closes enough when the last expected record arrives.
 type countSink struct {
 	left   atomic.Int64
 	enough chan struct{}
@@ -99,7 +36,7 @@ func (s *countSink) Deliver(_ Partition, records []Record, _ int64) {
 	}
 }
 
-// cpu returns the CPU time this process has used.
+// cpu returns the CPU time that this process has used.
 func cpu(b *testing.B) time.Duration {
 	b.Helper()
 	var u syscall.Rusage
@@ -109,7 +46,7 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// cpuOf returns the CPU time that a process has used, in ticks of 10 ms; none of process 0.
+// cpuOf returns the CPU time that a process has used, in steps of 10 ms. It returns 0 for the process 0.
 func cpuOf(b *testing.B, pid int) time.Duration {
 	b.Helper()
 	if pid == 0 {
@@ -131,8 +68,8 @@ func cpuOf(b *testing.B, pid int) time.Duration {
 	return ticks * 10 * time.Millisecond
 }
 
-// peakHeap watches the heap until the function that it returns is called, which says how large it
-// was at most, in MB.
+// peakHeap samples the size of the heap until its caller calls the function it returns. That function
+// returns the largest size in MB.
 func peakHeap(tb testing.TB) func() float64 {
 	tb.Helper()
 	runtime.GC()
@@ -159,14 +96,14 @@ func peakHeap(tb testing.TB) func() float64 {
 	}
 }
 
-// benchTopic is what drainers read.
+// benchTopic is the topic that drainers read.
 var benchTopic = "t"
 
-// filled are the topics that fillBench has filled, by what it was asked for.
+// filled holds the topics that fillBench has filled, by number of records, batch size and codec.
 var filled = make(map[string]string)
 
-// fillBench has benchTopic be one with b.N records in batches of about so many, on a broker that is
-// there anyway.
+// fillBench sets benchTopic to a topic with b.N records, in batches of about this number of records, on a
+// broker that runs already. It fills each such topic once.
 func fillBench(b *testing.B, address string, records, codec int) {
 	b.Helper()
 	asked := fmt.Sprint(b.N, records, codec)
@@ -176,7 +113,7 @@ func fillBench(b *testing.B, address string, records, codec int) {
 	}
 	benchTopic = createTopics(b, address, 1)[0]
 	linger, buffered := 5*time.Millisecond, 20_000
-	if records == 1 { // the next is taken when the one before is written
+	if records == 1 { // one record a batch: the client takes the next record when the last record is written
 		linger, buffered = 0, 1
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.DefaultProduceTopic(benchTopic), kgo.ProducerLinger(linger), kgo.MaxBufferedRecords(buffered),
@@ -205,14 +142,15 @@ func fillBench(b *testing.B, address string, records, codec int) {
 
 var compressions = map[int]kgo.CompressionCodec{0: kgo.NoCompression(), 1: kgo.GzipCompression(), 2: kgo.SnappyCompression(), 3: kgo.Lz4Compression(), 4: kgo.ZstdCompression()}
 
-// benchBound is what a reader may take; one that takes longer is reported with that.
+// benchBound is the time that a reader may take. A slower reader is reported as not done, and its benchmark
+// is skipped.
 const benchBound = 3 * time.Minute
 
-// bounded fails the benchmark with err, if there is one, and ends it if the time is up.
+// bounded fails the benchmark with err, unless err is nil, and skips it if its time is up.
 func bounded(ctx context.Context, b *testing.B, err error) {
 	b.Helper()
 	if ctx.Err() != nil {
-		_, _ = fmt.Fprintf(os.Stdout, "%s\tnot done in %v\n", b.Name(), benchBound) // the reason of a skip is not printed
+		_, _ = fmt.Fprintf(os.Stdout, "%s\tnot done in %v\n", b.Name(), benchBound) // go test does not print the reason of a skip
 		b.SkipNow()
 	}
 	if err != nil {
@@ -239,7 +177,7 @@ func drainHerald(ctx context.Context, b *testing.B, address string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c.topics.states[benchTopic].settleLocked(true) // as if it had been known and missing: it is read from its start
+	c.topics.states[benchTopic].settleLocked(true) // as if the topic had been missing before, so that the consumer reads it from its start
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
@@ -257,7 +195,7 @@ func drainHerald(ctx context.Context, b *testing.B, address string) {
 func drainReader(ctx context.Context, b *testing.B, address string) {
 	b.Helper()
 	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{address}, Topic: benchTopic, MinBytes: 1, MaxBytes: 8 << 20})
-	defer r.Close() //nolint:errcheck // what was wanted has been read
+	defer r.Close() //nolint:errcheck // all records have been read
 	for range b.N {
 		if _, err := r.ReadMessage(ctx); err != nil {
 			bounded(ctx, b, err)
@@ -307,9 +245,9 @@ func drainFranz(ctx context.Context, b *testing.B, address string) {
 	b.StopTimer()
 }
 
-// BenchmarkDrain reads a partition that is far behind, with batches of several sizes and codecs,
-// beside other readers. One operation is one record; cpu-ns/op is the CPU of the reading process, and
-// broker-ns/op that of the in-process broker's.
+// BenchmarkDrain reads a partition with a long backlog, in batches of several sizes and codecs, with Herald
+// and with other readers. One operation is one record. cpu-ns/op is the CPU time of the reading process,
+// and broker-ns/op is the CPU time of the broker that brokerProcess runs.
 func BenchmarkDrain(b *testing.B) {
 	for _, records := range []int{1, 10, 1000} {
 		for codec, name := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
@@ -321,7 +259,7 @@ func BenchmarkDrain(b *testing.B) {
 						seed(b, address)
 					} else {
 						fillBench(b, address, records, codec)
-						for begun := time.Now(); time.Since(begun) < 5*time.Second; { // the broker compiles its code, whoever comes first
+						for begun := time.Now(); time.Since(begun) < 5*time.Second; { // the JVM of the broker compiles its code first, so that all readers meet the same broker
 							drainFranz(b.Context(), b, address)
 						}
 					}
@@ -345,71 +283,12 @@ func BenchmarkDrain(b *testing.B) {
 	}
 }
 
-// seed has the broker create the topic.
+// seed makes the broker create the topic.
 func seed(b *testing.B, address string) {
 	b.Helper()
 	p := NewProducer([]string{address}, nil, nil)
 	defer p.Close()
 	if _, err := p.Produce(b.Context(), Message{Topic: "t", Value: []byte("x")}); err != nil {
 		b.Fatal(err)
-	}
-}
-
-// BenchmarkMissing asks about the topics of one turn, none of which exists, and opens and closes a
-// stream of a user without a topic while others wait.
-func BenchmarkMissing(b *testing.B) {
-	address := os.Getenv("HERALD_BENCH_BROKER")
-	if address == "" {
-		broker, err := kfake.NewCluster(kfake.NumBrokers(1))
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(broker.Close)
-		address = broker.ListenAddrs()[0]
-	}
-	b.Run(fmt.Sprintf("ask about %d", turnTopics), func(b *testing.B) {
-		c := broker.NewCluster([]string{address}, nil, nil, time.Minute)
-		defer c.Close()
-		var names []string
-		for i := range turnTopics {
-			names = append(names, fmt.Sprint("missing.", i))
-		}
-		for b.Loop() {
-			if _, err := c.FetchMetadata(b.Context(), names, false); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	for _, users := range []int{100, 10_000} {
-		b.Run(fmt.Sprintf("join beside %d", users), func(b *testing.B) {
-			c, err := New(Config{Brokers: []string{address}, Group: "missing", Replica: "one", Routes: []Route{{Topic: "missing.{user}", Kind: PerUser}}}, &countSink{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			ctx, cancel := context.WithCancel(b.Context())
-			ended := make(chan error, 1)
-			go func() { ended <- c.Run(ctx) }()
-			join := func(user int) {
-				if _, err := c.Join(ctx, strconv.Itoa(user)); err != nil {
-					b.Error(err)
-				}
-			}
-			var joined sync.WaitGroup
-			for i := range users {
-				joined.Go(func() { join(i) })
-			}
-			joined.Wait()
-			before, user := cpu(b), users
-			for b.Loop() {
-				join(user)
-				c.Leave(strconv.Itoa(user))
-				user++
-			}
-			b.ReportMetric(float64(cpu(b)-before)/float64(b.N), "cpu-ns/op")
-			cancel()
-			if err := <-ended; err != nil {
-				b.Error(err)
-			}
-		})
 	}
 }

@@ -16,13 +16,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// count is how many errors of the kind were counted.
+// count returns how many errors of the kind the metrics have counted.
 func count(c *Consumer, kind string) float64 {
 	return testutil.ToFloat64(c.metrics.errors.WithLabelValues(kind))
 }
 
-// doors are the listeners of a cluster's brokers. A shut one ends its connections and takes none, as
-// where a broker does not run.
+// doors are the listeners of a cluster's brokers. A door that is shut closes its connections and accepts
+// none, as if its broker did not run.
 type doors []*door
 
 type door struct {
@@ -71,11 +71,11 @@ func (d *door) set(shut bool) {
 	d.conns = nil
 }
 
-// manyTopics are those of two brokers' topics that broker 1 leads, and "other" is led by broker 0.
+// manyTopics is the number of topics that broker 1 leads. Broker 0 leads the topic "other".
 const manyTopics = 10
 
-// heardOn starts a consumer on two brokers with five sessions on broker 1, for a topic each of ten
-// users, and one on broker 0. What it says until then is forgotten.
+// heardOn starts a consumer on two brokers. It has five sessions with broker 1, for the topics of ten
+// users, and one session with broker 0. heardOn forgets the lines that the consumer logs while it starts.
 func heardOn(t *testing.T, listen kfake.Opt) (*kfake.Cluster, *Consumer, *ledger, *said) {
 	t.Helper()
 	topics := []string{"other"}
@@ -133,20 +133,20 @@ const (
 	lineAgain  = "INFO broker is read again broker=%d sessions=%d partitions=%d"
 )
 
-// wantFailedOnce wants it told that broker 1 failed and that it is read again, and the other one to have
-// answered all the time.
+// wantFailedOnce checks that the log reports once that broker 1 failed and once that it is read again, and
+// that the other broker answered all the time.
 func wantFailedOnce(t *testing.T, c *Consumer, log *said) {
 	t.Helper()
 	again := fmt.Sprintf(lineAgain, 1, 5, manyTopics)
 	log.wait(t, again)
 	log.only(t, fmt.Sprintf(lineFailed, 1, 5, manyTopics, "n.…", 1), again)
 	if up, contact := testutil.ToFloat64(c.metrics.up), count(c, "contact"); up != 1 || contact != 0 {
-		t.Errorf("herald_kafka_up %v, %v errors of contact, while a broker answered all the time", up, contact)
+		t.Errorf("herald_kafka_up is %v and %v contact errors are counted, want 1 and 0: one broker answered all the time", up, contact)
 	}
 }
 
-// TestBrokerRestartIsTold ends a broker that has five sessions and starts it again.
-func TestBrokerRestartIsTold(t *testing.T) {
+// TestBrokerRestartIsLoggedOnce checks that a restart of a broker with five sessions makes two log lines.
+func TestBrokerRestartIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	var doors doors
 	broker, c, sink, log := heardOn(t, doors.listen())
@@ -158,8 +158,9 @@ func TestBrokerRestartIsTold(t *testing.T) {
 	wantFailedOnce(t, c, log)
 }
 
-// TestSilentBrokerIsTold has a broker that has five sessions not answer for as long as fetches wait.
-func TestSilentBrokerIsTold(t *testing.T) {
+// TestSilentBrokerIsLoggedOnce checks that a broker with five sessions, which stops answering until fetches
+// time out, makes two log lines.
+func TestSilentBrokerIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	var hearing ears
 	broker, c, sink, log := heardOn(t, hearing.listen())
@@ -171,8 +172,9 @@ func TestSilentBrokerIsTold(t *testing.T) {
 	wantFailedOnce(t, c, log)
 }
 
-// TestAllBrokersAwayIsTold ends all brokers and starts them again.
-func TestAllBrokersAwayIsTold(t *testing.T) {
+// TestOutageOfAllBrokersIsLoggedOnce checks that an outage of all brokers makes one pair of log lines for
+// Kafka and one for each broker.
+func TestOutageOfAllBrokersIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	var doors doors
 	broker, c, sink, log := heardOn(t, doors.listen())
@@ -197,8 +199,9 @@ func TestAllBrokersAwayIsTold(t *testing.T) {
 	}
 }
 
-// TestLeadersMovedIsTold has another broker lead the partitions of five sessions.
-func TestLeadersMovedIsTold(t *testing.T) {
+// TestMovedLeadersAreLoggedOnce checks that one log line reports all partitions of five sessions when
+// another broker becomes their leader.
+func TestMovedLeadersAreLoggedOnce(t *testing.T) {
 	t.Parallel()
 	var doors doors
 	broker, c, sink, log := heardOn(t, doors.listen())
@@ -209,15 +212,15 @@ func TestLeadersMovedIsTold(t *testing.T) {
 	sink.all(t, broker)
 	log.only(t, line)
 	if log.count(strings.Replace(line, "partitions=…", "partitions=1", 1)) > 0 {
-		t.Error("the line tells of one partition, want all that moved")
+		t.Error("the line reports one partition, want all partitions that moved")
 	}
 	if n := count(c, errorMoved); n < 2 {
-		t.Errorf("%v errors of kind moved, want one for each partition", n)
+		t.Errorf("%v errors of kind moved are counted, want one for each partition", n)
 	}
 }
 
-// TestTopicDeletedIsTold deletes a topic and creates it again.
-func TestTopicDeletedIsTold(t *testing.T) {
+// TestDeletedTopicIsLogged checks the log lines for a topic that is deleted and created again.
+func TestDeletedTopicIsLogged(t *testing.T) {
 	t.Parallel()
 	var doors doors
 	broker, c, sink, log := heardOn(t, doors.listen())
@@ -238,12 +241,12 @@ func TestTopicDeletedIsTold(t *testing.T) {
 	sink.all(t, broker)
 	log.only(t, append(lines, "WARN topic was deleted and created again topic=other")...)
 	if n := count(c, errorGone); n == 0 {
-		t.Error("no error of kind gone is counted")
+		t.Error("the metrics count no error of kind gone")
 	}
 }
 
-// TestPartitionsAddedIsTold gives a topic more partitions.
-func TestPartitionsAddedIsTold(t *testing.T) {
+// TestAddedPartitionsAreLogged checks that one log line reports the partitions added to a topic.
+func TestAddedPartitionsAreLogged(t *testing.T) {
 	t.Parallel()
 	var doors doors
 	broker, _, sink, log := heardOn(t, doors.listen())
@@ -261,9 +264,9 @@ func TestPartitionsAddedIsTold(t *testing.T) {
 	log.only(t, line)
 }
 
-// TestBrokerFailsNowAndThen has a session of a broker fail while others are answered: that is one
-// event until nothing fails for a while.
-func TestBrokerFailsNowAndThen(t *testing.T) {
+// TestIntermittentFailuresAreLoggedOnce checks that failures of one session make one log line while other
+// sessions are answered. The broker counts as read again only after failureMemory without a failure.
+func TestIntermittentFailuresAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "t")
 		log := hear(t, c)

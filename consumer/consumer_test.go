@@ -15,12 +15,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// ledger is a Sink that keeps what it was given.
+// ledger is a Sink that keeps all records and gaps it receives.
 type ledger struct {
 	mu    sync.Mutex
 	begun map[Partition]int64
 	next  map[Partition]int64
-	ids   map[string][16]byte // of topics
+	ids   map[string][16]byte // of topics, by name
 	lines []string            // "user value", "* value" for everyone
 	gaps  []Gap
 }
@@ -68,7 +68,7 @@ func line(r *Record) string {
 	return string(r.User) + " " + string(r.Value)
 }
 
-// sorted waits until the ledger has n lines and returns them in order of their text.
+// sorted waits until the ledger has n lines and returns all lines in alphabetical order.
 func (l *ledger) sorted(t *testing.T, n int) []string {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
@@ -86,14 +86,14 @@ func (l *ledger) sorted(t *testing.T, n int) []string {
 	}
 }
 
-// start runs a consumer of the given routes on an in-process broker.
+// start runs a consumer of the routes on a new in-process broker.
 func start(t *testing.T, topics []string, specs ...string) (*Consumer, *ledger, *Producer) {
 	t.Helper()
 	_, c, sink, producer := startOn(t, nil, topics, specs...)
 	return c, sink, producer
 }
 
-// startOn is start with more options for the broker, which it returns.
+// startOn is like start, but takes further options for the broker and returns the broker.
 func startOn(t *testing.T, opts []kfake.Opt, topics []string, specs ...string) (*kfake.Cluster, *Consumer, *ledger, *Producer) {
 	t.Helper()
 	opts = append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(3, topics...), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1)}, opts...)
@@ -106,7 +106,7 @@ func startOn(t *testing.T, opts []kfake.Opt, topics []string, specs ...string) (
 	return broker, c, sink, producer
 }
 
-// startAt is start on a broker that runs.
+// startAt is like start, but on a running broker.
 func startAt(t *testing.T, broker *kfake.Cluster, specs ...string) (*Consumer, *ledger, *Producer) {
 	t.Helper()
 	sink := newLedger()
@@ -114,7 +114,7 @@ func startAt(t *testing.T, broker *kfake.Cluster, specs ...string) (*Consumer, *
 	return c, sink, producer
 }
 
-// startWith runs a consumer of the brokers at the addresses.
+// startWith runs a consumer of the brokers at the addresses, and returns it with a producer.
 func startWith(t *testing.T, addresses []string, sink Sink, specs ...string) (*Consumer, *Producer) {
 	t.Helper()
 	c := configured(t, addresses, sink, specs...)
@@ -124,8 +124,8 @@ func startWith(t *testing.T, addresses []string, sink Sink, specs ...string) (*C
 	return c, producer
 }
 
-// configured returns a consumer that does not run. A spec rack=NAME is its rack and no route, and
-// group=NAME its group.
+// configured returns a consumer that does not run yet. Each spec is a route, except rack=NAME, which sets
+// the consumer's rack, and group=NAME, which sets its group.
 func configured(t *testing.T, addresses []string, sink Sink, specs ...string) *Consumer {
 	t.Helper()
 	cfg := Config{Brokers: addresses, Group: "test", Replica: "one", Logger: slog.New(&said{Handler: slog.NewTextHandler(t.Output(), nil)})}
@@ -166,7 +166,7 @@ func run(t *testing.T, c *Consumer) {
 	})
 }
 
-// topicID returns what the consumer knows the topic by.
+// topicID returns the topic's ID as the consumer knows it.
 func topicID(t *testing.T, c *Consumer, topic string) [16]byte {
 	t.Helper()
 	_, id, err := c.topics.leaderOf(Partition{Topic: topic, ID: 0})
@@ -191,6 +191,8 @@ func produce(t *testing.T, p *Producer, topic, key, value string) Position {
 	return pos.Position
 }
 
+// TestRecordsReachTheirUsers checks that the sink receives the records of all kinds of routes, also the
+// first record of a topic that was missing before, and no records of a topic that nobody has joined.
 func TestRecordsReachTheirUsers(t *testing.T) {
 	c, sink, producer := start(t, []string{"shared", "all"}, "shared", "all,kind=broadcast", "own.{user}")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -200,7 +202,7 @@ func TestRecordsReachTheirUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]UserTopic{{Topic: "all", Broadcast: true}, {Topic: "own.alice", Own: true}, {Topic: "shared"}}, sources); diff != "" {
-		t.Fatalf("sources (-want +got):\n%s", diff)
+		t.Fatalf("topics (-want +got):\n%s", diff)
 	}
 	if err := c.Ready(); err != nil {
 		t.Errorf("Ready: %v", err)
@@ -216,7 +218,9 @@ func TestRecordsReachTheirUsers(t *testing.T) {
 	}
 }
 
-func TestReplayIsOneUsersRange(t *testing.T) {
+// TestReplayReturnsOneUsersRecords checks that a replay returns the records of one user in a range of
+// offsets, and that it continues where its caller stopped it.
+func TestReplayReturnsOneUsersRecords(t *testing.T) {
 	c, _, producer := start(t, []string{"shared"}, "shared")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -248,7 +252,7 @@ func TestReplayIsOneUsersRange(t *testing.T) {
 		return true
 	})
 	if err != nil || next != last.Offset {
-		t.Fatalf("next %d, error %v, want %d", next, err, last.Offset)
+		t.Fatalf("the replay ends at offset %d with error %v, want offset %d", next, err, last.Offset)
 	}
 	var want []string
 	for i := range 19 {
@@ -259,11 +263,13 @@ func TestReplayIsOneUsersRange(t *testing.T) {
 	}
 	_, err = replayOne(ctx, c, first.Partition, topicID(t, c, "shared"), "alice", 1_000_000, 1_000_001, func(*Record) bool { return true })
 	if _, ok := errors.AsType[*OutOfRangeError](err); !ok {
-		t.Errorf("an offset beyond the end gives %v, want an OutOfRangeError", err)
+		t.Errorf("a replay from an offset after the end: error %v, want an OutOfRangeError", err)
 	}
 }
 
-func TestUserWithoutATopicIsRefused(t *testing.T) {
+// TestUsersThatHaveNoTopicAreRefused checks that a user is refused if the name does not make a valid topic,
+// or makes a topic that another route reads.
+func TestUsersThatHaveNoTopicAreRefused(t *testing.T) {
 	rs, err := newRoutes([]Route{{Topic: "n.{user}", Kind: PerUser}, {Topic: "n.admin"}})
 	if err != nil {
 		t.Fatal(err)
@@ -275,13 +281,14 @@ func TestUserWithoutATopicIsRefused(t *testing.T) {
 	}
 }
 
+// TestParseRoute checks that invalid routes are refused, and that a valid route is parsed.
 func TestParseRoute(t *testing.T) {
 	for _, text := range []string{
 		"", "{user}", "a.{user}.{user}", "a,kind=odd", "a,kind", "a,x=y", "__consumer_offsets", "a b", "a,user=header:", "a,kind=broadcast,user=header:x", "a.{user},kind=shared", "a,user=json:", "a,user=json:owner", "a,user=json:/a~2", "a,user=json:/a~", "a.{user},user=json:/a", "a,user=json:/x,partitioner=crc32", "a,partitioner=md5",
 		"a,partitioner=", "a,user=header:x,partitioner=crc32", "a.{user},partitioner=crc32", "a,kind=broadcast,partitioner=crc32",
 	} {
 		if r, err := ParseRoute(text); err == nil {
-			t.Errorf("%q is taken as %+v", text, r)
+			t.Errorf("the invalid route %q is parsed as %+v", text, r)
 		}
 	}
 	got, err := ParseRoute("orders,user=header:owner")
@@ -293,8 +300,9 @@ func TestParseRoute(t *testing.T) {
 	}
 }
 
-// TestMessageForNobodyElse wants no notification for one user in a topic that others read.
-func TestMessageForNobodyElse(t *testing.T) {
+// TestMessageForOneUserIsNeverBroadcast checks that a message for one user never goes to a topic that other
+// users read.
+func TestMessageForOneUserIsNeverBroadcast(t *testing.T) {
 	list := []Route{{Topic: "n.{user}", Kind: PerUser}, {Topic: "n.all", Kind: Broadcast}}
 	for _, user := range []string{"all", "a/b", "a\nb"} {
 		if m, ok := MessageFor(list, user); ok {

@@ -17,7 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 )
 
-// stable waits until the group has that many members with an assignment, and returns the members.
+// stable waits until the group is stable with this number of members, and returns the members.
 func (k *contract) stable(t *testing.T, group string, members int) []kadm.DescribedGroupMember {
 	t.Helper()
 	var found kadm.DescribedGroup
@@ -31,7 +31,7 @@ func (k *contract) stable(t *testing.T, group string, members int) []kadm.Descri
 	return nil
 }
 
-// committed returns the group's offset of the partition, -1 if it has none.
+// committed returns the group's committed offset of the partition, or -1 if the group has none.
 func (k *contract) committed(t *testing.T, group string, p Partition) int64 {
 	t.Helper()
 	offsets, err := k.admin.FetchOffsets(t.Context(), group)
@@ -45,7 +45,7 @@ func (k *contract) committed(t *testing.T, group string, p Partition) int64 {
 	return offset.At
 }
 
-// rival is a member of a replica's group that is not Herald.
+// rival is a member of a replica's group that is not a Herald process.
 type rival struct {
 	client     *kgo.Client
 	group      string
@@ -53,11 +53,12 @@ type rival struct {
 	generation int32
 }
 
-// newRival joins the group and returns once it is in a generation. The generation has no assignment yet.
+// newRival joins the group and returns when the group begins a generation with the rival. The generation
+// has no assignment yet.
 func (k *contract) newRival(t *testing.T, group, topic string) *rival {
 	t.Helper()
 	r := &rival{client: k.connect(t, kgo.MaxVersions(kversion.V3_0_0())), group: group}
-	member := kmsg.ConsumerMemberMetadata{Topics: []string{topic}} // version 0: kafka-go cannot read what others add
+	member := kmsg.ConsumerMemberMetadata{Topics: []string{topic}} // version 0: kafka-go cannot read later versions
 	protocol := kmsg.NewJoinGroupRequestProtocol()
 	protocol.Name, protocol.Metadata = balancer{}.ProtocolName(), member.AppendTo(nil)
 	for {
@@ -78,7 +79,7 @@ func (k *contract) newRival(t *testing.T, group, topic string) *rival {
 	}
 }
 
-// take ends the join as a leader of the group that assigns no partition to any member.
+// take ends the join: the rival, as the group's leader, assigns no partition to any member.
 func (r *rival) take(t *testing.T) {
 	t.Helper()
 	kind, protocol := "consumer", balancer{}.ProtocolName()
@@ -109,7 +110,7 @@ func (r *rival) commit(t *testing.T, generation int32, p Partition, next int64) 
 	return kerr.ErrorForCode(res.Topics[0].Partitions[0].ErrorCode)
 }
 
-// remove has the group's coordinator forget the member.
+// remove makes the group's coordinator forget the rival.
 func (r *rival) remove(t *testing.T) { t.Helper(); removeMember(t, r.client, r.group, r.id) }
 
 func removeMember(t *testing.T, client *kgo.Client, group, id string) {
@@ -130,8 +131,8 @@ func removeMember(t *testing.T, client *kgo.Client, group, id string) {
 	}
 }
 
-// TestContractStoppedReplicaCommitsAndLeaves ends a consumer. All that it read is committed, and it has left
-// the group, so nobody waits for its session to time out.
+// TestContractStoppedReplicaCommitsAndLeaves checks that a consumer that stops has committed all it read
+// and has left its group, so that its successor does not wait for the session to time out.
 func TestContractStoppedReplicaCommitsAndLeaves(t *testing.T) {
 	k := newContract(t)
 	topic, group := k.topic(t, "t", 2), k.run+"group.one"
@@ -156,12 +157,12 @@ func TestContractStoppedReplicaCommitsAndLeaves(t *testing.T) {
 	}
 	described, err := k.admin.DescribeGroups(t.Context(), group)
 	if state := described[group].State; err != nil || state != "Empty" {
-		t.Errorf("the group is %s, %v, after its only member left, want Empty", state, err)
+		t.Errorf("the group is %s (error %v) after its only member has left, want Empty", state, err)
 	}
 }
 
-// TestContractCommitComesBeforeTheNextGeneration has another member join the group. Once the new generation
-// begins, all records read so far are committed; nobody waits for the next interval.
+// TestContractCommitComesBeforeTheNextGeneration checks that all records read so far are committed when a
+// new member's generation begins. Herald does not wait for the next commit interval.
 func TestContractCommitComesBeforeTheNextGeneration(t *testing.T) {
 	k := newContract(t)
 	topic, group := k.topic(t, "t", 1), k.run+"group.one"
@@ -176,8 +177,9 @@ func TestContractCommitComesBeforeTheNextGeneration(t *testing.T) {
 	r.remove(t)
 }
 
-// TestContractReplicaRemovedFromItsGroupJoinsAgain removes Herald from its group without its knowledge. Kafka
-// refuses its next commit, so the offset of another member stays. Then Herald commits as a new member.
+// TestContractReplicaRemovedFromItsGroupJoinsAgain removes Herald from its group without its knowledge, and
+// checks that Kafka refuses Herald's next commit, so that another member's offset stays. Then Herald joins
+// again and commits as a new member.
 func TestContractReplicaRemovedFromItsGroupJoinsAgain(t *testing.T) {
 	k := newContract(t)
 	topic, group := k.topic(t, "t", 1), k.run+"group.one"
@@ -204,29 +206,29 @@ func TestContractReplicaRemovedFromItsGroupJoinsAgain(t *testing.T) {
 	}
 	for deadline := time.Now().Add(60 * time.Second); refused() == 0; time.Sleep(20 * time.Millisecond) {
 		if write(); time.Now().After(deadline) {
-			t.Fatal("no commit is refused")
+			t.Fatal("Kafka refused no commit within a minute")
 		}
 	}
 	if err := r.commit(t, r.generation-1, p, 2); !errors.Is(err, kerr.IllegalGeneration) {
-		t.Errorf("a commit of the generation before: %v, want %v", err, kerr.IllegalGeneration)
+		t.Errorf("a commit of the previous generation: error %v, want %v", err, kerr.IllegalGeneration)
 	}
 	if got := k.committed(t, group, p); got != 1 {
-		t.Errorf("committed %d after a stale commit, want the other member's 1", got)
+		t.Errorf("committed %d after a stale commit, want 1, which the other member committed", got)
 	}
 	r.remove(t)
 	for deadline := time.Now().Add(60 * time.Second); k.committed(t, group, p) != int64(read); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("committed %d, want the %d that were read since", k.committed(t, group, p), read)
+			t.Fatalf("committed %d, want %d: all records read so far", k.committed(t, group, p), read)
 		}
 	}
 	if log.count("…consumer group…") > 0 {
-		t.Errorf("the log says %q", log.all())
+		t.Errorf("the log has a line about the consumer group: %q", log.all())
 	}
 }
 
-// TestContractGroupCreatesNoMissingTopic has another member of the group name a topic that does not exist, as
-// a replica does that has not heard yet that a topic was deleted. Herald, the group's leader, asks for the
-// metadata of all members' topics, and that does not create the topic.
+// TestContractGroupCreatesNoMissingTopic checks that a missing topic stays missing when another member of
+// the group names it, as a replica does that does not know yet that the topic was deleted. Herald, the
+// group's leader, requests the metadata of all members' topics; that must not create the topic.
 func TestContractGroupCreatesNoMissingTopic(t *testing.T) {
 	k := newContract(t)
 	group, missing := k.run+"group.one", k.run+"missing"
@@ -234,7 +236,7 @@ func TestContractGroupCreatesNoMissingTopic(t *testing.T) {
 	k.read(t, "t")
 	k.stable(t, group, 1)
 	r := k.newRival(t, group, missing)
-	k.stable(t, group, 2) // so the leader has asked for the metadata
+	k.stable(t, group, 2) // the leader has requested the metadata when the group is stable
 	r.remove(t)
 	later := k.topic(t, "later", 1) // topics are created in order: once this one exists, a topic requested before it exists too
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -246,13 +248,13 @@ func TestContractGroupCreatesNoMissingTopic(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("topic %s is not there: %v", later, err)
+			t.Fatalf("topic %s does not exist after 20 s: %v", later, err)
 		}
 	}
 }
 
-// TestContractTwoReplicasOfOneNameShareTheCommits runs two consumers with the same replica's name. Each partition
-// is assigned to one of them, both read everything, and the log warns.
+// TestContractTwoReplicasOfOneNameShareTheCommits runs two consumers with the same replica name, and checks
+// that each partition is assigned to one of them, that both read all records, and that a log line warns.
 func TestContractTwoReplicasOfOneNameShareTheCommits(t *testing.T) {
 	k := newContract(t)
 	topic, other, group := k.topic(t, "t", 4), k.topic(t, "other", 3), k.run+"group.one"
@@ -291,7 +293,7 @@ func TestContractTwoReplicasOfOneNameShareTheCommits(t *testing.T) {
 	}
 	warned := func(log *said) bool { return log.count("WARN another process uses this replica's name…") > 0 }
 	if !slices.ContainsFunc(logs, warned) {
-		t.Error("neither log warns")
+		t.Error("neither consumer warns that another process uses its name")
 	}
 	var lines []string
 	for id := range int32(4) {

@@ -15,7 +15,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-func TestContractRoutes(t *testing.T) {
+// TestContractRecordsOfAllRoutesArrive checks that records of a shared topic, a broadcast topic and a
+// user's own topic arrive, also if the own topic is created after the user has joined.
+func TestContractRecordsOfAllRoutesArrive(t *testing.T) {
 	k := newContract(t)
 	shared, all := k.topic(t, "shared", 3), k.topic(t, "all", 1)
 	c, sink := k.read(t, "shared", "all,kind=broadcast", "own.{user}")
@@ -42,8 +44,9 @@ func TestContractRoutes(t *testing.T) {
 	replayed(t, c, own, want[:1])
 }
 
-// TestContractBatches writes batches of several sizes in each codec.
-func TestContractBatches(t *testing.T) {
+// TestContractBatchesOfAllCodecsArriveInOrder checks that records arrive in order, live and in a replay,
+// from batches of several sizes and all codecs.
+func TestContractBatchesOfAllCodecsArriveInOrder(t *testing.T) {
 	k := newContract(t)
 	topic := k.topic(t, "t", 1)
 	c, sink := k.read(t, "t")
@@ -67,9 +70,10 @@ func TestContractBatches(t *testing.T) {
 	replayed(t, c, topic, want)
 }
 
-// TestContractTransactions has two transactions at a time on one partition, and records of none between
-// them; one aborts, or both, or none.
-func TestContractTransactions(t *testing.T) {
+// TestContractAbortedTransactionsAreLeftOut checks that records of aborted transactions do not arrive. Two
+// transactions at a time write to one partition, with other records between theirs; none, one or both of
+// them abort.
+func TestContractAbortedTransactionsAreLeftOut(t *testing.T) {
 	k := newContract(t)
 	topic := k.topic(t, "t", 1)
 	c, sink := k.read(t, "t")
@@ -107,8 +111,9 @@ func TestContractTransactions(t *testing.T) {
 	replayed(t, c, topic, want)
 }
 
-// TestContractRetention deletes records and wants what is lost told, and the rest.
-func TestContractRetention(t *testing.T) {
+// TestContractReplayOfDeletedRecordsFails checks that a replay of deleted records returns an error with the
+// range that is left, and that a replay of this range returns its records.
+func TestContractReplayOfDeletedRecordsFails(t *testing.T) {
 	k := newContract(t)
 	topic := k.topic(t, "t", 1)
 	c, sink := k.read(t, "t")
@@ -122,18 +127,19 @@ func TestContractRetention(t *testing.T) {
 	_, err := replayOne(t.Context(), c, Partition{Topic: topic, ID: 0}, topicID(t, c, topic), "alice", 0, 4, func(*Record) bool { return true })
 	gone, _ := errors.AsType[*OutOfRangeError](err)
 	if diff := cmp.Diff(&OutOfRangeError{Position{Partition{Topic: topic, ID: 0}, 0}, 3, 4}, gone); diff != "" {
-		t.Errorf("replay of what is gone (-want +got):\n%s", diff)
+		t.Errorf("error of a replay of deleted records (-want +got):\n%s", diff)
 	}
 	replayed(t, c, topic, want[3:])
 }
 
-// scale weighs what it is given and has something done when the first of it comes.
+// scale is a Sink that counts the bytes of all topics except the topic near. It calls the function first
+// when the first records arrive.
 type scale struct {
 	*ledger
 	first  func()
 	begun  sync.Once
-	weight int // bytes of all others
-	before int // such bytes when the record of near came
+	weight int // bytes of all topics except near
+	before int // weight when the record of near arrived
 	near   string
 	came   chan struct{}
 }
@@ -153,13 +159,13 @@ func (s *scale) Deliver(p Partition, records []Record, _ int64) {
 	}
 }
 
-// TestContractFair has partitions that are far behind, by many times what an answer holds, and another
-// that gets a record while they are read: it does not wait for all of theirs.
-func TestContractFair(t *testing.T) {
+// TestContractBacklogDoesNotDelayNewRecords checks that a new record of one partition does not wait until
+// the backlog of other partitions is read. The backlog is many times as large as an answer of the broker.
+func TestContractBacklogDoesNotDelayNewRecords(t *testing.T) {
 	k := newContract(t)
 	const records, size = 48, 1 << 20
 	partitions := int32(3)
-	if k.inProcess { // that broker's answers always begin with the same partitions; KIP-227 wants turns
+	if k.inProcess { // the in-process broker's answers always begin with the same partitions, although KIP-227 asks for turns
 		partitions = 1
 	}
 	far, near := k.topic(t, "far", partitions), k.topic(t, "near", 1)
@@ -173,29 +179,29 @@ func TestContractFair(t *testing.T) {
 	sink := &scale{ledger: newLedger(), near: near, came: make(chan struct{})}
 	sink.first = func() { k.write(t, k.client, near, 0, "alice", "in time") }
 	c := configured(t, k.addresses, sink, "group="+k.run+"group", far, near)
-	c.topics.states[far].settleLocked(true) // as if it had been known and missing: it is read from its start
+	c.topics.states[far].settleLocked(true) // as if the topic had been missing before, so that the consumer reads it from its start
 	run(t, c)
 	select {
 	case <-sink.came:
 	case <-time.After(20 * time.Second):
-		t.Fatal("the record of the partition that is not behind does not come")
+		t.Fatal("the record of the partition without a backlog did not arrive within 20 s")
 	}
-	// An answer is being delivered, another one is on its way, and the third has the record.
+	// One answer is being delivered and a second answer is on its way. The third answer holds the record.
 	if bound := 3 * int(c.cfg.FetchMaxBytes); sink.before > bound {
-		t.Errorf("%d bytes of other partitions came first, want %d at most of %d", sink.before, bound, int(partitions)*records*size)
+		t.Errorf("%d bytes of other partitions arrived before the record, want at most %d of %d", sink.before, bound, int(partitions)*records*size)
 	}
 }
 
-// TestContractSmallBatches reads many batches of one record from their start: what a batch takes in memory
-// besides its bytes would add up.
-func TestContractSmallBatches(t *testing.T) {
+// TestContractSmallBatchesTakeLittleMemory checks that memory stays within a bound while the consumer reads
+// many batches of one record. Each batch takes memory besides its bytes, which would add up.
+func TestContractSmallBatchesTakeLittleMemory(t *testing.T) {
 	k := newContractAlone(t)
 	batches, most := 40_000, 64.0
-	if !k.inProcess { // which writes each to its disk
+	if !k.inProcess { // Kafka writes each batch to its disk
 		batches, most = 10_000, 24
 	}
 	topic := k.topic(t, "t", 1)
-	writer := k.connect(t, kgo.MaxBufferedRecords(1), kgo.ProducerBatchCompression(kgo.NoCompression())) // the next is taken when the one before is written
+	writer := k.connect(t, kgo.MaxBufferedRecords(1), kgo.ProducerBatchCompression(kgo.NoCompression())) // one record a batch: the client takes the next record when the last record is written
 	value := []byte(strings.Repeat("x", 100))
 	for range batches {
 		writer.Produce(t.Context(), &kgo.Record{Topic: topic, Value: value}, func(_ *kgo.Record, err error) {
@@ -210,17 +216,17 @@ func TestContractSmallBatches(t *testing.T) {
 	sink := &countSink{enough: make(chan struct{})}
 	sink.left.Store(int64(batches))
 	c := configured(t, k.addresses, sink, "group="+k.run+"group", topic)
-	c.topics.states[topic].settleLocked(true) // as if it had been known and missing: it is read from its start
+	c.topics.states[topic].settleLocked(true) // as if the topic had been missing before, so that the consumer reads it from its start
 	heap := peakInUse(t)
 	run(t, c)
 	select {
 	case <-sink.enough:
 	case <-time.After(time.Minute):
-		t.Fatalf("%d of %d records did not come in a minute", sink.left.Load(), batches)
+		t.Fatalf("%d of %d records did not arrive within a minute", sink.left.Load(), batches)
 	}
 	peak := heap()
 	t.Logf("%.1f MB for %.1f MB read", peak, testutil.ToFloat64(c.metrics.liveBytes)/1e6)
 	if peak > most {
-		t.Errorf("the heap had up to %.1f MB for %d batches of a record, want %.0f at most", peak, batches, most)
+		t.Errorf("the heap grew to %.1f MB for %d batches of one record, want at most %.0f MB", peak, batches, most)
 	}
 }

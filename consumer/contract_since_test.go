@@ -8,9 +8,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestContractSince asks for the first records at a time or later of partitions that have such records,
-// only older ones, and none.
-func TestContractSince(t *testing.T) {
+// TestContractSinceFindsTheFirstRecords checks that Since returns the offset of the first record at a time
+// or later. The partitions have such records, only older records, or none.
+func TestContractSinceFindsTheFirstRecords(t *testing.T) {
 	k := newContract(t)
 	topic := k.topic(t, "shared", 3)
 	now := time.Now()
@@ -36,15 +36,15 @@ func TestContractSince(t *testing.T) {
 	} {
 		got, err := c.Since(t.Context(), []Partition{at(0), at(1), at(2)}, test.time)
 		if diff := cmp.Diff(test.want, got); err != nil || diff != "" {
-			t.Errorf("%s: %v %s", name, err, diff)
+			t.Errorf("time %s: error %v, offsets (-want +got):\n%s", name, err, diff)
 		}
 	}
-	// A partition without a leader: the others are told.
+	// If a partition has no leader, Starts returns an error and the offsets of the other partitions.
 	c.topics.mu.Lock()
 	c.topics.states[topic].leaders = []int32{c.topics.states[topic].leaders[0], -1, c.topics.states[topic].leaders[2]}
 	c.topics.mu.Unlock()
 	got, err := c.Starts(t.Context(), c.UserTopics(""))
 	if diff := cmp.Diff(map[Partition]int64{at(0): 0, at(2): 0}, got); err == nil || diff != "" {
-		t.Errorf("without a leader: %v %s", err, diff)
+		t.Errorf("with a partition that has no leader: error %v, offsets (-want +got):\n%s", err, diff)
 	}
 }

@@ -13,23 +13,23 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// contract is a cluster that the contract is tested on.
+// contract is a Kafka cluster on which the tests of the contract run.
 type contract struct {
 	addresses []string
-	client    *kgo.Client // with the partition of each record given
+	client    *kgo.Client // each record names its partition
 	admin     *kadm.Client
-	run       string // begins the names of topics and groups
+	run       string // the start of the names of all topics and groups
 	inProcess bool
 }
 
-// newContract connects to the cluster: the in-process broker or, if HERALD_TEST_BROKERS names it, one
-// that is there, as the integration tests have it on Apache Kafka. The tests of the contract, all that
-// are called TestContract…, have one body for both.
+// newContract connects to a cluster: to a new in-process broker, or to the running cluster that
+// HERALD_TEST_BROKERS names. The integration tests set this variable to run the same tests, TestContract…,
+// on Apache Kafka.
 func newContract(t *testing.T) *contract {
 	t.Helper()
 	t.Parallel()
 	return contractOn(t, func() []string {
-		broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.AllowAutoTopicCreation()) // as Kafka has it by default
+		broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.AllowAutoTopicCreation()) // Kafka creates topics by default
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,8 +38,8 @@ func newContract(t *testing.T) *contract {
 	})
 }
 
-// newContractAlone is newContract for a test that measures its process: no other test runs meanwhile, and
-// the broker is in a process of its own.
+// newContractAlone is like newContract, for a test that measures its own process: no other test runs at the
+// same time, and the broker is a process of its own.
 func newContractAlone(t *testing.T) *contract {
 	t.Helper()
 	return contractOn(t, func() []string {
@@ -61,7 +61,8 @@ func contractOn(t *testing.T, start func() (addresses []string)) *contract {
 	return k
 }
 
-// connect returns a client whose records have their partitions given and wait for no others.
+// connect returns a client that writes each record to the partition the record names, without waiting for
+// further records.
 func (k *contract) connect(t *testing.T, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	client, err := kgo.NewClient(append([]kgo.Opt{
@@ -83,8 +84,8 @@ func (k *contract) topic(t *testing.T, name string, partitions int32) string {
 	return k.run + name
 }
 
-// read runs a consumer of the routes, each a topic's name without k.run, and waits until all topics
-// are read.
+// read runs a consumer of the routes and waits until it reads all topics. The routes leave out k.run, with
+// which the names of their topics begin.
 func (k *contract) read(t *testing.T, specs ...string) (*Consumer, *ledger) {
 	t.Helper()
 	routes := []string{"group=" + k.run + "group"}
@@ -112,7 +113,7 @@ func (k *contract) write(t *testing.T, client *kgo.Client, topic string, partiti
 	return lines
 }
 
-// replayed checks that a replay of all of the topic's first partition has these lines of alice.
+// replayed checks that a replay of the whole first partition of the topic returns these lines of alice.
 func replayed(t *testing.T, c *Consumer, topic string, want []string) {
 	t.Helper()
 	p, id := Partition{Topic: topic, ID: 0}, topicID(t, c, topic)

@@ -9,7 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-func TestContractPartitionsAdded(t *testing.T) {
+// TestContractAddedPartitionsAreRead checks that records of partitions added to a topic arrive.
+func TestContractAddedPartitionsAreRead(t *testing.T) {
 	k := newContract(t)
 	topic := k.topic(t, "t", 1)
 	_, sink := k.read(t, "t")
@@ -22,10 +23,10 @@ func TestContractPartitionsAdded(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d partitions: %v", len(found[topic].Partitions), err)
+			t.Fatalf("the topic has %d partitions, want 4: %v", len(found[topic].Partitions), err)
 		}
 	}
-	client := k.connect(t) // the other one may know one partition only
+	client := k.connect(t) // k.client may still know only one partition
 	var want []string
 	for p := range int32(4) {
 		want = append(want, k.write(t, client, topic, p, "alice", fmt.Sprint("in ", p))...)
@@ -33,27 +34,29 @@ func TestContractPartitionsAdded(t *testing.T) {
 	sink.wantLines(t, want)
 }
 
-// TestContractRecreated wants a topic that was deleted and created again told, and all of the new one.
-func TestContractRecreated(t *testing.T) {
+// TestContractRecreatedTopicIsReportedAndRead checks that the sink receives a gap for a topic that was
+// deleted and created again, and all records of the new topic.
+func TestContractRecreatedTopicIsReportedAndRead(t *testing.T) {
 	k := newContract(t)
 	topic, other := k.topic(t, "t", 1), k.topic(t, "other", 1)
 	_, sink := k.read(t, "t", "other")
 	sink.wantLines(t, k.write(t, k.client, topic, 0, "alice", "0 old", "1 old", "2 old"))
 	k.deleteTopic(t, topic)
 	k.topic(t, "t", 1)
-	client := k.connect(t) // the other one knows the old topic
+	client := k.connect(t) // k.client still knows the old topic
 	k.write(t, client, topic, 0, "alice", "3 new", "4 new")
 	k.write(t, k.client, other, 0, "alice", "5 other")
 	if diff := cmp.Diff([]string{"alice 0 old", "alice 1 old", "alice 2 old", "alice 3 new", "alice 4 new", "alice 5 other"}, sink.sorted(t, 6)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+		t.Errorf("records (-want +got):\n%s", diff)
 	}
 	if gap := sink.waitGap(t); gap.Reason != GapRecreated || len(sink.gaps) != 1 {
 		t.Errorf("gaps %+v, want one: %s", sink.gaps, GapRecreated)
 	}
 }
 
-// TestContractDeleted deletes a topic: the others go on.
-func TestContractDeleted(t *testing.T) {
+// TestContractDeletedTopicDoesNotStopOthers checks that records of other topics arrive while a topic is
+// deleted, and that the topic is read once it is created again.
+func TestContractDeletedTopicDoesNotStopOthers(t *testing.T) {
 	k := newContract(t)
 	topic, other := k.topic(t, "t", 1), k.topic(t, "other", 1)
 	_, sink := k.read(t, "t", "other")
@@ -86,8 +89,9 @@ func (k *contract) deleteTopic(t *testing.T, topic string) {
 	}
 }
 
-// TestContractGroup looks at the group as Kafka's tools do.
-func TestContractGroup(t *testing.T) {
+// TestContractKafkasToolsShowOffsetsAndLag checks the committed offsets and the lag of Herald's groups as
+// Kafka's tools show them.
+func TestContractKafkasToolsShowOffsetsAndLag(t *testing.T) {
 	k := newContract(t)
 	topic, own := k.topic(t, "t", 2), k.topic(t, "own.alice", 1)
 	c, sink := k.read(t, "t", "own.{user}")

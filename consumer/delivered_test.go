@@ -8,9 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// TestContractDeliveredPositionMovedBackIsRepaired has two replicas commit positions of one user's topic at
-// the same time, so that the lower position is committed last. The replica with the higher position commits
-// it again.
+// TestContractDeliveredPositionMovedBackIsRepaired checks that a replica commits its delivered position
+// again after another replica, at the same time, committed a lower position of the same topic last.
 func TestContractDeliveredPositionMovedBackIsRepaired(t *testing.T) {
 	k := newContract(t)
 	at := Partition{Topic: k.topic(t, "own.alice", 1), ID: 0}
@@ -47,12 +46,12 @@ func TestContractDeliveredPositionMovedBackIsRepaired(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := committed(); got != 5 {
-		t.Fatalf("%d is committed, but this test needs a 5 to come after a 9", got)
+		t.Fatalf("the committed position is %d, but this test needs 5 to be committed after 9", got)
 	}
 	later := time.Now()
 	for len(other.checks) > 0 || committed() != 9 {
 		if later = later.Add(2 * lastCheckAfter); later.After(time.Now().Add(time.Hour)) {
-			t.Fatalf("%d is committed, want 9, and %d positions are still to be checked", committed(), len(other.checks))
+			t.Fatalf("the committed position is %d, want 9; %d positions remain to be checked", committed(), len(other.checks))
 		}
 		if err := other.checkCommitted(t.Context(), later); err != nil {
 			t.Fatal(err)
@@ -62,16 +61,16 @@ func TestContractDeliveredPositionMovedBackIsRepaired(t *testing.T) {
 
 	other.record(at, deliveredPosition{next: 12})
 	flush(other)
-	other.record(at, deliveredPosition{next: 7}) // of another device
+	other.record(at, deliveredPosition{next: 7}) // another device of the user is not as far
 	flush(other)
 	if got := committed(); got != 12 || other.checks[at].next != 12 {
-		t.Errorf("%d is committed and the check expects %d, want 12 for both", got, other.checks[at].next)
+		t.Errorf("the committed position is %d and the check expects %d, want 12 for both", got, other.checks[at].next)
 	}
 }
 
-// TestPositionsOfATopicEndWhenItIsCreatedAgain delivers records of a topic that is deleted and created again
-// meanwhile. Only the position in the new topic is committed.
-func TestPositionsOfATopicEndWhenItIsCreatedAgain(t *testing.T) {
+// TestPositionsOfARecreatedTopicAreNotCommitted checks that only the position in the new topic is committed
+// when a topic is deleted and created again while its records are delivered.
+func TestPositionsOfARecreatedTopicAreNotCommitted(t *testing.T) {
 	k := newContract(t)
 	at := Partition{Topic: k.topic(t, "own.alice", 1), ID: 0}
 	d := k.delivered(t)
@@ -84,7 +83,7 @@ func TestPositionsOfATopicEndWhenItIsCreatedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.mu.Lock()
-	d.recordLocked(at, deliveredPosition{before, 101}) // record looked at the topic's id before it changed
+	d.recordLocked(at, deliveredPosition{before, 101}) // as if record had read the topic's ID before the ID changed
 	d.mu.Unlock()
 	d.record(at, deliveredPosition{now, 3})
 	if err := d.flush(t.Context()); err != nil {
@@ -107,7 +106,8 @@ func (k *contract) delivered(t *testing.T) *deliveredPositions {
 	return c.delivered
 }
 
-// TestPositionOfADeletedTopicIsNotCommittedAgain deletes a topic after a position in it was committed.
+// TestPositionOfADeletedTopicIsNotCommittedAgain checks that a replica does not repair a committed position
+// whose topic was deleted.
 func TestPositionOfADeletedTopicIsNotCommittedAgain(t *testing.T) {
 	k := newContract(t)
 	topic := k.topic(t, "own.alice", 1)
@@ -125,6 +125,6 @@ func TestPositionOfADeletedTopicIsNotCommittedAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(d.dirty) > 0 || len(d.checks) > 0 {
-		t.Errorf("to be committed %v, to be checked %v, want neither", d.dirty, d.checks)
+		t.Errorf("positions to commit %v, positions to check %v, want none of either", d.dirty, d.checks)
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"herald/consumer/broker"
 )
 
-// sequence produces n records, one after the other, and returns their lines.
+// sequence produces n records, one after another, and returns their lines.
 func sequence(t *testing.T, p *Producer, topic, key, name string, n int) []string {
 	t.Helper()
 	var want []string
@@ -30,7 +30,7 @@ func sequence(t *testing.T, p *Producer, topic, key, name string, n int) []strin
 	return want
 }
 
-// wantLines waits for exactly these lines, in any order across partitions, and no gap.
+// wantLines waits for the lines, which are sorted, and checks that no other record and no gap arrived.
 func (l *ledger) wantLines(t *testing.T, want []string) {
 	t.Helper()
 	if diff := cmp.Diff(want, l.sorted(t, len(want))); diff != "" {
@@ -54,11 +54,12 @@ func (l *ledger) waitGap(t *testing.T) Gap {
 			return gaps[0]
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("no gap is told")
+			t.Fatal("no gap arrived within 20 s")
 		}
 	}
 }
 
+// ready waits until the consumer is ready.
 func ready(t *testing.T, c *Consumer) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); c.Ready() != nil; time.Sleep(10 * time.Millisecond) {
@@ -68,9 +69,9 @@ func ready(t *testing.T, c *Consumer) {
 	}
 }
 
-// TestPassingErrors has the broker answer with each error that passes, for a partition and for
-// whole fetches, and wants each record once all the same.
-func TestPassingErrors(t *testing.T) {
+// TestPassingFetchErrorsLoseNoRecord checks that each record arrives once although the broker answers
+// fetches with an error that passes, for one partition or for the whole fetch.
+func TestPassingFetchErrorsLoseNoRecord(t *testing.T) {
 	for _, test := range []struct {
 		err      *kerr.Error
 		topLevel bool
@@ -107,8 +108,9 @@ func TestPassingErrors(t *testing.T) {
 	}
 }
 
-// TestLeadersMove moves all partitions between three brokers while records keep coming.
-func TestLeadersMove(t *testing.T) {
+// TestMovingLeadersLoseNoRecord checks that all records arrive while all partitions move between three
+// brokers.
+func TestMovingLeadersLoseNoRecord(t *testing.T) {
 	t.Parallel()
 	broker, c, sink, producer := startOn(t, []kfake.Opt{kfake.NumBrokers(3)}, []string{"t"}, "t")
 	ready(t, c)
@@ -122,8 +124,9 @@ func TestLeadersMove(t *testing.T) {
 	sink.wantLines(t, sortedCopy(want))
 }
 
-// TestOneTopicIsDenied wants the others to go on, and the denied one once it is allowed.
-func TestOneTopicIsDenied(t *testing.T) {
+// TestDeniedTopicDoesNotStopOthers checks that records of other topics arrive while Kafka denies one topic,
+// and that this topic is read once it is allowed.
+func TestDeniedTopicDoesNotStopOthers(t *testing.T) {
 	t.Parallel()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "good", "denied"))
 	if err != nil {
@@ -140,12 +143,12 @@ func TestOneTopicIsDenied(t *testing.T) {
 	}
 	waitFor(t, "the allowed topic is read", func() bool { return begun("good") })
 	if topics, err := c.Join(t.Context(), "alice"); err != nil || !slices.Equal(topics, []UserTopic{{Topic: "good"}}) {
-		t.Errorf("Join: %+v, %v, want the allowed topic", topics, err)
+		t.Errorf("Join: %+v, error %v, want the allowed topic alone", topics, err)
 	}
 	want := sequence(t, producer, "good", "alice", "g", 3)
 	sink.wantLines(t, want)
 	if err := c.Ready(); err == nil || !strings.Contains(err.Error(), "denied") {
-		t.Errorf("Ready: %v, want the denied topic named", err)
+		t.Errorf("Ready: %v, want an error that names the denied topic", err)
 	}
 	denied.Remove()
 	ready(t, c)
@@ -153,9 +156,9 @@ func TestOneTopicIsDenied(t *testing.T) {
 	sink.wantLines(t, want)
 }
 
-// TestRecreatedTopicIsTold deletes a topic and creates it again: a gap, then the new one from its
-// start.
-func TestRecreatedTopicIsTold(t *testing.T) {
+// TestRecreatedTopicIsReportedAsAGap checks that the sink receives a gap for a topic that was deleted and
+// created again, and then the new topic's records from its start.
+func TestRecreatedTopicIsReportedAsAGap(t *testing.T) {
 	t.Parallel()
 	broker, c, sink, producer := startOn(t, nil, []string{"t"}, "t")
 	ready(t, c)
@@ -169,7 +172,7 @@ func TestRecreatedTopicIsTold(t *testing.T) {
 	}
 	sequence(t, producer, "t", "alice", "new", 5)
 	if gap := sink.waitGap(t); gap.Reason != GapRecreated || gap.To != 0 {
-		t.Errorf("gap %+v, want %s back to 0", gap, GapRecreated)
+		t.Errorf("gap %+v, want reason %s and offset 0 to continue from", gap, GapRecreated)
 	}
 	lines := sink.sorted(t, 10)
 	if diff := cmp.Diff([]string{"alice new0000", "alice new0001", "alice new0002", "alice new0003", "alice new0004"}, lines[:5]); diff != "" {
@@ -177,9 +180,9 @@ func TestRecreatedTopicIsTold(t *testing.T) {
 	}
 }
 
-// TestRetentionOvertakes deletes records that were not read yet because the broker refused to hand
-// them out.
-func TestRetentionOvertakes(t *testing.T) {
+// TestDeletedRecordsAreReportedAsAGap checks that the sink receives a gap for records that Kafka deleted
+// before the consumer could read them.
+func TestDeletedRecordsAreReportedAsAGap(t *testing.T) {
 	t.Parallel()
 	broker, c, sink, producer := startOn(t, nil, []string{"t"}, "t")
 	ready(t, c)
@@ -200,8 +203,8 @@ func TestRetentionOvertakes(t *testing.T) {
 	}
 }
 
-// TestNewPartitionsAreReadFromTheirStart adds partitions and produces to them before anybody can
-// have noticed.
+// TestNewPartitionsAreReadFromTheirStart checks that records arrive which were written to new partitions
+// before the consumer could know of these partitions.
 func TestNewPartitionsAreReadFromTheirStart(t *testing.T) {
 	t.Parallel()
 	_, c, sink, producer := startOn(t, nil, []string{"t"}, "t")
@@ -226,9 +229,9 @@ func TestNewPartitionsAreReadFromTheirStart(t *testing.T) {
 	sink.wantLines(t, sortedCopy(want))
 }
 
-// TestFollowerIsRead has the leader name a follower, wants the records from there, live and by
-// replay, and from the leader again when the follower refuses.
-func TestFollowerIsRead(t *testing.T) {
+// TestFollowerNamedByTheLeaderIsRead checks that the consumer reads from the follower that the leader
+// names, live and in a replay, and from the leader again when the follower refuses.
+func TestFollowerNamedByTheLeaderIsRead(t *testing.T) {
 	t.Parallel()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(1, "t"))
 	if err != nil {
@@ -239,7 +242,7 @@ func TestFollowerIsRead(t *testing.T) {
 	follower := 1 - leader
 	broker.SetFollowers("t", 0, []int32{follower})
 	served := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Nodes: []int32{follower}, Observe: true, Count: -1})
-	var replays atomic.Int32 // sent on by the leader
+	var replays atomic.Int32 // replay fetches that reached the leader
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
 		fetch := req.(*kmsg.FetchRequest)
@@ -260,21 +263,21 @@ func TestFollowerIsRead(t *testing.T) {
 	want := sequence(t, producer, "t", "alice", "a", 5)
 	sink.wantLines(t, want)
 	if served.Hits() == 0 {
-		t.Error("nothing was read from the follower")
+		t.Error("the consumer fetched nothing from the follower")
 	}
 	replay := func() {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // it used to ask for ever
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // the consumer once asked without end
 		defer cancel()
 		count := 0
 		next, err := replayOne(ctx, c, Partition{Topic: "t", ID: 0}, topicID(t, c, "t"), "alice", 0, 5, func(*Record) bool { count++; return true })
 		if next != 5 || count != 5 || err != nil {
-			t.Errorf("replay of 5 records: %d came, to offset %d, %v", count, next, err)
+			t.Errorf("the replay of 5 records returned %d records up to offset %d, error %v", count, next, err)
 		}
 	}
 	replay()
 	if n := replays.Load(); n != 1 {
-		t.Errorf("a replay asked the leader %d times where to read, want once", n)
+		t.Errorf("the replay asked the leader %d times which broker to read from, want once", n)
 	}
 	broker.SetFollowers("t", 0, nil) // the follower now answers NOT_LEADER_OR_FOLLOWER
 	replay()
@@ -282,9 +285,10 @@ func TestFollowerIsRead(t *testing.T) {
 	sink.wantLines(t, want)
 }
 
-// TestStallIsSeen has the broker answer fetches with nothing at all, while there are records: no
-// error tells, so the watch must, once for a topic for all and a user's own.
-func TestStallIsSeen(t *testing.T) {
+// TestStalledPartitionsAreReportedAndReadAgain checks that the consumer reports partitions that do not move
+// although they have records: the broker answers each fetch without an error and without a partition. One
+// of the partitions belongs to a shared topic, the other to a user's own topic.
+func TestStalledPartitionsAreReportedAndReadAgain(t *testing.T) {
 	t.Parallel()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t", "n.alice"))
 	if err != nil {
@@ -311,16 +315,16 @@ func TestStallIsSeen(t *testing.T) {
 	})
 	write("t", 0, "alice", "b")
 	write("n.alice", 0, "", "b")
-	waitFor(t, "both partitions are told", func() bool { return testutil.ToFloat64(c.metrics.stalled) == 2 })
+	waitFor(t, "both partitions are reported as stalled", func() bool { return testutil.ToFloat64(c.metrics.stalled) == 2 })
 	log.wait(t, "ERROR partitions do not move; reading them again broker=0 partitions=2 topic=… partition=0 offset=1 end=2")
 	stop.Store(true)
 	sink.wantLines(t, []string{"alice a", "alice a", "alice b", "alice b"})
-	waitFor(t, "none is said to have stalled", func() bool { return testutil.ToFloat64(c.metrics.stalled) == 0 })
+	waitFor(t, "no partition is reported as stalled", func() bool { return testutil.ToFloat64(c.metrics.stalled) == 0 })
 }
 
-// TestSuspectsOfASilentLeader looks at partitions that do not move while their leader does not answer:
-// those that were suspected are so at the next look, unless they have moved.
-func TestSuspectsOfASilentLeader(t *testing.T) {
+// TestSuspectedPartitionOfASilentLeaderStaysSuspected checks that a partition suspected of a stall stays
+// suspected while its leader does not answer, unless the partition has moved.
+func TestSuspectedPartitionOfASilentLeaderStaysSuspected(t *testing.T) {
 	c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "t")
 	t.Cleanup(c.cluster.Close)
 	c.topics.states["t"].leaders = []int32{0, 0, 0}
@@ -330,6 +334,6 @@ func TestSuspectsOfASilentLeader(t *testing.T) {
 	}
 	still := c.reader.checkStalls(t.Context(), map[*livePartition]int64{stuck: 5, moved: 5})
 	if len(still) != 1 || still[stuck] != 5 {
-		t.Errorf("suspects %v, want the one that has not moved", still)
+		t.Errorf("suspects %v, want only the partition that has not moved", still)
 	}
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// fetchSent is what a fetch tells the broker about its session.
+// fetchSent is the part of a fetch request that concerns its session.
 type fetchSent struct {
-	Same      bool // it names the session that the fetch before it was answered with
+	Same      bool // the request names the session of the previous answer
 	Epoch     int32
 	Named     []string // "partition@offset"
 	Forgotten []int32
@@ -48,7 +48,7 @@ func TestFetchNamesOnlyPartitionsThatMoved(t *testing.T) {
 	}
 
 	var sent, full *kmsg.FetchRequest // the last request, and the last request that begins a session
-	var answer *kmsg.FetchResponse    // what the broker answers; nil: what it has
+	var answer *kmsg.FetchResponse    // the broker's answer; nil: the broker answers as usual
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
 		if sent = req.(*kmsg.FetchRequest); sent.SessionEpoch == 0 {

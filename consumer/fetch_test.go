@@ -14,7 +14,8 @@ import (
 	"herald/consumer/broker"
 )
 
-// fetchResponse is what a broker sends: size, correlation id, no tags, and the response.
+// fetchResponse returns a broker's answer as bytes: the size, the correlation ID, no tags, and the
+// response.
 func fetchResponse(topicID [16]byte, parts ...kmsg.FetchResponseTopicPartition) []byte {
 	res := kmsg.NewPtrFetchResponse()
 	res.Version = broker.FetchVersion
@@ -25,7 +26,7 @@ func fetchResponse(topicID [16]byte, parts ...kmsg.FetchResponseTopicPartition) 
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
 }
 
-// idle returns a consumer that asks nobody, and its partition of partition t/0.
+// idle returns a consumer that sends no requests, and its live partition t/0.
 func idle(t *testing.T, topicID [16]byte) (*Consumer, *livePartition) {
 	t.Helper()
 	c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "t")
@@ -37,9 +38,10 @@ func idle(t *testing.T, topicID [16]byte) (*Consumer, *livePartition) {
 	return c, f
 }
 
-// TestManyHeadersInParts reads records of as many headers as one may have, which take twenty times as much
-// in memory as in the batch: they are not all in memory at a time.
-func TestManyHeadersInParts(t *testing.T) {
+// TestRecordsWithManyHeadersTakeLittleMemory checks that the consumer delivers a batch in parts if its
+// records have the largest number of headers. These headers take twenty times as much memory as bytes in
+// the batch.
+func TestRecordsWithManyHeadersTakeLittleMemory(t *testing.T) {
 	const count = 40
 	headers := make([]kmsg.Header, batch.MaxHeaders)
 	var records []kmsg.Record
@@ -51,16 +53,16 @@ func TestManyHeadersInParts(t *testing.T) {
 	c, f := idle(t, [16]byte{1})
 	before := allocated()
 	if !c.reader.deliverPartition(&shard{}, f, &part) || f.next != count {
-		t.Errorf("next %d, want %d", f.next, count)
+		t.Errorf("next offset %d, want %d", f.next, count)
 	}
 	if got := allocated() - before; got > 32<<20 {
-		t.Errorf("%d MiB allocated for a batch of %d", got>>20, len(part.RecordBatches)>>20)
+		t.Errorf("%d MiB allocated for a batch of %d MiB, want at most 32 MiB", got>>20, len(part.RecordBatches)>>20)
 	}
 }
 
-// FuzzFetchResponse has a broker answer a fetch with anything, a live one and a replay's: nothing panics,
-// hangs or goes back, and what is allocated is in proportion to the answer and to what a batch may
-// decompress to.
+// FuzzFetchResponse passes any bytes as the answer to a fetch, to the live reader and to a replay. Nothing
+// panics, hangs or moves an offset back, and the memory allocated stays in proportion to the answer and to
+// the largest size that a batch may decompress to.
 func FuzzFetchResponse(f *testing.F) {
 	topicID := [16]byte{1}
 	record, err := encode(Message{Key: []byte("alice"), Value: []byte("x"), Headers: []Header{{Key: "event-type", Value: []byte("news")}}})
@@ -83,13 +85,13 @@ func FuzzFetchResponse(f *testing.F) {
 
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		size := uint64(len(answer))
-		most := allocated() + 48<<20 + 1024*size + 4*min(batch.MaxSize, 32<<10*size) // the buffer of a batch doubles; zstd makes up to 32 KiB of a byte
+		most := allocated() + 48<<20 + 1024*size + 4*min(batch.MaxSize, 32<<10*size) // the buffer of a batch grows by doubling; zstd makes up to 32 KiB of one byte
 		req := kmsg.NewPtrFetchRequest()
 		req.Version = broker.FetchVersion
 		var buf []byte
 		message, err := broker.ReadResponse(bytes.NewReader(answer), req, &buf)
 		if cap(buf) > 2*len(answer)+8<<20 {
-			t.Fatalf("%d bytes allocated for an answer of %d", cap(buf), len(answer))
+			t.Fatalf("the read buffer has %d bytes for an answer of %d bytes", cap(buf), len(answer))
 		}
 		if err != nil {
 			return
@@ -100,7 +102,7 @@ func FuzzFetchResponse(f *testing.F) {
 		want := map[topicIDPartition]int64{{topicID, 0}: 0}
 		asked, _ := foresee(want, res)
 		if want[topicIDPartition{topicID, 0}] < 0 {
-			t.Fatalf("offset %d is foreseen", want[topicIDPartition{topicID, 0}])
+			t.Fatalf("foresee sets the negative offset %d", want[topicIDPartition{topicID, 0}])
 		}
 		var replays []*chunk
 		for i := range res.Topics {
@@ -114,15 +116,15 @@ func FuzzFetchResponse(f *testing.F) {
 		}
 		c.reader.deliverResponse(&shard{}, map[topicIDPartition]*livePartition{{topicID, 0}: fd}, res, asked)
 		if fd.next < 0 {
-			t.Fatalf("next offset %d", fd.next)
+			t.Fatalf("the next offset is %d, want none below 0", fd.next)
 		}
 		for _, k := range replays {
 			if k.next <= 0 {
-				t.Fatalf("a chunk from 0 ends at %d", k.next)
+				t.Fatalf("a chunk that begins at offset 0 ends at %d", k.next)
 			}
 		}
 		if now := allocated(); now > most {
-			t.Fatalf("%d bytes allocated more than the bound for an answer of %d", now-most, len(answer))
+			t.Fatalf("%d bytes above the bound allocated for an answer of %d bytes", now-most, len(answer))
 		}
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// ears are the listeners of a cluster's brokers. While a broker's flag is set, the broker takes connections
-// and requests but does not read them, so it never answers.
+// ears are the listeners of a cluster's brokers. While a broker's flag is set, the broker accepts
+// connections and requests but does not read them, so it never answers.
 type ears []*atomic.Bool
 
 // listen gives each broker of a cluster a listener that can become deaf.
@@ -94,13 +94,13 @@ func waitCommitted(t *testing.T, broker *kfake.Cluster, group string, p Partitio
 	}
 	for deadline := time.Now().Add(90 * time.Second); at() != next; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("group %s is at %d of %s, want %d", group, at(), p, next)
+			t.Fatalf("group %s has committed offset %d of %s, want %d", group, at(), p, next)
 		}
 	}
 }
 
-// TestCommitsFollowTheirCoordinators moves the coordinators of both groups to other brokers. Commits continue
-// there.
+// TestCommitsFollowTheirCoordinators checks that commits of both groups continue when the groups'
+// coordinators move to other brokers.
 func TestCommitsFollowTheirCoordinators(t *testing.T) {
 	t.Parallel()
 	broker, c, sink, _ := startOn(t, []kfake.Opt{kfake.NumBrokers(3), kfake.SeedTopics(1, "t", "own.alice")}, nil, "t", "own.{user}")
@@ -122,10 +122,11 @@ func TestCommitsFollowTheirCoordinators(t *testing.T) {
 	}
 }
 
-// TestBrokerThatHangsHoldsUpItsOwnPartitionsOnly has the first bootstrap broker take connections and requests
-// and never answer. Partitions that other brokers lead are read, streams open, and offsets are committed,
-// although the coordinator moves meanwhile. The broker's partition is read once it answers again.
-func TestBrokerThatHangsHoldsUpItsOwnPartitionsOnly(t *testing.T) {
+// TestHangingBrokerDelaysOnlyItsOwnPartitions makes the first bootstrap broker accept connections and
+// requests and never answer. It checks that partitions led by other brokers are read, that streams open,
+// and that offsets are committed, although the coordinator moves during this time. The broker's own
+// partition is read once the broker answers again.
+func TestHangingBrokerDelaysOnlyItsOwnPartitions(t *testing.T) {
 	t.Parallel()
 	var hearing ears
 	broker, c, sink, _ := startOn(t, []kfake.Opt{kfake.NumBrokers(3), kfake.SeedTopics(3, "t"), hearing.listen()}, nil, "t", "own.{user}")
@@ -155,10 +156,10 @@ func TestBrokerThatHangsHoldsUpItsOwnPartitionsOnly(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if _, err := c.Join(ctx, "alice"); err != nil {
-		t.Errorf("a stream that opens while a broker does not answer: %v", err)
+		t.Errorf("Join while a broker does not answer: %v", err)
 	}
 	if _, err := c.DeliveredTo(ctx, "alice"); err != nil {
-		t.Errorf("delivered positions while a broker does not answer: %v", err)
+		t.Errorf("DeliveredTo while a broker does not answer: %v", err)
 	}
 	waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 1}, 2)
 

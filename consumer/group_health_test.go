@@ -15,7 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestFailingGroupIsLoggedOnce has a group fail and work in different ways, and counts the log lines.
+// TestFailingGroupIsLoggedOnce checks the number and the levels of the log lines while a group fails and
+// works in different ways.
 func TestFailingGroupIsLoggedOnce(t *testing.T) {
 	network := func(port int) error { return fmt.Errorf("read tcp :%d: connection reset", port) }
 	for name, test := range map[string]struct {
@@ -84,11 +85,11 @@ func TestFailingGroupIsLoggedOnce(t *testing.T) {
 				}, &away)
 				lines := log.all()
 				if len(lines) != len(test.want) {
-					t.Fatalf("%d lines, want %v:\n%s", len(lines), test.want, strings.Join(lines, "\n"))
+					t.Fatalf("%d log lines, want the levels %v:\n%s", len(lines), test.want, strings.Join(lines, "\n"))
 				}
 				for i, level := range test.want {
 					if !strings.HasPrefix(lines[i], level+" ") || !strings.Contains(lines[i], " group=g.one") {
-						t.Errorf("line %d is %s, want level %s and the group", i, lines[i], level)
+						t.Errorf("line %d is %q, want level %s and the group's name", i, lines[i], level)
 					}
 				}
 			})
@@ -96,9 +97,9 @@ func TestFailingGroupIsLoggedOnce(t *testing.T) {
 	}
 }
 
-// TestMissingRightOnAGroupDelaysNoRecord denies joining the replica's group or committing delivered positions.
-// Records are read all the same, failures are counted, one line names the missing right, and commits
-// continue once the right is there.
+// TestMissingRightOnAGroupDelaysNoRecord denies joining the replica's group or committing delivered
+// positions. It checks that records arrive, that the failures are counted, that one log line names the
+// missing right, and that commits continue once the right is granted.
 func TestMissingRightOnAGroupDelaysNoRecord(t *testing.T) {
 	for name, test := range map[string]struct {
 		key   kmsg.Key
@@ -138,7 +139,7 @@ func TestMissingRightOnAGroupDelaysNoRecord(t *testing.T) {
 			waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 0}, 1)
 			waitCommitted(t, broker, "test.delivered", Partition{Topic: "own.alice", ID: 0}, 1)
 			if failed, again := log.count("ERROR consumer group …"), log.count(again); failed != 1 || again != 1 || log.count("…consumer group…") != 2 {
-				t.Errorf("%d lines that it fails and %d that it works again, want one of each:\n%s", failed, again, strings.Join(log.all(), "\n"))
+				t.Errorf("%d lines report that the group fails and %d that it works again, want one of each:\n%s", failed, again, strings.Join(log.all(), "\n"))
 			}
 		})
 	}

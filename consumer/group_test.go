@@ -11,8 +11,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestOnlyPartitionsThatMovedAreCommitted looks at each commit: the first names all partitions, later ones only
-// partitions of which more was read. While nothing is read, nothing is committed.
+// TestOnlyPartitionsThatMovedAreCommitted checks the partitions that each commit names: the first commit
+// names all partitions, a later commit only the partitions read since the last. Without new records there
+// is no commit.
 func TestOnlyPartitionsThatMovedAreCommitted(t *testing.T) {
 	t.Parallel()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "t"))
@@ -21,7 +22,7 @@ func TestOnlyPartitionsThatMovedAreCommitted(t *testing.T) {
 	}
 	t.Cleanup(broker.Close)
 	var mu sync.Mutex
-	var commits [][]int32 // the partitions that each names
+	var commits [][]int32 // the partitions that each commit names
 	broker.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
 		var partitions []int32
@@ -42,10 +43,10 @@ func TestOnlyPartitionsThatMovedAreCommitted(t *testing.T) {
 	write("t", 1, "alice", "1")
 	sink.sorted(t, 2)
 	waitCommitted(t, broker, "test.one", Partition{Topic: "t", ID: 1}, 2)
-	// Heartbeats come every 3 s, so a time to commit lies among three of them.
+	// The member sends a heartbeat every 3 s, so a commit interval ends within three heartbeats.
 	for quiet, deadline := beats.Hits(), time.Now().Add(90*time.Second); beats.Hits() < quiet+3; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the member has no heartbeat")
+			t.Fatal("the member sent fewer than 3 heartbeats within 90 s")
 		}
 	}
 	write("t", 0, "alice", "2")

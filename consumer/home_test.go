@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// userAt returns a user whose home among so many partitions is each time the one that is given.
+// userAt returns a user whose home partition is homes[n] in a topic of n partitions, for each n in homes.
 func userAt(t *testing.T, p Partitioner, homes map[int]int32) string {
 	t.Helper()
 next:
@@ -24,13 +24,14 @@ next:
 		}
 		return user
 	}
-	t.Fatalf("no user is at %v", homes)
+	t.Fatalf("no user has the homes %v", homes)
 	return ""
 }
 
-// TestHomes lets a topic grow under a replica. The home that moves to a partition that was there before
-// begins at what had been read a minute or more before the topic was last seen without the growth.
-func TestHomes(t *testing.T) {
+// TestHomeMovesWhenItsTopicGrows checks where a user's homes begin when a topic grows under a replica. If
+// the home moves to a partition that existed before, it begins at the offset read at least a minute before
+// the replica last saw the topic without the growth.
+func TestHomeMovesWhenItsTopicGrows(t *testing.T) {
 	user := userAt(t, Murmur2, map[int]int32{2: 0, 3: 1, 5: 3})
 	id := [16]byte{1}
 	begun := time.Now()
@@ -57,7 +58,7 @@ func TestHomes(t *testing.T) {
 			saw(2, 120*time.Second, 8, 8)
 			saw(3, 125*time.Second, 9, 9)
 		}, map[int32]int64{0: 0, 1: 5}},
-		"metadata was away": {func(saw func(int, time.Duration, ...int64)) {
+		"metadata was unreachable": {func(saw func(int, time.Duration, ...int64)) {
 			saw(2, 0)
 			saw(2, time.Second, 5, 5)
 			saw(2, 61*time.Second, 7, 7)
@@ -81,7 +82,7 @@ func TestHomes(t *testing.T) {
 			test.seen(func(count int, after time.Duration, read ...int64) { h.Saw(id, count, begun.Add(after), read) })
 			_, got := h.Of(user)
 			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("homes and where they begin (-want +got):\n%s", diff)
+				t.Errorf("homes and the offsets they begin at (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -91,13 +92,14 @@ func TestHomes(t *testing.T) {
 		h.Saw([16]byte{2}, 5, begun.Add(time.Minute), []int64{5, 5})
 		gotID, got := h.Of(user)
 		if diff := cmp.Diff(map[int32]int64{3: 0}, got); diff != "" || gotID != [16]byte{2} {
-			t.Errorf("of %x: %s", gotID, diff)
+			t.Errorf("homes of topic ID %x, want 02… (-want +got):\n%s", gotID, diff)
 		}
 	})
 }
 
-// TestMisplacedIsTold wants one warning a minute, that says what would be right.
-func TestMisplacedIsTold(t *testing.T) {
+// TestMisplacedRecordsAreLoggedOnce checks that several misplaced records within a minute make one log
+// line, which names the partitioner that would fit.
+func TestMisplacedRecordsAreLoggedOnce(t *testing.T) {
 	h := NewHomes("orders", Murmur2)
 	var text bytes.Buffer
 	counted := 0
@@ -109,6 +111,6 @@ func TestMisplacedIsTold(t *testing.T) {
 	}
 	got := text.String()
 	if counted != 5 || strings.Count(got, "\n") != 1 || !strings.Contains(got, "partitioner=murmur2") || !strings.Contains(got, "fitting=[crc32]") {
-		t.Errorf("counted %d, told %s", counted, got)
+		t.Errorf("counted %d misplaced records, want 5; logged %s", counted, got)
 	}
 }

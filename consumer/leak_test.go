@@ -9,9 +9,17 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain fails the package if a goroutine is left when its tests are done. A fetch that was given up
-// ends when the broker answers, so the check waits.
+// TestMain runs the tests, and fails the package if a goroutine is left afterwards. It waits for goroutines
+// to end, because a fetch that was given up ends only when the broker answers. In the process that
+// brokerProcess starts, TestMain runs the broker instead.
 func TestMain(m *testing.M) {
+	if spec := os.Getenv(brokerVariable); spec != "" {
+		if err := runBrokerProcess(spec); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
 	for deadline := time.Now().Add(2 * quietMaxWait); code == 0; time.Sleep(50 * time.Millisecond) {
 		err := goleak.Find()

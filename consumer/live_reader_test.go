@@ -10,16 +10,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestQuietShard waits until the broker is asked to wait longer, because no topic was joined for a
-// while, and joins one: it is fetched at once, by a session that takes the place of the one before.
-func TestQuietShard(t *testing.T) {
+// TestJoinedTopicIsFetchedAtOnce checks that a topic joined while the broker holds a long fetch is fetched
+// at once. The broker holds fetches longer when no topic was joined for a while. The new fetch begins a
+// session that replaces the previous session.
+func TestJoinedTopicIsFetchedAtOnce(t *testing.T) {
 	t.Parallel()
 	broker, c, sink, producer := startOn(t, []kfake.Opt{kfake.SeedTopics(1, "own.alice", "own.bob")}, nil, "own.{user}")
 	if _, err := c.Join(t.Context(), "alice"); err != nil {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
-	var last, joined *kmsg.FetchRequest // with a long wait; the first that names bob's topic
+	var last, joined *kmsg.FetchRequest // the last fetch with a long wait; the first fetch that names bob's topic
 	bob := broker.TopicInfo("own.bob").TopicID
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
@@ -44,7 +45,7 @@ func TestQuietShard(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the broker is not asked to wait longer")
+			t.Fatal("no fetch asked the broker for the long wait within 20 s")
 		}
 	}
 	if _, err := c.Join(t.Context(), "bob"); err != nil {
@@ -56,16 +57,17 @@ func TestQuietShard(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	if joined.SessionEpoch != 0 || joined.SessionID != last.SessionID || last.SessionEpoch == 0 {
-		t.Errorf("the topic is first fetched by session %d at epoch %d, after %d at %d; want that one ended by a full fetch",
+		t.Errorf("the topic is first fetched in session %d at epoch %d, after session %d at epoch %d; want a full fetch that ends the previous session",
 			joined.SessionID, joined.SessionEpoch, last.SessionID, last.SessionEpoch)
 	}
 	if joined.MaxWaitMillis != int32(fetchMaxWait/time.Millisecond) {
-		t.Errorf("the broker is asked to wait %d ms where a topic was just joined", joined.MaxWaitMillis)
+		t.Errorf("the fetch of a topic just joined asks the broker to wait %d ms, want the short wait", joined.MaxWaitMillis)
 	}
 }
 
-// TestSessionPartitions reads five partitions two to a session.
-func TestSessionPartitions(t *testing.T) {
+// TestPartitionsAreSplitBetweenSessions checks that five partitions are read in three sessions if a session
+// has at most two.
+func TestPartitionsAreSplitBetweenSessions(t *testing.T) {
 	t.Parallel()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(5, "t"))
 	if err != nil {
@@ -76,7 +78,7 @@ func TestSessionPartitions(t *testing.T) {
 	c := configured(t, broker.ListenAddrs(), sink, "t")
 	c.reader.sessionPartitions = 2
 	run(t, c)
-	if _, err := c.Join(t.Context(), "a"); err != nil { // it is read from here on
+	if _, err := c.Join(t.Context(), "a"); err != nil { // the consumer reads new records from here on
 		t.Fatal(err)
 	}
 	producer := NewProducer(broker.ListenAddrs(), nil, nil)
@@ -97,6 +99,6 @@ func TestSessionPartitions(t *testing.T) {
 	}
 	slices.Sort(sizes)
 	if !slices.Equal(sizes, []int{1, 2, 2}) {
-		t.Errorf("sessions of %v partitions, want 1, 2 and 2", sizes)
+		t.Errorf("the sessions have %v partitions, want 1, 2 and 2", sizes)
 	}
 }

@@ -28,8 +28,8 @@ const (
 // bufferPool keeps the buffers that batches are decompressed into.
 var bufferPool = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// releaseBuffer gives the buffer for decompression back to the pool, unless it is a large one: a pool of
-// those would keep too much memory.
+// releaseBuffer gives the buffer for decompression back to the pool, unless the buffer is large: a pool
+// of large buffers would keep too much memory.
 func (r *Reader) releaseBuffer() {
 	if r.buffer == nil {
 		return
@@ -40,7 +40,7 @@ func (r *Reader) releaseBuffer() {
 	r.buffer = nil
 }
 
-// decompress makes the records in raw the current batch's body.
+// decompress unpacks the records in raw into the body of the current batch.
 func (r *Reader) decompress(raw []byte) error {
 	codec := compress.Compression(r.base.attributes & attrCodecMask)
 	if codec == compress.None {

@@ -72,8 +72,9 @@ func packings(tb testing.TB) []packing {
 	return list
 }
 
-// TestEveryCodec reads two batches of each codec. The second is larger than the buffer of any decoder.
-func TestEveryCodec(t *testing.T) {
+// TestRecordsOfEveryCodecAreRead checks two batches of each codec. The second batch is larger than the
+// buffer of any decoder.
+func TestRecordsOfEveryCodecAreRead(t *testing.T) {
 	large := strings.Repeat("0123456789abcdef", 20_000)
 	for _, p := range packings(t) {
 		t.Run(p.name, func(t *testing.T) {
@@ -90,14 +91,15 @@ func TestEveryCodec(t *testing.T) {
 			}
 			want := []string{"40 a", "41 b", "42 ", "43 " + large, "44 c", "45 " + large}
 			if diff := cmp.Diff(want, summary(got)); diff != "" || r.next != 46 {
-				t.Errorf("next %d, want 46; %.500s", r.next, diff)
+				t.Errorf("next offset %d, want 46; records (-want +got):\n%.500s", r.next, diff)
 			}
 		})
 	}
 }
 
-// TestTruncatedCompression cuts the compressed records of a batch whose CRC is right.
-func TestTruncatedCompression(t *testing.T) {
+// TestTruncatedCompressionIsCorrupt cuts the compressed records of a batch whose CRC is right, and checks
+// that the reader returns ErrCorrupt and no wrong record.
+func TestTruncatedCompressionIsCorrupt(t *testing.T) {
 	records := batchtest.Values(strings.Repeat("abcdefgh", 100), "b")
 	for _, p := range packings(t) {
 		t.Run(p.name, func(t *testing.T) {
@@ -110,7 +112,7 @@ func TestTruncatedCompression(t *testing.T) {
 						t.Fatalf("cut at %d: record %d is %.50q", cut, rec.Offset, rec.Value)
 					}
 				}
-				// A format with a trailer may decompress without it; then all records are there.
+				// A format with a trailer may decompress without the trailer; then the reader must return all records.
 				if err == nil && len(got) != len(records) || err != nil && !errors.Is(err, ErrCorrupt) {
 					t.Fatalf("cut at %d of %d: %d records, error %v", cut, len(packed), len(got), err)
 				}
@@ -119,9 +121,9 @@ func TestTruncatedCompression(t *testing.T) {
 	}
 }
 
-// TestDecompressionBombs reads batches of some kilobytes that decompress, or claim to decompress, to much
-// more. The reader returns an error and does not allocate memory for the claim.
-func TestDecompressionBombs(t *testing.T) {
+// TestDecompressionBombsAreRefused checks batches of some kilobytes that decompress, or claim to
+// decompress, to much more. The reader returns an error and does not allocate memory for the claim.
+func TestDecompressionBombsAreRefused(t *testing.T) {
 	const limit = 1 << 20
 	xerial := []byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01")
 	frame := func(block []byte) []byte {
@@ -182,25 +184,25 @@ func TestDecompressionBombs(t *testing.T) {
 			_, err := readAll(r)
 			got := allocated() - before
 			if !errors.Is(err, ErrCorrupt) {
-				t.Errorf("error %v", err)
+				t.Errorf("error %v, want ErrCorrupt", err)
 			}
 			t.Logf("%d KiB allocated for %d bytes: %v", got>>10, len(test.body), err)
 			if got > test.most {
-				t.Errorf("%d KiB allocated for %d bytes, want %d at most", got>>10, len(test.body), test.most>>10)
+				t.Errorf("%d KiB allocated for %d bytes, want at most %d KiB", got>>10, len(test.body), test.most>>10)
 			}
 		})
 	}
 }
 
-// TestLargeBatchIsRead reads a batch of 8 MiB: a topic may allow larger batches than Kafka's default of
-// 1 MiB, and the bound on decompression does not refuse them.
+// TestLargeBatchIsRead checks that the reader reads a batch of 8 MiB: a topic may allow larger batches than
+// Kafka's default of 1 MiB, and the bound on decompression does not refuse them.
 func TestLargeBatchIsRead(t *testing.T) {
 	records := batchtest.Values(strings.Repeat("x", 4<<20), strings.Repeat("y", 4<<20))
 	for _, p := range packings(t) {
 		r := readerOf(t, batchtest.Make(kmsg.RecordBatch{Attributes: p.codec, Records: p.pack(batchtest.AppendRecords(records))}, records...), 0)
 		got, err := readAll(r)
 		if err != nil || len(got) != 2 || !bytes.Equal(got[0].Value, records[0].Value) || !bytes.Equal(got[1].Value, records[1].Value) {
-			t.Errorf("%s: %d records, error %v", p.name, len(got), err)
+			t.Errorf("%s: the reader returned %d records and error %v, want both records", p.name, len(got), err)
 		}
 	}
 }

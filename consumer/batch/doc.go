@@ -10,7 +10,7 @@
 //  2. [Reader.Next] fills a [Record]. When a batch is used up, nextBatch finds the next one,
 //     parseHeader checks its length and its CRC, skipsBatch passes over control batches and aborted
 //     transactions, decompress unpacks its records, and decodeRecord decodes them one by one.
-//  3. [Reader.DropRecords] says that the records read so far are no longer needed.
+//  3. [Reader.DropRecords] releases the records read so far.
 //     [Reader.MustDropRecords] says when the caller has to do that before it calls Next again.
 //  4. At the end, [Reader.NextOffset] is the offset to fetch next. After an error,
 //     [Reader.NextReadable] is the offset to continue from.

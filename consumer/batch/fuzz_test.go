@@ -13,10 +13,11 @@ import (
 	"herald/consumer/batch/batchtest"
 )
 
-// FuzzReader gives the reader any answer, with CRCs that are right, so that the test reaches more than the
-// CRC. The reader never panics. Offsets ascend from the offset that was asked for, and the next offset
-// never goes back. An answer that ends without an error is read to the end of its last whole batch. The
-// memory that the reader allocates is in proportion to the answer and to the limit of its batches.
+// FuzzReader passes any bytes to the reader as an answer, with the CRCs corrected so that the test reaches
+// the code after the check of the CRC. The reader never panics. Offsets ascend from the requested offset,
+// and the next offset never goes back. Without an error, the reader reads an answer to the end of its last
+// whole batch. The memory that the reader allocates is in proportion to the answer and to the limit of its
+// batches.
 func FuzzReader(f *testing.F) {
 	records := batchtest.Values("first", "second", "third")
 	records[1].Headers = []kmsg.Header{{Key: "event-type", Value: []byte("news")}, {Key: "event-type"}}

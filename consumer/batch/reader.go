@@ -52,8 +52,7 @@ func (r *Reader) Reset(data []byte, aborted []kmsg.FetchResponseTopicPartitionAb
 	r.begun = false
 }
 
-// Close gives the buffer for decompression back and lets go of the answer. Records that were read
-// become invalid. [Reader.NextOffset] keeps its value.
+// Close returns the buffer for decompression and releases the answer. The records read become invalid. [Reader.NextOffset] keeps its value.
 func (r *Reader) Close() {
 	r.DropRecords()
 	r.data, r.aborted, r.body, r.unread = nil, nil, nil, 0
@@ -68,7 +67,7 @@ func (r *Reader) Close() {
 //
 // After an error [Reader.NextOffset] is the first offset that cannot be read, and
 // [Reader.NextReadable] is the offset to continue from. After [ErrOldMessageFormat] the rest of the
-// same answer can be read: call [Reader.SkipTo] with that offset, then Next.
+// same answer can be read: call [Reader.SkipTo] with the offset of NextReadable, then Next.
 func (r *Reader) Next(rec *Record) (bool, error) {
 	for {
 		for r.unread > 0 {
@@ -113,8 +112,7 @@ func (r *Reader) MustDropRecords() bool {
 	return len(r.headers) >= MaxHeaders || r.unread == 0 && r.buffer != nil
 }
 
-// DropRecords says that the records read so far are no longer needed: the memory of their headers is
-// used again.
+// DropRecords releases the records read so far, so that the memory of their headers is used again.
 func (r *Reader) DropRecords() {
 	clear(r.headers) // they point into the answer, which may be large
 	r.headers = r.headers[:0]

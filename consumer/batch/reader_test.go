@@ -55,9 +55,9 @@ func summary(records []Record) []string {
 	return list
 }
 
-// TestRecordFields wants each field as it was written, and null apart from empty, although the records
-// share the memory of their headers.
-func TestRecordFields(t *testing.T) {
+// TestRecordFieldsKeepTheirValues checks that each field has the value written, and that null differs from
+// empty, although the records share the memory of their headers.
+func TestRecordFieldsKeepTheirValues(t *testing.T) {
 	records := []kmsg.Record{
 		{Key: []byte("k"), Value: []byte("v"), Headers: []kmsg.Header{{Key: "a", Value: []byte("1")}, {Key: "a", Value: []byte("2")}, {Key: "b"}}},
 		{OffsetDelta: 1, TimestampDelta64: 5},
@@ -162,8 +162,9 @@ func TestCutAtEveryByte(t *testing.T) {
 	}
 }
 
-// TestEveryBitCounts flips each bit that the CRC covers and each bit of the CRC.
-func TestEveryBitCounts(t *testing.T) {
+// TestEveryFlippedBitIsDetected checks that the reader returns ErrCorrupt if any bit that the CRC covers,
+// or any bit of the CRC, is flipped.
+func TestEveryFlippedBitIsDetected(t *testing.T) {
 	good := batchtest.Simple(5, "value")
 	for i := crcFrom - 4; i < len(good); i++ {
 		for bit := range 8 {
@@ -177,9 +178,9 @@ func TestEveryBitCounts(t *testing.T) {
 	}
 }
 
-// TestContradictoryBatch reads batches that contradict themselves although their CRC is right. The reader
-// returns an error, and its next offset is the offset of the first record that it did not read.
-func TestContradictoryBatch(t *testing.T) {
+// TestContradictoryBatchIsCorrupt checks batches that contradict themselves although their CRC is right.
+// The reader returns an error, and its next offset is the offset of the first record that it did not read.
+func TestContradictoryBatchIsCorrupt(t *testing.T) {
 	records := batchtest.Values("a", "b")
 	body := batchtest.AppendRecords(records)
 	raw := func(b ...byte) []byte { return slices.Concat(body, b) }
@@ -238,7 +239,7 @@ func TestContradictoryBatch(t *testing.T) {
 			if got, err := readAll(r); !errors.Is(err, ErrCorrupt) || r.next != test.next {
 				t.Errorf("%v, error %v, next %d, want ErrCorrupt and %d", summary(got), err, r.next, test.next)
 			}
-			// The records before the batch are read all the same.
+			// The reader still returns the records before the batch.
 			r = readerOf(t, slices.Concat(batchtest.Simple(3, "x", "y"), batchtest.Simple(5, "z", "z"), test.data), 4)
 			got, err := readAll(r)
 			if test.name == "length of more than the answer" && err == nil && r.next == 7 {
@@ -251,10 +252,10 @@ func TestContradictoryBatch(t *testing.T) {
 	}
 }
 
-// TestContinueAfterACorruptBatch wants the reader to give up the corrupt batch alone. It must not give up
-// the records after that batch, and it must not go back to records that were read, although the CRC
+// TestCorruptBatchLosesNoOtherBatch checks that the reader gives up the corrupt batch alone. It must not
+// give up the records after that batch, and it must not go back to records it has read, although the CRC
 // covers neither the offset nor the length.
-func TestContinueAfterACorruptBatch(t *testing.T) {
+func TestCorruptBatchLosesNoOtherBatch(t *testing.T) {
 	edit := func(change func(batch []byte)) []byte {
 		bad, good := batchtest.Simple(7, "a", "b"), batchtest.Simple(9, "c")
 		bad[len(bad)-1]++ // the CRC is wrong
@@ -284,8 +285,9 @@ func TestContinueAfterACorruptBatch(t *testing.T) {
 	}
 }
 
-// TestOldMessageFormat wants one error for adjacent old message sets, and the records before and after them.
-func TestOldMessageFormat(t *testing.T) {
+// TestOldMessageSetsAreReportedOnce checks that the reader returns one error for adjacent old message sets,
+// and returns the records before and after these sets.
+func TestOldMessageSetsAreReportedOnce(t *testing.T) {
 	for magic := range int8(2) {
 		sets := slices.Concat(batchtest.Old(magic, 12345, "a"), batchtest.Old(1-magic, 12346, "b"), batchtest.Old(magic, 12349, "c")) // compaction has left a hole
 		for name, test := range map[string]struct {
@@ -316,7 +318,7 @@ func TestOldMessageFormat(t *testing.T) {
 			if end := EndOffset(data, 12344); end > r.next {
 				t.Errorf("magic %d, %s: EndOffset is %d, but %d comes next", magic, name, end, r.next)
 			}
-			// Old sets before the offset that was asked for are no error.
+			// Old sets before the requested offset make no error.
 			r = readerOf(t, test.data, test.next)
 			if got, err := readAll(r); err != nil || len(got) != len(test.want) {
 				t.Errorf("magic %d, %s, asked for the offset after them: %v, error %v", magic, name, summary(got), err)

@@ -13,10 +13,11 @@ import (
 
 type abortedTransaction = kmsg.FetchResponseTopicPartitionAbortedTransaction
 
-// TestAbortedTransactions reads a log of interleaved transactions from each of its offsets. A broker's
-// answer begins with the batch that holds the offset asked for, and lists the aborted transactions that
-// end after this offset, in no order (KIP-98).
-func TestAbortedTransactions(t *testing.T) {
+// TestAbortedTransactionsAreLeftOut reads a log of interleaved transactions from each of its offsets, and
+// checks that the reader returns the committed records only. A broker's answer begins with the batch that
+// holds the requested offset, and lists the aborted transactions that end after this offset, in any order
+// (KIP-98).
+func TestAbortedTransactionsAreLeftOut(t *testing.T) {
 	log := []struct {
 		base int64
 		data []byte
@@ -95,8 +96,8 @@ func TestAbortedTransactions(t *testing.T) {
 	}
 }
 
-// TestControlBatchesAreSkipped reads control batches of unknown types and control batches that cannot be
-// read. The reader skips all of them: their content is for brokers.
+// TestControlBatchesAreSkipped checks that the reader skips control batches of unknown types and control
+// batches that cannot be read: their content is for brokers.
 func TestControlBatchesAreSkipped(t *testing.T) {
 	for name, body := range map[string][]byte{
 		"a type of the future": batchtest.AppendRecords([]kmsg.Record{{Key: []byte{0, 9, 0, 9}}}),
