@@ -17,7 +17,7 @@ import (
 
 type devCommand struct {
 	KafkaListen string `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Address of the in-process Kafka broker; the broker tells its clients to connect to this host. Default: ${default}." group:"Kafka"`
-	DataDir     string `placeholder:"DIR" help:"Keep records here between runs. Default: in memory." group:"Kafka"`
+	DataDir     string `placeholder:"DIR" help:"Directory that keeps the records between runs. Default: none; the records are in memory and end with the process." group:"Kafka"`
 
 	serverFlags
 }

@@ -1,13 +1,17 @@
 // Command herald streams Kafka records to people. See README.md.
 //
-// Package main has the flags, the configuration file, one file for each command, and signals. The rest
-// is in packages below it:
+// Package main has the flags, the configuration file and the commands. The rest is in packages below it:
 //
 //   - server: the HTTP server, with a plain Config and New, Start and Stop
 //   - listener: connection limit, certificate that follows its files, limit of open files; nothing of Herald
 //   - tail: the client of event streams
 //   - bench: measurements of a server under load
 //   - demo: the demo page and its tasks
+//
+// Where things are: main.go has signals, exit codes, the parser and the version; config.go the file of
+// --config and the environment. Each command is in the file of its name. flags_server.go has the flags of
+// serve and dev, flags_auth.go the flags of tokens, browsers and TLS, flags_kafka.go the flags of connections
+// to Kafka. lock_flock.go and lock_other.go keep a second process out of dev's --data-dir.
 //
 // A start of herald serve:
 //

@@ -7,7 +7,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
+	"runtime"
+	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -96,4 +100,73 @@ func newParser(ctx context.Context, cli *commands, file *configFile) *kong.Kong 
 		kong.DefaultEnvars(envPrefix), kong.Resolvers(file),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.BindTo(ctx, (*context.Context)(nil)))...)
+}
+
+// version is set by the linker: see the Makefile.
+var version = ""
+
+type versionCommand struct{}
+
+// Run implements the command.
+func (versionCommand) Run() error {
+	_, err := fmt.Println(versionLine())
+	return err
+}
+
+// versionLine returns the text that the command version and the flag --version print.
+func versionLine() string {
+	return fmt.Sprintf("herald %s %s %s/%s", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// buildVersion returns the version that the linker has set or, without one, the version that the go
+// command has recorded.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// explainedMapper parses a flag's value as kong does, but its errors say which value the flag wants.
+// kong's own errors show Go's types and functions.
+type explainedMapper struct {
+	kong.Mapper
+	want string
+}
+
+// Decode implements [kong.Mapper].
+func (m explainedMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	given := ctx.Scan.Peek()
+	switch err := m.Mapper.Decode(ctx, target); {
+	case err == nil:
+		return nil
+	case given.IsEOL():
+		return errors.New("the value is missing: want " + m.want)
+	default:
+		return fmt.Errorf("%q: want %s", fmt.Sprint(given.Value), m.want)
+	}
+}
+
+// flagErrors returns the parser's options that explain the errors of flags of Go's basic types.
+func flagErrors() []kong.Option {
+	defaults := kong.NewRegistry().RegisterDefaults()
+	var options []kong.Option
+	for _, t := range []struct {
+		example any
+		want    string
+	}{
+		{time.Duration(0), "a duration with its unit, such as 500ms, 15s or 10m"},
+		{int(0), "a whole number, such as 10"},
+		{int32(0), "a whole number up to 2147483647, such as 10"},
+		{int64(0), "a whole number, such as 10"},
+		{float64(0), "a number, such as 2.5"},
+		{"", "a text"},
+	} {
+		kind := reflect.TypeOf(t.example)
+		options = append(options, kong.TypeMapper(kind, explainedMapper{defaults.ForType(kind), t.want}))
+	}
+	return options
 }

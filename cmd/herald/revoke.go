@@ -14,9 +14,9 @@ import (
 // HERALD_USER a setting of tail.
 type revokeCommand struct {
 	Brokers []string  `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers to connect to first. Default: ${default}."`
-	Topic   string    `env:"-" required:"" placeholder:"NAME" help:"Topic of the revocations, the same as serve's --revocation-topic."`
-	User    string    `env:"-" placeholder:"NAME" help:"User whose tokens to revoke. Give either --user or --token-id."`
-	TokenID string    `env:"-" name:"token-id" placeholder:"ID" help:"Id of the token to revoke, its claim jti."`
+	Topic   string    `env:"-" required:"" placeholder:"NAME" help:"Topic of the revocations, the same as serve's --revocation-topic. Required."`
+	User    string    `env:"-" placeholder:"NAME" help:"User whose tokens to revoke. Give either --user or --token-id. Default: none."`
+	TokenID string    `env:"-" name:"token-id" placeholder:"ID" help:"Id of the token to revoke, its claim jti. Give either --user or --token-id. Default: none."`
 	Before  time.Time `env:"-" placeholder:"TIME" help:"Revoke tokens that were issued before this time, like 2026-01-31T08:00:00Z, or less than 30 s after it. Default: now."`
 	Undo    bool      `env:"-" help:"Cancel the revocation. Default: revoke."`
 

@@ -12,8 +12,8 @@ import (
 // connections can then not use up the open files that the rest of the process needs.
 //
 // While all places are taken, a new connection takes the place of a connection that waits for a
-// request: one that was kept alive after an answer, or one whose request header is not complete. If
-// no connection waits for a request, Accept blocks until one does or one closes. A connection with a
+// request, either after an answer or in the middle of a request's header. If no connection waits for
+// a request, Accept blocks until one does or one closes. A connection with a
 // request or a stream under way is never closed.
 //
 // The methods may be called concurrently. netutil.LimitListener does not close idle connections, and

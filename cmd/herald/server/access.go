@@ -8,7 +8,7 @@ import (
 	"herald/cmd/herald/listener"
 )
 
-// access is how requests prove whom they come from.
+// access holds the parts that find a request's user: the tokens' verifier and the session cookie.
 type access struct {
 	auth        auth.Authenticator
 	jwt         *auth.JWT         // nil: nobody is authenticated

@@ -30,7 +30,7 @@ func (s *Server) adminRoutes(registry *prometheus.Registry) http.Handler {
 }
 
 // Ready returns nil if streams would get all of their records, or the first reason why not: the server
-// stops, there are no keys for tokens, the topic of revocations is not read, or Kafka does not answer.
+// stops, the key set is not loaded yet, the topic of revocations is not read, or Kafka does not answer.
 func (s *Server) Ready() error {
 	if s.draining.Load() {
 		return errors.New("herald is stopping")

@@ -18,7 +18,7 @@ const (
 	// listener and to the rest of the process.
 	reservedFiles = 128
 	// reservedConnections are connections that streams leave to other requests. With them, a client above
-	// MaxStreams still gets an answer that tells it to come back later.
+	// MaxStreams still gets an answer, which asks it to come back later.
 	reservedConnections = 64
 )
 
@@ -43,7 +43,7 @@ func (c *Config) maxStreams() int {
 	return min(c.MaxStreams, room)
 }
 
-// warnOfFileLimit logs a warning if there is no room for MaxStreams.
+// warnOfFileLimit logs a warning if the limit of open files allows fewer streams than MaxStreams.
 func (c *Config) warnOfFileLimit(log *slog.Logger) {
 	if most := c.maxStreams(); most < c.MaxStreams {
 		log.Warn("the limit of open files has no room for the allowed streams; raise it with ulimit -Hn or LimitNOFILE= of systemd", "setting", c.name("MaxStreams"),

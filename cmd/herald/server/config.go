@@ -36,7 +36,7 @@ type Config struct {
 	Retry time.Duration
 	// WriteTimeout closes a stream whose client accepts no byte for that long. Default: 10 s.
 	WriteTimeout time.Duration
-	// MaxQueueBytes bounds the bytes that wait for one slow stream. Beyond it the stream drops them and
+	// MaxQueueBytes bounds the bytes that wait for one slow stream. A stream that exceeds it drops them and
 	// reads the records from Kafka again when its client has caught up. Default: 256 KiB.
 	MaxQueueBytes int
 	// ReplayMaxAge is the age of the oldest record that a resuming client is sent. The client is sent a
@@ -46,7 +46,7 @@ type Config struct {
 	// client is sent a gap event for the rest. Zero: no limit. Default: 10,000,000.
 	ReplayMaxRecords int64
 	// ReplayCacheBytes is the memory for parts of the log that several resuming clients need. A quarter
-	// of it is for clients that are more than 200,000 offsets of a partition behind. Default: 48 MiB.
+	// of it is for clients that missed more than 200,000 offsets of a partition. Default: 48 MiB.
 	ReplayCacheBytes int
 	// DrainWindow is the time over which Stop spreads the end of the streams, so that their clients do
 	// not reach other replicas at once. Stop uses at most half of DrainTimeout. Default: 5 s.
@@ -61,11 +61,11 @@ type Config struct {
 	// MaxStreamsPerUser bounds the streams of one user; a new stream ends the user's oldest one. Zero: no
 	// limit. Default: 256.
 	MaxStreamsPerUser int
-	// MaxStreamsPerAddress bounds the streams of one client address. Behind a proxy all clients have the
+	// MaxStreamsPerAddress bounds the streams of one client address. All clients of a proxy have the
 	// proxy's address, unless TrustedProxies names it. Zero, the default: no limit.
 	MaxStreamsPerAddress int
-	// MaxOpensPerSecond bounds the streams opened in a second. Clients above it are told to come back
-	// later. Zero, the default: no limit.
+	// MaxOpensPerSecond bounds the streams opened in a second. The server asks clients above it to come
+	// back later. Zero, the default: no limit.
 	MaxOpensPerSecond float64
 	// TrustedProxies are networks, such as 10.0.0.0/8, of proxies whose X-Forwarded-For header names the
 	// client's address. A network that is not a proxy's lets its clients forge their address. Default: none.

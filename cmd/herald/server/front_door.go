@@ -58,7 +58,7 @@ func (f *frontDoor) recordRefusal(c echo.Context, reason string, err error) {
 	}
 }
 
-// identify returns whom the request's token names, or a refusal.
+// identify returns the identity in the request's token, or a refusal.
 func (f *frontDoor) identify(c echo.Context) (auth.Identity, error) {
 	id, err := f.auth.Authenticate(c.Request())
 	if err != nil {

@@ -76,8 +76,8 @@ func (p *publisher) publishToAll(c echo.Context) error {
 	return p.publish(c, notification{everyone: true})
 }
 
-// pathUser returns the user in the path. If the path as it was sent differs from Go's own encoding, Echo
-// routes on the path as it was sent and leaves the parameter escaped.
+// pathUser returns the user in the path. If the client escaped the path differently than Go would, URL.RawPath
+// is set: Echo then routes on RawPath and leaves the parameter escaped.
 func pathUser(c echo.Context) string {
 	user := c.Param("user")
 	if c.Request().URL.RawPath == "" {

@@ -45,7 +45,8 @@ func (q *quota) take(user string, now time.Time) time.Duration {
 	return wait
 }
 
-// sweepLocked forgets users who have all of their quota: forgetting changes nothing for them.
+// sweepLocked forgets users with a full quota. A user without an entry has a full quota too, so nothing
+// changes for them.
 func (q *quota) sweepLocked(now time.Time) {
 	if len(q.users) < q.sweepAt {
 		return

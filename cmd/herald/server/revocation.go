@@ -49,8 +49,8 @@ func newRevocations(known *auth.Revocations, topic string, cfg consumer.Config, 
 	return r, err
 }
 
-// checkRevocationTopic refuses a topic that streams show or that notifications are written to: whoever may
-// publish there could revoke tokens, and withdraw revocations.
+// checkRevocationTopic refuses a topic that streams show or that notifications are written to: a user
+// with the right to publish could revoke tokens there, and withdraw revocations.
 func checkRevocationTopic(topic string, routes []consumer.Route) error {
 	if err := consumer.CheckRoutes([]consumer.Route{{Topic: topic, Kind: consumer.Broadcast}}); err != nil {
 		return err

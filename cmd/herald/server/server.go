@@ -31,7 +31,7 @@ type Server struct {
 	hub         *stream.Hub
 	streams     *stream.Handler
 	jwks        *auth.JWKS   // nil: the keys do not change
-	revocations *revocations // nil: there is no topic of revocations
+	revocations *revocations // nil: RevocationTopic is empty
 	page        *demo.Demo   // nil: no demo page
 
 	public, admin                 *http.Server

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
 	"herald/auth"
+	"herald/cmd/herald/listener"
 	"herald/cmd/herald/server"
 )
 
@@ -16,10 +19,10 @@ import (
 // with two sources of keys, a token would be as good as the weaker source, and nobody could say which
 // source accepted it.
 type authFlags struct {
-	JWTSecretFile    string   `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret (32 bytes or more) of HS256 tokens; HS384 needs 48 bytes, HS512 needs 64." group:"Authentication (one of them)"`
+	JWTSecretFile    string   `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs tokens: 32 bytes or more for HS256, 48 for HS384, 64 for HS512." group:"Authentication (one of them)"`
 	JWTPublicKeyFile []string `name:"jwt-public-key-file" placeholder:"FILE" help:"PEM files of public keys or certificates that verify tokens: RSA, ECDSA or Ed25519." group:"Authentication (one of them)"`
-	JWKSURL          string   `name:"jwks-url" placeholder:"URL" help:"URL of the issuer's JSON Web Key Set. The server keeps the keys while the URL does not answer." group:"Authentication (one of them)"`
-	InsecureNoAuth   bool     `help:"No authentication: the query parameter user names the user. For closed networks only." group:"Authentication (one of them)"`
+	JWKSURL          string   `name:"jwks-url" placeholder:"URL" help:"URL of the issuer's JSON Web Key Set. The server keeps the keys that it has while the URL does not answer, and is not ready until it has fetched them once." group:"Authentication (one of them)"`
+	InsecureNoAuth   bool     `help:"Authenticate nobody: the query parameter user names the user. For closed networks only. Default: off." group:"Authentication (one of them)"`
 
 	JWKSCAFile    string        `name:"jwks-ca-file" placeholder:"FILE" help:"PEM file of the authorities that sign the certificate of the key set's server. Default: the system's authorities." group:"Tokens"`
 	JWKSRefresh   time.Duration `name:"jwks-refresh" default:"10m" placeholder:"DURATION" help:"Time between fetches of the key set. A key that the issuer has removed stays valid until the next fetch. A token with a new key causes a fetch at once. Default: ${default}." group:"Tokens"`
@@ -30,11 +33,11 @@ type authFlags struct {
 
 	RevocationTopic string `placeholder:"NAME" help:"Compacted topic of revoked tokens, see herald revoke. Default: no token is revoked before it expires." group:"Tokens"`
 
-	TokenQueryParameter   string   `placeholder:"NAME" help:"Query parameter that may hold a token too. URLs are kept in histories and logs: prefer the session cookie. Default: none." group:"Browsers"`
-	SessionSameSite       string   `default:"strict" enum:"strict,lax" placeholder:"VALUE" help:"SameSite of the session cookie: strict or lax. Default: ${default}." group:"Browsers"`
-	InsecureSessionCookie bool     `help:"Leave Secure out of the session cookie, for browsers that require it on plain HTTP. For development: only with --listen on loopback." group:"Browsers"`
-	AllowOrigin           []string `placeholder:"ORIGIN" help:"Origins, such as https://app.example, whose pages may use this server, also with the session cookie." group:"Browsers"`
-	Demo                  bool     `help:"Serve a demo page at /. The page signs in with a token and shows the stream." group:"Browsers"`
+	TokenQueryParameter   string   `placeholder:"NAME" help:"Name of a query parameter in which requests may carry a token. Histories and logs keep URLs: prefer the session cookie. Default: none." group:"Browsers"`
+	SessionSameSite       string   `default:"strict" enum:"strict,lax" placeholder:"VALUE" help:"Attribute SameSite of the session cookie: strict or lax. With strict, browsers leave the cookie out when a link on another site opens the page. Default: ${default}." group:"Browsers"`
+	InsecureSessionCookie bool     `help:"Leave the attribute Secure out of the session cookie, so that every browser sends it over plain HTTP. For development: only with --listen on loopback. Default: off." group:"Browsers"`
+	AllowOrigin           []string `placeholder:"ORIGIN" help:"Origins, such as https://app.example, whose pages may use this server, also with the session cookie. Default: only the server's own origin." group:"Browsers"`
+	Demo                  bool     `help:"Serve a demo page at /, which signs in with a token and shows the stream. Needs --enable-publish. Default: off." group:"Browsers"`
 }
 
 // keyFlags are the flags that name a source of keys.
@@ -92,7 +95,7 @@ func (a *authFlags) apply(cfg *server.Config) {
 func (a *authFlags) keys(log *slog.Logger) (auth.Keys, error) {
 	switch {
 	case a.InsecureNoAuth:
-		return nil, nil //nolint:nilnil // there are no tokens to verify
+		return nil, nil //nolint:nilnil // the server verifies no token
 	case a.JWTSecretFile != "":
 		secret, err := auth.LoadSecretFile(a.JWTSecretFile, log)
 		if err != nil {
@@ -118,4 +121,42 @@ func (a *authFlags) keys(log *slog.Logger) (auth.Keys, error) {
 		return nil, fmt.Errorf("--jwks-url: %w", err)
 	}
 	return keys, nil
+}
+
+// tlsFlags say how the public listener is secured.
+type tlsFlags struct {
+	TLSCertFile string `name:"tls-cert-file" placeholder:"FILE" help:"PEM file of the public listener's certificate and the certificates between it and its authority. The server reads the file again when it changes. Default: no TLS." group:"Listeners"`
+	TLSKeyFile  string `name:"tls-key-file" placeholder:"FILE" help:"PEM file of the key of --tls-cert-file. Default: none." group:"Listeners"`
+}
+
+func (t *tlsFlags) check() error {
+	if (t.TLSCertFile == "") != (t.TLSKeyFile == "") {
+		return errors.New("--tls-cert-file and --tls-key-file go together")
+	}
+	return nil
+}
+
+// certificate returns nil if the flags ask for no TLS. The error is a [usageError].
+func (t *tlsFlags) certificate(log *slog.Logger) (*listener.Certificate, error) {
+	if t.TLSCertFile == "" {
+		return nil, nil //nolint:nilnil // no TLS
+	}
+	c, err := listener.LoadCertificate(t.TLSCertFile, t.TLSKeyFile, log)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--tls-cert-file and --tls-key-file: %w", err)}
+	}
+	return c, nil
+}
+
+// authorities reads the certificates of authorities from the file that the flag names.
+func authorities(flag, file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, fmt.Errorf("--%s: %w", flag, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--%s: %s has no certificate in PEM", flag, file)
+	}
+	return pool, nil
 }

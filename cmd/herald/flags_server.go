@@ -1,12 +1,9 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -20,27 +17,27 @@ import (
 // serverFlags are the flags of both commands that start a server. Their defaults and bounds are those
 // of [server.Config].
 type serverFlags struct {
-	Config string `placeholder:"FILE" help:"YAML file whose keys are names of flags, such as \"listen: 0.0.0.0:8080\"." group:"Configuration"`
+	Config string `placeholder:"FILE" help:"YAML file whose keys are names of flags, such as \"listen: 0.0.0.0:8080\". Flags and environment variables take precedence over it. Default: no file." group:"Configuration"`
 
 	Listen      string `default:"${default_listen}" placeholder:"HOST:PORT" help:"Address of the public listener; port 0 takes a free port, which the log names. Default: ${default}." group:"Listeners"`
-	AdminListen string `default:"${default_admin_listen}" placeholder:"HOST:PORT" help:"Address of the admin listener: /livez, /readyz, /metrics. Default: ${default}." group:"Listeners"`
+	AdminListen string `default:"${default_admin_listen}" placeholder:"HOST:PORT" help:"Address of the admin listener, which serves /livez, /readyz and /metrics without authentication. Default: ${default}." group:"Listeners"`
 
 	EventTypeHeader  string        `default:"${default_event_type_header}" placeholder:"NAME" help:"Record header that holds the event type. Default: ${default}." group:"Streams"`
 	Heartbeat        time.Duration `default:"${default_heartbeat}" placeholder:"DURATION" help:"Time between comments on a quiet stream, which keep proxies from closing it. Default: ${default}." group:"Streams"`
-	Retry            time.Duration `default:"${default_retry}" placeholder:"DURATION" help:"Reconnection time that clients are sent, each with a random value from half of it to one and a half of it. Default: ${default}." group:"Streams"`
-	WriteTimeout     time.Duration `default:"${default_write_timeout}" placeholder:"DURATION" help:"Close a stream whose client accepts nothing for this long. Default: ${default}." group:"Streams"`
-	MaxQueueBytes    int           `default:"${default_max_queue_bytes}" placeholder:"BYTES" help:"Most bytes that wait for one slow stream. Above it, the server reads the records from Kafka again once the client has caught up. Default: ${default}." group:"Streams"`
-	ReplayMaxAge     time.Duration `default:"0s" placeholder:"DURATION" help:"Age of the oldest records that a resuming client is sent; a gap event reports the older ones. 0: no limit. Default: ${default}." group:"Streams"`
-	ReplayMaxRecords int64         `default:"${default_replay_max_records}" placeholder:"NUMBER" help:"Most offsets of a partition that are read again for a resuming client; a gap event reports the rest. 0: no limit. Default: ${default}." group:"Streams"`
-	ReplayCacheBytes int           `default:"${default_replay_cache_bytes}" placeholder:"BYTES" help:"Memory for parts of the log that several resuming clients need; a quarter of it is for clients more than 200,000 offsets of a partition behind. Default: ${default}." group:"Streams"`
-	DrainWindow      time.Duration `default:"${default_drain_window}" placeholder:"DURATION" help:"Time after SIGTERM over which streams end, so that their clients do not reach other replicas all at once: less if there are few streams, and at most half of --drain-timeout. Default: ${default}." group:"Streams"`
+	Retry            time.Duration `default:"${default_retry}" placeholder:"DURATION" help:"Time after which a client reconnects. The server sends each client a random value from half of it to one and a half of it. Default: ${default}." group:"Streams"`
+	WriteTimeout     time.Duration `default:"${default_write_timeout}" placeholder:"DURATION" help:"Time that a client may take to accept bytes. The server closes a stream whose client accepts nothing for this long. Default: ${default}." group:"Streams"`
+	MaxQueueBytes    int           `default:"${default_max_queue_bytes}" placeholder:"BYTES" help:"Most bytes that wait for one slow stream. The server drops what exceeds it, and reads it from Kafka again once the client has caught up. Default: ${default}." group:"Streams"`
+	ReplayMaxAge     time.Duration `default:"0s" placeholder:"DURATION" help:"Age of the oldest records that the server sends to a resuming client. A gap event reports older ones. 0: no limit. Default: ${default}." group:"Streams"`
+	ReplayMaxRecords int64         `default:"${default_replay_max_records}" placeholder:"NUMBER" help:"Most offsets of a partition that the server reads again for a resuming client. A gap event reports the rest. 0: no limit. Default: ${default}." group:"Streams"`
+	ReplayCacheBytes int           `default:"${default_replay_cache_bytes}" placeholder:"BYTES" help:"Memory for records that several resuming clients need. The server reads records that do not fit from Kafka once more. A quarter is for clients that missed more than 200,000 offsets of a partition. Default: ${default}." group:"Streams"`
+	DrainWindow      time.Duration `default:"${default_drain_window}" placeholder:"DURATION" help:"Time over which the streams end after SIGTERM, so that their clients do not reach other replicas all at once. It is shorter if there are few streams, and at most half of --drain-timeout. Default: ${default}." group:"Streams"`
 	DrainTimeout     time.Duration `default:"${default_drain_timeout}" placeholder:"DURATION" help:"Time that streams and requests have to end after SIGTERM; the server cuts off the rest. Default: ${default}." group:"Streams"`
 
-	MaxStreams           int      `default:"0" placeholder:"NUMBER" help:"Most streams at a time. 0: as many as the limit of open files allows. Default: ${default}." group:"Limits"`
+	MaxStreams           int      `default:"0" placeholder:"NUMBER" help:"Most streams at a time. The server asks clients above it to come back later. 0: as many as the limit of open files allows. Default: ${default}." group:"Limits"`
 	MaxStreamsPerUser    int      `default:"${default_max_streams_per_user}" placeholder:"NUMBER" help:"Most streams of one user; a new stream ends the oldest one. 0: no limit. Default: ${default}." group:"Limits"`
-	MaxStreamsPerAddress int      `default:"0" placeholder:"NUMBER" help:"Most streams of one client address; see --trusted-proxies. 0: no limit. Default: ${default}." group:"Limits"`
-	MaxOpensPerSecond    float64  `default:"0" placeholder:"NUMBER" help:"Most streams opened in a second; clients above it are told to come back later. 0: no limit. Default: ${default}." group:"Limits"`
-	TrustedProxies       []string `placeholder:"CIDR" help:"Networks of proxies, such as 10.0.0.0/8, whose X-Forwarded-For header names the client's address." group:"Limits"`
+	MaxStreamsPerAddress int      `default:"0" placeholder:"NUMBER" help:"Most streams of one client address. The server asks clients above it to come back later. Behind a proxy, set --trusted-proxies too. 0: no limit. Default: ${default}." group:"Limits"`
+	MaxOpensPerSecond    float64  `default:"0" placeholder:"NUMBER" help:"Most streams opened in a second. The server asks clients above it to come back later. 0: no limit. Default: ${default}." group:"Limits"`
+	TrustedProxies       []string `placeholder:"CIDR" help:"Networks of proxies, such as 10.0.0.0/8, whose header X-Forwarded-For names the client's address. Default: none; the client's address is the address of the connection." group:"Limits"`
 
 	LogLevel  logLevel `default:"info" placeholder:"LEVEL" help:"Lowest level that is logged: debug, info, warn or error. Default: ${default}." group:"Log"`
 	LogFormat string   `default:"text" enum:"text,json" placeholder:"FORMAT" help:"Format of the log on standard error: text or json. Default: ${default}." group:"Log"`
@@ -48,10 +45,10 @@ type serverFlags struct {
 
 // publishFlags bound how users publish.
 type publishFlags struct {
-	EnablePublish   bool    `help:"Serve POST /users/{user}/notifications and POST /broadcast, for tokens that may publish." group:"Publishing"`
-	PublishMaxBytes int64   `default:"${default_publish_max_bytes}" placeholder:"BYTES" help:"Longest notification; Kafka has a limit of its own, by default a little higher. Default: ${default}." group:"Publishing"`
-	PublishRate     float64 `default:"${default_publish_rate}" placeholder:"NUMBER" help:"Notifications in a second that one user, or without authentication one address, may publish on this replica; 0: no limit. Default: ${default}." group:"Publishing"`
-	PublishBurst    int     `default:"${default_publish_burst}" placeholder:"NUMBER" help:"Notifications that one user may publish at once. Default: ${default}." group:"Publishing"`
+	EnablePublish   bool    `help:"Serve POST /users/{user}/notifications and POST /broadcast, for tokens that may publish. Default: off." group:"Publishing"`
+	PublishMaxBytes int64   `default:"${default_publish_max_bytes}" placeholder:"BYTES" help:"Longest notification; the server refuses longer ones with 413. Kafka has a limit of its own, by default a little higher. Default: ${default}." group:"Publishing"`
+	PublishRate     float64 `default:"${default_publish_rate}" placeholder:"NUMBER" help:"Notifications a second that one user, or without authentication one address, may publish on this replica. The server refuses more with 429 and Retry-After. 0: no limit. Default: ${default}." group:"Publishing"`
+	PublishBurst    int     `default:"${default_publish_burst}" placeholder:"NUMBER" help:"Notifications that one user may publish at once before --publish-rate slows the user down. Default: ${default}." group:"Publishing"`
 }
 
 // serverDefaults returns the defaults of [server.Config] as variables for the tags of flags.
@@ -124,33 +121,4 @@ func (s *serverFlags) logger() *slog.Logger {
 		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, opts))
-}
-
-// gcPercent trades CPU for memory, of which streams need most: 10,000 idle streams take a sixth less
-// memory, for a tenth more CPU in a storm of reconnects.
-const gcPercent = 50
-
-// runServer runs a server until ctx ends or a part of the server fails. It calls started once the server
-// listens.
-func runServer(ctx context.Context, cfg server.Config, started func(*server.Server)) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	srv, err := server.New(cfg)
-	if mistake, ok := errors.AsType[*server.ConfigError](err); ok {
-		return usageError{mistake}
-	}
-	if err != nil {
-		return err
-	}
-	if err := srv.Start(ctx); err != nil {
-		return err
-	}
-	started(srv)
-	select {
-	case <-ctx.Done():
-		cfg.Logger.Info("server stopping")
-	case <-srv.Failed():
-	}
-	return srv.Stop()
 }

@@ -18,12 +18,12 @@ import (
 type kafkaFlags struct {
 	KafkaTLS              bool   `name:"kafka-tls" help:"Connect to Kafka with TLS. Default: plain TCP." group:"Kafka"`
 	KafkaCAFile           string `name:"kafka-ca-file" placeholder:"FILE" help:"PEM file of the authorities that may sign the brokers' certificates. Default: the authorities of the system." group:"Kafka"`
-	KafkaCertFile         string `name:"kafka-cert-file" placeholder:"FILE" help:"PEM file of Herald's certificate, for brokers that require one. It is read again for each connection. Default: no certificate." group:"Kafka"`
-	KafkaKeyFile          string `name:"kafka-key-file" placeholder:"FILE" help:"PEM file of the key of --kafka-cert-file." group:"Kafka"`
+	KafkaCertFile         string `name:"kafka-cert-file" placeholder:"FILE" help:"PEM file of Herald's certificate, for brokers that require one. Herald reads the file for each connection. Default: no certificate." group:"Kafka"`
+	KafkaKeyFile          string `name:"kafka-key-file" placeholder:"FILE" help:"PEM file of the key of --kafka-cert-file. Default: none." group:"Kafka"`
 	KafkaServerName       string `name:"kafka-server-name" placeholder:"NAME" help:"Name that the brokers' certificates must have. Default: the host name of each broker." group:"Kafka"`
 	KafkaSASLMechanism    string `name:"kafka-sasl-mechanism" enum:",plain,scram-sha-256,scram-sha-512" default:"" placeholder:"NAME" help:"SASL mechanism to authenticate to Kafka with: plain, scram-sha-256 or scram-sha-512. Default: no authentication." group:"Kafka"`
-	KafkaSASLUser         string `name:"kafka-sasl-user" placeholder:"NAME" help:"User name for --kafka-sasl-mechanism." group:"Kafka"`
-	KafkaSASLPasswordFile string `name:"kafka-sasl-password-file" placeholder:"FILE" help:"File with the password of --kafka-sasl-user." group:"Kafka"`
+	KafkaSASLUser         string `name:"kafka-sasl-user" placeholder:"NAME" help:"User name for --kafka-sasl-mechanism. Default: none." group:"Kafka"`
+	KafkaSASLPasswordFile string `name:"kafka-sasl-password-file" placeholder:"FILE" help:"File with the password of --kafka-sasl-user. Default: none." group:"Kafka"`
 }
 
 // checkBrokers returns an error for an address that is not HOST:PORT.
