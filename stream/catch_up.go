@@ -24,7 +24,7 @@ type catchUp struct {
 	writer *eventWriter
 	sub    *subscription
 
-	waiting map[consumer.Partition]struct{} // partitions left behind the seam until the retry
+	waiting map[consumer.Partition]struct{} // partitions that stay before the seam until the retry
 	retry   *time.Timer                     // requests the next catch-up for them
 	ends    map[consumer.Partition]int64    // of logs that turned out shorter than this replica has read
 	turn    uint32                          // selects which partition is replayed first
@@ -101,8 +101,8 @@ func (c *catchUp) isWaiting(topic string, partition int32) bool {
 	return ok
 }
 
-// checkPositions asks Kafka about positions that this replica has not reached. Either another replica is
-// ahead of this one, or the log does not hold that offset: then the stream starts at the log's start.
+// checkPositions asks Kafka about positions that this replica has not reached. Either another replica has
+// read further, or the log does not hold the offset. In the second case the stream starts at the log's start.
 func (c *catchUp) checkPositions(ctx context.Context, topic, seam *topicCursor) {
 	for _, p := range seam.positions {
 		if topic.nextOffset(p.partition) <= p.next || c.isWaiting(topic.name, p.partition) {
@@ -180,7 +180,7 @@ func (c *catchUp) rangesToSeam(seam cursor) (ranges []consumer.Range) {
 }
 
 // replayRecord frames one record of a replay. It returns false if the replay is to stop there because the
-// client does not take what was sent.
+// client does not take the bytes sent.
 func (c *catchUp) replayRecord(p consumer.Partition, r *consumer.Record) (more bool, err error) {
 	w, hub := c.writer, c.env.hub
 	eventType := eventTypeOf(r, hub.typeHeader)

@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// connection is the output over a connection of HTTP/1 that was taken over from net/http, whose
-// buffers and goroutine an idle stream then does without.
+// connection is the output over an HTTP/1 connection that was taken over from net/http. So an idle stream does
+// without the buffers and the goroutine of net/http.
 type connection struct {
 	net.Conn
-	head    []byte // of the response, until it is sent
-	chunked bool   // HTTP/1.1; else the end of the connection is that of the response
+	head    []byte // the head of the response, until it is sent
+	chunked bool   // HTTP/1.1; with HTTP/1.0 the end of the connection ends the response
 	timeout time.Duration
 	metrics *metrics
 	forget  func() // called before the connection is closed
 
-	// For writes that do not wait; raw is nil where they cannot be had (TLS).
+	// The fields below serve writes that do not wait. raw is nil where these are impossible (TLS).
 	raw   syscall.RawConn
 	write func(fd uintptr) bool
-	next  []byte // what write writes
-	n     int    // what it wrote
-	err   error  // or why it did not
+	next  []byte // the bytes that write writes
+	n     int    // how many it wrote
+	err   error  // why it did not
 }
 
 // takeOver takes the connection of a request over from net/http, for a response with the headers that header
@@ -44,19 +44,19 @@ func takeOver(w http.ResponseWriter, req *http.Request, header func() http.Heade
 	o := &connection{Conn: conn, chunked: req.ProtoMinor > 0, timeout: timeout, metrics: m}
 	o.head = o.headOf(header())
 	o.direct()
-	setUserTimeout(conn, timeout*3/2) // later than a write would fail: a client that is there and does not read is not gone
+	setUserTimeout(conn, timeout*3/2) // longer than the write time-out, so that a client that is alive and does not read does not count as gone
 	if tcp, ok := innermost(conn).(interface{ SetWriteBuffer(bytes int) error }); ok {
 		_ = tcp.SetWriteBuffer(sendBuffer)
 	}
 	return o, nil
 }
 
-// sendBuffer is what the kernel may keep for a client that does not read, in bytes; Linux doubles it. By
-// itself it would grow to megabytes, and a client that reads slowly but steadily would count as stalled,
-// as nothing more can be written until a third of it is free.
+// sendBuffer bounds the kernel's send buffer of a connection, in bytes; Linux doubles it. Without the bound it
+// would grow to megabytes. Then a client that reads slowly but steadily would count as stalled, because the
+// kernel accepts more bytes only when a third of the buffer is free.
 const sendBuffer = 64 << 10
 
-// innermost is the connection under TLS.
+// innermost returns the connection below TLS.
 func innermost(conn net.Conn) net.Conn {
 	if layer, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		return layer.NetConn()
@@ -64,10 +64,10 @@ func innermost(conn net.Conn) net.Conn {
 	return conn
 }
 
-// headOf is the head of the response. The stream is the last response on its connection.
+// headOf returns the head of the response. The stream is the last response on its connection.
 func (o *connection) headOf(header http.Header) []byte {
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Transfer-Encoding", "Trailer"} {
-		header.Del(name) // what a middleware meant for a body of its own
+		header.Del(name) // a middleware set it for a body that it would have written
 	}
 	header.Set("Connection", "close")
 	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
@@ -78,12 +78,12 @@ func (o *connection) headOf(header http.Header) []byte {
 	} else {
 		b.WriteString("HTTP/1.0 200 OK\r\n")
 	}
-	_ = header.Write(&b) // to memory
+	_ = header.Write(&b) // a write to memory does not fail
 	b.WriteString("\r\n")
 	return b.Bytes()
 }
 
-// chunk makes a chunk (RFC 9112, section 7.1) of the buffer's bytes, its head in the headroom.
+// chunk makes an HTTP chunk (RFC 9112, section 7.1) of the buffer's bytes. Its head goes into the headroom.
 func chunk(b []byte) []byte {
 	const digits = "0123456789abcdef"
 	at := headroom - 2
@@ -109,7 +109,7 @@ func (o *connection) sendLarge(l *large) ([]byte, error) {
 	return o.writeNow(l.text)
 }
 
-// writeNow writes as much as the client takes at once, and returns the rest.
+// writeNow writes as many bytes as the client takes without waiting, and returns the rest.
 func (o *connection) writeNow(b []byte) ([]byte, error) {
 	if o.head != nil {
 		b, o.head = append(o.head, b...), nil
@@ -138,7 +138,7 @@ func (o *connection) finish(b []byte) error {
 			return err
 		}
 	}
-	return o.SetWriteDeadline(time.Time{}) // or send would fail later
+	return o.SetWriteDeadline(time.Time{}) // otherwise a later send would fail
 }
 
 func (o *connection) close(clean bool) {
@@ -147,7 +147,7 @@ func (o *connection) close(clean bool) {
 	case clean && o.chunked:
 		_ = o.finish([]byte("0\r\n\r\n")) // the last chunk
 	case !clean && ok:
-		_ = tcp.SetLinger(0) // what the client did not take need not be kept by the kernel
+		_ = tcp.SetLinger(0) // the kernel need not keep the bytes that the client has not taken
 	}
 	o.forget()
 	_ = o.Close()
@@ -155,10 +155,10 @@ func (o *connection) close(clean bool) {
 
 func (o *connection) cut() { _ = o.Close() }
 
-// maxSaid is how many bytes a client may send behind its request; it has no reason to send any.
+// maxSaid is how many bytes a client may send after its request. A client has no reason to send any.
 const maxSaid = 64 << 10
 
-// watchForEnd has the stream end when its client has gone.
+// watchForEnd makes the stream end when its client closes the connection.
 func (o *connection) watchForEnd(w *watcher, sub *subscription) {
 	if forget, ok := w.watchConnection(o.Conn, sub); ok {
 		o.forget = forget

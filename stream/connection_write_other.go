@@ -2,5 +2,5 @@
 
 package stream
 
-// direct makes writes possible that do not wait; not here: each write is made by a goroutine.
+// direct does nothing on this system. A goroutine makes each write and waits for it.
 func (o *connection) direct() {}

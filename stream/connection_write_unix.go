@@ -4,7 +4,7 @@ package stream
 
 import "syscall"
 
-// direct makes writes possible that do not wait.
+// direct prepares writes that do not wait.
 func (o *connection) direct() {
 	c, ok := o.Conn.(syscall.Conn)
 	if !ok {
@@ -18,9 +18,9 @@ func (o *connection) direct() {
 	o.write = func(fd uintptr) bool {
 		o.n, o.err = syscall.Write(int(fd), o.next)
 		o.n = max(0, o.n)
-		if o.err == syscall.EAGAIN || o.err == syscall.EINTR { //nolint:errorlint // as the system call returns them
+		if o.err == syscall.EAGAIN || o.err == syscall.EINTR { //nolint:errorlint // a system call returns these unwrapped
 			o.err = nil
 		}
-		return true // whatever it took
+		return true // done, however many bytes the kernel took
 	}
 }

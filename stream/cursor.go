@@ -5,11 +5,11 @@ import (
 	"slices"
 )
 
-// incarnation is one topic: what is deleted and created again under the same name is another one,
-// whose offsets have nothing to do with the first's (KIP-516).
+// incarnation identifies a topic from its creation to its deletion. A topic that is created again under the same
+// name is another incarnation, and its offsets have nothing to do with those of the first (KIP-516).
 type incarnation struct {
 	topicID        [16]byte // Kafka's topic id; zero if the topic does not exist
-	incarnationTag string   // a hash of it, as event ids have it
+	incarnationTag string   // a hash of the topic id, as event ids contain it
 }
 
 func newIncarnation(id [16]byte) incarnation {
@@ -19,22 +19,23 @@ func newIncarnation(id [16]byte) incarnation {
 // absent is the incarnation of a topic that does not exist.
 var absent = newIncarnation([16]byte{})
 
-// position is how far one partition has been read.
+// position is how far a stream has come in one partition.
 type position struct {
 	partition int32
-	fresh     bool  // it is still to be held against the limits
-	sought    bool  // it is to be moved back to where source.since is, once Kafka tells
+	fresh     bool  // the limits have not been applied to it yet
+	sought    bool  // Kafka has not yet said at which offset topicCursor.since is; next is the latest possible offset
 	next      int64 // the next offset to consider
 }
 
-// topicCursor is how far one topic has been read. A partition that is missing was not read yet: it is
-// read from its start as far as the limits allow, or, if the topicCursor is homed, is not the stream's.
+// topicCursor is how far a stream has come in one topic. A partition without a position has not been read yet:
+// the stream reads it from its start, as far as the limits allow. If the topicCursor is homed, such a partition
+// is not a partition of the stream.
 type topicCursor struct {
 	name    string
-	nameTag string // a hash of the topic's name, as event ids have it
+	nameTag string // a hash of the topic's name, as event ids contain it
 	incarnation
 	positions []position // sorted by partition
-	since     int64      // milliseconds since 1970, for positions that are sought; 0: the start of the log
+	since     int64      // the time from which sought positions begin, in milliseconds since 1970; 0: the start of the log
 	homed     bool       // see home.go
 }
 
@@ -54,29 +55,30 @@ func (s *topicCursor) setNextOffset(partition int32, next int64) {
 	p.next, p.sought = next, false
 }
 
-// beginPartition is set to where the stream begins in the partition, before the limits are looked at.
+// beginPartition sets the offset at which the stream begins in the partition. The limits apply to it later.
 func (s *topicCursor) beginPartition(partition int32, next int64) {
 	*s.ensurePosition(partition) = position{partition: partition, next: next, fresh: true}
 }
 
-// seekPartition is begin where Kafka has yet to tell where the stream begins: next is where it does at the latest.
+// seekPartition notes that the stream begins in the partition at the first record of the time since or later,
+// and that Kafka has not yet said at which offset that is. next is the latest possible offset.
 func (s *topicCursor) seekPartition(partition int32, next, since int64) {
 	*s.ensurePosition(partition) = position{partition: partition, next: next, fresh: true, sought: true}
 	s.since = since
 }
 
-// acceptPosition is set of a position that the limits allow.
+// acceptPosition sets the offset at which the stream begins in the partition, after the limits were applied.
 func (s *topicCursor) acceptPosition(partition int32, next int64) {
 	*s.ensurePosition(partition) = position{partition: partition, next: next}
 }
 
-// isSought says whether Kafka has yet to tell where the stream begins in the partition.
+// isSought reports whether the partition's position is sought.
 func (s *topicCursor) isSought(partition int32) bool {
 	i, ok := s.findPosition(partition)
 	return ok && s.positions[i].sought
 }
 
-// isFresh says whether the limits were not looked at yet.
+// isFresh reports whether the limits have still to be applied to the partition.
 func (s *topicCursor) isFresh(partition int32) bool {
 	i, ok := s.findPosition(partition)
 	return !ok || s.positions[i].fresh
@@ -86,7 +88,8 @@ func (s *topicCursor) findPosition(partition int32) (int, bool) {
 	return slices.BinarySearchFunc(s.positions, partition, func(p position, id int32) int { return cmp.Compare(p.partition, id) })
 }
 
-// ensurePosition returns that of the partition, a new one if there is none. It is good until another one is added.
+// ensurePosition returns the position of the partition, and adds it if there is none. The pointer is good until
+// another position is added.
 func (s *topicCursor) ensurePosition(partition int32) *position {
 	i, ok := s.findPosition(partition)
 	if !ok {
@@ -107,7 +110,7 @@ func (c cursor) topic(topic string) *topicCursor {
 	return &c[i]
 }
 
-// since returns the time from which partitions are sought, the same for all of them; false if none are.
+// since returns the time of the sought positions, which is the same for all of them; false if none is sought.
 func (c cursor) since() (ms int64, seeks bool) {
 	for i := range c {
 		if slices.ContainsFunc(c[i].positions, func(p position) bool { return p.sought }) {
@@ -117,7 +120,7 @@ func (c cursor) since() (ms int64, seeks bool) {
 	return 0, false
 }
 
-// indexOfLargestTopic returns which source has the most positions; the cursor has one at least.
+// indexOfLargestTopic returns the index of the topic with the most positions. The cursor must not be empty.
 func (c cursor) indexOfLargestTopic() (largest int) {
 	for i := range c {
 		if len(c[i].positions) > len(c[largest].positions) {

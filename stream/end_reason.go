@@ -6,19 +6,19 @@ import (
 	"os"
 )
 
-// EndError is why Herald ends a stream, as its end event says. It is a part of the protocol with
-// clients.
+// EndError is the reason for which Herald ends a stream, as the end event contains it. Its values are part of the
+// protocol with clients.
 type EndError string
 
-// The reasons. After ErrTooMany the client is to stay away: native EventSources are told to by a
-// reconnection time of an hour, or one stream would drive out the other for ever.
+// The reasons. After ErrTooMany the client must not reconnect: two streams would end each other for ever. The
+// stream sets the reconnection time of a native EventSource to an hour.
 const (
-	ErrDraining  EndError = "draining"         // this replica stops; others go on
+	ErrDraining  EndError = "draining"         // this replica stops; other replicas serve the stream
 	ErrExpired   EndError = "token-expired"    // come back with a new token
-	ErrRevoked   EndError = "revoked"          // the viewer's token holds no more
-	ErrUnchecked EndError = "keys-unavailable" // nobody knows just now whether the token is good
+	ErrRevoked   EndError = "revoked"          // the viewer's token was revoked
+	ErrUnchecked EndError = "keys-unavailable" // the token cannot be checked at present
 	ErrTooMany   EndError = "too-many-streams" // a newer stream of the user took its place
-	ErrBusy      EndError = "busy"             // more streams, or opens a second, than this replica takes
+	ErrBusy      EndError = "busy"             // this replica has too many streams, or too many opens a second
 )
 
 func (e EndError) Error() string { return string(e) }
@@ -32,7 +32,7 @@ const (
 	endError        = "error"
 )
 
-// endLabel says why a stream ended as the metric's label has it.
+// endLabel returns the metric's label for the reason for which a stream ended.
 func endLabel(err error) string {
 	reason, told := errors.AsType[EndError](err)
 	_, network := errors.AsType[*net.OpError](err)
@@ -41,7 +41,7 @@ func endLabel(err error) string {
 		return string(reason)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return endWriteTimeout
-	case errors.Is(err, errGone), network: // a write may be first to see it
+	case errors.Is(err, errGone), network: // a write may notice it first
 		return endClient
 	default:
 		return endError

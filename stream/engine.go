@@ -5,24 +5,23 @@ import (
 	"sync"
 )
 
-// engine serves the streams that have something to do. An idle stream has no goroutine: a few workers,
-// which live while there is something to do, write what can be written without waiting. What must
-// wait, for Kafka or for a slow client, gets a goroutine of its own ([clientStream.serveSlow]).
+// engine serves the streams that have something to do. An idle stream has no goroutine. A few workers write
+// what can be written without waiting; they run only while a stream has something to do. A stream that must wait,
+// for Kafka or for a slow client, gets a goroutine of its own ([clientStream.serveSlow]).
 //
-// A stream is served by one of them at a time: it is busy from when it is added until
-// [subscription.release].
+// One goroutine at a time serves a stream: the stream is busy from schedule until [subscription.release].
 type engine struct {
 	mu         sync.Mutex
 	added      []*clientStream
-	now        []*clientStream // those of them whose turn it is, from at on
-	at         int
+	now        []*clientStream // the streams whose turn it is; those before next have been served
+	next       int
 	workers    int
-	maxWorkers int // workers
+	maxWorkers int
 }
 
 func newEngine() *engine { return &engine{maxWorkers: runtime.GOMAXPROCS(0)} }
 
-// schedule has a stream served. It does not wait.
+// schedule has a worker serve the stream. It does not wait.
 func (e *engine) schedule(f *clientStream) {
 	e.mu.Lock()
 	e.added = append(e.added, f)
@@ -42,19 +41,19 @@ func (e *engine) work() {
 	}
 }
 
-// nextStream returns the stream to serve; nil if there is none: then the worker has ended.
+// nextStream returns the next stream to serve. If there is none, it returns nil, and the worker must end.
 func (e *engine) nextStream() *clientStream {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.at == len(e.now) {
-		e.now, e.added, e.at = e.added, e.now[:0], 0
+	if e.next == len(e.now) {
+		e.now, e.added, e.next = e.added, e.now[:0], 0
 	}
-	if e.at == len(e.now) {
+	if e.next == len(e.now) {
 		e.workers--
 		return nil
 	}
-	f := e.now[e.at]
-	e.now[e.at] = nil
-	e.at++
+	f := e.now[e.next]
+	e.now[e.next] = nil
+	e.next++
 	return f
 }

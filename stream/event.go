@@ -22,8 +22,8 @@ const (
 // TypeMessage is the type of an event that has no "event" field (WHATWG HTML, section 9.2.6).
 const TypeMessage = "message"
 
-// reserved says whether a record may not have this event type: it is one of Herald's own, or one
-// that an EventSource dispatches itself.
+// reserved reports whether records may not have this event type, because Herald uses it for its own events or
+// an EventSource dispatches it itself.
 func reserved(eventType string) bool {
 	switch eventType {
 	case TypeCheckpoint, TypeGap, TypeEnd, "open", "error":
@@ -32,7 +32,8 @@ func reserved(eventType string) bool {
 	return false
 }
 
-// ValidType says whether records can have this event type; others arrive as "message".
+// ValidType reports whether a record can have this event type. A record with an invalid type arrives as
+// "message".
 func ValidType(eventType string) bool {
 	return eventType != "" && len(eventType) <= 128 && utf8.ValidString(eventType) &&
 		!strings.ContainsAny(eventType, "\r\n\x00") && !reserved(eventType)
@@ -46,8 +47,8 @@ func eventTypeOf(r *consumer.Record, typeHeader string) string {
 	return TypeMessage
 }
 
-// appendRecord appends the event and data lines of a record and the blank line that ends it. The
-// id line is the stream's own and goes before.
+// appendRecord appends the event and data lines of a record and the blank line that ends the event. The stream
+// writes the id line before them.
 func appendRecord(b []byte, eventType string, value []byte) []byte {
 	if eventType != TypeMessage {
 		b = append(b, "event: "...)
@@ -57,8 +58,8 @@ func appendRecord(b []byte, eventType string, value []byte) []byte {
 	return append(appendData(b, value), '\n')
 }
 
-// appendData appends value as data lines. CR LF, CR and LF each end a line, as the event stream
-// format has it, and reach the client as LF; bytes that are no UTF-8 become U+FFFD.
+// appendData appends value as data lines. CR LF, CR and LF each end a line, as in the event stream format, and
+// reach the client as LF. Bytes that are not UTF-8 become U+FFFD.
 func appendData(b, value []byte) []byte {
 	if !utf8.Valid(value) {
 		value = bytes.ToValidUTF8(value, []byte("\uFFFD"))
@@ -77,15 +78,15 @@ func appendData(b, value []byte) []byte {
 	}
 }
 
-// appendOpening appends what a stream begins with: the reconnection time. WebKit takes what a broken
-// connection left of an event for the beginning of the next connection's stream (EventSource::didFail
-// keeps it). The colon ends a line that was cut, and without a blank line what was left is a part of
-// the first event that follows, whose type and id go before: a checkpoint, for which it does no harm.
+// appendOpening appends the first lines of a stream, which set the reconnection time. WebKit takes the rest of an
+// event that a broken connection left for the beginning of the next stream (EventSource::didFail keeps it). The
+// colon ends a line that was cut. Without a blank line the rest becomes a part of the first event that follows.
+// That event is a checkpoint: its type and id take precedence, and the rest does no harm.
 func appendOpening(b []byte, retry time.Duration) []byte {
 	return fmt.Appendf(b, ":\nretry: %d\n", retry.Milliseconds())
 }
 
-// appendOwn appends one of Herald's own events. data is marshalled as JSON. An id line goes before.
+// appendOwn appends one of Herald's own events, with data as JSON. The caller appends an id line before it.
 func appendOwn(b []byte, eventType string, data any) []byte {
 	b = append(b, "event: "+eventType+"\n"...)
 	text, err := json.Marshal(data)
@@ -96,8 +97,8 @@ func appendOwn(b []byte, eventType string, data any) []byte {
 	return append(append(b, text...), '\n', '\n')
 }
 
-// gapData is a gap event's data. Without a source the id was none, without a range all of the topic
-// is meant.
+// gapData is the data of a gap event. Without a source, the client's id was not an id. Without a range, the gap is
+// about the whole topic.
 type gapData struct {
 	Source string `json:"source,omitempty"`
 	*gapRange

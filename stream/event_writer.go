@@ -52,7 +52,7 @@ const (
 	writerEmpty   writerState = iota // nothing waits
 	writerFilling                    // the buffer has events
 	writerSealed                     // the buffer has events and ends with the id of a large event
-	writerPartial                    // the client took a part of what was sent
+	writerPartial                    // the client took a part of the bytes sent
 )
 
 // state derives the writer's state from its fields, so that the two cannot contradict each other.

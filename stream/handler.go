@@ -13,32 +13,32 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// Viewer is whom a stream is for, what they may see and until when.
+// Viewer is the user of a stream, with the records that the user may see and the end of that permission.
 type Viewer struct {
 	User     string
 	Expires  time.Time // zero: never
 	Types    []string  // event types; nil: all, empty: none
 	Topics   []string  // broadcast topics; nil: all, empty: none
-	TokenID  string    // of the token that the viewer came with, for [Handler.End]
-	IssuedAt time.Time // that token
+	TokenID  string    // the id of the viewer's token, for [Handler.End]
+	IssuedAt time.Time // when the token was issued
 
-	// Holds, if not nil, says whether the token holds still. It is asked once the stream is one of those
-	// that [Handler.End] ends, as the token may have been taken back since it was looked at.
+	// Holds, if not nil, reports whether the token is still valid. The handler calls it once [Handler.End] can end
+	// the stream, because the token may have been revoked since it was checked.
 	Holds func() bool
 }
 
-// Config is what a [Handler] needs. Zero durations and sizes take the defaults.
+// Config configures a [Handler]. Zero durations and sizes take the defaults.
 type Config struct {
 	Hub    *Hub
 	Kafka  Kafka
-	Viewer func(echo.Context) (Viewer, error) // an [EndError] is for the client, others are returned to Echo
+	Viewer func(echo.Context) (Viewer, error) // the client gets an [EndError] as an end event; Echo gets other errors
 
-	Heartbeat    time.Duration // between signs of life; default 15 s
-	WriteTimeout time.Duration // for a write to make progress; default 10 s
-	Retry        time.Duration // reconnection time told to clients, jittered by half; default 2 s
-	Limits       Limits        // of what a client that comes back is sent; default none
-	Admission    Admission     // of streams; default none
-	MaxQueue     int           // bytes that wait for one stream; default 256 KiB
+	Heartbeat    time.Duration // the time between heartbeats; default 15 s
+	WriteTimeout time.Duration // how long a write may make no progress; default 10 s
+	Retry        time.Duration // the clients' reconnection time, spread by half up and down; default 2 s
+	Limits       Limits        // bounds the records that a returning client gets; default none
+	Admission    Admission     // bounds the number of streams; default none
+	MaxQueue     int           // the most bytes that wait for one stream; default 256 KiB
 	Logger       *slog.Logger
 }
 
@@ -73,30 +73,30 @@ func NewHandler(cfg Config) *Handler {
 	life, stop := context.WithCancel(context.Background())
 	h.stop = stop
 	h.service = newService(life, cfg.Hub, cfg.Kafka, cfg.Heartbeat, cfg.Limits)
-	h.service.streams.longIDs = &longIDs{log: cfg.Logger, told: make(map[string]bool)}
+	h.service.streams.longIDs = &longIDs{log: cfg.Logger, logged: make(map[string]bool)}
 	h.service.streams.schedule = h.engine.schedule
 	h.service.streams.closed = h.closed
 	return h
 }
 
-// Drain ends all streams with a reason, so that their clients reconnect elsewhere: one after the
-// other within the window, but 200 a second at least. It returns when they have written what waited
-// for them, or when ctx ends: then they are cut. New ones are turned away meanwhile.
+// Drain ends all streams with the reason [ErrDraining], so that their clients reconnect to another replica. It ends
+// them one after the other within the window, at 200 a second or more. It returns when all streams have written
+// the events that waited for them. When ctx ends, it cuts the remaining streams. New streams are refused.
 func (h *Handler) Drain(ctx context.Context, window time.Duration) {
 	h.roster.drainStreams(ctx, window)
 	h.watcher.close()
 	h.stop()
 }
 
-// End ends the streams of the viewers for whom match is true, with the reason. Of a viewer it gets
-// User, TokenID and IssuedAt. It must not wait.
+// End ends the streams of the viewers for whom match returns true, with the reason. The Viewer that match gets has
+// only User, TokenID and IssuedAt. match must not wait.
 func (h *Handler) End(reason EndError, match func(Viewer) bool) {
 	h.roster.endStreams(reason, match)
 }
 
-// Events serves the caller's stream (GET). It resumes from the Last-Event-ID header or, without
-// one, the lastEventId query parameter; without an id it begins where the parameter since says. The
-// parameter types chooses event types.
+// Events serves the caller's stream (GET). The stream resumes from the header Last-Event-ID or, without the header,
+// from the query parameter lastEventId. Without an id it begins at the time of the parameter since. The parameter
+// types chooses event types.
 func (h *Handler) Events(c echo.Context) error {
 	viewer, refused := h.cfg.Viewer(c)
 	later, _ := errors.AsType[EndError](refused)
@@ -118,7 +118,7 @@ func (h *Handler) Events(c echo.Context) error {
 	if later != "" {
 		return h.refuse(c, req, later)
 	}
-	from, _ := netip.ParseAddr(c.RealIP()) // what is none is an address too
+	from, _ := netip.ParseAddr(c.RealIP()) // all unparsable addresses count as one address
 	if reason := h.roster.admit(from); reason != "" {
 		return h.refuse(c, req, reason)
 	}
@@ -136,20 +136,20 @@ func (h *Handler) Events(c echo.Context) error {
 	return nil
 }
 
-// serveShared serves a stream on a connection that has others, or that cannot be taken over.
+// serveShared serves a stream on a connection that carries other streams, or that cannot be taken over.
 func (h *Handler) serveShared(c echo.Context, viewer Viewer, from netip.Addr, req streamRequest) error {
-	out := newResponse(c.Response().Writer, h.cfg.WriteTimeout, h.cfg.Hub.metrics) // Echo uses its own Response again
+	out := newResponse(c.Response().Writer, h.cfg.WriteTimeout, h.cfg.Hub.metrics) // not Echo's Response, which Echo uses again for other requests
 	if err := out.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		h.roster.leave(from)
 		return fmt.Errorf("free the stream of the read time-out: %w", err)
 	}
 	c.Response().WriteHeader(http.StatusOK)
-	c.Request().Header.Del("Last-Event-ID") // it may be long, and net/http keeps the request, with its URL, as long as the stream
+	c.Request().Header.Del("Last-Event-ID") // it may be long, and net/http keeps the request for as long as the stream is open
 	s := h.register(viewer, from, req, out)
 	defer context.AfterFunc(c.Request().Context(), func() { s.sub.end(errGone) })()
 	go s.start(req)
 	if clean := out.wait(); !clean && c.Request().Context().Err() == nil {
-		panic(http.ErrAbortHandler) // so that the client can tell
+		panic(http.ErrAbortHandler) // so that the client notices that the response was cut
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func (h *Handler) register(viewer Viewer, from netip.Addr, req streamRequest, ou
 	s.admission = admitted{from: from, tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt}
 	if !viewer.Expires.IsZero() {
 		left := time.Until(viewer.Expires)
-		early := min(left/10, 5*time.Second)                                                              // viewers who signed in together do not all come back together
+		early := min(left/10, 5*time.Second)                                                              // viewers who signed in together then do not all reconnect together
 		s.admission.expiry = time.AfterFunc(left-rand.N(max(1, early)), func() { s.sub.end(ErrExpired) }) //nolint:gosec // jitter
 	}
 	h.roster.addStream(s)
@@ -194,11 +194,11 @@ func (h *Handler) jitter(d time.Duration) time.Duration {
 	return d/2 + rand.N(d) //nolint:gosec // no secret
 }
 
-// refuse ends a stream that cannot be had now. Any status but 200 would end a native EventSource for
-// ever (WHATWG HTML, section 9.2.3).
+// refuse answers a request that cannot have a stream now, by a stream that ends at once. After any status but 200 a
+// native EventSource would never reconnect (WHATWG HTML, section 9.2.3).
 func (h *Handler) refuse(c echo.Context, r streamRequest, reason EndError) error {
 	h.cfg.Hub.metrics.refused.WithLabelValues(string(reason)).Inc()
-	if c.Request().ProtoMajor == 1 { // over HTTP/2 it would be the end of all that the connection carries
+	if c.Request().ProtoMajor == 1 { // over HTTP/2 this would end the other streams of the connection too
 		c.Response().Header().Set("Connection", "close")
 	}
 	c.Response().WriteHeader(http.StatusOK)
@@ -207,7 +207,7 @@ func (h *Handler) refuse(c echo.Context, r streamRequest, reason EndError) error
 	return err
 }
 
-// refusedRetry is how many times longer than others those wait who were turned away.
+// refusedRetry is the factor by which a refused client's reconnection time is longer.
 const refusedRetry = 5
 
 // runBeforeHooks runs what middleware has registered with Echo to run before the response, and returns the

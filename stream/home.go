@@ -6,30 +6,30 @@ import (
 	"herald/consumer"
 )
 
-// In a topic whose route names its partitioner a stream has some partitions only: the user's homes
-// ([consumer.Homes]), and those that the id it resumes from names. The cursor's source has a position
-// for each of them, at the start of the partition too, and ids name all of them: a replica that starts
-// after partitions were added knows an old home from the id alone.
+// In a topic whose route names its partitioner, a stream has only some partitions: the user's homes
+// ([consumer.Homes]), and the partitions that the id names from which it resumed. The cursor has a position for
+// each of these partitions, even at offset 0, and ids name all of them. A replica that started after partitions
+// were added knows an old home only from an id.
 
-// atHomes returns the source with positions in user's homes only, to begin there.
+// atHomes returns a copy of the cursor that has only the user's homes, for a stream that begins.
 func (s *topicCursor) atHomes(user string, homes *consumer.Homes) topicCursor {
 	at := *s
 	at.homed, at.positions = true, nil
 	id, begin := homes.Of(user)
 	if id != s.topicID {
-		return at // the topic is about to be met again
+		return at // the cursor and the homes are of different incarnations; a catch-up follows
 	}
 	for p, from := range begin {
 		if i, ok := s.findPosition(p); ok {
 			from = s.positions[i].next
 		}
-		at.setNextOffset(p, from) // one that is not read yet was added just now
+		at.setNextOffset(p, from) // a home that is not read yet was added just now
 	}
 	return at
 }
 
-// addHomes adds user's homes that the source lacks, where whoever has not read them begins. It says
-// whether there were any.
+// addHomes adds the user's homes that the cursor lacks, each at the offset at which a stream begins that has
+// not read it. It reports whether it added any.
 func (s *topicCursor) addHomes(user string, homes *consumer.Homes) (added bool) {
 	s.homed = true
 	id, begin := homes.Of(user)
@@ -45,7 +45,7 @@ func (s *topicCursor) addHomes(user string, homes *consumer.Homes) (added bool) 
 	return added
 }
 
-// hasPartition says whether the partition is one of the stream's.
+// hasPartition reports whether the stream has the partition.
 func (s *topicCursor) hasPartition(partition int32) bool {
 	if !s.homed {
 		return true
@@ -55,7 +55,7 @@ func (s *topicCursor) hasPartition(partition int32) bool {
 }
 
 // updateHomes adds the user's new homes to the cursor's topic, and removes from the seam the partitions that
-// the stream has not got.
+// the stream does not have.
 func (c *catchUp) updateHomes(topic, seam *topicCursor) {
 	homes := c.sub.topic(topic.name).Homes
 	if homes == nil {

@@ -17,27 +17,27 @@ type Hub struct {
 	metrics    *metrics
 
 	larges     *larges
-	interleave func() // for tests: called before and after positions are read
+	interleave func() // called before and after positions are read; tests set it
 
 	mu     sync.RWMutex
 	topics map[string]*hubTopic
 	users  map[string][]*subscription
 }
 
-// hubTopic is one that is read, or that a stream waits for.
+// hubTopic is a topic that is read, or that a stream waits for.
 type hubTopic struct {
-	topicCursor                 // without positions: how ids name the topic
+	topicCursor                 // without positions; it says how ids name the topic
 	partitions  []*hubPartition // sorted
 	readers     map[*subscription]struct{}
 }
 
-// hubPartition is how far a hubPartition has been read. next is written with mu held over the delivery
-// of all records before it.
+// hubPartition is a partition that is read. Its lock is held while records are delivered, until next is the
+// offset after them.
 type hubPartition struct {
 	id    int32
 	mu    sync.Mutex
-	event []byte // of the record being delivered: its lines, encoded once for all streams
-	next  atomic.Int64
+	event []byte       // the lines of the record that is being delivered, encoded once for all streams
+	next  atomic.Int64 // the offset that is read next
 }
 
 // NewHub returns a hub without streams. typeHeader names the record header that holds the event
@@ -55,7 +55,7 @@ func NewHub(typeHeader string, registry prometheus.Registerer) *Hub {
 
 var _ consumer.Sink = (*Hub)(nil)
 
-// ensureTopicLocked returns the ensureTopicLocked, which is made if there is none. h.mu is held.
+// ensureTopicLocked returns the topic. It adds the topic if the hub does not have it.
 func (h *Hub) ensureTopicLocked(name string) *hubTopic {
 	t := h.topics[name]
 	if t == nil {
@@ -65,7 +65,7 @@ func (h *Hub) ensureTopicLocked(name string) *hubTopic {
 	return t
 }
 
-// forgetTopicIfUnusedLocked forgets a topic that is not read and that nobody waits for. h.mu is held.
+// forgetTopicIfUnusedLocked forgets a topic that is not read and that no stream waits for.
 func (h *Hub) forgetTopicIfUnusedLocked(name string) {
 	if t := h.topics[name]; t != nil && len(t.partitions) == 0 && len(t.readers) == 0 {
 		delete(h.topics, name)
@@ -125,7 +125,7 @@ func (h *Hub) Deliver(p consumer.Partition, records []consumer.Record, next int6
 	part.next.Store(next)
 }
 
-// findPartitionLocked returns a partition that is read, nil if it is not. h.mu is held.
+// findPartitionLocked returns a partition; nil if it is not read.
 func (h *Hub) findPartitionLocked(p consumer.Partition) (*hubTopic, *hubPartition) {
 	t := h.topics[p.Topic]
 	if t == nil {
@@ -142,11 +142,12 @@ func (t *hubTopic) searchPartition(id int32) (int, bool) {
 	return slices.BinarySearchFunc(t.partitions, id, func(p *hubPartition, id int32) int { return cmp.Compare(p.id, id) })
 }
 
-// queueRecordLocked gives the record to the streams it is for. h.mu and part.mu are held.
+// queueRecordLocked queues the record for each stream of its user, or for all streams of a broadcast topic. The
+// locks of the hub and of the partition are held.
 func (h *Hub) queueRecordLocked(t *hubTopic, part *hubPartition, p consumer.Partition, r *consumer.Record) {
 	users := h.users[string(r.User)]
 	switch {
-	case r.Value == nil: // a tombstone is no notification
+	case r.Value == nil: // a tombstone is not a notification
 		h.metrics.tombstones.Inc()
 	case r.Broadcast && len(t.readers) > 0:
 		it := h.encodeRecordLocked(part, p, r)
@@ -161,7 +162,8 @@ func (h *Hub) queueRecordLocked(t *hubTopic, part *hubPartition, p consumer.Part
 	}
 }
 
-// encodeRecordLocked makes the record's event: in part.event, or the item's own if it is large. part.mu is held.
+// encodeRecordLocked encodes the record's event: into part.event, or as a large event that the item refers to.
+// The lock of the partition is held.
 func (h *Hub) encodeRecordLocked(part *hubPartition, p consumer.Partition, r *consumer.Record) item {
 	eventType := eventTypeOf(r, h.typeHeader)
 	it := item{partition: p, offset: r.Offset, eventType: eventType, large: h.larges.shareEvent(eventType, r.Value)}
@@ -172,8 +174,8 @@ func (h *Hub) encodeRecordLocked(part *hubPartition, p consumer.Partition, r *co
 	return it
 }
 
-// Gap implements [consumer.Sink]. What a stream has lost by it depends on the stream's own cursor:
-// replay from there meets the same gap.
+// Gap implements [consumer.Sink]. The records that a stream loses depend on the stream's own cursor. So each
+// stream catches up, and its replay meets the same gap.
 func (h *Hub) Gap(p consumer.Partition, gap consumer.Gap) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -183,7 +185,7 @@ func (h *Hub) Gap(p consumer.Partition, gap consumer.Gap) {
 	}
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	for s := range t.readers { // before the position moves, or a stream could follow it over the gap
+	for s := range t.readers { // before next moves; otherwise a stream could advance over the gap with it
 		s.requestCatchUp()
 	}
 	part.next.Store(gap.To)
@@ -217,19 +219,22 @@ func (h *Hub) removeSubscription(s *subscription) {
 
 var cursors = sync.Pool{New: func() any { return new(cursor) }}
 
-// positions returns how far the sources, which are sorted, have been read: what was delivered before
-// is in the queues. It is to be put back into cursors.
+// positions returns how far the topics have been read, which are sorted by name. All records before these
+// positions are in the queues, except records of a delivery under way. The caller returns the cursor to the
+// pool cursors.
 func (h *Hub) positions(sources []consumer.UserTopic) *cursor {
 	at := cursors.Get().(*cursor) //nolint:forcetypeassert // nothing else is in there
 	*at = h.readPositions(*at, sources, false)
 	return at
 }
 
-// seam is positions for a subscription that was added, or let in again, before: it waits for a
-// delivery under way, so that records before them come by replay and all others are queued.
+// seam returns the seam between replay and live delivery: for each partition the offset from which on records
+// are queued. The caller's subscription must have been added, and must accept live records. Records before the
+// seam come by replay. seam takes each partition's lock, so that it waits for a delivery under way.
 func (h *Hub) seam(sources []consumer.UserTopic) cursor { return h.readPositions(nil, sources, true) }
 
-// readPositions takes the place of what at has.
+// readPositions reads the positions of the topics into at, whose contents it replaces. With wait it waits for
+// deliveries under way.
 func (h *Hub) readPositions(at cursor, sources []consumer.UserTopic, wait bool) cursor {
 	h.interleave()
 	defer h.interleave()
@@ -259,8 +264,8 @@ func (h *Hub) readPositions(at cursor, sources []consumer.UserTopic, wait bool) 
 	return at
 }
 
-// startCursor is seam for a stream of user that begins: of a topic of which it has some partitions only, with
-// those. With an empty user it is with all.
+// startCursor returns the seam as the cursor of a new stream. Where the topic's route names a partitioner, the
+// cursor has only the user's homes. With an empty user it has all partitions.
 func (h *Hub) startCursor(sources []consumer.UserTopic, user string) cursor {
 	at := h.seam(sources)
 	for i := range sources {
@@ -271,13 +276,13 @@ func (h *Hub) startCursor(sources []consumer.UserTopic, user string) cursor {
 	return at
 }
 
-// IDAfter returns an event id from which a stream of user over the sources, which are sorted, goes on
-// behind the written record. In other partitions it goes on from where this replica has read to, which
-// may be before records that were written earlier; topics that are not read here start at now, and
-// a gap tells that. With an empty user it is an id for everyone, and names the partitions of all. It
-// returns false if the record's own topic is not read here and has several partitions.
+// IDAfter returns an event id from which a stream of user continues after the written record. The topics are
+// sorted by name. In other partitions the stream continues from the offset that this replica has read up to, so
+// it may get records that were written before this one. Topics that are not read here start at now, and a gap
+// reports them. With an empty user the id is for everyone and names all partitions. IDAfter returns false if the
+// record's own topic is not read here and has several partitions.
 func (h *Hub) IDAfter(sources []consumer.UserTopic, user string, w consumer.Written) (string, bool) {
-	awaited := h.awaitedTopics(sources) // before the positions: of what begins in between there are some
+	awaited := h.awaitedTopics(sources) // before the positions: a topic that begins in between then has positions
 	at := h.startCursor(sources, user)
 	own := at.topic(w.Topic)
 	if own == nil || len(own.positions) == 0 && w.Partitions > 1 {
@@ -291,7 +296,7 @@ func (h *Hub) IDAfter(sources []consumer.UserTopic, user string, w consumer.Writ
 	return string(appendID(nil, at)), true
 }
 
-// awaitedTopics are those of the sources' topics that are read here or that streams know not to exist.
+// awaitedTopics returns, the topics that are read here or that a stream waits for.
 func (h *Hub) awaitedTopics(sources []consumer.UserTopic) map[string]bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()

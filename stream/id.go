@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// How ids are made is in the package's documentation.
+// PROTOCOL.md has the grammar of ids.
 const (
 	idVersion   = "1"
 	tagSize     = 6
-	maxIDLength = 48 << 10 // bytes; a longer one is none
+	maxIDLength = 48 << 10 // bytes; longer text is not an id
 )
 
 var errBadID = errors.New("not an event id of Herald")
@@ -28,8 +28,8 @@ func tag(text string) string {
 	return strings.ToLower(tagEncoding.EncodeToString(sum[:8]))[:tagSize]
 }
 
-// appendID appends the id of a stream at the cursor. If it would be longer than ids may be, it is without
-// the topic that has the most positions: a stream that resumes from it tells that by a gap.
+// appendID appends the id of a cursor. If the id would be longer than maxIDLength, it leaves out the topic with
+// the most positions. A stream that resumes from such an id reports the topic by a gap.
 func appendID(b []byte, at cursor) []byte {
 	begun := len(b)
 	b = appendHead(b, at)
@@ -43,7 +43,7 @@ func appendID(b []byte, at cursor) []byte {
 	return b
 }
 
-// appendHead appends what is in front of the sources.
+// appendHead appends the part of an id before the topics.
 func appendHead(b []byte, at cursor) []byte {
 	b = append(b, idVersion...)
 	if since, seeks := at.since(); seeks {
@@ -73,15 +73,15 @@ func appendTopic(b []byte, s *topicCursor) []byte {
 	return b
 }
 
-// savedTopic is what an id says of one topic.
+// savedTopic is the part of an id for one topic.
 type savedTopic struct {
-	incarnation string // its tag
+	incarnation string // the incarnation's tag
 	positions   []position
-	since       int64 // of positions that are sought
+	since       int64 // the time of sought positions
 }
 
-// decodeID reads an id: its sources by the tags of their names. It takes what appendID makes and
-// nothing else, so that one place has one id.
+// decodeID decodes an id. It returns the topics by the tags of their names. It accepts only text that appendID
+// makes, so that a cursor has exactly one id.
 func decodeID(id string) (map[string]savedTopic, error) {
 	if len(id) > maxIDLength {
 		return nil, errBadID
@@ -124,7 +124,7 @@ func decodeID(id string) (map[string]savedTopic, error) {
 	return sources, nil
 }
 
-// decodePosition reads what an id says of one partition.
+// decodePosition decodes the part of an id for one partition.
 func decodePosition(text string) (p position, err error) {
 	text, sought := strings.CutSuffix(text, "t")
 	text, offset, considered := strings.Cut(text, "-")
@@ -137,22 +137,22 @@ func decodePosition(text string) (p position, err error) {
 	return p, err
 }
 
-// IDSource is what an event id says of one topic.
+// IDSource is the part of an event id for one topic.
 type IDSource struct {
-	Topic       string          // its name, if it was among those given
+	Topic       string          // the topic's name, if the caller gave it
 	Tag         string          // a hash of the name
 	Incarnation string          // a hash of the topic id (KIP-516)
 	Exists      bool            // the topic existed when the id was made
 	Last        map[int32]int64 // by partition: the offset of the last record considered; -1: none yet
 
-	// Since are partitions in which the stream is to begin with what was written at the time or later, the
-	// zero time: with all, and of which Kafka had not told yet where that is. Last is where it begins at
-	// the latest.
+	// Since has the partitions that begin with the first record written at the time or later, while Kafka
+	// had not yet named that record's offset. The zero time stands for all records. Last then bounds the
+	// offset: the stream begins after it at the latest.
 	Since map[int32]time.Time
 }
 
-// ExplainID reads an event id. Topics, if given, are names to put in place of hashes. The error says
-// that the id is none.
+// ExplainID decodes an event id. An id has only hashes of topics' names: the result has the names that topics
+// lists. The error says that the text is not an id.
 func ExplainID(id string, topics ...string) ([]IDSource, error) {
 	decoded, err := decodeID(id)
 	if err != nil {

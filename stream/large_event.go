@@ -8,17 +8,17 @@ import (
 	"weak"
 )
 
-// largeValue is from how many bytes on a record's event is shared by the streams that have it before
-// them. A small one is copied for each, which is faster than a write of its own.
+// largeValue is the size, in bytes, from which all streams that wait to write a record's event share its bytes. A
+// smaller event is copied for each stream, which is faster than a separate write.
 const largeValue = 32 << 10
 
-// large is an event that streams share, without an id: its lines, and the same as a chunk.
+// large is an event without its id that streams share: its lines, and the same lines as an HTTP chunk.
 type large struct {
 	encoding    sync.Once
 	text, chunk []byte
 }
 
-// size is in bytes; none of nil.
+// size returns the size in bytes; 0 for nil.
 func (l *large) size() int {
 	if l == nil {
 		return 0
@@ -26,14 +26,14 @@ func (l *large) size() int {
 	return len(l.chunk)
 }
 
-// largeKey is the SHA-256 of what an event is made of: the place of its record is not enough, for after
-// an unclean leader election another record may be there, of another user.
+// largeKey is the SHA-256 of an event's type and value. The position of the record would not be enough: after an
+// unclean leader election another user's record may have the same position.
 type largeKey [sha256.Size]byte
 
-// larges are the large events that some stream has before it, so that each is in memory once, whether
-// it comes live or by replay and however many streams are slow to take it.
+// larges holds the large events that a stream has still to write. Each is in memory once, whether it came live or
+// by replay, and however many streams wait to write it.
 type larges struct {
-	least int // bytes of a large event's value
+	least int // the smallest size of a large event's value, in bytes
 
 	mu     sync.Mutex
 	events map[largeKey]weak.Pointer[large]
@@ -43,7 +43,7 @@ func newLarges() *larges {
 	return &larges{least: largeValue, events: make(map[largeKey]weak.Pointer[large])}
 }
 
-// shareEvent returns the event of a record, which is made if no stream has it; nil if it is a small one.
+// shareEvent returns the shared event of a record, and encodes it if no stream has it; nil if the event is small.
 func (l *larges) shareEvent(eventType string, value []byte) *large {
 	if len(value) < l.least {
 		return nil
@@ -61,7 +61,7 @@ func (l *larges) shareEvent(eventType string, value []byte) *large {
 
 func keyOf(eventType string, value []byte) (key largeKey) {
 	h := sha256.New()
-	_, _ = io.WriteString(h, eventType+"\x00") // which an event type does not contain
+	_, _ = io.WriteString(h, eventType+"\x00") // an event type contains no NUL
 	_, _ = h.Write(value)
 	h.Sum(key[:0])
 	return key
@@ -79,11 +79,11 @@ func (l *larges) findEvent(key largeKey) *large {
 	return e
 }
 
-// forgetEvent is called when nobody has the event any more.
+// forgetEvent runs when no stream has the event any more.
 func (l *larges) forgetEvent(key largeKey) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.events[key].Value() == nil { // else it was made again meanwhile
+	if l.events[key].Value() == nil { // otherwise a stream has encoded it again meanwhile
 		delete(l.events, key)
 	}
 }

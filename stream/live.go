@@ -7,12 +7,13 @@ import (
 )
 
 // checkpointAfter is how many offsets the position of a quiet stream may move before a heartbeat becomes a
-// checkpoint. It bounds what is replayed when the client comes back.
+// checkpoint. It bounds the replay for a returning client.
 const checkpointAfter = 10_000
 
 // gather frames what waits in the subscription: the records up to the first large one, and, if a heartbeat
-// is due, a heartbeat or a checkpoint. s.taken is not nil if more is to be gathered once the writer has
-// sent this. behind says that live records have passed by; ended says why the stream is to end.
+// is due, a heartbeat or a checkpoint. If s.taken is not nil afterwards, there is
+// more to gather once the writer has sent this. behind reports that live records were dropped; ended is the
+// reason for the stream to end.
 func (s *clientStream) gather() (behind bool, ended error) {
 	if s.taken != nil {
 		s.frameTaken(s.sub.endCause())

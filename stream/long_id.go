@@ -5,24 +5,24 @@ import (
 	"sync"
 )
 
-// longID is how long an id may be, in bytes, before the operator is warned: a client sends it in a header,
-// and many proxies take 8 KiB of header at most, with cookies and a token.
+// longID is the length from which the log warns about an id, in bytes. A client sends its id in a header, and many
+// proxies accept at most 8 KiB of headers, cookies and token included.
 const longID = 6 << 10
 
-// longIDs warns of topics that make ids long, once each.
+// longIDs logs topics that make ids long, once each.
 type longIDs struct {
 	log *slog.Logger
 
-	mu   sync.Mutex
-	told map[string]bool // by topic: whether it was that ids cannot hold it
+	mu     sync.Mutex
+	logged map[string]bool // by topic: whether the line said that ids cannot name the topic
 }
 
-// checkCursor looks at the cursor of a stream that begins.
+// checkCursor logs a line if the cursor of a new stream makes long ids.
 func (l *longIDs) checkCursor(at cursor) {
 	if len(at) == 0 {
 		return
 	}
-	const longest = len(".2147483647-9223372036854775806t") // of a position
+	const longest = len(".2147483647-9223372036854775806t") // the longest position
 	positions, size := 0, 0
 	for i := range at {
 		positions += len(at[i].positions)
@@ -39,14 +39,14 @@ func (l *longIDs) checkCursor(at cursor) {
 	s, tooLong := &at[at.indexOfLargestTopic()], len(appendHead(nil, at))+size > maxIDLength
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if was, told := l.told[s.name]; told && (was || !tooLong) {
+	if was, logged := l.logged[s.name]; logged && (was || !tooLong) {
 		return
 	}
-	l.told[s.name] = tooLong
-	const mend = "if all producers of the topic choose partitions alike, name their partitioner in --topic (TOPIC,partitioner=murmur2): ids then name a user's own partitions only; else the topic is to have fewer"
+	l.logged[s.name] = tooLong
+	const advice = "if all producers of the topic use the same partitioner, name it in --topic (TOPIC,partitioner=murmur2): ids then name only the user's own partitions; otherwise use fewer partitions"
 	if tooLong {
-		l.log.Error("topic has more partitions than an event id can name: clients that come back miss its records, and are told so by a gap", "topic", s.name, "partitions", len(s.positions), "id_bytes", size, "mend", mend)
+		l.log.Error("topic has more partitions than an event id can name; returning clients miss its records and get a gap", "topic", s.name, "partitions", len(s.positions), "id_bytes", size, "advice", advice)
 		return
 	}
-	l.log.Warn("topic has so many partitions that event ids are longer than some proxies take", "topic", s.name, "partitions", len(s.positions), "id_bytes", size, "mend", mend)
+	l.log.Warn("topic has so many partitions that some proxies refuse its event ids", "topic", s.name, "partitions", len(s.positions), "id_bytes", size, "advice", advice)
 }

@@ -45,7 +45,7 @@ func TestManyPartitions(t *testing.T) {
 			hub.Begin(consumer.Partition{Topic: "wide", ID: p}, [16]byte{2}, 12_345_678)
 		}
 		var log bytes.Buffer
-		warned := &longIDs{log: slog.New(slog.NewTextHandler(&log, nil)), told: make(map[string]bool)}
+		warned := &longIDs{log: slog.New(slog.NewTextHandler(&log, nil)), logged: make(map[string]bool)}
 		open := func(lastID string) (id string, gaps []string) {
 			out := new(partOutput)
 			s := newStream(t, streamOptions{hub: hub, kafka: wideKafka{}, out: out, longIDs: warned})

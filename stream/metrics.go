@@ -6,7 +6,7 @@ import (
 	"herald/consumer"
 )
 
-// metrics are those of all streams.
+// metrics holds the metrics of all streams.
 type metrics struct {
 	open       prometheus.Gauge
 	opened     *prometheus.CounterVec
@@ -21,7 +21,7 @@ type metrics struct {
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
-	// All values are there from the start, at 0: a rate of one that appears with its first event misses it.
+	// All label values exist from the start, at 0. Otherwise a rate would miss the first event of a label value.
 	counter := func(name, help, label string, values ...string) *prometheus.CounterVec {
 		vec := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
 		for _, value := range values {
@@ -29,16 +29,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}
 		return vec
 	}
-	events := counter("herald_stream_events_total", "Records given to streams, by source: live or replay.", "source")
+	events := counter("herald_stream_events_total", "Records written to streams, by source: live or replay.", "source")
 	m := &metrics{
 		live:       events.WithLabelValues("live"),
 		replayed:   events.WithLabelValues("replay"),
 		open:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_streams", Help: "Streams that are open."}),
 		opened:     counter("herald_streams_opened_total", "Streams opened, by where they start: now, since or id.", "start", startNow, startSince, startID),
 		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, write-timeout, draining, token-expired, revoked, too-many-streams or error.", "reason", endClient, endWriteTimeout, string(ErrDraining), string(ErrExpired), string(ErrRevoked), string(ErrTooMany), endError),
-		refused:    counter("herald_streams_refused_total", "Streams turned away, by reason: draining, busy or keys-unavailable.", "reason", string(ErrDraining), string(ErrBusy), string(ErrUnchecked)),
+		refused:    counter("herald_streams_refused_total", "Streams refused, by reason: draining, busy or keys-unavailable.", "reason", string(ErrDraining), string(ErrBusy), string(ErrUnchecked)),
 		bytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_written_bytes_total", Help: "Bytes written to streams."}),
-		gaps:       counter("herald_stream_gaps_total", "Gaps told to streams, by reason: retention, recreated, unknown-id, unreadable or replay-limit.", "reason", string(consumer.GapRetention), string(consumer.GapRecreated), string(consumer.GapUnknownID), string(consumer.GapUnreadable), string(consumer.GapReplayLimit)),
+		gaps:       counter("herald_stream_gaps_total", "Gap events written to streams, by reason: retention, recreated, unknown-id, unreadable or replay-limit.", "reason", string(consumer.GapRetention), string(consumer.GapRecreated), string(consumer.GapUnknownID), string(consumer.GapUnreadable), string(consumer.GapReplayLimit)),
 		overflows:  prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_overflows_total", Help: "Times that a slow stream's queue was full and the stream fell back to replay."}),
 		tombstones: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_tombstones_total", Help: "Live records with a null value, which are not delivered."}),
 	}

@@ -8,41 +8,41 @@ import (
 	"time"
 )
 
-// output is where a stream's bytes go: to one client. It is used by one goroutine at a time.
+// output writes a stream's bytes to its client. One goroutine at a time uses it, except for cut.
 type output interface {
-	// send writes as much of the buffer's bytes as the client takes at once, and returns the rest as
-	// finish wants it. The buffer begins with headroom.
+	// send writes as many of the buffer's bytes as the client takes without waiting. It returns the rest, in the
+	// form that finish expects. The buffer begins with headroom.
 	send(b []byte) (rest []byte, err error)
 
-	// sendLarge is send of an event that others may be writing too.
+	// sendLarge writes a large event in the same way. Other streams may write the same event at the same time.
 	sendLarge(l *large) (rest []byte, err error)
 
-	// finish writes the rest and waits until the client has taken all of it. It fails with
+	// finish writes the rest and waits until the client has taken all of it. The error is
 	// os.ErrDeadlineExceeded if the client takes nothing for the write time-out.
 	finish(rest []byte) error
 
-	// close ends the response. The client can tell a clean end from a cut.
+	// close ends the response. The client can distinguish a clean end from a cut.
 	close(clean bool)
 
-	// cut closes the connection while others may be writing to it.
+	// cut closes the connection. It may be called while another goroutine writes.
 	cut()
 }
 
-// headroom is how many bytes a buffer begins with that are the output's, for the head of a chunk.
+// headroom is the number of bytes at the start of a buffer that the output uses for the head of an HTTP chunk.
 const headroom = 10
 
-// writePiece is how many bytes a client must take within the write time-out to count as alive.
+// writePiece is the number of bytes that a client must take within the write time-out to count as alive.
 const writePiece = 16 << 10
 
-// keepBuffer is how large a buffer may be that is used again, in bytes.
+// keepBuffer is the largest size of a buffer that returns to the pool, in bytes.
 const keepBuffer = 64 << 10
 
-// newBufferSize is what a buffer begins with, in bytes.
+// newBufferSize is the size of a new buffer, in bytes.
 const newBufferSize = 4 << 10
 
 var buffers = sync.Pool{New: func() any { return &buffer{make([]byte, headroom, newBufferSize)} }}
 
-// buffer is what is on its way to a client. Streams have one while they write only.
+// buffer holds bytes on their way to a client. A stream has a buffer only while it writes.
 type buffer struct{ b []byte }
 
 func newBuffer() *buffer { return buffers.Get().(*buffer) } //nolint:forcetypeassert // nothing else is in there
@@ -54,22 +54,22 @@ func (b *buffer) free() {
 	}
 }
 
-// response is the output over an [http.ResponseWriter]: HTTP/2, where a connection has other streams,
-// and whatever cannot be taken over.
+// response is the output over an [http.ResponseWriter], for connections that cannot be taken over. HTTP/2 is the
+// main case: its connections carry other streams too.
 type response struct {
 	writer  http.ResponseWriter
 	control *http.ResponseController
 	timeout time.Duration
 	metrics *metrics
-	ended   chan bool // whether the response has ended cleanly, for the handler
+	ended   chan bool // reports to the handler that the response has ended, and whether cleanly
 
 	mu   sync.Mutex
-	over bool // the handler returns: nothing of the response may be used
+	over bool // the handler returns, so the response may not be used any more
 }
 
 func newResponse(w http.ResponseWriter, timeout time.Duration, m *metrics) *response {
 	r := &response{writer: w, control: http.NewResponseController(w), timeout: timeout, metrics: m, ended: make(chan bool, 1)}
-	_ = r.deadline(time.Time{}) // the server's is for other answers
+	_ = r.deadline(time.Time{}) // the server's deadline is meant for other responses
 	return r
 }
 
@@ -90,7 +90,7 @@ func (r *response) finish(b []byte) error {
 			return err
 		}
 	}
-	return r.deadline(time.Time{}) // over HTTP/2 it would end a stream that has nothing to write, too
+	return r.deadline(time.Time{}) // over HTTP/2 a deadline ends even a stream that writes nothing
 }
 
 func (r *response) deadline(t time.Time) error {
@@ -100,10 +100,10 @@ func (r *response) deadline(t time.Time) error {
 	return nil
 }
 
-// close leaves the end to the handler.
+// close reports the end to the handler, which ends the response.
 func (r *response) close(clean bool) { r.ended <- clean }
 
-// wait is for the handler: it waits until the response has ended, and says whether cleanly.
+// wait waits until the response has ended, and reports whether it ended cleanly. The handler calls it.
 func (r *response) wait() (clean bool) {
 	clean = <-r.ended
 	r.mu.Lock()

@@ -7,22 +7,22 @@ import (
 	"herald/consumer"
 )
 
-// Limits bound what a client that comes back is sent; what is older is told as a gap. Zero values
-// are no limits.
+// Limits bound the records that a returning client gets. A gap reports the records left out. A zero value is no
+// limit.
 type Limits struct {
-	Age     time.Duration // of records
-	Records int64         // offsets of a partition, whoever they are for
+	Age     time.Duration // the age of the oldest record
+	Records int64         // the number of offsets of a partition, records of other users included
 }
 
-// limit moves positions that are fresh to where the stream is to begin. Those that are sought go back to
-// where Kafka tells; all go up to where the limits allow, and what that leaves out is told. Partitions for
-// which Kafka has no answer wait.
+// applyLimits moves fresh positions to the offsets at which the stream begins. A sought position moves back to the
+// offset that Kafka names. Then each position moves forward to the first offset that the limits allow, and a gap
+// reports the records left out. Partitions for which Kafka does not answer wait.
 func (c *catchUp) applyLimits(ctx context.Context, seam cursor) error {
 	fresh := c.freshRanges(seam)
 	if len(fresh) == 0 {
 		return nil
 	}
-	var seeking, all []consumer.Partition // no others: what waits is asked for each second
+	var seeking, all []consumer.Partition // only these, because the question is repeated each second for partitions that wait
 	for _, r := range fresh {
 		all = append(all, r.Partition)
 		if c.writer.cursor.topic(r.Topic).isSought(r.ID) {
@@ -66,8 +66,8 @@ func (c *catchUp) applyLimits(ctx context.Context, seam cursor) error {
 	return c.writer.flush()
 }
 
-// fresh returns what lies between the cursor and the seam of partitions whose position is fresh. Those that
-// are at the seam it holds, unless they are sought: limits leave nothing of them out.
+// freshRanges returns the ranges between the cursor and the seam of partitions whose position is fresh. It accepts
+// positions that are at the seam already, unless they are sought, because limits leave out nothing there.
 func (c *catchUp) freshRanges(seam cursor) (fresh []consumer.Range) {
 	if _, seeks := c.writer.cursor.since(); !seeks && c.env.limits == (Limits{}) {
 		return nil
@@ -75,7 +75,7 @@ func (c *catchUp) freshRanges(seam cursor) (fresh []consumer.Range) {
 	for i := range seam {
 		at := &c.writer.cursor[i]
 		if at.incarnationTag != seam[i].incarnationTag {
-			continue // it is not certain yet which topic that is
+			continue // it is not certain yet which incarnation is the right one
 		}
 		for _, p := range seam[i].positions {
 			if !at.isFresh(p.partition) || !at.hasPartition(p.partition) || c.isWaiting(at.name, p.partition) {
@@ -95,18 +95,20 @@ func (c *catchUp) freshRanges(seam cursor) (fresh []consumer.Range) {
 	return fresh
 }
 
-// offsets are those of the first records at a time or later; nil is of a time before all.
+// offsets holds for each partition the offset of the first record at a time or later. A nil map stands for a time
+// before all records.
 type offsets map[consumer.Partition]int64
 
 func (c *catchUp) offsetsAt(ctx context.Context, partitions []consumer.Partition, t time.Time) offsets {
-	first, _ := c.env.kafka.Since(ctx, partitions, t) // what it does not tell waits, whatever the reason
+	first, _ := c.env.kafka.Since(ctx, partitions, t) // partitions without an answer wait, whatever the error
 	if first == nil {
 		first = make(map[consumer.Partition]int64)
 	}
 	return first
 }
 
-// of returns false if Kafka had no answer, or an outdated one: that there is no such topic.
+// of returns false if Kafka did not answer for the partition, or answered from outdated metadata that the topic
+// does not exist.
 func (o offsets) of(p consumer.Partition) (offset int64, ok bool) {
 	offset, ok = o[p]
 	return offset, ok || o == nil

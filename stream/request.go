@@ -11,18 +11,19 @@ import (
 	"time"
 )
 
-// streamRequest is what a client asks of its stream.
+// streamRequest is a client's request for a stream.
 type streamRequest struct {
-	lastID   string    // where it was; it goes before since
-	since    time.Time // where to begin; zero: now
-	earliest bool      // begin with all that is retained
-	unseen   bool      // begin where the user's own topics were last delivered to any device
+	lastID   string    // the last event id; it takes precedence over since
+	since    time.Time // the time to begin at; zero: now
+	earliest bool      // begin with the first record retained
+	unseen   bool      // begin after the records of the user's own topics that any device was delivered
 	types    []string  // the event types to send; nil: all, empty: none
 	topics   []string  // the broadcast topics to send; nil: all, empty: none
 }
 
-// parseRequest reads the header Last-Event-ID and the query parameters lastEventId (for clients that
-// cannot set the header, which goes before it), since and types. The error is for the client.
+// parseRequest reads the header Last-Event-ID and the query parameters since, types and lastEventId. The header
+// takes precedence over lastEventId, which is for clients that cannot set the header. The error is meant for the
+// client.
 func parseRequest(req *http.Request, now time.Time) (streamRequest, error) {
 	query := req.URL.Query()
 	r := streamRequest{lastID: req.Header.Get("Last-Event-ID")}
@@ -30,12 +31,12 @@ func parseRequest(req *http.Request, now time.Time) (streamRequest, error) {
 		r.lastID = query.Get("lastEventId")
 	}
 	for pair := range strings.SplitSeq(req.URL.RawQuery, "&") {
-		if _, err := url.ParseQuery(pair); err == nil { // others are dropped by net/url without a word
+		if _, err := url.ParseQuery(pair); err == nil { // net/url silently drops other pairs
 			continue
 		}
 		switch {
 		case strings.Contains(pair, "lastEventId="):
-			r.lastID = cmp.Or(r.lastID, pair) // which is no id
+			r.lastID = cmp.Or(r.lastID, pair) // this text is not an id, so a gap reports it
 		case strings.HasPrefix(pair, "since="), strings.HasPrefix(pair, "types="):
 			return r, fmt.Errorf("%q is no query parameter: percent-encode what is not a letter or a digit", pair)
 		}
@@ -71,7 +72,7 @@ func parseRequest(req *http.Request, now time.Time) (streamRequest, error) {
 	return r, nil
 }
 
-// allow leaves of what is asked for what the viewer may see.
+// allow restricts the request to the event types and topics that the viewer may see.
 func (r *streamRequest) allow(v Viewer) {
 	r.topics = v.Topics
 	switch {
@@ -102,11 +103,11 @@ func (r *streamRequest) startLabel() string {
 	}
 }
 
-// appendOwnID appends the id that the client came with, for an event before the first checkpoint: or a
-// client would take the id of what a broken connection left of an event.
+// appendOwnID appends the client's own id, for an event before the first checkpoint. Without an id line, WebKit
+// would adopt the id of a cut event that the connection before left over.
 func (r *streamRequest) appendOwnID(b []byte) []byte {
 	if _, err := decodeID(r.lastID); err != nil && r.lastID != "" {
-		return b // whatever it is, it is not repeated
+		return b // text that is not an id is not repeated
 	}
 	return append(b, "id: "+r.lastID+"\n"...)
 }

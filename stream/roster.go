@@ -9,36 +9,34 @@ import (
 	"time"
 )
 
-// Admission bounds the streams. Zero values are no limits.
+// Admission bounds the streams. A zero value is no limit.
 type Admission struct {
-	Streams        int     // in all
-	PerUser        int     // of one user; the oldest makes room for a new one
-	PerAddress     int     // of one client address
-	OpensPerSecond float64 // and as many at once
+	Streams        int     // the most streams in all
+	PerUser        int     // the most streams of one user; a new stream takes the place of the oldest
+	PerAddress     int     // the most streams of one client address
+	OpensPerSecond float64 // the rate of opens, and the most opens at once
 }
 
-// beatSlots is in how many parts the streams are divided, one after the other of which gets its
-// heartbeats.
+// beatSlots is the number of parts into which streams are divided. The parts get their heartbeats one after the
+// other.
 const beatSlots = 128
 
-// roster is the streams that are open: for heartbeats, limits and the end of all.
-//
-// Lock order: roster.mu before subscription.mu.
+// roster keeps the open streams, for heartbeats, limits and ending them.
 type roster struct {
 	limits    Admission
 	heartbeat time.Duration
 
 	mu        sync.Mutex
-	count     int // of streams that were admitted and have not ended
+	count     int // the streams that were admitted and have not ended
 	users     map[string][]*clientStream
 	addresses map[netip.Addr]int
-	opens     float64 // how many more may be opened now
+	opens     float64 // how many streams may be opened now
 	refilled  time.Time
 	draining  bool
 	empty     chan struct{} // closed when the last stream has ended, once draining
 
 	slots [beatSlots][]*clientStream
-	turn  int         // the slot that is next
+	turn  int         // the slot that gets heartbeats next
 	timer *time.Timer // nil while no stream is open
 }
 
@@ -49,8 +47,8 @@ func newRoster(limits Admission, heartbeat time.Duration) *roster {
 	}
 }
 
-// admit makes room for one more stream, or says why there is none. What it admits, with no reason, wants
-// one leave.
+// admit counts one more stream, or returns the reason why there is no room. Each stream that it admits needs one
+// leave.
 func (r *roster) admit(from netip.Addr) EndError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -74,7 +72,7 @@ func (r *roster) admit(from netip.Addr) EndError {
 	return ""
 }
 
-// leave makes room for another stream.
+// leave takes back one admit.
 func (r *roster) leave(from netip.Addr) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,8 +87,7 @@ func (r *roster) leave(from netip.Addr) {
 	}
 }
 
-// addStream registers a stream that was admitted: for heartbeats, and for its end. The oldest of a user who
-// has too many ends.
+// addStream adds a stream that was admitted. If its user has too many streams, the oldest ends.
 func (r *roster) addStream(f *clientStream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -127,8 +124,8 @@ func (r *roster) removeStream(f *clientStream) {
 	}
 }
 
-// endStreams ends the streams of the viewers that match. A client that does not take the reason within a second
-// is cut.
+// endStreams ends the streams of the viewers that match. It cuts a client that does not read the reason within a
+// second.
 func (r *roster) endStreams(reason EndError, match func(Viewer) bool) {
 	ended := make(map[*clientStream]struct{})
 	r.mu.Lock()
@@ -148,7 +145,7 @@ func (r *roster) endStreams(reason EndError, match func(Viewer) bool) {
 	}
 }
 
-// requestHeartbeats has the streams of one slot write a heartbeat.
+// requestHeartbeats makes the streams of one slot write heartbeats.
 func (r *roster) requestHeartbeats() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -162,11 +159,11 @@ func (r *roster) requestHeartbeats() {
 	r.timer.Reset(r.heartbeat / beatSlots)
 }
 
-// drainRate is how many streams a second are ended at least while draining.
+// drainRate is the lowest rate at which a drain ends streams, in streams a second.
 const drainRate = 200
 
-// drainStreams ends all streams, one after the other within the window, and waits until they have written
-// what waited for them. Those that have not when ctx ends are cut. No more are admitted.
+// drainStreams ends all streams one after the other within the window, and admits no more. It waits until the
+// streams have written everything that waited for them. When ctx ends it cuts the remaining ones.
 func (r *roster) drainStreams(ctx context.Context, window time.Duration) {
 	r.mu.Lock()
 	var all []*clientStream
@@ -198,14 +195,14 @@ func (r *roster) drainStreams(ctx context.Context, window time.Duration) {
 	r.cutStreams(func(*clientStream) bool { return true })
 	select {
 	case <-r.empty:
-	case <-time.After(cutTimeout): // the connection of another protocol is stuck: it is for its server to close
+	case <-time.After(cutTimeout): // a connection of another protocol is stuck; its server closes it
 	}
 }
 
-// cutTimeout is how long streams have to end that were cut.
+// cutTimeout is how long a drain waits for cut streams to end.
 const cutTimeout = time.Second
 
-// cutStreams closes the connections of those streams that have not ended yet.
+// cutStreams closes the connections of the open streams that match.
 func (r *roster) cutStreams(which func(*clientStream) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -14,22 +14,22 @@ type item struct {
 	partition consumer.Partition
 	offset    int64
 	eventType string
-	end       int    // of its event and data lines in the queue's text; they begin where those before end
-	large     *large // in place of these
+	end       int    // where its event and data lines end in the queue's text; they begin where the lines before end
+	large     *large // a large event, which has no lines in the text
 }
 
-// itemOverhead is what a waiting item takes beside its text, in bytes.
+// itemOverhead is the memory of a waiting item without its text, in bytes.
 const itemOverhead = 64
 
-// queue is the records that wait for one stream. Streams have one while something waits only: queues
-// are used again, so that in the long run a record allocates nothing.
+// queue holds the records that wait for one stream. A stream has a queue only while records wait. Queues come
+// from a pool, so that in the long run a record allocates nothing.
 type queue struct {
 	items      []item
 	text       []byte
-	largeBytes int // of its large events
+	largeBytes int // the size of its large events
 }
 
-// keepItems and keepText are how much a queue may have room for that is used again.
+// keepItems and keepText bound the room of a queue that returns to the pool.
 const (
 	keepItems = 256
 	keepText  = 32 << 10
@@ -44,7 +44,7 @@ func (q *queue) addItem(it item, text []byte) {
 	q.items = append(q.items, it)
 }
 
-// size is about the bytes that it takes; of a large event, whether or not others have it too.
+// size returns about how many bytes the queue takes. A large event counts in full in each queue that has it.
 func (q *queue) size() int { return len(q.text) + q.largeBytes + len(q.items)*itemOverhead }
 
 func (q *queue) free() {
@@ -55,39 +55,39 @@ func (q *queue) free() {
 	}
 }
 
-// subscription is what others have to say to a stream: the records that wait for it, and what else it
-// is to do.
+// subscription is what other goroutines leave for a stream: records, a heartbeat, a reason to catch up or to
+// end. Leaving something schedules the stream. Nobody who leaves something waits for the stream.
 type subscription struct {
 	user     string
-	topics   []consumer.UserTopic // sorted by topic; set before the hub has the subscription
+	topics   []consumer.UserTopic // sorted by name; set before the hub has the subscription
 	maxBytes int
 	overflow func() // called when the queue is full
-	serve    func() // has the stream served; it must not wait
+	serve    func() // schedules the stream; it must not wait
 
 	mu           sync.Mutex
-	queue        *queue                  // nil: nothing waits
-	behind       bool                    // live records pass by; what was missed comes by replay
-	heartbeatDue bool                    // a heartbeat is due
-	ended        error                   // why the stream is to end
-	busy         bool                    // it is being served, or will be
-	cancel       context.CancelCauseFunc // of what it waits for
+	queue        *queue // nil: no record waits
+	behind       bool   // live records are dropped; a replay brings them
+	heartbeatDue bool
+	ended        error                   // why the stream has to end
+	busy         bool                    // the stream is being served, or is scheduled
+	cancel       context.CancelCauseFunc // ends what the stream waits for
 }
 
-// newSubscription returns the queue of a stream that is being served and behind: until its cursor has
-// been compared with the log a live record may not get in, or it would move the cursor over what is
-// to be replayed.
+// newSubscription returns the subscription of a stream that is being served and is behind. Until the stream has
+// compared its cursor with the log, it may not take a live record: the record would move the cursor over
+// records that a replay has still to bring.
 func newSubscription(user string, maxBytes int, overflow, serve func()) *subscription {
 	return &subscription{user: user, maxBytes: maxBytes, overflow: overflow, serve: serve, behind: true, busy: true}
 }
 
-// topic returns one of the sources by its topic.
+// topic returns one of the stream's topics by its name.
 func (s *subscription) topic(topic string) *consumer.UserTopic {
 	i, _ := slices.BinarySearchFunc(s.topics, topic, func(s consumer.UserTopic, topic string) int { return cmp.Compare(s.Topic, topic) })
 	return &s.topics[i]
 }
 
-// pushRecord queues an item with its event and data lines, without waiting. An item larger than the bound
-// is taken by an empty queue.
+// pushRecord queues an item with its event and data lines. It does not wait. An empty queue takes an item that is
+// larger than the bound. If a queue is full, the stream falls behind.
 func (s *subscription) pushRecord(it item, text []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,8 +106,7 @@ func (s *subscription) pushRecord(it item, text []byte) {
 	s.serveLocked()
 }
 
-// requestCatchUp has the stream compare its cursor with the log before it takes live records again:
-// something other than a record has happened.
+// requestCatchUp makes the stream compare its cursor with the log before it takes live records again.
 func (s *subscription) requestCatchUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,7 +114,7 @@ func (s *subscription) requestCatchUp() {
 	s.serveLocked()
 }
 
-// requestHeartbeat says that a heartbeat is due.
+// requestHeartbeat makes the stream write a heartbeat.
 func (s *subscription) requestHeartbeat() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +122,7 @@ func (s *subscription) requestHeartbeat() {
 	s.serveLocked()
 }
 
-// end has the stream end; the first cause counts.
+// end makes the stream end. The first cause counts.
 func (s *subscription) end(cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,14 +136,14 @@ func (s *subscription) end(cause error) {
 	s.serveLocked()
 }
 
-// endCause is why the stream ends; nil if it does not.
+// endCause returns why the stream has to end; nil if it does not.
 func (s *subscription) endCause() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ended
 }
 
-// serveLocked is called with s.mu held.
+// serveLocked schedules the stream, unless it is being served or scheduled already.
 func (s *subscription) serveLocked() {
 	if !s.busy {
 		s.busy = true
@@ -152,7 +151,7 @@ func (s *subscription) serveLocked() {
 	}
 }
 
-// takeHeartbeatRequest says whether a heartbeat is due, once.
+// takeHeartbeatRequest reports whether a heartbeat is due, and takes the request back.
 func (s *subscription) takeHeartbeatRequest() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,8 +160,7 @@ func (s *subscription) takeHeartbeatRequest() bool {
 	return was
 }
 
-// takeQueue empties the queue, which may be nil, and says whether records passed by since, and why the
-// stream is to end.
+// takeQueue takes the queue, which may be nil. It reports whether the stream is behind, and why it has to end.
 func (s *subscription) takeQueue() (q *queue, behind bool, ended error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,15 +168,15 @@ func (s *subscription) takeQueue() (q *queue, behind bool, ended error) {
 	return q, s.behind, s.ended
 }
 
-// acceptLiveRecords lets live records in again.
+// acceptLiveRecords makes the subscription queue live records again.
 func (s *subscription) acceptLiveRecords() {
 	s.mu.Lock()
 	s.behind = false
 	s.mu.Unlock()
 }
 
-// release lets go of the stream if there is nothing more to do. Then it returns true, and the caller
-// may not touch the stream again.
+// release ends the serving of the stream if nothing is left to do. Then it returns true, and the caller may not
+// touch the stream again.
 func (s *subscription) release() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,7 +187,7 @@ func (s *subscription) release() bool {
 	return true
 }
 
-// contextUntilEnd returns a context for what the stream waits for: it ends with the stream.
+// contextUntilEnd returns a context that ends with the stream. The function releases it.
 func (s *subscription) contextUntilEnd(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s.mu.Lock()

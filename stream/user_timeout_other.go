@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// setUserTimeout does nothing here: the kernel's own time-outs hold.
+// setUserTimeout does nothing on this system. The kernel's own time-outs apply.
 func setUserTimeout(net.Conn, time.Duration) {}

@@ -7,26 +7,26 @@ import (
 	"syscall"
 )
 
-// watcher tells streams when their clients have gone, at once and without a goroutine for each, which
-// would take 2.5 KiB: an epoll instance of its own, of which Go's poller says when to look into it.
+// watcher ends streams as soon as their clients close the connection. It needs no goroutine for each stream, which
+// would take 2.5 KiB. It has an epoll instance of its own, and Go's poller reports when that has events.
 type watcher struct {
 	mu      sync.Mutex
-	file    *os.File // of the epoll instance; nil until the first stream and once closed
-	fd      int      // file's
+	file    *os.File // the epoll instance; nil before the first stream and after close
+	fd      int      // the file descriptor of file
 	closed  bool
 	watched []watched // by file descriptor
 	ended   chan struct{}
 }
 
-// watched is the stream on a file descriptor. Another number tells it from a later stream on the same
-// one.
+// watched is the stream on a file descriptor. The number distinguishes it from a later stream on the same file
+// descriptor.
 type watched struct {
 	sub    *subscription
 	number int32
 }
 
-// watchConnection watches a connection; it returns false if it cannot. forget is to be called before the connection
-// is closed, or soon after it was cut.
+// watchConnection watches a connection. It returns false if it cannot. The caller must call forget before it
+// closes the connection, or soon after the connection was cut.
 func (w *watcher) watchConnection(conn net.Conn, sub *subscription) (forget func(), ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -41,7 +41,7 @@ func (w *watcher) watchConnection(conn net.Conn, sub *subscription) (forget func
 		}
 		at := &w.watched[fd]
 		at.sub, at.number = sub, at.number+1
-		// What a client says behind its request is not read: it stays with the kernel.
+		// Nobody reads the bytes that a client sends after its request. They stay in the kernel.
 		event := syscall.EpollEvent{Events: syscall.EPOLLRDHUP | syscall.EPOLLONESHOT, Fd: int32(fd), Pad: at.number} //nolint:gosec // a file descriptor
 		failed = syscall.EpollCtl(int(w.file.Fd()), syscall.EPOLL_CTL_ADD, fd, &event)
 		if failed != nil {
@@ -51,7 +51,7 @@ func (w *watcher) watchConnection(conn net.Conn, sub *subscription) (forget func
 	return forget, err == nil && failed == nil
 }
 
-// forget lets go of the stream, unless another one has its file descriptor already.
+// forget stops watching the stream, unless a later stream already has the file descriptor.
 func (w *watcher) forget(fd int, sub *subscription) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -73,7 +73,7 @@ func control(conn net.Conn, fn func(fd int)) error {
 	return raw.Control(func(fd uintptr) { fn(int(fd)) })
 }
 
-// start is called with w.mu held.
+// start opens the epoll instance. w.mu is held.
 func (w *watcher) start() bool {
 	fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
@@ -94,7 +94,7 @@ func (w *watcher) start() bool {
 	return true
 }
 
-// run ends the streams whose clients have gone, until the watcher is closed.
+// run ends the streams whose clients have closed the connection, until the watcher is closed.
 func (w *watcher) run(raw syscall.RawConn) {
 	defer close(w.ended)
 	events := make([]syscall.EpollEvent, 256)
@@ -125,7 +125,7 @@ func (w *watcher) findSubscription(e syscall.EpollEvent) *subscription {
 	return nil
 }
 
-// close ends the watcher; streams that it watches are not told any more.
+// close ends the watcher. It no longer ends the streams that it watched.
 func (w *watcher) close() {
 	w.mu.Lock()
 	file := w.file

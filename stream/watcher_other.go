@@ -4,7 +4,8 @@ package stream
 
 import "net"
 
-// watcher cannot watch here: each connection has a goroutine that does ([connection.watchForEnd]).
+// watcher does nothing on this system. A goroutine for each connection watches instead
+// ([connection.watchForEnd]).
 type watcher struct{}
 
 func (*watcher) watchConnection(net.Conn, *subscription) (forget func(), ok bool) { return nil, false }
