@@ -23,10 +23,35 @@ type fetchSent struct {
 	Forgotten []int32
 }
 
-// TestFetchNamesOnlyPartitionsThatMoved fetches from three partitions in one session (KIP-227), step by step,
-// and looks at each request.
-func TestFetchNamesOnlyPartitionsThatMoved(t *testing.T) {
-	t.Parallel()
+// watchedSession is a fetch session whose requests the test sees.
+type watchedSession struct {
+	session    *fetchSession
+	topicID    [16]byte
+	want       map[topicIDPartition]int64 // the partitions to fetch, with their offsets
+	sent, full *kmsg.FetchRequest         // the last request, and the last request that begins a session
+	answer     *kmsg.FetchResponse        // the broker's answer; nil: the broker answers as usual
+}
+
+func (w *watchedSession) at(p int32) topicIDPartition { return topicIDPartition{w.topicID, p} }
+
+// lastSent summarizes the last request. was is the session's ID before the request.
+func (w *watchedSession) lastSent(was int32) fetchSent {
+	got := fetchSent{Same: w.sent.SessionID != 0 && w.sent.SessionID == was, Epoch: w.sent.SessionEpoch}
+	for _, topic := range w.sent.Topics {
+		for _, p := range topic.Partitions {
+			got.Named = append(got.Named, fmt.Sprint(p.Partition, "@", p.FetchOffset))
+		}
+	}
+	slices.Sort(got.Named)
+	for _, topic := range w.sent.ForgottenTopics {
+		got.Forgotten = append(got.Forgotten, topic.Partitions...)
+	}
+	return got
+}
+
+// watchSession begins a fetch session with a broker that has three partitions; partition 1 has a record.
+func watchSession(t *testing.T) *watchedSession {
+	t.Helper()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "t"))
 	if err != nil {
 		t.Fatal(err)
@@ -47,65 +72,67 @@ func TestFetchNamesOnlyPartitionsThatMoved(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	var sent, full *kmsg.FetchRequest // the last request, and the last request that begins a session
-	var answer *kmsg.FetchResponse    // the broker's answer; nil: the broker answers as usual
+	w := &watchedSession{topicID: found["t"].ID}
+	w.want = map[topicIDPartition]int64{w.at(0): 0, w.at(1): 0, w.at(2): 0}
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
-		if sent = req.(*kmsg.FetchRequest); sent.SessionEpoch == 0 {
-			full = sent
+		if w.sent = req.(*kmsg.FetchRequest); w.sent.SessionEpoch == 0 {
+			w.full = w.sent
 		}
-		if answer == nil {
+		if w.answer == nil {
 			return nil, nil, false
 		}
-		answer.Version = sent.Version
-		return answer, nil, true
+		w.answer.Version = w.sent.Version
+		return w.answer, nil, true
 	})
-	at := func(p int32) topicIDPartition { return topicIDPartition{found["t"].ID, p} }
-	want := map[topicIDPartition]int64{at(0): 0, at(1): 0, at(2): 0}
-	s := newFetchSession(c.cluster, c.cfg.fetchOptions(), broker.LeaderFor("t", 0))
-	all := func(offset1 int64) []string { return []string{"0@0", fmt.Sprint("1@", offset1), "2@0"} }
-	for _, step := range []struct {
-		name   string
-		before func()
-		fails  error
-		want   fetchSent
-	}{
-		{"the first fetch names all partitions", nil, nil, fetchSent{false, 0, all(0), nil}},
-		{"nothing has moved", nil, nil, fetchSent{true, 1, nil, nil}},
-		{"one has moved", func() { want[at(1)] = 1 }, nil, fetchSent{true, 2, []string{"1@1"}, nil}},
-		{"nothing has moved since", nil, nil, fetchSent{true, 3, nil, nil}},
-		{"one is no longer wanted", func() { delete(want, at(2)) }, nil, fetchSent{true, 4, nil, []int32{2}}},
-		{"it is forgotten once", nil, nil, fetchSent{true, 5, nil, nil}},
-		{"it is wanted again", func() { want[at(2)] = 0 }, nil, fetchSent{true, 6, []string{"2@0"}, nil}},
-		{"the broker has forgotten the session", func() { answer = &kmsg.FetchResponse{ErrorCode: kerr.FetchSessionIDNotFound.Code} }, kerr.FetchSessionIDNotFound, fetchSent{true, 7, nil, nil}},
-		{"a new session names all partitions", func() { answer = nil }, nil, fetchSent{false, 0, all(1), nil}},
-		{"the new session continues", nil, nil, fetchSent{true, 1, nil, nil}},
-		{"the broker expects another epoch", func() { answer = &kmsg.FetchResponse{ErrorCode: kerr.InvalidFetchSessionEpoch.Code} }, kerr.InvalidFetchSessionEpoch, fetchSent{true, 2, nil, nil}},
-		{"another session names all partitions", func() { answer = nil }, nil, fetchSent{false, 0, all(1), nil}},
-		{"the broker has no room for sessions", func() { answer = new(kmsg.FetchResponse) }, nil, fetchSent{true, 1, nil, nil}},
-		{"without a session a fetch names all partitions", nil, nil, fetchSent{false, 0, all(1), nil}},
-		{"each fetch does", nil, nil, fetchSent{false, 0, all(1), nil}},
-		{"the broker has room again", func() { answer = nil }, nil, fetchSent{false, 0, all(1), nil}},
-		{"the session continues", nil, nil, fetchSent{true, 1, nil, nil}},
-	} {
+	w.session = newFetchSession(c.cluster, c.cfg.fetchOptions(), broker.LeaderFor("t", 0))
+	return w
+}
+
+// allAt returns all partitions as a full fetch names them when partition 1 is at the offset.
+func allAt(offset1 int64) []string { return []string{"0@0", fmt.Sprint("1@", offset1), "2@0"} }
+
+// fetchSteps are the fetches of one session, in order.
+var fetchSteps = []struct {
+	name   string
+	before func(s *watchedSession) // changes what the fetch or the broker sends
+	fails  error                   // the error of the fetch
+	want   fetchSent
+}{
+	{"the first fetch names all partitions", nil, nil, fetchSent{false, 0, allAt(0), nil}},
+	{"nothing has moved", nil, nil, fetchSent{true, 1, nil, nil}},
+	{"one has moved", func(s *watchedSession) { s.want[s.at(1)] = 1 }, nil, fetchSent{true, 2, []string{"1@1"}, nil}},
+	{"nothing has moved since", nil, nil, fetchSent{true, 3, nil, nil}},
+	{"one is no longer wanted", func(s *watchedSession) { delete(s.want, s.at(2)) }, nil, fetchSent{true, 4, nil, []int32{2}}},
+	{"it is forgotten once", nil, nil, fetchSent{true, 5, nil, nil}},
+	{"it is wanted again", func(s *watchedSession) { s.want[s.at(2)] = 0 }, nil, fetchSent{true, 6, []string{"2@0"}, nil}},
+	{"the broker has forgotten the session", func(s *watchedSession) { s.answer = &kmsg.FetchResponse{ErrorCode: kerr.FetchSessionIDNotFound.Code} }, kerr.FetchSessionIDNotFound, fetchSent{true, 7, nil, nil}},
+	{"a new session names all partitions", func(s *watchedSession) { s.answer = nil }, nil, fetchSent{false, 0, allAt(1), nil}},
+	{"the new session continues", nil, nil, fetchSent{true, 1, nil, nil}},
+	{"the broker expects another epoch", func(s *watchedSession) { s.answer = &kmsg.FetchResponse{ErrorCode: kerr.InvalidFetchSessionEpoch.Code} }, kerr.InvalidFetchSessionEpoch, fetchSent{true, 2, nil, nil}},
+	{"another session names all partitions", func(s *watchedSession) { s.answer = nil }, nil, fetchSent{false, 0, allAt(1), nil}},
+	{"the broker has no room for sessions", func(s *watchedSession) { s.answer = new(kmsg.FetchResponse) }, nil, fetchSent{true, 1, nil, nil}},
+	{"without a session a fetch names all partitions", nil, nil, fetchSent{false, 0, allAt(1), nil}},
+	{"each fetch does", nil, nil, fetchSent{false, 0, allAt(1), nil}},
+	{"the broker has room again", func(s *watchedSession) { s.answer = nil }, nil, fetchSent{false, 0, allAt(1), nil}},
+	{"the session continues", nil, nil, fetchSent{true, 1, nil, nil}},
+}
+
+// TestFetchNamesOnlyPartitionsThatMoved checks that a fetch names only the partitions that moved since the
+// previous fetch of its session (KIP-227). It fetches from three partitions in one session, step by step.
+func TestFetchNamesOnlyPartitionsThatMoved(t *testing.T) {
+	t.Parallel()
+	s := watchSession(t)
+	for _, step := range fetchSteps {
 		if step.before != nil {
-			step.before()
+			step.before(s)
 		}
-		was := s.id
-		_, err := s.fetch(t.Context(), want, time.Millisecond)
+		was := s.session.id
+		_, err := s.session.fetch(t.Context(), s.want, time.Millisecond)
 		if !errors.Is(err, step.fails) {
-			t.Fatalf("%s: %v, want %v", step.name, err, step.fails)
+			t.Fatalf("%s: error %v, want %v", step.name, err, step.fails)
 		}
-		got := fetchSent{Same: sent.SessionID != 0 && sent.SessionID == was, Epoch: sent.SessionEpoch}
-		for _, topic := range sent.Topics {
-			for _, p := range topic.Partitions {
-				got.Named = append(got.Named, fmt.Sprint(p.Partition, "@", p.FetchOffset))
-			}
-		}
-		slices.Sort(got.Named)
-		for _, topic := range sent.ForgottenTopics {
-			got.Forgotten = append(got.Forgotten, topic.Partitions...)
-		}
+		got := s.lastSent(was)
 		if diff := cmp.Diff(step.want, got); diff != "" {
 			t.Fatalf("%s (-want +got):\n%s", step.name, diff)
 		}
@@ -113,16 +140,16 @@ func TestFetchNamesOnlyPartitionsThatMoved(t *testing.T) {
 
 	// A fetch given up may have reached the broker or not, or may reach it after the next fetch. The next
 	// fetch begins a new session, and names the session that the broker may still have.
-	was := s.id
+	was := s.session.id
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.fetch(ctx, want, time.Millisecond); err == nil {
+	if _, err := s.session.fetch(ctx, s.want, time.Millisecond); err == nil {
 		t.Fatal("a fetch whose context has ended succeeds")
 	}
-	if _, err := s.fetch(t.Context(), want, time.Millisecond); err != nil {
+	if _, err := s.session.fetch(t.Context(), s.want, time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	if full.SessionID != was || len(full.Topics) != 1 || len(full.Topics[0].Partitions) != 3 {
-		t.Errorf("after a fetch was given up: session %d, %+v, want %d and all partitions", full.SessionID, full.Topics, was)
+	if s.full.SessionID != was || len(s.full.Topics) != 1 || len(s.full.Topics[0].Partitions) != 3 {
+		t.Errorf("after a fetch was given up: the full fetch names session %d and topics %+v, want session %d and all partitions", s.full.SessionID, s.full.Topics, was)
 	}
 }

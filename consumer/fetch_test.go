@@ -60,11 +60,9 @@ func TestRecordsWithManyHeadersTakeLittleMemory(t *testing.T) {
 	}
 }
 
-// FuzzFetchResponse passes any bytes as the answer to a fetch, to the live reader and to a replay. Nothing
-// panics, hangs or moves an offset back, and the memory allocated stays in proportion to the answer and to
-// the largest size that a batch may decompress to.
-func FuzzFetchResponse(f *testing.F) {
-	topicID := [16]byte{1}
+// addFetchSeeds adds answers with records, errors and a preferred replica to the corpus.
+func addFetchSeeds(f *testing.F, topicID [16]byte) {
+	f.Helper()
 	record, err := encode(Message{Key: []byte("alice"), Value: []byte("x"), Headers: []Header{{Key: "event-type", Value: []byte("news")}}})
 	if err != nil {
 		f.Fatal(err)
@@ -82,7 +80,14 @@ func FuzzFetchResponse(f *testing.F) {
 	aborted.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{{ProducerID: 1, FirstOffset: 0}}
 	f.Add(fetchResponse(topicID, aborted))
 	f.Add([]byte{0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1})
+}
 
+// FuzzFetchResponse passes any bytes as the answer to a fetch, to the live reader and to a replay. Nothing
+// panics, hangs or moves an offset back, and the memory allocated stays in proportion to the answer and to
+// the largest size that a batch may decompress to.
+func FuzzFetchResponse(f *testing.F) {
+	topicID := [16]byte{1}
+	addFetchSeeds(f, topicID)
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		size := uint64(len(answer))
 		most := allocated() + 48<<20 + 1024*size + 4*min(batch.MaxSize, 32<<10*size) // the buffer of a batch grows by doubling; zstd makes up to 32 KiB of one byte

@@ -15,66 +15,71 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// connectionReset returns an error of the network, which differs by the port.
+func connectionReset(port int) error { return fmt.Errorf("read tcp :%d: connection reset", port) }
+
+// groupCourses are ways in which a group fails and works, and the levels of the log lines that each makes.
+var groupCourses = map[string]struct {
+	course func(h *groupHealth, away *bool)
+	want   []string // the levels of the lines
+}{
+	"failures that pass": {func(h *groupHealth, _ *bool) {
+		for range 3 {
+			h.recordFailure(kafka.GroupCoordinatorNotAvailable)
+			time.Sleep(groupPatience - time.Second)
+			h.recordFailure(kafka.GroupLoadInProgress)
+			h.recordSuccess()
+		}
+	}, nil},
+	"a failure that lasts": {func(h *groupHealth, _ *bool) {
+		for i := range 60 {
+			h.recordFailure(connectionReset(i))
+			time.Sleep(time.Second)
+		}
+		h.recordSuccess()
+		h.recordSuccess()
+	}, []string{"WARN", "INFO"}},
+	"a right is missing": {func(h *groupHealth, _ *bool) {
+		for range 60 {
+			h.recordFailure(fmt.Errorf("join: %w", kafka.GroupAuthorizationFailed))
+			h.recordFailure(fmt.Errorf("commit: %w", kerr.GroupAuthorizationFailed))
+			time.Sleep(time.Second)
+		}
+		h.recordSuccess()
+	}, []string{"ERROR", "INFO"}},
+	"one reason, then two in turn": {func(h *groupHealth, _ *bool) {
+		for range 60 {
+			h.recordFailure(kerr.NotCoordinator)
+			time.Sleep(time.Second)
+		}
+		for range 60 {
+			h.recordFailure(kerr.NotCoordinator)
+			h.recordFailure(kerr.GroupAuthorizationFailed)
+		}
+		h.recordSuccess()
+	}, []string{"WARN", "ERROR", "INFO"}},
+	"two failures": {func(h *groupHealth, _ *bool) {
+		for range 2 {
+			h.recordFailure(kerr.GroupAuthorizationFailed)
+			h.recordSuccess()
+		}
+	}, []string{"ERROR", "INFO", "ERROR", "INFO"}},
+	"Kafka does not answer at all": {func(h *groupHealth, away *bool) {
+		*away = true
+		for i := range 60 {
+			h.recordFailure(connectionReset(i))
+			time.Sleep(time.Second)
+		}
+		*away = false
+		h.recordFailure(kerr.CoordinatorLoadInProgress)
+		h.recordSuccess()
+	}, nil},
+}
+
 // TestFailingGroupIsLoggedOnce checks the number and the levels of the log lines while a group fails and
 // works in different ways.
 func TestFailingGroupIsLoggedOnce(t *testing.T) {
-	network := func(port int) error { return fmt.Errorf("read tcp :%d: connection reset", port) }
-	for name, test := range map[string]struct {
-		course func(h *groupHealth, away *bool)
-		want   []string // the levels of the lines
-	}{
-		"failures that pass": {func(h *groupHealth, _ *bool) {
-			for range 3 {
-				h.recordFailure(kafka.GroupCoordinatorNotAvailable)
-				time.Sleep(groupPatience - time.Second)
-				h.recordFailure(kafka.GroupLoadInProgress)
-				h.recordSuccess()
-			}
-		}, nil},
-		"a failure that lasts": {func(h *groupHealth, _ *bool) {
-			for i := range 60 {
-				h.recordFailure(network(i))
-				time.Sleep(time.Second)
-			}
-			h.recordSuccess()
-			h.recordSuccess()
-		}, []string{"WARN", "INFO"}},
-		"a right is missing": {func(h *groupHealth, _ *bool) {
-			for range 60 {
-				h.recordFailure(fmt.Errorf("join: %w", kafka.GroupAuthorizationFailed))
-				h.recordFailure(fmt.Errorf("commit: %w", kerr.GroupAuthorizationFailed))
-				time.Sleep(time.Second)
-			}
-			h.recordSuccess()
-		}, []string{"ERROR", "INFO"}},
-		"one reason, then two in turn": {func(h *groupHealth, _ *bool) {
-			for range 60 {
-				h.recordFailure(kerr.NotCoordinator)
-				time.Sleep(time.Second)
-			}
-			for range 60 {
-				h.recordFailure(kerr.NotCoordinator)
-				h.recordFailure(kerr.GroupAuthorizationFailed)
-			}
-			h.recordSuccess()
-		}, []string{"WARN", "ERROR", "INFO"}},
-		"two failures": {func(h *groupHealth, _ *bool) {
-			for range 2 {
-				h.recordFailure(kerr.GroupAuthorizationFailed)
-				h.recordSuccess()
-			}
-		}, []string{"ERROR", "INFO", "ERROR", "INFO"}},
-		"Kafka does not answer at all": {func(h *groupHealth, away *bool) {
-			*away = true
-			for i := range 60 {
-				h.recordFailure(network(i))
-				time.Sleep(time.Second)
-			}
-			*away = false
-			h.recordFailure(kerr.CoordinatorLoadInProgress)
-			h.recordSuccess()
-		}, nil},
-	} {
+	for name, test := range groupCourses {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				log := &said{Handler: slog.NewTextHandler(t.Output(), nil)}

@@ -121,28 +121,41 @@ func TestTruncatedCompressionIsCorrupt(t *testing.T) {
 	}
 }
 
-// TestDecompressionBombsAreRefused checks batches of some kilobytes that decompress, or claim to
-// decompress, to much more. The reader returns an error and does not allocate memory for the claim.
-func TestDecompressionBombsAreRefused(t *testing.T) {
-	const limit = 1 << 20
+// bombLimit is the size that a batch may decompress to in the tests of bombs that are real.
+const bombLimit = 1 << 20
+
+// repeated compresses 64 times as many zeros as bombLimit allows.
+func repeated(t *testing.T, codec compress.Codec) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := codec.NewWriter(&b)
+	chunk := make([]byte, bombLimit)
+	for range 64 {
+		if _, err := w.Write(chunk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// bomb is the body of a batch that decompresses, or claims to decompress, to much more than its size.
+type bomb struct {
+	name  string
+	codec int16
+	body  []byte
+	limit int64  // zero: MaxSize
+	most  uint64 // the memory that the reader may allocate
+}
+
+// bombs returns bombs of all codecs.
+func bombs(t *testing.T) []bomb {
+	t.Helper()
 	xerial := []byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01")
 	frame := func(block []byte) []byte {
 		return append(binary.BigEndian.AppendUint32(nil, uint32(len(block))), block...)
-	}
-	// repeated compresses 64 times as many zeros as the limit allows.
-	repeated := func(codec compress.Codec) []byte {
-		var b bytes.Buffer
-		w := codec.NewWriter(&b)
-		chunk := make([]byte, limit)
-		for range 64 {
-			if _, err := w.Write(chunk); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return b.Bytes()
 	}
 	claims := func(size uint64) []byte { return binary.AppendUvarint(nil, size) } // a snappy block begins with its size
 	// An lz4 frame with blocks of up to 4 MiB; its header ends with a checksum.
@@ -151,19 +164,13 @@ func TestDecompressionBombsAreRefused(t *testing.T) {
 		return slices.Concat([]byte{0x28, 0xb5, 0x2f, 0xfd}, header, []byte{0x03 | 0x80, 0x00, 0x00, 0x00})
 	}
 	single := zstdFrame(0xe0, 0, 0, 0, 0, 8, 0, 0, 0) // a single segment of 32 GiB, which is its window too
-	for _, test := range []struct {
-		name  string
-		codec int16
-		body  []byte
-		limit int64 // zero: MaxSize
-		most  uint64
-	}{
+	return []bomb{
 		// The buffer doubles up to the limit. The decoders have buffers too, which are not always used
 		// again under the race detector.
-		{"gzip", 1, repeated(&compress.GzipCodec), limit, 12 << 20},
-		{"lz4", 3, repeated(&compress.Lz4Codec), limit, 24 << 20},
-		{"zstd", 4, repeated(&compress.ZstdCodec), limit, 12 << 20},
-		{"snappy xerial", 2, repeated(&compress.SnappyCodec), limit, 1 << 20},
+		{"gzip", 1, repeated(t, &compress.GzipCodec), bombLimit, 12 << 20},
+		{"lz4", 3, repeated(t, &compress.Lz4Codec), bombLimit, 24 << 20},
+		{"zstd", 4, repeated(t, &compress.ZstdCodec), bombLimit, 12 << 20},
+		{"snappy xerial", 2, repeated(t, &compress.SnappyCodec), bombLimit, 1 << 20},
 		{"snappy raw that claims 4 GiB", 2, slices.Concat(claims(math.MaxUint32), make([]byte, 64)), 0, 1 << 20},
 		{"snappy raw that claims 64 MiB", 2, slices.Concat(claims(64<<20), make([]byte, 64)), 0, 1 << 20},
 		{"snappy block that claims 4 GiB", 2, slices.Concat(xerial, frame(slices.Concat(claims(math.MaxUint32), make([]byte, 64)))), 0, 1 << 20},
@@ -176,7 +183,13 @@ func TestDecompressionBombsAreRefused(t *testing.T) {
 		{"zstd that claims 32 GiB", 4, single, 0, 2 << 20},
 		{"zstd that claims no size", 4, zstdFrame(0x20, 0), 0, 2 << 20},
 		{"zstd that claims 32 GiB in its second frame", 4, slices.Concat(zstdFrame(0x20, 0), single), 0, 6 << 20},
-	} {
+	}
+}
+
+// TestDecompressionBombsAreRefused checks batches of some kilobytes that decompress, or claim to
+// decompress, to much more. The reader returns an error and does not allocate memory for the claim.
+func TestDecompressionBombsAreRefused(t *testing.T) {
+	for _, test := range bombs(t) {
 		t.Run(test.name, func(t *testing.T) {
 			r := readerOf(t, batchtest.Make(kmsg.RecordBatch{Attributes: test.codec, Records: test.body, NumRecords: 1}), 0)
 			r.limit, r.buffer = test.limit, new(bytes.Buffer)

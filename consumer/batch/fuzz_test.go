@@ -13,12 +13,10 @@ import (
 	"herald/consumer/batch/batchtest"
 )
 
-// FuzzReader passes any bytes to the reader as an answer, with the CRCs corrected so that the test reaches
-// the code after the check of the CRC. The reader never panics. Offsets ascend from the requested offset,
-// and the next offset never goes back. Without an error, the reader reads an answer to the end of its last
-// whole batch. The memory that the reader allocates is in proportion to the answer and to the limit of its
-// batches.
-func FuzzReader(f *testing.F) {
+// addReaderSeeds adds answers with all codecs, transactions, old message sets and decompression bombs to
+// the corpus.
+func addReaderSeeds(f *testing.F) {
+	f.Helper()
 	records := batchtest.Values("first", "second", "third")
 	records[1].Headers = []kmsg.Header{{Key: "event-type", Value: []byte("news")}, {Key: "event-type"}}
 	for _, p := range packings(f) {
@@ -36,32 +34,49 @@ func FuzzReader(f *testing.F) {
 			f.Add(batchtest.Make(kmsg.RecordBatch{Attributes: p.codec, NumRecords: 1, Records: p.pack(make([]byte, 100*fuzzBatch))}), int64(0), int64(0), int64(0))
 		}
 	}
+}
+
+// sealAll corrects the CRCs of all whole batches in data, in place. It returns the offset after the last
+// whole batch, and how much memory the batches may take when they are decompressed.
+func sealAll(t *testing.T, data []byte) (end int64, memory uint64) {
+	t.Helper()
+	for rest := data; len(rest) >= headerSize; {
+		size := int64(int32(binary.BigEndian.Uint32(rest[8:]))) + 12
+		if size < headerSize || size > int64(len(rest)) {
+			break
+		}
+		var rb kmsg.RecordBatch
+		if err := rb.ReadFrom(batchtest.Seal(rest[:size:size])); err != nil {
+			t.Fatal(err)
+		}
+		last := rb.FirstOffset
+		if rb.Magic < 0 || rb.Magic > 1 { // the offset of an old message set is its last
+			last += int64(rb.LastOffsetDelta)
+		}
+		end = max(end, last+1)
+		if memory += 8 * fuzzBatch; rb.Attributes&attrCodecMask == 3 {
+			memory += 20 << 20 // blocks of lz4, of up to 8 MiB
+		}
+		rest = rest[size:]
+	}
+	return end, memory
+}
+
+// FuzzReader passes any bytes to the reader as an answer, with the CRCs corrected so that the test reaches
+// the code after the check of the CRC. The reader never panics. Offsets ascend from the requested offset,
+// and the next offset never goes back. Without an error, the reader reads an answer to the end of its last
+// whole batch. The memory that the reader allocates is in proportion to the answer and to the limit of its
+// batches.
+func FuzzReader(f *testing.F) {
+	addReaderSeeds(f)
 	f.Fuzz(func(t *testing.T, data []byte, asked, producer, first int64) {
 		if asked < 0 {
 			return // no consumer asks for such an offset
 		}
 		data = slices.Clone(data)
 		most := allocated() + 8<<20 + 64*uint64(len(data))
-		var end int64 // the offset after the last whole batch
-		for rest := data; len(rest) >= headerSize; {
-			size := int64(int32(binary.BigEndian.Uint32(rest[8:]))) + 12
-			if size < headerSize || size > int64(len(rest)) {
-				break
-			}
-			var rb kmsg.RecordBatch
-			if err := rb.ReadFrom(batchtest.Seal(rest[:size:size])); err != nil {
-				t.Fatal(err)
-			}
-			last := rb.FirstOffset
-			if rb.Magic < 0 || rb.Magic > 1 { // the offset of an old message set is its last
-				last += int64(rb.LastOffsetDelta)
-			}
-			end = max(end, last+1)
-			if most += 8 * fuzzBatch; rb.Attributes&attrCodecMask == 3 {
-				most += 20 << 20 // blocks of lz4, of up to 8 MiB
-			}
-			rest = rest[size:]
-		}
+		end, memory := sealAll(t, data)
+		most += memory
 		foreseen := EndOffset(data, asked)
 		r := Reader{limit: fuzzBatch}
 		r.Reset(data, []abortedTransaction{{ProducerID: producer, FirstOffset: first}}, asked)

@@ -178,9 +178,15 @@ func TestEveryFlippedBitIsDetected(t *testing.T) {
 	}
 }
 
-// TestContradictoryBatchIsCorrupt checks batches that contradict themselves although their CRC is right.
-// The reader returns an error, and its next offset is the offset of the first record that it did not read.
-func TestContradictoryBatchIsCorrupt(t *testing.T) {
+// contradiction is a batch at offset 7 that contradicts itself.
+type contradiction struct {
+	name string
+	data []byte
+	next int64 // the offset after the records that were read
+}
+
+// contradictions returns batches that contradict themselves although their CRC is right.
+func contradictions() []contradiction {
 	records := batchtest.Values("a", "b")
 	body := batchtest.AppendRecords(records)
 	raw := func(b ...byte) []byte { return slices.Concat(body, b) }
@@ -194,11 +200,7 @@ func TestContradictoryBatchIsCorrupt(t *testing.T) {
 		data[magicAt] = m
 		return data
 	}
-	for _, test := range []struct {
-		name string
-		data []byte
-		next int64 // the offset after the records that were read
-	}{
+	return []contradiction{
 		{"fewer records than counted", batchtest.Make(kmsg.RecordBatch{FirstOffset: 7, NumRecords: 3, LastOffsetDelta: 2, Records: body}), 9},
 		{"more records than counted", batchtest.Make(kmsg.RecordBatch{FirstOffset: 7, NumRecords: 1, LastOffsetDelta: 1, Records: body}), 7},
 		{"no records counted", batchtest.Make(kmsg.RecordBatch{FirstOffset: 7, LastOffsetDelta: 1, Records: body}), 7},
@@ -233,7 +235,13 @@ func TestContradictoryBatchIsCorrupt(t *testing.T) {
 		{"length zero", length(0), 7},
 		{"length of less than a header", length(48), 7},
 		{"length of more than the answer", length(math.MaxInt32), 7},
-	} {
+	}
+}
+
+// TestContradictoryBatchIsCorrupt checks batches that contradict themselves although their CRC is right.
+// The reader returns an error, and its next offset is the offset of the first record that it did not read.
+func TestContradictoryBatchIsCorrupt(t *testing.T) {
+	for _, test := range contradictions() {
 		t.Run(test.name, func(t *testing.T) {
 			r := readerOf(t, test.data, 7)
 			if got, err := readAll(r); !errors.Is(err, ErrCorrupt) || r.next != test.next {
