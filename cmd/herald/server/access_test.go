@@ -22,9 +22,9 @@ import (
 	"herald/auth"
 )
 
-// TestKeySet serves with a key set that is away at first: the server is not ready, a stream is told to
-// come again and a notification to try again. Then the keys come.
-func TestKeySet(t *testing.T) {
+// newIssuer returns a signer, its key set, and the URL of a server that returns the key set once there is true.
+func newIssuer(t *testing.T, there *atomic.Bool) (signer *auth.Signer, set []byte, url string) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "key.pem")
 	if err := auth.WriteKeyFiles(path); err != nil {
 		t.Fatal(err)
@@ -34,11 +34,9 @@ func TestKeySet(t *testing.T) {
 		t.Fatal(err)
 	}
 	signer.Issuer, signer.Audience = "https://issuer.example", []string{"herald"}
-	set, err := signer.KeySet()
-	if err != nil {
+	if set, err = signer.KeySet(); err != nil {
 		t.Fatal(err)
 	}
-	var there atomic.Bool
 	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if !there.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -46,8 +44,17 @@ func TestKeySet(t *testing.T) {
 		}
 		_, _ = w.Write(set)
 	}))
-	defer issuer.Close()
-	keySet, err := auth.NewJWKS(auth.JWKSConfig{URL: issuer.URL, Refresh: time.Minute, Logger: slog.New(slog.DiscardHandler)})
+	t.Cleanup(issuer.Close)
+	return signer, set, issuer.URL
+}
+
+// TestKeySet starts a server whose key set is unreachable at first. The server is not ready, asks a stream to
+// come again later and a notification to try again later. Once the key set is reachable, the server accepts the
+// issuer's tokens, and no token with another signature.
+func TestKeySet(t *testing.T) {
+	var there atomic.Bool
+	signer, set, issuer := newIssuer(t, &there)
+	keySet, err := auth.NewJWKS(auth.JWKSConfig{URL: issuer, Refresh: time.Minute, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +71,7 @@ func TestKeySet(t *testing.T) {
 	}
 	status, header, body := request(t, http.MethodGet, public+"/events", bearer(token))
 	if status != http.StatusOK || header.Get("Content-Type") != "text/event-stream" || !strings.Contains(body, "retry: ") || !strings.Contains(body, "keys-unavailable") {
-		t.Errorf("stream without keys: %d %v %s, want it told to come again", status, header, body)
+		t.Errorf("stream without keys: %d %v %s, want it asked to come again", status, header, body)
 	}
 	if status, header, body := request(t, http.MethodPost, public+"/broadcast", bearer(token)); status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
 		t.Errorf("publish without keys: %d %v %s, want 503 and when to try again", status, header, body)
@@ -77,7 +84,7 @@ func TestKeySet(t *testing.T) {
 		if status, _, body := request(t, http.MethodGet, public+"/events", bearer(token)); status == http.StatusOK && strings.Contains(body, "checkpoint") {
 			break
 		} else if time.Now().After(deadline) {
-			t.Fatalf("stream, when the keys have come: %d %s", status, body)
+			t.Fatalf("stream, once the key set is reachable: %d %s", status, body)
 		}
 	}
 	if status, _, body := request(t, http.MethodGet, admin+"/readyz", nil); status != http.StatusOK {
@@ -86,6 +93,14 @@ func TestKeySet(t *testing.T) {
 	if _, _, text := request(t, http.MethodGet, admin+"/metrics", nil); !strings.Contains(text, `herald_jwks_fetches_total{result="ok"} 1`) {
 		t.Error("no metric of the key set")
 	}
+	if status, _, body := request(t, http.MethodGet, public+"/events", bearer(forgeToken(t, set))); status != http.StatusUnauthorized {
+		t.Errorf("another's signature under a good kid: %d %s", status, body)
+	}
+}
+
+// forgeToken returns a token for alice with the key id of the set's first key and another key's signature.
+func forgeToken(t *testing.T, set []byte) string {
+	t.Helper()
 	stranger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -101,12 +116,11 @@ func TestKeySet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status, _, body := request(t, http.MethodGet, public+"/events", bearer(text)); status != http.StatusUnauthorized {
-		t.Errorf("another's signature under a good kid: %d %s", status, body)
-	}
+	return text
 }
 
-// TestTokenOfAnotherUser asks for bob's with alice's token, in all places where bob could be named.
+// TestTokenOfAnotherUser names bob in requests with alice's token, in every place where a request can name a
+// user. Alice gets none of bob's records.
 func TestTokenOfAnotherUser(t *testing.T) {
 	s := startSecured(t, nil)
 	token := s.token(t, auth.Identity{User: "alice"})
@@ -122,7 +136,7 @@ func TestTokenOfAnotherUser(t *testing.T) {
 			t.Fatalf("publish: %d %s", status, body)
 		}
 		if user == "bob" {
-			id = answer.EventID // an event id out of bob's stream
+			id = answer.EventID // an event id of bob's stream
 		}
 	}
 	for _, query := range []string{"user=bob", "user=bob&user=alice", "sub=bob", "since=earliest&user=bob", "lastEventId=" + id} {
@@ -132,15 +146,15 @@ func TestTokenOfAnotherUser(t *testing.T) {
 		}
 		header.Set("X-User", "bob")
 		header.Set("X-Forwarded-User", "bob")
-		got, _ := eventsUntil(t, s.url+"/events?"+query, header, "for alice") // an id of bob's names his own topic, not hers
+		got, _ := eventsUntil(t, s.url+"/events?"+query, header, "for alice") // bob's id names bob's own topic, not alice's
 		if slices.Contains(got, "for bob") {
 			t.Errorf("alice's token with %s: %q", query, got)
 		}
 	}
 }
 
-// TestQueryToken wants a token in the query only where that is switched on, and in no line of the log
-// and no answer.
+// TestQueryToken sends a token in the query. The server accepts it only with TokenQueryParameter, and neither
+// the log nor an answer contains it.
 func TestQueryToken(t *testing.T) {
 	off, on := startSecured(t, nil), startSecured(t, func(cfg *Config) { cfg.TokenQueryParameter = "access_token" })
 	for _, test := range []struct {
@@ -167,7 +181,7 @@ func TestQueryToken(t *testing.T) {
 	}
 }
 
-// TestNoAuthIsWarnedOf wants a warning if nobody is authenticated and other machines may reach the
+// TestNoAuthIsWarnedOf wants a warning if the server authenticates nobody and other machines may reach the
 // listener.
 func TestNoAuthIsWarnedOf(t *testing.T) {
 	for listen, want := range map[string]bool{

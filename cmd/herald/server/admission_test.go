@@ -10,7 +10,7 @@ import (
 	"herald/cmd/herald/listener"
 )
 
-// TestFewerStreamsThanAllowed wants a warning if the limit of open files has no room for MaxStreams.
+// TestFewerStreamsThanAllowed wants a warning if the limit of open files allows fewer streams than MaxStreams.
 func TestFewerStreamsThanAllowed(t *testing.T) {
 	var log bytes.Buffer
 	logger := slog.New(slog.NewTextHandler(&log, nil))

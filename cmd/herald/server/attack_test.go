@@ -21,7 +21,8 @@ import (
 	"herald/consumer"
 )
 
-// TestHeaderFlood sends more header than anybody needs: in one line, in many, and without end.
+// TestHeaderFlood sends headers above the limit: in one line, in many lines, and without an end. The server
+// refuses them.
 func TestHeaderFlood(t *testing.T) {
 	s := startSecured(t, nil)
 	long := strings.Repeat("a", maxHeader+8<<10)
@@ -55,8 +56,8 @@ func TestHeaderFlood(t *testing.T) {
 	}
 }
 
-// TestSlowHeaders (slow loris) sends a header byte by byte on many connections: each is given up in
-// time, and others are served meanwhile.
+// TestSlowHeaders (slow loris) sends a header byte by byte on many connections. The server closes each in
+// time, and meanwhile it serves other clients.
 func TestSlowHeaders(t *testing.T) {
 	s := startSecured(t, nil)
 	var conns []net.Conn
@@ -95,8 +96,8 @@ func TestSlowHeaders(t *testing.T) {
 	}
 }
 
-// TestUnreadAnswers sends requests one behind the other and reads none of their answers: the connection
-// ends in time, while a stream lasts longer.
+// TestUnreadAnswers sends requests without a pause on one connection and reads none of their answers. The
+// server closes the connection in time; a stream lives longer than that time.
 func TestUnreadAnswers(t *testing.T) {
 	const timeout = 300 * time.Millisecond
 	s := startSecured(t, nil)
@@ -130,12 +131,12 @@ func TestUnreadAnswers(t *testing.T) {
 	}
 	got, err := io.ReadAll(stream)
 	if !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(string(got), "checkpoint") {
-		t.Errorf("of the stream %q: %v; want it to go on", got, err)
+		t.Errorf("of the stream %q: %v; want it to stay open", got, err)
 	}
 }
 
-// TestUnreadBodies sends half a body with requests that are answered without it: none holds its
-// connection for the time that a request may take.
+// TestUnreadBodies sends half a body with requests that the server answers without their body. No request
+// holds its connection for the time that a request may take.
 func TestUnreadBodies(t *testing.T) {
 	s := startSecured(t, nil)
 	patient := httptest.NewServer(s.public.Handler) // has no time-outs
@@ -162,8 +163,8 @@ func TestUnreadBodies(t *testing.T) {
 	}
 }
 
-// TestUserIDs gives users' names that want to be somebody else's, or a file's, or a line of their own.
-// They come by tokens that are good, and by the path.
+// TestUserIDs uses names that resemble another user's name, a path or a header line, in valid tokens and in
+// the path. Each gets the status of its row, and no name adds a line to the log.
 func TestUserIDs(t *testing.T) {
 	s := startSecured(t, func(set *Config) {
 		set.Consumer.Routes = []consumer.Route{{Topic: "notifications.{user}", Kind: consumer.PerUser}}
@@ -183,7 +184,7 @@ func TestUserIDs(t *testing.T) {
 		"dots":               {"../alice", 403, 200},
 		"braces":             {"{user}", 403, 200},
 		"comma":              {"alice,bob", 403, 200},
-		"200 KiB":            {strings.Repeat("a", 200<<10), 0, 0}, // no token is so long
+		"200 KiB":            {strings.Repeat("a", 200<<10), 0, 0}, // a token of this length exceeds the limit of the header
 		"257 bytes":          {strings.Repeat("a", 257), 400, 400},
 		"Cyrillic alice":     {"аlice", 403, 200},
 		"fullwidth alice":    {"ａlice", 403, 200},
@@ -226,12 +227,13 @@ func TestUserIDs(t *testing.T) {
 	}
 	for line := range strings.Lines(s.log.String() + shared.log.String()) {
 		if !strings.HasPrefix(line, "time=") {
-			t.Errorf("the log has a line of somebody's own: %q", line)
+			t.Errorf("a client added a line to the log: %q", line)
 		}
 	}
 }
 
-// TestLookAlikesAreOthers publishes for a user whose name looks like alice's.
+// TestLookAlikesAreOthers publishes for users whose names look like alice's. Alice gets her own notification
+// only.
 func TestLookAlikesAreOthers(t *testing.T) {
 	s := startSecured(t, func(set *Config) { set.Consumer.Routes = []consumer.Route{{Topic: "notifications"}} })
 	publisher := bearer(s.token(t, auth.Identity{User: "service", Publish: true}))

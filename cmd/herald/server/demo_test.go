@@ -1,14 +1,18 @@
 package server
 
 import (
+	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"herald/auth"
 )
 
-// TestDemoTasks wants the page's tasks started by users who may publish, and by nobody else.
+// TestDemoTasks starts tasks as the demo page does. Only the task of a user with the right to publish starts: the
+// refused requests write no record.
 func TestDemoTasks(t *testing.T) {
 	s := startSecured(t, func(cfg *Config) { cfg.Demo = true })
 	const task = `{"user":"alice","name":"Quarterly report","seconds":1}`
@@ -18,23 +22,56 @@ func TestDemoTasks(t *testing.T) {
 	}
 	may := jsonType(bearer(s.token(t, auth.Identity{User: "alice", Publish: true})))
 	mayNot := jsonType(bearer(s.token(t, auth.Identity{User: "bob"})))
-	for name, test := range map[string]struct {
+	accepted := ""
+	for _, test := range []struct {
+		name   string
 		header http.Header
 		status int
 		want   string
 	}{
-		"nobody":       {jsonType(http.Header{}), http.StatusUnauthorized, `"code":"invalid-token"`},
-		"may not":      {mayNot, http.StatusForbidden, `"code":"may-not-publish"`},
-		"may":          {may, http.StatusAccepted, `"task":"`},
-		"not JSON":     {bearer(s.token(t, auth.Identity{User: "alice", Publish: true})), http.StatusUnsupportedMediaType, `"code":"content-type"`},
-		"another site": {jsonType(headers("Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")), http.StatusForbidden, `"code":"foreign-origin"`},
+		{"no token", jsonType(http.Header{}), http.StatusUnauthorized, `"code":"invalid-token"`},
+		{"no right to publish", mayNot, http.StatusForbidden, `"code":"may-not-publish"`},
+		{"not JSON", bearer(s.token(t, auth.Identity{User: "alice", Publish: true})), http.StatusUnsupportedMediaType, `"code":"content-type"`},
+		{"another site", jsonType(headers("Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")), http.StatusForbidden, `"code":"foreign-origin"`},
+		{"the right to publish", may, http.StatusAccepted, `"task":"`}, // last, so that a task of the others would have written records before
 	} {
 		status, _, body := send(t, http.MethodPost, s.url+"/demo/tasks", task, test.header)
 		if status != test.status || !strings.Contains(body, test.want) {
-			t.Errorf("%s: %d %s, want %d with %s", name, status, body, test.status, test.want)
+			t.Errorf("%s: %d %s, want %d with %s", test.name, status, body, test.status, test.want)
 		}
+		accepted = body
 	}
+	wantRecordsOfTask(t, s, bearer(s.token(t, auth.Identity{User: "alice"})), accepted)
 	if status, _, body := request(t, http.MethodGet, s.url+"/", nil); status != http.StatusOK || !strings.Contains(body, "<html data-sign-in ") {
 		t.Errorf("GET /: %d %.100s, want the page that signs in", status, body)
+	}
+}
+
+// wantRecordsOfTask reads alice's records up to the end of the task that the answer names. All records are of
+// that task.
+func wantRecordsOfTask(t *testing.T, s *secured, header http.Header, answer string) {
+	t.Helper()
+	var started struct{ Task string }
+	if err := json.Unmarshal([]byte(answer), &started); err != nil || started.Task == "" {
+		t.Fatalf("answer %s, want a task (%v)", answer, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	events := openEvents(ctx, t, s.url+"/events?since=earliest&types=task-progress", header)
+	for {
+		e, err := events.Next()
+		if err != nil {
+			t.Fatalf("the task did not complete: %v", err)
+		}
+		if e.Type != "task-progress" {
+			continue
+		}
+		var report struct{ Task, State string }
+		if err := json.Unmarshal([]byte(e.Data), &report); err != nil || report.Task != started.Task {
+			t.Errorf("record %s, want records of task %s only (%v)", e.Data, started.Task, err)
+		}
+		if report.Task == started.Task && report.State == "complete" {
+			return
+		}
 	}
 }

@@ -15,9 +15,9 @@ import (
 	"herald/consumer"
 )
 
-// TestForgedIDs resumes alice's stream from ids that she did not get, by header and query: each is answered
-// with 200 and a checkpoint, with no record of another user and no more of hers than the limit allows, and
-// the stream is alive afterwards.
+// TestForgedIDs resumes alice's stream from ids that she did not get, by header and by query. Each stream begins
+// with 200 and a checkpoint. It sends no record of another user, at most limit of alice's older records for each
+// topic, and the records written later.
 func TestForgedIDs(t *testing.T) {
 	const limit, past = 5, 20
 	routes := []consumer.Route{{Topic: "notifications"}, {Topic: "own.{user}", Kind: consumer.PerUser}, {Topic: "announcements", Kind: consumer.Broadcast}}
@@ -92,7 +92,8 @@ func sought(id, time string) string {
 	return "1t" + time + regexp.MustCompile(`(\.\d+(?:-\d+)?)`).ReplaceAllString(strings.TrimPrefix(id, "1"), "${1}t")
 }
 
-// forgedID opens a stream and wants what TestForgedIDs says.
+// forgedID opens a stream with a forged id, writes a live record, and reads until that record arrives. See
+// TestForgedIDs for the assertions.
 func forgedID(t *testing.T, address string, header http.Header, live string, limit int, write func(string)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

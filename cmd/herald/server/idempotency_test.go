@@ -17,21 +17,12 @@ import (
 	"herald/auth"
 )
 
-// TestIdempotencyKey sends notifications again with their keys, and counts the records.
+// TestIdempotencyKey repeats a notification with its key, with other keys and with other contents. A repetition
+// gets the first answer and writes no record.
 func TestIdempotencyKey(t *testing.T) {
 	s := startSecured(t, nil)
-	broker := s.broker
 	alice, bob := s.token(t, auth.Identity{User: "alice", Publish: true}), s.token(t, auth.Identity{User: "bob", Publish: true})
-	post := func(token, key, path, value string) (int, string) {
-		t.Helper()
-		header := bearer(token)
-		if key != "" {
-			header.Set("Idempotency-Key", key)
-		}
-		status, _, body := send(t, http.MethodPost, s.url+path, value, header)
-		return status, body
-	}
-	_, first := post(alice, `"one"`, "/broadcast", "a")
+	_, first := s.postWithKey(t, alice, `"one"`, "/broadcast", "a")
 	for name, test := range map[string]struct {
 		token, key, path, value string
 		status                  int
@@ -49,44 +40,65 @@ func TestIdempotencyKey(t *testing.T) {
 		"key of other than ASCII":    {alice, "schlüssel", "/broadcast", "a", http.StatusBadRequest, false},
 		"key with parameters around": {alice, `"a";b="c"`, "/broadcast", "a", http.StatusBadRequest, false},
 	} {
-		status, body := post(test.token, test.key, test.path, test.value)
+		status, body := s.postWithKey(t, test.token, test.key, test.path, test.value)
 		if status != test.status || (body == first) != test.same {
 			t.Errorf("%s: %d %s, want %d, and the first answer: %v (%s)", name, status, body, test.status, test.same, first)
 		}
 	}
 	want := []string{"a/one", "a/one", "a/"} // alice's, bob's, and the one without a key
-	if diff := cmp.Diff(counts(want), counts(records(t, broker, "announcements", len(want)))); diff != "" {
+	if diff := cmp.Diff(counts(want), counts(records(t, s.broker, "announcements", len(want)))); diff != "" {
 		t.Errorf("records with their keys (-want +got):\n%s", diff)
 	}
+}
 
-	// While the first is under way, the second is told so; then it gets the first one's answer.
+// postWithKey publishes with an Idempotency-Key, or without one if key is empty.
+func (s *secured) postWithKey(t *testing.T, token, key, path, value string) (int, string) {
+	t.Helper()
+	header := bearer(token)
+	if key != "" {
+		header.Set("Idempotency-Key", key)
+	}
+	status, _, body := send(t, http.MethodPost, s.url+path, value, header)
+	return status, body
+}
+
+// TestRepeatWhileFirstIsUnderWay repeats a notification before Kafka has answered the first attempt. The
+// repetition gets 409. After Kafka's answer, another repetition gets the first attempt's answer.
+func TestRepeatWhileFirstIsUnderWay(t *testing.T) {
+	s := startSecured(t, nil)
+	alice := s.token(t, auth.Identity{User: "alice", Publish: true})
 	held, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	broker.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
-		broker.KeepControl()
+	s.broker.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		s.broker.KeepControl()
 		once.Do(func() {
 			close(held)
-			broker.SleepControl(func() { <-release })
+			s.broker.SleepControl(func() { <-release })
 		})
 		return nil, nil, false
 	})
 	answers := make(chan string, 1)
 	go func() {
-		_, body := post(alice, "slow", "/broadcast", "slow")
+		_, body := s.postWithKey(t, alice, "slow", "/broadcast", "slow")
 		answers <- body
 	}()
 	<-held
-	if status, body := post(alice, "slow", "/broadcast", "slow"); status != http.StatusConflict {
+	if status, body := s.postWithKey(t, alice, "slow", "/broadcast", "slow"); status != http.StatusConflict {
 		t.Errorf("while the first is under way: %d %s, want 409", status, body)
 	}
 	close(release)
 	slow := <-answers
-	if status, body := post(alice, "slow", "/broadcast", "slow"); status != http.StatusCreated || body != slow {
+	if status, body := s.postWithKey(t, alice, "slow", "/broadcast", "slow"); status != http.StatusCreated || body != slow {
 		t.Errorf("afterwards: %d %s, want %s", status, body, slow)
 	}
+}
 
-	// What Kafka refuses is not remembered.
-	broker.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+// TestRefusedAttemptCanBeRepeated repeats a notification after Kafka refused it. The server does not remember the
+// refusal: the repetition writes the record.
+func TestRefusedAttemptCanBeRepeated(t *testing.T) {
+	s := startSecured(t, nil)
+	alice := s.token(t, auth.Identity{User: "alice", Publish: true})
+	s.broker.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		answer := kreq.ResponseKind().(*kmsg.ProduceResponse)
 		topic := kmsg.NewProduceResponseTopic()
 		topic.Topic = "announcements"
@@ -96,15 +108,15 @@ func TestIdempotencyKey(t *testing.T) {
 		answer.Topics = append(answer.Topics, topic)
 		return answer, nil, true
 	})
-	if status, body := post(alice, "refused", "/broadcast", "refused"); status != http.StatusBadGateway {
+	if status, body := s.postWithKey(t, alice, "refused", "/broadcast", "refused"); status != http.StatusBadGateway {
 		t.Errorf("Kafka refuses: %d %s, want 502", status, body)
 	}
-	if status, body := post(alice, "refused", "/broadcast", "refused"); status != http.StatusCreated {
+	if status, body := s.postWithKey(t, alice, "refused", "/broadcast", "refused"); status != http.StatusCreated {
 		t.Errorf("tried again: %d %s, want 201", status, body)
 	}
 }
 
-// records returns values and Idempotency-Keys of a topic's first partition.
+// records reads n records of a topic, and returns the value and the Idempotency-Key of each.
 func records(t *testing.T, broker *kfake.Cluster, topic string, n int) []string {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -139,7 +151,8 @@ func counts(list []string) map[string]int {
 	return n
 }
 
-// TestRepeatsAreBounded fills the memory for keys, and waits.
+// TestRepeatsAreBounded uses more keys than one user may have, and lets the window pass. The server forgets the
+// oldest keys first, and all keys after the window.
 func TestRepeatsAreBounded(t *testing.T) {
 	r := newRepeats()
 	now := time.Unix(0, 0)
@@ -161,7 +174,7 @@ func TestRepeatsAreBounded(t *testing.T) {
 		t.Errorf("%d keys are known, %d in order, want %d of one user", len(r.known), len(r.order), maxUserRepeats)
 	}
 	if !ask(fmt.Sprint(3*maxRepeats-1)) || ask("0") {
-		t.Error("the oldest keys are to be forgotten first")
+		t.Error("want the oldest keys forgotten first")
 	}
 	now = now.Add(repeatWindow + 1)
 	if ask(fmt.Sprint(3*maxRepeats - 1)) {
@@ -170,7 +183,7 @@ func TestRepeatsAreBounded(t *testing.T) {
 	if len(r.known) != 1 {
 		t.Errorf("%d keys are known after the window, want one", len(r.known))
 	}
-	// One that failed and is tried again is not forgotten with its first try.
+	// A failed attempt expires; a second attempt with its key has a window of its own.
 	failed, err := r.begin(repeatKey{"alice", "failed"}, [32]byte{}, now)
 	if err != nil {
 		t.Fatal(err)
@@ -180,11 +193,12 @@ func TestRepeatsAreBounded(t *testing.T) {
 	ask("failed")
 	now = now.Add(repeatWindow/2 + 1)
 	if !ask("failed") {
-		t.Error("a second try is forgotten when the first would be")
+		t.Error("the second attempt was forgotten at the time of the first")
 	}
 }
 
-// TestAttemptsUnderWayStay has other keys come, of the same user and of others, while one is under way.
+// TestAttemptsUnderWayStay begins attempts with many other keys, of the same user and of other users, while one
+// attempt is under way. The server does not forget that attempt.
 func TestAttemptsUnderWayStay(t *testing.T) {
 	r := newRepeats()
 	now := time.Unix(0, 0)
@@ -210,7 +224,7 @@ func TestAttemptsUnderWayStay(t *testing.T) {
 	}
 	r.end(first, published{Offset: 7}, true)
 
-	// Whoever keeps all of them under way is told, and hinders nobody.
+	// The server refuses further attempts of a user with too many under way; other users notice nothing.
 	full, tries := 0, make([]*attempt, 0, maxUserRepeats)
 	for n := range 2 * maxUserRepeats {
 		switch a, err := begin("busy", n); {

@@ -155,7 +155,7 @@ func (s *secured) token(t *testing.T, id auth.Identity) string {
 	return token
 }
 
-// send sends a request and returns the status, the header and the body. Of a stream it returns the text
+// send sends a request and returns the status, the header and the body. For a stream it returns the text
 // up to the first checkpoint. It follows no redirect and keeps no cookie.
 func send(t *testing.T, method, url, body string, header http.Header) (int, http.Header, string) {
 	t.Helper()
@@ -215,7 +215,7 @@ func (b *logBuffer) String() string {
 
 func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
 
-// headers joins what is given as name, value, name, value.
+// headers returns a header with the pairs, given as name, value, name, value.
 func headers(pairs ...string) http.Header {
 	h := http.Header{}
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -224,7 +224,7 @@ func headers(pairs ...string) http.Header {
 	return h
 }
 
-// dial connects to the server without HTTP's help.
+// dial opens a TCP connection to the server.
 func dial(t *testing.T, address string) net.Conn {
 	t.Helper()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
@@ -238,7 +238,7 @@ func dial(t *testing.T, address string) net.Conn {
 	return conn
 }
 
-// await waits for something to be so, and says what was so instead.
+// await waits until get returns want. If it does not, the test fails with the last value.
 func await[T comparable](t *testing.T, what string, want T, get func() T) {
 	t.Helper()
 	var got T

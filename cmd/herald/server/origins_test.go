@@ -9,7 +9,7 @@ import (
 	"herald/auth"
 )
 
-// TestOrigins asks from pages of several origins, with the cookie and with the header.
+// TestOrigins sends requests as browsers do for pages of several origins, with the cookie and with the header.
 func TestOrigins(t *testing.T) {
 	const app = "https://app.example"
 	s := startSecured(t, func(cfg *Config) { cfg.AllowOrigin = []string{app} })

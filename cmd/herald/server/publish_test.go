@@ -22,10 +22,10 @@ import (
 	"herald/consumer"
 )
 
-// TestPublishedEventID resumes from the event id of each answer and wants what came after it, not
-// the record itself, whichever topic took it. What came before it in another partition may come
-// again: the server had not read it yet. Of her own topic, which is read while she has a stream only, the
-// other topics' ids say nothing, which is told.
+// TestPublishedEventID resumes from the event id of each answer. The stream sends the later records, and not the
+// record itself, in every topic. It may repeat earlier records of other partitions, because the server had not
+// read them yet when it answered. The server reads alice's own topic only while she has a stream, so the ids of
+// the other topics lack it; a gap event reports that.
 func TestPublishedEventID(t *testing.T) {
 	srv := startServer(t)
 	public := "http://" + srv.Addr().String()
@@ -45,7 +45,7 @@ func TestPublishedEventID(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Her own topic is not read by now: its position comes from the answer to the write.
+	// The server does not read alice's own topic yet: the topic's position comes from the answer to the write.
 	ownID, ok := srv.hub.IDAfter(srv.consumer.UserTopics("alice"), "alice", own)
 	if !ok {
 		t.Fatal("no id for a record of a topic with one partition")
@@ -63,19 +63,20 @@ func TestPublishedEventID(t *testing.T) {
 	} {
 		got, gaps := eventsUntil(t, public+"/events?user=alice&lastEventId="+test.id, nil, test.want...)
 		if slices.Contains(got, test.value) || slices.Contains(got, "not hers") {
-			t.Errorf("behind %q: %q", name, got)
+			t.Errorf("after %q: %q", name, got)
 		}
-		var told []string
+		var wantGaps []string
 		if test.id != ownID {
-			told = []string{`{"source":"notifications.alice","reason":"unknown-id"}`}
+			wantGaps = []string{`{"source":"notifications.alice","reason":"unknown-id"}`}
 		}
-		if !slices.Equal(gaps, told) {
-			t.Errorf("behind %q: gaps %q, want %q", name, gaps, told)
+		if !slices.Equal(gaps, wantGaps) {
+			t.Errorf("after %q: gaps %q, want %q", name, gaps, wantGaps)
 		}
 	}
 }
 
-// TestUserInThePath wants the record key to be what was escaped, once.
+// TestUserInThePath publishes to users with escaped names. The server unescapes the path once, and that user's
+// stream gets the notification.
 func TestUserInThePath(t *testing.T) {
 	srv, _ := startServerWith(t, func(cfg *Config) { cfg.Consumer.Routes = []consumer.Route{{Topic: "notifications"}} })
 	public := "http://" + srv.Addr().String()
@@ -110,8 +111,8 @@ func TestUserInThePath(t *testing.T) {
 	}
 }
 
-// TestPublishWhileKafkaIsAway wants an answer that says whether something may have been written.
-func TestPublishWhileKafkaIsAway(t *testing.T) {
+// TestPublishWhileKafkaIsDown wants an answer that says whether the record may have been written.
+func TestPublishWhileKafkaIsDown(t *testing.T) {
 	srv, broker := startServerWith(t, func(*Config) {})
 	public := "http://" + srv.Addr().String()
 	broker.Close()
@@ -131,7 +132,7 @@ func TestPublishWhileKafkaIsAway(t *testing.T) {
 	}
 }
 
-// TestFailedPublish wants what Kafka said as a status, with fixed text.
+// TestFailedPublish wants a status for each error of Kafka.
 func TestFailedPublish(t *testing.T) {
 	p := &publisher{published: newPublishedCounter()}
 	for _, test := range []struct {
@@ -154,46 +155,49 @@ func TestFailedPublish(t *testing.T) {
 	}
 }
 
-// TestBodiesAreBounded holds bodies back, of a told and of an untold size, until there is no room.
+// TestBodiesAreBounded sends headers without their bodies, with a declared and with an undeclared length, until
+// the memory for bodies is used up. The server then refuses large bodies and accepts small ones.
 func TestBodiesAreBounded(t *testing.T) {
-	const size = 40 << 20 // two have no room
+	const size = 40 << 20 // the memory for bodies holds one, not two
 	srv := newServer(t, newBroker(t), func(s *Config) { s.PublishMaxBytes = size })
 	srv.public.ReadTimeout = time.Minute // the slow body is not given up before the test is done with it
 	run(t, srv)
 	address := srv.Addr().String()
 	large := func() (int, http.Header, string) {
-		t.Helper() // it sends nothing before it is asked to: what is not read may have the connection reset before its answer
+		t.Helper()
+		// The client sends the body only when the server asks for it. Otherwise an unread body may reset the
+		// connection before the client has read the answer.
 		return send(t, http.MethodPost, "http://"+address+"/broadcast", strings.Repeat("x", 30<<20), http.Header{"Expect": {"100-continue"}})
 	}
-	for name, header := range map[string]string{"told": fmt.Sprintf("Content-Length: %d", size), "untold": "Transfer-Encoding: chunked"} {
+	for name, header := range map[string]string{"declared": fmt.Sprintf("Content-Length: %d", size), "undeclared": "Transfer-Encoding: chunked"} {
 		slow := dial(t, address)
 		if _, err := fmt.Fprintf(slow, "POST /broadcast HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n%s\r\n\r\n", header); err != nil {
 			t.Fatal(err)
 		}
-		// Once it is asked for its body it has its room, which a large one would take if that came first.
+		// The server reserves the memory before it asks for the body.
 		if line, err := bufio.NewReader(slow).ReadString('\n'); !strings.HasPrefix(line, "HTTP/1.1 100 ") {
-			t.Fatalf("%s: %q, %v; want the body to be asked for", name, line, err)
+			t.Fatalf("%s: %q, %v; want the server to ask for the body", name, line, err)
 		}
 		if status, h, body := large(); status != http.StatusServiceUnavailable || h.Get("Retry-After") == "" || !strings.Contains(body, "nothing was written") {
 			t.Errorf("%s: %d %v %s, want %d", name, status, h, body, http.StatusServiceUnavailable)
 		}
 		if status, body := call(t, http.MethodPost, "http://"+address+"/broadcast", "small"); status != http.StatusCreated {
-			t.Errorf("%s: a small one: %d %s, want room for it", name, status, body)
+			t.Errorf("%s: a small body: %d %s, want it accepted", name, status, body)
 		}
 		_ = slow.Close()
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 			status, _, body := large()
-			if status == http.StatusRequestEntityTooLarge { // by the topic
+			if status == http.StatusRequestEntityTooLarge { // Kafka's answer: the topic refuses it
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("%s is gone: %d %s, want its room to be free", name, status, body)
+				t.Fatalf("%s: after its connection closed: %d %s, want its memory free", name, status, body)
 			}
 		}
 	}
 }
 
-// TestContentTypes wants what is none to be refused.
+// TestContentTypes publishes with valid and with malformed content types. The server refuses the malformed ones.
 func TestContentTypes(t *testing.T) {
 	srv := startServer(t)
 	for contentType, want := range map[string]int{

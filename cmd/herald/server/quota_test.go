@@ -11,7 +11,7 @@ import (
 	"herald/auth"
 )
 
-// TestPublishQuota lets one user publish too fast, and another one not be hindered by it.
+// TestPublishQuota publishes too fast as one user. The server refuses that user, and accepts another user.
 func TestPublishQuota(t *testing.T) {
 	s := startSecured(t, func(set *Config) { set.PublishRate, set.PublishBurst = 0.01, 3 })
 	fast, other := bearer(s.token(t, auth.Identity{User: "fast", Publish: true})), bearer(s.token(t, auth.Identity{User: "other", Publish: true}))
@@ -21,7 +21,7 @@ func TestPublishQuota(t *testing.T) {
 		if n >= 3 {
 			want = http.StatusTooManyRequests
 			if seconds, err := strconv.Atoi(header.Get("Retry-After")); err != nil || seconds < 90 || seconds > 100 {
-				t.Errorf("Retry-After %q, want that of 1 in 100 s", header.Get("Retry-After"))
+				t.Errorf("Retry-After %q, want the time for 1 notification in 100 s", header.Get("Retry-After"))
 			}
 		}
 		if status != want {
@@ -31,14 +31,14 @@ func TestPublishQuota(t *testing.T) {
 	if status, _, body := request(t, http.MethodPost, s.url+"/broadcast", other); status != http.StatusCreated {
 		t.Errorf("another user: %d %s", status, body)
 	}
-	// A second token of the same user is the same user.
+	// All tokens of a user share one quota.
 	again := bearer(s.token(t, auth.Identity{User: "fast", ID: "2", Publish: true}))
 	if status, _, _ := request(t, http.MethodPost, s.url+"/broadcast", again); status != http.StatusTooManyRequests {
 		t.Errorf("another token of the user: %d, want 429", status)
 	}
-	// Who may not publish has no quota to use up.
+	// A user without the right to publish gets 403 and uses no quota.
 	if status, _, _ := request(t, http.MethodPost, s.url+"/broadcast", bearer(s.token(t, auth.Identity{User: "nobody"}))); status != http.StatusForbidden {
-		t.Errorf("who may not: %d, want 403", status)
+		t.Errorf("a user without the right to publish: %d, want 403", status)
 	}
 }
 
@@ -60,7 +60,7 @@ func TestQuotaOverTime(t *testing.T) {
 		now = now.Add(time.Second)
 	}
 	if len(q.users) > minSweep {
-		t.Errorf("%d users are remembered who have all of their quota", len(q.users))
+		t.Errorf("%d users with a full quota are remembered", len(q.users))
 	}
 	free := newQuota(0, 1)
 	for range 3 {
@@ -70,7 +70,8 @@ func TestQuotaOverTime(t *testing.T) {
 	}
 }
 
-// TestQuotaByAddress publishes without a token, from two addresses behind a trusted proxy.
+// TestQuotaByAddress publishes without a token, from two addresses through a trusted proxy. Each address has its
+// own quota.
 func TestQuotaByAddress(t *testing.T) {
 	srv, _ := startServerWith(t, func(s *Config) {
 		s.PublishRate, s.PublishBurst, s.TrustedProxies = 0.01, 2, []string{"127.0.0.0/8"}

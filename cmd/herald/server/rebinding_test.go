@@ -19,8 +19,8 @@ func TestOwnHost(t *testing.T) {
 	}
 }
 
-// TestRebinding asks servers on loopback by a name that a page of the web could have: those that
-// authenticate nobody, or that are for operators, refuse it.
+// TestRebinding sends requests to servers on loopback, with a host name that a page on the web could point there.
+// The listener without authentication and the admin listener refuse them.
 func TestRebinding(t *testing.T) {
 	open, secure := startServer(t), startSecured(t, nil)
 	ask := func(address, host, path string) (int, string) {
@@ -47,7 +47,7 @@ func TestRebinding(t *testing.T) {
 		"a stream by localhost": {open.Addr().String(), "localhost:1", "/events?user=alice", 200},
 		"metrics":               {open.AdminAddr().String(), "rebind.example", "/metrics", 421},
 		"metrics by address":    {open.AdminAddr().String(), "127.0.0.1", "/metrics", 200},
-		"behind a proxy":        {secure.Addr().String(), "herald.example", "/events", 401},
+		"through a proxy":       {secure.Addr().String(), "herald.example", "/events", 401},
 	} {
 		if status, body := ask(test.address, test.host, test.path); status != test.want || status == 421 && !strings.Contains(body, "localhost") {
 			t.Errorf("%s: %d %s, want %d", name, status, body, test.want)
@@ -55,7 +55,8 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-// TestOtherHostsElsewhere asks, by a name, a server that listens on more than loopback.
+// TestOtherHostsElsewhere sends requests with a host name to a server that listens on all addresses. The server
+// accepts every name.
 func TestOtherHostsElsewhere(t *testing.T) {
 	srv, _ := startServerWith(t, func(s *Config) { s.Listen, s.AdminListen = "0.0.0.0:0", "0.0.0.0:0" })
 	for _, handler := range []http.Handler{srv.public.Handler, srv.admin.Handler} {

@@ -18,7 +18,7 @@ import (
 	"herald/auth"
 )
 
-// TestErrorsHaveOneShape wants JSON with a message for whatever goes wrong.
+// TestErrorsHaveOneShape wants JSON with a message for every error.
 func TestErrorsHaveOneShape(t *testing.T) {
 	srv := startServer(t)
 	public := "http://" + srv.Addr().String()
@@ -51,7 +51,7 @@ func TestErrorsHaveOneShape(t *testing.T) {
 	if !strings.Contains(body, `"code":"foreign-origin"`) || status != http.StatusForbidden || !strings.HasPrefix(header.Get("Content-Type"), "application/json") {
 		t.Errorf("POST from another origin: %d %s", status, body)
 	}
-	// Nothing of all that has been written.
+	// None of these requests wrote a record.
 	status, body = call(t, http.MethodPost, public+"/broadcast", "first")
 	var answer published
 	if err := json.Unmarshal([]byte(body), &answer); status != http.StatusCreated || err != nil || answer.Offset != 0 {
@@ -59,7 +59,7 @@ func TestErrorsHaveOneShape(t *testing.T) {
 	}
 }
 
-// TestRefusalsAreLogged wants the reason, once a second, and never the token.
+// TestRefusalsAreLogged wants a log line with the reason, at most one a second, and never the token.
 func TestRefusalsAreLogged(t *testing.T) {
 	keys, err := auth.Secret([]byte(strings.Repeat("s", 32)))
 	if err != nil {
@@ -112,8 +112,8 @@ func TestRefusalsAreLogged(t *testing.T) {
 	}
 }
 
-// TestRefusedUserIsLogged wants a user who can have no stream in the log, with the address that a
-// trusted proxy names.
+// TestRefusedUserIsLogged asks for the stream of a user whose name cannot be part of a topic's name. The log has
+// the refusal, with the client's address that a trusted proxy names.
 func TestRefusedUserIsLogged(t *testing.T) {
 	log := new(logBuffer)
 	srv, _ := startServerWith(t, func(s *Config) {
@@ -124,7 +124,7 @@ func TestRefusedUserIsLogged(t *testing.T) {
 		t.Errorf("%d %s, want 403", status, body)
 	}
 	if text := log.String(); !strings.Contains(text, "request refused") || !strings.Contains(text, "remote=192.0.2.7") {
-		t.Errorf("no such line in\n%s", text)
+		t.Errorf("the log lacks the refusal:\n%s", text)
 	}
 }
 

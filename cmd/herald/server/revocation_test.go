@@ -25,7 +25,8 @@ type revoking struct {
 
 const revocationTopic = "revocations"
 
-// startRevoking runs one. prepare may be nil; it is called before the server starts.
+// startRevoking runs a server with a topic of revocations. It calls prepare, which may be nil, before the server
+// starts.
 func startRevoking(t *testing.T, prepare func(*revoking)) *revoking {
 	t.Helper()
 	r := new(revoking)
@@ -56,7 +57,7 @@ func (r *revoking) create(t *testing.T, partitions int32) {
 	}
 }
 
-// write writes a record as it is.
+// write writes a record to the topic of revocations.
 func (r *revoking) write(t *testing.T, key, value string) {
 	t.Helper()
 	m := consumer.Message{Topic: revocationTopic, Key: []byte(key), Value: []byte(value)}
@@ -71,7 +72,7 @@ func (r *revoking) revoke(t *testing.T, user string) {
 	r.write(t, auth.RevocationKey(user, ""), time.Now().Add(-time.Minute).Format(time.RFC3339))
 }
 
-// taken is the status that a token of the user has, one of an hour ago.
+// taken returns the status of a request with a token of the user, issued an hour ago.
 func (r *revoking) taken(t *testing.T, user string) int {
 	t.Helper()
 	token, err := r.signer.Sign(auth.Identity{User: user, IssuedAt: time.Now().Add(-time.Hour), Expires: time.Now().Add(time.Hour)})

@@ -19,8 +19,8 @@ import (
 	"herald/cmd/herald/tail"
 )
 
-// TestStreamsStayDirect wants a stream to need no goroutine, for which its connection has to be known
-// as TCP's through the limit, and its place to be given back.
+// TestStreamsStayDirect opens streams. They need no goroutines, because the limited listener passes TCP
+// connections on, and they give their places back when they end.
 func TestStreamsStayDirect(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("elsewhere a stream has a goroutine")
@@ -52,7 +52,7 @@ func TestStreamsStayDirect(t *testing.T) {
 	for _, conn := range conns {
 		_ = conn.Close()
 	}
-	wait("all have gone", func() bool { return connections() == 0 })
+	wait("all streams closed", func() bool { return connections() == 0 })
 }
 
 // TestOperatingListsEveryMetric compares the metrics that a server exports with the table of
@@ -60,7 +60,7 @@ func TestStreamsStayDirect(t *testing.T) {
 func TestOperatingListsEveryMetric(t *testing.T) {
 	srv := startServer(t)
 	public := "http://" + srv.Addr().String()
-	call(t, http.MethodPost, public+"/users/alice/notifications", "x") // so that labels of others have values
+	call(t, http.MethodPost, public+"/users/alice/notifications", "x") // gives every label a value
 	_, text := call(t, http.MethodGet, "http://"+srv.AdminAddr().String()+"/metrics", "")
 	for _, line := range []string{`herald_http_refusals_total{reason="origin"} 0`, `herald_http_published_total{result="refused"} 0`} {
 		if !strings.Contains(text, line) {
@@ -94,7 +94,7 @@ func wantMetricsInOperating(t *testing.T, text string) {
 	}
 }
 
-// TestNetHTTPLogIsBounded has net/http say much at once.
+// TestNetHTTPLogIsBounded has net/http log 200 lines at once. One of them reaches the log.
 func TestNetHTTPLogIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
@@ -113,8 +113,8 @@ func TestNetHTTPLogIsBounded(t *testing.T) {
 	})
 }
 
-// TestSlowRequests wants a request that does not end to be given up, and a stream to outlive the
-// time that requests have.
+// TestSlowRequests sends a request that does not end. The server closes its connection in time; a stream lives
+// longer than that time.
 func TestSlowRequests(t *testing.T) {
 	srv := startServer(t)
 	address := srv.Addr().String()

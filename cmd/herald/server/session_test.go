@@ -21,7 +21,7 @@ func TestSession(t *testing.T) {
 		t.Fatalf("POST /session: %d %s (%v)", status, body, err)
 	}
 	if strings.Contains(body, token) || header.Get("Cache-Control") != "no-store" {
-		t.Errorf("%v %s: want no token, and nothing kept", header, body)
+		t.Errorf("%v %s: want no token in the answer, and no-store", header, body)
 	}
 	cookie := (&http.Response{Header: header}).Cookies()[0]
 	if cookie.Name != "__Host-herald" || cookie.Path != "/" || cookie.Domain != "" || !cookie.HttpOnly || !cookie.Secure ||
@@ -55,7 +55,8 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// TestSessionRefused wants no cookie for anything but a good token in the header.
+// TestSessionRefused signs in without a valid token in the header, or from another origin. The server sets no
+// cookie.
 func TestSessionRefused(t *testing.T) {
 	s := startSecured(t, nil)
 	token := s.token(t, auth.Identity{User: "alice"})

@@ -12,7 +12,7 @@ import (
 	"herald/cmd/herald/tail"
 )
 
-// lastIDOf opens a stream, reads it until the data and returns the id that it has come to.
+// lastIDOf opens a stream, reads it until the event with the data, and returns that event's id.
 func lastIDOf(t *testing.T, address string, header http.Header, data string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -29,7 +29,7 @@ func lastIDOf(t *testing.T, address string, header http.Header, data string) str
 	}
 }
 
-// openEvents opens a stream, which has to be answered with 200.
+// openEvents opens a stream. The test fails if the answer is not 200.
 func openEvents(ctx context.Context, t *testing.T, address string, header http.Header) *tail.EventReader {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
@@ -48,8 +48,8 @@ func openEvents(ctx context.Context, t *testing.T, address string, header http.H
 	return tail.NewEventReader(bufio.NewReader(res.Body), "")
 }
 
-// dataUntil reads a stream until it has had all of want, and returns the data of its events but for
-// Herald's own.
+// dataUntil reads a stream until it has received all of want, and returns the data of the events. It leaves out
+// Herald's own events.
 func dataUntil(t *testing.T, url string, want ...string) []string {
 	t.Helper()
 	return dataUntilWith(t, url, nil, want...)
@@ -65,7 +65,7 @@ func dataUntilWith(t *testing.T, url string, header http.Header, want ...string)
 	return got
 }
 
-// eventsUntil reads a stream until it has had all of want, and returns the data of its events and gaps.
+// eventsUntil reads a stream until it has received all of want, and returns the data of its events and gaps.
 func eventsUntil(t *testing.T, url string, header http.Header, want ...string) (got, gaps []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
