@@ -15,8 +15,52 @@ import (
 	"herald/cmd/herald/listener/certtest"
 )
 
+// openTLS opens alice's stream.
+func openTLS(t *testing.T, client *http.Client, address string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/events?user=alice", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = res.Body.Close() })
+	return res
+}
+
+// certificateSerial returns the serial number of the certificate that a new connection gets.
+func certificateSerial(t *testing.T, address string) int64 {
+	t.Helper()
+	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", address) //nolint:gosec // the test checks the certificate itself
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // a test's
+	return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+}
+
+// publishTLS publishes "still there" to alice.
+func publishTLS(t *testing.T, client *http.Client, address string) {
+	t.Helper()
+	post, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+address+"/users/alice/notifications", strings.NewReader("still there"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := client.Do(post)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(answer.Body)
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusCreated || err != nil {
+		t.Fatalf("%d %s (%v)", answer.StatusCode, text, err)
+	}
+}
+
 // TestTLS serves a stream by HTTP/2 over TLS while the certificate changes, breaks and is repaired. The
-// stream lives on, and new connections get the newest certificate that is good.
+// stream stays open, and new connections get the newest valid certificate.
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -34,32 +78,11 @@ func TestTLS(t *testing.T) {
 	roots.AddCert(first)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}}
 	defer client.CloseIdleConnections()
-	open := func() *http.Response {
-		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/events?user=alice", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = res.Body.Close() })
-		return res
-	}
-	res := open() //nolint:bodyclose // closed at the end of the test
+	res := openTLS(t, client, address) //nolint:bodyclose // closed at the end of the test
 	if res.ProtoMajor != 2 || res.StatusCode != http.StatusOK {
 		t.Errorf("%s %d, want HTTP/2", res.Proto, res.StatusCode)
 	}
-	serial := func() int64 {
-		t.Helper()
-		conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", address) //nolint:gosec // the test looks at it itself
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close() //nolint:errcheck // a test's
-		return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.Int64()
-	}
+	serial := func() int64 { return certificateSerial(t, address) }
 	waitSerial := func(want int64) {
 		t.Helper()
 		for deadline := time.Now().Add(20 * time.Second); serial() != want; time.Sleep(50 * time.Millisecond) {
@@ -71,7 +94,7 @@ func TestTLS(t *testing.T) {
 	waitLog := func(want string, times int) {
 		t.Helper()
 		for deadline := time.Now().Add(20 * time.Second); strings.Count(log.String(), want) != times; time.Sleep(50 * time.Millisecond) {
-			serial() // somebody connects
+			serial() // the server looks at the files when a client connects
 			if time.Now().After(deadline) {
 				t.Fatalf("no %d lines with %q:\n%s", times, want, log.String())
 			}
@@ -85,9 +108,9 @@ func TestTLS(t *testing.T) {
 	if got := serial(); got != 2 {
 		t.Errorf("with a broken key file: number %d, want the one before", got)
 	}
-	time.Sleep(2 * time.Second) // the files are looked at once a second
+	time.Sleep(2 * time.Second) // the server looks at the files once a second
 	if serial(); strings.Count(log.String(), "level=ERROR") != before+1 {
-		t.Errorf("the same mistake is told again:\n%s", log.String())
+		t.Errorf("the same mistake is logged again:\n%s", log.String())
 	}
 	certtest.WriteKeyPair(t, certFile, keyFile, 3)
 	waitSerial(3)
@@ -95,34 +118,18 @@ func TestTLS(t *testing.T) {
 		t.Error("no metric of the certificate's end")
 	}
 
-	// The stream is still the same, longer than requests have.
+	// The stream lives longer than the time for requests.
 	time.Sleep(testReadTimeout)
-	event := make([]byte, 1<<16)
-	n := 0
-	status, body := 0, ""
+	publishTLS(t, client, address)
+	event, n := make([]byte, 1<<16), 0
 	for !strings.Contains(string(event[:n]), "still there") {
-		if status == 0 {
-			post, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+address+"/users/alice/notifications", strings.NewReader("still there"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			answer, err := client.Do(post)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text, err := io.ReadAll(answer.Body)
-			_ = answer.Body.Close()
-			if status, body = answer.StatusCode, string(text); status != http.StatusCreated || err != nil {
-				t.Fatalf("%d %s (%v)", status, body, err)
-			}
-		}
 		more, err := res.Body.Read(event[n:])
 		if n += more; err != nil {
 			t.Fatalf("the stream ended: %v after %q", err, event[:n])
 		}
 	}
 
-	// Plain HTTP, and a handshake that breaks off, are refused and fill no log.
+	// The server refuses plain HTTP, and does not log the failed handshake.
 	conn := dial(t, address)
 	if _, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n"); err != nil {
 		t.Fatal(err)
@@ -131,6 +138,6 @@ func TestTLS(t *testing.T) {
 		t.Errorf("plain HTTP to TLS: %q, %v", answer, err)
 	}
 	if strings.Contains(log.String(), "handshake") {
-		t.Errorf("the log has what anybody can have written:\n%s", log.String())
+		t.Errorf("a client without TLS filled the log:\n%s", log.String())
 	}
 }
