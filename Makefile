@@ -6,7 +6,7 @@ golangci_lint := bin/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
-# Matches the lines of go test's output that name a failure.
+# Matches the lines of go test's output that report a failure.
 failures := ^ *--- FAIL|^(FAIL|panic:|fatal error:)|DATA RACE|^ +[a-z0-9_]+_test\.go:[0-9]+:
 LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
 
@@ -18,10 +18,10 @@ help: ## list the targets
 run: build ## start broker, server and demo page in one process
 	@bin/herald dev
 
-build: ## build bin/herald, static
+build: ## build a static binary, bin/herald
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/herald ./cmd/herald
 
-# -count=1 turns go test's cache off: the cache does not notice changes of the binary that integration tests build.
+# -count=1 turns off go test's cache, which does not notice changes of the binary that the integration tests build.
 test: ## vet and test all packages
 	go vet ./...
 	@skips=$$(mktemp); said=$$(mktemp); trap 'rm "$$skips" "$$said"' EXIT; \
@@ -39,12 +39,12 @@ soak: ## simulate SEEDS (200000: 20 min) histories of streams; test with killed 
 	HERALD_SIMULATION_SEEDS=$(SEEDS) go test -count=1 -timeout 2h -run 'TestSimulation$$' -v ./stream
 	HERALD_REQUIRE_DOCKER=1 HERALD_SOAK=$(SOAK) go test -count=1 -timeout 8h -run '^(TestSoak|TestManyStreams)$$' -v ./integration | grep -E '(soak[a-z_]*|many)_test|^(---|ok|FAIL)'
 
-# HERALD_KAFKA_IMAGE names another image of Kafka.
+# To use another image of Kafka, set HERALD_KAFKA_IMAGE.
 integration: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
 integration: export HERALD_REQUIRE_DOCKER = 1
 integration: export TESTCONTAINERS_HOST_OVERRIDE ?= localhost
 integration: ## test on Apache Kafka in Docker; builds Kafka's image if it is missing
-	@docker info >/dev/null || { echo 'make integration: no Docker engine answers: start dockerd' >&2; exit 1; }
+	@docker info >/dev/null || { echo 'make integration: the Docker engine does not answer: start dockerd' >&2; exit 1; }
 	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh
 	go test -count=1 -timeout 20m -v ./integration 2>&1 | grep -vE '^=== (RUN|PAUSE|CONT)|^[0-9/]+ [0-9:]+ '
 
@@ -57,7 +57,7 @@ fuzz: ## run each fuzz target for FUZZTIME, default 30s
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 
-# BENCH and BENCHARGS select benchmarks; KAFKA_MEMORY is the broker's heap:
+# BENCH selects benchmarks, BENCHARGS adds arguments for go test, and KAFKA_MEMORY sets the broker's heap:
 # make bench-kafka BENCH=Drain BENCHARGS='-benchtime 2000000x' KAFKA_MEMORY=2g
 BENCH ?= .
 bench-kafka: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
@@ -70,11 +70,11 @@ lint: $(golangci_lint) ## run the linters
 	go mod tidy -diff
 	@$(MAKE) --no-print-directory vulncheck
 
-vulncheck: ## look for known vulnerabilities, if their database answers
+vulncheck: ## look for known vulnerabilities if the vulnerability database is reachable
 	@if curl -fsS -m 10 -o /dev/null https://vuln.go.dev/index/db.json 2>/dev/null; then \
 		go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./...; \
 	else \
-		echo 'NOT CHECKED: known vulnerabilities. Their database https://vuln.go.dev does not answer.'; \
+		echo 'NOT CHECKED: known vulnerabilities. The database https://vuln.go.dev does not answer.'; \
 	fi
 
 fmt: $(golangci_lint) ## format the code

@@ -8,7 +8,11 @@
 // # Files
 //
 //	consumer.go           the assembly of the parts, and the exported methods
-//	topics.go             topics that appear, grow, vanish or are created again
+//	config.go             the settings, and their checks
+//	contact.go            whether Kafka answers
+//	topic_registry.go     the topics and their routes, by name
+//	topic_state.go        one topic: its id and its partitions
+//	topic_poller.go       finds topics that appear, grow, vanish or are created again
 //	metadata_schedule.go  when to ask the cluster about which topics
 //	start_offsets.go      asks leaders for the offset at which a partition begins
 //	offsets.go            questions about offsets: since a time, start and end of a log
@@ -36,7 +40,8 @@
 //	replay.go             reads a range of one partition again, for one user
 //	scan.go               which replays are served together, and how many at a time
 //	pass.go               passes over a log, each for all replays that wait for it
-//	chunk.go              parts of logs, from Kafka or from memory
+//	chunk_reader.go       parts of logs that passes read, from Kafka or from memory
+//	chunk_cache.go        the memory for these parts
 //
 //	group.go              membership of the consumer group, commits
 //	group_health.go       counts and logs the group's failures

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds Herald here and makes an image of the binary, without fetching any base image.
+# Compiles Herald on this machine and builds an image of the binary. It fetches no base image.
 # Usage: deploy/build-binary-image.sh [TAG], default herald:latest. Needs Go and a Docker engine.
 set -euo pipefail
 
@@ -12,7 +12,7 @@ certificates=/etc/ssl/certs/ca-certificates.crt
 if [[ -r $certificates ]]; then
 	install -D -m 0644 "$certificates" "$context/rootfs$certificates"
 else
-	echo "herald image: no $certificates here: TLS to Kafka will need a CA file mounted there" >&2
+	echo "herald image: this machine has no $certificates: for TLS to Kafka, mount a CA file at this path in the container" >&2
 fi
 version=$(git -C "$deploy" describe --tags --always --dirty 2>/dev/null || echo unknown)
 CGO_ENABLED=0 go -C "$deploy/.." build -trimpath -ldflags="-s -w -X main.version=$version" \

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Runs a command with an Apache Kafka of its own, whose address is in HERALD_BENCH_BROKER, and removes
-# it. The broker has the collector's options of Kafka's documentation, and is reached at the container's
-# own address: Docker's proxy, which published ports go through, would be measured too.
+# Starts an Apache Kafka broker, runs a command with the broker's address in HERALD_BENCH_BROKER, and removes
+# the broker. The broker has the garbage collector options that Kafka's documentation recommends. The command
+# reaches the broker at the container's address, because connections to a published port go through Docker's
+# proxy, and the benchmark would measure the proxy too.
 #
 #   deploy/kafka/bench.sh go test -run '^$' -bench Drain ./consumer
 #
 # Environment
 #   HERALD_KAFKA_IMAGE  default herald/kafka:4.3.1
-#   KAFKA_MEMORY        heap of the broker, default 6g
+#   KAFKA_MEMORY        heap of the broker; default 6g
 #
 # Needs a Docker engine on this machine.
 set -euo pipefail
@@ -28,7 +29,7 @@ for ((waited = 0; ; waited++)); do
 	fi
 	if ((waited == 120)) || [[ $(docker inspect --format '{{.State.Running}}' "$container") != true ]]; then
 		docker logs --tail 30 "$container" >&2
-		echo "bench.sh: Kafka does not take connections; is there memory for KAFKA_MEMORY=$memory?" >&2
+		echo "bench.sh: Kafka accepts no connection: look at its log above, and check that this machine has memory for KAFKA_MEMORY=$memory" >&2
 		exit 1
 	fi
 	sleep 1

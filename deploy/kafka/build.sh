@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Builds a local image with real Apache Kafka out of Maven Central's jars and a minimal Debian, for
-# machines that reach no image registry. Where one can be reached, use apache/kafka instead.
+# Builds a local image of Apache Kafka from the jars on Maven Central and a minimal Debian, on machines that
+# cannot reach an image registry. On other machines, use the image apache/kafka.
 #
-#   deploy/kafka/build.sh            builds herald/kafka:4.3.1, or does nothing if it exists
-#   FORCE=1 deploy/kafka/build.sh    builds it again
+#   deploy/kafka/build.sh            builds herald/kafka:4.3.1; does nothing if the image exists
+#   FORCE=1 deploy/kafka/build.sh    builds it even if it exists
 #
 # Environment
-#   KAFKA_VERSION   default 4.3.1. kafka-tools must be published in the same version.
+#   KAFKA_VERSION   version of Kafka, default 4.3.1; Maven Central must have kafka-tools in this version
 #   KAFKA_IMAGE     tag of the image, default herald/kafka:$KAFKA_VERSION
-#   DEBIAN_MIRROR   Debian mirror, default debootstrap's own
+#   DEBIAN_MIRROR   URL of the Debian mirror; default: debootstrap's default
 #
 # Needs root (debootstrap), a running Docker engine, debootstrap, mvn and a JDK.
 set -euo pipefail
@@ -18,7 +18,7 @@ image=${KAFKA_IMAGE:-herald/kafka:$version}
 here=$(cd "$(dirname "$0")" && pwd)
 
 if [[ -z ${FORCE:-} ]] && docker image inspect "$image" >/dev/null 2>&1; then
-	echo "kafka image: $image exists, nothing to build (FORCE=1 builds it again)"
+	echo "kafka image: $image exists; nothing to build (FORCE=1 builds it again)"
 	exit 0
 fi
 if [[ $(id -u) -ne 0 ]]; then

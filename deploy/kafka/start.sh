@@ -1,27 +1,28 @@
 #!/bin/sh
-# Starts one Apache Kafka 4.x node (KRaft, broker and controller in one) inside a container.
+# Starts one node of Apache Kafka 4.x inside a container. The node is a broker and a KRaft controller.
 #
-# The same script serves the official apache/kafka image and the local image of build.sh: both
-# keep their jars in /opt/kafka/libs and a writable /var/lib/kafka/data. It is for tests and
-# try-outs: plain text, no authentication, every internal topic with one replica, unless the
-# environment says otherwise.
+# The script works in the official apache/kafka image and in the local image that build.sh builds. Both have the
+# jars in /opt/kafka/libs and a writable /var/lib/kafka/data. The script is for tests and for trying Herald out:
+# by default, connections are plain text without authentication, and each internal topic has one replica.
 #
 # Listeners
 #   9092   for clients outside the container network, advertised as $KAFKA_ADVERTISED
 #   19092  for clients on the container network, advertised as $KAFKA_HOST:19092
-#   9093   controller, this node only unless KAFKA_VOTERS names others
+#   9093   controller; open to other nodes only if KAFKA_VOTERS names them
 #
 # Environment
-#   KAFKA_ADVERTISED   host:port that outside clients must use for port 9092. Unset: wait for the
-#                      file $KAFKA_ADVERTISED_FILE, which whoever learns the mapped port copies in.
-#   KAFKA_HOST         name of this container on its network (default: the container's hostname)
-#   KAFKA_DATA         data directory (default /var/lib/kafka/data)
-#   KAFKA_HEAP_OPTS    JVM heap flags (default -Xms256m -Xmx512m)
-#   KAFKA_NODE_ID      id of this node (default 1)
-#   KAFKA_VOTERS       nodes of a cluster, as id@host:9093,... with this one (default: it is alone)
-#   KAFKA_RACK         rack of this broker (default: none)
-#   KAFKA_PROPERTIES   more lines for server.properties; they override those below
-#   KAFKA_FORMAT       more words for the formatting of the data directory, such as --add-scram ...
+#   KAFKA_ADVERTISED   host:port at which outside clients reach port 9092. If it is unset, the script waits
+#                      until the file $KAFKA_ADVERTISED_FILE (default /tmp/kafka-advertised) contains
+#                      the address. The caller copies the file in when it knows the mapped port.
+#   KAFKA_HOST         name of this container on its network; default: the container's hostname
+#   KAFKA_DATA         data directory, default /var/lib/kafka/data
+#   KAFKA_HEAP_OPTS    JVM heap flags, default -Xms256m -Xmx512m
+#   KAFKA_NODE_ID      id of this node, default 1
+#   KAFKA_VOTERS       all nodes of the cluster, as id@host:9093,...; default: this node only
+#   KAFKA_RACK         rack of this broker; default: none
+#   KAFKA_PROPERTIES   lines added to server.properties; they override the lines of this script
+#   KAFKA_FORMAT       arguments added to the command that formats the data directory, such as
+#                      --add-scram ...
 set -eu
 
 data=${KAFKA_DATA:-/var/lib/kafka/data}
@@ -44,7 +45,7 @@ if [ -z "${KAFKA_ADVERTISED:-}" ]; then
 fi
 
 node=${KAFKA_NODE_ID:-1}
-controller=${KAFKA_VOTERS:+:9093} # all interfaces, if others vote
+controller=${KAFKA_VOTERS:+:9093} # on all interfaces if there are other voters
 
 cat >"$config" <<END
 process.roles=broker,controller
@@ -79,7 +80,7 @@ END
 
 log_flag=-Dlog4j2.configurationFile=$logging
 if [ ! -f "$data/meta.properties" ]; then
-	set -f # the brackets of --add-scram are no pattern
+	set -f # the brackets of --add-scram are not a file pattern
 	# shellcheck disable=SC2086 # KAFKA_FORMAT is several words
 	java -cp '/opt/kafka/libs/*' "$log_flag" kafka.tools.StorageTool format -t "$cluster_id" -c "$config" ${KAFKA_FORMAT:-}
 	set +f

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Stands in for an issuer of tokens: serves the directory's public/jwks.json by TLS until it is ended.
-# Usage: deploy/secure/issuer.sh DIRECTORY [PORT], default 8444.
+# Acts as an issuer of tokens: serves DIRECTORY/public/jwks.json over TLS until the process is stopped.
+# Usage: deploy/secure/issuer.sh DIRECTORY [PORT]. The default port is 8444.
 set -euo pipefail
-cd "${1:?usage: deploy/secure/issuer.sh DIRECTORY [PORT]}/public" # which has no private key
+cd "${1:?usage: deploy/secure/issuer.sh DIRECTORY [PORT]}/public" # this directory contains no private key
 exec openssl s_server -quiet -WWW -accept "${2:-8444}" -cert ../cert.pem -key ../key.pem

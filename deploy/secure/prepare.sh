@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes what deploy/secure/compose.yaml needs to be tried out on one machine: an authority with a
-# certificate for localhost and for the stand-in issuer, and the issuer's key and key set.
-# Usage: deploy/secure/prepare.sh DIRECTORY. Needs openssl and bin/herald (or what HERALD names).
+# Creates the files that deploy/secure/compose.yaml needs on one machine: a certificate authority, one certificate
+# for Herald and for the issuer that issuer.sh imitates, and the issuer's private key and key set.
+# Usage: deploy/secure/prepare.sh DIRECTORY. Needs openssl and bin/herald. HERALD is the path of another binary.
 set -euo pipefail
 dir=${1:?usage: deploy/secure/prepare.sh DIRECTORY}
 herald=$(realpath "${HERALD:-$(dirname "$0")/../../bin/herald}")
