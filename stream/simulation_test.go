@@ -1,11 +1,9 @@
 package stream
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,78 +75,6 @@ type world struct {
 // largeInModel is the length from which the model treats an event as large. Records from offset 10 on
 // reach it, which is about half of all records.
 const largeInModel = len("1/0/10")
-
-// simClient is a client with all of its connections, one after the other.
-type simClient struct {
-	user     string
-	unseen   bool // the client begins with since=delivered
-	since    int  // the client begins with records appended at this time or later; 0: it begins now
-	replica  *replica
-	stream   *clientStream
-	ready    bool // the stream asked to be served
-	body     *cutBody
-	lastID   string
-	opened   bool // the client has received a checkpoint; from then on no record may be missing
-	openedAt int
-	events   []event
-	promised map[place]int    // for each home partition, when the client's ids first named it
-	from     map[place]int64  // the first offset that the client's since parameter asks for
-	read     map[place]int64  // how far the replica had read when the client's stream began
-	reach    map[string]int64 // the largest end that a gap may have, by the gap's id and data
-	wire     []byte           // all bytes that the client received
-}
-
-// cutBody is the response to a client that accepts writes in parts, and whose connection breaks at some
-// byte.
-type cutBody struct {
-	world  *world
-	client *simClient
-	text   []byte
-	limit  int // the number of bytes that arrive before the connection breaks; -1: it does not break
-	ended  bool
-
-	noted int    // the number of bytes of text that note has parsed
-	id    string // the last id in those bytes
-}
-
-var errBroken = errors.New("broken")
-
-func (c *cutBody) send(b []byte) ([]byte, error) {
-	b = b[headroom:]
-	n := len(b)
-	if c.world.random.IntN(3) == 0 {
-		n = c.world.random.IntN(n + 1)
-	}
-	if err := c.finish(b[:n]); err != nil {
-		return nil, err
-	}
-	if c.world.planted == "rest of a write forgotten" {
-		return nil, nil
-	}
-	return b[n:], nil
-}
-
-func (c *cutBody) sendLarge(l *large) ([]byte, error) {
-	if c.world.planted == "large event forgotten" {
-		return nil, nil
-	}
-	return c.send(append(make([]byte, headroom), l.text...))
-}
-
-func (c *cutBody) finish(b []byte) error {
-	c.world.interlude()
-	if c.limit >= 0 && len(c.text)+len(b) > c.limit {
-		c.text = append(c.text, b[:c.limit-len(c.text)]...)
-		c.note()
-		return errBroken
-	}
-	c.text = append(c.text, b...)
-	c.note()
-	return nil
-}
-
-func (c *cutBody) close(bool) { c.ended = true }
-func (c *cutBody) cut()       {}
 
 func newWorld(t *testing.T, seed uint64, planted string) *world {
 	t.Helper()
@@ -272,109 +198,6 @@ func (w *world) append(topic *logTopic) {
 	part := topic.partitions[i]
 	part.records = append(part.records, rec)
 	part.most = max(part.most, int64(len(part.records)))
-}
-
-// connect opens a stream for the client at a random replica.
-func (w *world) connect(c *simClient) {
-	c.replica = w.replicas[w.random.IntN(len(w.replicas))]
-	c.body = &cutBody{world: w, client: c, limit: -1}
-	if !w.calm && w.random.IntN(2) == 0 {
-		c.body.limit = w.random.IntN(2000)
-	}
-	turn := uint32(w.random.IntN(10))
-	c.stream = newClientStream(c.replica.service, c.body, c.user, 64+w.random.IntN(400))
-	c.stream.catchUp.turn, c.stream.sub.serve = turn, func() { c.ready = true }
-	if w.planted == "overflow not noticed" {
-		c.stream.sub.overflow = func() { c.stream.sub.behind = false }
-	}
-	known, from := c.replica.homesOf(c.user), w.deliveredOf(c.user)
-	w.serving = c
-	c.stream.start(w.request(c))
-	told := parse(c.body.text).events
-	for _, e := range told {
-		w.promises(c, e.id)
-	}
-	if !c.opened && len(told) > 0 {
-		c.opened, c.openedAt = true, w.now
-		if c.unseen {
-			c.from = from
-		}
-		for at := range known {
-			c.promise(at, w.now)
-		}
-	}
-	w.collect(c)
-}
-
-// serve runs the client's stream if it asked to be served.
-func (w *world) serve(c *simClient) {
-	if c.ready {
-		c.ready = false
-		w.serving = c
-		c.stream.serveQuick()
-	}
-}
-
-// collect gives the client the complete events of a connection that has ended.
-func (w *world) collect(c *simClient) {
-	if !c.body.ended {
-		return
-	}
-	got := parse(c.body.text)
-	c.wire = append(c.wire, c.body.text...)
-	if os.Getenv("HERALD_SIMULATION_SEED") != "" {
-		w.t.Logf("%p %s asked with %q and got\n%s", c, c.user, c.lastID, c.body.text)
-	}
-	if n := len(got.events); n > 0 {
-		c.events = append(c.events, got.events...)
-		c.lastID = got.events[n-1].id
-		for _, e := range got.events {
-			w.promises(c, e.id)
-		}
-		if w.planted == "what is sought is not in ids" {
-			c.lastID = regexp.MustCompile(`^(1)t\d+|(\.\d+(?:-\d+)?)t`).ReplaceAllString(c.lastID, "$1$2")
-		}
-		if w.planted == "homes at their start are not in ids" {
-			c.lastID = regexp.MustCompile(`(\.\d+)+(~|$)`).ReplaceAllString(c.lastID, "$2")
-		}
-	}
-	c.stream, c.ready = nil, false
-}
-
-// disconnect ends the client's connection.
-func (w *world) disconnect(c *simClient) {
-	c.stream.sub.end(errGone)
-	w.serve(c)
-	w.collect(c)
-}
-
-// step lets one client do one thing.
-func (w *world) step(c *simClient) {
-	if c.stream == nil {
-		w.connect(c)
-		return
-	}
-	switch w.random.IntN(10) {
-	case 0:
-		if !w.calm {
-			w.disconnect(c)
-			return
-		}
-	case 1:
-		if w.planted == "checkpoint ahead of the queue" {
-			c.stream.advance(*c.replica.hub.positions(c.stream.sub.topics))
-		}
-		if w.random.IntN(2) == 0 {
-			c.stream.writer.moved += checkpointAfter // the position now seems to have moved far
-		}
-		c.stream.sub.requestHeartbeat()
-	default:
-		if len(c.stream.catchUp.waiting) > 0 && w.random.IntN(2) == 0 {
-			c.stream.sub.requestCatchUp() // the retry timer fires
-		}
-	}
-	w.serve(c)
-	w.collect(c)
 }
 
 // run runs the world, lets it settle, and verifies the events that each client received.
