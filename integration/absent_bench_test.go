@@ -20,7 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// BenchmarkAbsent reads records of users without a stream, which a replica has to skip for all other users. One
+// BenchmarkAbsent reads records of users who have no stream; a replica reads and discards such records. One
 // operation is one record; cpu-ns/op is the CPU time of the server's process, which is stopped while the records
 // are written. HERALD_BENCH_BROKER names a broker and HERALD_BENCH_CENTRIFUGO the program of Centrifugo (go
 // install github.com/centrifugal/centrifugo/v6@latest). Centrifugo reads the same records with the channel in a
@@ -58,11 +58,11 @@ func BenchmarkAbsent(b *testing.B) {
 				_ = command.Wait()
 			})
 			s := absentServer{"http://" + address + "/metrics", regexp.MustCompile(server.read), command.Process}
-			for s.count(b) == 0 { // it reads
+			for s.count(b) == 0 { // until the server reads
 				writeAbsent(b, client, 1)
 				time.Sleep(100 * time.Millisecond)
 			}
-			s.read(b, client, 50_000) // code is compiled, buffers have grown
+			s.read(b, client, 50_000) // a warm-up: caches are filled, buffers have grown
 			before := s.cpu(b)
 			b.ResetTimer()
 			s.read(b, client, b.N)
@@ -106,7 +106,7 @@ func (s *absentServer) signal(b *testing.B, signal os.Signal) {
 	}
 }
 
-// count is how many records the server has read; 0 while it does not answer yet.
+// count returns how many records the server has read, or 0 while the server does not answer yet.
 func (s *absentServer) count(b *testing.B) int {
 	b.Helper()
 	a, err := send(b, http.MethodGet, s.metrics, "")
@@ -124,7 +124,7 @@ func (s *absentServer) count(b *testing.B) int {
 	return int(count)
 }
 
-// cpu is the CPU time the server has used, in ticks of 10 ms.
+// cpu returns the CPU time that the server has used. The kernel counts it in ticks of 10 ms.
 func (s *absentServer) cpu(b *testing.B) time.Duration {
 	b.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.process.Pid))

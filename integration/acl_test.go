@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// allow makes a rule of Kafka's for the user until the test ends.
+// allow adds an access control rule that allows something to the user. The rule is deleted when the test ends.
 func (b *secureBroker) allow(t *testing.T, user string, rule *kadm.ACLBuilder) {
 	t.Helper()
 	rule.Allow("User:" + user).AllowHosts("*")
@@ -31,8 +31,8 @@ func (b *secureBroker) allow(t *testing.T, user string, rule *kadm.ACLBuilder) {
 	})
 }
 
-// TestACLs gives herald what consumer/TOPICS.md says that it needs of Kafka, and nothing else: streams of all
-// kinds of topics, committed offsets, publishing and revocations work without a complaint.
+// TestACLs gives herald the rights that consumer/TOPICS.md lists, and no others. Streams of all kinds of topics,
+// committed offsets, publishing and revocations must work, and the log must have no warning.
 func TestACLs(t *testing.T) {
 	b := sharedSecureBroker(t)
 	shared, news := b.newTopic(t, "shared", 1), b.newTopic(t, "news", 1)
@@ -45,7 +45,7 @@ func TestACLs(t *testing.T) {
 	prefixed := func(operation kadm.ACLOperation) *kadm.ACLBuilder {
 		return kadm.NewACLs().ResourcePatternType(kadm.ACLPatternPrefixed).Operations(operation)
 	}
-	// What one has a right to is denied to all others who have none.
+	// Kafka allows everything on a resource without rules. With these rules, it denies users without a rule.
 	b.allow(t, "nobody", prefixed(kadm.OpAll).Topics("TestACLs-").Groups("TestACLs-"))
 	b.allow(t, "nobody", kadm.NewACLs().Clusters().ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpAll))
 
@@ -54,7 +54,7 @@ func TestACLs(t *testing.T) {
 	b.allow(t, "scram256", prefixed(kadm.OpRead).Topics(own+"."))
 	b.allow(t, "scram256", prefixed(kadm.OpWrite).Topics(own+"."))
 	b.allow(t, "scram256", prefixed(kadm.OpRead).Groups(group+"."))
-	b.allow(t, "scram512", topics(kadm.OpWrite, revocations)) // who takes tokens back
+	b.allow(t, "scram512", topics(kadm.OpWrite, revocations)) // the user that revokes tokens
 
 	secret := newSecretFile(t)
 	token := newToken(t, "--jwt-secret-file="+secret, "--user=alice", "--publish")
@@ -81,7 +81,7 @@ func TestACLs(t *testing.T) {
 		t.Errorf("the stream (-want +got):\n%s", diff)
 	}
 	waitFor(t, "offsets are committed", func(context.Context) bool { return h.Metric(`herald_kafka_commits_total{result="ok"}`) > 0 })
-	waitFor(t, "what was delivered is committed", func(ctx context.Context) bool { return unseen(ctx, &b.broker, group+".delivered") == 0 })
+	waitFor(t, "delivered positions are committed", func(ctx context.Context) bool { return unseen(ctx, &b.broker, group+".delivered") == 0 })
 
 	run := func(args ...string) (string, error) {
 		out, complaints, err := runHerald(t, append(args, "--brokers="+b.sasl)...)
@@ -91,7 +91,7 @@ func TestACLs(t *testing.T) {
 	}
 	produce := append([]string{"produce", "--topic=" + own + ".{user}", "--user=bob", "x"}, b.saslFlags("scram-sha-256", "scram256", "scram256")...)
 	if _, err := run(produce...); err == nil {
-		t.Error("a topic was created without the right to")
+		t.Error("a topic was created without the right to create it")
 	}
 	b.allow(t, "scram256", prefixed(kadm.OpCreate).Topics(own+"."))
 	if out, err := run(produce...); err != nil || !strings.Contains(out, own+".bob did not exist: it was created, partitions: ") {
@@ -114,8 +114,9 @@ func TestACLs(t *testing.T) {
 	}
 }
 
-// TestGroupDenied lacks the right to the groups. Streams go on, the log says of each group once what is
-// missing, and what was read and delivered is committed when the right is there.
+// TestGroupDenied runs herald without the right to read its groups. Streams must work, and the log must name the
+// missing right once for each group. When herald gets the right, it must commit the offsets that it has read and
+// delivered.
 func TestGroupDenied(t *testing.T) {
 	b := sharedSecureBroker(t)
 	shared, own, group := b.newTopic(t, "shared", 1), topicName(t, "own"), topicName(t, "group")
@@ -123,7 +124,7 @@ func TestGroupDenied(t *testing.T) {
 	groups := func(operation kadm.ACLOperation) *kadm.ACLBuilder {
 		return kadm.NewACLs().Groups(group + ".").ResourcePatternType(kadm.ACLPatternPrefixed).Operations(operation)
 	}
-	b.allow(t, "nobody", groups(kadm.OpAll)) // so all others have no right
+	b.allow(t, "nobody", groups(kadm.OpAll)) // with a rule for nobody, Kafka denies all other users
 	h := startHerald(t, b.at(b.sasl), append(b.saslFlags("scram-sha-256", "scram256", "scram256"), "--group="+group, "--topic="+own+".{user}", "--topic="+shared)...)
 	alice := openStream(t, h, "alice")
 	b.produce(t, record(own+".alice", "", "own"))
@@ -147,7 +148,7 @@ func TestGroupDenied(t *testing.T) {
 		})
 	}
 	failures := h.Metric(`herald_kafka_errors_total{kind="group"}`)
-	waitFor(t, "both are tried again", func(context.Context) bool { return h.Metric(`herald_kafka_errors_total{kind="group"}`) > failures+5 })
+	waitFor(t, "herald tries both groups again", func(context.Context) bool { return h.Metric(`herald_kafka_errors_total{kind="group"}`) > failures+5 })
 	b.allow(t, "scram256", groups(kadm.OpRead))
 	for _, name := range names {
 		waitFor(t, "all is committed for the group "+name, func(ctx context.Context) bool { return unseen(ctx, &b.broker, name) == 0 })

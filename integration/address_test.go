@@ -23,8 +23,8 @@ func freeAddress(tb testing.TB) string {
 // given holds the addresses that unusedAddress has returned.
 var given sync.Map
 
-// unusedAddress picks from below 32768, where the kernel's ports for outgoing connections begin, and none
-// twice: the address stays free until its process is started, and while it is restarted.
+// unusedAddress picks a port below 32768, because the kernel uses ports from 32768 for outgoing connections. It
+// never returns an address twice. So the address stays free until a process uses it, and while the process restarts.
 func unusedAddress(ctx context.Context) (string, error) {
 	for range 100 {
 		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))
@@ -43,7 +43,7 @@ func unusedAddress(ctx context.Context) (string, error) {
 	return "", errors.New("no free port found in 100 tries")
 }
 
-// port returns the address's port.
+// portOf returns the port of the address.
 func portOf(t *testing.T, address string) string {
 	t.Helper()
 	_, port, err := net.SplitHostPort(address)

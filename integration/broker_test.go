@@ -28,14 +28,14 @@ const (
 	kafkaStartTimeout = 90 * time.Second
 )
 
-// broker is the Apache Kafka that the tests share: a container, or a cluster that is there anyway.
+// broker is the Apache Kafka that the tests share: a container, or the cluster that HERALD_TEST_BROKERS names.
 type broker struct {
 	addresses []string                        // host:port
-	container *testcontainers.DockerContainer // nil: somebody else's cluster
+	container *testcontainers.DockerContainer // nil: the cluster of HERALD_TEST_BROKERS
 	network   *testcontainers.DockerNetwork   // for containers that talk to ours
 	client    *kafka.Client                   // for topics
 	producer  *kgo.Client                     // with the partition of each record given
-	admin     *kadm.Client                    // for what the client cannot do
+	admin     *kadm.Client                    // for requests that client does not have
 	replicas  int                             // of each topic
 }
 
@@ -58,8 +58,8 @@ func sharedBroker(t *testing.T) *broker {
 	return b
 }
 
-// ownContainer skips the test of what unless the broker is a container of the tests' own, which
-// they may stop and join.
+// ownContainer skips the test unless the broker is a container that the tests have started, because they may stop
+// such a container and run commands in it. what describes the thing not tested.
 func (b *broker) ownContainer(t *testing.T, what string) {
 	t.Helper()
 	if b.container == nil {
@@ -153,7 +153,7 @@ func kafkaContainer(more ...testcontainers.ContainerCustomizer) []testcontainers
 	}, more...)
 }
 
-// promptCleaning has retention and compaction done at once, not within minutes.
+// promptCleaning configures Kafka to apply retention and compaction within moments. By default it takes minutes.
 const promptCleaning = `
 log.initial.task.delay.ms=500
 log.retention.check.interval.ms=500
@@ -164,7 +164,8 @@ func startScript() testcontainers.ContainerFile {
 	return testcontainers.ContainerFile{HostFilePath: "../deploy/kafka/start.sh", ContainerFilePath: kafkaStart, FileMode: 0o755}
 }
 
-// waitForAnswer waits until Kafka itself answers: Docker's proxy takes connections before.
+// waitForAnswer waits until Kafka answers a request. A connection is not enough, because Docker's proxy accepts
+// connections before Kafka does.
 func (b *broker) waitForAnswer(ctx context.Context) error {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -189,8 +190,8 @@ func (b *broker) log() string {
 	return containerLog(b.container)
 }
 
-// stop stops the broker: with SIGTERM, and with SIGKILL after the patience (0: at once). It is
-// started again at the end of the test, if the test has not done that itself.
+// stop stops the broker with SIGTERM, and after the patience with SIGKILL. A patience of 0 means SIGKILL at once.
+// At the end of the test, stop starts the broker again if the test has not started it.
 func (b *broker) stop(t *testing.T, patience time.Duration) {
 	t.Helper()
 	t.Cleanup(func() { b.start(t) })

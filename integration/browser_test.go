@@ -16,8 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestDemoPage drives the demo page of a built `herald dev` in Chromium, as a
-// person would. HERALD_DEMO_URL names a server that runs already instead.
+// TestDemoPage uses the demo page of `herald dev` in Chromium as a person does. If HERALD_DEMO_URL is set, it
+// uses the server at this URL.
 func TestDemoPage(t *testing.T) {
 	browser := startChromium(t)
 	base := os.Getenv("HERALD_DEMO_URL")
@@ -27,12 +27,11 @@ func TestDemoPage(t *testing.T) {
 	driveDemoPage(t, browser, strings.TrimSuffix(base, "/"))
 }
 
-// driveDemoPage watches tasks and notifications over a cut, a reload and a
-// visit elsewhere, each with something produced meanwhile, and expects every
-// record shown once, to the right user only.
+// driveDemoPage starts tasks and sends notifications. It then disconnects the page, reloads it, and navigates to
+// another page and back, while records are produced. The page must show each record once, to its user only.
 func driveDemoPage(t *testing.T, browser context.Context, base string) {
 	t.Helper()
-	alice := fmt.Sprintf("alice-%d", rand.Uint32()) // nobody's history
+	alice := fmt.Sprintf("alice-%d", rand.Uint32()) // a user without earlier records
 	bob := fmt.Sprintf("bob-%d", rand.Uint32())
 	page := openDemo(t, browser, base, alice)
 	other := openDemo(t, browser, base, bob)
@@ -56,7 +55,7 @@ func driveDemoPage(t *testing.T, browser context.Context, base string) {
 		chromedp.Click(chromedp.CSS("#send-form [type=submit]")))
 	page.wait("the notification one", shows("one"))
 
-	// Cut, and resume. What comes meanwhile waits in Kafka.
+	// Disconnect and connect again. The record written meanwhile waits in Kafka.
 	page.do(chromedp.Click(chromedp.CSS("#connected")))
 	cut := page.wait("the cut", func(s demoState) bool { return s.Badge == "closed" })
 	notify(t, base, "/users/"+alice+"/notifications?type=notification", "two")
@@ -72,7 +71,7 @@ func driveDemoPage(t *testing.T, browser context.Context, base string) {
 	after := page.wait("the reloaded page", func(s demoState) bool { return s.Badge == "open" })
 	page.checkGoesOn(before, after)
 
-	// Elsewhere, and back.
+	// Navigate to another page, and back.
 	before = page.state()
 	if before.Tasks[0].State != "running" {
 		t.Errorf("task = %+v before leaving the page, want it still running", before.Tasks[0])
@@ -83,7 +82,7 @@ func driveDemoPage(t *testing.T, browser context.Context, base string) {
 	after = page.wait("the notification three", shows("three"))
 	page.checkGoesOn(before, after)
 
-	// To everyone, as text whatever it looks like.
+	// A broadcast. The page must show markup as text.
 	const markup = `<img src=x onerror="document.title='broken into'">`
 	page.do(
 		chromedp.SetValue(chromedp.CSS("#send-to"), "all"),
@@ -99,7 +98,7 @@ func driveDemoPage(t *testing.T, browser context.Context, base string) {
 	})
 	for _, task := range end.Tasks {
 		if task.Percent != 100 || task.Records != task.Seq {
-			t.Errorf("task = %+v, want 100 %% and as many records as its last one's number", task)
+			t.Errorf("task = %+v, want 100 %% and as many records as the number of the last record", task)
 		}
 	}
 	want := []string{"for everyone", markup, "three", "two", "one"}
@@ -172,8 +171,8 @@ type demoPage struct {
 	ctx context.Context //nolint:containedctx // chromedp's tabs are contexts
 }
 
-// openDemo opens a tab and waits for its stream. An error on its console, a
-// violated Content-Security-Policy say, fails the test.
+// openDemo opens a tab and waits for its stream. An error on the tab's console fails the test, for example a
+// violation of the Content-Security-Policy.
 func openDemo(t *testing.T, browser context.Context, base, user string) demoPage {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser)
@@ -208,7 +207,7 @@ func (p demoPage) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// state reads what the page shows. A page on its way out shows nothing.
+// state reads what the page shows. A page that is being unloaded shows nothing.
 func (p demoPage) state() demoState {
 	p.t.Helper()
 	s, err := chromedp.Run(p.ctx, chromedp.Evaluate[demoState](readDemoState))
@@ -244,7 +243,7 @@ func (p demoPage) checkGoesOn(before, after demoState) {
 	p.t.Helper()
 	for i, task := range before.Tasks {
 		if again := after.Tasks[i]; again.ID != task.ID || again.Percent < task.Percent || again.Records < task.Records {
-			p.t.Errorf("task = %+v, before it was %+v: want it to go on", again, task)
+			p.t.Errorf("task = %+v, before it was %+v: want it to continue", again, task)
 		}
 	}
 	had, has := before.received(), after.received()

@@ -26,8 +26,8 @@ func TestLeaderKilled(t *testing.T) {
 			group = name + ".test"
 		}
 	}
-	// c.admin would not do: a refused connection does not make franz-go's client look for a new
-	// coordinator, so it keeps asking the dead broker.
+	// c.admin cannot be used here: after a refused connection, franz-go's client does not look for a new
+	// coordinator and keeps asking the dead broker.
 	committed := func() int64 {
 		answer, err := c.client.OffsetFetch(t.Context(), &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{lane.topic: {int(lane.partition)}}})
 		if err != nil || answer.Error != nil || len(answer.Topics[lane.topic]) != 1 {
@@ -45,7 +45,7 @@ func TestLeaderKilled(t *testing.T) {
 	tr.Advance()
 	tr.checkUp()
 	at := lane.written.Load()
-	waitFor(t, "what was read since is committed", func(context.Context) bool { return committed() >= at })
+	waitFor(t, "the offset after the records read since then is committed", func(context.Context) bool { return committed() >= at })
 	c.startNode(t, n)
 	tr.Advance()
 	tr.Finish()
@@ -89,11 +89,11 @@ func TestLeaderMoved(t *testing.T) {
 	tr.Finish()
 	tr.checkUp()
 	if down := tr.h.Metric(`herald_kafka_errors_total{kind="contact"}`); down != 0 {
-		t.Errorf("%v times Kafka was reported as not answering, want 0: brokers were up all the time", down)
+		t.Errorf("%v times Kafka was reported as not answering, want 0, because brokers were up all the time", down)
 	}
 	// A former leader that still follows answers fetches (KIP-392), so nothing is refused.
 	series := fmt.Sprintf(`herald_kafka_partitions{broker="%d"}`, c.nodes[clusterSize-1].id)
-	waitFor(t, "what was moved is read from its leader", func(context.Context) bool { return tr.h.Metric(series) >= float64(len(tr.lanes[2:])) })
+	waitFor(t, "the moved partitions are read from their leaders", func(context.Context) bool { return tr.h.Metric(series) >= float64(len(tr.lanes[2:])) })
 	if strings.Contains(tr.h.printed.String(), "level=WARN") {
 		t.Error("there is a warning, although brokers were up all the time")
 	}
@@ -201,14 +201,14 @@ func (h *herald) wantErrors(kind string) {
 	}
 }
 
-// wantLine waits until the log has what the regular expression says.
+// wantLine waits until the log matches the regular expression.
 func (h *herald) wantLine(pattern string) {
 	h.t.Helper()
 	exp := regexp.MustCompile(pattern)
 	waitFor(h.t, "the log says "+pattern, func(context.Context) bool { return exp.MatchString(h.printed.String()) })
 }
 
-// checkUp checks that herald says that all is well.
+// checkUp checks that herald reports Kafka as up and that no log line blames the configuration.
 func (tr *traffic) checkUp() {
 	tr.t.Helper()
 	tr.h.WaitReady()

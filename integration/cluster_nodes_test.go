@@ -44,7 +44,7 @@ func (c *cluster) moveLeader(t *testing.T, topic string, partition int32, to *no
 	var set kadm.TopicsSet
 	set.Add(topic, partition)
 	waitFor(t, fmt.Sprintf("%s/%d led by %d", topic, partition, to.id), func(ctx context.Context) bool {
-		_, _ = c.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, set) // not needed where it leads already
+		_, _ = c.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, set) // fails if the node leads the partition already
 		found, err := c.admin.ListTopics(ctx, topic)
 		return err == nil && found[topic].Partitions[partition].Leader == to.id
 	})
@@ -112,10 +112,10 @@ func (c *cluster) startNodes(t *testing.T, nodes ...*node) {
 	}
 }
 
-// pause stops the broker's processes where they stand: its connections stay, and nothing answers.
+// pause freezes the broker's processes: its connections stay open, and it answers nothing.
 func (c *cluster) pause(t *testing.T, n *node) {
 	t.Helper()
-	t.Cleanup(func() { _ = n.docker(context.WithoutCancel(t.Context()), "unpause") }) // if the test has not
+	t.Cleanup(func() { _ = n.docker(context.WithoutCancel(t.Context()), "unpause") }) // in case the test has not
 	if err := n.docker(t.Context(), "pause"); err != nil {
 		t.Fatal(err)
 	}

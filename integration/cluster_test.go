@@ -15,15 +15,15 @@ import (
 
 const clusterSize = 3
 
-// cluster is three Apache Kafka nodes, each broker and controller, in racks a, b and c. Topics
-// have a replica on each; two must have a record before it counts. Its brokers may be stopped: all
-// are up again when the test ends.
+// cluster is three nodes of Apache Kafka, each a broker and a controller, in racks a, b and c. Each topic has a
+// replica on each node, and Kafka acknowledges a record when two replicas have it. Tests may stop brokers; when a
+// test ends, all brokers run again.
 type cluster struct {
 	broker // for topics and records
 	nodes  [clusterSize]*node
 }
 
-// node is one broker of the cluster. Its address holds over restarts.
+// node is one broker of the cluster. Its address stays the same over restarts.
 type node struct {
 	id        int32
 	rack      string
@@ -69,12 +69,12 @@ broker.session.timeout.ms=5000
 broker.heartbeat.interval.ms=1000
 `
 
-// clusterJVM bounds the memory of three brokers on one machine; with less, and the topics of all tests, they
-// would do little but collect garbage. A container that was stopped may have another address when it is
-// back, so names are not kept.
+// clusterJVM bounds the memory of three brokers on one machine. With less memory, the brokers would spend most of
+// their time on garbage collection, because they hold the topics of all tests. The brokers do not cache names,
+// because a container may have another address after a restart.
 const clusterJVM = "-Xms128m -Xmx512m -Dsun.net.inetaddr.ttl=1 -Dsun.net.inetaddr.negative.ttl=0"
 
-// open starts the containers at the same time, for a node waits for the others.
+// open starts all containers at the same time, because a node waits for the other nodes.
 func (c *cluster) open() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*kafkaStartTimeout)
 	defer cancel()

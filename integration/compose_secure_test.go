@@ -16,9 +16,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestComposeSecure starts deploy/secure/compose.yaml as the words at its top say: certificates and the
-// issuer's key by prepare.sh, the key set by issuer.sh, a token by herald token. A browser's way is then
-// gone: the token for a cookie, and a stream by the cookie.
+// TestComposeSecure starts deploy/secure/compose.yaml as the comment at the top of the file says: prepare.sh makes
+// certificates and the issuer's key, issuer.sh serves the key set, and herald token makes a token. The test then
+// does what a browser does: it exchanges the token for a cookie and opens a stream with the cookie.
 func TestComposeSecure(t *testing.T) {
 	if err := pull(kafkaImage()); err != nil {
 		notTested(t, requireDocker, "deploy/secure, without a Docker engine or an image of Kafka. "+err.Error())

@@ -10,8 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestInterleavedTransactions has two transactional producers and one without transactions write to
-// the same partition in turn. Each round one of the two aborts, or both, or none.
+// TestInterleavedTransactions writes to one partition with two transactional producers and one producer without
+// transactions, in turn. In each round, none, one or both of the transactions are aborted.
 func TestInterleavedTransactions(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "transactions", 1)
@@ -48,7 +48,7 @@ func TestInterleavedTransactions(t *testing.T) {
 			b.produce(t, record(topic, "alice", value), record(topic, "bob", value))
 			want = append(want, value)
 		}
-		for i := range clients { // every other round the transaction that began last ends first
+		for i := range clients { // in every other round, the transaction that began last ends first
 			i ^= round & 1
 			if err := clients[i].EndTransaction(t.Context(), commits[i]); err != nil {
 				t.Fatalf("end transaction: %v", err)
@@ -86,7 +86,7 @@ func TestAllCodecsAreRead(t *testing.T) {
 	for name, codec := range codecs {
 		for _, size := range []int{1, 1000, 1} {
 			client, err := kgo.NewClient(kgo.SeedBrokers(b.addresses...), kgo.ProducerBatchCompression(codec),
-				kgo.ProducerLinger(100*time.Millisecond)) // all of a call in one batch
+				kgo.ProducerLinger(100*time.Millisecond)) // so that all records of a call are in one batch
 			if err != nil {
 				t.Fatalf("producer: %v", err)
 			}
@@ -101,7 +101,7 @@ func TestAllCodecsAreRead(t *testing.T) {
 					{Key: "event-type", Value: []byte(name)},
 					{Key: "owner", Value: []byte("alice")},
 				}}
-				if n%3 == 1 { // the last header of a name counts
+				if n%3 == 1 { // of several headers with one name, the last one counts
 					r.Headers = append(r.Headers, kgo.RecordHeader{Key: "owner", Value: []byte("bob")})
 				} else {
 					want = append(want, got{name, value})

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestContract runs the consumer's contract, which its package tests on an in-process broker, on
-// Apache Kafka.
+// TestContract runs the contract tests of package consumer on Apache Kafka. The package itself runs them on an
+// in-process broker.
 func TestContract(t *testing.T) {
 	b := sharedBroker(t)
 	args := []string{"test", "-count=1", "-run=^TestContract", "-v"}

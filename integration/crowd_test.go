@@ -14,7 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// crowd is many streams, each of a user of its own: user-0 and so on.
+// crowd is many streams, each with its own user: user-0, user-1 and so on.
 type crowd struct {
 	t       *testing.T
 	dialer  net.Dialer
@@ -32,7 +32,7 @@ func newCrowd(t *testing.T, h *herald, size int) *crowd {
 
 func user(i int) string { return fmt.Sprint("user-", i) }
 
-// all does something for each of the streams at once. Errors fail the test.
+// all calls what for all streams at once. Errors fail the test.
 func (c *crowd) all(what func(i int) error) {
 	c.t.Helper()
 	var mu sync.Mutex
@@ -53,7 +53,7 @@ func (c *crowd) all(what func(i int) error) {
 	}
 }
 
-// Connect connects all at once, each with its last event ID.
+// Connect connects all clients at once, each with its last event ID.
 func (c *crowd) Connect() {
 	c.t.Helper()
 	c.all(func(i int) (err error) {
@@ -62,7 +62,7 @@ func (c *crowd) Connect() {
 	})
 }
 
-// Cut cuts all connections and notes where they were.
+// Cut cuts all connections and keeps the last event IDs.
 func (c *crowd) Cut() {
 	for i, s := range c.streams {
 		if s != nil {
@@ -78,8 +78,8 @@ func (c *crowd) ReadTo(end map[string]int) {
 	c.all(func(i int) error { return c.streams[i].ReadTo(end) })
 }
 
-// batchBytes is the most that a record batch of produceMany has: what a broker cuts off at the end of an
-// answer and sends again in the next one is small beside it.
+// batchBytes is the maximum size of a record batch of produceMany. A broker truncates the last batch of an answer
+// and sends it again in the next answer; with small batches, few bytes are sent twice.
 const batchBytes = 16 << 10
 
 // produceMany writes the records without waiting for each.
@@ -152,7 +152,7 @@ func storm(t *testing.T, args ...string) float64 {
 	t.Helper()
 	const partitions, own, everyones = 4, 100, 200
 	clients := 5000
-	if raceDetector { // which bounds the number of goroutines
+	if raceDetector { // the race detector bounds the number of goroutines
 		clients = 500
 	}
 	b := sharedBroker(t)
@@ -177,7 +177,7 @@ func storm(t *testing.T, args ...string) float64 {
 	c.ReadTo(map[string]int{"own": own, "everyone": everyones})
 	all := time.Since(began)
 	b.produce(t, record(everyone, "", fmt.Sprintf("everyone %d", everyones)))
-	c.ReadTo(map[string]int{"own": own, "everyone": everyones + 1}) // and nothing that would come twice
+	c.ReadTo(map[string]int{"own": own, "everyone": everyones + 1}) // fails if a record comes twice
 
 	log := float64(b.bytesOf(t, shared, everyone))
 	times := (h.Metric(read) - readBefore) / log
@@ -189,9 +189,9 @@ func storm(t *testing.T, args ...string) float64 {
 	return times
 }
 
-// TestStalledClients has clients that open a stream and do not read, while others do. The others get
-// everything, herald's memory is bounded by the queues, and the stalled ones get everything once they
-// read.
+// TestStalledClients opens streams whose clients do not read, and streams whose clients read. The reading clients
+// must receive all records, and the queues must bound herald's memory. When the stalled clients read, they must
+// receive all records too.
 func TestStalledClients(t *testing.T) {
 	const (
 		stalled, others, records, size = 1000, 20, 150, 2000
@@ -200,7 +200,7 @@ func TestStalledClients(t *testing.T) {
 	b := sharedBroker(t)
 	shared := b.newTopic(t, "shared", 4)
 	h := startHerald(t, b, "--topic="+shared, "--write-timeout=5m", fmt.Sprint("--max-queue-bytes=", queue),
-		"--kafka-fetch-max-bytes=1048576", "--replay-cache-bytes=1048576") // memory that has nothing to do with streams
+		"--kafka-fetch-max-bytes=1048576", "--replay-cache-bytes=1048576") // little memory for things other than streams
 	crowd, lively := newCrowd(t, h, stalled), newCrowd(t, h, others)
 	crowd.dialer.Control = narrow
 	crowd.Connect()
@@ -239,15 +239,15 @@ func TestStalledClients(t *testing.T) {
 	if open := h.Metric("herald_streams"); open != stalled+others {
 		t.Errorf("%v streams are open, want all %d", open, stalled+others)
 	}
-	time.Sleep(2 * time.Second) // what would go on growing
+	time.Sleep(2 * time.Second) // time in which a leak would grow
 	stop()
 	watching.Wait()
 	grown := most - before
-	// Each client has a waiting queue and a queue being written; as much again before the garbage collector
-	// comes; and what reading Kafka takes.
+	// Each client has a waiting queue and a queue being written. Memory doubles before the garbage collector
+	// runs. Reading from Kafka takes the rest.
 	bound := float64(stalled*4*queue + 64<<20)
 	t.Logf("%d stalled clients for whom %.0f MB wait: memory grew by %.0f MB, from %.0f MB; the bound is %.0f MB", stalled, stalled*records*size/1e6, grown/1e6, before/1e6, bound/1e6)
-	if grown > bound && !raceDetector { // which takes memory of its own
+	if grown > bound && !raceDetector { // the race detector needs memory too
 		t.Errorf("memory grew by %.0f MB", grown/1e6)
 	}
 	crowd.ReadTo(map[string]int{"own": records})
@@ -256,5 +256,5 @@ func TestStalledClients(t *testing.T) {
 			yield(inPartition(int32(i%4), record(shared, user(i), fmt.Sprintf("own %d", records))))
 		}
 	})
-	crowd.ReadTo(map[string]int{"own": records + 1}) // nothing is left that would come twice
+	crowd.ReadTo(map[string]int{"own": records + 1}) // fails if a record comes twice
 }

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// requireNetns is the environment variable that makes it a failure that no network namespace can be made.
+// requireNetns is the environment variable that makes the test fail if it cannot create a network namespace.
 const requireNetns = "HERALD_REQUIRE_NETNS"
 
 // farMachine stands for a separate machine: a network namespace at the other end of a link, which TCP cannot
@@ -27,8 +27,8 @@ type farMachine struct {
 	address   string // of our end
 }
 
-// newFarMachine makes one; it is removed at the end of the test. Where that is not possible, the test is
-// skipped.
+// newFarMachine creates a farMachine and removes it at the end of the test. If it cannot create one, it skips the
+// test.
 func newFarMachine(t *testing.T) *farMachine {
 	t.Helper()
 	n := rand.IntN(1 << 8)
@@ -62,7 +62,7 @@ func ip(args ...string) error {
 	return nil
 }
 
-// open opens a stream from there.
+// open opens a stream from the machine.
 func (m *farMachine) open(address, user string) *lightStream {
 	m.t.Helper()
 	type opened struct {
@@ -71,7 +71,7 @@ func (m *farMachine) open(address, user string) *lightStream {
 	}
 	done := make(chan opened)
 	go func() {
-		runtime.LockOSThread() // for good: the thread, which is in the namespace, ends with the goroutine
+		runtime.LockOSThread() // never unlocked, so that the thread in the namespace ends with the goroutine
 		namespace, err := os.Open("/run/netns/" + m.namespace)
 		if err == nil {
 			defer namespace.Close() //nolint:errcheck // it was only read
@@ -81,7 +81,7 @@ func (m *farMachine) open(address, user string) *lightStream {
 			done <- opened{err: err}
 			return
 		}
-		s, err := openLight(m.t.Context(), new(net.Dialer), address, user, "") // its socket stays there
+		s, err := openLight(m.t.Context(), new(net.Dialer), address, user, "") // the socket stays in the namespace
 		done <- opened{s, err}
 	}()
 	o := <-done
@@ -92,7 +92,7 @@ func (m *farMachine) open(address, user string) *lightStream {
 	return o.stream
 }
 
-// vanish takes the machine off the net: nothing that is sent to it arrives, and it says nothing more.
+// vanish takes the machine off the network: it receives nothing and sends nothing.
 func (m *farMachine) vanish() { m.set("down") }
 
 func (m *farMachine) comeBack() { m.set("up") }

@@ -8,9 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestUnseenNotificationsOnAnotherDevice reads some of a user's own notifications on one device. Kafka's tools then show how
-// many are unseen, and another device that asks for what no device has had gets exactly those, from
-// another replica, too.
+// TestUnseenNotificationsOnAnotherDevice reads some of a user's own notifications on one device. Kafka's tools must
+// then show how many notifications are unseen. Another device that asks for since=delivered must receive exactly the
+// unseen notifications, from another replica too.
 func TestUnseenNotificationsOnAnotherDevice(t *testing.T) {
 	b := sharedBroker(t)
 	own := topicName(t, "own")
@@ -47,11 +47,11 @@ func TestUnseenNotificationsOnAnotherDevice(t *testing.T) {
 	s.Checkpoint()
 	b.produce(t, record(own+".alice", "", "5"))
 	if got := s.Record().Data; got != "5" {
-		t.Errorf("the other replica sent %q, want only what no device has had", got)
+		t.Errorf("the other replica sent %q, want only the record that no device has received", got)
 	}
 }
 
-// unseen is the group's lag as Kafka's tools show it; -1 if it is not known.
+// unseen returns the group's lag as Kafka's tools show it, or -1 if the lag is not known.
 func unseen(ctx context.Context, b *broker, group string) int64 {
 	lags, err := b.admin.Lag(ctx, group)
 	if err != nil {

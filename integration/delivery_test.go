@@ -10,9 +10,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestRecordsReachOnlyTheirUser writes records of several users, with names that resemble each other, to
-// each partition of a shared topic and to topics of their own. Each gets the own ones, in the
-// order of their partition.
+// TestRecordsReachOnlyTheirUser writes records for several users with similar names to each partition of a shared
+// topic and to the users' own topics. Each user must receive exactly the records for this user, in the order of each
+// partition.
 func TestRecordsReachOnlyTheirUser(t *testing.T) {
 	const partitions, rounds = 3, 5
 	b := sharedBroker(t)
@@ -81,7 +81,7 @@ func TestTwoStreamsOfOneUser(t *testing.T) {
 	}
 }
 
-// TestBroadcast gives everyone the records of a broadcast topic, whatever their key.
+// TestBroadcast writes to a broadcast topic. All users must receive the records, whatever their keys.
 func TestBroadcast(t *testing.T) {
 	b := sharedBroker(t)
 	topic, everyone := b.newTopic(t, "shared", 1), b.newTopic(t, "everyone", 1)
@@ -99,8 +99,8 @@ func TestBroadcast(t *testing.T) {
 	}
 }
 
-// TestUserTopicCreatedLater creates a user's topic, under an open stream and while the stream is
-// cut; its first record may not be missed.
+// TestUserTopicCreatedLater creates a user's topic while the user's stream is open, and while it is cut. The stream
+// must deliver the topic's first record.
 func TestUserTopicCreatedLater(t *testing.T) {
 	for _, cut := range []bool{false, true} {
 		t.Run(fmt.Sprintf("cut=%t", cut), func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestUserTopicCreatedLater(t *testing.T) {
 	}
 }
 
-// TestPublish writes through the HTTP endpoints, to the user and to all.
+// TestPublish writes through the HTTP endpoints, to one user and to all users.
 func TestPublish(t *testing.T) {
 	b := sharedBroker(t)
 	topic, everyone := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1)

@@ -36,7 +36,7 @@ func (p demoPage) submit(form string) {
 	p.do(chromedp.Click(chromedp.CSS("#" + form + " [type=submit]")))
 }
 
-// TestDemoPageAdvice makes mistakes on the page and wants it to say so.
+// TestDemoPageAdvice makes mistakes on the page. The page must explain them.
 func TestDemoPageAdvice(t *testing.T) {
 	page := openDemo(t, startChromium(t), "http://"+startDev(t).public, "a b")
 	page.waitText("user-error", "“a b”, which is not possible here. The page shows alice instead")
@@ -60,7 +60,7 @@ func TestDemoPageAdvice(t *testing.T) {
 	page.wait("what was sent", shows(`"now JSON"`))
 }
 
-// TestDemoPageAfterRestart restarts a herald dev whose records are in memory under an open page.
+// TestDemoPageAfterRestart restarts herald dev, which keeps its records in memory, while the page is open.
 func TestDemoPageAfterRestart(t *testing.T) {
 	browser, dev := startChromium(t), startDev(t)
 	page := openDemo(t, browser, "http://"+dev.public, "alice")
@@ -74,7 +74,7 @@ func TestDemoPageAfterRestart(t *testing.T) {
 	page.wait("a new task", func(s demoState) bool { return len(s.Tasks) == 2 && s.Tasks[0].Percent >= 5 })
 }
 
-// TestDemoPageInSixTabs has all connections that a browser opens to one host taken by streams.
+// TestDemoPageInSixTabs opens six streams, which use all connections that a browser opens to one host.
 func TestDemoPageInSixTabs(t *testing.T) {
 	browser, dev := startChromium(t), startDev(t)
 	var page demoPage

@@ -30,8 +30,8 @@ type eventReader struct {
 	Retry    string // the last value of a retry field
 }
 
-// next returns the next event; io.EOF is the end of the stream. An event that the stream's end
-// cuts short is discarded.
+// next returns the next event; io.EOF is the end of the stream. An event that the end of the
+// stream truncates is discarded.
 func (e *eventReader) next() (event, error) {
 	var eventType string
 	var data strings.Builder

@@ -26,7 +26,7 @@ type eventSource struct {
 	limit  int64 // bytes after which the connection is cut; 0: none
 	dialer net.Dialer
 
-	patience time.Duration // how long an event is waited for
+	patience time.Duration // how long a read waits for an event
 }
 
 // openStream opens the user's stream and reads up to its first checkpoint.
@@ -74,7 +74,7 @@ func (s *eventSource) connect() error {
 	if s.Token != "" {
 		request.Header.Set("Authorization", "Bearer "+s.Token)
 	}
-	// A connection of its own each time, as a cut one has in a browser.
+	// A new connection each time, as in a browser after a cut.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.dialer.DialContext}}
 	response, err := client.Do(request)
 	if err != nil {
@@ -188,7 +188,7 @@ func (s *eventSource) Values(n int) []string {
 	return values
 }
 
-// AwaitEnd reads to the stream's end and returns what came before it.
+// AwaitEnd reads to the end of the stream and returns the events that it read.
 func (s *eventSource) AwaitEnd() []event {
 	s.t.Helper()
 	var events []event

@@ -14,8 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// fetchSessions is how many fetch sessions the broker of [TestFetchSessionsEvicted] keeps: one in each
-// of the parts that Kafka divides its cache into.
+// fetchSessions is how many fetch sessions the broker of [TestFetchSessionsEvicted] keeps: one in each shard of
+// Kafka's session cache.
 const fetchSessions = 8
 
 // newSessionlessBroker starts a broker that keeps few fetch sessions.
@@ -51,7 +51,7 @@ func (b *broker) evict(t *testing.T, topic string) {
 	given := make(map[int32]bool)
 	waitFor(t, "a follower has all fetch sessions", func(ctx context.Context) bool {
 		req := kmsg.NewPtrFetchRequest()
-		req.ReplicaID, req.ReplicaState.ID, req.SessionEpoch = 99, 99, 0 // which asks for a session
+		req.ReplicaID, req.ReplicaState.ID, req.SessionEpoch = 99, 99, 0 // epoch 0 asks for a session
 		wanted := kmsg.NewFetchRequestTopic()
 		wanted.Topic, wanted.TopicID = topic, topics[topic].ID
 		wanted.Partitions = []kmsg.FetchRequestTopicPartition{kmsg.NewFetchRequestTopicPartition()}
@@ -82,8 +82,9 @@ func (h *herald) writes() int {
 	return calls
 }
 
-// TestFetchSessionsEvicted reads with more fetch sessions than the broker keeps, and with none when it
-// gives those to others: the records of all partitions come, and herald does not ask all the time.
+// TestFetchSessionsEvicted reads with more fetch sessions than the broker keeps, and then without any, because the
+// broker gives all sessions to a follower. The records of all partitions must arrive, and herald must not send
+// fetches without waiting.
 func TestFetchSessionsEvicted(t *testing.T) {
 	const partitions = fetchSessions + 2
 	b := newSessionlessBroker(t)
@@ -110,10 +111,10 @@ func TestFetchSessionsEvicted(t *testing.T) {
 	b.evict(t, topic)
 	check("evicted")
 	check("without sessions")
-	time.Sleep(2 * time.Second) // a span to count in
+	time.Sleep(2 * time.Second) // the time in which the test counts writes
 	calls := float64(h.writes()-before) / time.Since(begun).Seconds()
 	t.Logf("%.0f writes a second", calls)
-	if calls > 30*partitions { // 4 fetches a second for each, and what else there is
+	if calls > 30*partitions { // 4 fetches a second for each partition, and other requests
 		t.Errorf("%.0f writes a second: herald fetches without waiting", calls)
 	}
 	if strings.Contains(h.printed.String(), "partition does not move") {

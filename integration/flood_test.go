@@ -68,8 +68,8 @@ func runFlood(order string) int {
 	return 0
 }
 
-// startFlood starts such a process; it ends with the test. The function that it returns waits until all
-// connections have been opened.
+// startFlood starts a process that runs runFlood until the test ends. The returned function waits until the process
+// has opened all connections.
 func startFlood(t *testing.T, address, source string, connections int) (wait func()) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), os.Args[0])
@@ -101,10 +101,10 @@ func startFlood(t *testing.T, address, source string, connections int) (wait fun
 	}
 }
 
-// TestHalfOpenConnections (a flood by half-open connections) has six addresses hold 4,000 connections
-// each that send nothing, half a header or half a body, more than the limit of open files has room for.
-// Streams go on, the admin listener answers, memory is bounded, and newcomers get their streams long before
-// the time-out of a header makes room.
+// TestHalfOpenConnections floods herald with half-open connections: six addresses hold 4,000 connections each and
+// send nothing, half a header or half a body. These are more connections than the limit of open files allows.
+// Streams must continue, the admin listener must answer, and memory must be bounded. New clients must get their
+// streams long before the time-out of a header closes connections.
 func TestHalfOpenConnections(t *testing.T) {
 	const (
 		processes, each, streams, newcomers = 6, 4000, 50, 20
@@ -156,9 +156,9 @@ func TestHalfOpenConnections(t *testing.T) {
 		t.Errorf("%v connections: the flood has ended", connections)
 	}
 	if evicted == 0 {
-		t.Error("no connection was evicted: time-outs made the room")
+		t.Error("no connection was evicted: only time-outs closed connections")
 	}
-	if bound := float64(files * perFile); grown > bound && !raceDetector { // which takes memory of its own
+	if bound := float64(files * perFile); grown > bound && !raceDetector { // the race detector needs memory too
 		t.Errorf("memory grew by %.0f MB, want %.0f MB at the most", grown/1e6, bound/1e6)
 	}
 	if a, err := send(t, http.MethodGet, "http://"+h.admin+"/readyz", ""); err != nil || a.status != http.StatusOK {
@@ -168,6 +168,6 @@ func TestHalfOpenConnections(t *testing.T) {
 		t.Errorf("%v streams are open, want %d", open, streams+newcomers)
 	}
 	if strings.Contains(h.printed.String(), "too many open files") {
-		t.Error("the limit of open files was met")
+		t.Error("herald reached the limit of open files")
 	}
 }

@@ -35,7 +35,7 @@ func send(tb testing.TB, method, address, body string, headers ...string) (answe
 	return answer{response.StatusCode, string(text)}, err
 }
 
-// mustSend is send for a request that must be answered.
+// mustSend sends a request as send does. Without an answer the test fails.
 func mustSend(tb testing.TB, method, address, body string, headers ...string) answer {
 	tb.Helper()
 	a, err := send(tb, method, address, body, headers...)

@@ -12,8 +12,8 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// TestKafkaGo checks that kafka-go's requests, whose versions are the lowest that Kafka 4 still
-// takes, work on this broker, and that the broker keeps its records over a restart.
+// TestKafkaGo checks that kafka-go's requests work on this broker, and that the broker keeps its records over a
+// restart. kafka-go's request versions are the lowest that Kafka 4 supports.
 func TestKafkaGo(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "records", 2)
@@ -44,8 +44,8 @@ func TestKafkaGo(t *testing.T) {
 	check()
 }
 
-// produceWithKafkaGo writes a record, again while the broker says that it cannot yet: a partition
-// just created, or a broker just started, answers 6 (not the leader) for a moment.
+// produceWithKafkaGo writes a record, and tries again while the broker answers with a temporary error: a broker
+// answers 6 (not the leader) for a moment after it has started or after the partition was created.
 func produceWithKafkaGo(t *testing.T, b *broker, topic string, partition int, value string) {
 	t.Helper()
 	var err error

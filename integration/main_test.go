@@ -12,8 +12,8 @@ func TestMain(m *testing.M) {
 	if flood := os.Getenv(floodVariable); flood != "" {
 		os.Exit(runFlood(flood))
 	}
-	// Ryuk is the container that removes the containers of testcontainers. The tests remove theirs
-	// themselves, and without a registry there is no image of Ryuk.
+	// Ryuk is the container that removes the containers of testcontainers. The tests remove their
+	// containers themselves, and without a registry there is no image of Ryuk.
 	if _, set := os.LookupEnv(ryukDisabled); !set {
 		_ = os.Setenv(ryukDisabled, "true")
 	}
@@ -34,9 +34,9 @@ var said sync.Map
 // requireDocker is the environment variable that makes a missing Docker engine a failure.
 const requireDocker = "HERALD_REQUIRE_DOCKER"
 
-// notTested skips the test because something is missing, or fails it if the environment variable
-// require is 1. The line goes to stderr too, and to the file that HERALD_TEST_SKIPS names, which make
-// test prints: go test keeps the reason of a skip to itself, and what a package that passes has said.
+// notTested skips the test because something is missing, or fails it if the environment variable require is 1. It
+// writes the line to stderr and to the file that HERALD_TEST_SKIPS names, which make test prints. go test itself
+// prints neither the reason of a skip nor the output of a package that passes.
 func notTested(t *testing.T, require, line string) {
 	t.Helper()
 	if os.Getenv(require) == "1" {

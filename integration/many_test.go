@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// TestManyStreams has 19,000 streams in one process with traffic, for as long as HERALD_SOAK says: nothing
-// is lost, and neither memory nor goroutines grow. Without it the test is short and has 2,000.
+// TestManyStreams opens 19,000 streams in one process and writes records for the time that HERALD_SOAK sets. No
+// record may be lost, and neither memory nor the number of goroutines may grow. Without HERALD_SOAK, the test is
+// short and opens 2,000 streams.
 func TestManyStreams(t *testing.T) {
 	length, streams := "10s", "2000"
 	if text := os.Getenv("HERALD_SOAK"); text != "" {
@@ -47,10 +48,10 @@ func TestManyStreams(t *testing.T) {
 	t.Logf("%s streams for %s: %d events; lost %d, twice %d, out of order %d; memory %.1f MiB before, %.1f MiB after; goroutines %.0f before, %.0f after",
 		streams, length, report.Live.Events, report.Lost, report.Duplicates, report.OutOfOrder, g.Before/(1<<20), g.After/(1<<20), g.Goroutines, g.Later)
 	if report.Live.Events == 0 || g.Before == 0 || g.Goroutines == 0 {
-		t.Fatalf("the report lacks what is looked for: %s", out)
+		t.Fatalf("the report lacks figures that the test needs: %s", out)
 	}
-	// The collector lets the heap grow to its goal first; a leak of a goroutine or of a few bytes an event
-	// would be more than this.
+	// The garbage collector lets the heap grow to its goal first. A leak of goroutines or of a few bytes for each
+	// event would exceed these bounds.
 	if g.After > 1.25*g.Before+16<<20 {
 		t.Errorf("memory grew from %.0f to %.0f bytes", g.Before, g.After)
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestNativeEventSource cuts streams of native EventSources: quiet ones, which have had nothing but the
-// checkpoint, and a busy one at random bytes. Nothing may be lost, come twice or out of order.
+// TestNativeEventSource cuts streams of browsers' EventSources: idle streams, which have received only the
+// checkpoint, and a busy stream, after random numbers of bytes. No record may be lost, repeated or out of order.
 func TestNativeEventSource(t *testing.T) {
 	for _, b := range []*browser{&chromium, &firefox, &webKit} {
 		t.Run(b.name, func(t *testing.T) {
@@ -49,7 +49,7 @@ func cutNative(t *testing.T, b *browser) {
 			}
 		}
 		if got := comeBack(t); got != start.ID {
-			t.Errorf("%s: it comes back with the id %q, want the checkpoint's, %q", user, got, start.ID)
+			t.Errorf("%s: it reconnects with the id %q, want the id of the checkpoint, %q", user, got, start.ID)
 		}
 		got := inOrder{}
 		for range 3 * len(lanes[user]) {
@@ -65,7 +65,7 @@ const nativeCuts = 20
 
 func cutBusy(t *testing.T, kafka *broker, s *nativeStream, lanes []*lane) {
 	t.Helper()
-	s.next(t) // the page is there
+	s.next(t) // the page has its stream
 	s.cutAfter(func() int64 { return 100 + rand.Int64N(8000) })
 	stop := make(chan struct{})
 	var written int
@@ -99,7 +99,7 @@ func cutBusy(t *testing.T, kafka *broker, s *nativeStream, lanes []*lane) {
 	}
 	got.check(t, lanes, written)
 	s.cut(false)
-	for _, l := range lanes { // nothing is left that would come twice
+	for _, l := range lanes { // fails if an earlier record comes again
 		kafka.produce(t, l.record(written))
 		got.add(t, s.record(t).Data)
 	}

@@ -49,8 +49,7 @@ type nativeReport struct {
 	Closed bool // the EventSource has closed for good
 }
 
-// origin is where the page is from. It hands the page's streams on to herald, byte by byte, over
-// connections that it cuts.
+// origin serves the page. It relays the page's streams to herald and cuts their connections.
 type origin struct {
 	herald      string
 	server      *httptest.Server
@@ -89,7 +88,7 @@ func newOrigin(t *testing.T, h *herald, users ...string) *origin {
 		o.connections.Add(1) // before the server forgets the connection
 		defer o.connections.Done()
 		if err := o.relay(w, r); err != nil {
-			t.Errorf("hand on a stream: %v", err)
+			t.Errorf("relay a stream: %v", err)
 		}
 	})
 	o.server = httptest.NewServer(mux)
@@ -104,7 +103,7 @@ func newOrigin(t *testing.T, h *herald, users ...string) *origin {
 	return o
 }
 
-// page is its address.
+// page returns the URL of the page.
 func (o *origin) page() string {
 	users := make(url.Values)
 	for user := range o.streams {
@@ -128,8 +127,8 @@ func (o *origin) report(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// relay hands one connection on, up to its limit of bytes. The header of the response is not cut:
-// what a browser makes of a part of one is its own affair.
+// relay relays one connection and cuts it after the limit of bytes. It never cuts in the header of the response,
+// because the standard does not say what a browser does with part of a header.
 func (o *origin) relay(w http.ResponseWriter, r *http.Request) error {
 	s := o.streams[r.URL.Query().Get("user")]
 	hold := s.connected(r.Header.Get("Last-Event-ID"))
@@ -211,7 +210,8 @@ func (s *nativeStream) cut(reset bool) {
 	s.drop(reset)
 }
 
-// cutAfter cuts this connection and from now on each after limit bytes; nil: no more.
+// cutAfter cuts the connection, and each later connection after limit() bytes. With nil, later connections are not
+// cut.
 func (s *nativeStream) cutAfter(limit func() int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -225,8 +225,8 @@ func (s *nativeStream) countCuts() int {
 	return s.cuts
 }
 
-// holdOff has connections wait until the function that it returns is called, which returns the
-// Last-Event-ID of the newest one, once there is one.
+// holdOff holds new connections. The function that it returns waits for a new connection, releases all connections
+// and returns the Last-Event-ID of the newest connection.
 func (s *nativeStream) holdOff() func(t *testing.T) string {
 	hold := make(chan struct{})
 	s.mu.Lock()
@@ -251,7 +251,7 @@ func (s *nativeStream) holdOff() func(t *testing.T) string {
 	}
 }
 
-// next waits for the next event of Herald's at the page. That the EventSource gives up fails the test.
+// next waits for the next event that the page receives. The test fails if the EventSource closes for good.
 func (s *nativeStream) next(t *testing.T) event {
 	t.Helper()
 	timer := time.After(patience)

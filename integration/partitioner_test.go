@@ -16,8 +16,8 @@ import (
 // requireKcat is the environment variable that makes a missing kcat a failure.
 const requireKcat = "HERALD_REQUIRE_KCAT"
 
-// usersToHash are keys that a hash might trip over: of lengths around the words it takes at a time, of
-// bytes with the high bit, of digits, long.
+// usersToHash returns keys that a wrong hash function would place wrongly: keys around the length of a word of the
+// hash, keys with high bytes, keys of digits, and long keys.
 func usersToHash() []string {
 	users := []string{
 		"a", "ab", "abc", "abcd", "abcde", " ", "0", "alice", "bob", "user@example.com", "-1", "a/b?c&d=e",
@@ -29,7 +29,7 @@ func usersToHash() []string {
 	return users
 }
 
-// lines is a record a user as console producers read them, key and value separated by a bar.
+// lines returns one record for each user in the format of console producers, with a bar between key and value.
 func lines(users []string) []byte {
 	var b bytes.Buffer
 	for i, user := range users {
@@ -38,9 +38,8 @@ func lines(users []string) []byte {
 	return b.Bytes()
 }
 
-// TestPartitionersOfRealClients writes a record for each user with the default partitioner of a client
-// and wants each user's stream to find it where a route that names the partitioner looks, and POST to
-// write beside it.
+// TestPartitionersOfRealClients writes a record for each user with the default partitioner of a client. A route that
+// names the partitioner must find the record in the user's home partition, and POST must write to this partition.
 func TestPartitionersOfRealClients(t *testing.T) {
 	b := sharedBroker(t)
 	users := usersToHash()
@@ -77,7 +76,7 @@ func TestPartitionersOfRealClients(t *testing.T) {
 	}
 }
 
-// TestWrongPartitionerIsLogged writes with librdkafka's partitioner where the route names another one.
+// TestWrongPartitionerIsLogged writes with librdkafka's partitioner, while the route names another partitioner.
 func TestWrongPartitionerIsLogged(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "homes", 7)
@@ -86,7 +85,7 @@ func TestWrongPartitionerIsLogged(t *testing.T) {
 	kcat(t, b, topic, []string{"alice", "alice", "bob"})
 	publishTo(t, h, "/users/alice/notifications", "published", topic)
 	if got := s.Record().Data; got != "published" {
-		t.Errorf("got %q, want what is in the home partition alone", got)
+		t.Errorf("got %q, want only the record in the home partition", got)
 	}
 	waitFor(t, "two misplaced records are counted", func(context.Context) bool { return h.Metric("herald_kafka_misplaced_records_total") == 2 })
 	h.wantLine(`left out.*fitting="\[crc32 fnv1a\]"`)

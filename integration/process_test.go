@@ -75,7 +75,7 @@ func startHerald(t *testing.T, b *broker, args ...string) *herald {
 	return h
 }
 
-// newHerald is startHerald without the start. The replica has a consumer group of its own.
+// newHerald returns the process of startHerald without starting it. The replica has its own consumer group.
 func newHerald(t *testing.T, b *broker, args ...string) *herald {
 	t.Helper()
 	return newProcess(t, "serve", append([]string{
@@ -95,7 +95,7 @@ func startDev(t *testing.T) *herald {
 }
 
 // newProcess returns a herald that is not started yet, with an empty environment and a free port
-// for each listener. What still runs at the end of the test is killed.
+// for each listener. A process that still runs at the end of the test is killed.
 func newProcess(t *testing.T, command string, args ...string) *herald {
 	t.Helper()
 	h := &herald{t: t, binary: heraldBinary(t), public: freeAddress(t), admin: freeAddress(t)}

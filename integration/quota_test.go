@@ -30,8 +30,8 @@ func (b *broker) quotaOf(t *testing.T, rate float64) {
 	}
 }
 
-// TestQuotaOnlySlowsDown replays under a quota that makes the broker answer fetches with nothing for
-// seconds (KIP-219): all records come, and nothing is taken for lost.
+// TestQuotaOnlySlowsDown replays under a quota, with which the broker answers fetches without records for seconds
+// (KIP-219). All records must arrive, and herald must not report a loss.
 func TestQuotaOnlySlowsDown(t *testing.T) {
 	b := sharedBroker(t)
 	b.ownContainer(t, "a replay under a client quota")

@@ -8,9 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestReadsFromBrokerOfItsRack runs herald in a rack whose broker does not lead the partition: it is read there all the
-// same, live and by replay. When that broker is killed it is read from the leader, and nothing is
-// lost.
+// TestReadsFromBrokerOfItsRack runs herald in a rack whose broker does not lead the partition. Herald must read the
+// partition from this broker, live and for replays. When the broker is killed, herald must read from the leader, and
+// no record may be lost.
 func TestReadsFromBrokerOfItsRack(t *testing.T) {
 	c := sharedCluster(t)
 	topic := c.newTopic(t, "shared", 1)

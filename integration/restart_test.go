@@ -34,7 +34,7 @@ func TestHeraldRestart(t *testing.T) {
 			}
 			for range 3 {
 				write(2)
-				// Leave some unread: they were sent, not received.
+				// Leave some records unread: herald has sent them, and the client has not received them.
 				for range len(lanes) + 2 {
 					got.add(t, alice.Record().Data)
 				}
@@ -66,8 +66,8 @@ func checkDrained(t *testing.T, s *eventSource) {
 	}
 }
 
-// TestKafkaRestart stops Kafka under open streams, gently and not, and starts it again: the same
-// streams go on.
+// TestKafkaRestart stops Kafka with SIGTERM or SIGKILL while streams are open, and starts it again. The open streams
+// must continue.
 func TestKafkaRestart(t *testing.T) {
 	for name, patience := range map[string]time.Duration{"SIGTERM": 30 * time.Second, "kill -9": 0} {
 		t.Run(name, func(t *testing.T) {
@@ -114,8 +114,8 @@ func TestKafkaRestart(t *testing.T) {
 	}
 }
 
-// TestKafkaDownAtStart starts herald before Kafka: it waits, alive and not ready, and comes by
-// itself.
+// TestKafkaDownAtStart starts herald before Kafka. Herald must be alive and not ready, and must become ready when
+// Kafka answers.
 func TestKafkaDownAtStart(t *testing.T) {
 	b := sharedBroker(t)
 	b.ownContainer(t, "a restart of Kafka")

@@ -12,9 +12,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestResumeAfterEachEvent cuts the stream after every event, the checkpoint of each connection
-// included, while producers go on: so the cuts fall before, into and after the seam between replay
-// and live. Each lane's records must come once and in order.
+// TestResumeAfterEachEvent cuts the stream after every event, checkpoints included, while producers write. So the
+// cuts come before, at and after the change from replay to live. The records of each lane must come once and in
+// order.
 func TestResumeAfterEachEvent(t *testing.T) {
 	const each = 40 // records in each lane
 	b := sharedBroker(t)
@@ -31,7 +31,7 @@ func TestResumeAfterEachEvent(t *testing.T) {
 					t.Errorf("produce to %s: %v", l.name, err)
 					return
 				}
-				time.Sleep(10 * time.Millisecond) // so that the cuts meet records that come live, too
+				time.Sleep(10 * time.Millisecond) // so that some records before a cut are read live
 			}
 		})
 	}
@@ -50,7 +50,7 @@ func TestResumeAfterEachEvent(t *testing.T) {
 		got.add(t, alice.Record().Data)
 	}
 	got.check(t, lanes, each)
-	// Nothing is left that would come twice.
+	// Fails if an earlier record comes again.
 	b.produce(t, lanes[0].record(each))
 	alice.Reconnect()
 	got.add(t, alice.Record().Data)
@@ -100,8 +100,8 @@ func TestResumeAfterEachByte(t *testing.T) {
 	}
 }
 
-// TestLastEventID resumes from the query parameter, as a page does that was reloaded; the header,
-// which the browser sends when it reconnects, is newer and wins.
+// TestLastEventID resumes from the query parameter, as a reloaded page does. The header, which the browser sends
+// when it reconnects, is newer and takes precedence.
 func TestLastEventID(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "shared", 1)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestRevokedTokensEndStreams takes tokens back while their streams are open on two replicas, and restarts one:
-// those streams end, on both, and the tokens are refused from then on; others go on.
+// TestRevokedTokensEndStreams revokes tokens while their streams are open on two replicas. These streams must end on
+// both replicas, and other streams must continue. Herald must refuse the tokens from then on, after a restart too.
 func TestRevokedTokensEndStreams(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "shared", 1)

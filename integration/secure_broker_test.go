@@ -11,13 +11,13 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 )
 
-// secureBroker is a broker with a listener for each way to be authenticated. Its plain one is for
-// the test, which may do everything.
+// secureBroker is a broker with a listener for each way to authenticate. The tests use its plain listener, whose
+// clients may do everything.
 type secureBroker struct {
 	broker
 	sasl, mutual string // addresses of the listeners: SASL_SSL, and TLS with a client's certificate
 	ca           authority
-	files        string // directory of what herald is given
+	files        string // directory of the certificates, keys and passwords for herald
 }
 
 // theSecureBroker is the broker of all tests of authentication and rights.
@@ -128,7 +128,7 @@ func (b *secureBroker) at(address string) *broker {
 	return &listener
 }
 
-// saslFlags authenticate by TLS and the mechanism.
+// saslFlags returns the flags with which herald authenticates by the SASL mechanism over TLS.
 func (b *secureBroker) saslFlags(mechanism, user, passwordFile string) []string {
 	return []string{
 		"--kafka-tls", "--kafka-ca-file=" + filepath.Join(b.files, "ca.pem"), "--kafka-sasl-mechanism=" + mechanism,
@@ -136,7 +136,7 @@ func (b *secureBroker) saslFlags(mechanism, user, passwordFile string) []string 
 	}
 }
 
-// mutualFlags authenticate by a certificate.
+// mutualFlags returns the flags with which herald authenticates by a certificate.
 func (b *secureBroker) mutualFlags() []string {
 	return []string{
 		"--kafka-tls", "--kafka-ca-file=" + filepath.Join(b.files, "ca.pem"),

@@ -19,7 +19,7 @@ const (
 	wrongPassword    = "wrong-pass-bb3Y"
 )
 
-// checkNoSecret looks for what must not be in a log.
+// checkNoSecret fails the test if the log has a secret.
 func checkNoSecret(t *testing.T, h *herald) {
 	t.Helper()
 	for _, secret := range []string{plainPassword, scram256Password, scram512Password, wrongPassword, "PRIVATE KEY"} {
@@ -118,7 +118,7 @@ func TestOperatorMistakesAreNamed(t *testing.T) {
 	}
 }
 
-// TestTopicDenied takes the right to read a topic away for a while, and the right to know of it.
+// TestTopicDenied removes the right to read a topic for a while, with and without the right to describe it.
 func TestTopicDenied(t *testing.T) {
 	for name, allowed := range map[string][]kadm.ACLOperation{"read": {kadm.OpDescribe}, "all": nil} {
 		t.Run(name, func(t *testing.T) {
@@ -165,7 +165,7 @@ func TestTopicDenied(t *testing.T) {
 				}
 			}
 			if got := alice.Record().Data; got != "while denied" {
-				t.Errorf("got %q, want what was written while the topic was denied", got)
+				t.Errorf("got %q, want the record that was written while the topic was denied", got)
 			}
 		})
 	}

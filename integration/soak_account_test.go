@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// account is what came of a soak.
+// account is the result of a soak.
 type account struct {
 	events, large, lost, twice, outOfOrder int
 	gaps, told                             int // gap events, and records that they report
@@ -103,7 +103,7 @@ func (a *account) add(user string, log []*kgo.Record, start int64, got []soakEve
 	return nil
 }
 
-// TestSoakAccount has what a soak would have to find.
+// TestSoakAccount checks that the account finds each kind of fault.
 func TestSoakAccount(t *testing.T) {
 	var log []*kgo.Record
 	for n := range int64(6) {
@@ -123,7 +123,7 @@ func TestSoakAccount(t *testing.T) {
 		"lost":                {got: []soakEvent{value(0), value(4)}, want: account{events: 2, lost: 1}},
 		"twice":               {got: []soakEvent{value(0), value(2), value(2), value(4)}, want: account{events: 4, twice: 1}},
 		"out of order":        {got: []soakEvent{value(2), value(0), value(4)}, want: account{events: 3, outOfOrder: 1}},
-		"lost behind the gap": {got: []soakEvent{gap(0, 11), value(4)}, want: account{events: 1, gaps: 1, told: 1, lost: 1}},
+		"lost after the gap":  {got: []soakEvent{gap(0, 11), value(4)}, want: account{events: 1, gaps: 1, told: 1, lost: 1}},
 		"received, told lost": {got: []soakEvent{value(0), gap(10, 13), value(4)}, err: true},
 		"told twice":          {got: []soakEvent{gap(0, 12), gap(0, 13), value(4)}, err: true},
 		"retained, told lost": {got: []soakEvent{value(0), gap(11, 14), value(4)}, err: true},

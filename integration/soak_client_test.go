@@ -16,7 +16,7 @@ type soakClient struct {
 	user  string
 	got   map[string][]soakEvent // by lane
 	ended map[string]bool        // lanes whose last value has come
-	other []event                // gaps of no lane
+	other []event                // gaps that belong to no lane
 
 	mu    sync.Mutex
 	known map[string]bool // lanes that its ids name
@@ -42,10 +42,10 @@ func (s *soak) newClient(user string) *soakClient {
 	return c
 }
 
-// read reads until all lanes have ended. How long that takes after the last record depends on how many were
-// written: an error is that nothing more comes.
+// read reads until all lanes have ended. The time that this takes depends on how many records were written, so read
+// returns an error only if no record comes for twice patience.
 func (s *soak) read(c *soakClient) error {
-	c.Cut()            // the checkpoint is all that it needs
+	c.Cut()            // the client needs only the id of the checkpoint
 	var came time.Time // the last record or gap
 	for {
 		if err := s.comeBack(c); err != nil {
@@ -76,7 +76,7 @@ func (s *soak) read(c *soakClient) error {
 						left = append(left, l.name)
 					}
 				}
-				return fmt.Errorf("nothing has come for %v, and not the end of %v; its last id is %s", 2*patience, left, c.LastID)
+				return fmt.Errorf("no record has come for %v, and %v have not ended; the last id is %s", 2*patience, left, c.LastID)
 			}
 		default:
 			if rand.IntN(20) == 0 {
@@ -97,7 +97,7 @@ func (s *soak) comeBack(c *soakClient) error {
 	}
 }
 
-// take notes an event.
+// take records an event.
 func (s *soak) take(c *soakClient, e event) {
 	switch e.Type {
 	case "message":
@@ -122,7 +122,7 @@ func (s *soak) take(c *soakClient, e event) {
 	}
 }
 
-// knows says whether the client's ids name the lane.
+// knows reports whether the client's ids name the lane.
 func (c *soakClient) knows(l *lane) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -55,8 +55,8 @@ func (s *soak) settle(count int) {
 	})
 }
 
-// grow adds a partition once each client has read from its newest home: its id names that from then on,
-// and all of its homes are promised to it.
+// grow adds a partition if each client has read from its newest home partition. From then on, the client's id names
+// this partition, and Herald promises the client the records of all its home partitions.
 func (s *soak) grow(clients []*soakClient) {
 	for _, c := range clients {
 		if !c.knows(s.homeOf(c.user, s.homes.count)) {
@@ -68,7 +68,7 @@ func (s *soak) grow(clients []*soakClient) {
 	s.happened("home partition added")
 }
 
-// endHomes writes the last values, once the producers have ended.
+// endHomes writes the last values. It is called after the producers have ended.
 func (s *soak) endHomes() {
 	for _, l := range s.lanes {
 		if l.topic == s.homes.topic {

@@ -13,8 +13,8 @@ import (
 // padding makes values longer, some of them large events.
 var padding = strings.Repeat("x", 64<<10)
 
-// unsent is what franz-go says of a partition that its metadata has not: a broker that was down may answer
-// with less than it was asked for before. The record was not sent.
+// unsent is the error of franz-go for a partition that its metadata lacks, because a broker that was down may answer
+// with outdated metadata. franz-go has not sent the record.
 const unsent = "invalid record partitioning choice"
 
 // put writes a value to the lane. If a killed broker does not confirm the record, the record may or may not be in

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// soakWriteTimeout is the replicas' --write-timeout. Of the proxies' stalls half are longer.
+// soakWriteTimeout is the replicas' --write-timeout. Half of the proxies' stalls are longer.
 const soakWriteTimeout = 2 * time.Second
 
 // proxy starts the network between clients and a replica and returns its address. It cuts each connection after a
@@ -38,7 +38,7 @@ func (s *soak) proxy(replica string) (address string) {
 	return listener.Addr().String()
 }
 
-// relay hands on one connection.
+// relay relays one connection.
 func (s *soak) relay(client *net.TCPConn, replica string) {
 	defer client.Close()                  //nolint:errcheck // cut
 	dialer := net.Dialer{Control: narrow} // so that herald sees when nothing is taken

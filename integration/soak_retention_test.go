@@ -12,14 +12,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// deleted is what a lane's log has held whose old records are deleted: by requests, or by Kafka as the
-// topic's retention says.
+// deleted holds the records that a lane's log has contained, for a lane whose old records are deleted by requests or
+// by Kafka's retention.
 type deleted struct {
 	byKafka bool
 
 	mu      sync.Mutex
 	records map[int64]*kgo.Record // by offset
-	to      int64                 // the log starts here, or before where the broker did not answer
+	to      int64                 // the log starts here, or earlier if the broker did not answer
 }
 
 // retention is the configuration of the topic from which Kafka itself deletes records. Its records are compressed
@@ -45,7 +45,7 @@ func (d *deleted) start() int64 {
 	return d.to
 }
 
-// until notes that the log starts here, or will in a moment.
+// until notes that the log starts at this offset or will do so in a moment.
 func (d *deleted) until(start int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -90,13 +90,13 @@ func (s *soak) deleteRecords() error {
 				d.until(read[l] - rand.Int64N(30))
 				var offsets kadm.Offsets
 				offsets.Add(kadm.Offset{Topic: l.topic, Partition: l.partition, At: d.start(), LeaderEpoch: -1})
-				_, _ = s.c.admin.DeleteRecords(s.t.Context(), offsets) // the next time will do
+				_, _ = s.c.admin.DeleteRecords(s.t.Context(), offsets) // the next round tries again
 			}
 		}
 	}
 }
 
-// ended returns all records that the lane's log has held, and where it starts in the end.
+// ended returns all records that the lane's log has contained, and the start of the log at the end of the test.
 func (s *soak) ended(l *lane) (records []*kgo.Record, start int64) {
 	records = s.c.recordsOf(s.t, l.topic, l.partition)
 	d := s.fleeting[l]

@@ -16,9 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// soak is clients of two replicas of Herald on a cluster of three brokers, while all of them are
-// killed, stopped and paused in turn, connections cut and stalled, records deleted, partitions added and
-// transactions aborted.
+// soak runs clients of two replicas of Herald on a cluster of three brokers. Meanwhile it kills, stops and pauses
+// replicas, kills brokers, cuts and stalls connections, deletes records, adds partitions and aborts transactions.
 type soak struct {
 	t         *testing.T
 	c         *cluster
@@ -37,7 +36,7 @@ type soak struct {
 	fleeting map[*lane]*deleted // lanes whose old records are deleted
 
 	mu    sync.Mutex
-	lanes []*lane // neither more nor of more users after stop
+	lanes []*lane // after stop, no lane and no key of a lane is added
 }
 
 // TestSoak disturbs every part of the system. Each client must receive each of its records once and in order
@@ -196,7 +195,7 @@ func (s *soak) addPartitionTo(topic string, count int) {
 // brokerStart is about how long a broker takes to start.
 const brokerStart = 10 * time.Second
 
-// killBroker kills one, and starts it again after a while.
+// killBroker kills a broker and starts it again after a while.
 func (s *soak) killBroker() {
 	n := s.c.nodes[rand.IntN(len(s.c.nodes))]
 	s.c.killNode(s.t, n)

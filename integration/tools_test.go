@@ -63,9 +63,10 @@ func described(t *testing.T, b *broker, groups ...string) map[string]string {
 	return rows
 }
 
-// TestConsumerGroupsTool asks kafka-consumer-groups for the lag: that of the replica is 0 when all is
-// read, at the end of transactions, too, and what was written while it was away then; that of
-// GROUP.delivered is the number of unseen notifications, and of markers behind what was seen.
+// TestConsumerGroupsTool reads lags with kafka-consumer-groups. The lag of the replica's group must be 0 when herald
+// has read all records, also where a log ends with a transaction marker. While the replica is down, the lag must be
+// the number of records written since. The lag of GROUP.delivered must be the number of unseen notifications and of
+// the markers after the last seen notification.
 func TestConsumerGroupsTool(t *testing.T) {
 	b := sharedBroker(t)
 	b.ownContainer(t, "kafka-consumer-groups on Herald's groups")
@@ -112,7 +113,7 @@ func TestConsumerGroupsTool(t *testing.T) {
 	}
 	check := func(want map[string]string) {
 		t.Helper()
-		waitFor(t, "kafka-consumer-groups shows what was read", func(context.Context) bool {
+		waitFor(t, "kafka-consumer-groups shows the offsets that herald has read", func(context.Context) bool {
 			return cmp.Equal(want, described(t, b, group+".test", group+".delivered"))
 		})
 	}
@@ -123,13 +124,13 @@ func TestConsumerGroupsTool(t *testing.T) {
 	check(want("at 1 of 3, lag 2"))
 }
 
-// TestACLTool runs the lines with kafka-acls that consumer/TOPICS.md has, with other names. They are enough for
-// herald to stream, publish and commit, which it cannot without them.
+// TestACLTool runs the kafka-acls command lines of consumer/TOPICS.md with other names. The rights that they add must
+// be enough for herald to stream, publish and commit.
 func TestACLTool(t *testing.T) {
 	b := sharedSecureBroker(t)
 	topic, group := b.newTopic(t, "shared", 1), topicName(t, "group")
 	rules := kadm.NewACLs().ResourcePatternType(kadm.ACLPatternPrefixed).Operations(kadm.OpAll).Topics("TestACLTool-").Groups("TestACLTool-")
-	b.allow(t, "nobody", rules) // so what is not allowed is denied
+	b.allow(t, "nobody", rules) // with a rule for nobody, Kafka denies all other users
 	text, err := os.ReadFile("../consumer/TOPICS.md")
 	if err != nil {
 		t.Fatal(err)

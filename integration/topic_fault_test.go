@@ -13,8 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestPartitionAdded gives a topic more partitions, under an open stream and while another one is
-// cut: both get the new partitions from their first record.
+// TestPartitionAdded adds partitions to a topic while one stream is open and another stream is cut. Both streams must
+// receive the new partitions from their first record.
 func TestPartitionAdded(t *testing.T) {
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "shared", 1)
@@ -99,7 +99,7 @@ func (b *broker) produceAnew(t *testing.T, records ...*kgo.Record) {
 	}
 }
 
-// newProducer returns a client that begins when the topic has the partition.
+// newProducer waits until the topic has the partition, and returns a new producer.
 func (b *broker) newProducer(t *testing.T, topic string, partition int32) *kgo.Client {
 	t.Helper()
 	waitFor(t, "the topic takes records", func(ctx context.Context) bool {
@@ -235,7 +235,7 @@ func TestCompaction(t *testing.T) {
 		if diff := cmp.Diff(want, s.Values(len(want))); diff != "" {
 			t.Errorf("resumed before %d (-log +got):\n%s", at, diff)
 		}
-		if at == 0 || at == len(ids)-1 { // nothing comes twice
+		if at == 0 || at == len(ids)-1 { // fails if an earlier record comes again
 			write("another", fmt.Sprint("after ", at), at)
 			if got := s.Record().Data; got != fmt.Sprint("after ", at) {
 				t.Errorf("resumed before %d: %q came where a new record was expected", at, got)

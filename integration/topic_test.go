@@ -62,7 +62,7 @@ func record(topic, key, value string) *kgo.Record {
 	return &kgo.Record{Topic: topic, Key: []byte(key), Value: []byte(value)}
 }
 
-// inPartition makes the record one for that partition.
+// inPartition sets the partition of the record and returns the record.
 func inPartition(partition int32, r *kgo.Record) *kgo.Record {
 	r.Partition = partition
 	return r

@@ -14,8 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// traffic is producers that go on whatever happens to the cluster, one a partition, and streams
-// of several users that read all along.
+// traffic is one producer for each partition, which writes whatever happens to the cluster, and streams of several
+// users, which read all the time.
 type traffic struct {
 	t     *testing.T
 	c     *cluster
@@ -108,7 +108,7 @@ func (tr *traffic) write(l *lane) {
 	}
 }
 
-// end lets the producers end.
+// end stops the producers and waits for them.
 func (tr *traffic) end() {
 	select {
 	case <-tr.stop:
@@ -173,7 +173,7 @@ func (r *trafficReader) run(lanes int) error {
 	return nil
 }
 
-// has says whether the client has come to the lane's number n.
+// has reports whether the client has received the lane's number n.
 func (r *trafficReader) has(l *lane, n int64) (bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -186,15 +186,15 @@ func (r *trafficReader) has(l *lane, n int64) (bool, error) {
 	return at >= n, errors.Join(err, r.err)
 }
 
-// Advance waits until each client has got something that was written to each lane from now on.
+// Advance waits until each client has received, from each of its lanes, a record written after the call.
 func (tr *traffic) Advance() { tr.t.Helper(); tr.AdvanceIn(tr.lanes...) }
 
-// AdvanceIn is Advance for these lanes.
+// AdvanceIn waits as Advance does, for these lanes only.
 func (tr *traffic) AdvanceIn(lanes ...*lane) {
 	tr.t.Helper()
 	from := make(map[*lane]int64)
 	for _, l := range lanes {
-		from[l] = l.written.Load() + 1 // the one before may have been on its way
+		from[l] = l.written.Load() + 1 // number written may be on its way already
 	}
 	behind := ""
 	waitWithin(tr.t, 2*patience, func() string { return behind }, func(context.Context) bool {
@@ -217,7 +217,7 @@ func (tr *traffic) AdvanceIn(lanes ...*lane) {
 	})
 }
 
-// Finish ends the producers and compares what each client has got with the log.
+// Finish ends the producers and compares the records of each client with the log.
 func (tr *traffic) Finish() {
 	tr.t.Helper()
 	tr.end()

@@ -82,8 +82,8 @@ func TestTombstoneIsNotDelivered(t *testing.T) {
 	}
 }
 
-// TestEventTypes takes an event's type from the record's header, unless that is one of Herald's
-// own or of EventSource's, or cannot be sent.
+// TestEventTypes writes records with a header for the event type. The event must have this type, unless Herald or
+// EventSource uses the type itself or an event stream cannot carry it.
 func TestEventTypes(t *testing.T) {
 	tests := []struct{ header, want string }{
 		{"order.shipped", "order.shipped"},
