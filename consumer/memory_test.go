@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// progress is a Sink that counts what each partition has had, in bytes of values.
+// progress is a Sink that counts the bytes of record values delivered from each partition.
 type progress struct {
-	*ledger // for the rest
+	*ledger // implements the other methods
 
 	mu    sync.Mutex
 	bytes map[Partition]int
@@ -28,8 +28,8 @@ func (s *progress) Deliver(p Partition, records []Record, _ int64) {
 	s.bytes[p] += n
 }
 
-// behind says how many partitions have had less than so much.
-func (s *progress) behind(partitions, least int) int {
+// countBelow returns how many partitions have delivered fewer than least bytes.
+func (s *progress) countBelow(partitions, least int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range s.bytes {
@@ -40,18 +40,19 @@ func (s *progress) behind(partitions, least int) int {
 	return partitions
 }
 
-// peakInUse is peakHeap with a collector that leaves little, so that other tests' garbage does not matter.
+// peakInUse measures the heap like peakHeap, with a garbage collector that runs often, so that garbage of
+// other tests does not count.
 func peakInUse(t *testing.T) func() float64 {
 	t.Helper()
 	was := debug.SetGCPercent(10)
 	t.Cleanup(func() { debug.SetGCPercent(was) })
-	runtime.GC() // sync.Pool keeps its own for one more
+	runtime.GC() // sync.Pool frees its values only at the second collection
 	return peakHeap(t)
 }
 
-// TestMemoryOfSessionsFarBehind reads 34 partitions over 17 sessions that are all far behind, by more than
-// they could ever read. Memory is that of their answers, and of a few that are fetched ahead.
-func TestMemoryOfSessionsFarBehind(t *testing.T) {
+// TestMemoryIsBoundedWhileSessionsCatchUp checks how much memory 17 fetch sessions use that read a long
+// backlog of 34 partitions. The answer of each session and a few answers fetched ahead fit into the bound.
+func TestMemoryIsBoundedWhileSessionsCatchUp(t *testing.T) {
 	const sessions = 17
 	peaks := make(map[int32]float64)
 	for _, test := range []struct {
@@ -59,7 +60,7 @@ func TestMemoryOfSessionsFarBehind(t *testing.T) {
 		most          float64 // MB
 	}{
 		{512 << 10, 60},
-		{8 << 20, 280}, // 17 answers of 8.4 MB, 4 ahead, and what was too small for one
+		{8 << 20, 280}, // 17 answers of 8.4 MB, 4 answers fetched ahead, and buffers that were too small for an answer
 	} {
 		t.Run(fmt.Sprintf("%d KiB", test.fetchMaxBytes>>10), func(t *testing.T) {
 			address, _ := brokerProcess(t, 1000, 0)
@@ -74,17 +75,17 @@ func TestMemoryOfSessionsFarBehind(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, name := range names {
-				c.topics.states[name].settleLocked(true) // as if it had been known and missing: it is read from its start
+				c.topics.states[name].settleLocked(true) // a topic known to be missing is read from its start once it exists
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			ended := make(chan error, 1)
 			heap := peakInUse(t)
 			go func() { ended <- c.Run(ctx) }()
-			least := 3 * int(test.fetchMaxBytes) // three answers for each session, and of its two partitions
-			for deadline := time.Now().Add(2 * time.Minute); sink.behind(len(names), least/2) > 0; time.Sleep(10 * time.Millisecond) {
+			least := 3 * int(test.fetchMaxBytes) // three answers for each session, for its two partitions together
+			for deadline := time.Now().Add(2 * time.Minute); sink.countBelow(len(names), least/2) > 0; time.Sleep(10 * time.Millisecond) {
 				if time.Now().After(deadline) {
-					t.Fatalf("%d of %d partitions had less than %d bytes in time", sink.behind(len(names), least/2), len(names), least/2)
+					t.Fatalf("%d of %d partitions delivered less than %d bytes within two minutes", sink.countBelow(len(names), least/2), len(names), least/2)
 				}
 			}
 			peak := heap()
@@ -95,11 +96,11 @@ func TestMemoryOfSessionsFarBehind(t *testing.T) {
 			t.Logf("%.0f MB", peak)
 			peaks[test.fetchMaxBytes] = peak
 			if peak > test.most {
-				t.Errorf("the heap had up to %.0f MB, want %.0f at most", peak, test.most)
+				t.Errorf("the heap grew to %.0f MB, want at most %.0f", peak, test.most)
 			}
 		})
 	}
 	if small, large := peaks[512<<10], peaks[8<<20]; small*3 > large {
-		t.Errorf("the heap had up to %.0f MB with answers of 512 KiB and %.0f MB with 8 MiB, want a third at most", small, large)
+		t.Errorf("the heap grew to %.0f MB with answers of 512 KiB and to %.0f MB with answers of 8 MiB, want at most a third", small, large)
 	}
 }

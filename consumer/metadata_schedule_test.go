@@ -16,8 +16,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestDueTakesTurns has many topics wait, as those of users who never got anything do.
-func TestDueTakesTurns(t *testing.T) {
+// TestEachMissingTopicGetsItsTurn checks that metadata requests name all topics in turns, with a bounded
+// number of topics in each request, while many topics do not exist.
+func TestEachMissingTopicGetsItsTurn(t *testing.T) {
 	for _, n := range []int{1, turnTopics, 5*turnTopics + 1} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			now := time.Now()
@@ -28,7 +29,7 @@ func TestDueTakesTurns(t *testing.T) {
 				d.addSoon(d.topics[name], now)
 			}
 			if names, all := d.takeDue(now); len(names) != n || all {
-				t.Fatalf("%d topics are asked about at once, all: %v, want %d", len(names), all, n)
+				t.Fatalf("the first request names %d topics, all: %v; want %d topics, not all", len(names), all, n)
 			}
 			for name := range d.topics {
 				d.addLater(d.topics[name])
@@ -38,32 +39,33 @@ func TestDueTakesTurns(t *testing.T) {
 			asked := make(map[string]int)
 			for range 2 * rounds {
 				if wait := d.untilDue(now); wait != turnInterval {
-					t.Fatalf("the next turn is in %v, want %v", wait, turnInterval)
+					t.Fatalf("the next request is due in %v, want %v", wait, turnInterval)
 				}
 				now = now.Add(turnInterval)
 				names, _ := d.takeDue(now)
 				if len(names) > turnTopics {
-					t.Fatalf("%d topics have their turn, want %d at most", len(names), turnTopics)
+					t.Fatalf("a request names %d topics, want at most %d", len(names), turnTopics)
 				}
 				for _, name := range names {
 					asked[name]++
 					d.addLater(d.topics[name])
 				}
 				if names, _ := d.takeDue(now.Add(turnInterval - 1)); len(names) > 0 {
-					t.Fatalf("%d topics are asked about between turns", len(names))
+					t.Fatalf("a request between two turns names %d topics, want none", len(names))
 				}
 			}
 			for name := range d.topics {
 				if asked[name] < 2 {
-					t.Errorf("topic %s had %d turns in %d, want 2 or more", name, asked[name], 2*rounds)
+					t.Errorf("topic %s was named in %d of %d requests, want at least 2", name, asked[name], 2*rounds)
 				}
 			}
 		})
 	}
 }
 
-// TestDueOfAll wants those that are read in a question about all, and others when it is their time.
-func TestDueOfAll(t *testing.T) {
+// TestRequestAboutAllTopicsOmitsMissingTopics checks that the request about all topics names the topics that
+// are read and the topics in a hurry, and leaves out the topics that wait for their turn.
+func TestRequestAboutAllTopicsOmitsMissingTopics(t *testing.T) {
 	now := time.Now()
 	d := metadataSchedule{topics: make(map[string]*topicState), hurry: make(map[string]struct{}), lastTurn: now}
 	for _, name := range []string{"read", "waits", "waits, doubted", "doubted"} {
@@ -75,22 +77,22 @@ func TestDueOfAll(t *testing.T) {
 	d.addSoon(d.topics["doubted"], now)
 	names, all := d.takeDue(now)
 	if got := strings.Join(sortedCopy(names), "; "); got != "doubted; read; waits, doubted" || !all {
-		t.Errorf("asked about %s; all: %v", got, all)
+		t.Errorf("the request names %s; all: %v", got, all)
 	}
-	d.addSoon(d.topics["doubted"], now.Add(turnInterval/2)) // just asked about: not at once
+	d.addSoon(d.topics["doubted"], now.Add(turnInterval/2)) // it waits for its turn, because the last request named it
 	if names, _ := d.takeDue(now.Add(turnInterval / 2)); len(names) > 0 {
-		t.Errorf("asked about %q again at once", names)
+		t.Errorf("a request half a turn later names %q again, want none", names)
 	}
 	d.returnUnanswered([]string{"read"}, true)
 	names, all = d.takeDue(now.Add(turnInterval))
 	if got := strings.Join(sortedCopy(names), "; "); got != "doubted; read; waits; waits, doubted" || !all {
-		t.Errorf("after a question that failed, asked about %s; all: %v", got, all)
+		t.Errorf("after a request without an answer, the next request names %s; all: %v", got, all)
 	}
 }
 
-// TestManyUsersWithoutATopic has 10,000 users wait for their first notification. Each request names
-// a bounded number of topics, and the first record of any of them arrives.
-func TestManyUsersWithoutATopic(t *testing.T) {
+// TestFirstNotificationArrivesWhileThousandsOfTopicsAreMissing checks 10,000 users who have no topic yet. Each
+// metadata request names a bounded number of topics, and the first record of a user arrives.
+func TestFirstNotificationArrivesWhileThousandsOfTopicsAreMissing(t *testing.T) {
 	t.Parallel()
 	const users = 10_000
 	broker, c, sink, producer := startOn(t, nil, nil, "n.{user}")
@@ -113,7 +115,7 @@ func TestManyUsersWithoutATopic(t *testing.T) {
 		broker.KeepControl()
 		mu.Lock()
 		defer mu.Unlock()
-		if topics := req.(*kmsg.MetadataRequest).Topics; len(topics) > 1 { // a producer asks about one
+		if topics := req.(*kmsg.MetadataRequest).Topics; len(topics) > 1 { // the request of a producer names one topic
 			requests++
 			most = max(most, len(topics))
 			for _, topic := range topics {
@@ -124,7 +126,7 @@ func TestManyUsersWithoutATopic(t *testing.T) {
 	})
 	for done := false; !done; time.Sleep(10 * time.Millisecond) {
 		if ctx.Err() != nil {
-			t.Fatalf("%d of %d topics were asked about again", len(asked), users)
+			t.Fatalf("metadata requests named %d of %d topics in time", len(asked), users)
 		}
 		mu.Lock()
 		done = len(asked) == users
@@ -132,7 +134,7 @@ func TestManyUsersWithoutATopic(t *testing.T) {
 	}
 	mu.Lock()
 	if bound := int(time.Since(begun)/turnInterval) + 2; requests > bound || most > turnTopics {
-		t.Errorf("%d requests that name up to %d topics, want %d and %d at most", requests, most, bound, turnTopics)
+		t.Errorf("%d requests name up to %d topics each, want at most %d requests and %d topics", requests, most, bound, turnTopics)
 	}
 	mu.Unlock()
 	var want []string
@@ -143,9 +145,10 @@ func TestManyUsersWithoutATopic(t *testing.T) {
 	sink.wantLines(t, want)
 }
 
-// TestRefusedPartitionIsAskedForNowAndThen has the broker refuse a partition that its metadata says
-// is there: it is asked for again, not all the time.
-func TestRefusedPartitionIsAskedForNowAndThen(t *testing.T) {
+// TestRefusedPartitionIsFetchedAgainAtIntervals checks a broker that refuses a partition although the broker's
+// metadata lists it. The consumer fetches the partition again at intervals, and reads it once the broker
+// answers.
+func TestRefusedPartitionIsFetchedAgainAtIntervals(t *testing.T) {
 	t.Parallel()
 	broker, c, sink, producer := startOn(t, []kfake.Opt{kfake.SeedTopics(1, "t")}, nil, "t")
 	ready(t, c)
@@ -170,15 +173,15 @@ func TestRefusedPartitionIsAskedForNowAndThen(t *testing.T) {
 	begun := time.Now()
 	pause(t.Context(), time.Second)
 	if hits, bound := refused.Load(), int64(time.Since(begun)/turnInterval)+3; hits > bound || hits < 2 {
-		t.Errorf("refused %d times, want %d at most", hits, bound)
+		t.Errorf("the broker refused %d fetches, want 2 to %d", hits, bound)
 	}
 	allowed.Store(true)
 	sink.wantLines(t, want)
 }
 
-// TestFiveThousandTopics reads a topic each for 5,000 users over few connections, with a record on
-// each.
-func TestFiveThousandTopics(t *testing.T) {
+// TestFiveThousandUserTopicsNeedFewConnections checks that the consumer reads 5,000 users' topics over at most
+// 20 connections, and that records of every fiftieth user arrive.
+func TestFiveThousandUserTopicsNeedFewConnections(t *testing.T) {
 	t.Parallel()
 	const users = 5000
 	var names []string
@@ -186,14 +189,10 @@ func TestFiveThousandTopics(t *testing.T) {
 		names = append(names, fmt.Sprint("n.", i))
 	}
 	var open atomic.Int64
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, names...), kfake.ListenFn(func(network, address string) (net.Listener, error) {
-		l, err := net.Listen(network, address) //nolint:noctx // kfake's signature has none
+	broker := newBroker(t, kfake.SeedTopics(1, names...), kfake.ListenFn(func(network, address string) (net.Listener, error) {
+		l, err := net.Listen(network, address) //nolint:noctx // kfake's signature has no context
 		return counter{l, &open}, err
 	}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
 	sink := newLedger()
 	c := configured(t, broker.ListenAddrs(), sink, "n.{user}")
 	run(t, c)
@@ -207,7 +206,7 @@ func TestFiveThousandTopics(t *testing.T) {
 	}
 	joined.Wait()
 	if n := open.Load(); n > 20 {
-		t.Errorf("%d connections for %d topics, want 20 at most", n, users)
+		t.Errorf("%d connections are open for %d topics, want at most 20", n, users)
 	}
 	write := partitioned(t, broker)
 	var want []string

@@ -17,14 +17,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// meter looks at the metrics of a consumer.
+// meter reads the metrics of a consumer.
 type meter struct {
 	t     *testing.T
 	reg   *prometheus.Registry
-	moved map[string]bool // names of metrics that were seen to move
+	moved map[string]bool // the names of the metrics whose awaited value came
 }
 
-// series returns the values by name{label values}; of a histogram how often it was observed.
+// series returns the values by name{label values}. The value of a histogram is its number of observations.
 func (m *meter) series() map[string]float64 {
 	m.t.Helper()
 	families, err := m.reg.Gather()
@@ -45,7 +45,7 @@ func (m *meter) series() map[string]float64 {
 	return values
 }
 
-// await waits until the series has such a value.
+// await waits until is accepts the value of the series.
 func (m *meter) await(series string, is func(float64) bool) {
 	m.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -56,12 +56,12 @@ func (m *meter) await(series string, is func(float64) bool) {
 			return
 		}
 		if time.Now().After(deadline) {
-			m.t.Fatalf("%s is %v (there: %v)", series, value, ok)
+			m.t.Fatalf("%s is still %v after 30 s (registered: %v)", series, value, ok)
 		}
 	}
 }
 
-// rise wants each of the series to rise by what cause does.
+// rise calls cause and waits until each of the series has risen.
 func (m *meter) rise(cause func(), series ...string) {
 	m.t.Helper()
 	before := m.series()
@@ -74,8 +74,8 @@ func (m *meter) rise(cause func(), series ...string) {
 func zero(value float64) bool     { return value == 0 }
 func positive(value float64) bool { return value > 0 }
 
-// metered runs a consumer of the routes whose metrics are registered. An answer to a fetch has one
-// batch.
+// metered runs a consumer of the routes with registered metrics. FetchMaxBytes is so small that an answer to
+// a fetch holds one batch.
 func metered(t *testing.T, broker *kfake.Cluster, routes ...string) (*meter, *Consumer, *ledger, *Producer) {
 	t.Helper()
 	m := &meter{t, prometheus.NewRegistry(), make(map[string]bool)}
@@ -99,9 +99,10 @@ func metered(t *testing.T, broker *kfake.Cluster, routes ...string) (*meter, *Co
 	return m, c, sink, producer
 }
 
-func newBroker(t *testing.T, topics ...string) *kfake.Cluster {
+// newBroker starts an in-process cluster, of one broker unless the options say otherwise, until the test ends.
+func newBroker(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topics...))
+	broker, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,10 +110,11 @@ func newBroker(t *testing.T, topics ...string) *kfake.Cluster {
 	return broker
 }
 
-// TestMetrics moves every metric that there is by what it counts.
-func TestMetrics(t *testing.T) {
+// TestEveryMetricCountsItsEvent checks that each metric of the consumer takes the value of the event or the
+// state that it measures. A metric that the test does not cover fails the test.
+func TestEveryMetricCountsItsEvent(t *testing.T) {
 	t.Parallel()
-	broker := newBroker(t, "shared", "json")
+	broker := newBroker(t, kfake.SeedTopics(1, "shared", "json"))
 	m, c, _, producer := metered(t, broker, "shared,partitioner=murmur2", "json,user=json:/owner")
 	ready(t, c)
 	m.await("herald_kafka_up{}", positive)
@@ -130,25 +132,13 @@ func TestMetrics(t *testing.T) {
 		produce(t, producer, "shared", "bob", "to commit")
 	}, "herald_kafka_commits_total{error}")
 
-	// Streams tell their homes of what is not there.
-	sources := c.UserTopics("alice")
-	m.rise(func() { sources[1].Homes.Misplaced("alice", Position{Partition{Topic: "shared", ID: 0}, 0}) }, "herald_kafka_misplaced_records_total{}")
+	// A stream reports a record in a partition other than its user's home.
+	topics := c.UserTopics("alice")
+	m.rise(func() { topics[1].Homes.Misplaced("alice", Position{Partition{Topic: "shared", ID: 0}, 0}) }, "herald_kafka_misplaced_records_total{}")
 
-	replay := func() {
-		next, err := replayOne(t.Context(), c, Partition{Topic: "shared", ID: 0}, topicID(t, c, "shared"), "alice", 0, 3, func(*Record) bool { return true })
-		if next != 3 || err != nil {
-			t.Errorf("replay to %d, %v", next, err)
-		}
-	}
-	again := []string{"herald_kafka_replays_total{}", "herald_kafka_replay_passes_total{}", "herald_kafka_replay_records_total{}"}
-	cached := "herald_kafka_replay_cached_bytes_total{}"
-	m.rise(replay, append(again, "herald_kafka_read_bytes_total{replay}")...)
-	if m.series()[cached] != 0 {
-		t.Error("bytes that came from Kafka are counted as cached")
-	}
-	m.rise(replay, append(again, cached)...)
+	m.countReplays(c)
 
-	// A fetch is held: the lag is told, and the stall.
+	// While the broker holds a fetch, the metrics show the lag and the stalled partition.
 	lag := "herald_kafka_lag_records{0,shared}"
 	m.await(lag, zero)
 	m.await("herald_kafka_stalled_partitions{}", zero)
@@ -172,15 +162,34 @@ func TestMetrics(t *testing.T) {
 	}
 	slices.Sort(names)
 	if diff := cmp.Diff(slices.Compact(names), slices.Sorted(maps.Keys(m.moved))); diff != "" {
-		t.Errorf("metrics that there are, and those that were seen to move (-there +moved):\n%s", diff)
+		t.Errorf("registered metrics and metrics whose awaited value came (-registered +came):\n%s", diff)
 	}
 }
 
-// TestLagOfUsers wants one series for all users' topics of a route, the sum of theirs, and no user's
-// name in any.
-func TestLagOfUsers(t *testing.T) {
+// countReplays checks the metrics of two replays of the topic shared: the first replay reads from Kafka, the
+// second one from memory.
+func (m *meter) countReplays(c *Consumer) {
+	m.t.Helper()
+	replay := func() {
+		next, err := replayOne(m.t.Context(), c, Partition{Topic: "shared", ID: 0}, topicID(m.t, c, "shared"), "alice", 0, 3, func(*Record) bool { return true })
+		if next != 3 || err != nil {
+			m.t.Errorf("the replay ends at %d with error %v, want 3 and no error", next, err)
+		}
+	}
+	counted := []string{"herald_kafka_replays_total{}", "herald_kafka_replay_passes_total{}", "herald_kafka_replay_records_total{}"}
+	cached := "herald_kafka_replay_cached_bytes_total{}"
+	m.rise(replay, append(counted, "herald_kafka_read_bytes_total{replay}")...)
+	if m.series()[cached] != 0 {
+		m.t.Error("bytes that came from Kafka are counted as cached")
+	}
+	m.rise(replay, append(counted, cached)...)
+}
+
+// TestLagOfUserTopicsNamesNoUser checks that the lags of all users' topics of a route are added up in one
+// series, and that no series has a user's name.
+func TestLagOfUserTopicsNamesNoUser(t *testing.T) {
 	t.Parallel()
-	broker := newBroker(t, "own.alice", "own.bob")
+	broker := newBroker(t, kfake.SeedTopics(1, "own.alice", "own.bob"))
 	m, c, _, producer := metered(t, broker, "own.{user}")
 	for _, user := range []string{"alice", "bob"} {
 		if _, err := c.Join(t.Context(), user); err != nil {
@@ -195,9 +204,9 @@ func TestLagOfUsers(t *testing.T) {
 		next, _ := c.reader.livePartition(Partition{Topic: "own." + user, ID: 0}).position()
 		return next
 	}
-	for read("alice") == 0 || read("bob") == 0 { // what is not read of a partition is known by an answer
+	for read("alice") == 0 || read("bob") == 0 { // the lag of a partition is known once a broker has answered
 		g.pass <- struct{}{}
-		g.await(t, 1) // the next fetch, so the answer was taken in
+		g.await(t, 1) // the next fetch comes after the reader has processed the answer
 	}
 	lag := "herald_kafka_lag_records{,own.{user}}"
 	m.await(lag, func(value float64) bool { return value > 0 && value == float64(5+3-read("alice")-read("bob")) })
@@ -211,21 +220,21 @@ func TestLagOfUsers(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff([]string{lag}, series); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+		t.Errorf("series of the lag (-want +got):\n%s", diff)
 	}
 	close(g.pass)
 	m.await(lag, zero)
 }
 
-// TestErrorsByKind has the broker answer with an error of each kind but contact and group, which have tests of
-// their own: it is counted as that.
-func TestErrorsByKind(t *testing.T) {
+// TestErrorsAreCountedByKind checks that an error of the broker raises the counter of its kind. Other tests
+// check the kinds contact and group.
+func TestErrorsAreCountedByKind(t *testing.T) {
 	t.Parallel()
 	live := func(req kmsg.Request) bool { return req.(*kmsg.FetchRequest).SessionEpoch != -1 }
 	fetch := func(err *kerr.Error) kfake.Fault {
 		return kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: err, When: live}
 	}
-	broker := newBroker(t, "t", "spoilt")
+	broker := newBroker(t, kfake.SeedTopics(1, "t", "spoilt"))
 	m, c, sink, producer := metered(t, broker, "t", "spoilt")
 	ready(t, c)
 	var want []string
@@ -246,7 +255,7 @@ func TestErrorsByKind(t *testing.T) {
 			sink.wantLines(t, sortedCopy(want))
 			if kind == "replay" {
 				if _, err := replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, topicID(t, c, "t"), "alice", 0, 1, func(*Record) bool { return true }); !errors.Is(err, kerr.KafkaStorageError) {
-					t.Errorf("replay: %v, want %v", err, kerr.KafkaStorageError)
+					t.Errorf("the replay ends with error %v, want %v", err, kerr.KafkaStorageError)
 				}
 			}
 		}, fmt.Sprintf("herald_kafka_errors_total{%s}", kind))
@@ -256,30 +265,34 @@ func TestErrorsByKind(t *testing.T) {
 		t.Fatal(err)
 	}
 	batch[len(batch)-1] ^= 1
-	id := topicID(t, c, "spoilt")
+	answerOnce(broker, topicID(t, c, "spoilt"), batch)
+	// Without its session, the consumer sends a full fetch, which names all partitions.
+	m.rise(func() {
+		broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.FetchSessionIDNotFound, TopLevel: true, When: live})
+	}, "herald_kafka_errors_total{unreadable}")
+	want = append(want, sequence(t, producer, "spoilt", "alice", "after the corrupt batch", 1)...)
+	sink.wantLines(t, sortedCopy(want))
+	elsewhere := []string{"herald_kafka_errors_total{contact}", "herald_kafka_errors_total{group}"}
+	for series, value := range m.series() {
+		if strings.HasPrefix(series, "herald_kafka_errors_total") && value == 0 && !slices.Contains(elsewhere, series) {
+			t.Errorf("%s is 0, want it to rise", series)
+		}
+	}
+}
+
+// answerOnce answers one fetch of the topic with the batch.
+func answerOnce(broker *kfake.Cluster, topicID [16]byte, batch []byte) {
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		for _, topic := range req.(*kmsg.FetchRequest).Topics {
-			if topic.TopicID != id {
+			if topic.TopicID != topicID {
 				continue
 			}
 			part := kmsg.NewFetchResponseTopicPartition()
 			part.RecordBatches, part.HighWatermark, part.LastStableOffset = batch, 1, 1
 			res := req.ResponseKind().(*kmsg.FetchResponse)
-			res.Topics = append(res.Topics, kmsg.FetchResponseTopic{TopicID: id, Partitions: []kmsg.FetchResponseTopicPartition{part}})
+			res.Topics = append(res.Topics, kmsg.FetchResponseTopic{TopicID: topicID, Partitions: []kmsg.FetchResponseTopicPartition{part}})
 			return res, nil, true
 		}
 		return nil, nil, false
 	})
-	// A full fetch, which names all partitions.
-	m.rise(func() {
-		broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.FetchSessionIDNotFound, TopLevel: true, When: live})
-	}, "herald_kafka_errors_total{unreadable}")
-	want = append(want, sequence(t, producer, "spoilt", "alice", "behind it", 1)...)
-	sink.wantLines(t, sortedCopy(want))
-	elsewhere := []string{"herald_kafka_errors_total{contact}", "herald_kafka_errors_total{group}"}
-	for series, value := range m.series() {
-		if strings.HasPrefix(series, "herald_kafka_errors_total") && value == 0 && !slices.Contains(elsewhere, series) {
-			t.Errorf("%s was not seen to rise", series)
-		}
-	}
 }

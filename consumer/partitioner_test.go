@@ -32,7 +32,7 @@ var (
 	saramaDigests = []uint32{0x8c627b95, 0x579785f7, 0x118acf5a, 0x4f588db9, 0x3d41fcd4, 0x1c15dfa9}
 )
 
-// partitionerKeys returns keys of text, of UTF-8 and of any bytes.
+// partitionerKeys returns keys of text, of UTF-8 and of random bytes.
 func partitionerKeys() [][]byte {
 	keys := [][]byte{[]byte("a"), []byte(" "), []byte("alice"), []byte("user@example.com"), []byte("Zoë"), []byte("日本語"), {0}, {0xff}, {0x80, 0x81, 0x82, 0x83, 0x84}, []byte(strings.Repeat("long", 1000))}
 	random := rand.New(rand.NewPCG(1, 2))
@@ -47,27 +47,27 @@ func partitionerKeys() [][]byte {
 }
 
 // TestPartitionersChooseLikeTheClients compares Murmur2 with franz-go's default, FNV1a with sarama's
-// default, and CRC32 with librdkafka's rule (rd_kafka_msg_partitioner_consistent). The integration tests ask
-// the clients that are not written in Go.
+// default, and CRC32 with librdkafka's rule (rd_kafka_msg_partitioner_consistent). The integration tests
+// compare the clients that are not written in Go.
 func TestPartitionersChooseLikeTheClients(t *testing.T) {
 	franz := kgo.StickyKeyPartitioner(nil).ForTopic("orders")
 	for i, count := range partitionCounts {
 		var chosen []byte
 		for _, key := range partitionerKeys() {
 			if got, want := Murmur2.choose(key, count), franz.Partition(&kgo.Record{Key: key}, count); int(got) != want {
-				t.Errorf("murmur2 of %q over %d: %d, franz-go has %d", key, count, got, want)
+				t.Errorf("murmur2 of %q with %d partitions is %d, franz-go has %d", key, count, got, want)
 			}
 			got := FNV1a.choose(key, count)
 			if vector := saramaVectors[string(key)]; vector != nil && got != vector[i] {
-				t.Errorf("fnv1a of %q over %d: %d, sarama has %d", key, count, got, vector[i])
+				t.Errorf("fnv1a of %q with %d partitions is %d, sarama has %d", key, count, got, vector[i])
 			}
 			chosen = binary.BigEndian.AppendUint32(chosen, uint32(got))
 			if got, want := CRC32.choose(key, count), crc32.ChecksumIEEE(key)%uint32(count); uint32(got) != want {
-				t.Errorf("crc32 of %q over %d: %d, want %d", key, count, got, want)
+				t.Errorf("crc32 of %q with %d partitions is %d, want %d", key, count, got, want)
 			}
 		}
 		if got := crc32.ChecksumIEEE(chosen); got != saramaDigests[i] {
-			t.Errorf("fnv1a over %d: the digest of all partitions is %08x, sarama's is %08x", count, got, saramaDigests[i])
+			t.Errorf("fnv1a with %d partitions: the digest of all choices is %08x, sarama's is %08x", count, got, saramaDigests[i])
 		}
 	}
 }

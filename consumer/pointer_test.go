@@ -10,7 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-func TestUserInValue(t *testing.T) {
+// TestUserIsFoundInJSONValue checks which user a JSON pointer (RFC 6901) finds in a record's value. A value
+// that is ambiguous, malformed or nested too deeply names no user.
+func TestUserIsFoundInJSONValue(t *testing.T) {
 	deep := strings.Repeat(`[`, 9_000) + `"x"` + strings.Repeat(`]`, 9_000)
 	tooDeep := strings.Repeat(`{"a":`, 1_000_000) + `1`
 	for name, test := range map[string]struct{ value, pointer, want string }{
@@ -46,13 +48,13 @@ func TestUserInValue(t *testing.T) {
 		"nothing":                {"", "/owner", ""},
 	} {
 		if got := string(userInValue([]byte(test.value), test.pointer)); got != test.want {
-			t.Errorf("%s: %q, want %q", name, got, test.want)
+			t.Errorf("%s: the user is %q, want %q", name, got, test.want)
 		}
 	}
 }
 
-// FuzzUserInValue looks up each user that is found in the whole value, as the standard library decodes it:
-// the same string must be there.
+// FuzzUserInValue checks each user found against the whole value as the standard library decodes it: the
+// same string must be there.
 func FuzzUserInValue(f *testing.F) {
 	f.Add([]byte(`{"owner":{"id":"alice"},"x":[1,"y"]}`), "/owner/id")
 	f.Add([]byte(`["a",{"b/c":"d"}]`), "/1/b~1c")
@@ -95,8 +97,9 @@ func FuzzUserInValue(f *testing.F) {
 	})
 }
 
-// TestRecordsOfUsersInValues reads a topic whose values name their users, live and as a replay.
-func TestRecordsOfUsersInValues(t *testing.T) {
+// TestRecordsReachTheUserNamedInTheirValue checks that live reading and replays deliver records to the user
+// named in the records' JSON values.
+func TestRecordsReachTheUserNamedInTheirValue(t *testing.T) {
 	c, sink, producer := start(t, []string{"orders"}, "orders,user=json:/owner")
 	if _, err := c.Join(t.Context(), "alice"); err != nil {
 		t.Fatal(err)
@@ -110,7 +113,7 @@ func TestRecordsOfUsersInValues(t *testing.T) {
 		t.Error(diff)
 	}
 	if n := testutil.ToFloat64(c.metrics.ownerless); n != 2 {
-		t.Errorf("%v records without an owner, want 2", n)
+		t.Errorf("%v records without an owner are counted, want 2", n)
 	}
 	var again []string
 	_, err := replayOne(t.Context(), c, first.Partition, topicID(t, c, "orders"), "alice", first.Offset, first.Offset+5, func(r *Record) bool {
@@ -118,18 +121,18 @@ func TestRecordsOfUsersInValues(t *testing.T) {
 		return true
 	})
 	if diff := cmp.Diff([]string{`alice {"owner":"alice","n":1}`, `alice {"owner":"alice","n":2}`}, again); err != nil || diff != "" {
-		t.Error(err, diff)
+		t.Errorf("replay: error %v, records (-want +got):\n%s", err, diff)
 	}
 }
 
-// BenchmarkUserInValue finds the user in a value of about 300 bytes.
+// BenchmarkUserInValue measures finding the user in a value of about 300 bytes.
 func BenchmarkUserInValue(b *testing.B) {
 	value := []byte(`{"id":"0191e0a4-7c1d-7e6a-9b52-3c5d6f7a8b9c","owner":{"id":"alice"},"at":"2026-01-31T08:00:00Z","items":[{"sku":"a-1","n":1},{"sku":"b-2","n":2}],"text":"` + strings.Repeat("x", 128) + `"}`)
 	b.SetBytes(int64(len(value)))
 	b.ReportAllocs()
 	for b.Loop() {
 		if userInValue(value, "/owner/id") == nil {
-			b.Fatal("not found")
+			b.Fatal("the user was not found")
 		}
 	}
 }

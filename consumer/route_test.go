@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// spell writes a route as ParseRoute reads it, with every option.
+// spell returns the text of the route with every option, as ParseRoute reads it.
 func spell(r Route) string {
 	text := r.Topic + ",kind=" + r.Kind.String()
 	if r.UserHeader != "" {
@@ -22,22 +22,25 @@ func spell(r Route) string {
 	return text
 }
 
-// FuzzParseRoute checks what keeps users apart: whatever two routes are accepted together, no two
-// users get the same topic, and no user gets one that others read or that Kafka keeps for itself.
+// routeSeeds are two routes and a user each.
+var routeSeeds = [][3]string{
+	{"notifications", "orders,user=header:owner", "alice"},
+	{"notifications,partitioner=murmur2", "orders,partitioner=crc32,user=header:x", "alice"},
+	{"orders,user=json:/owner/id", "orders,user=json:/a~1b,user=header:x", "alice"},
+	{"notifications.{user}", "announcements,kind=broadcast", "alice"},
+	{"n.{user}", "n.admin", "admin"},
+	{"a.{user}", "{user}.b", "x.b"},
+	{"a{user}", "ab{user}", "bc"},
+	{"{user}a", "{user}ba", "cb"},
+	{"_{user}", "a.{user}.{user}", "_x"},
+	{"a,kind=per-user", "{user},kind=broadcast", ".."},
+	{"a.{user}.x", "a.{user}.y", "a/b"},
+}
+
+// FuzzParseRoute checks that routes keep users apart. For any two routes that newRoutes accepts together, no
+// two users get the same topic, and no user gets a topic that other users read or that Kafka keeps for itself.
 func FuzzParseRoute(f *testing.F) {
-	for _, seed := range [][3]string{
-		{"notifications", "orders,user=header:owner", "alice"},
-		{"notifications,partitioner=murmur2", "orders,partitioner=crc32,user=header:x", "alice"},
-		{"orders,user=json:/owner/id", "orders,user=json:/a~1b,user=header:x", "alice"},
-		{"notifications.{user}", "announcements,kind=broadcast", "alice"},
-		{"n.{user}", "n.admin", "admin"},
-		{"a.{user}", "{user}.b", "x.b"},
-		{"a{user}", "ab{user}", "bc"},
-		{"{user}a", "{user}ba", "cb"},
-		{"_{user}", "a.{user}.{user}", "_x"},
-		{"a,kind=per-user", "{user},kind=broadcast", ".."},
-		{"a.{user}.x", "a.{user}.y", "a/b"},
-	} {
+	for _, seed := range routeSeeds {
 		f.Add(seed[0], seed[1], seed[2])
 	}
 	f.Fuzz(func(t *testing.T, first, second, user string) {
@@ -46,13 +49,13 @@ func FuzzParseRoute(f *testing.F) {
 			r, err := ParseRoute(text)
 			if err != nil {
 				if r != (Route{}) {
-					t.Fatalf("%q: %+v with error %v", text, r, err)
+					t.Fatalf("ParseRoute of %q returns %+v with error %v, want an empty route", text, r, err)
 				}
 				continue
 			}
 			again, err := ParseRoute(spell(r))
 			if diff := cmp.Diff(r, again); err != nil || diff != "" {
-				t.Fatalf("%q spelt %q: %v\n%s", text, spell(r), err, diff)
+				t.Fatalf("%q is parsed differently when spelt %q: %v\n%s", text, spell(r), err, diff)
 			}
 			list = append(list, r)
 		}
@@ -65,31 +68,37 @@ func FuzzParseRoute(f *testing.F) {
 			return
 		}
 		for name, route := range own {
-			if strings.HasPrefix(name, "__") || len(name) > maxTopicName {
-				t.Fatalf("%q has the topic %q", user, name)
-			}
-			rec := new(Record) // the way back, by which records find their user
-			route.setOwner(rec, route.owner(name))
-			if string(rec.User) != user || rec.Broadcast {
-				t.Fatalf("records in %q are for %q, want %q", name, rec.User, user)
-			}
-			for i := range rs {
-				if rs[i].Topic == name {
-					t.Fatalf("%q has the topic %q, which others read", user, name)
-				}
-				// Whose else could the topic be?
-				prefix, suffix, _ := strings.Cut(rs[i].Topic, userPlaceholder)
-				if rs[i].Kind != PerUser || len(name) < len(prefix)+len(suffix) || !strings.HasPrefix(name, prefix) || !strings.HasSuffix(name, suffix) {
-					continue
-				}
-				other := name[len(prefix) : len(name)-len(suffix)]
-				if theirs, err := rs.userTopics(other); err == nil && other != user && theirs[name] != nil {
-					t.Fatalf("%q and %q share the topic %q", user, other, name)
-				}
-			}
+			checkUserTopic(t, rs, user, name, route)
 		}
 		if m, ok := MessageFor(list, user); ok && len(own) > 0 && list[0].Kind == PerUser && own[m.Topic] == nil {
-			t.Fatalf("a message for %q goes to %q, which is not theirs", user, m.Topic)
+			t.Fatalf("a message for %q goes to %q, which is not the user's topic", user, m.Topic)
 		}
 	})
+}
+
+// checkUserTopic checks that the topic, one of the user's own topics by the route, belongs to no other user.
+func checkUserTopic(t *testing.T, rs routes, user, name string, route *Route) {
+	t.Helper()
+	if strings.HasPrefix(name, "__") || len(name) > maxTopicName {
+		t.Fatalf("%q has the topic %q, which is reserved or too long", user, name)
+	}
+	rec := new(Record) // a record finds its user by the topic's name
+	route.setOwner(rec, route.owner(name))
+	if string(rec.User) != user || rec.Broadcast {
+		t.Fatalf("records in %q are for %q, want %q", name, rec.User, user)
+	}
+	for i := range rs {
+		if rs[i].Topic == name {
+			t.Fatalf("%q has the topic %q, which other users read", user, name)
+		}
+		// Another user whose own topic has the same name would share it.
+		prefix, suffix, _ := strings.Cut(rs[i].Topic, userPlaceholder)
+		if rs[i].Kind != PerUser || len(name) < len(prefix)+len(suffix) || !strings.HasPrefix(name, prefix) || !strings.HasSuffix(name, suffix) {
+			continue
+		}
+		other := name[len(prefix) : len(name)-len(suffix)]
+		if theirs, err := rs.userTopics(other); err == nil && other != user && theirs[name] != nil {
+			t.Fatalf("%q and %q share the topic %q", user, other, name)
+		}
+	}
 }

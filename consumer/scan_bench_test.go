@@ -10,10 +10,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// BenchmarkNearBesideFar has users come back, eight at a time, who are 100 records behind in each of four
-// partitions: first alone, then beside one who reads all of them from the start again and again. One
-// operation is one user of each. The broker is in this process, so that the far one
-// takes its CPU too.
+// BenchmarkNearBesideFar measures replays of the last 100 records of four partitions, eight replays at a time:
+// first alone, then beside a user whose replays read the partitions from the start again and again. One
+// operation is one replay alone and one replay beside that user. The broker runs in this process, so the long
+// replays take CPU time from it too.
 func BenchmarkNearBesideFar(b *testing.B) {
 	const partitions, records, together = 4, farBehind + 50_000, 8
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, "t"))
@@ -32,24 +32,8 @@ func BenchmarkNearBesideFar(b *testing.B) {
 	for c.Ready() != nil {
 		time.Sleep(time.Millisecond)
 	}
-	near := func() (p99 float64) {
-		var mu sync.Mutex
-		var took []time.Duration
-		var users sync.WaitGroup
-		for range together {
-			users.Go(func() {
-				for range (b.N + together - 1) / together {
-					begun := time.Now()
-					replayAll(ctx, b, c, "999", partitions, records, 100)
-					mu.Lock()
-					took = append(took, time.Since(begun))
-					mu.Unlock()
-				}
-			})
-		}
-		users.Wait()
-		slices.Sort(took)
-		return took[len(took)*99/100].Seconds() * 1000
+	near := func() float64 {
+		return replayP99(b, together, func() { replayAll(ctx, b, c, "999", partitions, records, 100) })
 	}
 	b.ResetTimer()
 	alone := near()
@@ -74,4 +58,27 @@ func BenchmarkNearBesideFar(b *testing.B) {
 	if err := <-ended; err != nil {
 		b.Error(err)
 	}
+}
+
+// replayP99 calls replay b.N times, in as many goroutines as together says, and returns the 99th percentile of
+// its duration in milliseconds.
+func replayP99(b *testing.B, together int, replay func()) float64 {
+	b.Helper()
+	var mu sync.Mutex
+	var took []time.Duration
+	var users sync.WaitGroup
+	for range together {
+		users.Go(func() {
+			for range (b.N + together - 1) / together {
+				begun := time.Now()
+				replay()
+				mu.Lock()
+				took = append(took, time.Since(begun))
+				mu.Unlock()
+			}
+		})
+	}
+	users.Wait()
+	slices.Sort(took)
+	return took[len(took)*99/100].Seconds() * 1000
 }

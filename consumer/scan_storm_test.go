@@ -16,7 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// reads counts how often each batch was read from Kafka for replays, by its first offset.
+// reads counts how often replays read each batch from Kafka, by the first offset of the batch.
 type reads struct {
 	mu      sync.Mutex
 	batches map[int64]int
@@ -28,7 +28,7 @@ func (r *reads) count(_ zone, k *chunk) {
 	const headerSize, lengthFrom = 61, 12 // of a record batch (KIP-98)
 	for data := k.batches; len(data) >= headerSize; {
 		size := lengthFrom + int(binary.BigEndian.Uint32(data[8:]))
-		if size > len(data) { // cut off: it comes whole with the next chunk
+		if size > len(data) { // the batch is cut off; the next chunk has all of it
 			return
 		}
 		r.batches[int64(binary.BigEndian.Uint64(data))]++
@@ -36,8 +36,8 @@ func (r *reads) count(_ zone, k *chunk) {
 	}
 }
 
-// storm has clients come back within a second, each at a random position in a log of 16 MiB, and wants
-// each to get what it has missed. It returns how often the batch was read that was read most.
+// storm lets clients come back within a second, each at a random position in a log of 16 MiB, and checks that
+// each client gets the records that it missed. It returns the highest number of reads of one batch.
 func storm(t *testing.T, clients, cacheBytes int, prepare func(*kfake.Cluster, *Consumer)) (most int) {
 	t.Helper()
 	const records, size = 16_000, 1 << 10
@@ -63,7 +63,7 @@ func storm(t *testing.T, clients, cacheBytes int, prepare func(*kfake.Cluster, *
 				return true
 			})
 			if got != want || next != records || err != nil {
-				t.Errorf("user %d from %d: got %d records to %d and %v, want %d", user, begun, got, next, err, want)
+				t.Errorf("user %d from %d: got %d records, ended at %d with %v, want %d records", user, begun, got, next, err, want)
 			}
 		})
 	}
@@ -73,8 +73,9 @@ func storm(t *testing.T, clients, cacheBytes int, prepare func(*kfake.Cluster, *
 	return most
 }
 
-// TestStormReadsEachBatchTwice counts how often each batch is read when 5,000 come back.
-func TestStormReadsEachBatchTwice(t *testing.T) {
+// TestStormReadsEachBatchAtMostTwice checks how often replays read a batch from Kafka when 5,000 clients come
+// back within a second.
+func TestStormReadsEachBatchAtMostTwice(t *testing.T) {
 	const clients = 5000
 	for _, test := range []struct {
 		name       string
@@ -82,14 +83,14 @@ func TestStormReadsEachBatchTwice(t *testing.T) {
 		prepare    func(*kfake.Cluster, *Consumer)
 	}{
 		{"all in memory", 32 << 20, func(_ *kfake.Cluster, c *Consumer) {
-			c.scans.calm, c.scans.patience = time.Hour, time.Hour // nobody waits for others
+			c.scans.calm, c.scans.patience = time.Hour, time.Hour // a replay that waited for other clients would not end in time
 		}},
-		{"nothing in memory, all come during one pass", 0, func(broker *kfake.Cluster, c *Consumer) {
+		{"nothing in memory, all clients come during one pass", 0, func(broker *kfake.Cluster, c *Consumer) {
 			c.scans.patience = 0
 			holdReplays(broker, func(int64) bool { return testutil.ToFloat64(c.metrics.replays) < clients })
 		}},
-		{"a quarter in memory, the first who comes has missed most", 4 << 20, func(_ *kfake.Cluster, c *Consumer) {
-			c.scans.calm, c.scans.patience = 2*time.Second, time.Hour // a second's storm on a slow machine
+		{"a quarter in memory, the first client has missed most", 4 << 20, func(_ *kfake.Cluster, c *Consumer) {
+			c.scans.calm, c.scans.patience = 2*time.Second, time.Hour // longer than a pause between clients on a slow machine
 			var first sync.WaitGroup
 			t.Cleanup(first.Wait)
 			p, id := Partition{Topic: "t", ID: 0}, topicID(t, c, "t")
@@ -103,7 +104,7 @@ func TestStormReadsEachBatchTwice(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if most := storm(t, clients, test.cacheBytes, test.prepare); most > 2 {
-				t.Errorf("a batch was read %d times, want at most twice", most)
+				t.Errorf("one batch was read %d times, want at most twice", most)
 			}
 		})
 	}
@@ -111,9 +112,10 @@ func TestStormReadsEachBatchTwice(t *testing.T) {
 
 const passRecords = 4000 // in the log of longPass
 
-// longPass has one come back who wants what is before the offset, and a second one, who wants the same, when
-// the first has been served in part. It returns when that pass, which took so long, is over: what has others
-// come back, and all who have.
+// longPass starts a client's replay of the records before the offset to, and a second client's replay of the
+// same records when the first replay has got a part of them. The broker holds the first pass for the duration
+// took. longPass returns when the first replay has ended. It returns a function that starts further replays, and
+// a group that waits for all replays.
 func longPass(t *testing.T, to int64, took time.Duration, prepare func(*Consumer)) (replay func(from, to int64) (done chan struct{}), all *sync.WaitGroup) {
 	t.Helper()
 	broker, c := filledConsumer(t, 1, passRecords, 1, 4<<10, func(c *Consumer) {
@@ -137,13 +139,13 @@ func longPass(t *testing.T, to int64, took time.Duration, prepare func(*Consumer
 		all.Go(func() {
 			defer close(done)
 			if next, err := replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, id, "0", from, to, func(*Record) bool { return true }); next != to || err != nil {
-				t.Errorf("replay ended at %d with %v", next, err)
+				t.Errorf("the replay ended at %d with %v", next, err)
 			}
 		})
 		return done
 	}
 	first := replay(0, to)
-	waitFor(t, "the pass is on its way", func() bool { return asked.Load() > 0 })
+	waitFor(t, "the pass has read its first chunk", func() bool { return asked.Load() > 0 })
 	replay(0, to)
 	time.Sleep(took)
 	held.Store(false)
@@ -151,9 +153,10 @@ func longPass(t *testing.T, to int64, took time.Duration, prepare func(*Consumer
 	return replay, all
 }
 
-// TestStormWithAPause has three come back: the second when the first has been served in part, the third
-// a moment after that pass, which took a second. The second and the third are served by one more.
-func TestStormWithAPause(t *testing.T) {
+// TestOnePassServesClientsThatCameDuringAndAfterAnother checks three clients: the second comes during the first
+// client's pass, which takes a second, and the third comes a moment after that pass. One further pass serves
+// the second and the third client.
+func TestOnePassServesClientsThatCameDuringAndAfterAnother(t *testing.T) {
 	const took = time.Second
 	r := &reads{batches: make(map[int64]int)}
 	replay, all := longPass(t, passRecords, took, func(c *Consumer) {
@@ -163,26 +166,26 @@ func TestStormWithAPause(t *testing.T) {
 	replay(0, passRecords)
 	all.Wait()
 	if most := slices.Max(slices.Collect(maps.Values(r.batches))); most != 2 {
-		t.Errorf("a batch was read %d times, want twice", most)
+		t.Errorf("one batch was read %d times, want twice", most)
 	}
 }
 
-// TestGathering has a pass that took so long end while one waits whom it has passed, and memory holds
-// nothing. Others of that kind come some time later.
-func TestGathering(t *testing.T) {
+// TestNextPassWaitsForClientsOfAStorm checks how long the next pass waits after a pass of a given duration, while
+// one request behind the pass waits and memory holds nothing. Further such requests arrive later.
+func TestNextPassWaitsForClientsOfAStorm(t *testing.T) {
 	const second = time.Second
 	for name, test := range map[string]struct {
 		took   time.Duration
 		later  []time.Duration
 		waited time.Duration
 	}{
-		"nobody comes":              {2 * second, nil, 2 * second},
-		"nobody, after a short one": {time.Millisecond, nil, calm},
-		"nobody, after a long one":  {time.Hour, nil, patience},
-		"one comes":                 {2 * second, []time.Duration{second + 1}, 3*second + calm}, // seen a calm later
-		"one comes too late":        {2 * second, []time.Duration{3 * second}, 2 * second},
-		"they go on coming":         {2 * second, []time.Duration{second, 2 * second, 3 * second, 4 * second}, patience},
-		"one, after a longer one":   {4 * second, []time.Duration{second + 1}, patience},
+		"no client comes":                      {2 * second, nil, 2 * second},
+		"no client comes after a short pass":   {time.Millisecond, nil, calm},
+		"no client comes after a long pass":    {time.Hour, nil, patience},
+		"one client comes":                     {2 * second, []time.Duration{second + 1}, 3*second + calm}, // gather sees the client up to calm later
+		"one client comes too late":            {2 * second, []time.Duration{3 * second}, 2 * second},
+		"clients keep coming":                  {2 * second, []time.Duration{second, 2 * second, 3 * second, 4 * second}, patience},
+		"one client comes after a longer pass": {4 * second, []time.Duration{second + 1}, patience},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -202,31 +205,31 @@ func TestGathering(t *testing.T) {
 				began := time.Now()
 				p.gather()
 				if waited := time.Since(began); waited != test.waited {
-					t.Errorf("waited for %v, want %v", waited, test.waited)
+					t.Errorf("the pass waited for %v, want %v", waited, test.waited)
 				}
 			})
 		})
 	}
 }
 
-// TestUnreadDoesNotWaitForAStorm has a second one come back when the first has been served in part, and a
-// third one after that pass, which took seconds, for what it has not read: while others are waited for on
-// account of the second, the third is served.
-func TestUnreadDoesNotWaitForAStorm(t *testing.T) {
+// TestReplayOfUnreadRecordsDoesNotWaitForAStorm checks three clients: the second comes during the first client's
+// pass, which takes seconds, and waits after the pass for further clients. The third client wants records that
+// the pass has not read, and gets them without that wait.
+func TestReplayOfUnreadRecordsDoesNotWaitForAStorm(t *testing.T) {
 	const took = 3 * time.Second
 	replay, all := longPass(t, passRecords/2, took, func(c *Consumer) { c.scans.calm = 10 * time.Millisecond })
-	pause(t.Context(), took/20) // it is the second's turn to wait
+	pause(t.Context(), took/20) // the second client begins to wait for further clients
 	begun := time.Now()
 	<-replay(passRecords-500, passRecords)
 	if waited := time.Since(begun); waited > took/2 {
-		t.Errorf("the third waited for %v", waited)
+		t.Errorf("the third client waited for %v, want at most %v", waited, took/2)
 	}
 	all.Wait()
 }
 
-// TestBatchFromItsMiddle has two come back to one batch, the later one to an earlier record: Kafka
-// answers with the whole batch to the first.
-func TestBatchFromItsMiddle(t *testing.T) {
+// TestBatchIsReadOnceForReplaysThatBeginInIt checks two replays that begin in one batch, the later replay at an
+// earlier record. Kafka answers the first replay with the whole batch, so the second one reads from memory.
+func TestBatchIsReadOnceForReplaysThatBeginInIt(t *testing.T) {
 	const records = 100
 	r := &reads{batches: make(map[int64]int)}
 	_, c := filledConsumer(t, 1, records, 1, 0, func(c *Consumer) { c.scans.fetcher.fetched = r.count })
@@ -234,12 +237,12 @@ func TestBatchFromItsMiddle(t *testing.T) {
 	for _, from := range []int64{60, 55, records - 1} { // batches of one record at the start, while the producer connects
 		got := int64(0)
 		if _, err := replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, id, "0", from, records, func(*Record) bool { got++; return true }); got != records-from || err != nil {
-			t.Errorf("from %d: %d records, %v", from, got, err)
+			t.Errorf("the replay from %d got %d records and %v, want %d records", from, got, err, records-from)
 		}
 	}
 	for offset, times := range r.batches {
 		if times > 1 {
-			t.Errorf("the batch at %d was read %d times", offset, times)
+			t.Errorf("the batch at %d was read %d times, want once", offset, times)
 		}
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// fill writes so many records of so many users in turn to each of the first partitions of the topic t,
-// each record with so many bytes more than its number.
+// fill writes records to each of the first partitions of the topic t. The users take turns. The value of a record
+// is its number among the user's records, followed by as many spaces as padding says.
 func fill(tb testing.TB, address string, partitions, records, users, padding int) {
 	tb.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic("t"),
@@ -42,15 +42,11 @@ func fill(tb testing.TB, address string, partitions, records, users, padding int
 	}
 }
 
-// filledConsumer returns a consumer of a broker with a topic t of so many partitions and what fill has it
-// write, once all of it was read live. It is not yet run when prepare is called.
+// filledConsumer runs a consumer of the topic t, on a broker to which fill has written records before the
+// consumer starts. It calls prepare before the consumer runs, and returns when the consumer is ready.
 func filledConsumer(t *testing.T, partitions, records, users, padding int, prepare func(*Consumer)) (*kfake.Cluster, *Consumer) {
 	t.Helper()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(int32(partitions), "t"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := newBroker(t, kfake.SeedTopics(int32(partitions), "t"))
 	fill(t, broker.ListenAddrs()[0], partitions, records, users, padding)
 	c := configured(t, broker.ListenAddrs(), newLedger(), "t")
 	prepare(c)
@@ -59,14 +55,14 @@ func filledConsumer(t *testing.T, partitions, records, users, padding int, prepa
 	return broker, c
 }
 
-// TestStormReadsTheLogOnce lets many users come back, one shortly after the other, who missed the
-// same part of the log. Each gets what is theirs, and Kafka is asked for no more than twice all.
-func TestStormReadsTheLogOnce(t *testing.T) {
+// TestStormReadsTheLogAtMostTwice checks a storm of users who all missed the same part of the log. Each user gets
+// the user's own records, and the replays read at most twice the size of the log from Kafka.
+func TestStormReadsTheLogAtMostTwice(t *testing.T) {
 	const users, each = 1000, 100
 	broker, c, sink, _ := startOn(t, nil, []string{"t"}, "t")
 	ready(t, c)
 	fill(t, broker.ListenAddrs()[0], 1, users*each, users, 0)
-	sink.sorted(t, users*each) // the live reader has it: what it read is the size of the log
+	sink.sorted(t, users*each) // the live reader has read the whole log, so its bytes are the size of the log
 	size := testutil.ToFloat64(c.metrics.liveBytes)
 	id := topicID(t, c, "t")
 	var storm sync.WaitGroup
@@ -78,7 +74,7 @@ func TestStormReadsTheLogOnce(t *testing.T) {
 				piece := 0
 				var err error
 				next, err = replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, id, fmt.Sprint(user), next, users*each, func(r *Record) bool {
-					if piece == 40 { // its buffer is full
+					if piece == 40 { // the user's buffer is full
 						return false
 					}
 					if string(r.Value) != fmt.Sprint(got) || string(r.User) != fmt.Sprint(user) {
@@ -102,11 +98,11 @@ func TestStormReadsTheLogOnce(t *testing.T) {
 	read, passes := testutil.ToFloat64(c.metrics.replayBytes), testutil.ToFloat64(c.metrics.passes)
 	t.Logf("a log of %.0f bytes: %.0f read from Kafka in %.0f passes", size, read, passes)
 	if read > 2*size {
-		t.Errorf("%.0f bytes read from Kafka for a log of %.0f", read, size)
+		t.Errorf("the replays read %.0f bytes from Kafka, want at most twice the log of %.0f bytes", read, size)
 	}
 }
 
-// TestReplayEndsWithItsContext wants a replay whose caller has left to call fn no more.
+// TestReplayEndsWithItsContext checks that a replay ends when its context ends, and calls fn no more after that.
 func TestReplayEndsWithItsContext(t *testing.T) {
 	broker, c, _, _ := startOn(t, nil, []string{"t"}, "t")
 	ready(t, c)
@@ -125,13 +121,13 @@ func TestReplayEndsWithItsContext(t *testing.T) {
 	})
 	over = true
 	if err != nil && !errors.Is(err, context.Canceled) || next <= 500 {
-		t.Errorf("next %d, error %v", next, err)
+		t.Errorf("the replay ended at %d with error %v, want an end after 500 and no error but the context's", next, err)
 	}
 }
 
-// TestScanEndsWhenNobodyWaits has the only one who waits for a scan of 32 MiB leave after the first
-// record.
-func TestScanEndsWhenNobodyWaits(t *testing.T) {
+// TestReadingStopsWhenTheOnlyClientLeaves checks a replay of 32 MiB whose only client leaves after the first
+// record: the pass ends after at most two chunks.
+func TestReadingStopsWhenTheOnlyClientLeaves(t *testing.T) {
 	const records, size = 4000, 8 << 10
 	_, c := filledConsumer(t, 1, records, 1, size, func(*Consumer) {})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -140,37 +136,38 @@ func TestScanEndsWhenNobodyWaits(t *testing.T) {
 		return true
 	})
 	if !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v, want that of the context", err)
+		t.Errorf("the replay ended with error %v, want %v", err, context.Canceled)
 	}
-	waitFor(t, "the scan is over", func() bool {
+	waitFor(t, "the pass ends", func() bool {
 		c.scans.mu.Lock()
 		defer c.scans.mu.Unlock()
 		return len(c.scans.waiting) == 0
 	})
-	// The chunk that was under way and perhaps the next one.
+	// The pass may finish the chunk that was under way, and the next chunk.
 	if read := testutil.ToFloat64(c.metrics.replayBytes); read > 2*chunkBytes {
-		t.Errorf("%.0f bytes were read from Kafka for nobody", read)
+		t.Errorf("%.0f bytes were read from Kafka, want at most %d", read, 2*chunkBytes)
 	}
 }
 
-// waitFor waits for a condition with much patience.
+// waitFor waits up to a minute until met returns true.
 func waitFor(t *testing.T, what string, met func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !met(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not so after a minute: %s", what)
+			t.Fatalf("still waiting after a minute until %s", what)
 		}
 	}
 }
 
-// TestChunksForgetTheOldest keeps no more bytes than it may, and finds what it keeps.
-func TestChunksForgetTheOldest(t *testing.T) {
+// TestChunkCacheForgetsUnusedChunks checks that the cache keeps at most its limit of bytes, keeps the chunk that is
+// this chunk is used all the time, and finds every offset of the chunks that it keeps.
+func TestChunkCacheForgetsUnusedChunks(t *testing.T) {
 	c := newChunkCache(1000)
 	l := logID{Partition: Partition{Topic: "t", ID: 0}}
 	for i := range int64(20) {
 		c.addChunk(&chunk{logID: l, from: i * 10, next: i*10 + 10, batches: make([]byte, 100)})
-		if k := c.findChunk(l, 5); k == nil || k.from != 0 { // used all the time
-			t.Fatalf("after %d: the chunk in use is forgotten", i)
+		if k := c.findChunk(l, 5); k == nil || k.from != 0 { // this chunk is used all the time
+			t.Fatalf("after chunk %d: the cache has forgotten the chunk in use", i)
 		}
 	}
 	found := 0
@@ -178,15 +175,15 @@ func TestChunksForgetTheOldest(t *testing.T) {
 		if k := c.findChunk(l, at); k != nil {
 			found++
 			if at < k.from || at >= k.next {
-				t.Errorf("offset %d is looked for in %d to %d", at, k.from, k.next)
+				t.Errorf("for offset %d the cache returns the chunk from %d to %d", at, k.from, k.next)
 			}
 		}
 	}
 	if found != 100 || c.bytes != 1000 {
-		t.Errorf("%d offsets in %d bytes, want 100 in 1000", found, c.bytes)
+		t.Errorf("the cache holds %d offsets in %d bytes, want 100 in 1000", found, c.bytes)
 	}
 	if k := c.findChunk(logID{Partition: Partition{Topic: "t", ID: 1}}, 5); k != nil {
-		t.Error("another partition's offset is found")
+		t.Error("the cache returns a chunk for another partition")
 	}
 }
 

@@ -14,14 +14,10 @@ import (
 	"herald/consumer/broker"
 )
 
-// twoBrokers starts two brokers, each of which leads a topic.
+// twoBrokers starts two brokers. Broker 0 leads the first topic, broker 1 the second topic.
 func twoBrokers(t *testing.T, hearing *ears, first, second string) *kfake.Cluster {
 	t.Helper()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(1, first, second), hearing.listen())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := newBroker(t, kfake.NumBrokers(2), kfake.SeedTopics(1, first, second), hearing.listen())
 	for i, topic := range []string{first, second} {
 		if err := broker.MoveTopicPartition(topic, 0, int32(i)); err != nil {
 			t.Fatal(err)
@@ -30,19 +26,20 @@ func twoBrokers(t *testing.T, hearing *ears, first, second string) *kfake.Cluste
 	return broker
 }
 
-// joining joins and says so by closing the channel.
+// joining starts a Join of the user and closes the channel when Join has returned.
 func joining(t *testing.T, c *Consumer, user string) (joined chan struct{}) {
 	t.Helper()
 	joined = make(chan struct{})
 	go func() {
 		defer close(joined)
 		if _, err := c.Join(t.Context(), user); err != nil {
-			t.Errorf("Join of %s: %v", user, err)
+			t.Errorf("Join of %s failed: %v", user, err)
 		}
 	}()
 	return joined
 }
 
+// finishes waits up to a minute until done is closed.
 func finishes(t *testing.T, what string, done <-chan struct{}) {
 	t.Helper()
 	select {
@@ -52,10 +49,9 @@ func finishes(t *testing.T, what string, done <-chan struct{}) {
 	}
 }
 
-// TestSilentLeaderHoldsUpItsOwn has broker 0 take connections and requests and never answer. Other
-// users join while the one whose topic it leads waits for its first answer, and that one once it
-// answers.
-func TestSilentLeaderHoldsUpItsOwn(t *testing.T) {
+// TestUsersJoinWhileTheLeaderOfAnotherUserIsSilent checks a broker 0 that takes connections and requests and does
+// not answer. The user whose topic broker 0 leads joins once the broker answers. Other users join before that.
+func TestUsersJoinWhileTheLeaderOfAnotherUserIsSilent(t *testing.T) {
 	t.Parallel()
 	var hearing ears
 	broker := twoBrokers(t, &hearing, "n.zero", "n.one")
@@ -67,17 +63,17 @@ func TestSilentLeaderHoldsUpItsOwn(t *testing.T) {
 	}
 	hearing[0].Store(true)
 	zero := joining(t, c, "zero")
-	for i := range 20 { // a topic each, all but one of which do not exist
+	for i := range 20 { // the topics of these users do not exist
 		finishes(t, "Join of another user", joining(t, c, fmt.Sprint("none", i)))
 	}
 	finishes(t, "Join of one", joining(t, c, "one"))
 	select {
 	case <-zero:
-		t.Error("a user joined whose topic's leader does not answer")
+		t.Error("user zero joined although the leader of its topic does not answer")
 	default:
 	}
 	if n := count(c, errorOther); n > 0 {
-		t.Errorf("before the others joined, %v requests to the leader that does not answer had timed out, want none", n)
+		t.Errorf("%v requests to the silent leader timed out before the other users joined, want none", n)
 	}
 	write("n.one", 0, "", "x")
 	want := []string{"one x"}
@@ -88,9 +84,10 @@ func TestSilentLeaderHoldsUpItsOwn(t *testing.T) {
 	sink.wantLines(t, append(want, "zero y"))
 }
 
-// TestSilentLeaderAtBoot wants the other topic read while the leader of one does not answer, the topic
-// named by Ready, and it from then on read when the leader answers.
-func TestSilentLeaderAtBoot(t *testing.T) {
+// TestTopicIsReadAtStartWhileTheLeaderOfAnotherIsSilent checks a start while the leader of topic zero does not
+// answer. The consumer reads topic one and is not ready. Once the leader answers, the consumer is ready and
+// reads topic zero from its end.
+func TestTopicIsReadAtStartWhileTheLeaderOfAnotherIsSilent(t *testing.T) {
 	t.Parallel()
 	var hearing ears
 	broker := twoBrokers(t, &hearing, "zero", "one")
@@ -103,11 +100,11 @@ func TestSilentLeaderAtBoot(t *testing.T) {
 	}
 	hearing[0].Store(true)
 	run(t, c)
-	waitFor(t, "one begins", func() bool { return sink.reads("one") })
+	waitFor(t, "the consumer reads topic one", func() bool { return sink.reads("one") })
 	write("one", 0, "a", "x")
 	sink.wantLines(t, []string{"a x"})
 	if err := c.Ready(); err == nil || sink.reads("zero") {
-		t.Errorf("ready: %v, zero is read: %v, although its leader does not answer", err, sink.reads("zero"))
+		t.Errorf("Ready returns %v and zero is read: %v, want an error and false while the leader of zero does not answer", err, sink.reads("zero"))
 	}
 	said.wait(t, "WARN broker cannot be read; retrying broker=0 sessions=0 partitions=1 topic=zero partition=0 offset=-1 error=…")
 	hearing[0].Store(false)
@@ -116,7 +113,7 @@ func TestSilentLeaderAtBoot(t *testing.T) {
 	sink.wantLines(t, []string{"a x", "a y"})
 }
 
-// reads says whether the topic's first partition is read.
+// reads reports whether the topic's first partition is read.
 func (l *ledger) reads(topic string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -124,38 +121,39 @@ func (l *ledger) reads(topic string) bool {
 	return ok
 }
 
-// hold has the topic n.a read: somebody joined it who did not wait.
+// hold makes the consumer read the topic n.a, by a Join of user a that does not wait.
 func hold(c *Consumer) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, _ = c.Join(ctx, "a")
 }
 
-// TestLateOffsets has a leader's answer come when the topic is not any more what it was asked about.
-// The answer, by which reading would begin at 7, must not begin it then; nor may it twice.
-func TestLateOffsets(t *testing.T) {
+// TestLateStartOffsetOfAChangedTopicIsIgnored checks a leader's answer that says to start at offset 7 and arrives
+// late. Reading starts at 7 if the topic still has the same id and leader, and does not start if the topic has
+// changed. A second answer changes nothing.
+func TestLateStartOffsetOfAChangedTopicIsIgnored(t *testing.T) {
 	p := Partition{Topic: "n.a", ID: 0}
 	old, fresh := [16]byte{1}, [16]byte{2}
 	found := func(id [16]byte, leaders ...int32) broker.TopicMetadata {
 		return broker.TopicMetadata{ID: id, Leaders: leaders}
 	}
 	for name, test := range map[string]struct {
-		meanwhile func(c *Consumer, tell func(broker.TopicMetadata))
+		meanwhile func(c *Consumer, adopt func(broker.TopicMetadata))
 		want      map[Partition]int64
 	}{
 		"nothing":        {func(*Consumer, func(broker.TopicMetadata)) {}, map[Partition]int64{p: 7}},
-		"the same again": {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(old, 0)) }, map[Partition]int64{p: 7}},
-		"grown":          {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(old, 0, 0)) }, map[Partition]int64{p: 7}},
-		"no leader now":  {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(old, -1)) }, map[Partition]int64{p: 7}},
-		"another leader": {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(old, 1)) }, map[Partition]int64{}},
-		"deleted": {func(_ *Consumer, tell func(broker.TopicMetadata)) {
-			tell(broker.TopicMetadata{Err: kerr.UnknownTopicOrPartition})
+		"the same again": {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(old, 0)) }, map[Partition]int64{p: 7}},
+		"grown":          {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(old, 0, 0)) }, map[Partition]int64{p: 7}},
+		"no leader now":  {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(old, -1)) }, map[Partition]int64{p: 7}},
+		"another leader": {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(old, 1)) }, map[Partition]int64{}},
+		"deleted": {func(_ *Consumer, adopt func(broker.TopicMetadata)) {
+			adopt(broker.TopicMetadata{Err: kerr.UnknownTopicOrPartition})
 		}, map[Partition]int64{}},
-		"created again":     {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(fresh, 0)) }, map[Partition]int64{}},
-		"outdated":          {func(_ *Consumer, tell func(broker.TopicMetadata)) { tell(found(fresh, 0)); tell(found(old, 0)) }, map[Partition]int64{}},
+		"created again":     {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(fresh, 0)) }, map[Partition]int64{}},
+		"outdated":          {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(fresh, 0)); adopt(found(old, 0)) }, map[Partition]int64{}},
 		"left":              {func(c *Consumer, _ func(broker.TopicMetadata)) { retire(c) }, map[Partition]int64{}},
 		"left and back":     {func(c *Consumer, _ func(broker.TopicMetadata)) { retire(c); hold(c) }, map[Partition]int64{}},
-		"left, back, found": {func(c *Consumer, tell func(broker.TopicMetadata)) { retire(c); hold(c); tell(found(old, 0)) }, map[Partition]int64{}},
+		"left, back, found": {func(c *Consumer, adopt func(broker.TopicMetadata)) { retire(c); hold(c); adopt(found(old, 0)) }, map[Partition]int64{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sink := newLedger()
@@ -166,14 +164,14 @@ func TestLateOffsets(t *testing.T) {
 			t.Cleanup(c.reader.wg.Wait)
 			hold(c)
 			starts := c.poller.starts
-			tell := func(m broker.TopicMetadata) {
+			adopt := func(m broker.TopicMetadata) {
 				c.poller.adoptAll([]string{"n.a"}, map[string]broker.TopicMetadata{"n.a": m}, nil)
 			}
-			tell(found(old, 0))
+			adopt(found(old, 0))
 			about := starts.wanted[0]
 			delete(starts.wanted, 0)
 			late := startOffsetsAnswer{leader: 0, starts: about, offsets: map[Partition]int64{p: 7}}
-			test.meanwhile(c, tell)
+			test.meanwhile(c, adopt)
 			starts.acceptAnswer(late)
 			late.offsets[p] = 8
 			starts.acceptAnswer(late)
@@ -184,7 +182,7 @@ func TestLateOffsets(t *testing.T) {
 			now := c.topics.states["n.a"]
 			c.topics.mu.Unlock()
 			if len(test.want) == 1 && (now == nil || now.starts[0] != nil) {
-				t.Errorf("the topic is %+v after it began", now)
+				t.Errorf("the topic still waits for a start offset: %+v", now)
 			}
 		})
 	}
@@ -197,7 +195,7 @@ func retire(c *Consumer) {
 	}
 }
 
-// turns is a ledger that keeps what began and ended, in order.
+// turns is a ledger that also records the calls of Begin and End in order.
 type turns struct {
 	*ledger
 	calls []string // guarded by ledger.mu
@@ -225,17 +223,13 @@ func (s *turns) list() []string {
 	return slices.Clone(s.calls)
 }
 
-// TestUserTopicLingers leaves a user's topic: who joins again in time finds it as it was. After that it
-// is not read any more, until somebody joins.
-func TestUserTopicLingers(t *testing.T) {
+// TestUserTopicLingersAfterTheUserLeaves checks that the topic of a user who has left is still read if the user
+// joins again in time. Later, the topic is not read until the user joins again.
+func TestUserTopicLingersAfterTheUserLeaves(t *testing.T) {
 	for name, linger := range map[string]time.Duration{"in time": time.Hour, "too late": 10 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "n.a", "n.b", "n.c"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(broker.Close)
+			broker := newBroker(t, kfake.SeedTopics(1, "n.a", "n.b", "n.c"))
 			sink := &turns{ledger: newLedger()}
 			c := configured(t, broker.ListenAddrs(), sink, "n.{user}")
 			c.topics.userLinger = linger
@@ -246,10 +240,10 @@ func TestUserTopicLingers(t *testing.T) {
 			c.Leave("a")
 			lines, calls := []string{"a while away", "b 1"}, []string{"begin n.a", "begin n.b", "begin n.c"}
 			if name == "in time" {
-				finishes(t, "Join of c", joining(t, c, "c")) // what is to end has ended by then
+				finishes(t, "Join of c", joining(t, c, "c")) // topics that have to end have ended before this Join returns
 			} else {
 				lines, calls = lines[1:], []string{"begin n.a", "begin n.b", "end n.a", "begin n.a"}
-				waitFor(t, "the end", func() bool { return len(sink.list()) == 3 })
+				waitFor(t, "the topic of user a ends", func() bool { return len(sink.list()) == 3 })
 			}
 			write("n.a", 0, "", "while away")
 			write("n.b", 0, "", "1")
@@ -258,7 +252,7 @@ func TestUserTopicLingers(t *testing.T) {
 			write("n.a", 0, "", "back")
 			sink.wantLines(t, sortedCopy(append(lines, "a back")))
 			if diff := cmp.Diff(calls, sink.list()); diff != "" {
-				t.Errorf("what began and ended (-want +got):\n%s", diff)
+				t.Errorf("calls of Begin and End (-want +got):\n%s", diff)
 			}
 		})
 	}

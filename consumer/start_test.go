@@ -8,51 +8,47 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// gate lets the fetches of sessions pass one by one.
+// gate holds the fetches of sessions and releases them one by one.
 type gate struct {
-	waiting chan struct{} // a fetch waits
-	pass    chan struct{} // each that is sent lets one pass; closed: all
+	waiting chan struct{} // one element for each fetch that waits
+	pass    chan struct{} // one element releases one fetch; closing it releases all
 }
 
-// newGate holds the fetches that come to the broker from now on.
+// newGate returns a gate that holds the fetches that arrive at the broker from now on.
 func newGate(broker *kfake.Cluster) *gate {
 	g := &gate{make(chan struct{}, 100), make(chan struct{})}
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		if req.(*kmsg.FetchRequest).SessionEpoch != -1 { // which replays have
+		if req.(*kmsg.FetchRequest).SessionEpoch != -1 { // replays fetch without a session
 			broker.SleepControl(func() {
 				select {
 				case g.waiting <- struct{}{}:
-				default: // nobody counts any more
+				default: // the channel is full, and the test no longer waits for fetches
 				}
 				<-g.pass
 			})
 		}
-		return nil, nil, false // the broker goes on with it
+		return nil, nil, false // the broker answers the fetch itself
 	})
 	return g
 }
 
-// await waits until so many more fetches wait.
+// await waits until the given number of further fetches wait.
 func (g *gate) await(t *testing.T, fetches int) {
 	t.Helper()
 	for range fetches {
 		select {
 		case <-g.waiting:
 		case <-time.After(20 * time.Second):
-			t.Fatal("no fetch comes")
+			t.Fatal("no fetch arrived within 20 s")
 		}
 	}
 }
 
-// TestWhatComesBeforeTheFirstFetch starts at the end of the log and holds the first fetch: what is
-// produced since the broker was asked where the end is arrives, and what was before does not.
-func TestWhatComesBeforeTheFirstFetch(t *testing.T) {
+// TestRecordsWrittenBeforeTheFirstFetchArrive checks a consumer that starts at the end of the log while the
+// broker holds the first fetch. Records written after the broker reported the end arrive. Older records do not.
+func TestRecordsWrittenBeforeTheFirstFetchArrive(t *testing.T) {
 	t.Parallel()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "shared"), kfake.SeedTopics(1, "own.alice"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := newBroker(t, kfake.SeedTopics(3, "shared"), kfake.SeedTopics(1, "own.alice"))
 	producer := NewProducer(broker.ListenAddrs(), nil, nil)
 	t.Cleanup(producer.Close)
 	sequence(t, producer, "shared", "alice", "before", 3)
@@ -63,7 +59,7 @@ func TestWhatComesBeforeTheFirstFetch(t *testing.T) {
 	if _, err := c.Join(t.Context(), "alice"); err != nil {
 		t.Fatal(err)
 	}
-	g.await(t, 2) // one of each session
+	g.await(t, 2) // one fetch of each session
 	want := sequence(t, producer, "shared", "alice", "meanwhile", 3)
 	for _, line := range sequence(t, producer, "own.alice", "", "own", 3) {
 		want = append(want, "alice"+line)

@@ -23,9 +23,9 @@ type keyTable struct {
 	mu       sync.Mutex
 	topics   map[[16]byte]map[string]string
 	applied  int   // calls of Applied
-	lost     []Gap // calls of Lose
-	complete []int // how many keys there were at each call of Complete
-	replaced []int // how many topics each call named
+	lost     []Gap // the gap of each call of Lose
+	complete []int // the number of keys at each call of Complete
+	replaced []int // the number of topics that each call of Complete named
 }
 
 func (k *keyTable) Apply(_ Partition, topicID [16]byte, rec *Record) {
@@ -66,7 +66,7 @@ func (k *keyTable) allLocked() map[string]string {
 	return all
 }
 
-// wait waits until the table holds what is wanted and nothing else.
+// wait waits until the table holds exactly the wanted keys and values.
 func (k *keyTable) wait(t *testing.T, want map[string]string) {
 	t.Helper()
 	waitFor(t, fmt.Sprint("the table holds ", want), func() bool {
@@ -97,21 +97,11 @@ func runTable(t *testing.T, broker *kfake.Cluster) (*TableReader, *keyTable) {
 	return r, table
 }
 
-func newTableBroker(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
-	t.Helper()
-	broker, err := kfake.NewCluster(append(opts, kfake.NumBrokers(1))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
-	return broker
-}
-
-// TestTableIsReadWholeBeforeItIsReady reads a topic that holds records while the broker refuses fetches for a
-// while. The reader is ready once it has applied all of them, and applies later records too.
+// TestTableIsReadWholeBeforeItIsReady checks that a reader is ready only after it has applied all records of
+// its topic, although the broker refuses fetches at first, and that it applies later records too.
 func TestTableIsReadWholeBeforeItIsReady(t *testing.T) {
 	t.Parallel()
-	broker := newTableBroker(t, kfake.SeedTopics(2, "table"))
+	broker := newBroker(t, kfake.SeedTopics(2, "table"))
 	write := partitioned(t, broker)
 	want := make(map[string]string)
 	for i := range 100 {
@@ -137,18 +127,18 @@ func TestTableIsReadWholeBeforeItIsReady(t *testing.T) {
 	write("table", 0, "key0", "new")
 	want["key0"] = "new"
 	table.wait(t, want)
-	waitFor(t, "the table is told that records were applied", func() bool {
+	waitFor(t, "the reader calls Applied for the new record", func() bool {
 		table.mu.Lock()
 		defer table.mu.Unlock()
 		return table.applied > applied
 	})
 }
 
-// TestTableWaitsForItsTopic starts a reader of a topic that does not exist. The reader says so, and reads the
-// topic whole once it is created.
+// TestTableWaitsForItsTopic checks that Ready of a reader reports a missing topic, and that the reader reads the
+// topic from its start once the topic is created.
 func TestTableWaitsForItsTopic(t *testing.T) {
 	t.Parallel()
-	broker := newTableBroker(t)
+	broker := newBroker(t)
 	r, table := runTable(t, broker)
 	waitFor(t, "the reader misses the topic", func() bool { return errors.Is(r.Ready(), ErrNoTopic) })
 	if err := broker.CreateTopic("table", 1, nil); err != nil {
@@ -159,11 +149,11 @@ func TestTableWaitsForItsTopic(t *testing.T) {
 	table.wait(t, map[string]string{"a": "1"})
 }
 
-// TestTableOfATopicCreatedAgainHoldsTheNewRecordsOnly deletes the topic and creates it again. The old records
-// count until the new topic is read.
+// TestTableOfATopicCreatedAgainHoldsTheNewRecordsOnly checks a topic that is deleted and created again. The
+// table keeps the old records until the reader has read the new topic.
 func TestTableOfATopicCreatedAgainHoldsTheNewRecordsOnly(t *testing.T) {
 	t.Parallel()
-	broker := newTableBroker(t, kfake.SeedTopics(1, "table"))
+	broker := newBroker(t, kfake.SeedTopics(1, "table"))
 	partitioned(t, broker)("table", 0, "a", "1")
 	r, table := runTable(t, broker)
 	waitFor(t, "the reader is ready", func() bool { return r.Ready() == nil })
@@ -185,13 +175,13 @@ func TestTableOfATopicCreatedAgainHoldsTheNewRecordsOnly(t *testing.T) {
 	}
 }
 
-// TestTableLosesUnreadableRecordsOnly reads a topic one of whose batches fails its checksum. The table is told
-// which offsets it lost, and has all other records.
+// TestTableLosesUnreadableRecordsOnly checks a topic with a batch that fails its checksum and with deleted
+// records: Lose gets the offsets of the lost records, and the table holds all other records.
 func TestTableLosesUnreadableRecordsOnly(t *testing.T) {
 	table := &keyTable{topics: make(map[[16]byte]map[string]string)}
 	s := newTableSink(table)
 	p, id := Partition{Topic: "table", ID: 0}, [16]byte{1}
-	left := []int64{2, 5, 9} // where each replay ends: unreadable records, records that are deleted, all read
+	left := []int64{2, 5, 9} // where each replay ends: before unreadable records, before deleted records, at the end
 	s.replay = func(_ context.Context, _ string, ranges []Range, fn func(*Range, *Record) bool) {
 		r := &ranges[0]
 		for ; r.Next < left[0]; r.Next++ {
@@ -217,12 +207,12 @@ func TestTableLosesUnreadableRecordsOnly(t *testing.T) {
 		t.Errorf("applied offsets (-want +got):\n%s", diff)
 	}
 	if !s.partitions[p].replayed || s.partitions[p].next != 12 {
-		t.Errorf("the partition is %+v, want it replayed, and next 12", *s.partitions[p])
+		t.Errorf("the partition is %+v, want replayed: true and next: 12", *s.partitions[p])
 	}
 }
 
-// TestPartitionOfATableIsReadWhenReplayAndLiveReadingReachItsEnd looks at the states that a partition goes
-// through until it is read.
+// TestPartitionOfATableIsReadWhenReplayAndLiveReadingReachItsEnd checks that a partition counts as read only in
+// the last of the states that it goes through.
 func TestPartitionOfATableIsReadWhenReplayAndLiveReadingReachItsEnd(t *testing.T) {
 	p := Partition{Topic: "table", ID: 0}
 	r := &TableReader{sink: newTableSink(nil)}
@@ -234,11 +224,11 @@ func TestPartitionOfATableIsReadWhenReplayAndLiveReadingReachItsEnd(t *testing.T
 		{"live reading has not begun", nil, ErrUnread},
 		{"the replay has not ended", &tablePartition{next: 5, end: 5}, ErrUnread},
 		{"live reading has not reached the end", &tablePartition{replayed: true, next: 4, end: 5}, ErrUnread},
-		{"both have", &tablePartition{replayed: true, next: 5, end: 5}, nil},
+		{"the replay has ended and live reading has reached the end", &tablePartition{replayed: true, next: 5, end: 5}, nil},
 	} {
 		r.sink.partitions[p] = c.part
 		if err := r.checkPartition(t.Context(), p); !errors.Is(err, c.want) {
-			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+			t.Errorf("%s: the error is %v, want %v", c.name, err, c.want)
 		}
 	}
 }

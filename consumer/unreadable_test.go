@@ -19,16 +19,16 @@ import (
 	"herald/consumer/batch/batchtest"
 )
 
-// forged is a broker whose partitions hold what no producer can write.
+// forged answers fetches in place of a broker, with batches that no producer can write.
 type forged struct {
-	hold func(partition int32, offset int64) []byte // what a fetch from there gets
+	hold func(partition int32, offset int64) []byte // returns the batches for a fetch from the offset
 
 	mu    sync.Mutex
-	asked [2][]int64 // the offsets that partition 0 was fetched from, live and by replays
+	asked [2][]int64 // the offsets of the fetches of partition 0: live reading, replays
 }
 
 func (f *forged) answer(req *kmsg.FetchRequest) *kmsg.FetchResponse {
-	res := req.ResponseKind().(*kmsg.FetchResponse) // without a session: each fetch names all
+	res := req.ResponseKind().(*kmsg.FetchResponse) // an answer without a session: each fetch names all partitions
 	for _, topic := range req.Topics {
 		answered := kmsg.FetchResponseTopic{TopicID: topic.TopicID}
 		for _, asked := range topic.Partitions {
@@ -53,7 +53,7 @@ func (f *forged) answer(req *kmsg.FetchRequest) *kmsg.FetchResponse {
 	return res
 }
 
-// fetches returns how often partition 0 was fetched from each offset before that one, live and by replays.
+// fetches returns how often live reading and replays fetched partition 0 from each offset below before.
 func (f *forged) fetches(before int64) (live, replays map[int64]int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -68,18 +68,14 @@ func (f *forged) fetches(before int64) (live, replays map[int64]int) {
 	return live, replays
 }
 
-// readForged reads a topic t of such a broker, with two partitions.
+// readForged runs a consumer of the topic t, which has two partitions, on a forged broker.
 func readForged(t *testing.T, hold func(partition int32, offset int64) []byte) (*forged, *Consumer, *ledger, *said) {
 	t.Helper()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "t"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := newBroker(t, kfake.SeedTopics(2, "t"))
 	f := &forged{hold: hold}
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
-		time.Sleep(time.Millisecond) // it never waits for news
+		time.Sleep(time.Millisecond) // a forged answer does not wait for new records
 		return f.answer(req.(*kmsg.FetchRequest)), nil, true
 	})
 	sink := newLedger()
@@ -90,7 +86,7 @@ func readForged(t *testing.T, hold func(partition int32, offset int64) []byte) (
 	return f, c, sink, log
 }
 
-// from returns the sets of a log from the one that holds the offset on, as a broker does.
+// from returns the log from the set that holds the offset to the end, as a broker does.
 func from(log []byte, offset int64) []byte {
 	for len(log) > 0 {
 		last := int64(binary.BigEndian.Uint64(log))
@@ -105,14 +101,14 @@ func from(log []byte, offset int64) []byte {
 	return log
 }
 
-// TestCorruptBatchIsLeftOut wants a batch that fails its checksum tried again, then told and left out,
-// and the records of another partition meanwhile.
+// TestCorruptBatchIsLeftOut checks a batch that fails its checksum. Live reading and replays fetch the batch
+// readTries times, report a gap and continue after it. Meanwhile the records of another partition arrive.
 func TestCorruptBatchIsLeftOut(t *testing.T) {
 	t.Parallel()
 	corrupt := batchtest.Simple(0, "corrupt")
 	corrupt[len(corrupt)-1] ^= 1
-	log := slices.Concat(corrupt, batchtest.Simple(1, "behind it"))
-	var tried []int // how many records of the other partition there had been when it was tried
+	log := slices.Concat(corrupt, batchtest.Simple(1, "after it"))
+	var tried []int // the offset of the other partition at each fetch of the corrupt batch
 	var asked sync.Mutex
 	var seen int64
 	f, c, sink, heard := readForged(t, func(partition int32, offset int64) []byte {
@@ -135,13 +131,13 @@ func TestCorruptBatchIsLeftOut(t *testing.T) {
 	}
 	asked.Lock()
 	if first, last := tried[0], tried[len(tried)-1]; last <= first {
-		t.Errorf("the other partition was at %d at the first try and at %d at the last one", first, last)
+		t.Errorf("the other partition was at %d at the first try and at %d at the last try, want progress", first, last)
 	}
 	asked.Unlock()
-	waitFor(t, "what is behind the corrupt batch comes", func() bool { return sink.has(" behind it") })
+	waitFor(t, "the record after the corrupt batch arrives", func() bool { return sink.has(" after it") })
 	sink.mu.Lock()
-	if len(sink.gaps) != 1 || slices.ContainsFunc(sink.lines, func(line string) bool { return line != " behind it" && line != " other" }) {
-		t.Errorf("gaps %+v and records %.500q", sink.gaps, sink.lines)
+	if len(sink.gaps) != 1 || slices.ContainsFunc(sink.lines, func(line string) bool { return line != " after it" && line != " other" }) {
+		t.Errorf("gaps %+v and records %.500q, want one gap and no other records", sink.gaps, sink.lines)
 	}
 	sink.mu.Unlock()
 	if n := testutil.ToFloat64(c.metrics.errors.WithLabelValues("unreadable")); n != readTries {
@@ -152,30 +148,31 @@ func TestCorruptBatchIsLeftOut(t *testing.T) {
 	_, err := replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, topicID(t, c, "t"), "", 0, 2, func(*Record) bool { return true })
 	bad, ok := errors.AsType[*UnreadableError](err)
 	if !ok || bad.Offset != 0 || bad.Next != 1 || !errors.Is(err, batch.ErrCorrupt) {
-		t.Errorf("Replay: %v, want an UnreadableError at 0 that goes on at 1: %v", err, batch.ErrCorrupt)
+		t.Errorf("the replay ends with %v, want an UnreadableError from 0 to 1: %v", err, batch.ErrCorrupt)
 	}
 	if _, replays := f.fetches(1); replays[0] != readTries {
 		t.Errorf("a replay fetched the corrupt batch %d times, want %d", replays[0], readTries)
 	}
 }
 
-// wantErrors wants so many lines of level ERROR, all as the pattern says.
+// wantErrors checks that there are n lines of level ERROR and that all of them match the pattern.
 func (s *said) wantErrors(t *testing.T, n int, pattern string) {
 	t.Helper()
 	if all, such := s.count("ERROR …"), s.count("ERROR "+pattern); all != n || such != n {
-		t.Errorf("%d lines of level ERROR, %d of them as %q, want %d:\n%.2000s", all, such, pattern, n, strings.Join(s.all(), "\n"))
+		t.Errorf("%d lines of level ERROR, %d of them match %q, want %d:\n%.2000s", all, such, pattern, n, strings.Join(s.all(), "\n"))
 	}
 }
 
-// has says whether there is such a line.
+// has reports whether the ledger has the line.
 func (l *ledger) has(line string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Contains(l.lines, line)
 }
 
-// TestOldMessageSetsAreLeftOutTogether reads a topic that an old version of Kafka has written, with a set
-// for each message: they are no passing damage, and one answer may hold a hundred thousand.
+// TestOldMessageSetsAreLeftOutTogether checks a topic that an old version of Kafka wrote, with a set for each
+// message. One gap covers all sets, and they are fetched once: another fetch returns the same sets, and one
+// answer may hold a hundred thousand of them.
 func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 	t.Parallel()
 	const sets = 10_000
@@ -184,7 +181,7 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 	for i := range int64(sets) {
 		log.Write(batchtest.Old(int8(i%2), 1+i, "old"))
 	}
-	log.Write(batchtest.Simple(sets+1, "behind"))
+	log.Write(batchtest.Simple(sets+1, "later"))
 	f, c, sink, heard := readForged(t, func(partition int32, offset int64) []byte {
 		if partition != 0 {
 			return nil
@@ -192,7 +189,7 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 		return from(log.Bytes(), offset)
 	})
 	gap := Gap{From: 1, To: sets + 1, Reason: GapUnreadable}
-	want := []string{" before", " behind"}
+	want := []string{" before", " later"}
 	if diff := cmp.Diff(want, sink.sorted(t, 2)); diff != "" {
 		t.Error(diff)
 	}
@@ -202,7 +199,7 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 	}
 	sink.mu.Unlock()
 	if live, _ := f.fetches(sets + 2); live[0] != 1 || len(live) != 1 {
-		t.Errorf("offsets and how often they were fetched: %v, want 0 once", live)
+		t.Errorf("live fetches by offset: %v, want one fetch from offset 0", live)
 	}
 	place := "… topic=t partition=0 offset=1 next=10001 …"
 	heard.wantErrors(t, 1, place)
@@ -210,11 +207,26 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 		t.Errorf("%v unreadable answers are counted, want 1", n)
 	}
 
-	var got []string
-	var gaps []Gap
-	for next := int64(0); next < sets+2; {
+	got, gaps := replayWithGaps(t, c, sets+2)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("replay (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]Gap{gap}, gaps); diff != "" {
+		t.Errorf("gaps of a replay (-want +got):\n%.1000s", diff)
+	}
+	if _, replays := f.fetches(sets + 2); replays[0] != 1 || len(replays) != 1 {
+		t.Errorf("fetches of the replay by offset: %v, want one fetch from offset 0", replays)
+	}
+	heard.wantErrors(t, 2, place) // the replay logs a line too
+}
+
+// replayWithGaps replays the offsets of partition 0 before end. It returns the lines of the records, and the
+// ranges of old message sets.
+func replayWithGaps(t *testing.T, c *Consumer, end int64) (got []string, gaps []Gap) {
+	t.Helper()
+	for next := int64(0); next < end; {
 		var err error
-		next, err = replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, topicID(t, c, "t"), "", next, sets+2, func(r *Record) bool {
+		next, err = replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, topicID(t, c, "t"), "", next, end, func(r *Record) bool {
 			got = append(got, line(r))
 			return true
 		})
@@ -223,19 +235,10 @@ func TestOldMessageSetsAreLeftOutTogether(t *testing.T) {
 		}
 		bad, ok := errors.AsType[*UnreadableError](err)
 		if !ok || !errors.Is(err, batch.ErrOldMessageFormat) {
-			t.Fatal(err)
+			t.Fatalf("the replay ends with %v, want an UnreadableError: %v", err, batch.ErrOldMessageFormat)
 		}
 		gaps = append(gaps, Gap{bad.Offset, bad.Next, GapUnreadable})
 		next = bad.Next
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("replay (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff([]Gap{gap}, gaps); diff != "" {
-		t.Errorf("gaps of a replay (-want +got):\n%.1000s", diff)
-	}
-	if _, replays := f.fetches(sets + 2); replays[0] != 1 || len(replays) != 1 {
-		t.Errorf("offsets and how often a replay fetched them: %v, want 0 once", replays)
-	}
-	heard.wantErrors(t, 2, place) // one of the replay too
+	return got, gaps
 }

@@ -21,13 +21,13 @@ import (
 	"herald/consumer/broker"
 )
 
-// BenchmarkWakeUp produces one record after the other to a random one of many topics, each read by
-// a user of its own, and reports the time until it is delivered (produce request included) and the
-// connections it takes. HERALD_BENCH_BROKER names a broker to run it on in place of the in-process
-// one. kafka.Client has no part: it fetches one partition at a time.
+// BenchmarkWakeUp measures the time from the produce request of a record until its delivery, and counts the
+// connections. Each record goes to a random topic of many, and each topic has its own user. The environment
+// variable HERALD_BENCH_BROKER names a broker to use in place of a broker started for the benchmark. kafka.Client
+// is left out, because it fetches one partition at a time.
 func BenchmarkWakeUp(b *testing.B) {
 	for _, topics := range []int{1, 100, 1000, 5000} {
-		var names []string // of the broker that is there anyway
+		var names []string // the topics, which all readers share on the broker of HERALD_BENCH_BROKER
 		for _, w := range []struct {
 			name  string
 			start func(ctx context.Context, b *testing.B, address string, names []string) (delivered chan struct{})
@@ -49,7 +49,7 @@ func BenchmarkWakeUp(b *testing.B) {
 	}
 }
 
-// wake measures one reader.
+// wake measures one reader, which start starts.
 func wake(ctx context.Context, b *testing.B, address string, names []string, start func() chan struct{}) {
 	b.Helper()
 	producer, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.ProducerLinger(0), kgo.RecordPartitioner(kgo.ManualPartitioner()))
@@ -57,7 +57,7 @@ func wake(ctx context.Context, b *testing.B, address string, names []string, sta
 		b.Fatal(err)
 	}
 	defer producer.Close()
-	for _, name := range names { // so that the producer knows where each is
+	for _, name := range names { // the producer learns the leaders of all topics
 		producer.Produce(ctx, &kgo.Record{Topic: name, Value: []byte("x")}, nil)
 	}
 	bounded(ctx, b, producer.Flush(ctx))
@@ -68,8 +68,8 @@ func wake(ctx context.Context, b *testing.B, address string, names []string, sta
 		bounded(ctx, b, err)
 		await(ctx, b, delivered)
 	}
-	time.Sleep(quietAfter + quietMaxWait)   // the readers' sessions settle
-	warm := time.Now().Add(5 * time.Second) // has the broker's code compiled
+	time.Sleep(quietAfter + quietMaxWait)   // the reader's sessions become quiet
+	warm := time.Now().Add(5 * time.Second) // time for the broker's just-in-time compiler
 	for n := 0; n < 2000 && time.Now().Before(warm); n++ {
 		one()
 	}
@@ -85,7 +85,7 @@ func wake(ctx context.Context, b *testing.B, address string, names []string, sta
 	b.ReportMetric(float64(connections(b, address)-before), "connections")
 }
 
-// await waits for one record.
+// await waits until the reader delivers one record.
 func await(ctx context.Context, b *testing.B, delivered chan struct{}) {
 	b.Helper()
 	select {
@@ -108,7 +108,7 @@ func connections(b *testing.B, address string) int {
 	}
 	count := 0
 	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		table, err := os.ReadFile(file) //nolint:gosec // one of the two
+		table, err := os.ReadFile(file) //nolint:gosec // the path is a constant
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -122,7 +122,7 @@ func connections(b *testing.B, address string) int {
 	return count
 }
 
-// createTopics makes so many topics of one partition that no other run uses.
+// createTopics creates n topics of one partition each, with names that no other run uses.
 func createTopics(tb testing.TB, address string, n int) []string {
 	tb.Helper()
 	c := broker.NewCluster([]string{address}, nil, nil, time.Minute)
@@ -151,7 +151,7 @@ func createTopics(tb testing.TB, address string, n int) []string {
 	return names
 }
 
-// signalSink signals each record.
+// signalSink is a Sink that sends to delivered for each record.
 type signalSink struct{ delivered chan struct{} }
 
 func (s signalSink) Begin(Partition, [16]byte, int64) {}
@@ -164,7 +164,7 @@ func (s signalSink) Deliver(_ Partition, records []Record, _ int64) {
 	}
 }
 
-// wakeHerald has so many partitions in a session.
+// wakeHerald returns a function that starts a consumer with the number of partitions in a fetch session.
 func wakeHerald(sessionPartitions int) func(ctx context.Context, b *testing.B, address string, names []string) chan struct{} {
 	return func(ctx context.Context, b *testing.B, address string, names []string) chan struct{} {
 		b.Helper()
@@ -172,6 +172,7 @@ func wakeHerald(sessionPartitions int) func(ctx context.Context, b *testing.B, a
 	}
 }
 
+// wakeConsumer runs a consumer of the topics and lets the user of each topic join.
 func wakeConsumer(ctx context.Context, b *testing.B, names []string, cfg Config) chan struct{} {
 	b.Helper()
 	run, _, _ := strings.Cut(names[0], ".")
@@ -202,7 +203,7 @@ func wakeConsumer(ctx context.Context, b *testing.B, names []string, cfg Config)
 	return delivered
 }
 
-// wakeReader has a kafka.Reader for each topic.
+// wakeReader runs a kafka.Reader for each topic.
 func wakeReader(ctx context.Context, b *testing.B, address string, names []string) chan struct{} {
 	b.Helper()
 	delivered := make(chan struct{}, 100)
@@ -211,14 +212,14 @@ func wakeReader(ctx context.Context, b *testing.B, address string, names []strin
 	for _, name := range names {
 		reading.Go(func() {
 			r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{address}, Topic: name, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: fetchMaxWait})
-			defer r.Close() //nolint:errcheck // what was wanted has been read
+			defer r.Close() //nolint:errcheck // the benchmark has read its records
 			first := true
 			for {
 				m, err := r.ReadMessage(ctx)
 				if err != nil {
 					return
 				}
-				if !first || m.Offset+1 == m.HighWaterMark { // else what was there before
+				if !first || m.Offset+1 == m.HighWaterMark { // skips the records that the topic held before
 					first = false
 					select {
 					case delivered <- struct{}{}:
@@ -238,6 +239,7 @@ func wakeReader(ctx context.Context, b *testing.B, address string, names []strin
 	return delivered
 }
 
+// wakeFranz runs one franz-go client that reads all topics.
 func wakeFranz(ctx context.Context, b *testing.B, address string, names []string) chan struct{} {
 	b.Helper()
 	from := make(map[string]map[int32]kgo.Offset)
@@ -267,7 +269,7 @@ func wakeFranz(ctx context.Context, b *testing.B, address string, names []string
 		client.Close()
 		<-ended
 	})
-	for range names { // the last record of each: all are being read
+	for range names { // each topic delivers its last record, so the client reads all of them
 		await(ctx, b, delivered)
 	}
 	return delivered
