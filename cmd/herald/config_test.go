@@ -73,91 +73,97 @@ func TestConfigurationFromEnvironment(t *testing.T) {
 	}
 }
 
+var (
+	goodServe   = []string{"serve", "--brokers=a:1", "--topic=t", "--insecure-no-auth"}
+	goodProduce = []string{"produce", "x"}
+)
+
+// refusedConfigurations are the mistakes of TestConfigurationRefused.
+var refusedConfigurations = map[string]struct {
+	args []string
+	file string
+	want string // after the file's name, of a file
+}{
+	"nothing said":             {args: []string{"serve"}, want: "missing: --brokers, --topic, one of --jwt-secret-file, --jwt-public-key-file, --jwks-url and --insecure-no-auth"},
+	"no auth decision":         {args: []string{"serve", "--brokers=a:1", "--topic=t"}, want: "missing: one of --jwt-secret-file, --jwt-public-key-file, --jwks-url and --insecure-no-auth"},
+	"two auth decisions":       {args: with(goodServe, "--jwt-secret-file=x"), want: "--jwt-secret-file and --insecure-no-auth exclude each other"},
+	"unknown flag":             {args: with(goodServe, "--heartbeet=1s"), want: `did you mean "--heartbeat"`},
+	"broker with a scheme":     {args: with(goodServe, "--brokers=http://a:1"), want: "--brokers http://a:1: want HOST:PORT without a scheme"},
+	"broker without port":      {args: with(goodServe, "--brokers=a:1,b"), want: `--brokers "b": want HOST:PORT, such as localhost:9092`},
+	"broker without host":      {args: with(goodServe, "--brokers=:9092"), want: `--brokers ":9092": want HOST:PORT`},
+	"broker without a name":    {args: with(goodServe, "--brokers=a:1,,b:1"), want: `--brokers "": want HOST:PORT`},
+	"broker with port 0":       {args: with(goodServe, "--brokers=a:0"), want: `--brokers "a:0": want HOST:PORT`},
+	"bad topic":                {args: with(goodServe, "--topic=a b"), want: "character ' ' cannot be in a topic name"},
+	"topic twice":              {args: with(goodServe, "--topic=t"), want: `topic "t" is given twice`},
+	"heartbeat of nothing":     {args: with(goodServe, "--heartbeat=0s"), want: "--heartbeat=0s: want 1s to 1h0m0s"},
+	"queue of nothing":         {args: with(goodServe, "--max-queue-bytes=1"), want: "--max-queue-bytes=1: want 4096"},
+	"no duration":              {args: with(goodServe, "--retry=soon"), want: `--retry: "soon": want a duration with its unit, such as 500ms, 15s or 10m`},
+	"duration without unit":    {args: with(goodServe, "--retry=5"), want: `--retry: "5": want a duration with its unit, such as 500ms, 15s or 10m`},
+	"no value":                 {args: with(goodServe, "--retry"), want: "--retry: the value is missing: want a duration"},
+	"no number":                {args: with(goodServe, "--max-streams=many"), want: `--max-streams: "many": want a whole number, such as 10`},
+	"no number of bytes":       {args: with(goodServe, "--kafka-fetch-max-bytes=9999999999"), want: `--kafka-fetch-max-bytes: "9999999999": want a whole number up to 2147483647`},
+	"no rate":                  {args: with(goodServe, "--publish-rate=fast"), want: `--publish-rate: "fast": want a number, such as 2.5`},
+	"log level":                {args: with(goodServe, "--log-level=verbose"), want: `--log-level: "verbose": want debug, info, warn or error`},
+	"listen nowhere":           {args: with(goodServe, "--listen=nowhere"), want: "--listen nowhere: want HOST:PORT, such as 127.0.0.1:8080"},
+	"admin port too high":      {args: with(goodServe, "--admin-listen=:65536"), want: "--admin-listen :65536: want HOST:PORT"},
+	"no file":                  {args: with(goodServe, "--config=/nonexistent/herald.yaml"), want: "--config /nonexistent/herald.yaml: no such file or directory"},
+	"dev broker for everyone":  {args: []string{"dev", "--kafka-listen=0.0.0.0:9092"}, want: "name one address"},
+	"dev broker without port":  {args: []string{"dev", "--kafka-listen=localhost"}, want: "--kafka-listen localhost: want HOST:PORT"},
+	"secret and key set":       {args: with(goodServe[:3], "--jwt-secret-file=x", "--jwks-url=https://a/b"), want: "--jwt-secret-file and --jwks-url exclude each other"},
+	"issuer of nobody":         {args: with(goodServe, "--jwt-issuer=x"), want: "have no effect with --insecure-no-auth"},
+	"authority of no key set":  {args: with(goodServe, "--jwks-ca-file=x"), want: "--jwks-ca-file needs --jwks-url"},
+	"key set fetched always":   {args: with(goodServe, "--jwks-refresh=1s"), want: "--jwks-refresh=1s: want 1m0s to 24h0m0s"},
+	"no user claim":            {args: with(goodServe, "--jwt-user-claim="), want: "--jwt-user-claim is empty"},
+	"query parameter":          {args: with(goodServe[:3], "--jwt-secret-file=x", "--token-query-parameter=a b"), want: `--token-query-parameter "a b": want 1 to 64`},
+	"query parameter of ours":  {args: with(goodServe[:3], "--jwt-secret-file=x", "--token-query-parameter=since"), want: "--token-query-parameter since: this parameter has a meaning already"},
+	"cookie in plain text":     {args: with(goodServe[:3], "--jwt-secret-file=x", "--insecure-session-cookie", "--listen=:8080"), want: "--insecure-session-cookie with --listen :8080: anybody on the way could read the cookie"},
+	"cookie for all sites":     {args: with(goodServe, "--session-same-site=none"), want: "--session-same-site"},
+	"any origin":               {args: with(goodServe, "--allow-origin=*"), want: `--allow-origin "*": want an origin as browsers write it, such as https://app.example`},
+	"demo without publishing":  {args: with(goodServe, "--demo"), want: "--demo needs --enable-publish"},
+	"notification of nothing":  {args: with(goodServe, "--publish-max-bytes=0"), want: "--publish-max-bytes=0: want 1 to 67108864"},
+	"rate that is none":        {args: with(goodServe, "--publish-rate=NaN"), want: "--publish-rate=NaN: want 0 to 1000000"},
+	"burst of nothing":         {args: with(goodServe, "--publish-burst=0"), want: "--publish-burst=0: want 1 to 1000000"},
+	"certificate without key":  {args: with(goodServe, "--tls-cert-file=x"), want: "--tls-cert-file and --tls-key-file go together"},
+	"token without key":        {args: []string{"token", "--user=a"}, want: "a token needs --user, and --jwt-secret-file or --jwt-key-file"},
+	"token with two keys":      {args: []string{"token", "--user=a", "--jwt-secret-file=f", "--jwt-key-file=f"}, want: "--jwt-secret-file and --jwt-key-file exclude each other"},
+	"key set of a secret":      {args: []string{"token", "--key-set", "--jwt-secret-file=f"}, want: "--key-set prints no token: leave out --jwt-secret-file"},
+	"key set of nothing":       {args: []string{"token", "--key-set"}, want: "--key-set needs --jwt-key-file"},
+	"secret and a token":       {args: []string{"token", "--new-secret=f", "--user=a"}, want: "--new-secret prints no token: leave out --user"},
+	"secret out of a secret":   {args: []string{"token", "--jwt-secret-file=f", "--new-secret=f"}, want: "leave out --jwt-secret-file"},
+	"produce: broker":          {args: with(goodProduce, "--user=a", "--brokers=a"), want: `--brokers "a": want HOST:PORT`},
+	"produce: empty user":      {args: with(goodProduce, "--user", ""), want: "--user is empty: name a user, or leave --user out to write to everyone"},
+	"produce: user with NUL":   {args: with(goodProduce, "--user=a\x00"), want: "--user: invalid user name: control characters"},
+	"produce: no user":         {args: with(goodProduce, "--topic=notifications"), want: "topic notifications is keyed by user: add --user"},
+	"produce: no owner":        {args: with(goodProduce, "--topic=t,user=header:h"), want: "topic t has the user in the record header h: add --user"},
+	"produce: no name":         {args: with(goodProduce, "--topic=t.{user}"), want: "topic t.{user} has the user in its name: add --user"},
+	"produce: user of all":     {args: with(goodProduce, "--topic=t,kind=broadcast", "--user=a"), want: "topic t is for everyone: leave --user out"},
+	"produce: no topic's name": {args: with(goodProduce, "--topic=t.{user}", "--user=a b"), want: `--user "a b": topic "t.a b": character ' ' cannot be in a topic name`},
+	"tail: no URL":             {args: []string{"tail", "--url=nowhere"}, want: "--url"},
+	"tail: no patience":        {args: []string{"tail", "--idle-timeout=0s"}, want: "--idle-timeout=0s: want more than 0"},
+	"file: unknown key":        {file: "heartbeet: 1s", want: `line 1: unknown key "heartbeet", did you mean "heartbeat"?`},
+	"file: key of a flag only": {file: "config: x", want: `line 1: unknown key "config"`},
+	"file: key of herald dev":  {file: "retry: 1s\ndata-dir: x", want: "line 2: data-dir is a setting of herald dev only"},
+	"file: twice":              {file: "retry: 1s\nretry: 2s", want: "line 2"},
+	"file: nothing":            {file: "retry:", want: `line 1: retry: want one value, such as "retry: 2s", not nothing`},
+	"file: list for one value": {file: "retry: [1s]", want: `line 1: retry: want one value, such as "retry: 2s", not a list`},
+	"file: mapping":            {file: "topic: {a: b}", want: `line 1: topic: want one value or a list, such as "topic: [a, b]", not a mapping`},
+	"file: no mapping":         {file: "- a", want: "line 1: want lines like"},
+	"file: no YAML":            {file: "a: b: c", want: "line 1: mapping values are not allowed in this context: want YAML: lines like"},
+	"file: two documents":      {file: "retry: 1s\n---\nretry: 1s", want: "more than one YAML document"},
+	"file: wrong value":        {file: "retry: 1s\nheartbeat: soon", want: `line 2: --heartbeat: "soon": want a duration with its unit`},
+	"file: impossible value":   {file: "\nheartbeat: 0s", want: "line 2: --heartbeat=0s: want 1s to 1h0m0s"},
+	"file: two auth decisions": {file: "jwt-secret-file: x", want: "line 1: --jwt-secret-file and --insecure-no-auth exclude each other"},
+	"file: any origin":         {file: "allow-origin: ['*']", want: "line 1: --allow-origin \"*\": want an origin"},
+}
+
 // TestConfigurationRefused expects an error that names the mistake, on one line.
 func TestConfigurationRefused(t *testing.T) {
-	good := []string{"serve", "--brokers=a:1", "--topic=t", "--insecure-no-auth"}
-	produce := []string{"produce", "x"}
-	for name, test := range map[string]struct {
-		args []string
-		file string
-		want string // after the file's name, of a file
-	}{
-		"nothing said":             {args: []string{"serve"}, want: "missing: --brokers, --topic, one of --jwt-secret-file, --jwt-public-key-file, --jwks-url and --insecure-no-auth"},
-		"no auth decision":         {args: []string{"serve", "--brokers=a:1", "--topic=t"}, want: "missing: one of --jwt-secret-file, --jwt-public-key-file, --jwks-url and --insecure-no-auth"},
-		"two auth decisions":       {args: with(good, "--jwt-secret-file=x"), want: "--jwt-secret-file and --insecure-no-auth exclude each other"},
-		"unknown flag":             {args: with(good, "--heartbeet=1s"), want: `did you mean "--heartbeat"`},
-		"broker with a scheme":     {args: with(good, "--brokers=http://a:1"), want: "--brokers http://a:1: want HOST:PORT without a scheme"},
-		"broker without port":      {args: with(good, "--brokers=a:1,b"), want: `--brokers "b": want HOST:PORT, such as localhost:9092`},
-		"broker without host":      {args: with(good, "--brokers=:9092"), want: `--brokers ":9092": want HOST:PORT`},
-		"broker without a name":    {args: with(good, "--brokers=a:1,,b:1"), want: `--brokers "": want HOST:PORT`},
-		"broker with port 0":       {args: with(good, "--brokers=a:0"), want: `--brokers "a:0": want HOST:PORT`},
-		"bad topic":                {args: with(good, "--topic=a b"), want: "character ' ' cannot be in a topic name"},
-		"topic twice":              {args: with(good, "--topic=t"), want: `topic "t" is given twice`},
-		"heartbeat of nothing":     {args: with(good, "--heartbeat=0s"), want: "--heartbeat=0s: want 1s to 1h0m0s"},
-		"queue of nothing":         {args: with(good, "--max-queue-bytes=1"), want: "--max-queue-bytes=1: want 4096"},
-		"no duration":              {args: with(good, "--retry=soon"), want: `--retry: "soon": want a duration with its unit, such as 500ms, 15s or 10m`},
-		"duration without unit":    {args: with(good, "--retry=5"), want: `--retry: "5": want a duration with its unit, such as 500ms, 15s or 10m`},
-		"no value":                 {args: with(good, "--retry"), want: "--retry: the value is missing: want a duration"},
-		"no number":                {args: with(good, "--max-streams=many"), want: `--max-streams: "many": want a whole number, such as 10`},
-		"no number of bytes":       {args: with(good, "--kafka-fetch-max-bytes=9999999999"), want: `--kafka-fetch-max-bytes: "9999999999": want a whole number up to 2147483647`},
-		"no rate":                  {args: with(good, "--publish-rate=fast"), want: `--publish-rate: "fast": want a number, such as 2.5`},
-		"log level":                {args: with(good, "--log-level=verbose"), want: `--log-level: "verbose": want debug, info, warn or error`},
-		"listen nowhere":           {args: with(good, "--listen=nowhere"), want: "--listen nowhere: want HOST:PORT, such as 127.0.0.1:8080"},
-		"admin port too high":      {args: with(good, "--admin-listen=:65536"), want: "--admin-listen :65536: want HOST:PORT"},
-		"no file":                  {args: with(good, "--config=/nonexistent/herald.yaml"), want: "--config /nonexistent/herald.yaml: no such file or directory"},
-		"dev broker for everyone":  {args: []string{"dev", "--kafka-listen=0.0.0.0:9092"}, want: "name one address"},
-		"dev broker without port":  {args: []string{"dev", "--kafka-listen=localhost"}, want: "--kafka-listen localhost: want HOST:PORT"},
-		"secret and key set":       {args: with(good[:3], "--jwt-secret-file=x", "--jwks-url=https://a/b"), want: "--jwt-secret-file and --jwks-url exclude each other"},
-		"issuer of nobody":         {args: with(good, "--jwt-issuer=x"), want: "have no effect with --insecure-no-auth"},
-		"authority of no key set":  {args: with(good, "--jwks-ca-file=x"), want: "--jwks-ca-file needs --jwks-url"},
-		"key set fetched always":   {args: with(good, "--jwks-refresh=1s"), want: "--jwks-refresh=1s: want 1m0s to 24h0m0s"},
-		"no user claim":            {args: with(good, "--jwt-user-claim="), want: "--jwt-user-claim is empty"},
-		"query parameter":          {args: with(good[:3], "--jwt-secret-file=x", "--token-query-parameter=a b"), want: `--token-query-parameter "a b": want 1 to 64`},
-		"query parameter of ours":  {args: with(good[:3], "--jwt-secret-file=x", "--token-query-parameter=since"), want: "--token-query-parameter since: this parameter has a meaning already"},
-		"cookie in plain text":     {args: with(good[:3], "--jwt-secret-file=x", "--insecure-session-cookie", "--listen=:8080"), want: "--insecure-session-cookie with --listen :8080: anybody on the way could read the cookie"},
-		"cookie for all sites":     {args: with(good, "--session-same-site=none"), want: "--session-same-site"},
-		"any origin":               {args: with(good, "--allow-origin=*"), want: `--allow-origin "*": want an origin as browsers write it, such as https://app.example`},
-		"demo without publishing":  {args: with(good, "--demo"), want: "--demo needs --enable-publish"},
-		"notification of nothing":  {args: with(good, "--publish-max-bytes=0"), want: "--publish-max-bytes=0: want 1 to 67108864"},
-		"rate that is none":        {args: with(good, "--publish-rate=NaN"), want: "--publish-rate=NaN: want 0 to 1000000"},
-		"burst of nothing":         {args: with(good, "--publish-burst=0"), want: "--publish-burst=0: want 1 to 1000000"},
-		"certificate without key":  {args: with(good, "--tls-cert-file=x"), want: "--tls-cert-file and --tls-key-file go together"},
-		"token without key":        {args: []string{"token", "--user=a"}, want: "a token needs --user, and --jwt-secret-file or --jwt-key-file"},
-		"token with two keys":      {args: []string{"token", "--user=a", "--jwt-secret-file=f", "--jwt-key-file=f"}, want: "--jwt-secret-file and --jwt-key-file exclude each other"},
-		"key set of a secret":      {args: []string{"token", "--key-set", "--jwt-secret-file=f"}, want: "--key-set prints no token: leave out --jwt-secret-file"},
-		"key set of nothing":       {args: []string{"token", "--key-set"}, want: "--key-set needs --jwt-key-file"},
-		"secret and a token":       {args: []string{"token", "--new-secret=f", "--user=a"}, want: "--new-secret prints no token: leave out --user"},
-		"secret out of a secret":   {args: []string{"token", "--jwt-secret-file=f", "--new-secret=f"}, want: "leave out --jwt-secret-file"},
-		"produce: broker":          {args: with(produce, "--user=a", "--brokers=a"), want: `--brokers "a": want HOST:PORT`},
-		"produce: empty user":      {args: with(produce, "--user", ""), want: "--user is empty: name a user, or leave --user out to write to everyone"},
-		"produce: user with NUL":   {args: with(produce, "--user=a\x00"), want: "--user: invalid user name: control characters"},
-		"produce: no user":         {args: with(produce, "--topic=notifications"), want: "topic notifications is keyed by user: add --user"},
-		"produce: no owner":        {args: with(produce, "--topic=t,user=header:h"), want: "topic t has the user in the record header h: add --user"},
-		"produce: no name":         {args: with(produce, "--topic=t.{user}"), want: "topic t.{user} has the user in its name: add --user"},
-		"produce: user of all":     {args: with(produce, "--topic=t,kind=broadcast", "--user=a"), want: "topic t is for everyone: leave --user out"},
-		"produce: no topic's name": {args: with(produce, "--topic=t.{user}", "--user=a b"), want: `--user "a b": topic "t.a b": character ' ' cannot be in a topic name`},
-		"tail: no URL":             {args: []string{"tail", "--url=nowhere"}, want: "--url"},
-		"tail: no patience":        {args: []string{"tail", "--idle-timeout=0s"}, want: "--idle-timeout=0s: want more than 0"},
-		"file: unknown key":        {file: "heartbeet: 1s", want: `line 1: unknown key "heartbeet", did you mean "heartbeat"?`},
-		"file: key of a flag only": {file: "config: x", want: `line 1: unknown key "config"`},
-		"file: key of herald dev":  {file: "retry: 1s\ndata-dir: x", want: "line 2: data-dir is a setting of herald dev only"},
-		"file: twice":              {file: "retry: 1s\nretry: 2s", want: "line 2"},
-		"file: nothing":            {file: "retry:", want: `line 1: retry: want one value, such as "retry: 2s", not nothing`},
-		"file: list for one value": {file: "retry: [1s]", want: `line 1: retry: want one value, such as "retry: 2s", not a list`},
-		"file: mapping":            {file: "topic: {a: b}", want: `line 1: topic: want one value or a list, such as "topic: [a, b]", not a mapping`},
-		"file: no mapping":         {file: "- a", want: "line 1: want lines like"},
-		"file: no YAML":            {file: "a: b: c", want: "line 1: mapping values are not allowed in this context: want YAML: lines like"},
-		"file: two documents":      {file: "retry: 1s\n---\nretry: 1s", want: "more than one YAML document"},
-		"file: wrong value":        {file: "retry: 1s\nheartbeat: soon", want: `line 2: --heartbeat: "soon": want a duration with its unit`},
-		"file: impossible value":   {file: "\nheartbeat: 0s", want: "line 2: --heartbeat=0s: want 1s to 1h0m0s"},
-		"file: two auth decisions": {file: "jwt-secret-file: x", want: "line 1: --jwt-secret-file and --insecure-no-auth exclude each other"},
-		"file: any origin":         {file: "allow-origin: ['*']", want: "line 1: --allow-origin \"*\": want an origin"},
-	} {
+	for name, test := range refusedConfigurations {
 		t.Run(name, func(t *testing.T) {
 			args, matches, want := test.args, strings.Contains, test.want
 			if test.file != "" {
 				path := writeConfig(t, test.file)
-				args, matches, want = with(good, "--config", path), strings.HasPrefix, "--config "+path+": "+want
+				args, matches, want = with(goodServe, "--config", path), strings.HasPrefix, "--config "+path+": "+want
 			}
 			_, err := parse(t, args...)
 			if err == nil {

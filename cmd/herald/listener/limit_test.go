@@ -142,36 +142,44 @@ func TestRoomByIdleness(t *testing.T) {
 	}
 }
 
+// startPlain serves HTTP/1 and HTTP/2 without TLS.
+func startPlain(s *httptest.Server) {
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	s.Start()
+}
+
+// startSecure serves HTTP/1 and HTTP/2 with TLS.
+func startSecure(s *httptest.Server) {
+	s.EnableHTTP2 = true
+	s.StartTLS()
+}
+
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+// floods are the connections of TestHalfOpenFlood.
+var floods = map[string]struct {
+	start func(*httptest.Server)
+	begin string // what each connection of the flood sends
+	idle  bool   // the connection has had an answer
+}{
+	"nothing":            {startPlain, "", false},
+	"half a line":        {startPlain, "GET /ev", false},
+	"half a header":      {startPlain, "GET / HTTP/1.1\r\nHost: localhost\r\n", false},
+	"kept alive":         {startPlain, "GET /short HTTP/1.1\r\nHost: localhost\r\n\r\n", true},
+	"kept alive, half":   {startPlain, "GET /short HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\n", true},
+	"half HTTP/2":        {startPlain, preface[:10], false},
+	"HTTP/2":             {startPlain, preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00", true},
+	"TLS, nothing":       {startSecure, "", false},
+	"TLS, half of hello": {startSecure, "\x16\x03\x01\x02\x00\x01\x00\x01", false},
+}
+
 // TestHalfOpenFlood fills the server with connections that send nothing, half a request, or nothing after
 // an answer. Each new connection gets the place of the longest-waiting connection; a connection with a
 // request or an HTTP/2 stream under way stays open.
 func TestHalfOpenFlood(t *testing.T) {
-	plain := func(s *httptest.Server) {
-		s.Config.Protocols = new(http.Protocols)
-		s.Config.Protocols.SetHTTP1(true)
-		s.Config.Protocols.SetUnencryptedHTTP2(true)
-		s.Start()
-	}
-	secure := func(s *httptest.Server) {
-		s.EnableHTTP2 = true
-		s.StartTLS()
-	}
-	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-	for name, test := range map[string]struct {
-		start func(*httptest.Server)
-		begin string // what each connection of the flood sends
-		idle  bool   // the connection has had an answer
-	}{
-		"nothing":            {plain, "", false},
-		"half a line":        {plain, "GET /ev", false},
-		"half a header":      {plain, "GET / HTTP/1.1\r\nHost: localhost\r\n", false},
-		"kept alive":         {plain, "GET /short HTTP/1.1\r\nHost: localhost\r\n\r\n", true},
-		"kept alive, half":   {plain, "GET /short HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\n", true},
-		"half HTTP/2":        {plain, preface[:10], false},
-		"HTTP/2":             {plain, preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00", true},
-		"TLS, nothing":       {secure, "", false},
-		"TLS, half of hello": {secure, "\x16\x03\x01\x02\x00\x01\x00\x01", false},
-	} {
+	for name, test := range floods {
 		t.Run(name, func(t *testing.T) {
 			const most = 8
 			s, listener, evicted := limitedServer(t, most, test.start)

@@ -163,6 +163,30 @@ func TestUnreadBodies(t *testing.T) {
 	}
 }
 
+// userIDs are the names of TestUserIDs and the statuses of their streams.
+var userIDs = map[string]struct {
+	user           string
+	perUser, keyed int // status of the stream where the user is in the topic's name, and where it is the key
+}{
+	"alice":              {"alice", 200, 200},
+	"NUL":                {"alice\x00", 400, 400},
+	"CR LF":              {"alice\r\nSet-Cookie: a=b", 400, 400},
+	"LF":                 {"alice\nevent: gap", 400, 400},
+	"next line of C1":    {"alice\u0085", 400, 400},
+	"slash":              {"alice/bob", 403, 200},
+	"dots":               {"../alice", 403, 200},
+	"braces":             {"{user}", 403, 200},
+	"comma":              {"alice,bob", 403, 200},
+	"200 KiB":            {strings.Repeat("a", 200<<10), 0, 0}, // a token of this length exceeds the limit of the header
+	"257 bytes":          {strings.Repeat("a", 257), 400, 400},
+	"Cyrillic alice":     {"аlice", 403, 200},
+	"fullwidth alice":    {"ａlice", 403, 200},
+	"alice, zero width":  {"ali\u200bce", 403, 200},
+	"alice, overridden":  {"\u202eecila", 403, 200},
+	"alice with a space": {"alice ", 403, 200},
+	"in another case":    {"Alice", 200, 200},
+}
+
 // TestUserIDs uses names that resemble another user's name, a path or a header line, in valid tokens and in
 // the path. Each gets the status of its row, and no name adds a line to the log.
 func TestUserIDs(t *testing.T) {
@@ -171,28 +195,7 @@ func TestUserIDs(t *testing.T) {
 	})
 	shared := startSecured(t, func(set *Config) { set.Consumer.Routes = []consumer.Route{{Topic: "notifications"}} })
 	publisher := bearer(s.token(t, auth.Identity{User: "service", Publish: true}))
-	for name, test := range map[string]struct {
-		user           string
-		perUser, keyed int // status of the stream where the user is in the topic's name, and where it is the key
-	}{
-		"alice":              {"alice", 200, 200},
-		"NUL":                {"alice\x00", 400, 400},
-		"CR LF":              {"alice\r\nSet-Cookie: a=b", 400, 400},
-		"LF":                 {"alice\nevent: gap", 400, 400},
-		"next line of C1":    {"alice\u0085", 400, 400},
-		"slash":              {"alice/bob", 403, 200},
-		"dots":               {"../alice", 403, 200},
-		"braces":             {"{user}", 403, 200},
-		"comma":              {"alice,bob", 403, 200},
-		"200 KiB":            {strings.Repeat("a", 200<<10), 0, 0}, // a token of this length exceeds the limit of the header
-		"257 bytes":          {strings.Repeat("a", 257), 400, 400},
-		"Cyrillic alice":     {"аlice", 403, 200},
-		"fullwidth alice":    {"ａlice", 403, 200},
-		"alice, zero width":  {"ali\u200bce", 403, 200},
-		"alice, overridden":  {"\u202eecila", 403, 200},
-		"alice with a space": {"alice ", 403, 200},
-		"in another case":    {"Alice", 200, 200},
-	} {
+	for name, test := range userIDs {
 		for _, v := range []struct {
 			server *secured
 			want   int
