@@ -16,13 +16,14 @@ import (
 //   - Even: the loads of two members differ by no more than the largest unit.
 //   - Sticky: a unit stays with its member unless the member has left or has too many partitions.
 //   - Co-partitioned: topics with the same number of partitions, more than one, share units. A unit holds
-//     the partitions with one number, so that one member has a user's partitions of all these topics. Each
-//     topic of one partition is a unit, because thousands of users' topics would go to one member otherwise.
+//     the partitions with one number, so that one member has a user's partitions of all these topics. A
+//     topic with one partition is a unit by itself, because otherwise one member would get thousands of
+//     users' topics.
 //
 // It implements [kafka.GroupBalancer].
 type balancer struct {
-	assigned func() map[string][]int // the partitions of this member now, by topic
-	crowd    func(members int)       // called by the group's leader if there is more than one
+	assigned      func() map[string][]int // the partitions of this member now, by topic
+	reportMembers func(members int)       // called on the group's leader if the group has more than one member
 }
 
 // ProtocolName implements [kafka.GroupBalancer].
@@ -49,7 +50,7 @@ func unitOf(topic string, count, partition int) unit {
 // AssignGroups implements [kafka.GroupBalancer].
 func (b balancer) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
 	if len(members) > 1 {
-		b.crowd(len(members))
+		b.reportMembers(len(members))
 	}
 	counts := make(map[string]int)
 	for _, p := range partitions {
@@ -94,8 +95,9 @@ func (b balancer) AssignGroups(members []kafka.GroupMember, partitions []kafka.P
 	return assignments
 }
 
-// keepOwners returns the units that stay with their members. A member keeps up to fair partitions.
-func keepOwners(members []kafka.GroupMember, counts map[string]int, units map[unit][]kafka.Partition, fair int) map[unit]string {
+// keepOwners returns the units that stay with their members. A member keeps up to share
+// partitions, or a single unit that is larger.
+func keepOwners(members []kafka.GroupMember, counts map[string]int, units map[unit][]kafka.Partition, share int) map[unit]string {
 	owners := make(map[unit]string)
 	for _, m := range members {
 		var had map[string][]int
@@ -107,7 +109,7 @@ func keepOwners(members []kafka.GroupMember, counts map[string]int, units map[un
 			for _, id := range had[topic] {
 				u := unitOf(topic, counts[topic], id)
 				size := len(units[u])
-				if size > 0 && owners[u] == "" && load+size <= max(fair, size) {
+				if size > 0 && owners[u] == "" && load+size <= max(share, size) {
 					owners[u] = m.ID
 					load += size
 				}

@@ -33,7 +33,7 @@ func rebalance(t *testing.T, topics map[string]int, had map[string]map[string][]
 		members = append(members, kafka.GroupMember{ID: id, UserData: data})
 	}
 	crowd := 0
-	got := balancer{crowd: func(n int) { crowd = n }}.AssignGroups(members, partitions)
+	got := balancer{reportMembers: func(n int) { crowd = n }}.AssignGroups(members, partitions)
 	if len(members) > 1 && crowd != len(members) {
 		t.Errorf("the balancer reported %d members, want %d", crowd, len(members))
 	}

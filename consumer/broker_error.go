@@ -14,8 +14,8 @@ const (
 	errorOther  = "other"
 )
 
-// kindOf returns the kind of an error.
-func kindOf(err error) string {
+// errorKind returns the kind of an error.
+func errorKind(err error) string {
 	is := func(list ...error) bool {
 		for _, e := range list {
 			if errors.Is(err, e) {

@@ -145,7 +145,7 @@ func (r *liveReader) skipLocked(p *livePartition, to int64, reason GapReason) {
 // handleRefusal handles an error that the broker returns for the partition. The next metadata says where to
 // read the partition. The same error is logged once.
 func (r *liveReader) handleRefusal(broker int32, p *livePartition, err error) {
-	kind := kindOf(err)
+	kind := errorKind(err)
 	r.metrics.errors.WithLabelValues(kind).Inc()
 	p.mu.Lock()
 	repeated := p.failed == err.Error()

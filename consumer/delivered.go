@@ -47,7 +47,7 @@ type deliveredPositions struct {
 	health  *groupHealth
 	metrics *metrics
 
-	mu     sync.Mutex                      // locked before the lock of the topicRegistry, which topicID locks
+	mu     sync.Mutex
 	dirty  map[Partition]deliveredPosition // to commit
 	checks map[Partition]deliveredCheck    // committed, to check
 }

@@ -64,7 +64,7 @@ func (m *groupMember) run(ctx context.Context) {
 func (m *groupMember) join(ctx context.Context, topics map[string]int) error {
 	var mu sync.Mutex
 	var assigned map[string][]int
-	sticky := balancer{crowd: m.warnOfOthers, assigned: func() map[string][]int {
+	sticky := balancer{reportMembers: m.warnOfOthers, assigned: func() map[string][]int {
 		mu.Lock()
 		defer mu.Unlock()
 		return assigned

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// metadataAge is how old a broker's metadata can be. It is milliseconds old as a rule; a broker that loses
+// metadataAge is how old a broker's metadata can be. It is usually milliseconds old; a broker that loses
 // touch with the controller is fenced after broker.session.timeout.ms, 9 s by default.
 const metadataAge = time.Minute
 
@@ -40,22 +40,23 @@ type Homes struct {
 
 	mu      sync.Mutex
 	topicID [16]byte
-	numbers []number // of partitions, growing
-	young   sample   // taken when the topic was known to have the last of numbers, or fewer, partitions
-	old     sample   // one at least metadataAge before it
-	told    time.Time
+	layouts []layout   // with growing numbers of partitions
+	young   readSample // taken when the topic was known to have no more partitions than the last layout
+	old     readSample // taken at least metadataAge before young
+
+	lastLogged time.Time // when a misplaced record was last logged
 }
 
-// number is a number of partitions that the topic has had.
-type number struct {
+// layout is a number of partitions that the topic has had.
+type layout struct {
 	count int
 	from  []int64 // the offset where a home begins, by partition; a partition without one begins at its start
 }
 
-// sample is the offsets up to which the partitions had been read at one time.
-type sample struct {
+// readSample says how far the topic had been read at one time.
+type readSample struct {
 	asked time.Time
-	read  []int64 // by partition; 0 for one that is not read
+	read  []int64 // by partition: the offset before which everything was read; 0 if the partition is not read
 }
 
 // NewHomes returns the homes for a topic whose number of partitions is not known yet.
@@ -63,40 +64,40 @@ func NewHomes(topic string, p Partitioner) *Homes {
 	return &Homes{topic: topic, partitioner: p, log: slog.New(slog.DiscardHandler), misplaced: func() {}}
 }
 
-// Saw notes the number of partitions that Kafka reported for the topic. asked is the time of the request;
+// RecordPartitions notes the number of partitions that Kafka reported for the topic. asked is the time of the request;
 // read is the offset up to which each partition had been read before the request.
-func (h *Homes) Saw(topicID [16]byte, count int, asked time.Time, read []int64) {
+func (h *Homes) RecordPartitions(topicID [16]byte, count int, asked time.Time, read []int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	last := len(h.numbers) - 1
+	last := len(h.layouts) - 1
 	switch {
 	case count == 0: // the answer has no number
 		return
 	case last < 0 || h.topicID != topicID: // the offsets read belong to another topic
-		h.topicID, h.numbers = topicID, []number{{count: count}}
-		h.young, h.old = sample{}, sample{}
+		h.topicID, h.layouts = topicID, []layout{{count: count}}
+		h.young, h.old = readSample{}, readSample{}
 		return
-	case count < h.numbers[last].count: // an outdated answer
+	case count < h.layouts[last].count: // an outdated answer
 		return
-	case count > h.numbers[last].count:
-		h.numbers = append(h.numbers, number{count, h.old.read})
+	case count > h.layouts[last].count:
+		h.layouts = append(h.layouts, layout{count, h.old.read})
 	}
 	if h.young.asked.IsZero() || asked.Sub(h.young.asked) >= metadataAge {
-		h.old, h.young = h.young, sample{asked, read}
+		h.old, h.young = h.young, readSample{asked, read}
 	}
 }
 
-// Of returns the topic's id, the user's homes, and the offset at which a stream that has read nothing of a
+// Find returns the topic's id, the user's homes, and the offset at which a stream that has read nothing of a
 // home begins there.
-func (h *Homes) Of(user string) (topicID [16]byte, begin map[int32]int64) {
+func (h *Homes) Find(user string) (topicID [16]byte, begin map[int32]int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	begin = make(map[int32]int64, len(h.numbers))
-	for _, n := range h.numbers {
-		home := h.partitioner.choose([]byte(user), n.count)
+	begin = make(map[int32]int64, len(h.layouts))
+	for _, l := range h.layouts {
+		home := h.partitioner.choose([]byte(user), l.count)
 		from := int64(0)
-		if int(home) < len(n.from) {
-			from = n.from[home]
+		if int(home) < len(l.from) {
+			from = l.from[home]
 		}
 		if was, ok := begin[home]; !ok || from < was {
 			begin[home] = from
@@ -105,23 +106,23 @@ func (h *Homes) Of(user string) (topicID [16]byte, begin map[int32]int64) {
 	return h.topicID, begin
 }
 
-// Misplaced counts a record for user that was found outside of the user's homes, and logs one such record a
+// RecordMisplaced counts a record for user that was found outside of the user's homes, and logs one such record a
 // minute: the producers use another partitioner than the route names.
-func (h *Homes) Misplaced(user string, at Position) {
+func (h *Homes) RecordMisplaced(user string, at Position) {
 	h.misplaced()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if time.Since(h.told) < time.Minute || len(h.numbers) == 0 {
+	if time.Since(h.lastLogged) < time.Minute || len(h.layouts) == 0 {
 		return
 	}
-	h.told = time.Now()
+	h.lastLogged = time.Now()
 	fits := []string{}
-	count := h.numbers[len(h.numbers)-1].count
+	count := h.layouts[len(h.layouts)-1].count
 	for _, p := range partitioners {
 		if p.choose([]byte(user), count) == at.ID {
 			fits = append(fits, string(p))
 		}
 	}
-	h.log.Warn("a record is not where the topic's partitioner puts its user and was left out: name the partitioner that its producers have, or none",
+	h.log.Warn("misplaced record left out; give the topic the partitioner that all of its producers use, or none",
 		"topic", h.topic, "partition", at.ID, "offset", at.Offset, "partitions", count, "partitioner", string(h.partitioner), "fitting", fits)
 }

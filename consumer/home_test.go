@@ -84,8 +84,10 @@ func TestHomeMovesWhenItsTopicGrows(t *testing.T) {
 	for name, test := range homeTests {
 		t.Run(name, func(t *testing.T) {
 			h := NewHomes("orders", Murmur2)
-			test.seen(func(count int, after time.Duration, read ...int64) { h.Saw(id, count, begun.Add(after), read) })
-			_, got := h.Of(user)
+			test.seen(func(count int, after time.Duration, read ...int64) {
+				h.RecordPartitions(id, count, begun.Add(after), read)
+			})
+			_, got := h.Find(user)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("homes and the offsets they begin at (-want +got):\n%s", diff)
 			}
@@ -93,9 +95,9 @@ func TestHomeMovesWhenItsTopicGrows(t *testing.T) {
 	}
 	t.Run("another incarnation", func(t *testing.T) {
 		h := NewHomes("orders", Murmur2)
-		h.Saw(id, 2, begun, nil)
-		h.Saw([16]byte{2}, 5, begun.Add(time.Minute), []int64{5, 5})
-		gotID, got := h.Of(user)
+		h.RecordPartitions(id, 2, begun, nil)
+		h.RecordPartitions([16]byte{2}, 5, begun.Add(time.Minute), []int64{5, 5})
+		gotID, got := h.Find(user)
 		if diff := cmp.Diff(map[int32]int64{3: 0}, got); diff != "" || gotID != [16]byte{2} {
 			t.Errorf("homes of topic ID %x, want 02… (-want +got):\n%s", gotID, diff)
 		}
@@ -109,10 +111,10 @@ func TestMisplacedRecordsAreLoggedOnce(t *testing.T) {
 	var text bytes.Buffer
 	counted := 0
 	h.log, h.misplaced = slog.New(slog.NewTextHandler(&text, nil)), func() { counted++ }
-	h.Saw([16]byte{1}, 1000, time.Now(), nil)
+	h.RecordPartitions([16]byte{1}, 1000, time.Now(), nil)
 	wrong := CRC32.choose([]byte("alice"), 1000)
 	for offset := range int64(5) {
-		h.Misplaced("alice", Position{Partition{Topic: "orders", ID: wrong}, offset})
+		h.RecordMisplaced("alice", Position{Partition{Topic: "orders", ID: wrong}, offset})
 	}
 	got := text.String()
 	if counted != 5 || strings.Count(got, "\n") != 1 || !strings.Contains(got, "partitioner=murmur2") || !strings.Contains(got, "fitting=[crc32]") {

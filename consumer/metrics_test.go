@@ -134,7 +134,7 @@ func TestEveryMetricCountsItsEvent(t *testing.T) {
 
 	// A stream reports a record in a partition other than its user's home.
 	topics := c.UserTopics("alice")
-	m.rise(func() { topics[1].Homes.Misplaced("alice", Position{Partition{Topic: "shared", ID: 0}, 0}) }, "herald_kafka_misplaced_records_total{}")
+	m.rise(func() { topics[1].Homes.RecordMisplaced("alice", Position{Partition{Topic: "shared", ID: 0}, 0}) }, "herald_kafka_misplaced_records_total{}")
 
 	m.countReplays(c)
 

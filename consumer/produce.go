@@ -17,7 +17,8 @@ import (
 	"herald/consumer/broker"
 )
 
-// ErrNoTopic says that a record's topic does not exist and the cluster does not create it.
+// ErrNoTopic says that a topic does not exist. [Producer.Produce] returns it if the cluster does not create
+// the topic of the record. [TableReader.Ready] returns it while the topic of the table does not exist.
 var ErrNoTopic = errors.New("topic does not exist")
 
 // createTimeout is how long Produce waits for a topic that is being created: Kafka's answer to the metadata

@@ -100,7 +100,7 @@ func (s *startOffsets) askLeaders(ctx context.Context) {
 func (s *startOffsets) acceptAnswer(answer startOffsetsAnswer) {
 	delete(s.asked, answer.leader)
 	if answer.err != nil {
-		s.metrics.errors.WithLabelValues(kindOf(answer.err)).Inc()
+		s.metrics.errors.WithLabelValues(errorKind(answer.err)).Inc()
 		s.log.Debug("list offsets failed; retrying", "broker", answer.leader, "partitions", len(answer.starts), "error", answer.err)
 	}
 	if answer.offsets == nil {

@@ -91,8 +91,8 @@ func (p *topicPoller) poll(ctx context.Context) time.Duration {
 }
 
 // samplePositions returns how far the named topics that have [Homes] have been read.
-func (p *topicPoller) samplePositions(names []string) map[string]sample {
-	samples := make(map[string]sample)
+func (p *topicPoller) samplePositions(names []string) map[string]readSample {
+	samples := make(map[string]readSample)
 	for _, name := range names {
 		if p.topics.homes[name] == nil {
 			continue
@@ -105,14 +105,14 @@ func (p *topicPoller) samplePositions(names []string) map[string]sample {
 				read[i], _ = live.position()
 			}
 		}
-		samples[name] = sample{time.Now(), read}
+		samples[name] = readSample{time.Now(), read}
 	}
 	return samples
 }
 
 // adoptAll acts on the metadata of the named topics. before holds how far the topics had been read before
 // the request.
-func (p *topicPoller) adoptAll(names []string, found map[string]broker.TopicMetadata, before map[string]sample) {
+func (p *topicPoller) adoptAll(names []string, found map[string]broker.TopicMetadata, before map[string]readSample) {
 	for _, name := range names {
 		m, ok := found[name]
 		complete := ok && p.adopt(name, &m, before[name])
@@ -126,7 +126,7 @@ func (p *topicPoller) adoptAll(names []string, found map[string]broker.TopicMeta
 
 // adopt acts on the metadata of one topic. It returns false if the cluster has to be asked about the topic
 // again soon.
-func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before sample) (complete bool) {
+func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before readSample) (complete bool) {
 	p.topics.mu.Lock()
 	t := p.topics.states[name]
 	switch {
@@ -154,7 +154,7 @@ func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before sample)
 	t.denied = t.denied && old > 0 // a topic with live partitions is allowed again by its next records
 	p.topics.mu.Unlock()
 	if h := p.topics.homes[name]; h != nil { // before partitions begin, because streams read the homes then
-		h.Saw(m.ID, len(m.Leaders), before.asked, before.read)
+		h.RecordPartitions(m.ID, len(m.Leaders), before.asked, before.read)
 	}
 	switch {
 	case recreated:
@@ -198,10 +198,10 @@ func (p *topicPoller) adoptErrorLocked(t *topicState, m *broker.TopicMetadata) b
 		t.settleLocked(true)
 		return true
 	}
-	p.metrics.errors.WithLabelValues(kindOf(m.Err)).Inc()
+	p.metrics.errors.WithLabelValues(errorKind(m.Err)).Inc()
 	repeated := t.failed == m.Err.Error()
 	t.failed = m.Err.Error()
-	if kindOf(m.Err) != errorDenied {
+	if errorKind(m.Err) != errorDenied {
 		if !repeated {
 			p.log.Error("topic cannot be read; retrying", "topic", t.name, "error", m.Err)
 		}

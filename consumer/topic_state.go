@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"slices"
 	"time"
 
 	"herald/consumer/broker"
@@ -55,12 +56,7 @@ func (t *topicState) reasonLocked() string {
 // isOutdatedLocked reports whether the metadata is older than metadata that was seen before: it has an id of
 // an earlier incarnation, or fewer partitions.
 func (t *topicState) isOutdatedLocked(m *broker.TopicMetadata) bool {
-	for _, id := range t.pastIDs {
-		if id == m.ID {
-			return true
-		}
-	}
-	return len(t.leaders) > len(m.Leaders) && !t.isRecreatedLocked(m)
+	return slices.Contains(t.pastIDs, m.ID) || len(t.leaders) > len(m.Leaders) && !t.isRecreatedLocked(m)
 }
 
 // isRecreatedLocked reports whether the metadata is of another incarnation of the topic.

@@ -57,12 +57,18 @@
 //	                                        hubPartition.mu → larges.mu
 //	ends:       roster.mu → subscription.mu → engine.mu
 //	            roster.mu → response.mu
-//	replay:     scans.mu → replay.mu → eventWriter.mu → deliveredPositions.mu → Consumer.mu
+//	replay:     scans.mu → replay.mu → eventWriter.mu → deliveredPositions.mu → topicRegistry.mu
 //	                       replay.mu → larges.mu
-//	live reads: livePartition.mu → liveReader.mu, and livePartition.mu → Consumer.mu
+//	live reads: livePartition.mu → liveReader.mu
+//	            livePartition.mu → topicRegistry.mu
+//	tables:     livePartition.mu → tableSink.mu
+//	            livePartition.mu and replay.mu → the locks of a Table
 //
-// The other locks of this package (watcher.mu, longIDs.mu) are held over no call into another part.
-// eventWriter.mu is only tried within a replay: a pass over a log never waits for a client. No lock but eventWriter.mu is held over a write that waits for a client.
+// The other locks of this package (watcher.mu, longIDs.mu) and of consumer (chunkCache.mu, brokerLog.mu,
+// Homes.mu, TableReader.mu) are held over no call into another part.
+// eventWriter.mu is only tried within a replay: a pass over a log never waits for a client. No lock but
+// eventWriter.mu is held over a write that waits for a client. No lock of consumer is held while a request to a
+// broker is under way.
 //
 // # What is not obvious
 //

@@ -15,7 +15,7 @@ import (
 func (s *topicCursor) atHomes(user string, homes *consumer.Homes) topicCursor {
 	at := *s
 	at.homed, at.positions = true, nil
-	id, begin := homes.Of(user)
+	id, begin := homes.Find(user)
 	if id != s.topicID {
 		return at // the cursor and the homes are of different incarnations; a catch-up follows
 	}
@@ -32,7 +32,7 @@ func (s *topicCursor) atHomes(user string, homes *consumer.Homes) topicCursor {
 // not read it. It reports whether it added any.
 func (s *topicCursor) addHomes(user string, homes *consumer.Homes) (added bool) {
 	s.homed = true
-	id, begin := homes.Of(user)
+	id, begin := homes.Find(user)
 	if id != s.topicID || id == absent.topicID {
 		return false
 	}

@@ -140,7 +140,7 @@ func TestNewHomeIsTold(t *testing.T) {
 	s.writer.cursor = cursor{newTopicCursor("shared", newIncarnation(id))}
 	s.sub.topics = []consumer.UserTopic{{Topic: "shared", Homes: homes}}
 	for _, count := range []int{1, 100} {
-		homes.Saw(id, count, time.Now(), nil)
+		homes.RecordPartitions(id, count, time.Now(), nil)
 		for _, want := range []int{1, 0} {
 			now := newTopicCursor("shared", newIncarnation(id))
 			s.catchUp.updateHomes(&s.writer.cursor[0], &now)

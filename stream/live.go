@@ -114,11 +114,11 @@ func (s *clientStream) skipForeignPartition(topic *topicCursor, it *item) bool {
 		return false
 	}
 	homes := s.sub.topic(topic.name).Homes
-	_, begin := homes.Of(s.sub.user)
+	_, begin := homes.Find(s.sub.user)
 	if _, home := begin[it.partition.ID]; home {
 		s.sub.requestCatchUp()
 	} else {
-		homes.Misplaced(s.sub.user, consumer.Position{Partition: it.partition, Offset: it.offset})
+		homes.RecordMisplaced(s.sub.user, consumer.Position{Partition: it.partition, Offset: it.offset})
 	}
 	return true
 }

@@ -32,8 +32,8 @@ type place struct {
 // home returns the partition that the topic's producers choose for the user.
 func home(user string, count int) int32 {
 	h := consumer.NewHomes("", consumer.Murmur2)
-	h.Saw([16]byte{1}, count, time.Time{}, nil)
-	_, homes := h.Of(user)
+	h.RecordPartitions([16]byte{1}, count, time.Time{}, nil)
+	_, homes := h.Find(user)
 	for p := range homes {
 		return p
 	}
@@ -95,12 +95,12 @@ func (r *replica) count(topic *logTopic) int {
 	if r.planted == "a new home begins where the replica is" && grows {
 		for range 3 {
 			now = now.Add(time.Hour)
-			homes.Saw(topic.id, seen[len(seen)-2], now, read)
+			homes.RecordPartitions(topic.id, seen[len(seen)-2], now, read)
 		}
 	}
-	homes.Saw(topic.id, count, now, read)
+	homes.RecordPartitions(topic.id, count, now, read)
 	for _, h := range r.short {
-		h.Saw(topic.id, count, now, read)
+		h.RecordPartitions(topic.id, count, now, read)
 	}
 	return count
 }
@@ -115,7 +115,7 @@ func (r *replica) homesToJoin(topic string) *consumer.Homes {
 		return r.homes[topic]
 	}
 	h := consumer.NewHomes(topic, consumer.Murmur2)
-	h.Saw(r.ids[topic], seen[len(seen)-1], time.Time{}, nil)
+	h.RecordPartitions(r.ids[topic], seen[len(seen)-1], time.Time{}, nil)
 	r.short = append(r.short, h)
 	return h
 }
