@@ -98,7 +98,7 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 			if !errors.Is(err, batch.ErrOldMessageFormat) {
 				return bad
 			}
-			r.metrics.errors.WithLabelValues("unreadable").Inc()
+			r.metrics.errors.WithLabelValues(errorUnreadable).Inc()
 			r.leaveOutLocked(p, bad)
 			b.SkipTo(p.next)
 			continue
@@ -112,7 +112,7 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 // handleUnreadable has the records fetched again. After [readTries] fetches it leaves them out with a gap, so
 // that the records after them arrive.
 func (r *liveReader) handleUnreadable(p *livePartition, bad *UnreadableError) {
-	r.metrics.errors.WithLabelValues("unreadable").Inc()
+	r.metrics.errors.WithLabelValues(errorUnreadable).Inc()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -168,7 +168,7 @@ func (r *liveReader) handleRefusal(broker int32, p *livePartition, err error) {
 // handleOutOfRange finds out why the log does not hold the partition's next offset, and reports the lost
 // records as a gap: retention deleted them, or the log was cut.
 func (r *liveReader) handleOutOfRange(p *livePartition) {
-	r.metrics.errors.WithLabelValues("out-of-range").Inc()
+	r.metrics.errors.WithLabelValues(errorOutOfRange).Inc()
 	start, end, err := r.offsets.findRange(r.ctx, p.Partition, p.topicID)
 	if err != nil {
 		r.park(p)

@@ -118,7 +118,7 @@ func (d *deliveredPositions) run(ctx context.Context) {
 		pause(ctx, deliveredInterval)
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), broker.RequestTimeout)
 		if err := d.flush(last); err != nil {
-			d.metrics.commits.WithLabelValues("error").Inc()
+			d.metrics.commits.WithLabelValues(resultError).Inc()
 			d.health.recordFailure(err)
 		}
 		cancel()

@@ -174,14 +174,14 @@ func (m *groupMember) commit(gen *kafka.Generation, committed map[Partition]int6
 		return nil
 	}
 	if err := gen.CommitOffsets(offsets); err != nil {
-		m.metrics.commits.WithLabelValues("error").Inc()
+		m.metrics.commits.WithLabelValues(resultError).Inc()
 		err = fmt.Errorf("commit: %w", err)
 		if !isOldGeneration(err) {
 			m.health.recordFailure(err)
 		}
 		return err
 	}
-	m.metrics.commits.WithLabelValues("ok").Inc()
+	m.metrics.commits.WithLabelValues(resultOK).Inc()
 	maps.Copy(committed, moved)
 	return nil
 }

@@ -32,7 +32,7 @@ type groupHealth struct {
 
 // newGroupHealth returns the health of the group "<prefix>.<name>".
 func newGroupHealth(prefix, name string, online func() bool, metrics *metrics, log *slog.Logger) *groupHealth {
-	return &groupHealth{group: prefix + "." + name, prefix: prefix + ".", online: online, failures: metrics.errors.WithLabelValues("group"), log: log}
+	return &groupHealth{group: prefix + "." + name, prefix: prefix + ".", online: online, failures: metrics.errors.WithLabelValues(errorGroup), log: log}
 }
 
 // recordFailure notes that the group could not be joined, asked or committed to.

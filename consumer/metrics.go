@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the consumer's. Users' topics share one series: a label a user would make as many
-// series as there are users.
+// metrics are the metrics of a consumer. The topics of users share one series, because a label for each user
+// would make as many series as there are users.
 type metrics struct {
 	records     prometheus.Counter
 	replayed    prometheus.Counter
@@ -27,40 +27,53 @@ type metrics struct {
 	up          prometheus.Gauge
 }
 
+// Values of the label use.
+const (
+	useLive   = "live"
+	useReplay = "replay"
+)
+
+// Values of the label result.
+const (
+	resultOK    = "ok"
+	resultError = "error"
+)
+
+// newMetrics returns metrics that are registered with reg, unless reg is nil.
 func newMetrics(reg prometheus.Registerer) *metrics {
-	bytes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_read_bytes_total", Help: "Record batch bytes read from Kafka, by use: live or replay."}, []string{"use"})
+	bytes := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_read_bytes_total", Help: "Bytes of record batches read from Kafka, by use: live or replay."}, []string{"use"})
 	m := &metrics{
 		records:     prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_records_total", Help: "Records read live from Kafka."}),
-		replayed:    prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_records_total", Help: "Records read again for replays."}),
-		replays:     prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replays_total", Help: "Replays asked for: a range of a partition for one stream."}),
-		liveBytes:   bytes.WithLabelValues("live"),
-		replayBytes: bytes.WithLabelValues("replay"),
-		cachedBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_cached_bytes_total", Help: "Record batch bytes that replays had from memory."}),
-		passes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_passes_total", Help: "Passes over a part of a log, each for all replays that waited for it."}),
+		replayed:    prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_records_total", Help: "Records read for replays, from Kafka or from memory."}),
+		replays:     prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replays_total", Help: "Replays requested; each is a range of one partition for one stream."}),
+		liveBytes:   bytes.WithLabelValues(useLive),
+		replayBytes: bytes.WithLabelValues(useReplay),
+		cachedBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_cached_bytes_total", Help: "Bytes of record batches that replays took from memory instead of Kafka."}),
+		passes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_passes_total", Help: "Passes over a part of a log; one pass serves all replays that wait for this part."}),
 		fetches: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "herald_kafka_fetch_duration_seconds", Help: "Time from a live fetch to its answer; a broker without news waits 0.25 s, or 1 s where no partition was added for a while.",
+			Name: "herald_kafka_fetch_duration_seconds", Help: "Duration of live fetches; a broker without new records answers after 0.25 s, or after 1 s if no partition was added to the fetch session for 5 s.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .2, .3, .5, 1, 2.5, 5, 10},
 		}),
-		errors:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_errors_total", Help: "Errors while reading from Kafka or using the consumer groups, by kind: contact, fetch, group, replay, moved, gone, denied, unreadable, out-of-range or other."}, []string{"kind"}),
-		generations: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_generations_total", Help: "Generations of the consumer group joined."}),
+		errors:      prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_errors_total", Help: "Errors while Herald reads from Kafka or uses its consumer groups, by kind: contact, fetch, group, replay, moved, gone, denied, unreadable, out-of-range or other."}, []string{"kind"}),
+		generations: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_generations_total", Help: "Generations of the consumer group that this replica joined."}),
 		rebalances: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "herald_kafka_rebalance_duration_seconds", Help: "Time to join a generation of the consumer group; reading goes on meanwhile.",
+			Name: "herald_kafka_rebalance_duration_seconds", Help: "Time until this replica has joined a generation of its consumer group; it continues to read meanwhile.",
 			Buckets: []float64{.01, .05, .1, .5, 1, 2.5, 5, 10, 30},
 		}),
 		commits: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "herald_kafka_commits_total", Help: "Offset commits, by result: ok or error."}, []string{"result"}),
 		misplaced: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "herald_kafka_misplaced_records_total", Help: "Records left out of a stream because they were not where the topic's partitioner puts the user; counted for each open stream.",
+			Name: "herald_kafka_misplaced_records_total", Help: "Records left out of a stream because they are in another partition than the topic's partitioner chooses for the user; counted once for each open stream.",
 		}),
 		ownerless: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "herald_kafka_ownerless_records_total", Help: "Records read live whose value has no user where the topic's user=json:… looks for one.",
+			Name: "herald_kafka_ownerless_records_total", Help: "Records read live whose value has no user at the JSON pointer of the topic's user=json:… option.",
 		}),
-		stalled: prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_stalled_partitions", Help: "Partitions that have records to read and have not moved for half a minute."}),
-		up:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_up", Help: "1 while Kafka answers metadata requests."}),
+		stalled: prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_stalled_partitions", Help: "Partitions that have records to read and from which Herald has read nothing for at least 30 s."}),
+		up:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_up", Help: "1 if Kafka answered the last metadata request, 0 if not."}),
 	}
-	for _, kind := range []string{"contact", "fetch", "replay", "group", errorMoved, errorGone, errorDenied, "unreadable", "out-of-range", errorOther} {
-		m.errors.WithLabelValues(kind) // 0 from the start, as alerts want it
+	for _, kind := range errorKinds {
+		m.errors.WithLabelValues(kind) // 0 from the start, because alerts need a first value
 	}
-	for _, result := range []string{"ok", "error"} {
+	for _, result := range []string{resultOK, resultError} {
 		m.commits.WithLabelValues(result)
 	}
 	if reg != nil {
@@ -69,9 +82,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
+// recordContact records the outcome of a metadata request.
 func (m *metrics) recordContact(err error) {
 	if err != nil {
-		m.errors.WithLabelValues("contact").Inc()
+		m.errors.WithLabelValues(errorContact).Inc()
 		m.up.Set(0)
 		return
 	}
@@ -79,10 +93,10 @@ func (m *metrics) recordContact(err error) {
 }
 
 var lagDescription = prometheus.NewDesc("herald_kafka_lag_records",
-	"Offsets between what is read and the end of a partition; users' topics are summed under their route, without a partition.",
+	"Offsets from the next one to read to the end of a partition; one sum for all users' topics of a route, with the route as topic and an empty partition.",
 	[]string{"topic", "partition"}, nil)
 
-// lagCollector tells the lag of what a reader reads when it is asked.
+// lagCollector reports the lag of a reader's partitions at each scrape.
 type lagCollector struct{ *liveReader }
 
 // Describe implements [prometheus.Collector].
@@ -91,13 +105,13 @@ func (lagCollector) Describe(ch chan<- *prometheus.Desc) { ch <- lagDescription 
 // Collect implements [prometheus.Collector].
 func (l lagCollector) Collect(ch chan<- prometheus.Metric) {
 	users := make(map[string]int64) // by route
-	for _, f := range l.livePartitions() {
-		lag := f.lag()
-		if f.route.Kind == PerUser {
-			users[f.route.Topic] += lag
+	for _, p := range l.livePartitions() {
+		lag := p.lag()
+		if p.route.Kind == PerUser {
+			users[p.route.Topic] += lag
 			continue
 		}
-		ch <- prometheus.MustNewConstMetric(lagDescription, prometheus.GaugeValue, float64(lag), f.Topic, strconv.Itoa(int(f.ID)))
+		ch <- prometheus.MustNewConstMetric(lagDescription, prometheus.GaugeValue, float64(lag), p.Topic, strconv.Itoa(int(p.ID)))
 	}
 	for topic, lag := range users {
 		ch <- prometheus.MustNewConstMetric(lagDescription, prometheus.GaugeValue, float64(lag), topic, "")
@@ -105,9 +119,9 @@ func (l lagCollector) Collect(ch chan<- prometheus.Metric) {
 }
 
 var partitionsDescription = prometheus.NewDesc("herald_kafka_partitions",
-	"Partitions read live, by the broker that they are read from.", []string{"broker"}, nil)
+	"Partitions read live, by the broker that Herald reads them from.", []string{"broker"}, nil)
 
-// partitionsCollector tells where a reader reads when it is asked.
+// partitionsCollector reports how many partitions a reader reads from each broker at each scrape.
 type partitionsCollector struct{ *liveReader }
 
 // Describe implements [prometheus.Collector].

@@ -131,7 +131,7 @@ func (s *scans) recordFailure(err error) {
 	if s.ctx.Err() != nil {
 		return
 	}
-	s.metrics.errors.WithLabelValues("replay").Inc()
+	s.metrics.errors.WithLabelValues(errorReplay).Inc()
 	if onceASecond(&s.failureLogged) {
 		s.log.Warn("replay failed; retrying", "error", err)
 	}
@@ -140,7 +140,7 @@ func (s *scans) recordFailure(err error) {
 // recordUnreadable counts records that a replay leaves out, and logs them at most once a second for all
 // replays.
 func (s *scans) recordUnreadable(bad *UnreadableError) {
-	s.metrics.errors.WithLabelValues("unreadable").Inc()
+	s.metrics.errors.WithLabelValues(errorUnreadable).Inc()
 	if onceASecond(&s.leftOutLogged) {
 		logUnreadable(s.log, bad)
 	}

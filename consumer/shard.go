@@ -90,7 +90,7 @@ func (r *liveReader) runShard(s *shard) {
 // failFetch counts and logs a failed fetch. The partitions return to their leaders, and the cluster is asked
 // where these are.
 func (r *liveReader) failFetch(s *shard, partitions map[topicIDPartition]*livePartition, err error) {
-	r.metrics.errors.WithLabelValues("fetch").Inc()
+	r.metrics.errors.WithLabelValues(errorFetch).Inc()
 	var example Position
 	for _, p := range partitions {
 		example.Partition = p.Partition
