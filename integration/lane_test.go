@@ -15,16 +15,27 @@ type lane struct {
 	name      string
 	topic     string
 	partition int32
-	keys      []string     // keys of the records, in turn
+	keys      []string     // keys of the records, in turn; none: null keys
 	written   atomic.Int64 // Kafka has acknowledged all records with lower numbers; used by traffic
 }
 
 // of reports whether records of the lane are for the user.
-func (l *lane) of(user string) bool { return slices.Contains(l.keys, user) || l.keys[0] == "" }
+func (l *lane) of(user string) bool { return slices.Contains(l.keys, user) || l.key(0) == "" }
 
-// record returns record number n of the lane.
+// record returns record number n of the lane. Its key is null if the lane has none.
 func (l *lane) record(n int) *kgo.Record {
-	return inPartition(l.partition, record(l.topic, l.keys[n%len(l.keys)], fmt.Sprintf("%s %d", l.name, n)))
+	r := inPartition(l.partition, record(l.topic, l.key(n), fmt.Sprintf("%s %d", l.name, n)))
+	if len(l.keys) == 0 {
+		r.Key = nil
+	}
+	return r
+}
+
+func (l *lane) key(n int) string {
+	if len(l.keys) == 0 {
+		return ""
+	}
+	return l.keys[n%len(l.keys)]
 }
 
 // startWithLanes starts herald with a route of each kind. It returns lanes with records for alice (three partitions
@@ -38,8 +49,8 @@ func startWithLanes(t *testing.T, b *broker) (h *herald, lanes []*lane, shared s
 		{name: "shared/0", topic: shared, keys: []string{"alice"}},
 		{name: "shared/1", topic: shared, partition: 1, keys: []string{"alice"}},
 		{name: "shared/2", topic: shared, partition: 2, keys: []string{"alice"}},
-		{name: "own", topic: own + ".alice", keys: []string{""}},
-		{name: "everyone", topic: everyone, keys: []string{""}},
+		{name: "own", topic: own + ".alice"},
+		{name: "everyone", topic: everyone},
 	}, shared
 }
 
