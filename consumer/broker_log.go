@@ -19,7 +19,7 @@ const (
 // broker, not one for each of thousands of partitions or for each session.
 type brokerLog struct {
 	log    *slog.Logger
-	count  func(broker int32) (sessions, partitions int) // what is read from the broker
+	count  func(broker int32) (sessions, partitions int) // the sessions and partitions read from the broker
 	spawn  func(func())                                  // starts a goroutine of the liveReader
 	window time.Duration                                 // refusalWindow, except in tests
 

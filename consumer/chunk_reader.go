@@ -186,6 +186,6 @@ func (r *chunkReader) newChunk(ctx context.Context, offset int64, part *kmsg.Fet
 	if len(part.RecordBatches) == 0 {
 		return nil, nil //nolint:nilnil // no records at present
 	}
-	k.next = offset + 1 // reading the chunk finds out what is wrong with it
+	k.next = offset + 1 // reading the chunk returns the error
 	return k, nil
 }

@@ -57,7 +57,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	return c, nil
 }
 
-// Run reads until ctx ends. Then it commits what was read and leaves the group. It waits for a cluster that is
+// Run reads until ctx ends. Then it commits its positions and leaves the group. It waits for a cluster that is
 // unreachable, and returns an error only if the cluster can never be read ([broker.ErrUnsupported]).
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.cluster.Close()

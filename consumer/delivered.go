@@ -37,7 +37,7 @@ type deliveredCheck struct {
 //
 // While one replica serves all devices of a user, a committed position never moves back. Kafka has no
 // commit on a condition, so replicas that commit for one user at the same time may overtake each other,
-// and the lower position may come last. Each replica therefore checks what it committed 1, 3, 7, 15 and
+// and the lower position may come last. Each replica therefore checks its commits 1, 3, 7, 15 and
 // 31 s later, and commits its position again if a lower one took its place. Until then a device may get
 // records again that another device had. No device misses a record.
 type deliveredPositions struct {

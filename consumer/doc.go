@@ -63,6 +63,7 @@
 //	broker_log.go          log lines about brokers that fail and partitions that brokers refuse
 //	stall.go               finds partitions that do not move although they have records to read
 //	sink.go                the interface that takes records and gaps
+//	gap.go                 ranges of lost records and the reasons, which clients see
 //
 // Routing:
 //

@@ -77,7 +77,14 @@ func newExampleConsumer(ctx context.Context, first time.Time) (c *consumer.Consu
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
-	return c, <-sink.began, func() { cancel(); <-ended; broker.Close() }, nil
+	stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			panic(err) // the in-process broker is always supported
+		}
+		broker.Close()
+	}
+	return c, <-sink.began, stop, nil
 }
 
 // idSink is a Sink that sends the id of the topic when the consumer begins to read it.

@@ -38,7 +38,7 @@ func (o fetchOptions) newRequest(sessionID, epoch int32, wait time.Duration) *km
 	return req
 }
 
-// newFetchPartition returns the part of a fetch that asks for at most so many bytes of a partition, from
+// newFetchPartition returns the part of a fetch that asks for at most that many bytes of a partition, from
 // offset on.
 func newFetchPartition(id int32, offset int64, bytes int32) kmsg.FetchRequestTopicPartition {
 	p := kmsg.NewFetchRequestTopicPartition()

@@ -25,7 +25,7 @@ const (
 
 var partitioners = []Partitioner{Murmur2, CRC32, FNV1a}
 
-// parse sets the partitioner to the one that the text of a route names.
+// parse sets the partitioner that the text of a route names.
 func (p *Partitioner) parse(text string) error {
 	names := make([]string, 0, len(partitioners))
 	for _, known := range partitioners {

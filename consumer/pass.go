@@ -29,7 +29,7 @@ type pass struct {
 
 	begun      time.Time
 	gathering  time.Time     // when the zone began to wait for other requests; zero: it does not wait
-	gathered   int           // how many requests behind the last pass have come
+	gathered   int           // how many requests have come at offsets that the last pass has gone past
 	lastChange time.Time     // when gathered last changed
 	quiet      time.Duration // the wait ends when no request has come for this long
 }
@@ -126,8 +126,8 @@ func (p *pass) beginWithAll() bool {
 }
 
 // begin begins a pass from the first to the last offset that its requests want now. A request that joins
-// later and wants more gets the rest from the next pass. Otherwise requests behind the pass could wait for
-// ever.
+// later and wants more gets the rest from the next pass. Otherwise requests that the pass has
+// gone past could wait for ever.
 func (p *pass) begin() {
 	p.begun = time.Now()
 	p.next, p.end = firstOffset(p.requests), p.lastOffset()
@@ -156,15 +156,15 @@ func (p *pass) updateRequests() {
 }
 
 // retakeLocked returns the pass's requests to the waiting ones and then takes all requests at the offset or
-// after it. The lock is that of scans.
+// after it. The lock of scans is held.
 func (p *pass) retakeLocked(offset int64) {
 	p.scans.waiting[p.zone] = append(p.scans.waiting[p.zone], p.requests...)
 	p.requests, p.users = nil, make(map[string][]*rangeRequest)
 	p.takeLocked(offset, math.MaxInt64)
 }
 
-// takeLocked takes the waiting requests whose next offset is at least from and less than to. The lock is that
-// of scans.
+// takeLocked takes the waiting requests whose next offset is at least from and less than to. The lock
+// of scans is held.
 func (p *pass) takeLocked(from, to int64) {
 	p.scans.waiting[p.zone] = slices.DeleteFunc(p.scans.waiting[p.zone], func(r *rangeRequest) bool {
 		next, ended := r.position()

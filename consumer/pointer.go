@@ -48,7 +48,7 @@ var userFinders = sync.Pool{New: func() any { return &userFinder{decoder: new(js
 func userInValue(value []byte, pointer string) []byte {
 	f := userFinders.Get().(*userFinder)
 	defer func() {
-		f.decoder.Reset(bytes.NewReader(nil)) // lets go of the value
+		f.decoder.Reset(bytes.NewReader(nil)) // the decoder no longer holds the value
 		userFinders.Put(f)
 	}()
 	f.decoder.Reset(bytes.NewBuffer(value))

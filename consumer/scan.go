@@ -23,7 +23,7 @@ const turnChunks = 32
 // waits for other requests. It waits until no request has come for as long as the last pass took, but at
 // least calm and at most patience. So two passes serve the storm that most clients of a replica make, or
 // three passes if the first clients were ahead of the others. That also holds on a machine so slow that the
-// clients come with pauses. The price: requests behind the last pass wait while others arrive, and then for
+// clients come with pauses. The price: requests that the last pass has gone past wait while others arrive, and then for
 // at most about as long as reading again takes.
 const (
 	calm     = 250 * time.Millisecond

@@ -37,15 +37,21 @@
 // partitions appear or are created again, or retention has overtaken the reader. So each loss is found from
 // the client's own cursor. Partitions for which Kafka has no answer wait; the others continue.
 //
+// A client learns of lost records by gap events, which start.go, catch_up.go and replay_limit.go append with
+// eventWriter.appendGap. [Hub.Gap] only requests a catch-up, whose replay meets the same gap. A new reason is
+// declared in consumer/gap.go, and listed in metrics.go, PROTOCOL.md and deploy/OPERATING.md.
+//
 // # Files
 //
-//	requests        handler.go (the only import of Echo), request.go, start.go, roster.go (limits, heartbeats,
-//	                the end of all streams), end_reason.go
+//	requests        handler.go (the only import of Echo), request.go (the query parameters), start.go,
+//	                roster.go (limits, the heartbeats of quiet streams, the end of all streams),
+//	                end_reason.go (why a stream ends; why records are lost: consumer/gap.go)
 //	one stream      client_stream.go (life cycle), live.go, subscription.go (what others leave for it), engine.go
 //	catching up     catch_up.go, replay_limit.go, home.go (partitions that concern a user)
-//	writing         event_writer.go, heartbeat.go, event.go (format), large_event.go (shared events)
+//	writing         event_writer.go, heartbeat.go (while a stream waits for Kafka), event.go (format),
+//	                large_event.go (shared events)
 //	sockets         output.go, connection.go, connection_write_*.go, user_timeout_*.go, watcher_*.go
-//	all streams     hub.go, kafka.go, service.go, metrics.go
+//	all streams     hub.go, kafka.go, service.go (settings that all streams share), metrics.go
 //	positions       cursor.go, id.go, long_id.go (a warning)
 //
 // # Lock order
@@ -57,8 +63,9 @@
 //	                                        hubPartition.mu → larges.mu
 //	ends:       roster.mu → subscription.mu → engine.mu
 //	            roster.mu → response.mu
-//	replay:     scans.mu → replay.mu → eventWriter.mu → deliveredPositions.mu → topicRegistry.mu
-//	                       replay.mu → larges.mu
+//	replay:     replay.mu → eventWriter.mu → deliveredPositions.mu → topicRegistry.mu
+//	            replay.mu → larges.mu
+//	            scans.mu → replay.mu, but not while a replay writes
 //	live reads: livePartition.mu → liveReader.mu
 //	            livePartition.mu → topicRegistry.mu
 //	tables:     livePartition.mu → tableSink.mu
@@ -87,6 +94,8 @@
 //   - Ids are not trusted. They say where to continue in the caller's own records; what they cost is bounded
 //     by [Limits].
 //   - A stream over HTTP/2 or TLS has a goroutine whenever it writes, and over HTTP/2 net/http keeps another.
+//
+// The linter's depguard rules in .golangci.yml say which package may import which.
 //
 // # Measuring and testing
 //

@@ -15,8 +15,11 @@ import (
 	"herald/stream"
 )
 
-// topicOfRecords is the Kafka of the example: one topic that all users share, without earlier records.
-type topicOfRecords struct{ stream.Kafka }
+// topicOfRecords is the Kafka of the example: one partition of a topic that all users share.
+type topicOfRecords struct {
+	stream.Kafka
+	records []consumer.Record // by offset
+}
 
 func (topicOfRecords) Join(context.Context, string) ([]consumer.UserTopic, error) {
 	return []consumer.UserTopic{{Topic: "notifications"}}, nil
@@ -26,16 +29,31 @@ func (topicOfRecords) Leave(string) {}
 
 func (topicOfRecords) Delivered(consumer.Partition, [16]byte, int64) {}
 
+// Replay brings the records that were delivered before the stream accepted live records.
+func (k topicOfRecords) Replay(_ context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
+	r := &ranges[0]
+	for ; r.Next < r.To; r.Next++ {
+		if record := &k.records[r.Next]; string(record.User) == user && !fn(r, record) {
+			return
+		}
+	}
+}
+
 // A Handler serves the streams of a Hub. The consumer calls the hub's methods Begin, Deliver, Gap and End; this
 // example calls them itself.
 func ExampleHandler() {
 	hub := stream.NewHub("event-type", nil)
 	p := consumer.Partition{Topic: "notifications", ID: 0}
+	var kafka topicOfRecords
+	for offset, user := range []string{"bob", "alice"} {
+		record := batch.Record{Offset: int64(offset), Value: []byte("hello " + user)}
+		kafka.records = append(kafka.records, consumer.Record{Record: record, User: []byte(user)})
+	}
 	hub.Begin(p, [16]byte{1}, 0)
 
 	handler := stream.NewHandler(stream.Config{
 		Hub:   hub,
-		Kafka: topicOfRecords{}, // a *consumer.Consumer in a server
+		Kafka: kafka, // a *consumer.Consumer in a server
 		Viewer: func(c echo.Context) (stream.Viewer, error) {
 			return stream.Viewer{User: c.QueryParam("user")}, nil
 		},
@@ -53,12 +71,12 @@ func ExampleHandler() {
 	}
 	defer res.Body.Close()
 	lines := bufio.NewScanner(res.Body)
-	for lines.Scan() && lines.Text() != "event: checkpoint" { // the stream begins after its checkpoint
+	for lines.Scan() {
+		if lines.Text() == "event: checkpoint" { // from here on the stream gets records
+			break
+		}
 	}
-	for offset, user := range []string{"bob", "alice"} {
-		record := consumer.Record{Record: batch.Record{Offset: int64(offset), Value: []byte("hello " + user)}, User: []byte(user)}
-		hub.Deliver(p, []consumer.Record{record}, int64(offset)+1)
-	}
+	hub.Deliver(p, kafka.records, 2)
 	for lines.Scan() {
 		if data, ok := strings.CutPrefix(lines.Text(), "data: hello"); ok {
 			fmt.Println("hello" + data)

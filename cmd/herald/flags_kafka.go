@@ -112,8 +112,10 @@ func (k *kafkaFlags) sasl() (sasl.Mechanism, error) {
 		mechanism = plain.Mechanism{Username: k.KafkaSASLUser, Password: password}
 	case "scram-sha-256":
 		mechanism, err = scram.Mechanism(scram.SHA256, k.KafkaSASLUser, password)
-	default:
+	case "scram-sha-512":
 		mechanism, err = scram.Mechanism(scram.SHA512, k.KafkaSASLUser, password)
+	default:
+		return nil, fmt.Errorf("--kafka-sasl-mechanism=%s: want plain, scram-sha-256 or scram-sha-512", k.KafkaSASLMechanism)
 	}
 	if err != nil { // a character that SASLprep (RFC 4013) forbids
 		return nil, fmt.Errorf("--kafka-sasl-user or its password: %w", err)

@@ -15,7 +15,7 @@ import (
 type serveCommand struct {
 	Brokers       []string         `required:"" placeholder:"HOST:PORT" help:"Kafka brokers to connect to first; the server finds the others. Required." group:"Kafka"`
 	Topic         []consumer.Route `required:"" sep:";" placeholder:"NAME[,KEY=VALUE…]" help:"A topic to serve, see above. Repeat the flag, or separate several topics by semicolons. Required." group:"Kafka"`
-	Group         string           `default:"herald" placeholder:"NAME" help:"Consumer group; the group of a replica is GROUP.REPLICA. Default: ${default}." group:"Kafka"`
+	Group         string           `default:"herald" placeholder:"NAME" help:"Prefix of the consumer groups: GROUP.REPLICA for each replica, GROUP.delivered for delivered positions. Default: ${default}." group:"Kafka"`
 	Replica       string           `placeholder:"NAME" help:"Name of this replica. No two running replicas may have the same name. Default: the host name." group:"Kafka"`
 	KafkaRack     string           `placeholder:"NAME" help:"Rack of this replica. If the cluster allows it (KIP-392), the server reads partitions from a broker in the same rack. Default: none." group:"Kafka"`
 	FetchMaxBytes int32            `name:"kafka-fetch-max-bytes" default:"8388608" placeholder:"BYTES" help:"Longest answer to one fetch. Memory holds one answer for each fetch session, and a second one for four of the sessions that are far behind. Default: ${default}." group:"Kafka"`
