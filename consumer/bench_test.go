@@ -283,7 +283,7 @@ func BenchmarkDrain(b *testing.B) {
 	}
 }
 
-// seed makes the broker create the topic.
+// seed writes a record, so that the broker creates the topic.
 func seed(b *testing.B, address string) {
 	b.Helper()
 	p := NewProducer([]string{address}, nil, nil)

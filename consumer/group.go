@@ -151,9 +151,9 @@ func (m *groupMember) commitInGeneration(ctx context.Context, gen *kafka.Generat
 }
 
 // commit commits the positions of the partitions assigned to this member that moved since committed, and
-// updates committed. It counts and logs a failure itself. It does not log that the group moved on to
-// another generation: the partitions are other members' to commit now, or this member's again in the next
-// generation.
+// updates committed. It counts every failure, and reports it to m.health, which decides whether to log it. An
+// error that says that the group has moved on to another generation is not reported: this member or another
+// member commits the partitions in that generation.
 func (m *groupMember) commit(gen *kafka.Generation, committed map[Partition]int64) error {
 	assigned := func(p Partition) bool {
 		return slices.ContainsFunc(gen.Assignments[p.Topic], func(a kafka.PartitionAssignment) bool { return a.ID == int(p.ID) })

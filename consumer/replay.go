@@ -12,7 +12,7 @@ type Range struct {
 	Partition
 	TopicID [16]byte
 	Next    int64 // the offset to begin at; after the replay, the offset to continue from
-	To      int64 // the offset to end before
+	To      int64 // the end of the range; the replay does not read the record at this offset
 
 	// Err is why the replay ended before To; nil if fn ended it. It is ctx's error, an [*OutOfRangeError],
 	// an [*UnreadableError], [ErrRecreated] if the topic no longer has the id TopicID, or what Kafka

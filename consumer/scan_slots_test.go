@@ -107,7 +107,7 @@ func TestReplaysOfOtherBrokersContinueWhileOneHangs(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	finishes(t, "a replay of another broker's partition", served) // waiting for 30 requests of at least 10 s each would take longer
+	finishes(t, "a replay of another broker's partition", served) // a replay that waits for the hung broker's 30 requests, each of at least 10 s, would take longer
 	hearing[0].Store(false)
 	back.Wait()
 }

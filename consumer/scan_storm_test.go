@@ -25,7 +25,7 @@ type reads struct {
 func (r *reads) count(_ zone, k *chunk) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	const headerSize, lengthFrom = 61, 12 // of a record batch (KIP-98)
+	const headerSize, lengthFrom = 61, 12 // a batch's header, and the bytes that the batch's length does not count (KIP-98)
 	for data := k.batches; len(data) >= headerSize; {
 		size := lengthFrom + int(binary.BigEndian.Uint32(data[8:]))
 		if size > len(data) { // the batch is cut off; the next chunk has all of it

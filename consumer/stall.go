@@ -64,8 +64,9 @@ func (r *liveReader) checkStalls(ctx context.Context, suspects map[*livePartitio
 	return next
 }
 
-// listQuietEnds returns the partitions that have not moved for stallAfter, with their next offsets, and the
-// ends of their logs as their leaders report them.
+// listQuietEnds returns the partitions that have not moved for stallAfter, each with its next offset. It asks the
+// leaders of these partitions where the logs end, and returns the ends that they report. A partition has no end
+// if its leader did not answer.
 func (r *liveReader) listQuietEnds(ctx context.Context) (quiet map[*livePartition]int64, ends map[Partition]int64) {
 	quiet = make(map[*livePartition]int64)
 	query := make(broker.OffsetQuery)

@@ -153,7 +153,7 @@ func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before readSam
 	t.id, t.leaders, t.missing, t.failed = m.ID, m.Leaders, false, ""
 	t.denied = t.denied && old > 0 // a topic with live partitions is allowed again by its next records
 	p.topics.mu.Unlock()
-	if h := p.topics.homes[name]; h != nil { // before partitions begin, because streams read the homes then
+	if h := p.topics.homes[name]; h != nil { // before the topic's partitions begin: streams look up the homes when a partition begins
 		h.RecordPartitions(m.ID, len(m.Leaders), before.asked, before.read)
 	}
 	switch {

@@ -28,7 +28,7 @@ type topicState struct {
 	asked  time.Time // when the cluster was last asked about the topic
 	queued bool      // the topic waits for its turn in the schedule
 
-	starts map[int32]*pendingStart // by partition: partitions whose leader was asked for an offset; only the topicPoller uses it
+	starts map[int32]*pendingStart // by partition: the partitions whose leaders have not yet reported an offset to start at; only the topicPoller uses it
 }
 
 func newTopicState(name string, route *Route) *topicState {

@@ -45,7 +45,8 @@ func TestACLs(t *testing.T) {
 	prefixed := func(operation kadm.ACLOperation) *kadm.ACLBuilder {
 		return kadm.NewACLs().ResourcePatternType(kadm.ACLPatternPrefixed).Operations(operation)
 	}
-	// Kafka allows everything on a resource without rules. With these rules, it denies users without a rule.
+	// This broker lets every user do everything with a resource that has no rules. The two rules for nobody give
+	// the test's resources a rule, so that Kafka denies other users everything that no rule allows.
 	b.allow(t, "nobody", prefixed(kadm.OpAll).Topics("TestACLs-").Groups("TestACLs-"))
 	b.allow(t, "nobody", kadm.NewACLs().Clusters().ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpAll))
 

@@ -18,7 +18,7 @@ import (
 var errNoDocker = errors.New("no docker engine")
 
 // dockerAnswers returns [errNoDocker] if no engine answers. The library panics if it finds no
-// address of one.
+// address of an engine; dockerAnswers then returns errNoDocker too.
 func dockerAnswers(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -25,8 +25,8 @@ type connection struct {
 	raw   syscall.RawConn
 	write func(fd uintptr) bool
 	next  []byte // the bytes that write writes
-	n     int    // how many it wrote
-	err   error  // why it did not
+	n     int    // the number of bytes that write wrote
+	err   error  // the error of the last write
 }
 
 // takeOver takes the connection of a request over from net/http, for a response with the headers that header

@@ -46,7 +46,7 @@ func readUntil(t *testing.T, r *bufio.Reader, text string) (got string) {
 // TestGoneIsNoticed checks that a stream with nothing to write ends when its client closes the connection.
 func TestGoneIsNoticed(t *testing.T) {
 	s := serveWith(t, Config{Heartbeat: time.Hour}, (*httptest.Server).Start)
-	for range 3 { // the kernel uses file descriptors again
+	for range 3 { // more than once, because the kernel gives a new connection a closed connection's file descriptor
 		conn, r := dial(t, s.url+"alice", "1.1")
 		readUntil(t, r, "checkpoint")
 		if n := testutil.ToFloat64(s.hub.metrics.open); n != 1 {

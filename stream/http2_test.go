@@ -201,8 +201,8 @@ func TestRevokedWhileStuck(t *testing.T) {
 	}
 }
 
-// TestResetIsTheClients checks that the reason is client when clients reset their connections during a
-// write.
+// TestResetIsTheClients checks that a stream ends with the reason client if the client resets the connection
+// while the server writes to it.
 func TestResetIsTheClients(t *testing.T) {
 	const count = 30
 	s := serveFlood(t, Config{Heartbeat: time.Hour}, (*httptest.Server).Start)

@@ -17,7 +17,7 @@ type Hub struct {
 	metrics    *metrics
 
 	larges     *larges
-	interleave func() // called before and after positions are read; tests set it
+	interleave func() // called before and after positions are read; in the simulation, other events happen then
 
 	mu     sync.RWMutex
 	topics map[string]*hubTopic

@@ -28,7 +28,7 @@ func (s *clientStream) gather() (behind bool, ended error) {
 	s.taken, behind, ended = s.sub.takeQueue()
 	s.done = 0
 	s.frameTaken(ended)
-	if s.taken != nil || now == nil { // a large event serves as a heartbeat
+	if s.taken != nil || now == nil { // if records are left, a large event is sent next and serves as the heartbeat
 		return behind, ended
 	}
 	if !behind {

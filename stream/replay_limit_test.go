@@ -19,14 +19,14 @@ import (
 	"herald/consumer/batch"
 )
 
-// agedKafka is a Kafka with one topic. Each list of ages makes a partition with a record of each age.
+// agedKafka is a Kafka with one topic. Each list of ages is a partition, and each age is a record of that age.
 type agedKafka struct {
 	Kafka
 	mu         sync.Mutex
 	partitions [][]time.Duration
 	silent     map[int32]bool // partitions whose leader does not answer
 	outdated   bool           // silent partitions answer from outdated metadata that the topic does not exist
-	asked      map[int32]int  // the number of Since questions for each other partition
+	asked      map[int32]int  // how often Since was called for each partition that answers
 	start      int64          // the log start offset of all partitions
 }
 
@@ -242,7 +242,7 @@ func TestSinceAfterACut(t *testing.T) {
 		s, out := agedStream(t, kafka, Limits{})
 		s.start(streamRequest{since: time.Now().Add(-time.Hour)})
 		_, text, _ := strings.Cut(string(out.text), "id: ")
-		id, _, _ := strings.Cut(text, "\n") // the id of the first event, after which the client is cut
+		id, _, _ := strings.Cut(text, "\n") // the id of the first event, as if the client had been cut after this event
 		kafka.silence()
 		kafka.start = 2
 		s, out = agedStream(t, kafka, Limits{})

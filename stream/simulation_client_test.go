@@ -12,7 +12,7 @@ import (
 type simClient struct {
 	user     string
 	unseen   bool // the client begins with since=delivered
-	since    int  // the client begins with records appended at this time or later; 0: it begins now
+	since    int  // the client's since parameter: it asks for records appended at this time or later; 0: it has none
 	replica  *replica
 	stream   *clientStream
 	ready    bool // the stream asked to be served

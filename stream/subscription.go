@@ -70,7 +70,7 @@ type subscription struct {
 	heartbeatDue bool
 	ended        error                   // why the stream has to end
 	busy         bool                    // the stream is being served, or is scheduled
-	cancel       context.CancelCauseFunc // ends what the stream waits for
+	cancel       context.CancelCauseFunc // ends the context of contextUntilEnd; nil: the stream waits for nothing
 }
 
 // newSubscription returns the subscription of a stream that is being served and is behind. Until the stream has

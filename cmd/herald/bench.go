@@ -254,7 +254,7 @@ func routeText(r consumer.Route) string {
 // The child ends when its standard input ends, so that it never outlives its parent. It ignores
 // Ctrl-C, which a terminal sends to both processes: the parent decides when the child ends.
 type benchChildCommand struct {
-	Args []string `arg:"" passthrough:"" help:"broker, bare, or a command of herald."`
+	Args []string `arg:"" passthrough:"" help:"What the child runs: broker (a Kafka broker in memory), bare (the least server possible), or a command of herald with its flags."`
 }
 
 // Run implements the command.

@@ -21,7 +21,7 @@ type produceCommand struct {
 	Type    string          `env:"-" placeholder:"TYPE" help:"Type of the event. Default: none; the event then has the type message."`
 	Value   string          `arg:"" help:"Value of the record."`
 
-	EventTypeHeader string `default:"event-type" placeholder:"NAME" help:"Record header that holds the event type. Give the name that the server has. Default: ${default}."`
+	EventTypeHeader string `default:"event-type" placeholder:"NAME" help:"Record header that holds the event type. It must be the server's --event-type-header. Default: ${default}."`
 
 	kafkaFlags
 }

@@ -14,8 +14,8 @@ import (
 // Any in place of a broker's id sends a request to whichever bootstrap broker takes a connection.
 const Any = -1
 
-// anyTimeout is how long one broker may take for a request that any broker can answer: three brokers are
-// tried within RequestTimeout.
+// anyTimeout is how long [Cluster.RequestAny] waits for one broker. It is short enough to try three brokers within
+// RequestTimeout.
 const anyTimeout = RequestTimeout / 3
 
 // Request sends req to the broker with that id, or to [Any], and returns the response. ctx bounds it.

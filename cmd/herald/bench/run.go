@@ -47,7 +47,7 @@ type run struct {
 	readyAt atomic.Int64 // when the last stream began (Unix time, ns)
 	retried sync.Map     // an error's text → *atomic.Int64, the number of connections tried again
 	total   results      // of all phases
-	stage   atomic.Value // string; the progress lines name it
+	stage   atomic.Value // a string: what the run does now, for the progress lines
 }
 
 // newRun prepares the streams. It does not open them.

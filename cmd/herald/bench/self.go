@@ -54,7 +54,7 @@ type child struct {
 	command *exec.Cmd
 	kill    context.CancelFunc
 	stdin   io.Closer
-	lines   *bufio.Scanner // of its standard output, or of its log
+	lines   *bufio.Scanner // reads the child's standard output or its log (startChild)
 
 	printing sync.WaitGroup
 }

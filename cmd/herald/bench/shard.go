@@ -126,7 +126,7 @@ func (sh *shard) handleEndLocked(s *client, err error) {
 	case isRefusal(err):
 		sh.run.fail(err)
 		return
-	case reason == string(stream.ErrTooMany): // opening it again would end another stream
+	case reason == string(stream.ErrTooMany): // if the stream opened again, the server would end another stream of the user
 		sh.run.fail(errors.New("the server allows fewer streams for each user, for each address or in total: lower --streams-per-user or --streams, or give more --source-addresses"))
 		return
 	}

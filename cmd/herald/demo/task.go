@@ -183,7 +183,7 @@ func (d *Demo) produce(ctx context.Context, t *task) error {
 	return nil
 }
 
-// advance sets the report to the state of a task that has run for elapsed.
+// advance sets the report's state, percentage and step. The task has run for the time elapsed.
 func (t *task) advance(elapsed time.Duration) {
 	r := &t.report
 	r.State = stateRunning

@@ -215,7 +215,7 @@ func (b *logBuffer) String() string {
 
 func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
 
-// headers returns a header with the pairs, given as name, value, name, value.
+// headers returns a header with the pairs. The arguments alternate: a name, its value, the next name.
 func headers(pairs ...string) http.Header {
 	h := http.Header{}
 	for i := 0; i+1 < len(pairs); i += 2 {

@@ -67,8 +67,8 @@ func statusCode(status int) string {
 	return strings.ToLower(strings.ReplaceAll(http.StatusText(status), " ", "-"))
 }
 
-// asRefusal returns what the client is answered. Errors that are neither a refusal nor Echo's could
-// have anything in their text, so their answer has fixed text.
+// asRefusal returns the answer to the client. An error that is neither a refusal nor Echo's may contain
+// details that the client must not see. So its answer has a fixed text.
 func asRefusal(err error) *refusal {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return r

@@ -27,8 +27,8 @@ func TestErrorsHaveOneShape(t *testing.T) {
 		body         string
 		status       int
 	}{
-		{http.MethodPost, "/users//notifications", "x", http.StatusBadRequest},            // is not for everyone
-		{http.MethodPost, "/users/a%00b/notifications", "x", http.StatusBadRequest},       // can be no user's name
+		{http.MethodPost, "/users//notifications", "x", http.StatusBadRequest},            // an empty name does not mean everyone
+		{http.MethodPost, "/users/a%00b/notifications", "x", http.StatusBadRequest},       // no user's name has a control character
 		{http.MethodPost, "/users/a%2Fb/notifications", "x", http.StatusBadRequest},       // can have no stream
 		{http.MethodPost, "/users/a%40b/notifications?type=", "x", http.StatusBadRequest}, // likewise
 		{http.MethodGet, "/events", "", http.StatusBadRequest},

@@ -42,8 +42,8 @@ func (c *Config) checkDurations() error {
 		least, most time.Duration
 	}{
 		{"Heartbeat", c.Heartbeat, time.Second, time.Hour},                  // each heartbeat is a write on every quiet stream
-		{"Retry", c.Retry, 10 * time.Millisecond, time.Hour},                // with less, clients of a stopped server ask again almost without a pause
-		{"WriteTimeout", c.WriteTimeout, 100 * time.Millisecond, time.Hour}, // with less, slow networks that work lose their streams
+		{"Retry", c.Retry, 10 * time.Millisecond, time.Hour},                // a shorter time makes clients of a stopped server ask again almost without a pause
+		{"WriteTimeout", c.WriteTimeout, 100 * time.Millisecond, time.Hour}, // a shorter time ends streams over slow networks that work
 		{"DrainTimeout", c.DrainTimeout, 0, time.Hour},                      // 0 cuts everything off at once
 		{"DrainWindow", c.DrainWindow, 0, time.Hour},                        // 0 ends all streams at once
 		{"ReplayMaxAge", c.ReplayMaxAge, 0, 100 * 365 * 24 * time.Hour},     // no topic keeps records that long
