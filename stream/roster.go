@@ -2,11 +2,14 @@ package stream
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Admission bounds the streams. A zero value is no limit.
@@ -30,8 +33,7 @@ type roster struct {
 	count     int // the streams that were admitted and have not ended
 	users     map[string][]*clientStream
 	addresses map[netip.Addr]int
-	opens     float64 // how many streams may be opened now
-	refilled  time.Time
+	opens     *rate.Limiter // nil: opens are not limited
 	draining  bool
 	empty     chan struct{} // closed when the last stream has ended, once draining
 
@@ -41,10 +43,14 @@ type roster struct {
 }
 
 func newRoster(limits Admission, heartbeat time.Duration) *roster {
-	return &roster{
+	r := &roster{
 		limits: limits, heartbeat: heartbeat, users: make(map[string][]*clientStream), addresses: make(map[netip.Addr]int),
-		opens: max(1, limits.OpensPerSecond), refilled: time.Now(), empty: make(chan struct{}),
+		empty: make(chan struct{}),
 	}
+	if limits.OpensPerSecond > 0 {
+		r.opens = rate.NewLimiter(rate.Limit(limits.OpensPerSecond), int(min(max(1, limits.OpensPerSecond), math.MaxInt32)))
+	}
+	return r
 }
 
 // admit counts one more stream, or returns the reason why there is no room. Each stream that it admits needs one
@@ -53,18 +59,14 @@ func (r *roster) admit(from netip.Addr) EndError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := &r.limits
-	now := time.Now()
-	r.opens = min(r.opens+now.Sub(r.refilled).Seconds()*l.OpensPerSecond, max(1, l.OpensPerSecond))
-	r.refilled = now
 	switch {
 	case r.draining:
 		return ErrDraining
 	case l.Streams > 0 && r.count >= l.Streams,
 		l.PerAddress > 0 && r.addresses[from] >= l.PerAddress,
-		l.OpensPerSecond > 0 && r.opens < 1:
+		r.opens != nil && !r.opens.Allow(): // last, because Allow takes from the rate
 		return ErrBusy
 	}
-	r.opens--
 	r.count++
 	if l.PerAddress > 0 {
 		r.addresses[from]++
