@@ -7,8 +7,9 @@
 //
 // # The way of a live record
 //
-//  1. [Consumer.Run] starts topicPoller.run. topicPoller.poll sends the metadata request that is due in the
-//     metadataSchedule. topicPoller.adopt compares the answer with the topicRegistry.
+//  1. [Consumer.Run] runs topicPoller.run. topicPoller.poll sends the metadata request that is due in the
+//     metadataSchedule. topicPoller.adopt compares the answer with the topicRegistry, and
+//     adoptLeaders passes new partitions to startOffsets.add.
 //  2. startOffsets.askLeaders asks the leader of a new partition for the offset to start at.
 //     startOffsets.acceptAnswer calls liveReader.beginPartition, which calls [Sink].Begin.
 //  3. liveReader.assign adds the partition to a shard of its broker: the leader, or a nearer follower.

@@ -10,7 +10,8 @@
 //  1. The consumer fetches a batch and calls [Hub.Deliver] with its records and the next offset.
 //  2. Hub.queueRecordLocked finds the subscriptions of the record's user, or of the topic's readers if the
 //     record is a broadcast. Hub.encodeRecordLocked encodes the event once for all of them.
-//  3. subscription.pushRecord queues the event. If the stream is not being served, it calls engine.schedule.
+//  3. subscription.pushRecord queues the event, unless the stream is behind or the queue is full: then a replay
+//     brings the record. If the stream is not being served, pushRecord calls engine.schedule.
 //  4. An engine worker calls clientStream.serveQuick. clientStream.gather takes the queue, and
 //     clientStream.frameTaken moves the cursor after each record and appends the id and the event to the
 //     eventWriter.
@@ -39,7 +40,9 @@
 //
 // A client learns of lost records by gap events, which start.go, catch_up.go and replay_limit.go append with
 // eventWriter.appendGap. [Hub.Gap] only requests a catch-up, whose replay meets the same gap. A new reason is
-// declared in consumer/gap.go, and listed in metrics.go, PROTOCOL.md and deploy/OPERATING.md.
+// declared in consumer/gap.go, and listed in this package's metrics.go, in PROTOCOL.md and in
+// deploy/OPERATING.md. If the consumer finds the loss, the replay must find it too: pass.failAt and Range.Err in
+// consumer, catchUp.finishRange here.
 //
 // # Files
 //
@@ -65,11 +68,12 @@
 //	            roster.mu → response.mu
 //	replay:     replay.mu → eventWriter.mu → deliveredPositions.mu → topicRegistry.mu
 //	            replay.mu → larges.mu
-//	            scans.mu → replay.mu, but not while a replay writes
+//	            scans.mu → replay.mu (the goroutine that writes does not hold scans.mu)
 //	live reads: livePartition.mu → liveReader.mu
 //	            livePartition.mu → topicRegistry.mu
 //	tables:     livePartition.mu → tableSink.mu
-//	            livePartition.mu and replay.mu → the locks of a Table
+//	            livePartition.mu and replay.mu → the locks of a Table. The server's table, the revocations,
+//	            ends streams: → roster.mu → auth.Revocations.mu
 //
 // The other locks of this package (watcher.mu, longIDs.mu) and of consumer (chunkCache.mu, brokerLog.mu,
 // Homes.mu, TableReader.mu) are held over no call into another part.

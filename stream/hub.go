@@ -296,7 +296,7 @@ func (h *Hub) IDAfter(sources []consumer.UserTopic, user string, w consumer.Writ
 	return string(appendID(nil, at)), true
 }
 
-// awaitedTopics returns, the topics that are read here or that a stream waits for.
+// awaitedTopics returns the topics that are read here or that a stream waits for.
 func (h *Hub) awaitedTopics(sources []consumer.UserTopic) map[string]bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()

@@ -1,8 +1,8 @@
 // Package broker connects to the brokers of a Kafka cluster and sends them single requests.
 //
-// [Cluster] is the whole of it. kafka-go's Transport dials, speaks TLS and SASL and keeps idle
-// connections; the caller chooses the SASL mechanism. The requests and responses on these connections are encoded by kmsg, because kmsg knows
-// protocol versions that kafka-go does not, and Herald's exactness rests on them.
+// [Cluster] is the whole of it. kafka-go's Transport dials, speaks TLS and SASL and keeps idle connections;
+// the caller chooses the SASL mechanism. The requests and responses on these connections are encoded by
+// kmsg, because kmsg knows protocol versions that kafka-go does not, and Herald's exactness rests on them.
 //
 // # Files
 //

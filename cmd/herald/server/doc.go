@@ -18,8 +18,8 @@
 //  1. The limited listener accepts the connection (package listener), and net/http reads the header.
 //  2. refuseForeignHost refuses foreign names, on a loopback listener without authentication
 //     (rebinding.go).
-//  3. discardUnreadBody, then origins.cors and origins.refuse handle requests of other origins' pages
-//     (origins.go).
+//  3. origins.cors and origins.refuse handle requests of other origins' pages (origins.go).
+//     discardUnreadBody (http_server.go) bounds the time for a body that no handler has read.
 //  4. The route's handler runs: stream.Handler.Events, which calls frontDoor.viewer; sessions; or
 //     publisher.publish, which calls frontDoor.identify.
 //  5. An error of any of them reaches answerError, which answers in JSON with a code (refusal.go).
