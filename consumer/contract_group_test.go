@@ -291,7 +291,7 @@ func TestContractTwoReplicasOfOneNameShareTheCommits(t *testing.T) {
 	if diff := cmp.Diff(want, sortedCopy(got)); diff != "" {
 		t.Errorf("assigned to the two (-want +got):\n%s", diff)
 	}
-	warned := func(log *said) bool { return log.count("WARN another process uses this replica's name…") > 0 }
+	warned := func(log *said) bool { return log.count("WARN another process uses the name of this replica…") > 0 }
 	if !slices.ContainsFunc(logs, warned) {
 		t.Error("neither consumer warns that another process uses its name")
 	}

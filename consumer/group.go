@@ -109,7 +109,7 @@ func (m *groupMember) join(ctx context.Context, topics map[string]int) error {
 
 // warnOfOthers logs that the group has other members than this replica.
 func (m *groupMember) warnOfOthers(members int) {
-	m.log.Warn("another process uses this replica's name; give each its own --replica, unless the other was killed a moment ago",
+	m.log.Warn("another process uses the name of this replica; give each process its own --replica",
 		"group", m.group, "members", members)
 }
 

@@ -47,8 +47,8 @@
 // # Files
 //
 //	requests        handler.go (the only import of Echo; registers a stream), request.go (the query
-//	                parameters), start.go, roster.go (limits, the heartbeats of quiet streams, the end of all streams),
-//	                end_reason.go (why a stream ends; why records are lost: consumer/gap.go)
+//	                parameters), start.go, roster.go (limits, the heartbeats of quiet streams, the end of
+//	                all streams), end_reason.go (why a stream ends; why records are lost: consumer/gap.go)
 //	one stream      client_stream.go (life cycle), live.go, subscription.go (what others leave for it), engine.go
 //	catching up     catch_up.go, replay_limit.go, home.go (partitions that concern a user)
 //	writing         event_writer.go, heartbeat.go (while a stream waits for Kafka), event.go (format),
