@@ -40,9 +40,9 @@ type JWKSConfig struct {
 	Logger *slog.Logger
 }
 
-// JWKS are the keys of a key set behind a URL. JWKS fetches the set at the start, then once in each
-// refresh interval, and when a token names an unknown key, but for unknown keys at most once in 10 s.
-// While the endpoint is down or answers with anything but a key set, the last fetched keys stay valid.
+// JWKS holds the keys of a JSON Web Key Set that it fetches from a URL. It fetches the set at the start and once
+// in each refresh interval. It also fetches the set when a token names an unknown key, at most once in 10 s.
+// The last fetched keys stay valid while the endpoint is down, or returns something that is not a key set.
 //
 // The package jwkset parses the keys. It does not fetch them, because in its client requests with an
 // unknown key wait one by one for a rate limit, an empty set or a JSON error removes all keys, and the

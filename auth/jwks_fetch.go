@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Run fetches the keys until ctx ends. Its goroutine is the only one that fetches.
+// Run fetches the keys until ctx ends. No other goroutine fetches them.
 func (j *JWKS) Run(ctx context.Context) {
 	defer j.client.CloseIdleConnections()
 	timer := time.NewTimer(0)

@@ -19,7 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// badKeySets answers requests for keys with anything but a usable key set, by what is wrong with the answer.
+// badKeySets holds responses that are not usable key sets. Each name says what is wrong with its response.
 var badKeySets = map[string]func(*http.Request) (*http.Response, error){
 	"status 500":            func(*http.Request) (*http.Response, error) { return answer(500, strings.NewReader("{}")), nil },
 	"redirect to elsewhere": func(*http.Request) (*http.Response, error) { return answer(302, strings.NewReader("{}")), nil },

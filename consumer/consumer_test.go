@@ -124,6 +124,17 @@ func startWith(t *testing.T, addresses []string, sink Sink, specs ...string) (*C
 	return c, producer
 }
 
+// newBroker starts an in-process cluster, of one broker unless the options say otherwise, until the test ends.
+func newBroker(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
+	t.Helper()
+	broker, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	return broker
+}
+
 // configured returns a consumer that does not run yet. Each spec is a route, except rack=NAME, which sets
 // the consumer's rack, and group=NAME, which sets its group.
 func configured(t *testing.T, addresses []string, sink Sink, specs ...string) *Consumer {

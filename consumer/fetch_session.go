@@ -18,8 +18,8 @@ const (
 	quietMaxWait = time.Second
 	quietAfter   = 5 * time.Second
 
-	// fetchPartBytes is how much of one partition a response may hold. A quarter of it halves the speed at
-	// which a partition far behind is read.
+	// fetchPartBytes is how much of one partition a response may hold. With a quarter of it, a
+	// partition that lags far is read at half the speed.
 	fetchPartBytes = 4 << 20
 )
 

@@ -99,17 +99,6 @@ func metered(t *testing.T, broker *kfake.Cluster, routes ...string) (*meter, *Co
 	return m, c, sink, producer
 }
 
-// newBroker starts an in-process cluster, of one broker unless the options say otherwise, until the test ends.
-func newBroker(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
-	t.Helper()
-	broker, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
-	return broker
-}
-
 // TestEveryMetricCountsItsEvent checks that each metric of the consumer takes the value of the event or the
 // state that it measures. A metric that the test does not cover fails the test.
 func TestEveryMetricCountsItsEvent(t *testing.T) {

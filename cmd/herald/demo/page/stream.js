@@ -45,7 +45,7 @@ export class Stream {
     this.#setState("closed");
   }
 
-  // listen adds an event type to those that onEvent receives.
+  // listen makes onEvent receive events of the type too.
   listen(type) {
     if (this.#types.has(type)) return;
     this.#types.add(type);
