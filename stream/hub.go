@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"sync"
@@ -22,17 +23,18 @@ type Hub struct {
 	mu     sync.RWMutex
 	topics map[string]*hubTopic
 	users  map[string][]*subscription
+	common []consumer.UserTopic // the topics of the last stream, which streams with the same topics share
 }
 
 // hubTopic is a topic that is read, or that a stream waits for.
 type hubTopic struct {
 	topicCursor                 // without positions; it says how ids name the topic
 	partitions  []*hubPartition // sorted
-	readers     map[*subscription]struct{}
+	readers     topicReaders
 }
 
 // hubPartition is a partition that is read. Its lock is held while records are delivered, until next is the
-// offset after them.
+// offset after them. Nobody waits for it who holds the hub's lock: a broadcast to many streams takes long.
 type hubPartition struct {
 	id    int32
 	mu    sync.Mutex
@@ -59,7 +61,7 @@ var _ consumer.Sink = (*Hub)(nil)
 func (h *Hub) ensureTopicLocked(name string) *hubTopic {
 	t := h.topics[name]
 	if t == nil {
-		t = &hubTopic{topicCursor: newTopicCursor(name, absent), readers: make(map[*subscription]struct{})}
+		t = &hubTopic{topicCursor: newTopicCursor(name, absent), readers: topicReaders{topic: name}}
 		h.topics[name] = t
 	}
 	return t
@@ -67,7 +69,7 @@ func (h *Hub) ensureTopicLocked(name string) *hubTopic {
 
 // forgetTopicIfUnusedLocked forgets a topic that is not read and that no stream waits for.
 func (h *Hub) forgetTopicIfUnusedLocked(name string) {
-	if t := h.topics[name]; t != nil && len(t.partitions) == 0 && len(t.readers) == 0 {
+	if t := h.topics[name]; t != nil && len(t.partitions) == 0 && t.readers.count() == 0 {
 		delete(h.topics, name)
 	}
 }
@@ -87,9 +89,7 @@ func (h *Hub) Begin(p consumer.Partition, topicID [16]byte, next int64) {
 	} else {
 		t.partitions = slices.Insert(t.partitions, i, part)
 	}
-	for s := range t.readers {
-		s.requestCatchUp()
-	}
+	t.readers.visit((*subscription).requestCatchUp)
 }
 
 // End implements [consumer.Sink].
@@ -108,16 +108,16 @@ func (h *Hub) End(p consumer.Partition) {
 
 // Deliver implements [consumer.Sink].
 func (h *Hub) Deliver(p consumer.Partition, records []consumer.Record, next int64) {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	t, part := h.findPartitionLocked(p)
+	t, part := h.findPartition(p)
 	if part == nil {
 		return
 	}
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	for i := range records {
-		h.queueRecordLocked(t, part, p, &records[i])
+	if len(records) > 0 && records[0].Broadcast { // then all records of the topic are
+		h.broadcastRecordsLocked(t, part, p, records)
+	} else {
+		h.queueRecordsLocked(part, p, records)
 	}
 	if cap(part.event) > keepBuffer {
 		part.event = nil
@@ -125,8 +125,11 @@ func (h *Hub) Deliver(p consumer.Partition, records []consumer.Record, next int6
 	part.next.Store(next)
 }
 
-// findPartitionLocked returns a partition; nil if it is not read.
-func (h *Hub) findPartitionLocked(p consumer.Partition) (*hubTopic, *hubPartition) {
+// findPartition returns a partition; nil if it is not read. The consumer does not begin or end a partition while
+// it calls the hub with the partition's records.
+func (h *Hub) findPartition(p consumer.Partition) (*hubTopic, *hubPartition) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
 	t := h.topics[p.Topic]
 	if t == nil {
 		return nil, nil
@@ -142,23 +145,44 @@ func (t *hubTopic) searchPartition(id int32) (int, bool) {
 	return slices.BinarySearchFunc(t.partitions, id, func(p *hubPartition, id int32) int { return cmp.Compare(p.id, id) })
 }
 
-// queueRecordLocked queues the record for each stream of its user, or for all streams of a broadcast topic. The
-// locks of the hub and of the partition are held.
-func (h *Hub) queueRecordLocked(t *hubTopic, part *hubPartition, p consumer.Partition, r *consumer.Record) {
-	users := h.users[string(r.User)]
-	switch {
-	case r.Value == nil: // a tombstone is not a notification
-		h.metrics.tombstones.Inc()
-	case r.Broadcast && len(t.readers) > 0:
-		it := h.encodeRecordLocked(part, p, r)
-		for s := range t.readers {
-			s.pushRecord(it, part.event)
+// queueRecordsLocked queues each record for the streams of its user. The lock of the partition is held.
+func (h *Hub) queueRecordsLocked(part *hubPartition, p consumer.Partition, records []consumer.Record) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for i := range records {
+		r := &records[i]
+		if r.Value == nil { // a tombstone is not a notification
+			h.metrics.tombstones.Inc()
+			continue
 		}
-	case !r.Broadcast && len(users) > 0:
-		it := h.encodeRecordLocked(part, p, r)
-		for _, s := range users {
-			s.pushRecord(it, part.event)
+		if users := h.users[string(r.User)]; len(users) > 0 {
+			it := h.encodeRecordLocked(part, p, r)
+			for _, s := range users {
+				s.pushRecord(it, part.event)
+			}
 		}
+	}
+}
+
+// broadcastRecordsLocked queues each record for all streams that have the topic. The streams share the lines of
+// the event: with a copy each, a record would take its size times the number of streams. The lock of the
+// partition is held.
+func (h *Hub) broadcastRecordsLocked(t *hubTopic, part *hubPartition, p consumer.Partition, records []consumer.Record) {
+	for i := range records {
+		r := &records[i]
+		if r.Value == nil {
+			h.metrics.tombstones.Inc()
+			continue
+		}
+		if t.readers.count() == 0 {
+			continue
+		}
+		it := h.encodeRecordLocked(part, p, r)
+		if it.large == nil {
+			lines := bytes.Clone(part.event)
+			it.shared = &lines
+		}
+		t.readers.visit(func(s *subscription) { s.pushRecord(it, nil) })
 	}
 }
 
@@ -177,27 +201,27 @@ func (h *Hub) encodeRecordLocked(part *hubPartition, p consumer.Partition, r *co
 // Gap implements [consumer.Sink]. The records that a stream loses depend on the stream's own cursor. So each
 // stream catches up, and its replay meets the same gap.
 func (h *Hub) Gap(p consumer.Partition, gap consumer.Gap) {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	t, part := h.findPartitionLocked(p)
+	t, part := h.findPartition(p)
 	if part == nil {
 		return
 	}
 	part.mu.Lock()
 	defer part.mu.Unlock()
-	for s := range t.readers { // before next moves; otherwise a stream could advance over the gap with it
-		s.requestCatchUp()
-	}
+	t.readers.visit((*subscription).requestCatchUp) // before next moves; otherwise a stream could advance over the gap with it
 	part.next.Store(gap.To)
 }
 
 func (h *Hub) addSubscription(s *subscription) {
+	s.places = make([]int32, len(s.topics))
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if slices.Equal(s.topics, h.common) {
+		s.topics = h.common // in one place for all streams: less memory, and it stays in the processor's cache
+	}
+	h.common = s.topics
 	h.users[s.user] = append(h.users[s.user], s)
 	for i := range s.topics {
-		name := s.topics[i].Topic
-		h.ensureTopicLocked(name).readers[s] = struct{}{}
+		h.ensureTopicLocked(s.topics[i].Topic).readers.add(s)
 	}
 }
 
@@ -206,7 +230,7 @@ func (h *Hub) removeSubscription(s *subscription) {
 	defer h.mu.Unlock()
 	for i := range s.topics {
 		name := s.topics[i].Topic
-		delete(h.topics[name].readers, s)
+		h.topics[name].readers.remove(s)
 		h.forgetTopicIfUnusedLocked(name)
 	}
 	left := slices.DeleteFunc(h.users[s.user], func(o *subscription) bool { return o == s })
@@ -224,18 +248,34 @@ var cursors = sync.Pool{New: func() any { return new(cursor) }}
 // pool cursors.
 func (h *Hub) positions(sources []consumer.UserTopic) *cursor {
 	at := cursors.Get().(*cursor) //nolint:forcetypeassert // nothing else is in there
-	*at = h.readPositions(*at, sources, false)
+	*at = h.readPositions(*at, sources, nil)
 	return at
 }
 
 // seam returns the seam between replay and live delivery: for each partition the offset from which on records
 // are queued. The caller's subscription must have been added, and must accept live records. Records before the
-// seam come by replay. seam takes each partition's lock, so that it waits for a delivery under way.
-func (h *Hub) seam(sources []consumer.UserTopic) cursor { return h.readPositions(nil, sources, true) }
+// seam come by replay. seam takes each partition's lock, so that it waits for a delivery under way. It does not
+// hold the hub's lock meanwhile. If partitions begin meanwhile, the seam lacks them, and the stream catches up
+// again.
+func (h *Hub) seam(sources []consumer.UserTopic) cursor {
+	var parts []*hubPartition
+	at := h.readPositions(nil, sources, &parts)
+	for i := range at {
+		for j := range at[i].positions {
+			part := parts[0]
+			parts = parts[1:]
+			part.mu.Lock()
+			at[i].positions[j].next = part.next.Load()
+			part.mu.Unlock()
+		}
+	}
+	h.interleave()
+	return at
+}
 
-// readPositions reads the positions of the topics into at, whose contents it replaces. With wait it waits for
-// deliveries under way.
-func (h *Hub) readPositions(at cursor, sources []consumer.UserTopic, wait bool) cursor {
+// readPositions reads the positions of the topics into at, whose contents it replaces. It appends the
+// partitions to parts, which may be nil.
+func (h *Hub) readPositions(at cursor, sources []consumer.UserTopic, parts *[]*hubPartition) cursor {
 	h.interleave()
 	defer h.interleave()
 	h.mu.RLock()
@@ -251,13 +291,10 @@ func (h *Hub) readPositions(at cursor, sources []consumer.UserTopic, wait bool) 
 		s := t.topicCursor
 		s.positions = slices.Grow(at[i].positions[:0], len(t.partitions))
 		for _, part := range t.partitions {
-			if wait {
-				part.mu.Lock()
-			}
 			s.positions = append(s.positions, position{partition: part.id, next: part.next.Load()})
-			if wait {
-				part.mu.Unlock()
-			}
+		}
+		if parts != nil {
+			*parts = append(*parts, t.partitions...)
 		}
 		at[i] = s
 	}

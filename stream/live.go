@@ -77,6 +77,9 @@ func (s *clientStream) frameTaken(ended error) {
 	for ; done < len(q.items) && w.large == nil; done++ {
 		it := &q.items[done]
 		lines := q.text[text:it.end]
+		if it.shared != nil {
+			lines = *it.shared
+		}
 		text = it.end
 		topic := w.cursor.topic(it.partition.Topic)
 		if topic == nil {

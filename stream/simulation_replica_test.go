@@ -106,7 +106,7 @@ func (r *replica) advance(topic *logTopic, i int) {
 		}
 	}
 	if r.planted == "position before the records" && r.depth == 0 {
-		_, read := r.hub.findPartitionLocked(p)
+		_, read := r.hub.findPartition(p)
 		read.next.Store(end)
 		for _, c := range r.clients {
 			if c.stream != nil && c.replica == r {

@@ -14,19 +14,28 @@ type item struct {
 	partition consumer.Partition
 	offset    int64
 	eventType string
-	end       int    // where its event and data lines end in the queue's text; they begin where the lines before end
-	large     *large // a large event, which has no lines in the text
+	end       int     // where its event and data lines end in the queue's text; they begin where the lines before end
+	shared    *[]byte // the lines of a broadcast, which are not in the text
+	large     *large  // a large event, which has no lines in the text
 }
 
 // itemOverhead is the memory of a waiting item without its text, in bytes.
-const itemOverhead = 64
+const itemOverhead = 72
+
+// sharedSize returns the size, in bytes, of the lines that the item shares with the queues of other streams.
+func (it *item) sharedSize() int {
+	if it.shared != nil {
+		return len(*it.shared)
+	}
+	return it.large.size()
+}
 
 // queue holds the records that wait for one stream. A stream has a queue only while records wait. Queues come
 // from a pool, so that in the long run a record allocates nothing.
 type queue struct {
-	items      []item
-	text       []byte
-	largeBytes int // the size of its large events
+	items       []item
+	text        []byte
+	sharedBytes int // the size of the lines that it shares with other queues
 }
 
 // keepItems and keepText bound the room of a queue that returns to the pool.
@@ -40,17 +49,17 @@ var queues = sync.Pool{New: func() any { return new(queue) }}
 func (q *queue) addItem(it item, text []byte) {
 	q.text = append(q.text, text...)
 	it.end = len(q.text)
-	q.largeBytes += it.large.size()
+	q.sharedBytes += it.sharedSize()
 	q.items = append(q.items, it)
 }
 
-// size returns about how many bytes the queue takes. A large event counts in full in each queue that has it.
-func (q *queue) size() int { return len(q.text) + q.largeBytes + len(q.items)*itemOverhead }
+// size returns about how many bytes the queue takes. Shared lines count in full in each queue that has them.
+func (q *queue) size() int { return len(q.text) + q.sharedBytes + len(q.items)*itemOverhead }
 
 func (q *queue) free() {
 	if cap(q.items) <= keepItems && cap(q.text) <= keepText {
 		clear(q.items)
-		q.items, q.text, q.largeBytes = q.items[:0], q.text[:0], 0
+		q.items, q.text, q.sharedBytes = q.items[:0], q.text[:0], 0
 		queues.Put(q)
 	}
 }
@@ -60,6 +69,7 @@ func (q *queue) free() {
 type subscription struct {
 	user     string
 	topics   []consumer.UserTopic // sorted by name; set before the hub has the subscription
+	places   []int32              // among the readers of each topic; guarded by topicReaders.mu
 	maxBytes int
 	overflow func() // called when the queue is full
 	serve    func() // schedules the stream; it must not wait
@@ -82,9 +92,16 @@ func newSubscription(user string, maxBytes int, overflow, serve func()) *subscri
 
 // topic returns one of the stream's topics by its name.
 func (s *subscription) topic(topic string) *consumer.UserTopic {
-	i, _ := slices.BinarySearchFunc(s.topics, topic, func(s consumer.UserTopic, topic string) int { return cmp.Compare(s.Topic, topic) })
-	return &s.topics[i]
+	return &s.topics[s.topicIndex(topic)]
 }
+
+func (s *subscription) topicIndex(topic string) int {
+	i, _ := slices.BinarySearchFunc(s.topics, topic, func(s consumer.UserTopic, topic string) int { return cmp.Compare(s.Topic, topic) })
+	return i
+}
+
+// placeIn returns the place of the subscription among the topic's readers.
+func (s *subscription) placeIn(topic string) *int32 { return &s.places[s.topicIndex(topic)] }
 
 // pushRecord queues an item with its event and data lines. It does not wait. An empty queue takes an item that is
 // larger than the bound. If a queue is full, the stream falls behind.
@@ -96,7 +113,7 @@ func (s *subscription) pushRecord(it item, text []byte) {
 	}
 	if s.queue == nil {
 		s.queue = queues.Get().(*queue) //nolint:forcetypeassert // nothing else is in there
-	} else if s.queue.size()+len(text)+it.large.size()+itemOverhead > s.maxBytes {
+	} else if s.queue.size()+len(text)+it.sharedSize()+itemOverhead > s.maxBytes {
 		s.behind = true
 		s.overflow()
 		s.serveLocked()
