@@ -32,8 +32,7 @@ type catchUp struct {
 
 // run catches up: it compares the cursor with the logs and replays from the cursor to the seam.
 func (c *catchUp) run(ctx context.Context) error {
-	c.waiting = make(map[consumer.Partition]struct{})
-	c.ends = nil
+	c.waiting, c.ends = nil, nil // most streams never need them
 	c.sub.acceptLiveRecords()
 	seam := c.env.hub.seam(c.sub.topics)
 	err := c.writer.withHeartbeats(ctx, func(ctx context.Context) error {
@@ -93,6 +92,9 @@ func (c *catchUp) adoptIncarnation(ctx context.Context, topic, seam *topicCursor
 
 // postpone leaves a partition waiting until the retry.
 func (c *catchUp) postpone(topic string, partition int32) {
+	if c.waiting == nil {
+		c.waiting = make(map[consumer.Partition]struct{})
+	}
 	c.waiting[consumer.Partition{Topic: topic, ID: partition}] = struct{}{}
 }
 

@@ -32,6 +32,7 @@ type clientStream struct {
 	taken *queue // records from the subscription, of which the first done are framed; nil: all are
 	done  int32
 
+	place  int32 // in the slot; guarded by roster.mu
 	slot   uint8 // of the stream's heartbeats; guarded by roster.mu
 	joined bool  // the hub and Kafka know of the stream
 	begun  bool  // an event with an id was written
@@ -49,7 +50,7 @@ type admitted struct {
 // most maxQueue bytes wait for it.
 func newClientStream(svc *service, out output, user string, maxQueue int) *clientStream {
 	s := &clientStream{env: &svc.streams, writer: eventWriter{env: &svc.writers, out: out}}
-	s.sub = newSubscription(user, maxQueue, s.env.hub.metrics.overflows.Inc, func() { s.env.schedule(s) })
+	s.sub = newSubscription(user, maxQueue, s.env.overflow, func() { s.env.schedule(s) })
 	s.catchUp = catchUp{env: &svc.catchUps, writer: &s.writer, sub: s.sub}
 	return s
 }
@@ -63,6 +64,9 @@ func (s *clientStream) serveQuick() {
 		switch {
 		case err != nil:
 			s.close(err)
+			return
+		case errors.Is(ended, errGone): // the client takes no reason, so that nothing waits
+			s.close(ended)
 			return
 		case s.writer.state() == writerPartial || s.taken == nil && (behind || ended != nil):
 			s.env.spawn(s.serveSlow)

@@ -8,8 +8,8 @@
 // # The way of a live record
 //
 //  1. The consumer fetches a batch and calls [Hub.Deliver] with its records and the next offset.
-//  2. Hub.queueRecordLocked finds the subscriptions of the record's user, or of the topic's readers if the
-//     record is a broadcast. Hub.encodeRecordLocked encodes the event once for all of them.
+//  2. Hub.queueRecordsLocked finds the subscriptions of the record's user. Hub.broadcastRecordsLocked visits all
+//     readers of a broadcast topic (topicReaders). Hub.encodeRecordLocked encodes the event once for all of them.
 //  3. subscription.pushRecord queues the event, unless the stream is behind or the queue is full: then a replay
 //     brings the record. If the stream is not being served, pushRecord calls engine.schedule.
 //  4. An engine worker calls clientStream.serveQuick. clientStream.gather takes the queue, and
@@ -54,8 +54,8 @@
 //	writing         event_writer.go, heartbeat.go (while a stream waits for Kafka), event.go (format),
 //	                large_event.go (shared events)
 //	sockets         output.go, connection.go, connection_write_*.go, user_timeout_*.go, watcher_*.go
-//	all streams     hub.go, kafka.go, service.go (settings that all streams share, such as
-//	                the interval of heartbeats), metrics.go
+//	all streams     hub.go, topic_readers.go (the streams of a topic), kafka.go, service.go (settings that all
+//	                streams share, such as the interval of heartbeats), metrics.go
 //	positions       cursor.go, id.go, long_id.go (a warning)
 //
 // # Lock order
@@ -63,8 +63,8 @@
 // This is the order for consumer and stream together. A goroutine that holds a lock
 // takes only locks to the right of it.
 //
-//	live:       livePartition.mu → Hub.mu → hubPartition.mu → subscription.mu → engine.mu
-//	                                        hubPartition.mu → larges.mu
+//	live:       livePartition.mu → hubPartition.mu → Hub.mu → topicReaders.mu → subscription.mu → engine.mu
+//	                               hubPartition.mu → larges.mu
 //	ends:       roster.mu → subscription.mu → engine.mu
 //	            roster.mu → response.mu
 //	replay:     replay.mu → eventWriter.mu → deliveredPositions.mu → topicRegistry.mu
@@ -94,6 +94,9 @@
 //     move the cursor over records that a replay is to bring.
 //   - [Hub.Gap] requests catch-ups before it moves the position. Otherwise a stream could follow the position
 //     over the gap.
+//   - A broadcast to many streams takes long. It holds the lock of its partition, and the lock of the readers
+//     for a few of them at a time, but not the lock of the hub. Only streams that catch up wait for it, because
+//     they need the seam.
 //   - A large event is in memory once, however many streams wait to send it. Its lines follow its id at once:
 //     see the states of eventWriter.
 //   - Ids are not trusted. They say where to continue in the caller's own records; what they cost is bounded
@@ -104,8 +107,9 @@
 //
 // # Measuring and testing
 //
-// BenchmarkDeliver, BenchmarkHeartbeat and BenchmarkAppendID measure delivery, heartbeats and ids. Their
-// figures are in cmd/herald/bench/RESULTS.md.
+// BenchmarkDeliver, BenchmarkHeartbeat and BenchmarkAppendID measure delivery, heartbeats and ids.
+// BenchmarkManyStreams measures what a stream costs among a million. The figures are in
+// cmd/herald/bench/RESULTS.md.
 //
 // simulation_test.go runs the hub, the streams and the engine's steps against a model of Kafka, of replicas
 // that know different parts of it, and of clients that are cut at random bytes. It compares what each client

@@ -36,24 +36,33 @@ func (e *engine) schedule(f *clientStream) {
 }
 
 func (e *engine) work() {
-	for f := e.nextStream(); f != nil; f = e.nextStream() {
-		f.serveQuick()
+	var batch [engineBatch]*clientStream
+	for n := e.takeStreams(batch[:]); n > 0; n = e.takeStreams(batch[:]) {
+		for _, f := range batch[:n] {
+			f.serveQuick()
+		}
 	}
 }
 
-// nextStream returns the next stream to serve. If there is none, it returns nil, and the worker must end.
-func (e *engine) nextStream() *clientStream {
+// engineBatch is the most streams that a worker takes at once. The lock then costs little beside the serving.
+const engineBatch = 16
+
+// takeStreams takes the next streams to serve, and leaves the other workers their share. If there are none, it
+// returns 0, and the worker must end.
+func (e *engine) takeStreams(batch []*clientStream) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.next == len(e.now) {
 		e.now, e.added, e.next = e.added, e.now[:0], 0
 	}
-	if e.next == len(e.now) {
+	waiting := e.now[e.next:]
+	if len(waiting) == 0 {
 		e.workers--
-		return nil
+		return 0
 	}
-	f := e.now[e.next]
-	e.now[e.next] = nil
-	e.next++
-	return f
+	share := (len(waiting) + e.maxWorkers - 1) / e.maxWorkers
+	n := copy(batch, waiting[:share])
+	clear(waiting[:n])
+	e.next += n
+	return n
 }

@@ -37,9 +37,9 @@ type roster struct {
 	draining  bool
 	empty     chan struct{} // closed when the last stream has ended, once draining
 
-	slots [beatSlots][]*clientStream
-	turn  int         // the slot that gets heartbeats next
-	timer *time.Timer // nil while no stream is open
+	slots [beatSlots][]*clientStream // all open streams; each knows its slot and its place there
+	turn  int                        // the slot that gets heartbeats next
+	timer *time.Timer                // nil while no stream is open
 }
 
 func newRoster(limits Admission, heartbeat time.Duration) *roster {
@@ -96,7 +96,8 @@ func (r *roster) addStream(f *clientStream) {
 	if r.draining {
 		f.sub.end(ErrDraining)
 	}
-	f.slot = uint8(rand.IntN(beatSlots)) //nolint:gosec // spreads them, no secret
+	f.slot = uint8(rand.IntN(beatSlots))  //nolint:gosec // spreads them, no secret
+	f.place = int32(len(r.slots[f.slot])) //nolint:gosec // the number of open streams
 	r.slots[f.slot] = append(r.slots[f.slot], f)
 	all := append(r.users[f.sub.user], f)
 	r.users[f.sub.user] = all
@@ -113,9 +114,12 @@ func (r *roster) addStream(f *clientStream) {
 func (r *roster) removeStream(f *clientStream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	same := func(other *clientStream) bool { return other == f }
-	r.slots[f.slot] = slices.DeleteFunc(r.slots[f.slot], same)
-	if left := slices.DeleteFunc(r.users[f.sub.user], same); len(left) > 0 {
+	slot := r.slots[f.slot]
+	last := slot[len(slot)-1]
+	slot[f.place], last.place = last, f.place
+	slot[len(slot)-1] = nil
+	r.slots[f.slot] = slot[:len(slot)-1]
+	if left := slices.DeleteFunc(r.users[f.sub.user], func(other *clientStream) bool { return other == f }); len(left) > 0 {
 		r.users[f.sub.user] = left
 		return
 	}
@@ -127,23 +131,33 @@ func (r *roster) removeStream(f *clientStream) {
 }
 
 // endStreams ends the streams of the viewers that match. It cuts a client that does not read the reason within a
-// second.
+// second. It may leave out streams that are added meanwhile.
 func (r *roster) endStreams(reason EndError, match func(Viewer) bool) {
-	ended := make(map[*clientStream]struct{})
+	var ended []*clientStream
+	r.visitStreams(func(f *clientStream) {
+		if match(Viewer{User: f.sub.user, TokenID: f.admission.tokenID, IssuedAt: f.admission.issuedAt}) {
+			f.sub.end(reason)
+			ended = append(ended, f)
+		}
+	})
+	if len(ended) > 0 {
+		time.AfterFunc(time.Second, func() { r.cutOpen(ended) })
+	}
+}
+
+// visitStreams calls fn for the open streams, with the lock held. It releases the lock after each slot, so that
+// streams can open and close while it goes through a million.
+func (r *roster) visitStreams(fn func(*clientStream)) {
+	for i := range r.slots {
+		r.visitSlot(i, fn)
+	}
+}
+
+func (r *roster) visitSlot(slot int, fn func(*clientStream)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for user, all := range r.users {
-		for _, f := range all {
-			if match(Viewer{User: user, TokenID: f.admission.tokenID, IssuedAt: f.admission.issuedAt}) {
-				f.sub.end(reason)
-				ended[f] = struct{}{}
-			}
-		}
-	}
-	if len(ended) > 0 {
-		time.AfterFunc(time.Second, func() {
-			r.cutStreams(func(f *clientStream) bool { _, was := ended[f]; return was })
-		})
+	for _, f := range r.slots[slot] {
+		fn(f)
 	}
 }
 
@@ -167,16 +181,9 @@ const drainRate = 200
 // drainStreams ends all streams one after the other within the window, and admits no more. It waits until the
 // streams have written everything that waited for them. When ctx ends it cuts the remaining ones.
 func (r *roster) drainStreams(ctx context.Context, window time.Duration) {
-	r.mu.Lock()
+	r.startDraining()
 	var all []*clientStream
-	for _, of := range r.users {
-		all = append(all, of...)
-	}
-	if !r.draining && r.count == 0 {
-		close(r.empty)
-	}
-	r.draining = true
-	r.mu.Unlock()
+	r.visitStreams(func(f *clientStream) { all = append(all, f) })
 	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) //nolint:gosec // no secret
 	window = min(window, time.Duration(len(all))*time.Second/drainRate)
 	begun := time.Now()
@@ -194,25 +201,33 @@ func (r *roster) drainStreams(ctx context.Context, window time.Duration) {
 		return
 	case <-ctx.Done():
 	}
-	r.cutStreams(func(*clientStream) bool { return true })
+	r.visitStreams(func(f *clientStream) { f.writer.out.cut() })
 	select {
 	case <-r.empty:
 	case <-time.After(cutTimeout): // a connection of another protocol is stuck; its server closes it
 	}
 }
 
+// startDraining has streams refused from now on, and streams that were admitted end as soon as they are added.
+func (r *roster) startDraining() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.draining && r.count == 0 {
+		close(r.empty)
+	}
+	r.draining = true
+}
+
 // cutTimeout is how long a drain waits for cut streams to end.
 const cutTimeout = time.Second
 
-// cutStreams closes the connections of the open streams that match.
-func (r *roster) cutStreams(which func(*clientStream) bool) {
+// cutOpen closes the connections of the streams that are still open.
+func (r *roster) cutOpen(streams []*clientStream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, all := range r.users {
-		for _, f := range all {
-			if which(f) {
-				f.writer.out.cut()
-			}
+	for _, f := range streams {
+		if slot := r.slots[f.slot]; int(f.place) < len(slot) && slot[f.place] == f {
+			f.writer.out.cut()
 		}
 	}
 }
