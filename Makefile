@@ -59,11 +59,12 @@ bench: ## run the benchmarks
 
 # BENCH selects benchmarks, BENCHARGS adds arguments for go test, and KAFKA_MEMORY sets the broker's heap:
 # make bench-kafka BENCH=Drain BENCHARGS='-benchtime 2000000x' KAFKA_MEMORY=2g
+# HERALD_BENCH_CENTRIFUGO names the program that BENCH=Absent and BENCH=Resume compare Herald with.
 BENCH ?= .
 bench-kafka: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
-bench-kafka: ## run the consumer's benchmarks on Apache Kafka in Docker, with a heap of KAFKA_MEMORY (6g)
+bench-kafka: ## run the benchmarks of the consumer and of whole servers on Apache Kafka in Docker, with a heap of KAFKA_MEMORY (6g)
 	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh
-	deploy/kafka/bench.sh go test -run '^$$' -bench '$(BENCH)' -timeout 2h $(BENCHARGS) ./consumer
+	deploy/kafka/bench.sh go test -run '^$$' -bench '$(BENCH)' -timeout 2h $(BENCHARGS) ./consumer ./integration
 
 lint: $(golangci_lint) ## run the linters
 	$(golangci_lint) run
