@@ -14,15 +14,14 @@ import (
 	"herald/consumer/broker"
 )
 
-// chunkFetcher is what all chunkReaders share: the way to the brokers, and the chunks in memory. Far replays
-// have a cache of their own, because they would drive out of memory the chunks that near replays share.
+// chunkFetcher is what all chunkReaders share: the way to the brokers, and the chunks in memory.
 type chunkFetcher struct {
 	cluster *broker.Cluster
 	topics  *topicRegistry
 	offsets *offsetFinder
 	options fetchOptions
-	caches  [2]*chunkCache // by distance
-	buffers sync.Pool      // of *[]byte, for responses
+	cache   *chunkCache
+	buffers sync.Pool // of *[]byte, for responses
 	metrics *metrics
 
 	fetched func(zone, *chunk) // called for each chunk read from Kafka; tests set it
@@ -31,7 +30,7 @@ type chunkFetcher struct {
 func newChunkFetcher(cluster *broker.Cluster, topics *topicRegistry, offsets *offsetFinder, options fetchOptions, cacheBytes int, m *metrics) *chunkFetcher {
 	return &chunkFetcher{
 		cluster: cluster, topics: topics, offsets: offsets, options: options, metrics: m,
-		caches:  [...]*chunkCache{near: newChunkCache(cacheBytes - cacheBytes/4), far: newChunkCache(cacheBytes / 4)},
+		cache:   newChunkCache(cacheBytes),
 		fetched: func(zone, *chunk) {},
 	}
 }
@@ -51,26 +50,10 @@ func newChunkReader(f *chunkFetcher, z zone) *chunkReader {
 	return &chunkReader{zone: z, chunkFetcher: f, follower: -1}
 }
 
-// findCached returns the chunk in memory that holds the offset; nil if there is none. It looks into the cache
-// of the other distance too.
-func (r *chunkReader) findCached(offset int64) *chunk {
-	if k := r.caches[r.distance].findChunk(r.logID, offset); k != nil {
-		return k
-	}
-	return r.caches[r.distance.other()].findChunk(r.logID, offset)
-}
-
-// forget drops a chunk that cannot be read.
-func (r *chunkReader) forget(k *chunk) {
-	for _, cache := range r.caches {
-		cache.removeChunk(k)
-	}
-}
-
 // read returns a chunk that holds the offset; nil if Kafka has no records at present. All offsets before end
 // have been read before: if the log ends before end now, the error is an [*OutOfRangeError].
 func (r *chunkReader) read(ctx context.Context, offset, end int64) (*chunk, error) {
-	if k := r.findCached(offset); k != nil {
+	if k := r.cache.findChunk(r.logID, offset); k != nil {
 		r.metrics.cachedBytes.Add(float64(len(k.batches)))
 		return k, nil
 	}
@@ -88,7 +71,9 @@ func (r *chunkReader) read(ctx context.Context, offset, end int64) (*chunk, erro
 	case k != nil:
 		r.idle = 0
 		r.fetched(r.zone, k)
-		r.caches[r.distance].addChunk(k)
+		if r.distance == near { // a far pass would drive out of memory the chunks that near passes share
+			r.cache.addChunk(k)
+		}
 		return k, nil
 	case r.throttled > 0:
 		pause(ctx, r.throttled)
@@ -153,7 +138,7 @@ func (r *chunkReader) newRequest(offset int64) *kmsg.FetchRequest {
 	}
 	topic := kmsg.NewFetchRequestTopic()
 	topic.TopicID = r.topicID
-	topic.Partitions = append(topic.Partitions, newFetchPartition(r.ID, offset, r.caches[r.distance].estimateMissing(r.logID, offset)))
+	topic.Partitions = append(topic.Partitions, newFetchPartition(r.ID, offset, r.cache.estimateMissing(r.logID, offset)))
 	req.Topics = append(req.Topics, topic)
 	return req
 }

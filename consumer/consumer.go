@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"herald/consumer/broker"
+	"herald/consumer/logtail"
 )
 
 // Consumer reads the topics of its routes. See the package documentation.
@@ -45,14 +46,15 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	c.contact = newContact(cfg.Brokers, c.metrics, c.log)
 	c.topics = newTopicRegistry(rs, c.log, c.metrics.misplaced.Inc)
 	c.offsets = newOffsetFinder(c.cluster, c.topics)
-	c.reader = newLiveReader(c.cluster, c.topics, c.offsets, sink, cfg.fetchOptions(), cfg.SessionPartitions, c.metrics, c.log)
+	c.reader = newLiveReader(c.cluster, c.topics, c.offsets, sink, logtail.New(cfg.ReplayCacheBytes-cfg.ReplayCacheBytes/4), cfg.fetchOptions(), cfg.SessionPartitions, c.metrics, c.log)
 	c.poller = newTopicPoller(c.cluster, c.topics, c.reader, c.contact, c.metrics, c.log)
 	c.member = newGroupMember(newGroupHealth(cfg.Group, cfg.Replica, c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topics.commitTopics, c.reader.positions)
 	c.delivered = newDeliveredPositions(newGroupHealth(cfg.Group, "delivered", c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topics.idOf)
-	fetcher := newChunkFetcher(c.cluster, c.topics, c.offsets, cfg.fetchOptions(), cfg.ReplayCacheBytes, c.metrics)
+	fetcher := newChunkFetcher(c.cluster, c.topics, c.offsets, cfg.fetchOptions(), cfg.ReplayCacheBytes/4, c.metrics)
 	c.scans = newScans(fetcher, cfg.ReplayConcurrency, c.metrics, c.log)
 	if cfg.Registry != nil {
-		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader})
+		tailBytes, tailAge := newTailMetrics(c.reader.tail)
+		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader}, tailBytes, tailAge)
 	}
 	return c, nil
 }

@@ -124,9 +124,11 @@ func TestContractReplayOfDeletedRecordsFails(t *testing.T) {
 	if answer, err := k.admin.DeleteRecords(t.Context(), before); err != nil || answer.Error() != nil {
 		t.Fatal(err, answer.Error())
 	}
-	_, err := replayOne(t.Context(), c, Partition{Topic: topic, ID: 0}, topicID(t, c, topic), "alice", 0, 4, func(*Record) bool { return true })
+	p := Partition{Topic: topic, ID: 0}
+	waitFor(t, "the tail has dropped the deleted records", func() bool { return c.reader.livePartition(p).tail.From() == 3 })
+	_, err := replayOne(t.Context(), c, p, topicID(t, c, topic), "alice", 0, 4, func(*Record) bool { return true })
 	gone, _ := errors.AsType[*OutOfRangeError](err)
-	if diff := cmp.Diff(&OutOfRangeError{Position{Partition{Topic: topic, ID: 0}, 0}, 3, 4}, gone); diff != "" {
+	if diff := cmp.Diff(&OutOfRangeError{Position{p, 0}, 3, 4}, gone); diff != "" {
 		t.Errorf("error of a replay of deleted records (-want +got):\n%s", diff)
 	}
 	replayed(t, c, topic, want[3:])

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -113,8 +114,40 @@ func (k *contract) write(t *testing.T, client *kgo.Client, topic string, partiti
 	return lines
 }
 
-// replayed checks that a replay of the whole first partition of the topic returns these lines of alice.
+// forgetTail makes replays of the partition read from Kafka.
+func forgetTail(t *testing.T, c *Consumer, p Partition) {
+	t.Helper()
+	live := c.reader.livePartition(p)
+	live.mu.Lock()
+	defer live.mu.Unlock()
+	live.tail.Restart(live.next)
+}
+
+// replayed checks that a replay of the whole first partition of the topic returns these lines of alice, from
+// the tail and from Kafka.
 func replayed(t *testing.T, c *Consumer, topic string, want []string) {
+	t.Helper()
+	p := Partition{Topic: topic, ID: 0}
+	_, end, err := c.Range(t.Context(), p, topicID(t, c, topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "live reading has reached the end of the log", func() bool { next, _ := c.reader.livePartition(p).position(); return next == end })
+	fromKafka := testutil.ToFloat64(c.metrics.replayBytes)
+	replayedOnce(t, c, topic, want)
+	if testutil.ToFloat64(c.metrics.replayBytes) != fromKafka {
+		t.Error("a replay of records that were read live reads from Kafka")
+	}
+	forgetTail(t, c, p)
+	replayedOnce(t, c, topic, want)
+	if testutil.ToFloat64(c.metrics.replayBytes) == fromKafka && len(want) > 0 {
+		t.Error("a replay of records that the tail does not hold reads nothing from Kafka")
+	}
+}
+
+// replayedOnce checks one replay of the whole partition, in ranges of up to 2,000 offsets. A user with many more
+// records in a range gets them from Kafka.
+func replayedOnce(t *testing.T, c *Consumer, topic string, want []string) {
 	t.Helper()
 	p, id := Partition{Topic: topic, ID: 0}, topicID(t, c, topic)
 	start, end, err := c.Range(t.Context(), p, id)
@@ -123,7 +156,7 @@ func replayed(t *testing.T, c *Consumer, topic string, want []string) {
 	}
 	var got []string
 	for at := start; at < end; {
-		next, err := replayOne(t.Context(), c, p, id, "alice", at, end, func(r *Record) bool {
+		next, err := replayOne(t.Context(), c, p, id, "alice", at, min(at+2000, end), func(r *Record) bool {
 			got = append(got, line(r))
 			return true
 		})

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"errors"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -69,6 +70,10 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 		r.topics.allow(p.Topic)
 	}
 	p.end = max(part.LastStableOffset, p.next)
+	if part.LogStartOffset > p.start {
+		p.start = part.LogStartOffset
+		p.tail.DropBefore(p.start)
+	}
 	r.metrics.liveBytes.Add(float64(len(part.RecordBatches)))
 	b := &s.batches
 	b.Reset(part.RecordBatches, part.AbortedTransactions, p.next)
@@ -85,6 +90,7 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 			list = append(list, rec)
 		}
 		if len(list) > 0 && (!more || len(list) == maxDelivery || b.MustDropRecords()) || !more && b.NextOffset() > p.next {
+			p.tail.Append(b.NextOffset(), owned(list)) // before Deliver, so that the tail holds what streams may ask for
 			r.sink.Deliver(p.Partition, list, b.NextOffset())
 			p.next, p.moved, p.attempts = b.NextOffset(), time.Now(), 0
 			r.metrics.records.Add(float64(len(list)))
@@ -105,6 +111,17 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 		}
 		if !more {
 			return nil
+		}
+	}
+}
+
+// owned yields the records, each with its user. The user of a record for everyone is empty.
+func owned(list []Record) iter.Seq2[[]byte, *batch.Record] {
+	return func(yield func([]byte, *batch.Record) bool) {
+		for i := range list {
+			if !yield(list[i].User, &list[i].Record) {
+				return
+			}
 		}
 	}
 }
@@ -138,6 +155,7 @@ func logUnreadable(log *slog.Logger, bad *UnreadableError) {
 
 // skipLocked continues at the offset to and reports a gap for the records before it.
 func (r *liveReader) skipLocked(p *livePartition, to int64, reason GapReason) {
+	p.tail.Restart(to)
 	r.sink.Gap(p.Partition, Gap{From: p.next, To: to, Reason: reason})
 	p.next, p.moved = to, time.Now()
 }

@@ -265,6 +265,7 @@ func TestFollowerNamedByTheLeaderIsRead(t *testing.T) {
 	if served.Hits() == 0 {
 		t.Error("the consumer fetched nothing from the follower")
 	}
+	forgetTail(t, c, Partition{Topic: "t", ID: 0})
 	replay := func() {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // the consumer once asked without end

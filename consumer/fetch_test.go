@@ -33,7 +33,7 @@ func idle(t *testing.T, topicID [16]byte) (*Consumer, *livePartition) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	c.reader.ctx = ctx
-	f := &livePartition{Partition: Partition{Topic: "t", ID: 0}, route: &Route{Topic: "t"}, topicID: topicID, follower: -1}
+	f := &livePartition{Partition: Partition{Topic: "t", ID: 0}, route: &Route{Topic: "t"}, topicID: topicID, tail: c.reader.tail.Begin(0), follower: -1}
 	c.reader.partitions[f.Partition] = f
 	return c, f
 }

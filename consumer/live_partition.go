@@ -3,6 +3,8 @@ package consumer
 import (
 	"sync"
 	"time"
+
+	"herald/consumer/logtail"
 )
 
 // livePartition is a partition that is being read live.
@@ -11,10 +13,12 @@ type livePartition struct {
 	route   *Route
 	owner   []byte // the user of a per-user topic, see [Route.owner]
 	topicID [16]byte
+	tail    *logtail.Log // the newest records, for replays
 
 	mu       sync.Mutex // held while records are delivered
 	closed   bool
 	next     int64     // the offset to fetch next
+	start    int64     // the start of the log as the broker last reported it
 	end      int64     // the end of the log as the broker last reported it
 	moved    time.Time // when next last changed
 	attempts int       // how often the records at next could not be read

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"herald/consumer/broker"
+	"herald/consumer/logtail"
 )
 
 // DefaultSessionPartitions makes fewer than 20 connections suffice for the topics of 5,000 users.
@@ -25,6 +26,7 @@ type liveReader struct {
 	topics            *topicRegistry
 	offsets           *offsetFinder
 	sink              Sink
+	tail              *logtail.Tail
 	options           fetchOptions
 	sessionPartitions int // the most partitions in a shard
 	metrics           *metrics
@@ -41,9 +43,9 @@ type liveReader struct {
 	shards     map[shardKey][]*shard
 }
 
-func newLiveReader(cluster *broker.Cluster, topics *topicRegistry, offsets *offsetFinder, sink Sink, options fetchOptions, sessionPartitions int, m *metrics, log *slog.Logger) *liveReader {
+func newLiveReader(cluster *broker.Cluster, topics *topicRegistry, offsets *offsetFinder, sink Sink, tail *logtail.Tail, options fetchOptions, sessionPartitions int, m *metrics, log *slog.Logger) *liveReader {
 	r := &liveReader{
-		cluster: cluster, topics: topics, offsets: offsets, sink: sink,
+		cluster: cluster, topics: topics, offsets: offsets, sink: sink, tail: tail,
 		options: options, sessionPartitions: sessionPartitions, metrics: m, log: log,
 		stallAfter: stallAfter,
 		partitions: make(map[Partition]*livePartition),
@@ -64,7 +66,7 @@ func (r *liveReader) beginPartition(start *pendingStart, next int64) {
 	route := start.topic.route
 	p := &livePartition{
 		Partition: start.Partition, route: route, owner: route.owner(start.Topic), topicID: start.topicID,
-		next: next, end: next, moved: time.Now(),
+		tail: r.tail.Begin(next), next: next, end: next, moved: time.Now(),
 	}
 	r.sink.Begin(start.Partition, start.topicID, next)
 	r.addPartition(p)
@@ -101,6 +103,7 @@ func (r *liveReader) removePartition(partition Partition) {
 	if p != nil {
 		p.mu.Lock()
 		p.closed = true
+		p.tail.Restart(-1)
 		p.mu.Unlock()
 	}
 }

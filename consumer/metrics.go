@@ -4,6 +4,8 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"herald/consumer/logtail"
 )
 
 // metrics are the metrics of a consumer. The topics of users share one series, because a label for each user
@@ -12,6 +14,7 @@ type metrics struct {
 	records     prometheus.Counter
 	replayed    prometheus.Counter
 	replays     prometheus.Counter
+	tailReplays prometheus.Counter
 	liveBytes   prometheus.Counter
 	replayBytes prometheus.Counter
 	cachedBytes prometheus.Counter
@@ -46,6 +49,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		records:     prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_records_total", Help: "Records read live from Kafka."}),
 		replayed:    prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_records_total", Help: "Records read for replays, from Kafka or from memory."}),
 		replays:     prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replays_total", Help: "Replays requested; each is a range of one partition for one stream."}),
+		tailReplays: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_tail_replays_total", Help: "Replays served from the tail, the newest records in memory, without reading from Kafka."}),
 		liveBytes:   bytes.WithLabelValues(useLive),
 		replayBytes: bytes.WithLabelValues(useReplay),
 		cachedBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_cached_bytes_total", Help: "Bytes of record batches that replays took from memory instead of Kafka."}),
@@ -77,7 +81,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.commits.WithLabelValues(result)
 	}
 	if reg != nil {
-		reg.MustRegister(m.records, m.replayed, m.replays, m.passes, m.cachedBytes, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.misplaced, m.ownerless, m.stalled, m.up)
+		reg.MustRegister(m.records, m.replayed, m.replays, m.tailReplays, m.passes, m.cachedBytes, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.misplaced, m.ownerless, m.stalled, m.up)
 	}
 	return m
 }
@@ -116,6 +120,16 @@ func (l lagCollector) Collect(ch chan<- prometheus.Metric) {
 	for topic, lag := range users {
 		ch <- prometheus.MustNewConstMetric(lagDescription, prometheus.GaugeValue, float64(lag), topic, "")
 	}
+}
+
+// newTailMetrics returns the metrics of a tail.
+func newTailMetrics(tail *logtail.Tail) (bytes, age prometheus.Collector) {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "herald_kafka_tail_bytes", Help: "Memory that the tail takes, the newest records of all partitions.",
+		}, func() float64 { return float64(tail.Bytes()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "herald_kafka_tail_age_seconds", Help: "Age of the tail: clients that return after a shorter time get their records from memory; 0 while the tail is empty.",
+		}, func() float64 { return tail.Age().Seconds() })
 }
 
 var partitionsDescription = prometheus.NewDesc("herald_kafka_partitions",

@@ -155,8 +155,8 @@ func TestEveryMetricCountsItsEvent(t *testing.T) {
 	}
 }
 
-// countReplays checks the metrics of two replays of the topic shared: the first replay reads from Kafka, the
-// second one from memory.
+// countReplays checks the metrics of three replays of the topic shared: the first replay reads from the tail, the
+// second one from Kafka, and the third one what the second one has kept in memory.
 func (m *meter) countReplays(c *Consumer) {
 	m.t.Helper()
 	replay := func() {
@@ -167,6 +167,10 @@ func (m *meter) countReplays(c *Consumer) {
 	}
 	counted := []string{"herald_kafka_replays_total{}", "herald_kafka_replay_passes_total{}", "herald_kafka_replay_records_total{}"}
 	cached := "herald_kafka_replay_cached_bytes_total{}"
+	m.await("herald_kafka_tail_bytes{}", positive)
+	m.await("herald_kafka_tail_age_seconds{}", positive)
+	m.rise(replay, "herald_kafka_replays_total{}", "herald_kafka_replay_records_total{}", "herald_kafka_tail_replays_total{}")
+	forgetTail(m.t, c, Partition{Topic: "shared", ID: 0})
 	m.rise(replay, append(counted, "herald_kafka_read_bytes_total{replay}")...)
 	if m.series()[cached] != 0 {
 		m.t.Error("bytes that came from Kafka are counted as cached")
@@ -243,6 +247,7 @@ func TestErrorsAreCountedByKind(t *testing.T) {
 			want = append(want, sequence(t, producer, "t", "alice", kind, 1)...)
 			sink.wantLines(t, sortedCopy(want))
 			if kind == "replay" {
+				forgetTail(t, c, Partition{Topic: "t", ID: 0})
 				if _, err := replayOne(t.Context(), c, Partition{Topic: "t", ID: 0}, topicID(t, c, "t"), "alice", 0, 1, func(*Record) bool { return true }); !errors.Is(err, kerr.KafkaStorageError) {
 					t.Errorf("the replay ends with error %v, want %v", err, kerr.KafkaStorageError)
 				}

@@ -11,7 +11,20 @@ import (
 )
 
 // pass reads a part of a log and offers its records to all requests whose range includes them. A zone's
-// goroutine uses one pass value for one pass after the other.
+// goroutine uses one pass value for one pass after the other:
+//
+//	         the zone's first request arrives
+//	                        │
+//	                        ▼
+//	┌────────────────► gathering   waits for other clients of a storm, if the next pass
+//	│                       │      would read from Kafka again what the last pass has read
+//	│                       ▼
+//	│   ┌──────────► waiting for a slot
+//	│   │                   │      no request left: the goroutine ends
+//	│   │ turnChunks        ▼
+//	│   └─────────────── reading
+//	│                       │
+//	└───────────────────────┘      the pass has reached its end
 type pass struct {
 	zone
 	scans  *scans
@@ -23,36 +36,59 @@ type pass struct {
 	end      int64 // the pass ends before this offset
 	low      int64 // the lowest offset of all passes so far
 	high     int64 // the offset after the highest one read so far
+	begun    time.Time
 	requests []*rangeRequest
 	users    map[string][]*rangeRequest // the requests by user
 	batches  batch.Reader
 
-	begun      time.Time
-	gathering  time.Time     // when the zone began to wait for other requests; zero: it does not wait
-	gathered   int           // how many requests have come at offsets that the last pass has gone past
-	lastChange time.Time     // when gathered last changed
-	quiet      time.Duration // the wait ends when no request has come for this long
+	gathering gathering
 }
 
-// runTurn waits for a slot and then reads up to turnChunks chunks, at most to the end of the pass. It returns
-// false when the zone has no request left.
-func (p *pass) runTurn() bool {
-	if p.hasEnded() {
-		p.gather()
-	}
+// gathering is a zone's wait for the other clients of a storm. It lasts until a pass begins with all requests.
+type gathering struct {
+	begun   time.Time     // zero: the zone does not wait
+	quiet   time.Duration // the wait ends when no request has come for this long
+	count   int           // how many requests have come at offsets that the last pass has gone past
+	changed time.Time     // when count last changed
+}
+
+// run reads until the zone has no request left, or until the consumer stops.
+func (p *pass) run() {
 	slot := p.scans.slots[p.distance]
-	select {
-	case slot <- struct{}{}: // a channel is fair: the zone that has waited longest is next
-		defer func() { <-slot }()
-	case <-p.scans.ctx.Done():
-		for p.beginWithAll() {
-			p.failAll(p.scans.ctx.Err())
+	for {
+		if p.hasEnded() {
+			p.gather()
 		}
-		return false
+		select {
+		case slot <- struct{}{}: // a channel is fair: the zone that has waited longest is next
+		case <-p.scans.ctx.Done():
+			p.stop()
+			return
+		}
+		more := p.readTurn()
+		<-slot
+		if !more {
+			return
+		}
 	}
+}
+
+// stop fails all requests of the zone.
+func (p *pass) stop() {
+	for p.putBack(); p.beginWithAll(); p.requests = nil {
+		p.failAll(p.scans.ctx.Err())
+	}
+}
+
+// readTurn reads up to turnChunks chunks, at most to the end of the pass. It returns false when the zone has
+// no request left.
+func (p *pass) readTurn() bool {
 	p.updateRequests()
-	if p.hasEnded() && !p.beginWithAll() {
-		return false
+	if p.hasEnded() {
+		p.putBack()
+		if !p.beginWithAll() {
+			return false
+		}
 	}
 	for chunks := 0; chunks < p.scans.turnChunks && !p.hasEnded(); chunks++ {
 		next, err := p.readChunk()
@@ -72,27 +108,25 @@ func (p *pass) hasEnded() bool { return len(p.requests) == 0 || p.next >= p.end 
 // not hold. It returns early, with a pass begun, if some requests want only records that no pass has read
 // yet: these requests do not wait for longer than calm.
 func (p *pass) gather() {
-	if p.gathering.IsZero() {
-		p.gathering = time.Now()
-		p.quiet = max(p.scans.calm, p.gathering.Sub(p.begun))
+	g := &p.gathering
+	if g.begun.IsZero() {
+		g.begun = time.Now()
+		g.quiet = max(p.scans.calm, g.begun.Sub(p.begun))
 	}
-	for ; p.scans.ctx.Err() == nil && time.Since(p.gathering) < p.scans.patience; pause(p.scans.ctx, p.scans.calm) {
-		p.scans.mu.Lock()
-		p.retakeLocked(p.high)
-		behind := slices.Clone(p.scans.waiting[p.zone])
-		p.scans.mu.Unlock()
-		if len(behind) == 0 || p.isCached(firstOffset(behind)) {
-			p.end = p.next // the next pass takes all requests
-			return
+	for ; p.scans.ctx.Err() == nil && time.Since(g.begun) < p.scans.patience; pause(p.scans.ctx, p.scans.calm) {
+		p.putBack()
+		count, first := p.scans.waiters.countBefore(p.zone, p.high)
+		if count == 0 || p.isCached(first) {
+			return // the next pass takes all requests
 		}
-		if len(p.requests) > 0 {
+		if p.take(p.high, math.MaxInt64); len(p.requests) > 0 {
 			p.begin()
 			return
 		}
-		if len(behind) != p.gathered {
-			p.gathered, p.lastChange = len(behind), time.Now()
+		if count != g.count {
+			g.count, g.changed = count, time.Now()
 		}
-		if time.Since(p.lastChange) >= p.quiet {
+		if time.Since(g.changed) >= g.quiet {
 			return
 		}
 	}
@@ -101,7 +135,7 @@ func (p *pass) gather() {
 // isCached reports whether memory holds everything from the offset to high, as far as passes have read it.
 func (p *pass) isCached(offset int64) bool {
 	for offset = max(offset, p.low); offset < p.high; {
-		k := p.chunks.findCached(offset)
+		k := p.chunks.cache.findChunk(p.logID, offset)
 		if k == nil {
 			return false
 		}
@@ -113,12 +147,9 @@ func (p *pass) isCached(offset int64) bool {
 // beginWithAll begins a pass with all requests of the zone. If there are none, the zone ends, and it returns
 // false.
 func (p *pass) beginWithAll() bool {
-	p.scans.mu.Lock()
-	defer p.scans.mu.Unlock()
-	p.gathering, p.gathered = time.Time{}, 0
-	p.retakeLocked(0)
+	p.gathering = gathering{}
+	p.add(p.scans.waiters.takeAll(p.zone))
 	if len(p.requests) == 0 {
-		delete(p.scans.waiting, p.zone)
 		return false
 	}
 	p.begin()
@@ -141,40 +172,33 @@ func (p *pass) updateRequests() {
 	before := len(p.requests)
 	p.requests = slices.DeleteFunc(p.requests, func(r *rangeRequest) bool { _, ended := r.position(); return ended })
 	if len(p.requests) != before {
-		p.users = make(map[string][]*rangeRequest, len(p.requests))
-		for _, r := range p.requests {
-			p.users[r.user] = append(p.users[r.user], r)
-		}
+		left := p.requests
+		p.requests, p.users = nil, nil
+		p.add(left)
 	}
-	if len(p.requests) == 0 {
-		return
+	if len(p.requests) > 0 {
+		p.take(p.next, p.end)
+		p.next = max(p.next, firstOffset(p.requests))
 	}
-	p.scans.mu.Lock()
-	p.takeLocked(p.next, p.end)
-	p.scans.mu.Unlock()
-	p.next = max(p.next, firstOffset(p.requests))
 }
 
-// retakeLocked returns the pass's requests to the waiting ones and then takes all requests at the offset or
-// after it. The lock of scans is held.
-func (p *pass) retakeLocked(offset int64) {
-	p.scans.waiting[p.zone] = append(p.scans.waiting[p.zone], p.requests...)
-	p.requests, p.users = nil, make(map[string][]*rangeRequest)
-	p.takeLocked(offset, math.MaxInt64)
+// putBack returns the pass's requests to the waiting ones.
+func (p *pass) putBack() {
+	p.scans.waiters.putBack(p.zone, p.requests)
+	p.requests, p.users = nil, nil
 }
 
-// takeLocked takes the waiting requests whose next offset is at least from and less than to. The lock
-// of scans is held.
-func (p *pass) takeLocked(from, to int64) {
-	p.scans.waiting[p.zone] = slices.DeleteFunc(p.scans.waiting[p.zone], func(r *rangeRequest) bool {
-		next, ended := r.position()
-		if ended || next < from || next >= to {
-			return ended
-		}
-		p.requests = append(p.requests, r)
+// take takes the waiting requests that continue at the offset from or later, but before the offset to.
+func (p *pass) take(from, to int64) { p.add(p.scans.waiters.take(p.zone, from, to)) }
+
+func (p *pass) add(requests []*rangeRequest) {
+	if p.users == nil {
+		p.users = make(map[string][]*rangeRequest, len(requests))
+	}
+	p.requests = append(p.requests, requests...)
+	for _, r := range requests {
 		p.users[r.user] = append(p.users[r.user], r)
-		return true
-	})
+	}
 }
 
 // firstOffset returns the lowest offset at which a request continues.
@@ -245,7 +269,7 @@ func (p *pass) readChunk() (next int64, err error) {
 		}
 		old := errors.Is(err, batch.ErrOldMessageFormat) // another fetch would return the same
 		if !old {
-			p.chunks.forget(k)
+			p.chunks.cache.removeChunk(k)
 		}
 		if next > p.next {
 			return next, nil // the records before the error were offered

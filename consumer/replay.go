@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"herald/consumer/batch"
 )
 
 // Range is a part of a partition's log that a replay reads again.
@@ -24,26 +26,94 @@ type Range struct {
 // within a partition. If fn returns false, all ranges end, and the range of the record ends before it. Each
 // range is of another partition. A range whose Next is not before its To ends at once.
 //
-// One pass over a partition's log serves all replays that wait for it (scan.go). One goroutine at a time
-// calls fn, only while Replay waits, and fn must not wait itself.
+// Records that the tail holds come from memory. Older records come from Kafka: one pass over a partition's
+// log serves all replays that wait for it (scan.go). One goroutine at a time calls fn, only while Replay
+// waits, and fn must not wait itself.
 func (c *Consumer) Replay(ctx context.Context, user string, ranges []Range, fn func(*Range, *Record) bool) {
-	r := &replay{fn: fn, done: make(chan struct{})}
+	var open []*Range
 	for i := range ranges {
 		if ranges[i].Next < ranges[i].To {
-			r.requests = append(r.requests, &rangeRequest{replay: r, Range: &ranges[i], user: user, to: ranges[i].To})
+			open = append(open, &ranges[i])
 		}
 	}
+	c.metrics.replays.Add(float64(len(open)))
+	for len(open) > 0 {
+		r := &replay{fn: fn, done: make(chan struct{})}
+		for _, at := range open {
+			until, more := c.reader.replayTail(at, user, fn)
+			if !more {
+				return
+			}
+			if at.Next < at.To {
+				r.requests = append(r.requests, &rangeRequest{replay: r, Range: at, user: user, to: until})
+			}
+		}
+		open = c.scans.replay(ctx, r)
+	}
+}
+
+// replayTail passes to fn the records of a range if the tail holds all of the range. Otherwise it returns the
+// offset up to which Kafka has to be read. It returns false if fn did.
+func (r *liveReader) replayTail(at *Range, user string, fn func(*Range, *Record) bool) (until int64, more bool) {
+	p := r.livePartition(at.Partition)
+	if p == nil || p.topicID != at.TopicID {
+		return at.To, true
+	}
+	rec := Record{User: []byte(user), Broadcast: p.route.Kind == Broadcast}
+	if rec.Broadcast {
+		rec.User = nil
+	}
+	more = true
+	count := 0
+	next, held := p.tail.Read(rec.User, at.Next, at.To, func(found *batch.Record) bool {
+		rec.Record = *found
+		count++
+		more = fn(at, &rec)
+		return more
+	})
+	if !held {
+		return olderPart(at, p.tail.From()), true
+	}
+	r.metrics.tailReplays.Inc()
+	r.metrics.replayed.Add(float64(count))
+	at.Next = next
+	return at.To, more
+}
+
+// olderPart returns the end of the part of a range that is older than the offset from which the tail holds all
+// records. If no part of the range is newer, or the tail holds too many of the user's records, that is the end of
+// the range.
+func olderPart(at *Range, from int64) int64 {
+	if from > at.Next && from < at.To {
+		return from
+	}
+	return at.To
+}
+
+// replay is what scans serve of one call of [Consumer.Replay].
+type replay struct {
+	fn       func(*Range, *Record) bool
+	requests []*rangeRequest
+	done     chan struct{} // closed when all requests have ended
+
+	mu      sync.Mutex // guards the ranges, the requests' ended, and the fields below; held while fn is called
+	open    int        // the number of requests that have not ended
+	stopped bool       // fn has returned false
+}
+
+// replay serves the requests and waits until all of them have ended, or until ctx ends. It returns the ranges
+// that continue where their request ended.
+func (s *scans) replay(ctx context.Context, r *replay) (left []*Range) {
 	if r.open = len(r.requests); r.open == 0 {
-		return
+		return nil
 	}
 	for _, q := range r.requests {
-		if route := c.topics.routeOf(q.Topic); route != nil {
-			c.scans.addRequest(logID{q.Partition, q.TopicID}, route, q)
+		if route := s.fetcher.topics.routeOf(q.Topic); route != nil {
+			s.addRequest(logID{q.Partition, q.TopicID}, route, q)
 		} else {
 			q.fail(errors.New("topic is not read here"))
 		}
 	}
-	c.metrics.replays.Add(float64(len(r.requests)))
 	select {
 	case <-r.done:
 	case <-ctx.Done():
@@ -54,18 +124,11 @@ func (c *Consumer) Replay(ctx context.Context, user string, ranges []Range, fn f
 		q.endLocked(ctx.Err())
 		if q.Err != nil {
 			q.Err = fmt.Errorf("replay %s@%d: %w", q.Partition, q.Next, q.Err)
+		} else if !r.stopped && q.Next < q.To {
+			left = append(left, q.Range)
 		}
 	}
-}
-
-// replay is one call of [Consumer.Replay].
-type replay struct {
-	fn       func(*Range, *Record) bool
-	requests []*rangeRequest
-	done     chan struct{} // closed when all requests have ended
-
-	mu   sync.Mutex // guards the ranges, the requests' ended, and open; held while fn is called
-	open int        // the number of requests that have not ended
+	return left
 }
 
 // rangeRequest is one range of a replay.
@@ -86,7 +149,7 @@ func (r *rangeRequest) offer(rec *Record) {
 	case r.fn(r.Range, rec):
 		r.Next = rec.Offset + 1
 	default:
-		r.Next = rec.Offset
+		r.Next, r.stopped = rec.Offset, true
 		for _, q := range r.requests {
 			q.endLocked(nil)
 		}

@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math"
 	"sync"
@@ -11,9 +10,8 @@ import (
 )
 
 // farBehind is the length, in offsets, from which a range is far behind. Far ranges are scanned apart from
-// near ones, so that a client that comes back after a week does not delay clients that were away for a
-// second. A busy partition gets fewer records in the minutes of a reconnect storm, so a storm is scanned
-// together. Reading this many records mostly takes less than a second.
+// near ones, so that a client that comes back after a week does not delay clients that were away for some
+// minutes. Reading this many records mostly takes less than a second.
 const farBehind = 200_000
 
 // turnChunks is how many chunks, of up to 1 MiB, one scan reads before another scan gets the slot.
@@ -36,8 +34,7 @@ type logID struct {
 	topicID [16]byte
 }
 
-// distance says whether a request is near or far behind. Near and far requests have slots and memory of
-// their own.
+// distance says whether a request is near or far behind. Near and far requests have slots of their own.
 type distance int
 
 const (
@@ -45,24 +42,22 @@ const (
 	far
 )
 
-// other returns far for near, and near for far.
-func (d distance) other() distance { return far - d }
-
 // zone says which requests of a log are scanned together.
 type zone struct {
 	logID
 	distance
 }
 
-// scans serves replays. Each zone has one pass over its log at a time, which serves all requests of the
-// zone. A request that arrives during a pass joins it if the pass has not yet gone past the request's
-// position. The other requests wait for the next pass, which begins at the lowest position among them. So a
-// request waits for at most about as long as reading its own range takes, and all requests that arrive
-// during one pass cause one further pass, however many they are.
+// scans serves the parts of replays that are older than the tail. Each zone has one pass over its log at a
+// time, which serves all requests of the zone. A request that arrives during a pass joins it if the pass has
+// not yet gone past the request's position. The other requests wait for the next pass, which begins at the
+// lowest position among them. So a request waits for at most about as long as reading its own range takes,
+// and all requests that arrive during one pass cause one further pass, however many they are.
 type scans struct {
 	fetcher *chunkFetcher
 	metrics *metrics
 	log     *slog.Logger
+	waiters *waiters
 
 	ctx   context.Context //nolint:containedctx // the life of the goroutines that addRequest starts, not a request's
 	wg    sync.WaitGroup
@@ -75,9 +70,6 @@ type scans struct {
 	patience   time.Duration
 
 	failureLogged, leftOutLogged atomic.Int64 // the Unix second of the last log line about a failed replay, or about records left out
-
-	mu      sync.Mutex
-	waiting map[zone][]*rangeRequest // has a key for each zone that has a goroutine
 }
 
 func newScans(fetcher *chunkFetcher, concurrency int, m *metrics, log *slog.Logger) *scans {
@@ -86,20 +78,19 @@ func newScans(fetcher *chunkFetcher, concurrency int, m *metrics, log *slog.Logg
 		fetcher:    fetcher,
 		metrics:    m,
 		log:        log,
+		waiters:    newWaiters(),
 		slots:      [...]chan struct{}{near: make(chan struct{}, max(1, concurrency-few)), far: make(chan struct{}, few)},
 		farBehind:  farBehind,
 		turnChunks: turnChunks,
 		calm:       calm,
 		patience:   patience,
-		waiting:    make(map[zone][]*rangeRequest),
 	}
 }
 
 // start accepts requests until ctx ends.
 func (s *scans) start(ctx context.Context) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.ctx = ctx
+	s.waiters.open(ctx)
 }
 
 // addRequest adds the request to its zone, and starts the zone's goroutine if there is none.
@@ -108,21 +99,12 @@ func (s *scans) addRequest(l logID, route *Route, r *rangeRequest) {
 	if r.to-r.Next > s.farBehind {
 		z.distance = far
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ctx == nil || s.ctx.Err() != nil {
-		r.fail(errors.New("the consumer does not run"))
-		return
-	}
-	_, runs := s.waiting[z]
-	s.waiting[z] = append(s.waiting[z], r)
-	if !runs {
+	err := s.waiters.add(z, r, func() {
 		p := &pass{zone: z, scans: s, route: route, owner: route.owner(z.Topic), chunks: newChunkReader(s.fetcher, z), low: math.MaxInt64}
-		s.wg.Go(func() {
-			for more := true; more; {
-				more = p.runTurn()
-			}
-		})
+		s.wg.Go(p.run)
+	})
+	if err != nil {
+		r.fail(err)
 	}
 }
 

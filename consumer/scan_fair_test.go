@@ -63,7 +63,7 @@ func nearBesideFar(t *testing.T, withFar bool) int {
 	const partitions, records, users = 4, farBehind + 10_000, 1000
 	var read [2]atomic.Int64 // chunks read, by distance
 	broker, c := filledConsumer(t, partitions, records, users, 60, func(c *Consumer) {
-		c.scans.fetcher.caches = [...]*chunkCache{near: newChunkCache(2 << 20), far: newChunkCache(1 << 20)}
+		c.scans.fetcher.cache = newChunkCache(2 << 20)
 		c.scans.fetcher.fetched = func(z zone, _ *chunk) { read[z.distance].Add(1) }
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -151,9 +151,7 @@ func TestLongReplaysTakeTurns(t *testing.T) {
 		})
 	}
 	waitFor(t, "both replays wait", func() bool {
-		c.scans.mu.Lock()
-		defer c.scans.mu.Unlock()
-		return len(c.scans.waiting) == 2
+		return c.scans.waiters.zoneCount() == 2
 	})
 	held.Store(false)
 	both.Wait()
@@ -199,9 +197,8 @@ func TestReplayBehindAPassIsServedNext(t *testing.T) {
 	replay(0, 1000)
 	replay(1500, records)
 	waitFor(t, "the other replays wait", func() bool {
-		c.scans.mu.Lock()
-		defer c.scans.mu.Unlock()
-		return len(c.scans.waiting[zone{logID: logID{Partition{Topic: "t", ID: 0}, id}}]) == 2
+		count, _ := c.scans.waiters.countBefore(zone{logID: logID{Partition{Topic: "t", ID: 0}, id}}, records)
+		return count == 2
 	})
 	held.Store(false)
 	all.Wait()
@@ -220,7 +217,7 @@ func TestOnlyReplaysBehindThePassWaitForOthers(t *testing.T) {
 	held.Store(true)
 	broker, c := filledConsumer(t, 1, records, 1, size, func(c *Consumer) {
 		c.scans.calm, c.scans.patience = time.Hour, time.Hour
-		c.scans.fetcher.caches = [...]*chunkCache{near: newChunkCache(0), far: newChunkCache(0)}
+		c.scans.fetcher.cache = newChunkCache(0)
 	})
 	var asked atomic.Int32
 	holdReplays(broker, func(int64) bool { asked.Add(1); return held.Load() })
@@ -245,9 +242,8 @@ func TestOnlyReplaysBehindThePassWaitForOthers(t *testing.T) {
 	})
 	replay(t.Context(), 1500, records)
 	waitFor(t, "the other replays wait", func() bool {
-		c.scans.mu.Lock()
-		defer c.scans.mu.Unlock()
-		return len(c.scans.waiting[zone{logID: logID{Partition{Topic: "t", ID: 0}, id}}]) == 2
+		count, _ := c.scans.waiters.countBefore(zone{logID: logID{Partition{Topic: "t", ID: 0}, id}}, records)
+		return count == 2
 	})
 	held.Store(false)
 	all.Wait()

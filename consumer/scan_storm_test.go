@@ -44,7 +44,7 @@ func storm(t *testing.T, clients, cacheBytes int, prepare func(*kfake.Cluster, *
 	r := &reads{batches: make(map[int64]int)}
 	broker, c := filledConsumer(t, 1, records, clients, size, func(c *Consumer) {
 		c.scans.fetcher.fetched = r.count
-		c.scans.fetcher.caches = [...]*chunkCache{near: newChunkCache(cacheBytes), far: newChunkCache(0)}
+		c.scans.fetcher.cache = newChunkCache(cacheBytes)
 	})
 	prepare(broker, c)
 	id := topicID(t, c, "t")
@@ -119,7 +119,7 @@ const passRecords = 4000 // in the log of longPass
 func longPass(t *testing.T, to int64, took time.Duration, prepare func(*Consumer)) (replay func(from, to int64) (done chan struct{}), all *sync.WaitGroup) {
 	t.Helper()
 	broker, c := filledConsumer(t, 1, passRecords, 1, 4<<10, func(c *Consumer) {
-		c.scans.fetcher.caches = [...]*chunkCache{near: newChunkCache(0), far: newChunkCache(0)}
+		c.scans.fetcher.cache = newChunkCache(0)
 		prepare(c)
 	})
 	var held atomic.Bool
@@ -193,9 +193,7 @@ func TestNextPassWaitsForClientsOfAStorm(t *testing.T) {
 				c.scans.start(t.Context())
 				p := &pass{scans: c.scans, chunks: newChunkReader(c.scans.fetcher, zone{}), high: 1, begun: time.Now()}
 				come := func() {
-					p.scans.mu.Lock()
-					defer p.scans.mu.Unlock()
-					p.scans.waiting[p.zone] = append(p.scans.waiting[p.zone], &rangeRequest{replay: new(replay), Range: new(Range)})
+					p.scans.waiters.putBack(p.zone, []*rangeRequest{{replay: new(replay), Range: new(Range)}})
 				}
 				time.Sleep(test.took)
 				come()

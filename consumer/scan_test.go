@@ -139,9 +139,7 @@ func TestReadingStopsWhenTheOnlyClientLeaves(t *testing.T) {
 		t.Errorf("the replay ended with error %v, want %v", err, context.Canceled)
 	}
 	waitFor(t, "the pass ends", func() bool {
-		c.scans.mu.Lock()
-		defer c.scans.mu.Unlock()
-		return len(c.scans.waiting) == 0
+		return c.scans.waiters.zoneCount() == 0
 	})
 	// The pass may finish the chunk that was under way, and the next chunk.
 	if read := testutil.ToFloat64(c.metrics.replayBytes); read > 2*chunkBytes {

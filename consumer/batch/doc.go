@@ -30,6 +30,7 @@
 //	header.go       the layout and the checks of a batch's header
 //	transaction.go  control batches and aborted transactions
 //	record.go       a record and how it is decoded
+//	fields.go       how the fields of a record are encoded
 //	codec.go        decompression within bounds
 //	batchtest       batches for the tests of this package and of its users
 //

@@ -1,7 +1,6 @@
 package batch
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -77,42 +76,6 @@ func (r *Reader) decodeRecord(rec *Record) error {
 		Headers: r.headers[first:len(r.headers):len(r.headers)],
 	}
 	return nil
-}
-
-// fields decodes the fields of a record one after another. When a field is missing or cut off, bad is
-// set and stays set, and this field and all later ones are zero.
-type fields struct {
-	data []byte
-	bad  bool
-}
-
-func (f *fields) readVarint() int64 {
-	v, n := binary.Varint(f.data)
-	if n <= 0 {
-		f.bad, f.data = true, nil
-		return 0
-	}
-	f.data = f.data[n:]
-	return v
-}
-
-func (f *fields) readBytes(n int64) []byte {
-	if f.bad || n < 0 || n > int64(len(f.data)) {
-		f.bad, f.data = true, nil
-		return nil
-	}
-	v := f.data[:n:n]
-	f.data = f.data[n:]
-	return v
-}
-
-// readNullable reads a length and that many bytes; the length -1 means null.
-func (f *fields) readNullable() []byte {
-	n := f.readVarint()
-	if n == -1 {
-		return nil
-	}
-	return f.readBytes(n)
 }
 
 // headerKeys keeps keys of record headers as strings, so that a key that many records have is allocated

@@ -1,0 +1,100 @@
+package batch
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"time"
+)
+
+// fields decodes the fields of a record one after another. When a field is missing or cut off, bad is
+// set and stays set, and this field and all later ones are zero.
+type fields struct {
+	data []byte
+	bad  bool
+}
+
+func (f *fields) readVarint() int64 {
+	v, n := binary.Varint(f.data)
+	if n <= 0 {
+		f.bad, f.data = true, nil
+		return 0
+	}
+	f.data = f.data[n:]
+	return v
+}
+
+func (f *fields) readBytes(n int64) []byte {
+	if f.bad || n < 0 || n > int64(len(f.data)) {
+		f.bad, f.data = true, nil
+		return nil
+	}
+	v := f.data[:n:n]
+	f.data = f.data[n:]
+	return v
+}
+
+// readNullable reads a length and that many bytes; the length -1 means null.
+func (f *fields) readNullable() []byte {
+	n := f.readVarint()
+	if n == -1 {
+		return nil
+	}
+	return f.readBytes(n)
+}
+
+// AppendFields appends the time, the key, the value and the headers of a record to b, in the way in which a
+// record batch encodes them. A caller that keeps records in memory uses it with [DecodeFields].
+func AppendFields(b []byte, r *Record) []byte {
+	b = binary.AppendVarint(b, r.Time.UnixMilli())
+	b = appendNullable(b, r.Key)
+	b = appendNullable(b, r.Value)
+	b = binary.AppendVarint(b, int64(len(r.Headers)))
+	for i := range r.Headers {
+		b = binary.AppendVarint(b, int64(len(r.Headers[i].Key)))
+		b = append(b, r.Headers[i].Key...)
+		b = appendNullable(b, r.Headers[i].Value)
+	}
+	return b
+}
+
+// appendNullable appends a length and the bytes; the length -1 for nil.
+func appendNullable(b, v []byte) []byte {
+	if v == nil {
+		return binary.AppendVarint(b, -1)
+	}
+	return append(binary.AppendVarint(b, int64(len(v))), v...)
+}
+
+// VarintSize returns how many bytes binary.AppendVarint appends.
+func VarintSize(v int64) int {
+	return (bits.Len64(uint64(v)<<1^uint64(v>>63)|1) + 6) / 7
+}
+
+// FieldsSize returns how many bytes [AppendFields] appends for the record.
+func FieldsSize(r *Record) int {
+	size := VarintSize(r.Time.UnixMilli()) + nullableSize(r.Key) + nullableSize(r.Value) + VarintSize(int64(len(r.Headers)))
+	for i := range r.Headers {
+		size += VarintSize(int64(len(r.Headers[i].Key))) + len(r.Headers[i].Key) + nullableSize(r.Headers[i].Value)
+	}
+	return size
+}
+
+func nullableSize(v []byte) int {
+	if v == nil {
+		return 1
+	}
+	return VarintSize(int64(len(v))) + len(v)
+}
+
+// DecodeFields fills r with a record whose fields were appended by [AppendFields]. It does not set the offset.
+// The record's slices are parts of b.
+func DecodeFields(b []byte, r *Record) {
+	f := fields{data: b}
+	*r = Record{Time: time.UnixMilli(f.readVarint()), Key: f.readNullable(), Value: f.readNullable()}
+	if count := f.readVarint(); count > 0 {
+		r.Headers = make([]Header, count)
+		for i := range r.Headers {
+			r.Headers[i] = Header{Key: string(f.readBytes(f.readVarint())), Value: f.readNullable()}
+		}
+	}
+}

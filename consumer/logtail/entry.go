@@ -1,0 +1,82 @@
+package logtail
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"herald/consumer/batch"
+)
+
+// entry is a record in a segment, followed by the rest of the segment:
+//
+//	previous     uint64  the address of the bucket's entry before this one
+//	log          uint32  the number of the log
+//	fingerprint  uint32  a part of the hash of log and user
+//	offset       int64
+//	size         uint32  of the fields that follow
+//	user         the length and the bytes of the user; the length userIsKey without bytes if the user is the key
+//	fields       time, key, value and headers, see [batch.AppendFields]
+type entry []byte
+
+const (
+	logAt         = 8
+	fingerprintAt = 12
+	offsetAt      = 16
+	sizeAt        = 24
+	entryHeader   = 28
+)
+
+// userIsKey takes the place of the user's length if the user is the record's key.
+const userIsKey = -1
+
+// userLength returns the length of the user in an entry.
+func userLength(user []byte, r *batch.Record) int {
+	if r.Key != nil && bytes.Equal(user, r.Key) {
+		return userIsKey
+	}
+	return len(user)
+}
+
+// entrySize returns how many bytes appendEntry appends.
+func entrySize(userLength int, r *batch.Record) int {
+	return entryHeader + batch.VarintSize(int64(userLength)) + max(userLength, 0) + batch.FieldsSize(r)
+}
+
+// appendEntry appends an entry. userLength is the user's.
+func appendEntry(b []byte, previous address, log, fingerprint uint32, userLength int, user []byte, r *batch.Record) []byte {
+	begin := len(b)
+	b = slices.Grow(b, entryHeader)[:begin+entryHeader]
+	header := b[begin:]
+	binary.LittleEndian.PutUint64(header, uint64(previous))
+	binary.LittleEndian.PutUint32(header[logAt:], log)
+	binary.LittleEndian.PutUint32(header[fingerprintAt:], fingerprint)
+	binary.LittleEndian.PutUint64(header[offsetAt:], uint64(r.Offset))
+	b = binary.AppendVarint(b, int64(userLength))
+	b = append(b, user[:max(userLength, 0)]...)
+	b = batch.AppendFields(b, r)
+	binary.LittleEndian.PutUint32(b[begin+sizeAt:], uint32(len(b)-begin-entryHeader))
+	return b
+}
+
+func (e entry) previous() address   { return address(binary.LittleEndian.Uint64(e)) }
+func (e entry) log() uint32         { return binary.LittleEndian.Uint32(e[logAt:]) }
+func (e entry) fingerprint() uint32 { return binary.LittleEndian.Uint32(e[fingerprintAt:]) }
+func (e entry) offset() int64       { return int64(binary.LittleEndian.Uint64(e[offsetAt:])) }
+
+// decode fills r with the entry's record. It returns false if the record is another user's.
+func (e entry) decode(user []byte, r *batch.Record) bool {
+	size := int(binary.LittleEndian.Uint32(e[sizeAt:]))
+	fields := e[entryHeader : entryHeader+size]
+	length, n := binary.Varint(fields)
+	fields = fields[n:]
+	if length != userIsKey {
+		if !bytes.Equal(fields[:length], user) {
+			return false
+		}
+		fields = fields[length:]
+	}
+	batch.DecodeFields(fields, r)
+	r.Offset = e.offset()
+	return length != userIsKey || bytes.Equal(r.Key, user)
+}

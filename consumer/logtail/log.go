@@ -1,0 +1,160 @@
+package logtail
+
+import (
+	"iter"
+	"slices"
+	"sync"
+
+	"herald/consumer/batch"
+)
+
+// maxRead is the most entries that [Log.Read] serves. A client with more entries is served faster by reading
+// the log once, together with others.
+const maxRead = 4096
+
+// maxSteps is the most entries that [Log.Read] looks at. It bounds the time that users in one bucket cost each
+// other.
+const maxSteps = 4 * maxRead
+
+// Log is the part of one partition's log that a [Tail] holds. One goroutine at a time appends to it.
+type Log struct {
+	tail *Tail
+
+	// The lock of the tail guards the fields below.
+	number     uint32
+	from, next int64  // the tail holds all records from the offset from to before next
+	segment    uint64 // the number of the segment that has the log's last entry
+	slot       int    // the log's index in the segment's logs
+}
+
+// beginLocked makes the log empty at the offset next. Entries appended so far no longer belong to it.
+func (l *Log) beginLocked(next int64) {
+	l.tail.lastLog++
+	l.number, l.from, l.next, l.segment = l.tail.lastLog, next, next, 0
+}
+
+// Restart makes the log empty: reading continues at the offset next and leaves out the records before it, or the
+// log was cut. With a negative offset the log stays empty, because it is read no longer.
+func (l *Log) Restart(next int64) {
+	l.tail.mu.Lock()
+	defer l.tail.mu.Unlock()
+	l.beginLocked(next)
+}
+
+// DropBefore drops the records before the offset, because Kafka has deleted them.
+func (l *Log) DropBefore(offset int64) {
+	l.tail.mu.Lock()
+	defer l.tail.mu.Unlock()
+	l.from = min(max(l.from, offset), l.next)
+}
+
+// Append appends the records up to the offset next, each with its user. It copies them. The records for
+// everyone have the empty user.
+func (l *Log) Append(next int64, records iter.Seq2[[]byte, *batch.Record]) {
+	t := l.tail
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for user, r := range records {
+		l.appendLocked(user, r)
+	}
+	l.next = next
+}
+
+// appendLocked appends one record. If the tail cannot hold the record, the log begins after it.
+func (l *Log) appendLocked(user []byte, r *batch.Record) {
+	t := l.tail
+	length := userLength(user, r)
+	s, number := t.reserveLocked(entrySize(length, r))
+	if s == nil {
+		l.beginLocked(r.Offset + 1)
+		return
+	}
+	hash := t.hash(l.number, user)
+	bucket := &t.buckets[hash&t.mask]
+	at := newAddress(number, len(s.data))
+	s.data = appendEntry(s.data, *bucket, l.number, fingerprint(hash), length, user, r)
+	*bucket = at
+	if l.segment != number {
+		l.segment, l.slot = number, len(s.logs)
+		s.logs = append(s.logs, logEnd{log: l, number: l.number})
+	}
+	s.logs[l.slot].next = r.Offset + 1
+}
+
+// fingerprint returns the bits of a hash that do not choose the bucket.
+func fingerprint(hash uint64) uint32 { return uint32(hash >> 32) }
+
+// entryLists holds the lists of entries that calls of Read have used.
+var entryLists = sync.Pool{New: func() any { return new([]entry) }}
+
+// Read passes to fn each record of the user from the offset from to before the offset to. If fn returns false,
+// Read ends. It returns the offset to continue from: to, or the offset of the record for which fn returned
+// false. The record is valid until fn returns.
+//
+// Read returns false, and calls fn for nothing, if the tail does not hold all records of the range, or if the
+// user has more than [maxRead] records in it.
+func (l *Log) Read(user []byte, from, to int64, fn func(*batch.Record) bool) (next int64, ok bool) {
+	list := entryLists.Get().(*[]entry) //nolint:forcetypeassert // nothing else is in there
+	l.tail.readers.Add(1)
+	defer func() {
+		clear(*list) // the entries are parts of segments
+		*list = (*list)[:0]
+		l.tail.readers.Add(-1)
+		entryLists.Put(list)
+	}()
+	if !l.find(user, from, to, list) {
+		return from, false
+	}
+	var r batch.Record
+	for _, e := range slices.Backward(*list) {
+		if !e.decode(user, &r) {
+			continue
+		}
+		if !fn(&r) {
+			return r.Offset, true
+		}
+	}
+	return to, true
+}
+
+// find lists the entries whose hash is the user's, in descending order of offsets. It returns false if the tail
+// does not hold all records of the range, or if there are too many.
+func (l *Log) find(user []byte, from, to int64, list *[]entry) bool {
+	t := l.tail
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if from < l.from || to > l.next {
+		return false
+	}
+	if t.buckets == nil {
+		return true
+	}
+	hash := t.hash(l.number, user)
+	at := t.buckets[hash&t.mask]
+	for range maxSteps {
+		e := t.entryLocked(at)
+		if e == nil {
+			return true
+		}
+		if e.log() == l.number {
+			if e.offset() < from {
+				return true
+			}
+			if e.offset() < to && e.fingerprint() == fingerprint(hash) {
+				if len(*list) == maxRead {
+					return false
+				}
+				*list = append(*list, e)
+			}
+		}
+		at = e.previous()
+	}
+	return false
+}
+
+// From returns the first offset of the records that the tail holds.
+func (l *Log) From() int64 {
+	l.tail.mu.RLock()
+	defer l.tail.mu.RUnlock()
+	return l.from
+}

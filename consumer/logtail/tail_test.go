@@ -1,0 +1,367 @@
+package logtail
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"herald/consumer/batch"
+)
+
+// owned is a record with its user.
+type owned struct {
+	user string
+	batch.Record
+}
+
+func all(list []owned) iter.Seq2[[]byte, *batch.Record] {
+	return func(yield func([]byte, *batch.Record) bool) {
+		for i := range list {
+			if !yield([]byte(list[i].user), &list[i].Record) {
+				return
+			}
+		}
+	}
+}
+
+// read returns the records that Read passes on, without their user.
+func read(l *Log, user string, from, to int64) (got []batch.Record, next int64, ok bool) {
+	next, ok = l.Read([]byte(user), from, to, func(r *batch.Record) bool {
+		got = append(got, *r)
+		return true
+	})
+	return got, next, ok
+}
+
+// model is what a log should hold: the records since its last beginning.
+type model struct {
+	log     *Log
+	from    int64
+	next    int64
+	records []owned
+}
+
+// append appends up to 20 records with holes between their offsets.
+func (m *model) append(random *rand.Rand, users int) {
+	var list []owned
+	for range random.IntN(20) {
+		m.next += int64(random.IntN(3))
+		r := owned{fmt.Sprint("user", random.IntN(users)), batch.Record{Offset: m.next, Time: time.UnixMilli(random.Int64N(1e12))}}
+		r.Value = []byte(strings.Repeat("v", random.IntN(100)))
+		switch random.IntN(5) {
+		case 0:
+			r.Value = nil
+		case 1:
+			r.Key = []byte("another key")
+			r.Headers = []batch.Header{{Key: "a", Value: []byte("b")}, {Key: "empty", Value: []byte{}}, {Key: "null"}}
+		case 2:
+			r.user = ""
+		default:
+			r.Key = []byte(r.user)
+		}
+		list = append(list, r)
+		m.next++
+	}
+	m.next += int64(random.IntN(2))
+	m.log.Append(m.next, all(list))
+	m.records = append(m.records, list...)
+}
+
+// check reads a random range of a random user and compares it with the model. It reports whether the tail holds
+// the range.
+func (m *model) check(t *testing.T, random *rand.Rand, users int) bool {
+	t.Helper()
+	from := m.from + random.Int64N(m.next-m.from+1)
+	if random.IntN(2) == 0 { // near the end
+		from = max(m.from, m.next-random.Int64N(50))
+	}
+	to := from + random.Int64N(m.next-from+1)
+	user := fmt.Sprint("user", random.IntN(users))
+	if random.IntN(5) == 0 {
+		user = ""
+	}
+	got, next, ok := read(m.log, user, from, to)
+	if held := m.log.From(); held > m.next || ok != (from >= held) {
+		t.Fatalf("range %d to %d: read is %v, and the tail holds %d to %d", from, to, ok, held, m.next)
+	}
+	if !ok {
+		return false
+	}
+	var want []batch.Record
+	for _, r := range m.records {
+		if r.user == user && r.Offset >= from && r.Offset < to {
+			want = append(want, r.Record)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" || next != to {
+		t.Fatalf("user %q, %d to %d: ended at %d; records (-want +got):\n%s", user, from, to, next, diff)
+	}
+	return true
+}
+
+// TestReadReturnsTheUsersRecords appends random records to several logs, of which some begin again, and compares
+// random reads with all records appended.
+func TestReadReturnsTheUsersRecords(t *testing.T) {
+	for seed := range uint64(30) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		tail := New(8<<10 + random.IntN(64<<10))
+		if seed%4 == 0 {
+			tail.mask = 1 // all entries are in two buckets
+		}
+		var logs []*model
+		for range 1 + random.IntN(5) {
+			next := random.Int64N(1000)
+			logs = append(logs, &model{log: tail.Begin(next), from: next, next: next})
+		}
+		held, users := 0, 1+random.IntN(20)
+		for range 500 {
+			m := logs[random.IntN(len(logs))]
+			switch random.IntN(50) {
+			case 0:
+				next := max(0, m.next+random.Int64N(100)-50)
+				m.log.Restart(next)
+				*m = model{log: m.log, from: next, next: next}
+			default:
+				m.append(random, users)
+			}
+			if m := logs[random.IntN(len(logs))]; m.check(t, random, users) {
+				held++
+			}
+			if size := tail.Bytes(); size > tail.limit+8*len(tail.buckets) {
+				t.Fatalf("the tail takes %d bytes", size)
+			}
+		}
+		if held < 50 {
+			t.Errorf("seed %d: the tail held %d of 500 ranges", seed, held)
+		}
+	}
+}
+
+// fill appends records of 100 bytes, of users in turn.
+func fill(l *Log, count, users int, at int64) (next int64) {
+	var list []owned
+	for i := range count {
+		user := fmt.Sprint("user", i%users)
+		list = append(list, owned{user, batch.Record{Offset: at + int64(i), Key: []byte(user), Value: make([]byte, 100)}})
+	}
+	l.Append(at+int64(count), all(list))
+	return at + int64(count)
+}
+
+// TestReadEndsWhereTheCallerEnds checks that Read returns the offset of the record that the caller refuses.
+func TestReadEndsWhereTheCallerEnds(t *testing.T) {
+	l := New(1 << 20).Begin(5)
+	fill(l, 100, 10, 5)
+	count := 0
+	next, ok := l.Read([]byte("user3"), 5, 105, func(*batch.Record) bool {
+		count++
+		return count < 4
+	})
+	if next != 38 || !ok || count != 4 {
+		t.Errorf("read ended at %d, %v, after %d records, want 38 after 4", next, ok, count)
+	}
+}
+
+// TestLogsShareTheMemoryByAge checks that records of a busy log drive out older records of a quiet log, and that
+// the quiet log still holds its newer records.
+func TestLogsShareTheMemoryByAge(t *testing.T) {
+	tail := New(1 << 20)
+	quiet, busy := tail.Begin(0), tail.Begin(0)
+	fill(quiet, 10, 1, 0)
+	at := int64(0)
+	for range 100 {
+		at = fill(busy, 100, 10, at)
+	}
+	fill(quiet, 10, 1, 10)
+	if from := busy.From(); from < 100 || from > at-1000 {
+		t.Errorf("the busy log holds %d to %d", from, at)
+	}
+	if from := quiet.From(); from < 10 || from > 19 {
+		t.Errorf("the quiet log begins at %d, want 10 to 19", from)
+	}
+	if got, _, ok := read(quiet, "user0", 19, 20); len(got) != 1 || !ok {
+		t.Errorf("the quiet log has %d records at its end, %v, want 1", len(got), ok)
+	}
+}
+
+// TestLogThatRestartsForgetsItsRecords checks the three cases in which live reading leaves out records, or
+// continues at an offset that it has read before.
+func TestLogThatRestartsForgetsItsRecords(t *testing.T) {
+	for _, next := range []int64{150, 100, 50} {
+		l := New(1 << 20).Begin(0)
+		fill(l, 100, 1, 0)
+		l.Restart(next)
+		if _, _, ok := read(l, "user0", 40, 90); ok {
+			t.Errorf("restarted at %d: the log still holds older records", next)
+		}
+		end := fill(l, 20, 1, next)
+		if got, _, ok := read(l, "user0", next, end); len(got) != 20 || !ok {
+			t.Errorf("restarted at %d: the log has %d new records, %v, want 20", next, len(got), ok)
+		}
+	}
+	l := New(1 << 20).Begin(0)
+	fill(l, 100, 1, 0)
+	l.Restart(-1)
+	if _, _, ok := read(l, "user0", 0, 0); ok {
+		t.Error("a log that is read no longer holds a range")
+	}
+}
+
+// TestLargeRecords checks a record larger than a segment, which is kept, and a record larger than the tail, after
+// which the log begins.
+func TestLargeRecords(t *testing.T) {
+	l := New(8 << 20).Begin(0)
+	large := owned{"user0", batch.Record{Offset: 0, Key: []byte("user0"), Value: make([]byte, 2*segmentSize)}}
+	l.Append(1, all([]owned{large}))
+	fill(l, 100, 1, 1)
+	got, _, ok := read(l, "user0", 0, 101)
+	if len(got) != 101 || len(got[0].Value) != 2*segmentSize || !ok {
+		t.Errorf("the log has %d records, %v, want 101", len(got), ok)
+	}
+	large.Offset, large.Value = 101, make([]byte, 9<<20)
+	l.Append(102, all([]owned{large}))
+	if l.From() != 102 {
+		t.Errorf("the log begins at %d after a record larger than the tail, want 102", l.From())
+	}
+	fill(l, 100, 1, 102)
+	if got, _, ok := read(l, "user0", 102, 202); len(got) != 100 || !ok {
+		t.Errorf("the log has %d records after the large one, %v, want 100", len(got), ok)
+	}
+}
+
+// TestUserWithManyRecords checks that Read refuses a range with more records of the user than maxRead, and that
+// such a user costs another user of the same bucket only a bounded number of steps.
+func TestUserWithManyRecords(t *testing.T) {
+	tail := New(64 << 20)
+	tail.mask = 0
+	l := tail.Begin(0)
+	fill(l, 1, 1, 0)
+	l.Append(1+maxSteps, func(yield func([]byte, *batch.Record) bool) {
+		for i := range int64(maxSteps) {
+			if !yield([]byte("busy"), &batch.Record{Offset: i + 1}) {
+				return
+			}
+		}
+	})
+	if _, _, ok := read(l, "busy", maxSteps-maxRead, 1+maxSteps); ok {
+		t.Error("a range with too many records is read")
+	}
+	if got, _, ok := read(l, "busy", maxSteps-maxRead+1, 1+maxSteps); len(got) != maxRead || !ok {
+		t.Errorf("%d records are read, %v, want %d", len(got), ok, maxRead)
+	}
+	if _, _, ok := read(l, "user0", 0, 1+maxSteps); ok {
+		t.Error("a user behind too many entries of the same bucket is read")
+	}
+}
+
+// TestTailWithoutMemory checks that a tail with no room holds nothing and fails nothing.
+func TestTailWithoutMemory(t *testing.T) {
+	for _, limit := range []int{0, 1, 100, 2000} {
+		tail := New(limit)
+		l := tail.Begin(0)
+		end := fill(l, 100, 1, 0)
+		if _, _, ok := read(l, "user0", 0, end); ok || tail.Bytes() > limit {
+			t.Errorf("limit %d: the tail takes %d bytes and holds the range: %v", limit, tail.Bytes(), ok)
+		}
+		if _, _, ok := read(l, "user0", end, end); !ok {
+			t.Errorf("limit %d: the tail does not hold the empty range at its end", limit)
+		}
+	}
+}
+
+// TestReadWhileSegmentsGo reads while other goroutines append and drive out segments. A record's value has its
+// offset, so memory that is used again too early is noticed.
+func TestReadWhileSegmentsGo(t *testing.T) {
+	tail := New(64 << 10)
+	const users, rounds = 7, 3000
+	var working sync.WaitGroup
+	for range 2 {
+		l := tail.Begin(0)
+		var mu sync.Mutex
+		end := int64(0)
+		done := make(chan struct{})
+		working.Go(func() {
+			defer close(done)
+			for at := int64(0); at < 10*rounds; at += 10 {
+				l.Append(at+10, func(yield func([]byte, *batch.Record) bool) {
+					for i := at; i < at+10; i++ {
+						value := binary.BigEndian.AppendUint64(make([]byte, 0, 40), uint64(i))
+						if !yield(fmt.Append(nil, "user", i%users), &batch.Record{Offset: i, Value: append(value, make([]byte, 32)...)}) {
+							return
+						}
+					}
+				})
+				mu.Lock()
+				end = at + 10
+				mu.Unlock()
+			}
+		})
+		for user := range int64(2) {
+			working.Go(func() {
+				for {
+					select {
+					case <-done:
+						return
+					default:
+					}
+					mu.Lock()
+					to := end
+					mu.Unlock()
+					from := max(l.From(), to-200)
+					last := int64(-1)
+					_, _ = l.Read(fmt.Append(nil, "user", user), from, to, func(r *batch.Record) bool {
+						if at := int64(binary.BigEndian.Uint64(r.Value)); at != r.Offset || r.Offset%users != user || r.Offset <= last {
+							t.Errorf("user %d got the record of offset %d at %d after %d", user, at, r.Offset, last)
+						}
+						last = r.Offset
+						return true
+					})
+				}
+			})
+		}
+	}
+	working.Wait()
+}
+
+// FuzzEntry checks that a record that is decoded equals the record that was appended.
+func FuzzEntry(f *testing.F) {
+	f.Add([]byte("user"), []byte("key"), []byte("value"), "header", []byte("x"), int64(5), uint8(0))
+	f.Add([]byte("user"), []byte("user"), []byte(""), "", []byte(""), int64(1)<<60, uint8(7))
+	f.Add([]byte(""), []byte(""), []byte(""), "", []byte(""), int64(0), uint8(3))
+	f.Fuzz(func(t *testing.T, user, key, value []byte, headerKey string, headerValue []byte, number int64, flags uint8) {
+		want := batch.Record{Offset: number, Time: time.UnixMilli(number % 1e15), Key: key, Value: value}
+		if flags&1 != 0 {
+			want.Key = nil
+		}
+		if flags&2 != 0 {
+			want.Value = nil
+		}
+		if flags&4 != 0 {
+			want.Headers = []batch.Header{{Key: headerKey, Value: headerValue}, {Key: headerKey}}
+		}
+		length := userLength(user, &want)
+		b := appendEntry(nil, address(flags), 7, 9, length, user, &want)
+		if size := entrySize(length, &want); len(b) != size {
+			t.Fatalf("the entry takes %d bytes, foreseen were %d", len(b), size)
+		}
+		e := entry(slices.Concat(b, []byte("the next entry")))
+		var got batch.Record
+		if !e.decode(user, &got) || e.previous() != address(flags) || e.log() != 7 || e.fingerprint() != 9 {
+			t.Fatal("the entry is another")
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("(-want +got):\n%s", diff)
+		}
+		if e.decode(append(user, 'x'), &got) {
+			t.Fatal("the entry is another user's as well")
+		}
+	})
+}
