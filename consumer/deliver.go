@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"errors"
-	"iter"
 	"log/slog"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"herald/consumer/batch"
+	"herald/consumer/logtail"
 )
 
 // maxDelivery is the most records in one call of [Sink.Deliver].
@@ -90,7 +90,7 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 			list = append(list, rec)
 		}
 		if len(list) > 0 && (!more || len(list) == maxDelivery || b.MustDropRecords()) || !more && b.NextOffset() > p.next {
-			p.tail.Append(b.NextOffset(), owned(list)) // before Deliver, so that the tail holds what streams may ask for
+			logtail.Append(p.tail, b.NextOffset(), list, owned) // before Deliver, so that the tail holds what streams may ask for
 			r.sink.Deliver(p.Partition, list, b.NextOffset())
 			p.next, p.moved, p.attempts = b.NextOffset(), time.Now(), 0
 			r.metrics.records.Add(float64(len(list)))
@@ -115,16 +115,8 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 	}
 }
 
-// owned yields the records, each with its user. The user of a record for everyone is empty.
-func owned(list []Record) iter.Seq2[[]byte, *batch.Record] {
-	return func(yield func([]byte, *batch.Record) bool) {
-		for i := range list {
-			if !yield(list[i].User, &list[i].Record) {
-				return
-			}
-		}
-	}
-}
+// owned returns the record and its user, which is empty if the record is for everyone.
+func owned(r *Record) ([]byte, *batch.Record) { return r.User, &r.Record }
 
 // handleUnreadable has the records fetched again. After [readTries] fetches it leaves them out with a gap, so
 // that the records after them arrive.

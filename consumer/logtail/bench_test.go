@@ -14,18 +14,15 @@ func BenchmarkAppend(b *testing.B) {
 	for i := range users {
 		users[i] = fmt.Append(nil, "user", i*7919%len(users))
 	}
-	r := batch.Record{Value: make([]byte, 100)}
+	list := make([]batch.Record, 512)
+	value, next := make([]byte, 100), int64(0)
 	appendMany := func(count int) {
-		for done := 0; done < count; done += 512 {
-			l.Append(r.Offset, func(yield func([]byte, *batch.Record) bool) {
-				for range min(512, count-done) {
-					r.Offset++
-					r.Key = users[r.Offset%int64(len(users))]
-					if !yield(r.Key, &r) {
-						return
-					}
-				}
-			})
+		for ; count > 0; count -= len(list) {
+			for i := range list {
+				list[i] = batch.Record{Offset: next, Key: users[next%int64(len(users))], Value: value}
+				next++
+			}
+			Append(l, next, list, func(r *batch.Record) ([]byte, *batch.Record) { return r.Key, r })
 		}
 	}
 	appendMany(500_000)

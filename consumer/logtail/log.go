@@ -1,7 +1,6 @@
 package logtail
 
 import (
-	"iter"
 	"slices"
 	"sync"
 
@@ -48,14 +47,13 @@ func (l *Log) DropBefore(offset int64) {
 	l.from = min(max(l.from, offset), l.next)
 }
 
-// Append appends the records up to the offset next, each with its user. It copies them. The records for
-// everyone have the empty user.
-func (l *Log) Append(next int64, records iter.Seq2[[]byte, *batch.Record]) {
-	t := l.tail
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for user, r := range records {
-		l.appendLocked(user, r)
+// Append appends the records up to the offset next. It copies them. The function owned returns a record and its
+// user; a record for everyone has the empty user.
+func Append[R any](l *Log, next int64, records []R, owned func(*R) (user []byte, r *batch.Record)) {
+	l.tail.mu.Lock()
+	defer l.tail.mu.Unlock()
+	for i := range records {
+		l.appendLocked(owned(&records[i]))
 	}
 	l.next = next
 }

@@ -3,7 +3,6 @@ package logtail
 import (
 	"encoding/binary"
 	"fmt"
-	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -22,14 +21,9 @@ type owned struct {
 	batch.Record
 }
 
-func all(list []owned) iter.Seq2[[]byte, *batch.Record] {
-	return func(yield func([]byte, *batch.Record) bool) {
-		for i := range list {
-			if !yield([]byte(list[i].user), &list[i].Record) {
-				return
-			}
-		}
-	}
+// appendTo appends the records up to the offset next.
+func appendTo(l *Log, next int64, list ...owned) {
+	Append(l, next, list, func(r *owned) ([]byte, *batch.Record) { return []byte(r.user), &r.Record })
 }
 
 // read returns the records that Read passes on, without their user.
@@ -71,7 +65,7 @@ func (m *model) append(random *rand.Rand, users int) {
 		m.next++
 	}
 	m.next += int64(random.IntN(2))
-	m.log.Append(m.next, all(list))
+	appendTo(m.log, m.next, list...)
 	m.records = append(m.records, list...)
 }
 
@@ -152,7 +146,7 @@ func fill(l *Log, count, users int, at int64) (next int64) {
 		user := fmt.Sprint("user", i%users)
 		list = append(list, owned{user, batch.Record{Offset: at + int64(i), Key: []byte(user), Value: make([]byte, 100)}})
 	}
-	l.Append(at+int64(count), all(list))
+	appendTo(l, at+int64(count), list...)
 	return at + int64(count)
 }
 
@@ -220,14 +214,14 @@ func TestLogThatRestartsForgetsItsRecords(t *testing.T) {
 func TestLargeRecords(t *testing.T) {
 	l := New(8 << 20).Begin(0)
 	large := owned{"user0", batch.Record{Offset: 0, Key: []byte("user0"), Value: make([]byte, 2*segmentSize)}}
-	l.Append(1, all([]owned{large}))
+	appendTo(l, 1, large)
 	fill(l, 100, 1, 1)
 	got, _, ok := read(l, "user0", 0, 101)
 	if len(got) != 101 || len(got[0].Value) != 2*segmentSize || !ok {
 		t.Errorf("the log has %d records, %v, want 101", len(got), ok)
 	}
 	large.Offset, large.Value = 101, make([]byte, 9<<20)
-	l.Append(102, all([]owned{large}))
+	appendTo(l, 102, large)
 	if l.From() != 102 {
 		t.Errorf("the log begins at %d after a record larger than the tail, want 102", l.From())
 	}
@@ -244,13 +238,9 @@ func TestUserWithManyRecords(t *testing.T) {
 	tail.mask = 0
 	l := tail.Begin(0)
 	fill(l, 1, 1, 0)
-	l.Append(1+maxSteps, func(yield func([]byte, *batch.Record) bool) {
-		for i := range int64(maxSteps) {
-			if !yield([]byte("busy"), &batch.Record{Offset: i + 1}) {
-				return
-			}
-		}
-	})
+	for i := range int64(maxSteps) {
+		appendTo(l, i+2, owned{"busy", batch.Record{Offset: i + 1}})
+	}
 	if _, _, ok := read(l, "busy", maxSteps-maxRead, 1+maxSteps); ok {
 		t.Error("a range with too many records is read")
 	}
@@ -281,7 +271,7 @@ func TestTailWithoutMemory(t *testing.T) {
 // offset, so memory that is used again too early is noticed.
 func TestReadWhileSegmentsGo(t *testing.T) {
 	tail := New(64 << 10)
-	const users, rounds = 7, 3000
+	const users, rounds = 7, 1000
 	var working sync.WaitGroup
 	for range 2 {
 		l := tail.Begin(0)
@@ -291,14 +281,12 @@ func TestReadWhileSegmentsGo(t *testing.T) {
 		working.Go(func() {
 			defer close(done)
 			for at := int64(0); at < 10*rounds; at += 10 {
-				l.Append(at+10, func(yield func([]byte, *batch.Record) bool) {
-					for i := at; i < at+10; i++ {
-						value := binary.BigEndian.AppendUint64(make([]byte, 0, 40), uint64(i))
-						if !yield(fmt.Append(nil, "user", i%users), &batch.Record{Offset: i, Value: append(value, make([]byte, 32)...)}) {
-							return
-						}
-					}
-				})
+				var list []owned
+				for i := at; i < at+10; i++ {
+					value := binary.BigEndian.AppendUint64(make([]byte, 0, 40), uint64(i))
+					list = append(list, owned{fmt.Sprint("user", i%users), batch.Record{Offset: i, Value: append(value, make([]byte, 32)...)}})
+				}
+				appendTo(l, at+10, list...)
 				mu.Lock()
 				end = at + 10
 				mu.Unlock()
