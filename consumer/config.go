@@ -27,9 +27,9 @@ type Config struct {
 	// is for replays that are far behind. Each pass holds one response in memory. Default 16.
 	ReplayConcurrency int
 
-	// ReplayCacheBytes bounds the part of the logs that stays in memory for clients that were cut off
-	// together and come back one after the other, in bytes. A quarter of it is for replays that are far
-	// behind. Default 48 MiB.
+	// ReplayCacheBytes bounds the memory for records that returning clients need, in bytes. Three quarters hold
+	// the tail: the newest records of all partitions. A quarter holds older records, which several clients in
+	// turn need from Kafka. Default 48 MiB. A negative number: no such memory.
 	ReplayCacheBytes int
 
 	// FetchMaxBytes bounds one response of a broker, in bytes. A single batch may exceed it. Default 8 MiB.

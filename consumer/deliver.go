@@ -90,9 +90,7 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 			list = append(list, rec)
 		}
 		if len(list) > 0 && (!more || len(list) == maxDelivery || b.MustDropRecords()) || !more && b.NextOffset() > p.next {
-			logtail.Append(p.tail, b.NextOffset(), list, owned) // before Deliver, so that the tail holds what streams may ask for
-			r.sink.Deliver(p.Partition, list, b.NextOffset())
-			p.next, p.moved, p.attempts = b.NextOffset(), time.Now(), 0
+			r.passOnLocked(p, list, b.NextOffset())
 			r.metrics.records.Add(float64(len(list)))
 			clear(list) // the records point into the response, which may be large
 			b.DropRecords()
@@ -112,6 +110,19 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 		if !more {
 			return nil
 		}
+	}
+}
+
+// passOnLocked hands records, and the offset after them, to the tail and to the sink. The tail has them first,
+// because streams ask for records that the sink knows of.
+func (r *liveReader) passOnLocked(p *livePartition, records []Record, next int64) {
+	logtail.Append(p.tail, next, records, owned)
+	p.next, p.moved, p.attempts = next, time.Now(), 0
+	for len(records) > 0 && records[0].Offset < p.begin {
+		records = records[1:]
+	}
+	if next > p.begin {
+		r.sink.Deliver(p.Partition, records, next)
 	}
 }
 
@@ -145,10 +156,14 @@ func logUnreadable(log *slog.Logger, bad *UnreadableError) {
 	log.Error("records cannot be read and are left out", "topic", bad.Topic, "partition", bad.ID, "offset", bad.Offset, "next", bad.Next, "error", bad.err)
 }
 
-// skipLocked continues at the offset to and reports a gap for the records before it.
+// skipLocked continues at the offset to. It reports a gap for the records before it, unless they were for the tail
+// alone.
 func (r *liveReader) skipLocked(p *livePartition, to int64, reason GapReason) {
 	p.tail.Restart(to)
-	r.sink.Gap(p.Partition, Gap{From: p.next, To: to, Reason: reason})
+	if to < p.next || to > p.begin {
+		r.sink.Gap(p.Partition, Gap{From: max(p.next, p.begin), To: to, Reason: reason})
+		p.begin = min(p.begin, to)
+	}
 	p.next, p.moved = to, time.Now()
 }
 
@@ -178,7 +193,9 @@ func (r *liveReader) handleRefusal(broker int32, p *livePartition, err error) {
 // handleOutOfRange finds out why the log does not hold the partition's next offset, and reports the lost
 // records as a gap: retention deleted them, or the log was cut.
 func (r *liveReader) handleOutOfRange(p *livePartition) {
-	r.metrics.errors.WithLabelValues(errorOutOfRange).Inc()
+	if !p.looksBack() { // otherwise the log is shorter than live reading looks back
+		r.metrics.errors.WithLabelValues(errorOutOfRange).Inc()
+	}
 	start, end, err := r.offsets.findRange(r.ctx, p.Partition, p.topicID)
 	if err != nil {
 		r.park(p)
@@ -193,6 +210,8 @@ func (r *liveReader) handleOutOfRange(p *livePartition) {
 	if p.next > end {
 		to, reason = end, GapUnknownID
 	}
-	r.log.Warn("records are lost", "topic", p.Topic, "partition", p.ID, "from", p.next, "to", to, "reason", reason)
+	if to > p.begin || to < p.next {
+		r.log.Warn("records are lost", "topic", p.Topic, "partition", p.ID, "from", p.next, "to", to, "reason", reason)
+	}
 	r.skipLocked(p, to, reason)
 }

@@ -17,6 +17,7 @@ type livePartition struct {
 
 	mu       sync.Mutex // held while records are delivered
 	closed   bool
+	begin    int64     // the sink gets records from this offset on; earlier ones are for the tail alone
 	next     int64     // the offset to fetch next
 	start    int64     // the start of the log as the broker last reported it
 	end      int64     // the end of the log as the broker last reported it
@@ -43,4 +44,11 @@ func (p *livePartition) lag() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return max(0, p.end-p.next)
+}
+
+// looksBack reports whether the records that are fetched next are for the tail alone.
+func (p *livePartition) looksBack() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.next < p.begin
 }

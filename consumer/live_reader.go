@@ -61,12 +61,26 @@ func (r *liveReader) start(ctx context.Context) {
 	r.wg.Go(func() { r.watchStalls(ctx) })
 }
 
-// beginPartition reads the partition from next on.
+// bytesLookedBack is the size of a record that lookBack assumes.
+const bytesLookedBack = 256
+
+// lookBack returns how many offsets before the end of a log live reading begins. These records fill the tail, so
+// that clients that return after a restart of this replica find theirs in memory. All partitions that are always
+// read share the memory.
+func (r *liveReader) lookBack(start *pendingStart) int64 {
+	if start.startAt != broker.LatestOffset || start.topic.route.Kind == PerUser {
+		return 0
+	}
+	return int64(r.tail.Limit() / bytesLookedBack / max(1, r.topics.countAlwaysRead()))
+}
+
+// beginPartition delivers the records of the partition from next on.
 func (r *liveReader) beginPartition(start *pendingStart, next int64) {
 	route := start.topic.route
+	first := max(0, next-r.lookBack(start))
 	p := &livePartition{
 		Partition: start.Partition, route: route, owner: route.owner(start.Topic), topicID: start.topicID,
-		tail: r.tail.Begin(next), next: next, end: next, moved: time.Now(),
+		tail: r.tail.Begin(first), begin: next, next: first, end: next, moved: time.Now(),
 	}
 	r.sink.Begin(start.Partition, start.topicID, next)
 	r.addPartition(p)

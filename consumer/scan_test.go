@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"herald/consumer/logtail"
 )
 
 // fill writes records to each of the first partitions of the topic t. The users take turns. The value of a record
@@ -43,12 +45,14 @@ func fill(tb testing.TB, address string, partitions, records, users, padding int
 }
 
 // filledConsumer runs a consumer of the topic t, on a broker to which fill has written records before the
-// consumer starts. It calls prepare before the consumer runs, and returns when the consumer is ready.
+// consumer starts. The consumer has no tail, so replays read from Kafka. filledConsumer calls prepare before the
+// consumer runs, and returns when the consumer is ready.
 func filledConsumer(t *testing.T, partitions, records, users, padding int, prepare func(*Consumer)) (*kfake.Cluster, *Consumer) {
 	t.Helper()
 	broker := newBroker(t, kfake.SeedTopics(int32(partitions), "t"))
 	fill(t, broker.ListenAddrs()[0], partitions, records, users, padding)
 	c := configured(t, broker.ListenAddrs(), newLedger(), "t")
+	c.reader.tail = logtail.New(0)
 	prepare(c)
 	run(t, c)
 	ready(t, c)

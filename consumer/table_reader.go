@@ -54,6 +54,7 @@ type TableReader struct {
 // NewTableReader returns a reader of the topic for table. It uses cfg but for the routes.
 func NewTableReader(cfg Config, topic string, table Table) (*TableReader, error) {
 	cfg.Routes = []Route{{Topic: topic, Kind: Broadcast}}
+	cfg.ReplayCacheBytes = -1 // each record is read once
 	sink := newTableSink(table)
 	c, err := New(cfg, sink)
 	if err != nil {

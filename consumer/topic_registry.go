@@ -226,6 +226,16 @@ func (t *topicRegistry) commitTopics() map[string]int {
 	return topics
 }
 
+// countAlwaysRead returns the number of partitions of the topics that are always read.
+func (t *topicRegistry) countAlwaysRead() (count int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name := range t.always {
+		count += len(t.states[name].leaders)
+	}
+	return count
+}
+
 // isPresent reports whether the topic is still read or waited for. A topic that was left and joined again has
 // another state.
 func (t *topicRegistry) isPresent(state *topicState) bool {

@@ -68,16 +68,21 @@ func (f *forged) fetches(before int64) (live, replays map[int64]int) {
 	return live, replays
 }
 
-// readForged runs a consumer of the topic t, which has two partitions, on a forged broker.
-func readForged(t *testing.T, hold func(partition int32, offset int64) []byte) (*forged, *Consumer, *ledger, *said) {
-	t.Helper()
-	broker := newBroker(t, kfake.SeedTopics(2, "t"))
-	f := &forged{hold: hold}
+// replace makes f answer the broker's fetches.
+func (f *forged) replace(broker *kfake.Cluster) {
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
 		time.Sleep(time.Millisecond) // a forged answer does not wait for new records
 		return f.answer(req.(*kmsg.FetchRequest)), nil, true
 	})
+}
+
+// readForged runs a consumer of the topic t, which has two partitions, on a forged broker.
+func readForged(t *testing.T, hold func(partition int32, offset int64) []byte) (*forged, *Consumer, *ledger, *said) {
+	t.Helper()
+	broker := newBroker(t, kfake.SeedTopics(2, "t"))
+	f := &forged{hold: hold}
+	f.replace(broker)
 	sink := newLedger()
 	c := configured(t, broker.ListenAddrs(), sink, "t")
 	log := hear(t, c)

@@ -72,6 +72,9 @@ func New(limit int) *Tail {
 	return t
 }
 
+// Limit returns how many bytes of records the tail holds.
+func (t *Tail) Limit() int { return max(0, t.limit) }
+
 // Age returns how long ago the oldest segment was begun. A client that was away for a shorter time finds
 // all of its records in the tail. Age returns 0 for an empty tail.
 func (t *Tail) Age() time.Duration {
