@@ -18,19 +18,27 @@
 //  5. liveReader.deliverResponse takes the response apart. deliverPartition handles the error of a partition,
 //     or calls deliverRecords.
 //  6. deliverRecords decodes each record with batch.Reader.Next. Route.setOwner finds its user.
-//  7. [Sink].Deliver takes up to maxDelivery records and the offset after them.
+//  7. liveReader.passOnLocked appends the records to the partition's part of the tail ([logtail.Log]).
+//  8. [Sink].Deliver takes up to maxDelivery records and the offset after them.
 //
 // # The way of a replayed record
 //
-//  1. [Consumer.Replay] makes a rangeRequest of each range and calls scans.addRequest. The request waits in
-//     its zone: the log, and whether the request is near or far behind.
-//  2. The goroutine of the zone calls pass.runTurn, which waits for a slot. pass.beginWithAll or
+// A record in the tail:
+//
+//  1. [Consumer.Replay] calls liveReader.replayTail for each range, which calls [logtail.Log.Read].
+//  2. Read finds the user's records by the index, and calls the function given to Replay for each.
+//
+// An older record:
+//
+//  1. [Consumer.Replay] makes a rangeRequest of each range, up to the start of the tail. scans.addRequest
+//     adds it to the waiters of its zone: the log, and whether the request is near or far behind.
+//  2. The goroutine of the zone runs pass.run, which waits for a slot. pass.beginWithAll or
 //     pass.updateRequests takes the waiting requests into the pass.
 //  3. pass.readChunk calls chunkReader.read, which returns a chunk from the chunkCache or fetches it.
 //  4. pass.offerRecords decodes the chunk with batch.Reader.Next. Route.setOwner finds the user of a record.
 //  5. rangeRequest.offer calls the function given to Replay, for each request of that user.
 //  6. rangeRequest.advance ends the request when the pass has reached its end. Replay returns when all of its
-//     requests have ended.
+//     requests have ended, and the records after them have come from the tail.
 //
 // # Files
 //
@@ -77,11 +85,12 @@
 //
 // Replays:
 //
-//	replay.go              one call of Replay, and its ranges
+//	replay.go              one call of Replay, and its ranges: from the tail, and from passes over Kafka
 //	scan.go                which requests are served together, and how many passes read at a time
+//	waiters.go             the requests that wait for a pass
 //	pass.go                a pass over a log for all requests that wait for it
 //	chunk_reader.go        reads the parts of a log from memory or from Kafka
-//	chunk_cache.go         the parts of logs in memory
+//	chunk_cache.go         the parts of logs that passes have read and keep in memory
 //
 // Consumer groups:
 //
@@ -98,7 +107,7 @@
 //	produce.go             writes single records
 //
 // Package [herald/consumer/batch] decodes record batches. Package [herald/consumer/broker] sends requests to
-// brokers.
+// brokers. Package [herald/consumer/logtail] keeps the newest records in memory, with an index by user.
 //
 // # Lock order
 //
@@ -112,7 +121,8 @@
 //     protocol versions. A fetch names its topic by id (KIP-516), so a broker refuses the fetch once the topic
 //     was deleted and created again. A fetch by name would continue in the new topic at offsets of the old one.
 //   - Live reading starts at the end of the log, because streams get earlier records by replay, from their own
-//     positions. Committed offsets show a lag in Kafka's tools; nothing starts from them. A partition that
+//     positions. Records shortly before the end are read too, for the tail alone (liveReader.lookBack).
+//     Committed offsets show a lag in Kafka's tools; nothing starts from them. A partition that
 //     appears while Herald runs is read from its start, because no stream can have seen it.
 //   - Each replica is a consumer group of its own and reads every partition. The group's assignment decides
 //     only which process commits a partition, so no record waits for the coordinator.
@@ -122,6 +132,8 @@
 //     bounded part of Kafka's time.
 //   - Records of partitions whose metadata is in doubt wait: liveReader.park takes the partition out of its
 //     shard, because a partition with an error would end every fetch of the session at once.
+//   - A broker reports the start of a log with its records. The tail drops records before the start, so records
+//     that were deleted by request do not come back from memory.
 //   - Delivered positions are committed offsets of a group without members, "<Group>.delivered". Kafka has no
 //     conditional commit, so deliveredPositions checks later that no replica has moved its position back.
 //   - A batch that fails its checksum, contradicts itself or would decompress to more than 128 MiB is fetched

@@ -69,9 +69,10 @@
 //	            roster.mu → response.mu
 //	replay:     replay.mu → eventWriter.mu → deliveredPositions.mu → topicRegistry.mu
 //	            replay.mu → larges.mu
-//	            scans.mu → replay.mu (the goroutine that writes does not hold scans.mu)
+//	            waiters.mu → replay.mu (the goroutine that writes does not hold waiters.mu)
 //	live reads: livePartition.mu → liveReader.mu
 //	            livePartition.mu → topicRegistry.mu
+//	            livePartition.mu → logtail.Tail.mu
 //	tables:     livePartition.mu → tableSink.mu
 //	            livePartition.mu and replay.mu → the locks of a Table. The server's table, the revocations,
 //	            ends streams: → roster.mu → auth.Revocations.mu

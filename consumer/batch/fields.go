@@ -67,7 +67,7 @@ func appendNullable(b, v []byte) []byte {
 
 // VarintSize returns how many bytes binary.AppendVarint appends.
 func VarintSize(v int64) int {
-	return (bits.Len64(uint64(v)<<1^uint64(v>>63)|1) + 6) / 7
+	return (bits.Len64(uint64(v)<<1^uint64(v>>63)|1) + 6) / 7 //nolint:gosec // the bits, as in the zigzag encoding
 }
 
 // FieldsSize returns how many bytes [AppendFields] appends for the record.

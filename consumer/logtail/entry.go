@@ -51,11 +51,11 @@ func appendEntry(b []byte, previous address, log, fingerprint uint32, userLength
 	binary.LittleEndian.PutUint64(header, uint64(previous))
 	binary.LittleEndian.PutUint32(header[logAt:], log)
 	binary.LittleEndian.PutUint32(header[fingerprintAt:], fingerprint)
-	binary.LittleEndian.PutUint64(header[offsetAt:], uint64(r.Offset))
+	binary.LittleEndian.PutUint64(header[offsetAt:], uint64(r.Offset)) //nolint:gosec // the bits
 	b = binary.AppendVarint(b, int64(userLength))
 	b = append(b, user[:max(userLength, 0)]...)
 	b = batch.AppendFields(b, r)
-	binary.LittleEndian.PutUint32(b[begin+sizeAt:], uint32(len(b)-begin-entryHeader))
+	binary.LittleEndian.PutUint32(b[begin+sizeAt:], uint32(len(b)-begin-entryHeader)) //nolint:gosec // less than batch.MaxSize
 	return b
 }
 

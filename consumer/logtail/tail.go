@@ -57,7 +57,7 @@ type address uint64
 const positionBits = 20 // more than segmentSize needs; an entry of a larger segment is at position 0
 
 func newAddress(segment uint64, position int) address {
-	return address(segment<<positionBits | uint64(position))
+	return address(segment<<positionBits | uint64(position)) //nolint:gosec // a position is not negative
 }
 
 func (a address) segment() uint64 { return uint64(a >> positionBits) }
@@ -66,9 +66,9 @@ func (a address) position() int   { return int(a & (1<<positionBits - 1)) }
 // New returns an empty tail that takes up to limit bytes. It allocates them as records arrive.
 func New(limit int) *Tail {
 	t := &Tail{limit: limit, segmentSize: min(segmentSize, limit/8), seed: maphash.MakeSeed(), now: time.Now, first: 1}
-	count := 1 << bits.Len(uint(max(limit, 0)/bytesPerBucket)/2)
-	t.mask = uint64(count - 1)
-	t.limit -= count * 8
+	buckets := uint64(1) << bits.Len(uint(max(limit, 0)/bytesPerBucket)/2)
+	t.mask = buckets - 1
+	t.limit -= int(buckets) * 8 //nolint:gosec // fewer than the bytes of the limit
 	return t
 }
 

@@ -45,8 +45,9 @@ type Config struct {
 	// ReplayMaxRecords is how many offsets of a partition are read again for a resuming client. The
 	// client is sent a gap event for the rest. Zero: no limit. Default: 10,000,000.
 	ReplayMaxRecords int64
-	// ReplayCacheBytes is the memory for parts of the log that several resuming clients need. A quarter
-	// of it is for clients that missed more than 200,000 offsets of a partition. Default: 48 MiB.
+	// ReplayCacheBytes is the memory for records that resuming clients need. Three quarters hold the newest
+	// records of all partitions. A quarter holds older records that several clients in turn need.
+	// Default: 48 MiB.
 	ReplayCacheBytes int
 	// DrainWindow is the time over which Stop spreads the end of the streams, so that their clients do
 	// not reach other replicas at once. Stop uses at most half of DrainTimeout. Default: 5 s.
