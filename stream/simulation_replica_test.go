@@ -8,6 +8,7 @@ import (
 
 	"herald/consumer"
 	"herald/consumer/batch"
+	"herald/consumer/logtail"
 )
 
 // replica is one replica of Herald: the part of the cluster that it knows and how far it has read. It is
@@ -18,11 +19,17 @@ type replica struct {
 	service *service
 	read    map[consumer.Partition]int64
 	ids     map[string][16]byte
+	tail    *logtail.Tail
+	tails   map[consumer.Partition]*logtail.Log
 
 	homes map[string]*consumer.Homes
 	short []*consumer.Homes // used by a planted bug
 	seen  map[string][]int  // the numbers of partitions that it has seen of each topic's incarnation
 }
+
+// tailInModel is the largest limit of a replica's tail in bytes: with a small one, records leave the tail all the
+// time.
+const tailInModel = 4096
 
 // start makes the replica begin to read and forget everything it knew.
 func (r *replica) start() {
@@ -30,6 +37,7 @@ func (r *replica) start() {
 	r.service = newService(r.t.Context(), r.hub, r, time.Minute, r.limits)
 	r.service.streams.spawn = func(fn func()) { fn() }
 	r.read, r.ids = make(map[consumer.Partition]int64), make(map[string][16]byte)
+	r.tail, r.tails = logtail.New(r.random.IntN(tailInModel)), make(map[consumer.Partition]*logtail.Log)
 	r.homes, r.seen = make(map[string]*consumer.Homes), make(map[string][]int)
 	r.hub.interleave = r.interlude
 	r.hub.larges.least = largeInModel
@@ -54,6 +62,9 @@ func (r *replica) learn(topic *logTopic, later bool) {
 		for p := range r.read {
 			if p.Topic == topic.name {
 				delete(r.read, p)
+				if r.planted != "the tail serves another incarnation" {
+					delete(r.tails, p)
+				}
 				r.hub.End(p)
 			}
 		}
@@ -72,6 +83,9 @@ func (r *replica) learn(topic *logTopic, later bool) {
 		if later {
 			r.read[p] = part.start
 		}
+		if r.tails[p] == nil {
+			r.tails[p] = r.tail.Begin(r.read[p])
+		}
 		r.hub.Begin(p, topic.id, r.read[p])
 	}
 }
@@ -86,11 +100,15 @@ func (r *replica) advance(topic *logTopic, i int) {
 	part := topic.partitions[i]
 	if end := int64(len(part.records)); at > end {
 		r.read[p] = end
+		r.tails[p].Restart(end)
 		r.hub.Gap(p, consumer.Gap{From: at, To: end, Reason: consumer.GapUnknownID})
 		return
 	}
 	if at < part.start {
 		r.read[p] = part.start
+		if r.planted != "the tail has a hole" {
+			r.tails[p].Restart(part.start)
+		}
 		r.hub.Gap(p, consumer.Gap{From: at, To: part.start, Reason: consumer.GapRetention})
 		return
 	}
@@ -116,6 +134,17 @@ func (r *replica) advance(topic *logTopic, i int) {
 		}
 	}
 	r.read[p] = end
+	r.tails[p].DropBefore(part.start)
+	kept := records
+	if r.planted == "the tail forgets a batch" && r.random.IntN(4) == 0 {
+		kept = nil
+	}
+	logtail.Append(r.tails[p], end, kept, func(rec *consumer.Record) ([]byte, *batch.Record) {
+		if rec.Broadcast {
+			return nil, &rec.Record
+		}
+		return rec.User, &rec.Record
+	})
 	r.hub.Deliver(p, records, end)
 }
 
@@ -161,7 +190,8 @@ func (r *replica) Range(_ context.Context, p consumer.Partition, topicID [16]byt
 	return r.startOf(part), int64(len(part.records)), nil
 }
 
-// Replay implements Kafka. It reads a few records at a time from a random range.
+// Replay implements Kafka. It reads a few records at a time from a random range: from the tail if the tail holds
+// them, otherwise from the log.
 func (r *replica) Replay(ctx context.Context, user string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
 	r.interlude()
 	left := make([]*consumer.Range, len(ranges))
@@ -186,8 +216,32 @@ func (r *replica) Replay(ctx context.Context, user string, ranges []consumer.Ran
 	}
 }
 
+// replayTail reads up to n offsets of one range from the tail. It returns false if the tail does not hold them.
+func (r *replica) replayTail(at *consumer.Range, n int, user string, fn func(*consumer.Range, *consumer.Record) bool) (held, stopped bool) {
+	log := r.tails[at.Partition]
+	if log == nil || r.ids[at.Topic] != at.TopicID {
+		return false, false
+	}
+	rec := consumer.Record{Broadcast: r.topic(at.Topic).kind == consumer.Broadcast}
+	if !rec.Broadcast {
+		rec.User = []byte(user)
+	}
+	next, held := log.Read(rec.User, at.Next, min(at.Next+int64(n), at.To), func(found *batch.Record) bool {
+		rec.Record = *found
+		stopped = !r.contend(func() bool { return fn(at, &rec) })
+		return !stopped
+	})
+	if held {
+		at.Next = next
+	}
+	return held, stopped
+}
+
 // replay reads n more records of one range.
 func (r *replica) replay(ctx context.Context, at *consumer.Range, n int, user string, fn func(*consumer.Range, *consumer.Record) bool) (over, stopped bool) {
+	if held, stopped := r.replayTail(at, n, user, fn); held {
+		return at.Next >= at.To, stopped
+	}
 	topic := r.topic(at.Topic)
 	switch {
 	case topic.id != at.TopicID:

@@ -299,6 +299,7 @@ func TestSimulationFindsPlantedBugs(t *testing.T) {
 		"seam one too early", "replay begins one too early", "gap too long", "delivered too far", "position before the records", "overflow not noticed", "checkpoint ahead of the queue",
 		"a new home begins where the replica is", "only the last home counts", "what is misplaced comes", "homes at their start are not in ids", "rest of a write forgotten",
 		"large event forgotten", "what is sought is not in ids", "since one too late",
+		"the tail forgets a batch", "the tail serves another incarnation", "the tail has a hole",
 	} {
 		t.Run(bug, func(t *testing.T) {
 			for seed := range uint64(2000) {
