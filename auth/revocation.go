@@ -68,12 +68,21 @@ func RevocationKey(user, tokenID string) string {
 	return revokeUser + user
 }
 
+// ParseRevocationKey returns the user or the token that the key of a revocation record concerns; false if the key
+// is malformed.
+func ParseRevocationKey(key string) (user, tokenID string, ok bool) {
+	user, ofUser := strings.CutPrefix(key, revokeUser)
+	if ofUser {
+		return user, "", user != ""
+	}
+	tokenID, ofToken := strings.CutPrefix(key, revokeToken)
+	return "", tokenID, ofToken && tokenID != ""
+}
+
 // SetRecord applies a record. Records may arrive in any order. A nil value withdraws the revocation. The
 // error says why a record is malformed; it changes nothing.
 func (r *Revocations) SetRecord(key string, value []byte, at Place) error {
-	name, ofUser := strings.CutPrefix(key, revokeUser)
-	id, ofToken := strings.CutPrefix(key, revokeToken)
-	if !ofUser && !ofToken || ofUser && name == "" || ofToken && id == "" {
+	if _, _, ok := ParseRevocationKey(key); !ok {
 		return fmt.Errorf("the key is neither %sNAME nor %sID", revokeUser, revokeToken)
 	}
 	var before time.Time

@@ -32,6 +32,7 @@ type roster struct {
 	mu        sync.Mutex
 	count     int // the streams that were admitted and have not ended
 	users     map[string][]*clientStream
+	tokens    map[string][]*clientStream // by the id of the viewer's token, if it has one
 	addresses map[netip.Addr]int
 	opens     *rate.Limiter // nil: opens are not limited
 	draining  bool
@@ -44,8 +45,8 @@ type roster struct {
 
 func newRoster(limits Admission, heartbeat time.Duration) *roster {
 	r := &roster{
-		limits: limits, heartbeat: heartbeat, users: make(map[string][]*clientStream), addresses: make(map[netip.Addr]int),
-		empty: make(chan struct{}),
+		limits: limits, heartbeat: heartbeat, addresses: make(map[netip.Addr]int), empty: make(chan struct{}),
+		users: make(map[string][]*clientStream), tokens: make(map[string][]*clientStream),
 	}
 	if limits.OpensPerSecond > 0 {
 		r.opens = rate.NewLimiter(rate.Limit(limits.OpensPerSecond), int(min(max(1, limits.OpensPerSecond), math.MaxInt32)))
@@ -101,6 +102,9 @@ func (r *roster) addStream(f *clientStream) {
 	r.slots[f.slot] = append(r.slots[f.slot], f)
 	all := append(r.users[f.sub.user], f)
 	r.users[f.sub.user] = all
+	if id := f.admission.tokenID; id != "" {
+		r.tokens[id] = append(r.tokens[id], f)
+	}
 	if r.limits.PerUser > 0 {
 		for _, oldest := range all[:max(0, len(all)-r.limits.PerUser)] {
 			oldest.sub.end(ErrTooMany)
@@ -119,22 +123,31 @@ func (r *roster) removeStream(f *clientStream) {
 	slot[f.place], last.place = last, f.place
 	slot[len(slot)-1] = nil
 	r.slots[f.slot] = slot[:len(slot)-1]
-	if left := slices.DeleteFunc(r.users[f.sub.user], func(other *clientStream) bool { return other == f }); len(left) > 0 {
-		r.users[f.sub.user] = left
-		return
+	removeFrom(r.users, f.sub.user, f)
+	if id := f.admission.tokenID; id != "" {
+		removeFrom(r.tokens, id, f)
 	}
-	delete(r.users, f.sub.user)
 	if len(r.users) == 0 {
 		r.timer.Stop()
 		r.timer = nil
 	}
 }
 
-// endStreams ends the streams of the viewers that match. It cuts a client that does not read the reason within a
-// second. It may leave out streams that are added meanwhile.
-func (r *roster) endStreams(reason EndError, match func(Viewer) bool) {
+// removeFrom removes a stream from the list of a key, and the key with its last stream.
+func removeFrom(lists map[string][]*clientStream, key string, f *clientStream) {
+	left := slices.DeleteFunc(lists[key], func(other *clientStream) bool { return other == f })
+	if len(left) == 0 {
+		delete(lists, key)
+	} else {
+		lists[key] = left
+	}
+}
+
+// endStreams ends the streams of the viewers that match, among the streams that visit visits. It cuts a client
+// that does not read the reason within a second.
+func (r *roster) endStreams(reason EndError, match func(Viewer) bool, visit func(func(*clientStream))) {
 	var ended []*clientStream
-	r.visitStreams(func(f *clientStream) {
+	visit(func(f *clientStream) {
 		if match(Viewer{User: f.sub.user, TokenID: f.admission.tokenID, IssuedAt: f.admission.issuedAt}) {
 			f.sub.end(reason)
 			ended = append(ended, f)
@@ -145,8 +158,25 @@ func (r *roster) endStreams(reason EndError, match func(Viewer) bool) {
 	}
 }
 
+// visitTokens calls fn for the open streams of the users and of the tokens, with the lock held. It calls fn twice
+// for a stream that belongs to both.
+func (r *roster) visitTokens(users, tokenIDs []string, fn func(*clientStream)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, user := range users {
+		for _, f := range r.users[user] {
+			fn(f)
+		}
+	}
+	for _, id := range tokenIDs {
+		for _, f := range r.tokens[id] {
+			fn(f)
+		}
+	}
+}
+
 // visitStreams calls fn for the open streams, with the lock held. It releases the lock after each slot, so that
-// streams can open and close while it goes through a million.
+// streams can open and close while it goes through a million. It may leave out streams that are added meanwhile.
 func (r *roster) visitStreams(fn func(*clientStream)) {
 	for i := range r.slots {
 		r.visitSlot(i, fn)

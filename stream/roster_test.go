@@ -205,7 +205,7 @@ func TestWhatAViewerMaySee(t *testing.T) {
 		}
 		i++
 	}
-	s.handler.End(ErrRevoked, func(v Viewer) bool { return v.TokenID == "1" })
+	s.handler.EndTokens(ErrRevoked, []string{"apart"}, []string{"1", "2"}, func(v Viewer) bool { return v.TokenID == "1" })
 	ended := 0
 	for _, c := range streams {
 		if !strings.Contains(c.res.Request.URL.RawQuery, "typed") {

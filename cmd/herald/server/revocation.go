@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,6 +31,10 @@ type revocations struct {
 	streams atomic.Pointer[stream.Handler] // set by run
 	log     *slog.Logger
 	errors  *prometheus.CounterVec
+
+	mu       sync.Mutex
+	users    []string // whose tokens were revoked since Applied was called
+	tokenIDs []string // revoked since Applied was called
 }
 
 // newRevocations returns a reader of the topic on the cluster of cfg. It registers its metrics with the
@@ -90,12 +95,32 @@ func (r *revocations) Apply(p consumer.Partition, topicID [16]byte, rec *consume
 	if err := r.SetRecord(string(rec.Key), rec.Value, at); err != nil {
 		r.errors.WithLabelValues(revocationInvalid).Inc()
 		r.log.Error("revocation ignored: the record is malformed", "topic", p.Topic, "partition", p.ID, "offset", rec.Offset, "error", err)
+		return
+	}
+	if !r.IsComplete() { // no token was accepted yet, so no stream is open
+		return
+	}
+	user, tokenID, _ := auth.ParseRevocationKey(string(rec.Key))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if user != "" {
+		r.users = append(r.users, user)
+	} else {
+		r.tokenIDs = append(r.tokenIDs, tokenID)
 	}
 }
 
 // Applied implements [consumer.Table]: it ends the streams whose tokens are revoked.
 func (r *revocations) Applied() {
-	r.streams.Load().End(stream.ErrRevoked, func(v stream.Viewer) bool { return r.IsRevoked(v.User, v.TokenID, v.IssuedAt) })
+	r.mu.Lock()
+	users, tokenIDs := r.users, r.tokenIDs
+	r.users, r.tokenIDs = nil, nil
+	r.mu.Unlock()
+	r.streams.Load().EndTokens(stream.ErrRevoked, users, tokenIDs, r.isRevoked)
+}
+
+func (r *revocations) isRevoked(v stream.Viewer) bool {
+	return r.IsRevoked(v.User, v.TokenID, v.IssuedAt)
 }
 
 // Lose implements [consumer.Table].
@@ -116,5 +141,8 @@ func (r *revocations) Complete(replaced [][16]byte) {
 	}
 	for _, id := range replaced {
 		r.ForgetTopic(id)
+	}
+	if len(replaced) > 0 { // a record that was forgotten may have withdrawn a revocation
+		r.streams.Load().End(stream.ErrRevoked, r.isRevoked)
 	}
 }
