@@ -26,9 +26,9 @@ var resumeServers = []struct {
 }
 
 // BenchmarkResumeStorm cuts 5,000 clients, writes missed records for each, waits until the server has read them, and
-// lets the clients come back, 64 at a time. One operation is one storm, from the first request to the last event.
-// Each client must get exactly its records, once and in order. HERALD_BENCH_BROKER names a broker and
-// HERALD_BENCH_CENTRIFUGO the program of Centrifugo.
+// lets the clients come back, 64 at a time: another client connects when the first record of one of them has arrived.
+// One operation is one storm, from the first request to the last event. Each client must get exactly its records,
+// once and in order. HERALD_BENCH_BROKER names a broker and HERALD_BENCH_CENTRIFUGO the program of Centrifugo.
 //
 // cpu-us/client is the CPU time of the server in the storm, and client-us/client is the time of the clients, which
 // share the machine. peak-MB is the largest resident set that the server has had. The benchmark also reports what
@@ -96,6 +96,7 @@ func BenchmarkResumeLatency(b *testing.B) {
 			defer own.Close()
 			s := newStormOf(b, server.start(b, broker, topic, 100), own, 0, 0)
 			client, witness := s.clients.clients[0], s.clients.clients[1]
+			s.open(b)
 			ctx, stop := context.WithCancel(b.Context())
 			written := make(chan error, 1)
 			go func() { written <- writeSteadily(ctx, others, 10_000) }()

@@ -20,12 +20,15 @@ type resumeClient struct {
 	first    time.Time // when the connection's first record arrived
 	done     bool      // the connection has brought all records below end, and a position after them
 
-	begun   bool   // the response's head is complete
+	headed  bool   // the response's head is complete
 	left    int    // bytes of the chunk that have not arrived
 	partial []byte // the head, or the line with a chunk's size, as far as it has arrived
 	body    []byte // the events since the last time that the client was done
 	parsed  int    // length of the part of body that was searched for records
 }
+
+// begun reports whether the connection has brought a record, or has none to bring.
+func (c *resumeClient) begun() bool { return c.done || !c.first.IsZero() }
 
 // parseChunks appends the response's data in p to the body. The response is chunked (RFC 9112, section 7.1).
 func (c *resumeClient) parseChunks(p []byte) error {
@@ -33,7 +36,7 @@ func (c *resumeClient) parseChunks(p []byte) error {
 		p = append(c.partial, p...)
 		c.partial = nil
 	}
-	if !c.begun {
+	if !c.headed {
 		head, rest, found := bytes.Cut(p, []byte("\r\n\r\n"))
 		if !found {
 			c.partial = bytes.Clone(p)
@@ -42,7 +45,7 @@ func (c *resumeClient) parseChunks(p []byte) error {
 		if !bytes.HasPrefix(head, []byte("HTTP/1.1 200 ")) || !bytes.Contains(head, []byte("\r\nTransfer-Encoding: chunked")) {
 			return fmt.Errorf("the server answers %q", p)
 		}
-		c.begun, p = true, rest
+		c.headed, p = true, rest
 	}
 	for len(p) > 0 {
 		if c.left > 0 {

@@ -21,6 +21,8 @@ type resumeClients struct {
 	buffer  []byte
 	events  [64]unix.EpollEvent
 	bodies  [][]byte // buffers of clients that have read all
+	begun   int      // clients whose first record has arrived, or that are done, since resume began
+	done    int
 }
 
 func newResumeClients(server *benchServer, users ...int) (*resumeClients, error) {
@@ -57,22 +59,23 @@ func (r *resumeClients) close() {
 	_ = unix.Close(r.poll)
 }
 
-// resume connects the clients and reads until each has all of its records. At most limit of them are under way at a
-// time: a client makes room for another one when it has received all of its records. Its stream stays open.
+// resume connects the clients and reads until each has all of its records. At most limit of them are being opened at
+// a time: a client makes room for another one when its first missed record has arrived, or when it has missed none.
 func (r *resumeClients) resume(limit int, clients ...*resumeClient) error {
+	r.begun, r.done = 0, 0
 	deadline := time.Now().Add(5 * time.Minute)
-	for begun, done := 0, 0; done < len(clients); {
-		for ; begun < len(clients) && begun-done < limit; begun++ {
-			if err := r.connect(clients[begun]); err != nil {
-				return fmt.Errorf("%s connects: %w", user(clients[begun].user), err)
+	for opened := 0; r.done < len(clients); {
+		for ; opened < len(clients) && opened-r.begun < limit; opened++ {
+			if err := r.connect(clients[opened]); err != nil {
+				return fmt.Errorf("%s connects: %w", user(clients[opened].user), err)
 			}
 		}
-		finished, err := r.read(patience)
+		arrived, err := r.read(patience)
 		if err != nil {
 			return err
 		}
-		if done += max(finished, 0); finished < 0 || time.Now().After(deadline) {
-			return fmt.Errorf("only %d of %d clients have their records", done, len(clients))
+		if !arrived || time.Now().After(deadline) {
+			return fmt.Errorf("only %d of %d clients have their records", r.done, len(clients))
 		}
 	}
 	return nil
@@ -98,27 +101,26 @@ func (r *resumeClients) connect(c *resumeClient) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(r.poll, unix.EPOLL_CTL_ADD, fd, &event))
 }
 
-// read reads what has arrived, or waits until something arrives. It returns how many clients are done that were not,
-// and -1 if nothing has arrived in time.
-func (r *resumeClients) read(wait time.Duration) (done int, err error) {
+// read reads what has arrived, or waits until something arrives. It returns false if nothing has arrived in time.
+func (r *resumeClients) read(wait time.Duration) (arrived bool, err error) {
 	n, err := unix.EpollWait(r.poll, r.events[:], int(wait.Milliseconds()))
 	if err != nil && !errors.Is(err, unix.EINTR) {
-		return 0, os.NewSyscallError("epoll_wait", err)
-	}
-	if n == 0 {
-		return -1, nil
+		return false, os.NewSyscallError("epoll_wait", err)
 	}
 	for _, event := range r.events[:max(n, 0)] {
 		c := r.clients[event.Fd]
-		wasDone := c.done
+		begun, done := c.begun(), c.done
 		if err := r.receive(c); err != nil {
-			return 0, fmt.Errorf("stream of %s: %w", user(c.user), err)
+			return false, fmt.Errorf("stream of %s: %w", user(c.user), err)
 		}
-		if c.done && !wasDone {
-			done++
+		if c.begun() && !begun {
+			r.begun++
+		}
+		if c.done && !done {
+			r.done++
 		}
 	}
-	return done, nil
+	return n != 0, nil
 }
 
 // receive reads from the client's connection once, and returns an error if a record is missing, comes twice or is
