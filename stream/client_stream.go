@@ -50,7 +50,7 @@ type admitted struct {
 // most maxQueue bytes wait for it.
 func newClientStream(svc *service, out output, user string, maxQueue int) *clientStream {
 	s := &clientStream{env: &svc.streams, writer: eventWriter{env: &svc.writers, out: out}}
-	s.sub = newSubscription(user, maxQueue, s.env.overflow, func() { s.env.schedule(s) })
+	s.sub = newSubscription(user, maxQueue, s.env.overflow, s, s.env.schedule)
 	s.catchUp = catchUp{env: &svc.catchUps, writer: &s.writer, sub: s.sub}
 	return s
 }

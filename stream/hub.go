@@ -22,8 +22,8 @@ type Hub struct {
 
 	mu     sync.RWMutex
 	topics map[string]*hubTopic
-	users  map[string][]*subscription
-	common []consumer.UserTopic // the topics of the last stream, which streams with the same topics share
+	users  map[string]*subscription // each user's newest stream, which leads to the others
+	common []consumer.UserTopic     // the topics of the last stream, which streams with the same topics share
 }
 
 // hubTopic is a topic that is read, or that a stream waits for.
@@ -51,7 +51,7 @@ func NewHub(typeHeader string, registry prometheus.Registerer) *Hub {
 		larges:     newLarges(),
 		interleave: func() {},
 		topics:     make(map[string]*hubTopic),
-		users:      make(map[string][]*subscription),
+		users:      make(map[string]*subscription),
 	}
 }
 
@@ -155,9 +155,9 @@ func (h *Hub) queueRecordsLocked(part *hubPartition, p consumer.Partition, recor
 			h.metrics.tombstones.Inc()
 			continue
 		}
-		if users := h.users[string(r.User)]; len(users) > 0 {
+		if newest := h.users[string(r.User)]; newest != nil {
 			it := h.encodeRecordLocked(part, p, r)
-			for _, s := range users {
+			for s := newest; s != nil; s = s.older {
 				s.pushRecord(it, part.event)
 			}
 		}
@@ -219,7 +219,7 @@ func (h *Hub) addSubscription(s *subscription) {
 		s.topics = h.common // in one place for all streams: less memory, and it stays in the processor's cache
 	}
 	h.common = s.topics
-	h.users[s.user] = append(h.users[s.user], s)
+	s.older, h.users[s.user] = h.users[s.user], s
 	for i := range s.topics {
 		h.ensureTopicLocked(s.topics[i].Topic).readers.add(s)
 	}
@@ -233,12 +233,11 @@ func (h *Hub) removeSubscription(s *subscription) {
 		h.topics[name].readers.remove(s)
 		h.forgetTopicIfUnusedLocked(name)
 	}
-	left := slices.DeleteFunc(h.users[s.user], func(o *subscription) bool { return o == s })
-	if len(left) == 0 {
+	if left := h.users[s.user].without(s); left != nil {
+		h.users[s.user] = left
+	} else {
 		delete(h.users, s.user)
-		return
 	}
-	h.users[s.user] = left
 }
 
 var cursors = sync.Pool{New: func() any { return new(cursor) }}

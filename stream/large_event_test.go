@@ -66,7 +66,7 @@ func TestLargeEvents(t *testing.T) {
 
 // caughtUp returns the subscription of a stream that has caught up.
 func caughtUp(h *Hub, user string, maxBytes int) *subscription {
-	s := newSubscription(user, maxBytes, func() {}, func() {})
+	s := newSubscription(user, maxBytes, func() {}, nil, func(*clientStream) {})
 	s.topics = []consumer.UserTopic{{Topic: "shared"}}
 	h.addSubscription(s)
 	s.acceptLiveRecords()

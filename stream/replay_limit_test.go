@@ -276,7 +276,7 @@ func TestSilentPartition(t *testing.T) {
 					limits = Limits{}
 				}
 				s, out := agedStream(t, kafka, limits)
-				s.sub.serve = func() { go s.serveSlow() } // the retry of the partition serves the stream
+				s.sub.serve = func(*clientStream) { go s.serveSlow() } // the retry of the partition serves the stream
 				s.start(r)
 				if events, _ := out.received(); cmp.Diff([]string{"0/2", "2/2"}, events) != "" && cmp.Diff([]string{"2/2", "0/2"}, events) != "" {
 					t.Errorf("got %q of the others", events)

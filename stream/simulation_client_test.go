@@ -89,7 +89,7 @@ func (w *world) connect(c *simClient) {
 	}
 	turn := uint32(w.random.IntN(10))
 	c.stream = newClientStream(c.replica.service, c.body, c.user, 64+w.random.IntN(400))
-	c.stream.catchUp.turn, c.stream.sub.serve = turn, func() { c.ready = true }
+	c.stream.catchUp.turn, c.stream.sub.serve = turn, func(*clientStream) { c.ready = true }
 	if w.planted == "overflow not noticed" {
 		c.stream.sub.overflow = func() { c.stream.sub.behind = false }
 	}

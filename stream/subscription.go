@@ -70,24 +70,26 @@ type subscription struct {
 	user     string
 	topics   []consumer.UserTopic // sorted by name; set before the hub has the subscription
 	places   []int32              // among the readers of each topic; guarded by topicReaders.mu
+	older    *subscription        // the next older stream of the user; guarded by Hub.mu
 	maxBytes int
-	overflow func() // called when the queue is full
-	serve    func() // schedules the stream; it must not wait
+	overflow func()              // called when the queue is full
+	stream   *clientStream       // has the subscription
+	serve    func(*clientStream) // schedules the stream; it must not wait
 
 	mu           sync.Mutex
 	queue        *queue // nil: no record waits
 	behind       bool   // live records are dropped; a replay brings them
 	heartbeatDue bool
-	ended        error                   // why the stream has to end
 	busy         bool                    // the stream is being served, or is scheduled
+	ended        error                   // why the stream has to end
 	cancel       context.CancelCauseFunc // ends the context of contextUntilEnd; nil: the stream waits for nothing
 }
 
 // newSubscription returns the subscription of a stream that is being served and is behind. Until the stream has
 // compared its cursor with the log, it may not take a live record: the record would move the cursor over
 // records that a replay has still to bring.
-func newSubscription(user string, maxBytes int, overflow, serve func()) *subscription {
-	return &subscription{user: user, maxBytes: maxBytes, overflow: overflow, serve: serve, behind: true, busy: true}
+func newSubscription(user string, maxBytes int, overflow func(), stream *clientStream, serve func(*clientStream)) *subscription {
+	return &subscription{user: user, maxBytes: maxBytes, overflow: overflow, stream: stream, serve: serve, behind: true, busy: true}
 }
 
 // topic returns one of the stream's topics by its name.
@@ -98,6 +100,20 @@ func (s *subscription) topic(topic string) *consumer.UserTopic {
 func (s *subscription) topicIndex(topic string) int {
 	i, _ := slices.BinarySearchFunc(s.topics, topic, func(s consumer.UserTopic, topic string) int { return cmp.Compare(s.Topic, topic) })
 	return i
+}
+
+// without returns the user's newest stream once old is left out of the list, which begins at s. It returns nil if
+// there is no other stream.
+func (s *subscription) without(old *subscription) (newest *subscription) {
+	if s == old {
+		return s.older
+	}
+	newer := s
+	for newer.older != old {
+		newer = newer.older
+	}
+	newer.older = old.older
+	return s
 }
 
 // placeIn returns the place of the subscription among the topic's readers.
@@ -164,7 +180,7 @@ func (s *subscription) endCause() error {
 func (s *subscription) serveLocked() {
 	if !s.busy {
 		s.busy = true
-		s.serve()
+		s.serve(s.stream)
 	}
 }
 
