@@ -26,9 +26,10 @@ var resumeServers = []struct {
 }
 
 // BenchmarkResumeStorm cuts 5,000 clients, writes missed records for each, waits until the server has read them, and
-// lets the clients come back, 64 at a time: another client connects when the first record of one of them has arrived.
-// One operation is one storm, from the first request to the last event. Each client must get exactly its records,
-// once and in order. HERALD_BENCH_BROKER names a broker and HERALD_BENCH_CENTRIFUGO the program of Centrifugo.
+// lets the clients come back, 64 at a time: another client connects when one of them has received its first event,
+// Herald's checkpoint or Centrifugo's answer with the records. One operation is one storm, from the first request to
+// the last event. Each client must get exactly its records, once and in order. HERALD_BENCH_BROKER names a broker and
+// HERALD_BENCH_CENTRIFUGO the program of Centrifugo.
 //
 // cpu-us/client is the CPU time of the server in the storm, and client-us/client is the time of the clients, which
 // share the machine. peak-MB is the largest resident set that the server has had. The benchmark also reports what

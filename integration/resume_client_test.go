@@ -18,6 +18,7 @@ type resumeClient struct {
 	next     int       // number of the next record
 	end      int       // number after the last record that was written for the user
 	first    time.Time // when the connection's first record arrived
+	begun    bool      // the connection has brought an event
 	done     bool      // the connection has brought all records below end, and a position after them
 
 	headed  bool   // the response's head is complete
@@ -26,9 +27,6 @@ type resumeClient struct {
 	body    []byte // the events since the last time that the client was done
 	parsed  int    // length of the part of body that was searched for records
 }
-
-// begun reports whether the connection has brought a record, or has none to bring.
-func (c *resumeClient) begun() bool { return c.done || !c.first.IsZero() }
 
 // parseChunks appends the response's data in p to the body. The response is chunked (RFC 9112, section 7.1).
 func (c *resumeClient) parseChunks(p []byte) error {
@@ -101,6 +99,7 @@ func (c *resumeClient) parseRecords() error {
 func (c *resumeClient) finish(protocol *benchProtocol) (spare []byte) {
 	events := c.body[:bytes.LastIndex(c.body, []byte("\n\n"))+1]
 	rest := c.body[len(events):] // begins with the second of two line ends
+	c.begun = c.begun || len(events) > 0
 	if c.next < c.end || len(events) == 0 || bytes.Contains(rest, recordStart) {
 		return nil
 	}

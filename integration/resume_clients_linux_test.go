@@ -21,8 +21,8 @@ type resumeClients struct {
 	buffer  []byte
 	events  [64]unix.EpollEvent
 	bodies  [][]byte // buffers of clients that have read all
-	begun   int      // clients whose first record has arrived, or that are done, since resume began
-	done    int
+	begun   int      // clients whose streams have begun since resume was called
+	done    int      // clients that have become done since then
 }
 
 func newResumeClients(server *benchServer, users ...int) (*resumeClients, error) {
@@ -60,7 +60,7 @@ func (r *resumeClients) close() {
 }
 
 // resume connects the clients and reads until each has all of its records. At most limit of them are being opened at
-// a time: a client makes room for another one when its first missed record has arrived, or when it has missed none.
+// a time: a client makes room for another one when its stream has begun, with an event of any kind.
 func (r *resumeClients) resume(limit int, clients ...*resumeClient) error {
 	r.begun, r.done = 0, 0
 	deadline := time.Now().Add(5 * time.Minute)
@@ -109,11 +109,11 @@ func (r *resumeClients) read(wait time.Duration) (arrived bool, err error) {
 	}
 	for _, event := range r.events[:max(n, 0)] {
 		c := r.clients[event.Fd]
-		begun, done := c.begun(), c.done
+		begun, done := c.begun, c.done
 		if err := r.receive(c); err != nil {
 			return false, fmt.Errorf("stream of %s: %w", user(c.user), err)
 		}
-		if c.begun() && !begun {
+		if c.begun && !begun {
 			r.begun++
 		}
 		if c.done && !done {
