@@ -12,10 +12,14 @@ import (
 // retryAfter is how long a partition waits for which Kafka had no answer.
 const retryAfter = time.Second
 
-// replayPiece is how many bytes of a replay a stream collects before it sends them. A pass over a log
-// serves all streams that wait for the log, thousands after a cut, and each of them holds this much. With
-// the id and the frame of one more event it fits into a buffer.
-const replayPiece = newBufferSize - 512
+// How many bytes of a replay a stream collects before it sends them. All streams that replay together collect
+// replayBytes at most, and each of them at least minReplayPiece: thousands of streams may wait for one pass over
+// a log. With the id and the frame of one more event, minReplayPiece fits into a new buffer.
+const (
+	replayBytes    = 4 << 20
+	minReplayPiece = newBufferSize - 512
+	maxReplayPiece = 32 << 10
+)
 
 // catchUp brings a stream from its cursor to the seam: the positions at which live records take over, see
 // [Hub.seam]. Partitions for which Kafka has no answer wait, and the others continue without them.
@@ -47,7 +51,6 @@ func (c *catchUp) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = c.writer.flush()
 	for more := true; more && err == nil; {
 		// The limits each time: a log that turns out shorter is read from its start.
 		if err = c.applyLimits(ctx, seam); err == nil {
@@ -135,6 +138,8 @@ func (c *catchUp) replayOnce(ctx context.Context, seam cursor) (more bool, err e
 	for i := range behind {
 		begun[i] = behind[i].Next
 	}
+	c.env.replaying.Add(1)
+	defer c.env.replaying.Add(-1)
 	var failed error // of a write within the replay
 	err = c.writer.withHeartbeats(ctx, func(ctx context.Context) error {
 		c.env.kafka.Replay(ctx, c.sub.user, behind, func(at *consumer.Range, r *consumer.Record) bool {
@@ -189,7 +194,7 @@ func (c *catchUp) replayRecord(p consumer.Partition, r *consumer.Record) (more b
 	if r.Value == nil || !w.wantsType(eventType) {
 		return true, nil
 	}
-	if n := w.pending(); n > 0 && n+len(r.Value) > replayPiece {
+	if n := w.pending(); n > 0 && n+len(r.Value) > c.env.replayPiece() {
 		if more, err := w.trySend(); !more {
 			return false, err
 		}

@@ -90,8 +90,14 @@ func (s *clientStream) serveSlow() {
 			s.close(ended)
 			return
 		case behind:
-			if err = s.writer.flush(); err == nil {
+			if s.writer.state() == writerSealed { // nothing but a large event's lines may follow its id
+				err = s.writer.flush()
+			}
+			if err == nil {
 				err = s.waitFor(s.catchUp.run)
+			}
+			if err == nil {
+				err = s.writer.flush()
 			}
 		default:
 			err = s.writer.flush()

@@ -31,7 +31,7 @@
 //  3. catchUp compares the cursor with the logs: adoptIncarnation, updateHomes, checkPositions, applyLimits.
 //  4. catchUp.replayOnce calls Kafka.Replay for everything between the cursor and the seam.
 //  5. The consumer's passes over the logs call catchUp.replayRecord. It appends the event and, when
-//     replayPiece bytes have collected, calls eventWriter.trySend.
+//     catchUpEnv.replayPiece bytes have collected, calls eventWriter.trySend.
 //  6. At the seam, serveSlow takes the queue. Queued records before the cursor were replayed and are dropped.
 //
 // A stream catches up whenever something other than a record has happened: it begins, its queue is full,

@@ -41,8 +41,9 @@ type eventWriter struct {
 	large   *large     // the large event whose id ends buf
 	written []progress // how far the user's own topics will have been delivered once buf is sent
 
-	mu   sync.Mutex // guards rest and the use of out
+	mu   sync.Mutex // guards rest, held and the use of out
 	rest []byte     // what the client has not taken of buf, or of the large event after buf
+	held *buffer    // events before those in buf, which withHeartbeats holds back; nil: none
 }
 
 // writerState is the state of an [eventWriter].
@@ -178,6 +179,7 @@ func (w *eventWriter) trySend() (all bool, err error) {
 }
 
 func (w *eventWriter) sendLocked() (err error) {
+	w.joinHeldLocked()
 	if w.pending() == 0 {
 		return nil
 	}

@@ -63,7 +63,7 @@ func (c *catchUp) applyLimits(ctx context.Context, seam cursor) error {
 			c.writer.appendGap(gapData{r.Topic, &gapRange{r.ID, from, to}, consumer.GapReplayLimit})
 		}
 	}
-	return c.writer.flush()
+	return nil
 }
 
 // freshRanges returns the ranges between the cursor and the seam of partitions whose position is fresh. It accepts

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,13 @@ type catchUpEnv struct {
 	hub    *Hub
 	kafka  Kafka
 	limits Limits
+
+	replaying atomic.Int32 // the number of streams with a replay under way
+}
+
+// replayPiece returns how many bytes of a replay a stream collects before it sends them.
+func (e *catchUpEnv) replayPiece() int {
+	return max(minReplayPiece, min(maxReplayPiece, replayBytes/max(1, int(e.replaying.Load()))))
 }
 
 // streamEnv is what the life cycles of all streams share.

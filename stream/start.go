@@ -11,15 +11,12 @@ import (
 
 // start begins a new stream where the request says, brings it to the present and serves it.
 func (s *clientStream) start(r streamRequest) {
-	err := s.writer.flush() // the client sees at once that the stream is open
-	if err == nil {
-		err = s.waitFor(func(ctx context.Context) error {
-			if err := s.joinTopics(ctx, r.topics); err != nil {
-				return err
-			}
-			return s.begin(ctx, r)
-		})
-	}
+	err := s.waitFor(func(ctx context.Context) error {
+		if err := s.joinTopics(ctx, r.topics); err != nil {
+			return err
+		}
+		return s.begin(ctx, r)
+	})
 	if err != nil {
 		if _, ended := errors.AsType[EndError](err); ended && !s.begun {
 			b := s.writer.buffer()
@@ -76,7 +73,7 @@ func (s *clientStream) begin(ctx context.Context, r streamRequest) error {
 	if s.env.longIDs != nil {
 		s.env.longIDs.checkCursor(w.cursor)
 	}
-	return w.flush()
+	return nil
 }
 
 // strangePartitions is how many partitions an id may name beyond twice the known ones: another replica may

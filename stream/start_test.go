@@ -174,6 +174,11 @@ func TestSinceDelivered(t *testing.T) {
 	s.awaitEnded(t, "client", 1) // until the stream has ended, writes to it count as delivered
 	put(t, producer, "own.alice", "", "2")
 	put(t, producer, "shared", "alice", "shared topics begin now")
+	for read := int64(0); read == 0; time.Sleep(time.Millisecond) { // "now" is what this replica has read
+		for _, p := range s.hub.seam([]consumer.UserTopic{{Topic: "shared"}})[0].positions {
+			read += p.next
+		}
+	}
 	put(t, producer, "own.alice", "", "3")
 	second := open(t, url+"alice&since=delivered", "")
 	if got := strings.Join(second.until("3"), " "); got != "2 3" {
