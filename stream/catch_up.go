@@ -39,18 +39,10 @@ func (c *catchUp) run(ctx context.Context) error {
 	c.waiting, c.ends = nil, nil // most streams never need them
 	c.sub.acceptLiveRecords()
 	seam := c.env.hub.seam(c.sub.topics)
-	err := c.writer.withHeartbeats(ctx, func(ctx context.Context) error {
-		for i := range seam {
-			topic := &c.writer.cursor[i]
-			c.adoptIncarnation(ctx, topic, &seam[i])
-			c.updateHomes(topic, &seam[i])
-			c.checkPositions(ctx, topic, &seam[i])
-		}
-		return nil
-	})
-	if err != nil {
+	if err := c.compareWith(ctx, seam); err != nil {
 		return err
 	}
+	var err error
 	for more := true; more && err == nil; {
 		// The limits each time: a log that turns out shorter is read from its start.
 		if err = c.applyLimits(ctx, seam); err == nil {
@@ -62,6 +54,40 @@ func (c *catchUp) run(ctx context.Context) error {
 		c.retry = time.AfterFunc(retryAfter, c.sub.requestCatchUp)
 	}
 	return err
+}
+
+// compareWith compares the cursor with the seam. It asks Kafka where the cursor has another incarnation of a topic,
+// or is ahead of this replica.
+func (c *catchUp) compareWith(ctx context.Context, seam cursor) error {
+	compare := func(ctx context.Context) error {
+		for i := range seam {
+			topic := &c.writer.cursor[i]
+			c.adoptIncarnation(ctx, topic, &seam[i])
+			c.updateHomes(topic, &seam[i])
+			c.checkPositions(ctx, topic, &seam[i])
+		}
+		return nil
+	}
+	if c.differsFrom(seam) {
+		return c.writer.withHeartbeats(ctx, compare)
+	}
+	return compare(ctx)
+}
+
+// differsFrom reports whether the cursor has another incarnation of a topic than the seam, or is ahead of it.
+func (c *catchUp) differsFrom(seam cursor) bool {
+	for i := range seam {
+		topic := &c.writer.cursor[i]
+		if topic.incarnationTag != seam[i].incarnationTag {
+			return true
+		}
+		for _, p := range seam[i].positions {
+			if topic.nextOffset(p.partition) > p.next {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (c *catchUp) stopRetry() {

@@ -30,7 +30,7 @@ func (c *catchUp) applyLimits(ctx context.Context, seam cursor) error {
 		}
 	}
 	var sought, young offsets
-	err := c.writer.withHeartbeats(ctx, func(ctx context.Context) error {
+	ask := func(ctx context.Context) error {
 		if len(seeking) > 0 {
 			since, _ := c.writer.cursor.since()
 			sought = c.offsetsAt(ctx, seeking, sinceTime(since))
@@ -39,9 +39,11 @@ func (c *catchUp) applyLimits(ctx context.Context, seam cursor) error {
 			young = c.offsetsAt(ctx, all, time.Now().Add(-c.env.limits.Age))
 		}
 		return nil
-	})
-	if err != nil {
-		return err
+	}
+	if len(seeking) > 0 || c.env.limits.Age > 0 {
+		if err := c.writer.withHeartbeats(ctx, ask); err != nil {
+			return err
+		}
 	}
 	for _, r := range fresh {
 		at, from := c.writer.cursor.topic(r.Topic), r.Next

@@ -86,15 +86,33 @@ func nullableSize(v []byte) int {
 	return VarintSize(int64(len(v))) + len(v)
 }
 
-// DecodeFields fills r with a record whose fields were appended by [AppendFields]. It does not set the offset.
-// The record's slices are parts of b.
-func DecodeFields(b []byte, r *Record) {
+// FieldsDecoder decodes records that [AppendFields] has encoded. Records decoded one after another share the
+// memory for headers. The zero value is ready to use.
+type FieldsDecoder struct {
+	headers []Header
+	keys    headerKeys
+}
+
+// Decode fills r with the record whose fields b holds. It does not set the offset. The key, the value and the
+// values of the headers are parts of b. The headers are valid until the next call.
+func (d *FieldsDecoder) Decode(b []byte, r *Record) {
 	f := fields{data: b}
 	*r = Record{Time: time.UnixMilli(f.readVarint()), Key: f.readNullable(), Value: f.readNullable()}
-	if count := f.readVarint(); count > 0 {
-		r.Headers = make([]Header, count)
-		for i := range r.Headers {
-			r.Headers[i] = Header{Key: string(f.readBytes(f.readVarint())), Value: f.readNullable()}
-		}
+	d.headers = d.headers[:0]
+	for count := f.readVarint(); count > 0; count-- {
+		d.headers = append(d.headers, Header{Key: d.keys.intern(f.readBytes(f.readVarint())), Value: f.readNullable()})
 	}
+	if len(d.headers) > 0 {
+		r.Headers = d.headers[:len(d.headers):len(d.headers)]
+	}
+}
+
+// Release releases the memory that the headers refer to.
+func (d *FieldsDecoder) Release() {
+	const keep = 256 // a record may have 65,536 headers
+	if cap(d.headers) > keep {
+		d.headers = nil
+		return
+	}
+	clear(d.headers[:cap(d.headers)])
 }

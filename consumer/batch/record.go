@@ -57,7 +57,7 @@ func (r *Reader) decodeRecord(rec *Record) error {
 	count := f.readVarint()
 	corrupt = corrupt || count < 0 || count > MaxHeaders
 	for ; count > 0 && !f.bad; count-- {
-		r.headers = append(r.headers, Header{Key: r.internKey(f.readBytes(f.readVarint())), Value: f.readNullable()})
+		r.headers = append(r.headers, Header{Key: r.keys.intern(f.readBytes(f.readVarint())), Value: f.readNullable()})
 	}
 	if corrupt || f.bad || len(f.data) > 0 || offsetDelta <= r.delta || offsetDelta > int64(r.base.lastDelta) {
 		r.unread = 0
@@ -82,18 +82,18 @@ func (r *Reader) decodeRecord(rec *Record) error {
 // once.
 type headerKeys map[string]string
 
-// internKey returns a header's key as a string.
-func (r *Reader) internKey(key []byte) string {
+// intern returns a header's key as a string.
+func (k *headerKeys) intern(key []byte) string {
 	const most = 64 // a topic has a handful of keys; more of them are not worth the memory
-	if s, ok := r.keys[string(key)]; ok {
+	if s, ok := (*k)[string(key)]; ok {
 		return s
 	}
-	if r.keys == nil {
-		r.keys = make(headerKeys)
+	if *k == nil {
+		*k = make(headerKeys)
 	}
 	s := string(key)
-	if len(r.keys) < most {
-		r.keys[s] = s
+	if len(*k) < most {
+		(*k)[s] = s
 	}
 	return s
 }

@@ -65,7 +65,7 @@ func (e entry) fingerprint() uint32 { return binary.LittleEndian.Uint32(e[finger
 func (e entry) offset() int64       { return int64(binary.LittleEndian.Uint64(e[offsetAt:])) }
 
 // decode fills r with the entry's record. It returns false if the record is another user's.
-func (e entry) decode(user []byte, r *batch.Record) bool {
+func (e entry) decode(user []byte, d *batch.FieldsDecoder, r *batch.Record) bool {
 	size := int(binary.LittleEndian.Uint32(e[sizeAt:]))
 	fields := e[entryHeader : entryHeader+size]
 	length, n := binary.Varint(fields)
@@ -76,7 +76,7 @@ func (e entry) decode(user []byte, r *batch.Record) bool {
 		}
 		fields = fields[length:]
 	}
-	batch.DecodeFields(fields, r)
+	d.Decode(fields, r)
 	r.Offset = e.offset()
 	return length != userIsKey || bytes.Equal(r.Key, user)
 }

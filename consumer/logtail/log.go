@@ -82,8 +82,14 @@ func (l *Log) appendLocked(user []byte, r *batch.Record) {
 // fingerprint returns the bits of a hash that do not choose the bucket.
 func fingerprint(hash uint64) uint32 { return uint32(hash >> 32) }
 
-// entryLists holds the lists of entries that calls of Read have used.
-var entryLists = sync.Pool{New: func() any { return new([]entry) }}
+// reading is what a call of Read needs in memory.
+type reading struct {
+	entries []entry
+	decoder batch.FieldsDecoder
+}
+
+// readings holds the memory of calls of Read that have ended.
+var readings = sync.Pool{New: func() any { return new(reading) }}
 
 // Read passes to fn each record of the user from the offset from to before the offset to. If fn returns false,
 // Read ends. It returns the offset to continue from: to, or the offset of the record for which fn returned
@@ -92,24 +98,22 @@ var entryLists = sync.Pool{New: func() any { return new([]entry) }}
 // Read returns false, and calls fn for nothing, if the tail does not hold all records of the range, or if the
 // user has more than [maxRead] records in it.
 func (l *Log) Read(user []byte, from, to int64, fn func(*batch.Record) bool) (next int64, ok bool) {
-	list := entryLists.Get().(*[]entry) //nolint:forcetypeassert // nothing else is in there
+	r := readings.Get().(*reading) //nolint:forcetypeassert // nothing else is in there
 	l.tail.readers.Add(1)
 	defer func() {
-		clear(*list) // the entries are parts of segments
-		*list = (*list)[:0]
+		clear(r.entries) // they are parts of segments, as the record's headers are
+		r.entries = r.entries[:0]
+		r.decoder.Release()
 		l.tail.readers.Add(-1)
-		entryLists.Put(list)
+		readings.Put(r)
 	}()
-	if !l.find(user, from, to, list) {
+	if !l.find(user, from, to, &r.entries) {
 		return from, false
 	}
-	var r batch.Record
-	for _, e := range slices.Backward(*list) {
-		if !e.decode(user, &r) {
-			continue
-		}
-		if !fn(&r) {
-			return r.Offset, true
+	var rec batch.Record
+	for _, e := range slices.Backward(r.entries) {
+		if e.decode(user, &r.decoder, &rec) && !fn(&rec) {
+			return rec.Offset, true
 		}
 	}
 	return to, true
