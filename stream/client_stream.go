@@ -116,6 +116,14 @@ func (s *clientStream) waitFor(fn func(context.Context) error) error {
 	return fn(ctx)
 }
 
+// discard drops what waits for the client. A stopped timer of withHeartbeats may keep the stream in memory for a
+// while, and large events with it.
+func (s *clientStream) discard() {
+	s.taken = nil
+	s.writer.discard()
+	s.sub.discard()
+}
+
 // close ends the response. If Herald ends the stream, the client gets everything that waits for it and
 // then the reason.
 func (s *clientStream) close(cause error) {
@@ -131,5 +139,6 @@ func (s *clientStream) close(cause error) {
 		s.env.kafka.Leave(s.sub.user)
 	}
 	s.sub.end(cause) // has no effect if the stream was to end already
+	s.discard()
 	s.env.closed(s, s.sub.endCause())
 }

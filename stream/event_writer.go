@@ -232,6 +232,13 @@ func (w *eventWriter) finishLocked() error {
 	return nil
 }
 
+// discard drops what waits to be sent.
+func (w *eventWriter) discard() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buf, w.held, w.large, w.rest = nil, nil, nil, nil
+}
+
 // flush sends everything and waits until the client has taken it.
 func (w *eventWriter) flush() error {
 	w.mu.Lock()

@@ -169,6 +169,13 @@ func (s *subscription) end(cause error) {
 	s.serveLocked()
 }
 
+// discard drops the records that wait.
+func (s *subscription) discard() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = nil
+}
+
 // endCause returns why the stream has to end; nil if it does not.
 func (s *subscription) endCause() error {
 	s.mu.Lock()

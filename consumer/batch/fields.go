@@ -3,6 +3,7 @@ package batch
 import (
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"time"
 )
 
@@ -103,7 +104,7 @@ func (d *FieldsDecoder) Decode(b []byte, r *Record) {
 		d.headers = append(d.headers, Header{Key: d.keys.intern(f.readBytes(f.readVarint())), Value: f.readNullable()})
 	}
 	if len(d.headers) > 0 {
-		r.Headers = d.headers[:len(d.headers):len(d.headers)]
+		r.Headers = slices.Clip(d.headers)
 	}
 }
 
