@@ -1,15 +1,15 @@
 // Package logtail keeps the newest records of many partitions in memory, with an index by user.
 //
-// A [Tail] serves clients that were away for a short time. Without it, a client that comes back makes
-// Herald read all records that were written meanwhile, for all users. With it, the cost of a client that
-// comes back depends on the client's own records alone.
+// A [Tail] serves clients that return after a short time. Without it, Herald reads all records that were
+// written in the meantime, for all users, when a client returns. With it, the cost of a returning client
+// depends on the client's own records alone.
 //
 // # Memory
 //
-// Live reading appends each record that it delivers. The records of all partitions lie in segments one
-// after another, in the order in which they were read. When the segments exceed the limit, the oldest
-// segment goes. So all partitions share the memory by age: the tail holds what was read during the last
-// seconds or minutes, from busy partitions and from quiet ones.
+// Live reading appends each record that it reads. The records of all partitions are entries of the same
+// segments, one after another, in the order in which they were read. When the segments exceed the limit, the
+// tail drops the oldest segment. So all partitions share the memory by age: the tail holds the records read
+// during the last seconds or minutes, from busy partitions and from quiet ones.
 //
 //	                 oldest                                       newest
 //	segments       [ a a b a b ][ b a c a a ][ a b b a c ][ a b ·········· ]
@@ -20,24 +20,26 @@
 //	buckets        [ · · · · · · · · · · · · · · · · · · · ·│· · · ]
 //	                the address of the newest entry of each bucket
 //
-// The bucket of an entry is a hash of its log and its user. [Log.Read] follows the addresses of one bucket
-// from the newest entry back to the offset asked for, and then reads the entries in ascending order. An
-// address that is older than the oldest segment ends the way, so nothing has to be removed from the index
-// when a segment goes. Two users of one bucket cost each other time only, because an entry holds its user.
+// A hash of an entry's log and user selects the entry's bucket. [Log.Read] follows the addresses of one
+// bucket from the newest entry back to the offset asked for, and then passes on the user's entries in
+// ascending order. It stops at an address that is older than the oldest segment. So the index needs no change
+// when a segment is dropped. Two users of one bucket cost each other time, but no records, because each entry
+// holds its user.
 //
-// An entry takes [entryHeader] bytes, the lengths of its fields, and its key, value and headers. The index
-// is the address in the entry (8 bytes) and the hash (4 bytes) of each record, and one bucket (8 bytes) for
-// each 128 bytes of the limit.
+// An entry takes [entryHeader] bytes, the lengths of its fields, and its key, value and headers. The user takes
+// no bytes if it is the key. 12 of the header's bytes are for the index: the address of the entry before (8)
+// and a part of the hash (4). The index also takes one bucket (8 bytes) for each 128 to 256 bytes of the limit.
 //
 // # What a log holds
 //
 // A [Log] is the part of one partition's log that the tail holds: all records that a read_committed consumer
-// sees from one offset to another, without a hole. A log begins anew, and forgets its records, where live
-// reading leaves out records ([Log.Restart]). Each topic id (KIP-516) has logs of its own, so the records of
-// a deleted topic never appear in the topic that was created after it.
+// sees from one offset to another, without a hole. Where live reading leaves out records, the log forgets all
+// of its records and begins again ([Log.Restart]). Each topic id (KIP-516) has logs of its own, so the records
+// of a deleted topic never appear in the topic that was created after it.
 //
 // # Concurrency
 //
-// One lock guards the segments and the index. [Log.Read] holds it while it follows the index, and not
-// while it decodes records and passes them on, because bytes of a segment never change once they are written.
+// One lock guards the segments and the index. [Log.Read] holds it only while it follows the index. It decodes
+// the entries and passes on the records without the lock: the bytes of an entry never change, and Tail.readers
+// keeps the memory of a dropped segment from being used again during a call of Read.
 package logtail

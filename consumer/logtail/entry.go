@@ -15,7 +15,7 @@ import (
 //	fingerprint  uint32  a part of the hash of log and user
 //	offset       int64
 //	size         uint32  of the fields that follow
-//	user         the length and the bytes of the user; the length userIsKey without bytes if the user is the key
+//	user         the length and the bytes of the user; only the length userIsKey if the user is the key
 //	fields       time, key, value and headers, see [batch.AppendFields]
 type entry []byte
 
@@ -30,7 +30,7 @@ const (
 // userIsKey takes the place of the user's length if the user is the record's key.
 const userIsKey = -1
 
-// userLength returns the length of the user in an entry.
+// userLength returns the length that an entry has for the user: [userIsKey], or the number of bytes.
 func userLength(user []byte, r *batch.Record) int {
 	if r.Key != nil && bytes.Equal(user, r.Key) {
 		return userIsKey
@@ -43,7 +43,7 @@ func entrySize(userLength int, r *batch.Record) int {
 	return entryHeader + batch.VarintSize(int64(userLength)) + max(userLength, 0) + batch.FieldsSize(r)
 }
 
-// appendEntry appends an entry. userLength is the user's.
+// appendEntry appends the entry of a record. userLength is the result of the function userLength.
 func appendEntry(b []byte, previous address, log, fingerprint uint32, userLength int, user []byte, r *batch.Record) []byte {
 	begin := len(b)
 	b = slices.Grow(b, entryHeader)[:begin+entryHeader]

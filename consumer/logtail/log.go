@@ -7,12 +7,12 @@ import (
 	"herald/consumer/batch"
 )
 
-// maxRead is the most entries that [Log.Read] serves. A client with more entries is served faster by reading
-// the log once, together with others.
+// maxRead is the most entries that [Log.Read] serves. A pass over Kafka's log, which many clients share, serves
+// a client with more entries faster.
 const maxRead = 4096
 
-// maxSteps is the most entries that [Log.Read] looks at. It bounds the time that users in one bucket cost each
-// other.
+// maxSteps is the most entries of a bucket that [Log.Read] looks at. It bounds how long a user's read takes
+// because of the other users in the bucket.
 const maxSteps = 4 * maxRead
 
 // Log is the part of one partition's log that a [Tail] holds. One goroutine at a time appends to it.
@@ -20,20 +20,22 @@ type Log struct {
 	tail *Tail
 
 	// The lock of the tail guards the fields below.
-	number     uint32
+	number     uint32 // names the log in its entries; Restart changes it
 	from, next int64  // the tail holds all records from the offset from to before next
-	segment    uint64 // the number of the segment that has the log's last entry
-	slot       int    // the log's index in the segment's logs
+	segment    uint64 // the number of the segment that has the log's last entry; 0: there is no entry
+	slot       int    // the log's index in that segment's logs
 }
 
-// beginLocked makes the log empty at the offset next. Entries appended so far no longer belong to it.
+// beginLocked makes the log empty at the offset next. The entries appended so far have the log's old number, so
+// they no longer belong to it.
 func (l *Log) beginLocked(next int64) {
 	l.tail.lastLog++
 	l.number, l.from, l.next, l.segment = l.tail.lastLog, next, next, 0
 }
 
-// Restart makes the log empty: reading continues at the offset next and leaves out the records before it, or the
-// log was cut. With a negative offset the log stays empty, because it is read no longer.
+// Restart makes the log empty. It is called when live reading continues at the offset next because it leaves out
+// the records before next, or because Kafka's log was cut. If live reading of the partition ends, next is
+// negative: then [Log.Read] returns false for every range, even for an empty one.
 func (l *Log) Restart(next int64) {
 	l.tail.mu.Lock()
 	defer l.tail.mu.Unlock()
@@ -82,21 +84,21 @@ func (l *Log) appendLocked(user []byte, r *batch.Record) {
 // fingerprint returns the bits of a hash that do not choose the bucket.
 func fingerprint(hash uint64) uint32 { return uint32(hash >> 32) }
 
-// reading is what a call of Read needs in memory.
+// reading is the memory that a call of Read uses.
 type reading struct {
 	entries []entry
 	decoder batch.FieldsDecoder
 }
 
-// readings holds the memory of calls of Read that have ended.
+// readings holds the memory of ended calls of Read, for later calls.
 var readings = sync.Pool{New: func() any { return new(reading) }}
 
 // Read passes to fn each record of the user from the offset from to before the offset to. If fn returns false,
 // Read ends. It returns the offset to continue from: to, or the offset of the record for which fn returned
 // false. The record is valid until fn returns.
 //
-// Read returns false, and calls fn for nothing, if the tail does not hold all records of the range, or if the
-// user has more than [maxRead] records in it.
+// Read returns false, without a call of fn, if the tail does not hold all records of the range, or if the user has
+// more than [maxRead] records in it. It also returns false if it would look at more than [maxSteps] entries.
 func (l *Log) Read(user []byte, from, to int64, fn func(*batch.Record) bool) (next int64, ok bool) {
 	r := readings.Get().(*reading) //nolint:forcetypeassert // nothing else is in there
 	l.tail.readers.Add(1)
@@ -119,8 +121,8 @@ func (l *Log) Read(user []byte, from, to int64, fn func(*batch.Record) bool) (ne
 	return to, true
 }
 
-// find lists the entries whose hash is the user's, in descending order of offsets. It returns false if the tail
-// does not hold all records of the range, or if there are too many.
+// find appends to list the entries of the range that have the hash of the user, in descending order of offsets.
+// Entries of a user with the same hash may be among them. It returns false in the cases in which [Log.Read] does.
 func (l *Log) find(user []byte, from, to int64, list *[]entry) bool {
 	t := l.tail
 	t.mu.RLock()
@@ -128,7 +130,7 @@ func (l *Log) find(user []byte, from, to int64, list *[]entry) bool {
 	if from < l.from || to > l.next {
 		return false
 	}
-	if t.buckets == nil {
+	if t.buckets == nil { // no log has had a record yet
 		return true
 	}
 	hash := t.hash(l.number, user)

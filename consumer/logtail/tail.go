@@ -12,14 +12,14 @@ const (
 	// segmentSize is the most bytes of a segment. A larger record has a segment of its own.
 	segmentSize = 256 << 10
 
-	// bytesPerBucket is how many bytes of the limit make a bucket. It is about the size of a small record, so
-	// a bucket has about one entry.
+	// bytesPerBucket is the fewest bytes of the limit for each bucket. A small record is about as large, so a
+	// bucket has about one entry of the tail.
 	bytesPerBucket = 128
 )
 
 // Tail keeps the newest records of many partitions. It is safe for concurrent use.
 type Tail struct {
-	limit       int // bytes of all segments
+	limit       int // the most bytes of all segments
 	segmentSize int
 	seed        maphash.Seed
 	now         func() time.Time
@@ -32,7 +32,6 @@ type Tail struct {
 	segments []*segment // from the oldest to the newest
 	first    uint64     // the number of segments[0]; segments are numbered from 1
 	bytes    int        // of all segments
-	spare    []byte     // the memory of a segment that is gone
 	lastLog  uint32     // the number of the log that began last
 }
 
@@ -43,15 +42,15 @@ type segment struct {
 	logs  []logEnd // the logs that have entries here
 }
 
-// logEnd says how far the entries of a log in a segment come.
+// logEnd is the end of a log's entries in a segment.
 type logEnd struct {
 	log    *Log
-	number uint32 // of the log when it had the entries
+	number uint32 // the number of the log when it had the entries
 	next   int64  // the offset after the log's last entry in the segment
 }
 
 // address is the place of an entry: the number of its segment and the position in the segment. Addresses
-// ascend in the order in which entries are appended. Zero is no address.
+// ascend in the order in which entries are appended. An empty bucket has the address zero.
 type address uint64
 
 const positionBits = 20 // more than segmentSize needs; an entry of a larger segment is at position 0
@@ -72,11 +71,11 @@ func New(limit int) *Tail {
 	return t
 }
 
-// Limit returns how many bytes of records the tail holds.
+// Limit returns how many bytes of records the tail holds at most.
 func (t *Tail) Limit() int { return max(0, t.limit) }
 
-// Age returns how long ago the oldest segment was begun. A client that was away for a shorter time finds
-// all of its records in the tail. Age returns 0 for an empty tail.
+// Age returns how long ago the oldest segment was begun. The tail holds the records read since then. Age
+// returns 0 for an empty tail.
 func (t *Tail) Age() time.Duration {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -123,11 +122,11 @@ func (t *Tail) reserveLocked(size int) (*segment, uint64) {
 	if t.buckets == nil {
 		t.buckets = make([]address, t.mask+1)
 	}
+	var data []byte
 	for len(t.segments) > 0 && t.bytes+size > t.limit {
-		t.dropOldestLocked()
+		data = t.dropOldestLocked()
 	}
-	data := t.spare
-	if t.spare = nil; cap(data) < size {
+	if cap(data) < size {
 		data = make([]byte, 0, size)
 	}
 	s := &segment{data: data[:0], begun: t.now()}
@@ -136,8 +135,10 @@ func (t *Tail) reserveLocked(size int) (*segment, uint64) {
 	return s, t.first + uint64(len(t.segments)) - 1
 }
 
-// dropOldestLocked drops the oldest segment. The logs with entries in it begin after these entries.
-func (t *Tail) dropOldestLocked() {
+// dropOldestLocked drops the oldest segment. The logs with entries in it begin after these entries. It returns
+// the segment's memory for the next segment; nil if a reader may still need the bytes, or if the segment was made
+// for one large record.
+func (t *Tail) dropOldestLocked() (free []byte) {
 	s := t.segments[0]
 	t.segments[0] = nil
 	t.segments = t.segments[1:]
@@ -148,12 +149,13 @@ func (t *Tail) dropOldestLocked() {
 			end.log.from = max(end.log.from, end.next)
 		}
 	}
-	if t.readers.Load() == 0 && cap(s.data) == t.segmentSize { // otherwise a reader may still need the bytes
-		t.spare = s.data
+	if t.readers.Load() > 0 || cap(s.data) > t.segmentSize {
+		return nil
 	}
+	return s.data
 }
 
-// entryLocked returns the entry at the address; nil if its segment is gone.
+// entryLocked returns the entry at the address; nil if its segment was dropped.
 func (t *Tail) entryLocked(a address) entry {
 	n := a.segment()
 	if n < t.first {

@@ -21,12 +21,12 @@ type owned struct {
 	batch.Record
 }
 
-// appendTo appends the records up to the offset next.
+// appendTo appends records to a log, which ends at the offset next afterwards.
 func appendTo(l *Log, next int64, list ...owned) {
 	Append(l, next, list, func(r *owned) ([]byte, *batch.Record) { return []byte(r.user), &r.Record })
 }
 
-// read returns the records that Read passes on, without their user.
+// read collects the records that Log.Read passes on.
 func read(l *Log, user string, from, to int64) (got []batch.Record, next int64, ok bool) {
 	next, ok = l.Read([]byte(user), from, to, func(r *batch.Record) bool {
 		kept := *r
@@ -37,7 +37,7 @@ func read(l *Log, user string, from, to int64) (got []batch.Record, next int64, 
 	return got, next, ok
 }
 
-// model is what a log should hold: the records since its last beginning.
+// model holds a log and the records appended to it since it last began.
 type model struct {
 	log     *Log
 	from    int64
@@ -103,8 +103,8 @@ func (m *model) check(t *testing.T, random *rand.Rand, users int) bool {
 	return true
 }
 
-// TestReadReturnsTheUsersRecords appends random records to several logs, of which some begin again, and compares
-// random reads with all records appended.
+// TestReadReturnsTheUsersRecords appends random records to several logs and restarts some of them. It compares
+// the records of random reads with the records appended.
 func TestReadReturnsTheUsersRecords(t *testing.T) {
 	for seed := range uint64(30) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -141,7 +141,7 @@ func TestReadReturnsTheUsersRecords(t *testing.T) {
 	}
 }
 
-// fill appends records of 100 bytes, of users in turn.
+// fill appends count records of 100 bytes from the offset at on. The users take turns. It returns the log's end.
 func fill(l *Log, count, users int, at int64) (next int64) {
 	var list []owned
 	for i := range count {
@@ -166,8 +166,8 @@ func TestReadEndsWhereTheCallerEnds(t *testing.T) {
 	}
 }
 
-// TestLogsShareTheMemoryByAge checks that records of a busy log drive out older records of a quiet log, and that
-// the quiet log still holds its newer records.
+// TestLogsShareTheMemoryByAge checks that a quiet log loses its older records because of a busy log, and that the
+// quiet log still holds its newer records.
 func TestLogsShareTheMemoryByAge(t *testing.T) {
 	tail := New(1 << 20)
 	quiet, busy := tail.Begin(0), tail.Begin(0)
@@ -207,7 +207,7 @@ func TestLogThatRestartsForgetsItsRecords(t *testing.T) {
 	fill(l, 100, 1, 0)
 	l.Restart(-1)
 	if _, _, ok := read(l, "user0", 0, 0); ok {
-		t.Error("a log that is read no longer holds a range")
+		t.Error("a log of a partition that is not read any more holds a range")
 	}
 }
 
@@ -250,11 +250,11 @@ func TestUserWithManyRecords(t *testing.T) {
 		t.Errorf("%d records are read, %v, want %d", len(got), ok, maxRead)
 	}
 	if _, _, ok := read(l, "user0", 0, 1+maxSteps); ok {
-		t.Error("a user behind too many entries of the same bucket is read")
+		t.Error("a user with too many newer entries in the same bucket is read")
 	}
 }
 
-// TestTailWithoutMemory checks that a tail with no room holds nothing and fails nothing.
+// TestTailWithoutMemory checks that a tail without room for a record holds only empty ranges.
 func TestTailWithoutMemory(t *testing.T) {
 	for _, limit := range []int{0, 1, 100, 2000} {
 		tail := New(limit)
@@ -269,9 +269,9 @@ func TestTailWithoutMemory(t *testing.T) {
 	}
 }
 
-// TestReadWhileSegmentsGo reads while other goroutines append and drive out segments. A record's value has its
-// offset, so memory that is used again too early is noticed.
-func TestReadWhileSegmentsGo(t *testing.T) {
+// TestReadWhileSegmentsAreDropped reads while other goroutines append records, for which the tail drops segments.
+// The value of a record has the record's offset, so the test notices memory that is used again too early.
+func TestReadWhileSegmentsAreDropped(t *testing.T) {
 	tail := New(64 << 10)
 	const users, rounds = 7, 1000
 	var working sync.WaitGroup
@@ -319,40 +319,4 @@ func TestReadWhileSegmentsGo(t *testing.T) {
 		}
 	}
 	working.Wait()
-}
-
-// FuzzEntry checks that a record that is decoded equals the record that was appended.
-func FuzzEntry(f *testing.F) {
-	f.Add([]byte("user"), []byte("key"), []byte("value"), "header", []byte("x"), int64(5), uint8(0))
-	f.Add([]byte("user"), []byte("user"), []byte(""), "", []byte(""), int64(1)<<60, uint8(7))
-	f.Add([]byte(""), []byte(""), []byte(""), "", []byte(""), int64(0), uint8(3))
-	f.Fuzz(func(t *testing.T, user, key, value []byte, headerKey string, headerValue []byte, number int64, flags uint8) {
-		want := batch.Record{Offset: number, Time: time.UnixMilli(number % 1e15), Key: key, Value: value}
-		if flags&1 != 0 {
-			want.Key = nil
-		}
-		if flags&2 != 0 {
-			want.Value = nil
-		}
-		if flags&4 != 0 {
-			want.Headers = []batch.Header{{Key: headerKey, Value: headerValue}, {Key: headerKey}}
-		}
-		length := userLength(user, &want)
-		b := appendEntry(nil, address(flags), 7, 9, length, user, &want)
-		if size := entrySize(length, &want); len(b) != size {
-			t.Fatalf("the entry takes %d bytes, foreseen were %d", len(b), size)
-		}
-		e := entry(slices.Concat(b, []byte("the next entry")))
-		var got batch.Record
-		var d batch.FieldsDecoder
-		if !e.decode(user, &d, &got) || e.previous() != address(flags) || e.log() != 7 || e.fingerprint() != 9 {
-			t.Fatal("the entry is another")
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("(-want +got):\n%s", diff)
-		}
-		if e.decode(append(user, 'x'), &d, &got) {
-			t.Fatal("the entry is another user's as well")
-		}
-	})
 }
