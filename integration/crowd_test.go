@@ -125,8 +125,8 @@ func (b *broker) bytesOf(t *testing.T, topics ...string) (bytes int64) {
 // TestReconnectStorm reconnects thousands of clients at once. Each has missed some hundred records of its own
 // topic and of the broadcast topic, and must receive each of them once and in order.
 //
-// If the missed records fit into --replay-cache-bytes, as they do by default, Herald reads each byte of the log at
-// most twice. If they do not fit, Herald starts the second pass when it guesses that no more clients arrive;
+// If the missed records fit into --replay-cache-bytes, as most do by default, Herald reads each byte of the log at
+// most twice: records that the tail does not hold. If they do not fit, Herald starts the second pass when it guesses that no more clients arrive;
 // clients that arrive later need a third pass. In both cases a broker truncates the last batch of an answer and
 // sends it again.
 func TestReconnectStorm(t *testing.T) {
@@ -169,7 +169,7 @@ func storm(t *testing.T, args ...string) float64 {
 			}
 		}
 	})
-	const read, remembered = `herald_kafka_read_bytes_total{use="replay"}`, "herald_kafka_replay_cached_bytes_total"
+	const read, fromTail = `herald_kafka_read_bytes_total{use="replay"}`, "herald_kafka_tail_replays_total"
 	readBefore := h.Metric(read)
 	began := time.Now()
 	c.Connect()
@@ -181,11 +181,8 @@ func storm(t *testing.T, args ...string) float64 {
 
 	log := float64(b.bytesOf(t, shared, everyone))
 	times := (h.Metric(read) - readBefore) / log
-	t.Logf("%d clients came back in %.1f s for %d records each and had them in %.1f s; of %.0f MB of log %.2f times as much was read from Kafka, %.0f MB from memory, in %v passes",
-		clients, back.Seconds(), own+everyones, all.Seconds(), log/1e6, times, h.Metric(remembered)/1e6, h.Metric("herald_kafka_replay_passes_total"))
-	if times < 0.9 {
-		t.Errorf("the log was read %.2f times: less than the clients received", times)
-	}
+	t.Logf("%d clients came back in %.1f s for %d records each and had them in %.1f s; of %.0f MB of log %.2f times as much was read from Kafka, in %v passes, and %v replays came from the tail",
+		clients, back.Seconds(), own+everyones, all.Seconds(), log/1e6, times, h.Metric("herald_kafka_replay_passes_total"), h.Metric(fromTail))
 	return times
 }
 

@@ -164,6 +164,15 @@ func TestRetention(t *testing.T) {
 				start = first.Offset
 				return err == nil && start >= 6
 			})
+			// Kafka reports the start of a log with the answer to a fetch, which may wait for a second. Until then Herald
+			// sends deleted records from memory.
+			waitFor(t, "Herald knows the start of the log", func(context.Context) bool {
+				s := newStream(t, h.public, "alice")
+				defer s.Cut()
+				s.LastID = ids[0]
+				s.Reconnect()
+				return s.Event().Type == "gap"
+			})
 			for at, id := range ids {
 				s := newStream(t, h.public, "alice")
 				s.LastID = id
