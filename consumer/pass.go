@@ -47,6 +47,7 @@ type pass struct {
 // gathering is a zone's wait for the other clients of a storm. It lasts until a pass begins with all requests.
 type gathering struct {
 	begun   time.Time     // zero: the zone does not wait
+	took    time.Duration // how long the last pass took
 	quiet   time.Duration // the wait ends when no request has come for this long
 	count   int           // how many requests have come at offsets that the last pass has gone past
 	changed time.Time     // when count last changed
@@ -111,13 +112,18 @@ func (p *pass) gather() {
 	g := &p.gathering
 	if g.begun.IsZero() {
 		g.begun = time.Now()
-		g.quiet = max(p.scans.calm, g.begun.Sub(p.begun))
+		g.took = g.begun.Sub(p.begun)
+		g.quiet = max(p.scans.calm, g.took)
 	}
 	for ; p.scans.ctx.Err() == nil && time.Since(g.begun) < p.scans.patience; pause(p.scans.ctx, p.scans.calm) {
 		p.putBack()
 		count, first := p.scans.waiters.countBefore(p.zone, p.high)
-		if count == 0 || p.isCached(first) {
+		if count == 0 {
 			return // the next pass takes all requests
+		}
+		if p.isCached(first) {
+			pause(p.scans.ctx, min(cachedRest*g.took, p.scans.calm))
+			return
 		}
 		if p.take(p.high, math.MaxInt64); len(p.requests) > 0 {
 			p.begin()

@@ -125,10 +125,10 @@ func (b *broker) bytesOf(t *testing.T, topics ...string) (bytes int64) {
 // TestReconnectStorm reconnects thousands of clients at once. Each has missed some hundred records of its own
 // topic and of the broadcast topic, and must receive each of them once and in order.
 //
-// If the missed records fit into --replay-cache-bytes, as most do by default, Herald reads each byte of the log at
-// most twice: records that the tail does not hold. If they do not fit, Herald starts the second pass when it guesses that no more clients arrive;
-// clients that arrive later need a third pass. In both cases a broker truncates the last batch of an answer and
-// sends it again.
+// By default the tail holds most of the missed records, and the rest of the memory holds the others: Herald reads
+// each byte of the log at most twice. With less memory, Herald starts the second pass when it guesses that no more
+// clients arrive; clients that arrive later need a third pass. In both cases a broker truncates the last batch of
+// an answer and sends it again.
 func TestReconnectStorm(t *testing.T) {
 	for _, test := range []struct {
 		name  string
