@@ -56,12 +56,15 @@ func takeOver(w http.ResponseWriter, req *http.Request, header func() http.Heade
 // kernel accepts more bytes only when a third of the buffer is free.
 const sendBuffer = 64 << 10
 
-// innermost returns the connection below TLS.
+// innermost returns the connection below TLS and other layers.
 func innermost(conn net.Conn) net.Conn {
-	if layer, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		return layer.NetConn()
+	for {
+		layer, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = layer.NetConn()
 	}
-	return conn
 }
 
 // headOf returns the head of the response. The stream is the last response on its connection.

@@ -103,10 +103,7 @@ func (l *Limited) returnPlaceLocked(c *limitedConn) {
 // header of a request is complete (HTTP/1) or while it has a stream (HTTP/2). Before that, and between
 // requests, the connection is new or idle: it waits for a request.
 func (l *Limited) ConnState(conn net.Conn, state http.ConnState) {
-	if layer, ok := conn.(interface{ NetConn() net.Conn }); ok { // TLS
-		conn = layer.NetConn()
-	}
-	c, ok := conn.(*limitedConn)
+	c, ok := innermost(conn).(*limitedConn)
 	if !ok {
 		return
 	}

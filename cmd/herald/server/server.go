@@ -174,7 +174,7 @@ func (s *Server) listen(ctx context.Context) error {
 // servePublic serves TLS if there is a certificate.
 func (s *Server) servePublic() error {
 	if s.public.TLSConfig != nil {
-		return s.public.ServeTLS(s.publicListener, "", "")
+		return s.public.Serve(listener.TLS(s.publicListener, s.public.TLSConfig))
 	}
 	return s.public.Serve(s.publicListener)
 }
