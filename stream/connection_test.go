@@ -103,22 +103,19 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// TestOtherProtocols opens, resumes and ends a stream over HTTP/2 and over TLS.
+// TestOtherProtocols opens, resumes and ends a stream over HTTP/2 and over TLS, with and without [Detach].
 func TestOtherProtocols(t *testing.T) {
+	secure := func(s *httptest.Server) {
+		s.EnableHTTP2 = true
+		s.StartTLS()
+	}
 	for name, start := range map[string]func(*httptest.Server){
-		"HTTP/1.1 over TLS": (*httptest.Server).StartTLS,
-		"HTTP/2 over TLS": func(s *httptest.Server) {
-			s.EnableHTTP2 = true
-			s.StartTLS()
-		},
-		"HTTP/2": func(s *httptest.Server) {
-			s.Config.Protocols = new(http.Protocols)
-			s.Config.Protocols.SetUnencryptedHTTP2(true)
-			s.Start()
-			transport := &http.Transport{Protocols: new(http.Protocols)}
-			transport.Protocols.SetUnencryptedHTTP2(true)
-			s.Client().Transport = transport
-		},
+		"HTTP/1.1 over TLS":           (*httptest.Server).StartTLS,
+		"HTTP/1.1 over TLS, detached": detach((*httptest.Server).StartTLS),
+		"HTTP/2 over TLS":             secure,
+		"HTTP/2 over TLS, detached":   detach(secure),
+		"HTTP/2":                      overHTTP2(time.Minute),
+		"HTTP/2, detached":            detach(overHTTP2(time.Minute)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serveWith(t, Config{}, start)

@@ -46,14 +46,16 @@
 //
 // # Files
 //
-//	requests        handler.go (the only import of Echo; registers a stream), request.go (the query
-//	                parameters), start.go, roster.go (limits, the heartbeats of quiet streams, the end of
-//	                all streams), end_reason.go (why a stream ends; why records are lost: consumer/gap.go)
+//	requests        handler.go (the only import of Echo; registers a stream), detach.go (the goroutine of
+//	                an HTTP/2 request), request.go (the query parameters), start.go, roster.go
+//	                (limits, the heartbeats of quiet streams, the end of all streams), end_reason.go (why
+//	                a stream ends; why records are lost: consumer/gap.go)
 //	one stream      client_stream.go (life cycle), live.go, subscription.go (what others leave for it), engine.go
 //	catching up     catch_up.go, replay_limit.go, home.go (partitions that concern a user)
 //	writing         event_writer.go, heartbeat.go (while a stream waits for Kafka), event.go (format),
 //	                large_event.go (shared events)
-//	sockets         output.go, connection.go, connection_write_*.go, user_timeout_*.go, watcher_*.go
+//	sockets         output.go, response.go (HTTP/2), connection.go, connection_write_*.go,
+//	                user_timeout_*.go, watcher_*.go
 //	all streams     hub.go, topic_readers.go (the streams of a topic), kafka.go, service.go (settings that all
 //	                streams share, such as the interval of heartbeats), metrics.go
 //	positions       cursor.go, id.go, long_id.go (a warning)
@@ -103,6 +105,7 @@
 //   - Ids are not trusted. They say where to continue in the caller's own records; what they cost is bounded
 //     by [Limits].
 //   - A stream over HTTP/2 or TLS has a goroutine whenever it writes, and over HTTP/2 net/http keeps another.
+//     [Detach] keeps the stack of that other one small.
 //
 // The linter's depguard rules in .golangci.yml say which package may import which.
 //

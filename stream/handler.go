@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -151,19 +152,22 @@ func (h *Handler) serveShared(c echo.Context, viewer Viewer, from netip.Addr, re
 		return fmt.Errorf("free the stream of the read time-out: %w", err)
 	}
 	c.Response().WriteHeader(http.StatusOK)
-	c.Request().Header.Del("Last-Event-ID") // it may be long, and net/http keeps the request for as long as the stream is open
 	s := h.register(viewer, from, req, out)
-	defer context.AfterFunc(c.Request().Context(), func() { s.sub.end(errGone) })()
-	go s.start(req)
-	if clean := out.wait(); !clean && c.Request().Context().Err() == nil {
-		panic(http.ErrAbortHandler) // so that the client notices that the response was cut
+	if d := detachedFrom(c.Request()); d != nil {
+		d.out, d.stream, d.begin = out, s, req
+		return nil
 	}
+	out.watchForEnd(c.Request().Context(), s.sub)
+	c.Request().Header.Del("Last-Event-ID") // it may be long, and net/http keeps the request for as long as the stream is open
+	go s.start(req)
+	out.hold(c.Request().Context())
 	return nil
 }
 
 // register makes a stream that was admitted and adds it to the roster.
 func (h *Handler) register(viewer Viewer, from netip.Addr, req streamRequest, out output) *clientStream {
-	s := newClientStream(h.service, out, viewer.User, h.cfg.MaxQueue)
+	// A name from the query would keep the whole request line, which may have a long event id.
+	s := newClientStream(h.service, out, strings.Clone(viewer.User), h.cfg.MaxQueue)
 	s.catchUp.turn = rand.Uint32N(1 << 16) //nolint:gosec // for fairness, not a secret
 	s.admission = admitted{from: from, tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt}
 	if !viewer.Expires.IsZero() {

@@ -62,7 +62,7 @@ func (s *site) awaitEnded(t *testing.T, reason string, n float64) {
 // time-out.
 func TestIdleOverHTTP2(t *testing.T) {
 	const timeout = 200 * time.Millisecond
-	s := serveWith(t, Config{Heartbeat: time.Hour, WriteTimeout: timeout}, overHTTP2(timeout))
+	s := serveWith(t, Config{Heartbeat: time.Hour, WriteTimeout: timeout}, detach(overHTTP2(timeout)))
 	c := openWith(t, s.Client(), s.url+"alice", "")
 	c.next()
 	time.Sleep(4 * timeout)
@@ -96,7 +96,7 @@ func serveFlood(t *testing.T, cfg Config, start func(*httptest.Server)) *site {
 // TestDrainCutsWhoIsStuck drains while the client of one stream does not read and another stream, over
 // HTTP/2, has ended already.
 func TestDrainCutsWhoIsStuck(t *testing.T) {
-	s := serveFlood(t, Config{Heartbeat: time.Hour, MaxQueue: 64 << 20}, overHTTP2(time.Minute))
+	s := serveFlood(t, Config{Heartbeat: time.Hour, MaxQueue: 64 << 20}, detach(overHTTP2(time.Minute)))
 	alice, bob := openWith(t, s.Client(), s.url+"alice", ""), openWith(t, s.Client(), s.url+"bob", "")
 	alice.next()
 	bob.next()
@@ -113,7 +113,7 @@ func TestDrainCutsWhoIsStuck(t *testing.T) {
 // must end, and a drain must not wait for them.
 func TestStalledConnectionOverHTTP2(t *testing.T) {
 	const timeout = 300 * time.Millisecond
-	s := serveFlood(t, Config{Heartbeat: time.Hour, WriteTimeout: timeout, MaxQueue: 64 << 20}, overHTTP2(timeout))
+	s := serveFlood(t, Config{Heartbeat: time.Hour, WriteTimeout: timeout, MaxQueue: 64 << 20}, detach(overHTTP2(timeout)))
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +157,7 @@ func TestRefusedOverHTTP2(t *testing.T) {
 		defer mu.Unlock()
 		connections[c.Request().RemoteAddr] = true
 		return Viewer{User: "bob"}, nil
-	}}, overHTTP2(time.Minute))
+	}}, detach(overHTTP2(time.Minute)))
 	openWith(t, s.Client(), s.url, "").next()
 	for range 5 {
 		refused := openWith(t, s.Client(), s.url, "")

@@ -62,7 +62,7 @@ func parseRequest(req *http.Request, now time.Time) (streamRequest, error) {
 		r.since, r.earliest = at, at.IsZero()
 	}
 	if list := query.Get("types"); list != "" {
-		r.types = strings.Split(list, ",")
+		r.types = strings.Split(strings.Clone(list), ",") // the stream keeps the types, and with them the rest of the query
 		for _, t := range r.types {
 			if t != TypeMessage && !ValidType(t) {
 				return r, fmt.Errorf("types: %q cannot be the type of an event", t)

@@ -16,6 +16,7 @@
 // A public request:
 //
 //  1. The limited listener accepts the connection (package listener), and net/http reads the header.
+//     stream.Detach moves an HTTP/2 request to a goroutine that need not last as long as its stream.
 //  2. refuseForeignHost refuses foreign names, on a loopback listener without authentication
 //     (rebinding.go).
 //  3. origins.cors and origins.refuse handle requests of other origins' pages (origins.go).

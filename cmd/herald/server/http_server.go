@@ -34,7 +34,14 @@ func newPublicServer(cfg *Config, handler http.Handler) *http.Server {
 	s := newHTTPServer(handler, cfg.Logger)
 	s.Protocols = protocols()
 	// An HTTP/2 client that does not read, or is gone, blocks all streams of its connection.
-	s.HTTP2 = &http.HTTP2Config{WriteByteTimeout: cfg.WriteTimeout, SendPingTimeout: cfg.Heartbeat, PingTimeout: cfg.WriteTimeout}
+	//
+	// A connection keeps no table of response headers (HPACK, RFC 7541): it would take 0.7 KiB, and a connection has
+	// few responses. The table of request headers keeps the standard's size. With a smaller one, net/http would
+	// not understand a client that sends two requests before it has read the server's SETTINGS.
+	s.HTTP2 = &http.HTTP2Config{
+		WriteByteTimeout: cfg.WriteTimeout, SendPingTimeout: cfg.Heartbeat, PingTimeout: cfg.WriteTimeout,
+		MaxEncoderHeaderTableSize: 1,
+	}
 	if cfg.Certificate != nil {
 		s.TLSConfig = cfg.Certificate.Config()
 	}

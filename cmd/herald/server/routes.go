@@ -9,6 +9,7 @@ import (
 	"herald/auth"
 	"herald/cmd/herald/demo"
 	"herald/cmd/herald/listener"
+	"herald/stream"
 )
 
 // publicRoutes returns the handler of the public listener.
@@ -35,7 +36,7 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 		s.page = demo.New(demoProducer{pub}, a.jwt != nil, s.cfg.Logger)
 		s.registerDemo(e, pub, a.jwt != nil)
 	}
-	return e, nil
+	return stream.Detach(e), nil
 }
 
 // registerDemo adds the demo page at / and the route that starts its tasks. Users who sign in need the

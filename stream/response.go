@@ -1,0 +1,97 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// response is the output over an [http.ResponseWriter], for connections that cannot be taken over. HTTP/2 is the
+// main case: its connections carry other streams too. net/http ends the response when its handler returns, so
+// the handler must call hold.
+type response struct {
+	writer  http.ResponseWriter
+	control *http.ResponseController
+	timeout time.Duration
+	metrics *metrics
+	ended   chan bool   // reports to the handler that the response has ended, and whether cleanly
+	ignore  func() bool // makes the response ignore the end of the request's context
+
+	mu   sync.Mutex
+	over bool // the handler returns, so the response may not be used any more
+}
+
+func newResponse(w http.ResponseWriter, timeout time.Duration, m *metrics) *response {
+	r := &response{writer: w, control: http.NewResponseController(w), timeout: timeout, metrics: m, ended: make(chan bool, 1)}
+	_ = r.deadline(time.Time{}) // the server's deadline is meant for other responses
+	return r
+}
+
+func (r *response) send(b []byte) ([]byte, error)      { return b[headroom:], nil }
+func (r *response) sendLarge(l *large) ([]byte, error) { return l.text, nil }
+
+func (r *response) finish(b []byte) error {
+	for piece := range slices.Chunk(b, writePiece) {
+		if err := r.deadline(time.Now().Add(r.timeout)); err != nil {
+			return err
+		}
+		n, err := r.writer.Write(piece)
+		r.metrics.bytes.Add(float64(n))
+		if err != nil {
+			return err
+		}
+		if err := r.control.Flush(); err != nil {
+			return err
+		}
+	}
+	return r.deadline(time.Time{}) // over HTTP/2 a deadline ends even a stream that writes nothing
+}
+
+func (r *response) deadline(t time.Time) error {
+	if err := r.control.SetWriteDeadline(t); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// close reports the end to the handler, which ends the response.
+func (r *response) close(clean bool) { r.ended <- clean }
+
+// watchForEnd makes the stream end with the request's context, which ends when the client is gone.
+func (r *response) watchForEnd(ctx context.Context, sub *subscription) {
+	r.ignore = context.AfterFunc(ctx, func() { sub.end(errGone) })
+}
+
+// hold waits until the response has ended. The handler calls it last.
+func (r *response) hold(ctx context.Context) {
+	clean := <-r.ended
+	r.finishHold(ctx, clean)
+}
+
+// finishHold is called after the response has ended. If the response was cut, finishHold panics as net/http wants
+// it, so that the client notices.
+func (r *response) finishHold(ctx context.Context, clean bool) {
+	r.release()
+	if !clean && ctx.Err() == nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// release makes the response refuse further use.
+func (r *response) release() {
+	r.ignore()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+}
+
+func (r *response) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.over {
+		_ = r.deadline(time.Unix(1, 0))
+	}
+}
