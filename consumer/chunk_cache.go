@@ -21,9 +21,9 @@ type chunk struct {
 	aborted []kmsg.FetchResponseTopicPartitionAbortedTransaction
 }
 
-// chunkCache keeps chunks in memory up to a number of bytes, because clients that were cut off together come
-// back one after the other and want the same records. The chunk that was not used for the longest time is
-// dropped first.
+// chunkCache keeps chunks in memory up to a number of bytes, because clients that were cut off together return one
+// after another and want the same records. These records are older than the tail. The chunk that was not used for
+// the longest time is dropped first.
 type chunkCache struct {
 	limit int
 

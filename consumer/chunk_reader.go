@@ -14,7 +14,7 @@ import (
 	"herald/consumer/broker"
 )
 
-// chunkFetcher is what all chunkReaders share: the way to the brokers, and the chunks in memory.
+// chunkFetcher is shared by all chunkReaders. It has the way to the brokers, and the chunks in memory.
 type chunkFetcher struct {
 	cluster *broker.Cluster
 	topics  *topicRegistry
@@ -50,8 +50,9 @@ func newChunkReader(f *chunkFetcher, z zone) *chunkReader {
 	return &chunkReader{zone: z, chunkFetcher: f, follower: -1}
 }
 
-// read returns a chunk that holds the offset; nil if Kafka has no records at present. All offsets before end
-// have been read before: if the log ends before end now, the error is an [*OutOfRangeError].
+// read returns a chunk that holds the offset; nil if Kafka has no records at present. The log had all offsets
+// before end when the replay was requested. If it ends before end now, it was cut, and the error is an
+// [*OutOfRangeError].
 func (r *chunkReader) read(ctx context.Context, offset, end int64) (*chunk, error) {
 	if k := r.cache.findChunk(r.logID, offset); k != nil {
 		r.metrics.cachedBytes.Add(float64(len(k.batches)))
@@ -71,7 +72,7 @@ func (r *chunkReader) read(ctx context.Context, offset, end int64) (*chunk, erro
 	case k != nil:
 		r.idle = 0
 		r.fetched(r.zone, k)
-		if r.distance == near { // a far pass would drive out of memory the chunks that near passes share
+		if r.length == short { // the chunks of long ranges would take the place of chunks that short ranges share
 			r.cache.addChunk(k)
 		}
 		return k, nil

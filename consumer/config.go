@@ -24,7 +24,7 @@ type Config struct {
 	Routes []Route
 
 	// ReplayConcurrency bounds how many passes over logs read from Kafka at the same time. A quarter of them
-	// is for replays that are far behind. Each pass holds one response in memory. Default 16.
+	// is for long replays, of more than 200,000 offsets. Each pass holds one response in memory. Default 16.
 	ReplayConcurrency int
 
 	// ReplayCacheBytes bounds the memory for records that returning clients need, in bytes. Three quarters hold
@@ -34,7 +34,7 @@ type Config struct {
 
 	// FetchMaxBytes bounds one response of a broker, in bytes. A single batch may exceed it. Default 8 MiB.
 	// Live reading holds one response for each fetch session in memory, and a second response for up to four
-	// sessions that are far behind. While a session delivers a compressed batch, the decompressed batch is
+	// sessions with a long backlog. While a session delivers a compressed batch, the decompressed batch is
 	// in memory too.
 	FetchMaxBytes int32
 

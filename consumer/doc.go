@@ -30,8 +30,8 @@
 //
 // An older record:
 //
-//  1. [Consumer.Replay] makes a rangeRequest of each range, up to the start of the tail. scans.addRequest
-//     adds it to the waiters of its zone: the log, and whether the request is near or far behind.
+//  1. [Consumer.Replay] makes a rangeRequest of each range, which ends where the tail starts. scans.addRequest
+//     adds it to the waiters of its zone: the requests for short or for long ranges of the log.
 //  2. The goroutine of the zone runs pass.run, which waits for a slot. pass.beginWithAll or
 //     pass.updateRequests takes the waiting requests into the pass.
 //  3. pass.readChunk calls chunkReader.read, which returns a chunk from the chunkCache or fetches it.
@@ -90,7 +90,7 @@
 //	waiters.go             the requests that wait for a pass
 //	pass.go                a pass over a log for all requests that wait for it
 //	chunk_reader.go        reads the parts of a log from memory or from Kafka
-//	chunk_cache.go         the parts of logs that passes have read and keep in memory
+//	chunk_cache.go         parts of logs in memory, older than the tail, that passes have read for short ranges
 //
 // Consumer groups:
 //
@@ -149,6 +149,6 @@
 // # Measuring
 //
 // BenchmarkDrain measures reading one partition, BenchmarkWakeUp the time from produce to delivery with many
-// topics, BenchmarkNearBesideFar replays beside each other. cmd/herald/bench/RESULTS.md has their figures and
+// topics, BenchmarkShortBesideLong short replays beside a long one. cmd/herald/bench/RESULTS.md has their figures and
 // compares them with other clients.
 package consumer

@@ -10,14 +10,14 @@ import (
 	"herald/consumer/batch"
 )
 
-// pass reads a part of a log and offers its records to all requests whose range includes them. A zone's
-// goroutine uses one pass value for one pass after the other:
+// pass reads a part of a log and offers each record to all requests that want it. The goroutine of a zone uses
+// one pass value for all of its passes, one after another:
 //
 //	         the zone's first request arrives
 //	                        │
 //	                        ▼
-//	┌────────────────► gathering   waits for other clients of a storm, if the next pass
-//	│                       │      would read from Kafka again what the last pass has read
+//	┌────────────────► gathering   if the next pass would read from Kafka again what an earlier
+//	│                       │      pass has read: waits for other clients of a storm
 //	│                       ▼
 //	│   ┌──────────► waiting for a slot
 //	│   │                   │      no request left: the goroutine ends
@@ -34,8 +34,8 @@ type pass struct {
 
 	next     int64 // the offset to read next
 	end      int64 // the pass ends before this offset
-	low      int64 // the lowest offset of all passes so far
-	high     int64 // the offset after the highest one read so far
+	low      int64 // the lowest offset at which a pass of this goroutine began
+	high     int64 // the offset after all records that a pass of this goroutine has read
 	begun    time.Time
 	requests []*rangeRequest
 	users    map[string][]*rangeRequest // the requests by user
@@ -44,18 +44,26 @@ type pass struct {
 	gathering gathering
 }
 
-// gathering is a zone's wait for the other clients of a storm. It lasts until a pass begins with all requests.
+// gathering is a zone's wait for the other clients of a storm. It ends when a pass begins with all requests. It
+// continues during a pass that serves only new records, see [pass.gather].
 type gathering struct {
 	begun   time.Time     // zero: the zone does not wait
 	took    time.Duration // how long the last pass took
-	quiet   time.Duration // the wait ends when no request has come for this long
-	count   int           // how many requests have come at offsets that the last pass has gone past
+	quiet   time.Duration // the wait ends when count has not changed for this long
+	count   int           // how many requests want records that a pass has read already
 	changed time.Time     // when count last changed
+}
+
+func newPass(s *scans, z zone, route *Route) *pass {
+	return &pass{
+		zone: z, scans: s, route: route, owner: route.owner(z.Topic),
+		chunks: newChunkReader(s.fetcher, z), low: math.MaxInt64,
+	}
 }
 
 // run reads until the zone has no request left, or until the consumer stops.
 func (p *pass) run() {
-	slot := p.scans.slots[p.distance]
+	slot := p.scans.slots[p.length]
 	for {
 		if p.hasEnded() {
 			p.gather()
@@ -105,9 +113,9 @@ func (p *pass) readTurn() bool {
 
 func (p *pass) hasEnded() bool { return len(p.requests) == 0 || p.next >= p.end }
 
-// gather waits for the other clients of a storm if the next pass would read records again that memory does
-// not hold. It returns early, with a pass begun, if some requests want only records that no pass has read
-// yet: these requests do not wait for longer than calm.
+// gather waits for the other clients of a storm if the next pass would read records from Kafka again. If some
+// requests want only new records, which no pass has read yet, it begins a pass for them alone and returns. So
+// these requests wait for calm at most.
 func (p *pass) gather() {
 	g := &p.gathering
 	if g.begun.IsZero() {
@@ -138,7 +146,7 @@ func (p *pass) gather() {
 	}
 }
 
-// isCached reports whether memory holds everything from the offset to high, as far as passes have read it.
+// isCached reports whether memory holds all records from the offset to high that passes have read.
 func (p *pass) isCached(offset int64) bool {
 	for offset = max(offset, p.low); offset < p.high; {
 		k := p.chunks.cache.findChunk(p.logID, offset)
@@ -150,8 +158,8 @@ func (p *pass) isCached(offset int64) bool {
 	return true
 }
 
-// beginWithAll begins a pass with all requests of the zone. If there are none, the zone ends, and it returns
-// false.
+// beginWithAll begins a pass with all requests of the zone. If there are none, it returns false, and the zone's
+// goroutine must end.
 func (p *pass) beginWithAll() bool {
 	p.gathering = gathering{}
 	p.add(p.scans.waiters.takeAll(p.zone))
@@ -162,9 +170,9 @@ func (p *pass) beginWithAll() bool {
 	return true
 }
 
-// begin begins a pass from the first to the last offset that its requests want now. A request that joins
-// later and wants more gets the rest from the next pass. Otherwise requests that the pass has
-// gone past could wait for ever.
+// begin begins a pass from the first to the last offset that its requests want now. A request that joins later and
+// wants more gets the rest from the next pass. Otherwise the pass might never end, and requests that it has
+// gone past would wait for ever.
 func (p *pass) begin() {
 	p.begun = time.Now()
 	p.next, p.end = firstOffset(p.requests), p.lastOffset()
@@ -217,16 +225,16 @@ func firstOffset(requests []*rangeRequest) int64 {
 	return first
 }
 
-// lastOffset returns the offset before which the last of the requests ends.
+// lastOffset returns the offset before which all requests end.
 func (p *pass) lastOffset() int64 {
 	last := int64(0)
 	for _, r := range p.requests {
-		last = max(last, r.to)
+		last = max(last, r.until)
 	}
 	return last
 }
 
-// failAt ends the requests that an error at the offset concerns. Afterwards no request is left at that offset.
+// failAt ends the requests that want the offset at which the error occurred.
 func (p *pass) failAt(offset int64, err error) {
 	if lost, ok := errors.AsType[*OutOfRangeError](err); ok && offset < lost.Start {
 		for _, r := range p.requests { // requests after the lost records continue
@@ -257,8 +265,8 @@ func (p *pass) failAll(err error) {
 	}
 }
 
-// readChunk reads one chunk of the log, offers its records, and returns the offset after it. If Kafka has
-// nothing at present, it returns the pass's own offset.
+// readChunk reads one chunk of the log, offers its records, and returns the offset after it. If Kafka has no
+// records at present, it returns the offset at which the pass stands.
 func (p *pass) readChunk() (next int64, err error) {
 	end := p.lastOffset()
 	for tries := 1; ; tries++ {

@@ -27,8 +27,8 @@ type Range struct {
 // range is of another partition. A range whose Next is not before its To ends at once.
 //
 // Records that the tail holds come from memory. Older records come from Kafka: one pass over a partition's
-// log serves all replays that wait for it (scan.go). One goroutine at a time calls fn, only while Replay
-// waits, and fn must not wait itself.
+// log serves all replays that wait for it (scan.go). fn is called by one goroutine at a time, and not after
+// Replay has returned. fn must not wait.
 func (c *Consumer) Replay(ctx context.Context, user string, ranges []Range, fn func(*Range, *Record) bool) {
 	var open []*Range
 	for i := range ranges {
@@ -45,15 +45,16 @@ func (c *Consumer) Replay(ctx context.Context, user string, ranges []Range, fn f
 				return
 			}
 			if at.Next < at.To {
-				r.requests = append(r.requests, &rangeRequest{replay: r, Range: at, user: user, to: until})
+				r.requests = append(r.requests, &rangeRequest{replay: r, Range: at, user: user, until: until})
 			}
 		}
 		open = c.scans.replay(ctx, r)
 	}
 }
 
-// replayTail passes to fn the records of a range if the tail holds all of the range. Otherwise it returns the
-// offset up to which Kafka has to be read. It returns false if fn did.
+// replayTail passes the records of a range to fn if the tail holds all of the range. Otherwise it calls fn for
+// no record, and returns the offset up to which the records must come from Kafka. more is false if fn returned
+// false.
 func (r *liveReader) replayTail(at *Range, user string, fn func(*Range, *Record) bool) (until int64, more bool) {
 	p := r.livePartition(at.Partition)
 	if p == nil || p.topicID != at.TopicID {
@@ -72,7 +73,7 @@ func (r *liveReader) replayTail(at *Range, user string, fn func(*Range, *Record)
 		return more
 	})
 	if !held {
-		return olderPart(at, p.tail.From()), true
+		return olderEnd(at, p.tail.From()), true
 	}
 	r.metrics.tailReplays.Inc()
 	r.metrics.replayed.Add(float64(count))
@@ -80,29 +81,30 @@ func (r *liveReader) replayTail(at *Range, user string, fn func(*Range, *Record)
 	return at.To, more
 }
 
-// olderPart returns the end of the part of a range that is older than the offset from which the tail holds all
-// records. If no part of the range is newer, or the tail holds too many of the user's records, that is the end of
-// the range.
-func olderPart(at *Range, from int64) int64 {
+// olderEnd returns the offset up to which a range must come from Kafka, if the tail holds the records after the
+// offset from, but [logtail.Log.Read] refused the range. This is the offset from if it divides the range.
+// Otherwise it is the end of the range: the tail holds none of the range, or it holds more of the user's records
+// than Read serves.
+func olderEnd(at *Range, from int64) int64 {
 	if from > at.Next && from < at.To {
 		return from
 	}
 	return at.To
 }
 
-// replay is what scans serve of one call of [Consumer.Replay].
+// replay is the part of a call of [Consumer.Replay] that passes serve.
 type replay struct {
 	fn       func(*Range, *Record) bool
 	requests []*rangeRequest
 	done     chan struct{} // closed when all requests have ended
 
-	mu      sync.Mutex // guards the ranges, the requests' ended, and the fields below; held while fn is called
+	mu      sync.Mutex // guards the Range and the field ended of each request, and the fields below; held while fn is called
 	open    int        // the number of requests that have not ended
 	stopped bool       // fn has returned false
 }
 
 // replay serves the requests and waits until all of them have ended, or until ctx ends. It returns the ranges
-// that continue where their request ended.
+// that are not at their end yet, although their request has ended: the rest may be in the tail.
 func (s *scans) replay(ctx context.Context, r *replay) (left []*Range) {
 	if r.open = len(r.requests); r.open == 0 {
 		return nil
@@ -131,12 +133,12 @@ func (s *scans) replay(ctx context.Context, r *replay) (left []*Range) {
 	return left
 }
 
-// rangeRequest is one range of a replay.
+// rangeRequest asks for the records of a range that the tail does not hold.
 type rangeRequest struct {
 	*replay
 	*Range
 	user  string
-	to    int64
+	until int64 // the request ends before this offset: the start of the tail, or the end of the Range
 	ended bool
 }
 
@@ -145,7 +147,7 @@ func (r *rangeRequest) offer(rec *Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.ended || rec.Offset < r.Next || rec.Offset >= r.to:
+	case r.ended || rec.Offset < r.Next || rec.Offset >= r.until:
 	case r.fn(r.Range, rec):
 		r.Next = rec.Offset + 1
 	default:
@@ -163,7 +165,7 @@ func (r *rangeRequest) advance(next int64) {
 	if r.ended {
 		return
 	}
-	if r.Next = max(r.Next, min(next, r.to)); r.Next == r.to {
+	if r.Next = max(r.Next, min(next, r.until)); r.Next == r.until {
 		r.endLocked(nil)
 	}
 }

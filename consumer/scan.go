@@ -3,26 +3,25 @@ package consumer
 import (
 	"context"
 	"log/slog"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// farBehind is the length, in offsets, from which a range is far behind. Far ranges are scanned apart from
-// near ones, so that a client that comes back after a week does not delay clients that were away for some
-// minutes. Reading this many records mostly takes less than a second.
-const farBehind = 200_000
+// longRange is the most offsets of a short range. Passes for long ranges are separate from passes for short
+// ranges, so that a client that missed a week does not delay clients that missed some minutes. Reading this many
+// records mostly takes less than a second.
+const longRange = 200_000
 
-// turnChunks is how many chunks, of up to 1 MiB, one scan reads before another scan gets the slot.
+// turnChunks is how many chunks, of up to 1 MiB, a pass reads before a pass over another log gets the slot.
 const turnChunks = 32
 
-// A pass that would read again records that the last pass has read, and that memory does not hold, first
-// waits for other requests. It waits until no request has come for as long as the last pass took, but at
-// least calm and at most patience. So two passes serve the storm that most clients of a replica make, or
-// three passes if the first clients were ahead of the others. That also holds on a machine so slow that the
-// clients come with pauses. The price: requests that the last pass has gone past wait while others arrive, and then for
-// at most about as long as reading again takes.
+// When most clients of a replica return at once, a storm, some arrive too late for the current pass. The next
+// pass first waits for more clients if it would read from Kafka again. It begins when no request has arrived for
+// as long as the last pass took, but at least calm, and after patience at the latest. So two passes serve a
+// storm, or three passes if the first clients had missed less than the others. This also holds on a slow machine,
+// where the clients arrive with pauses. The price: requests that the last pass has gone past wait while others
+// arrive, and then for about as long as reading the records again takes.
 const (
 	calm     = 250 * time.Millisecond
 	patience = 5 * time.Second
@@ -38,25 +37,26 @@ type logID struct {
 	topicID [16]byte
 }
 
-// distance says whether a request is near or far behind. Near and far requests have slots of their own.
-type distance int
+// rangeLength says whether a request wants a short or a long range of a log, see [longRange]. Short and long
+// ranges have slots of their own.
+type rangeLength int
 
 const (
-	near distance = iota
-	far
+	short rangeLength = iota
+	long
 )
 
-// zone says which requests of a log are scanned together.
+// zone names the requests that share passes: all short or all long ranges of a log.
 type zone struct {
 	logID
-	distance
+	length rangeLength
 }
 
-// scans serves the parts of replays that are older than the tail. Each zone has one pass over its log at a
-// time, which serves all requests of the zone. A request that arrives during a pass joins it if the pass has
-// not yet gone past the request's position. The other requests wait for the next pass, which begins at the
-// lowest position among them. So a request waits for at most about as long as reading its own range takes,
-// and all requests that arrive during one pass cause one further pass, however many they are.
+// scans serves the parts of replays that are older than the tail. Each zone has at most one pass over its log at
+// a time, which serves all requests of the zone. A request that arrives during a pass joins the pass if the pass
+// has not yet gone past the request's position. The other requests wait for the next pass, which begins at the
+// lowest of their positions. So all requests that arrive during one pass cause one further pass, however many
+// they are.
 type scans struct {
 	fetcher *chunkFetcher
 	metrics *metrics
@@ -65,26 +65,27 @@ type scans struct {
 
 	ctx   context.Context //nolint:containedctx // the life of the goroutines that addRequest starts, not a request's
 	wg    sync.WaitGroup
-	slots [2]chan struct{} // by distance: one element for each pass that reads
+	slots [2]chan struct{} // by rangeLength: one element for each pass that reads
 
 	// The constants above, except in tests.
-	farBehind  int64
+	longRange  int64
 	turnChunks int
 	calm       time.Duration
 	patience   time.Duration
 
-	failureLogged, leftOutLogged atomic.Int64 // the Unix second of the last log line about a failed replay, or about records left out
+	failureLogged atomic.Int64 // the Unix second of the last log line about a failed replay
+	leftOutLogged atomic.Int64 // the Unix second of the last log line about records left out
 }
 
 func newScans(fetcher *chunkFetcher, concurrency int, m *metrics, log *slog.Logger) *scans {
-	few := max(1, concurrency/4)
+	longSlots := max(1, concurrency/4)
 	return &scans{
 		fetcher:    fetcher,
 		metrics:    m,
 		log:        log,
 		waiters:    newWaiters(),
-		slots:      [...]chan struct{}{near: make(chan struct{}, max(1, concurrency-few)), far: make(chan struct{}, few)},
-		farBehind:  farBehind,
+		slots:      [...]chan struct{}{short: make(chan struct{}, max(1, concurrency-longSlots)), long: make(chan struct{}, longSlots)},
+		longRange:  longRange,
 		turnChunks: turnChunks,
 		calm:       calm,
 		patience:   patience,
@@ -99,15 +100,11 @@ func (s *scans) start(ctx context.Context) {
 
 // addRequest adds the request to its zone, and starts the zone's goroutine if there is none.
 func (s *scans) addRequest(l logID, route *Route, r *rangeRequest) {
-	z := zone{l, near}
-	if r.to-r.Next > s.farBehind {
-		z.distance = far
+	z := zone{l, short}
+	if r.until-r.Next > s.longRange {
+		z.length = long
 	}
-	err := s.waiters.add(z, r, func() {
-		p := &pass{zone: z, scans: s, route: route, owner: route.owner(z.Topic), chunks: newChunkReader(s.fetcher, z), low: math.MaxInt64}
-		s.wg.Go(p.run)
-	})
-	if err != nil {
+	if err := s.waiters.add(z, r, func() { s.wg.Go(newPass(s, z, route).run) }); err != nil {
 		r.fail(err)
 	}
 }

@@ -10,12 +10,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// BenchmarkNearBesideFar measures replays of the last 100 records of four partitions, eight replays at a time:
+// BenchmarkShortBesideLong measures replays of the last 100 records of four partitions, eight replays at a time:
 // first alone, then beside a user whose replays read the partitions from the start again and again. One
 // operation is one replay alone and one replay beside that user. The broker runs in this process, so the long
 // replays take CPU time from it too.
-func BenchmarkNearBesideFar(b *testing.B) {
-	const partitions, records, together = 4, farBehind + 50_000, 8
+func BenchmarkShortBesideLong(b *testing.B) {
+	const partitions, records, together = 4, longRange + 50_000, 8
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, "t"))
 	if err != nil {
 		b.Fatal(err)
@@ -32,25 +32,25 @@ func BenchmarkNearBesideFar(b *testing.B) {
 	for c.Ready() != nil {
 		time.Sleep(time.Millisecond)
 	}
-	near := func() float64 {
+	short := func() float64 {
 		return replayP99(b, together, func() { replayAll(ctx, b, c, "999", partitions, records, 100) })
 	}
 	b.ResetTimer()
-	alone := near()
-	far, leave := context.WithCancel(ctx)
-	var farDone sync.WaitGroup
-	farDone.Go(func() {
-		for far.Err() == nil {
+	alone := short()
+	long, leave := context.WithCancel(ctx)
+	var longDone sync.WaitGroup
+	longDone.Go(func() {
+		for long.Err() == nil {
 			var ranges []Range
 			for p := range int32(partitions) {
 				ranges = append(ranges, Range{Partition: Partition{Topic: "t", ID: p}, TopicID: c.topics.states["t"].id, To: records})
 			}
-			c.Replay(far, "7", ranges, func(*Range, *Record) bool { return true })
+			c.Replay(long, "7", ranges, func(*Range, *Record) bool { return true })
 		}
 	})
-	beside := near()
+	beside := short()
 	leave()
-	farDone.Wait()
+	longDone.Wait()
 	b.ReportMetric(alone, "alone-p99-ms")
 	b.ReportMetric(beside, "beside-p99-ms")
 	b.ReportMetric(beside/alone, "ratio")

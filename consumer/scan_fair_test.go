@@ -55,26 +55,26 @@ func holdReplays(broker *kfake.Cluster, held func(offset int64) bool) {
 	})
 }
 
-// nearBesideFar replays the last 100 records of four partitions to 1,000 users, in two waves. With withFar,
+// shortBesideLong replays the last 100 records of four partitions to 1,000 users, in two waves. With withLong,
 // another user replays the partitions from their start: its replay reaches half of the log between the waves,
-// and the end after the waves. nearBesideFar returns how many chunks the waves read from Kafka.
-func nearBesideFar(t *testing.T, withFar bool) int {
+// and the end after the waves. shortBesideLong returns how many chunks the waves read from Kafka.
+func shortBesideLong(t *testing.T, withLong bool) int {
 	t.Helper()
-	const partitions, records, users = 4, farBehind + 10_000, 1000
-	var read [2]atomic.Int64 // chunks read, by distance
+	const partitions, records, users = 4, longRange + 10_000, 1000
+	var read [2]atomic.Int64 // chunks read, by rangeLength
 	broker, c := filledConsumer(t, partitions, records, users, 60, func(c *Consumer) {
 		c.scans.fetcher.cache = newChunkCache(2 << 20)
-		c.scans.fetcher.fetched = func(z zone, _ *chunk) { read[z.distance].Add(1) }
+		c.scans.fetcher.fetched = func(z zone, _ *chunk) { read[z.length].Add(1) }
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var end atomic.Int64 // the broker holds fetches of the long replay from this offset on
-	farDone := make(chan int, 1)
-	if withFar {
+	longDone := make(chan int, 1)
+	if withLong {
 		end.Store(1)
 		holdReplays(broker, func(offset int64) bool { return offset >= end.Load() && offset < records-1000 })
-		go func() { farDone <- replayAll(ctx, t, c, "7", partitions, records, records) }()
-		waitFor(t, "the long replay has read a chunk of each partition", func() bool { return read[far].Load() == partitions })
+		go func() { longDone <- replayAll(ctx, t, c, "7", partitions, records, records) }()
+		waitFor(t, "the long replay has read a chunk of each partition", func() bool { return read[long].Load() == partitions })
 	}
 	wave := func() {
 		var back sync.WaitGroup
@@ -91,32 +91,32 @@ func nearBesideFar(t *testing.T, withFar bool) int {
 		}
 		back.Wait()
 		select {
-		case <-farDone:
+		case <-longDone:
 			t.Error("the long replay ended before the short replays")
 		default:
 		}
 	}
 	wave()
-	if withFar {
+	if withLong {
 		end.Store(records / 2)
-		waitFor(t, "the long replay has read more than memory holds", func() bool { return read[far].Load() > 4*partitions })
+		waitFor(t, "the long replay has read more than memory holds", func() bool { return read[long].Load() > 4*partitions })
 	}
 	wave()
-	if withFar {
+	if withLong {
 		end.Store(records)
-		if got, want := <-farDone, partitions*records/users; got != want {
+		if got, want := <-longDone, partitions*records/users; got != want {
 			t.Errorf("the long replay got %d records, want %d", got, want)
 		}
-		t.Logf("the long replay read %d chunks", read[far].Load())
+		t.Logf("the long replay read %d chunks", read[long].Load())
 	}
-	return int(read[near].Load())
+	return int(read[short].Load())
 }
 
 // TestLongReplayDoesNotDelayShortOnes checks short replays of many users while one user's long replay takes all
 // slots for long replays and is held. The short replays end, and they read no more chunks than without the
 // long replay, because the chunks that they share stay in memory.
 func TestLongReplayDoesNotDelayShortOnes(t *testing.T) {
-	alone, beside := nearBesideFar(t, false), nearBesideFar(t, true)
+	alone, beside := shortBesideLong(t, false), shortBesideLong(t, true)
 	t.Logf("the short replays read %d chunks without the long replay, %d with it", alone, beside)
 	if alone != 4 || beside != alone {
 		t.Errorf("the short replays read %d chunks without the long replay and %d with it, want one chunk of each of 4 partitions", alone, beside)
@@ -132,8 +132,8 @@ func TestLongReplaysTakeTurns(t *testing.T) {
 	var held atomic.Bool
 	held.Store(true)
 	broker, c := filledConsumer(t, 2, records, 1, size, func(c *Consumer) {
-		c.scans.farBehind, c.scans.turnChunks = 1000, turn
-		c.scans.slots[far] = make(chan struct{}, 1)
+		c.scans.longRange, c.scans.turnChunks = 1000, turn
+		c.scans.slots[long] = make(chan struct{}, 1)
 		c.scans.fetcher.fetched = func(z zone, _ *chunk) {
 			mu.Lock()
 			defer mu.Unlock()

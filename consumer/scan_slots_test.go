@@ -15,10 +15,10 @@ import (
 func TestReplayFetchesAreBounded(t *testing.T) {
 	const partitions, records, last = 40, 200, 50
 	broker, c := filledConsumer(t, partitions, records, 1, 0, func(c *Consumer) {
-		c.scans.farBehind = 100
+		c.scans.longRange = 100
 	})
 	var mu sync.Mutex
-	var under, most [2]int // by distance
+	var under, most [2]int // by rangeLength
 	release := make(chan struct{})
 	broker.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		broker.KeepControl()
@@ -30,34 +30,34 @@ func TestReplayFetchesAreBounded(t *testing.T) {
 		if asked.PartitionMaxBytes > chunkBytes {
 			t.Errorf("a fetch wants %d bytes, want at most %d", asked.PartitionMaxBytes, chunkBytes)
 		}
-		d := near
+		l := short
 		if asked.FetchOffset < records-last {
-			d = far
+			l = long
 		}
 		mu.Lock()
-		under[d]++
-		most[d] = max(most[d], under[d])
+		under[l]++
+		most[l] = max(most[l], under[l])
 		mu.Unlock()
 		broker.SleepControl(func() { <-release })
 		mu.Lock()
-		under[d]--
+		under[l]--
 		mu.Unlock()
 		return nil, nil, false
 	})
 	var all sync.WaitGroup
 	all.Go(func() { replayAll(t.Context(), t, c, "0", partitions, records, last) })
 	all.Go(func() { replayAll(t.Context(), t, c, "0", partitions, records, records) })
-	count := func(d distance) int {
+	count := func(l rangeLength) int {
 		mu.Lock()
 		defer mu.Unlock()
-		return under[d]
+		return under[l]
 	}
-	waitFor(t, "12 near and 4 far fetches are under way", func() bool { return count(near) >= 12 && count(far) >= 4 })
+	waitFor(t, "12 short and 4 long fetches are under way", func() bool { return count(short) >= 12 && count(long) >= 4 })
 	time.Sleep(200 * time.Millisecond) // time for fetches above the bound
 	close(release)
 	all.Wait()
-	if most != [...]int{near: 12, far: 4} {
-		t.Errorf("at most %d near and %d far fetches were under way, want 12 and 4", most[near], most[far])
+	if most != [...]int{short: 12, long: 4} {
+		t.Errorf("at most %d short and %d long fetches were under way, want 12 and 4", most[short], most[long])
 	}
 }
 
@@ -81,7 +81,7 @@ func TestReplaysOfOtherBrokersContinueWhileOneHangs(t *testing.T) {
 	}
 	write("one", 0, "a", "missed")
 	c := configured(t, broker.ListenAddrs(), newLedger(), "zero", "one")
-	c.scans.slots[near] = make(chan struct{}, 1)
+	c.scans.slots[short] = make(chan struct{}, 1)
 	run(t, c)
 	ready(t, c)
 

@@ -9,8 +9,8 @@ import (
 // errNotRunning says that a consumer does not run, so it cannot replay from Kafka.
 var errNotRunning = errors.New("the consumer does not run")
 
-// waiters holds the requests that wait for a pass. A zone has a goroutine from its first request until
-// takeAll finds none.
+// waiters holds the requests that wait for a pass. A zone has an entry in zones as long as it has a goroutine:
+// from its first request until takeAll finds none.
 type waiters struct {
 	mu    sync.Mutex
 	ctx   context.Context //nolint:containedctx // the life of the zones' goroutines, not a request's
@@ -77,7 +77,7 @@ func (w *waiters) takeAll(z zone) (taken []*rangeRequest) {
 	return taken
 }
 
-// putBack adds requests that were taken before.
+// putBack makes requests wait again that were taken before.
 func (w *waiters) putBack(z zone, requests []*rangeRequest) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
