@@ -56,9 +56,9 @@ func (r *liveReader) deliverPartition(s *shard, p *livePartition, part *kmsg.Fet
 	return false
 }
 
-// deliverRecords hands the partition's records to the sink. The error is an [*UnreadableError], except for
-// message sets of magic 0 and 1. Another fetch cannot make those readable, so deliverRecords leaves them out
-// at once and reads the records after them.
+// deliverRecords hands the partition's records to the tail and the sink. The error is an [*UnreadableError].
+// deliverRecords returns no error for message sets of magic 0 and 1, because another fetch would return the same.
+// It leaves them out at once and reads the records after them.
 func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.FetchResponseTopicPartition) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -69,10 +69,10 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 		p.failed = ""
 		r.topics.allow(p.Topic)
 	}
-	p.end = max(part.LastStableOffset, p.next)
-	if part.LogStartOffset > p.start {
-		p.start = part.LogStartOffset
-		p.tail.DropBefore(p.start)
+	p.logEnd = max(part.LastStableOffset, p.next)
+	if part.LogStartOffset > p.logStart {
+		p.logStart = part.LogStartOffset
+		p.tail.DropBefore(p.logStart)
 	}
 	r.metrics.liveBytes.Add(float64(len(part.RecordBatches)))
 	b := &s.batches
@@ -89,7 +89,8 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 			}
 			list = append(list, rec)
 		}
-		if len(list) > 0 && (!more || len(list) == maxDelivery || b.MustDropRecords()) || !more && b.NextOffset() > p.next {
+		full := len(list) == maxDelivery || len(list) > 0 && b.MustDropRecords()
+		if full || !more && b.NextOffset() > p.next { // the last offsets may have no record
 			r.passOnLocked(p, list, b.NextOffset())
 			r.metrics.records.Add(float64(len(list)))
 			clear(list) // the records point into the response, which may be large
@@ -113,15 +114,15 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 	}
 }
 
-// passOnLocked hands records, and the offset after them, to the tail and to the sink. The tail has them first,
-// because streams ask for records that the sink knows of.
+// passOnLocked hands records, and the offset after them, to the tail and to the sink. The tail gets them first,
+// because a stream may request a replay of records as soon as the sink has them.
 func (r *liveReader) passOnLocked(p *livePartition, records []Record, next int64) {
 	logtail.Append(p.tail, next, records, owned)
 	p.next, p.moved, p.attempts = next, time.Now(), 0
-	for len(records) > 0 && records[0].Offset < p.begin {
+	for len(records) > 0 && records[0].Offset < p.liveFrom {
 		records = records[1:]
 	}
-	if next > p.begin {
+	if next > p.liveFrom {
 		r.sink.Deliver(p.Partition, records, next)
 	}
 }
@@ -129,8 +130,8 @@ func (r *liveReader) passOnLocked(p *livePartition, records []Record, next int64
 // owned returns the record and its user, which is empty if the record is for everyone.
 func owned(r *Record) ([]byte, *batch.Record) { return r.User, &r.Record }
 
-// handleUnreadable has the records fetched again. After [readTries] fetches it leaves them out with a gap, so
-// that the records after them arrive.
+// handleUnreadable parks the partition, so that the records are fetched again. After [readTries] fetches it leaves
+// them out with a gap, so that the records after them arrive.
 func (r *liveReader) handleUnreadable(p *livePartition, bad *UnreadableError) {
 	r.metrics.errors.WithLabelValues(errorUnreadable).Inc()
 	p.mu.Lock()
@@ -145,7 +146,7 @@ func (r *liveReader) handleUnreadable(p *livePartition, bad *UnreadableError) {
 	r.leaveOutLocked(p, bad)
 }
 
-// leaveOutLocked continues after records that cannot be read.
+// leaveOutLocked logs records that cannot be read, and continues after them.
 func (r *liveReader) leaveOutLocked(p *livePartition, bad *UnreadableError) {
 	p.attempts = 0
 	logUnreadable(r.log, bad)
@@ -160,15 +161,15 @@ func logUnreadable(log *slog.Logger, bad *UnreadableError) {
 // alone.
 func (r *liveReader) skipLocked(p *livePartition, to int64, reason GapReason) {
 	p.tail.Restart(to)
-	if to < p.next || to > p.begin {
-		r.sink.Gap(p.Partition, Gap{From: max(p.next, p.begin), To: to, Reason: reason})
-		p.begin = min(p.begin, to)
+	if gap, ok := p.gapLocked(to, reason); ok {
+		r.sink.Gap(p.Partition, gap)
+		p.liveFrom = min(p.liveFrom, to)
 	}
 	p.next, p.moved = to, time.Now()
 }
 
-// handleRefusal handles an error that the broker returns for the partition. The next metadata says where to
-// read the partition. The same error is logged once.
+// handleRefusal handles an error that the broker returns for the partition. The partition waits for new metadata,
+// which says where to read it. handleRefusal logs an error once while it repeats.
 func (r *liveReader) handleRefusal(broker int32, p *livePartition, err error) {
 	kind := errorKind(err)
 	r.metrics.errors.WithLabelValues(kind).Inc()
@@ -193,7 +194,7 @@ func (r *liveReader) handleRefusal(broker int32, p *livePartition, err error) {
 // handleOutOfRange finds out why the log does not hold the partition's next offset, and reports the lost
 // records as a gap: retention deleted them, or the log was cut.
 func (r *liveReader) handleOutOfRange(p *livePartition) {
-	if !p.looksBack() { // otherwise the log is shorter than live reading looks back
+	if !p.looksBack() { // a log that starts after the look-back is not an error
 		r.metrics.errors.WithLabelValues(errorOutOfRange).Inc()
 	}
 	start, end, err := r.offsets.findRange(r.ctx, p.Partition, p.topicID)
@@ -210,8 +211,8 @@ func (r *liveReader) handleOutOfRange(p *livePartition) {
 	if p.next > end {
 		to, reason = end, GapUnknownID
 	}
-	if to > p.begin || to < p.next {
-		r.log.Warn("records are lost", "topic", p.Topic, "partition", p.ID, "from", p.next, "to", to, "reason", reason)
+	if gap, ok := p.gapLocked(to, reason); ok {
+		r.log.Warn("records are lost", "topic", p.Topic, "partition", p.ID, "from", gap.From, "to", to, "reason", reason)
 	}
 	r.skipLocked(p, to, reason)
 }

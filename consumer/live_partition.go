@@ -17,10 +17,10 @@ type livePartition struct {
 
 	mu       sync.Mutex // held while records are delivered
 	closed   bool
-	begin    int64     // the sink gets records from this offset on; earlier ones are for the tail alone
+	liveFrom int64     // the sink gets the records from this offset on; earlier records are for the tail alone
 	next     int64     // the offset to fetch next
-	start    int64     // the start of the log as the broker last reported it
-	end      int64     // the end of the log as the broker last reported it
+	logStart int64     // the start of the log as the broker last reported it
+	logEnd   int64     // the end of the log as the broker last reported it
 	moved    time.Time // when next last changed
 	attempts int       // how often the records at next could not be read
 	failed   string    // the last error logged
@@ -43,12 +43,18 @@ func (p *livePartition) position() (next int64, moved time.Time) {
 func (p *livePartition) lag() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return max(0, p.end-p.next)
+	return max(0, p.logEnd-p.next)
 }
 
 // looksBack reports whether the records that are fetched next are for the tail alone.
 func (p *livePartition) looksBack() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.next < p.begin
+	return p.next < p.liveFrom
+}
+
+// gapLocked returns the gap that the sink gets if reading continues at the offset to. ok is false if there is no
+// gap, because the records left out are for the tail alone.
+func (p *livePartition) gapLocked(to int64, reason GapReason) (gap Gap, ok bool) {
+	return Gap{From: max(p.next, p.liveFrom), To: to, Reason: reason}, to < p.next || to > p.liveFrom
 }

@@ -55,32 +55,34 @@ func newLiveReader(cluster *broker.Cluster, topics *topicRegistry, offsets *offs
 	return r
 }
 
-// start lets partitions be read until ctx ends.
+// start allows partitions to be read until ctx ends.
 func (r *liveReader) start(ctx context.Context) {
 	r.ctx = ctx
 	r.wg.Go(func() { r.watchStalls(ctx) })
 }
 
-// bytesLookedBack is the size of a record that lookBack assumes.
-const bytesLookedBack = 256
+// lookBackRecordBytes is the size of a record in the tail, which lookBack assumes.
+const lookBackRecordBytes = 256
 
 // lookBack returns how many offsets before the end of a log live reading begins. These records fill the tail, so
-// that clients that return after a restart of this replica find theirs in memory. All partitions that are always
-// read share the memory.
+// that clients that return after a restart of this replica find their records in memory. All partitions that are
+// always read share the memory. Partitions of users' topics, and partitions that are read from their start, get
+// no look-back.
 func (r *liveReader) lookBack(start *pendingStart) int64 {
 	if start.startAt != broker.LatestOffset || start.topic.route.Kind == PerUser {
 		return 0
 	}
-	return int64(r.tail.Limit() / bytesLookedBack / max(1, r.topics.countAlwaysRead()))
+	return int64(r.tail.Limit() / lookBackRecordBytes / max(1, r.topics.countAlwaysRead()))
 }
 
-// beginPartition delivers the records of the partition from next on.
+// beginPartition begins to read a partition. The sink gets the records from next on. The tail also gets the
+// records before them, see lookBack.
 func (r *liveReader) beginPartition(start *pendingStart, next int64) {
 	route := start.topic.route
 	first := max(0, next-r.lookBack(start))
 	p := &livePartition{
 		Partition: start.Partition, route: route, owner: route.owner(start.Topic), topicID: start.topicID,
-		tail: r.tail.Begin(first), begin: next, next: first, end: next, moved: time.Now(),
+		tail: r.tail.Begin(first), liveFrom: next, next: first, logEnd: next, moved: time.Now(),
 	}
 	r.sink.Begin(start.Partition, start.topicID, next)
 	r.addPartition(p)
@@ -218,7 +220,7 @@ func (r *liveReader) livePartitions() []*livePartition {
 	return list
 }
 
-// positions yields each partition that is read with the offset that is fetched next.
+// positions yields each partition that is read and the offset to fetch next.
 func (r *liveReader) positions(yield func(Partition, int64) bool) {
 	for _, p := range r.livePartitions() {
 		next, _ := p.position()

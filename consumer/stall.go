@@ -43,7 +43,7 @@ func (r *liveReader) checkStalls(ctx context.Context, suspects map[*livePartitio
 		}
 		next[p] = offset
 		p.mu.Lock()
-		p.end = end
+		p.logEnd = end
 		p.mu.Unlock()
 		if suspected {
 			leader, _, _ := r.topics.leaderOf(p.Partition)
