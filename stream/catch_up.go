@@ -9,12 +9,12 @@ import (
 	"herald/consumer"
 )
 
-// retryAfter is how long a partition waits for which Kafka had no answer.
+// retryAfter is how long a stream waits before it asks Kafka again about a partition.
 const retryAfter = time.Second
 
-// How many bytes of a replay a stream collects before it sends them. All streams that replay together collect
-// replayBytes at most, and each of them at least minReplayPiece: thousands of streams may wait for one pass over
-// a log. With the id and the frame of one more event, minReplayPiece fits into a new buffer.
+// A stream collects a piece of its replay before it sends the piece. Thousands of streams may share one pass over
+// a log, so the pieces of all streams take at most replayBytes together, but each stream may collect at least
+// minReplayPiece. With the id and the frame of one more event, minReplayPiece fits into a new buffer.
 const (
 	replayBytes    = 4 << 20
 	minReplayPiece = newBufferSize - 512
@@ -28,8 +28,8 @@ type catchUp struct {
 	writer *eventWriter
 	sub    *subscription
 
-	waiting map[consumer.Partition]struct{} // partitions that stay before the seam until the retry
-	retry   *time.Timer                     // requests the next catch-up for them
+	waiting map[consumer.Partition]struct{} // partitions that do not reach the seam before the retry
+	retry   *time.Timer                     // requests a catch-up for the waiting partitions
 	ends    map[consumer.Partition]int64    // of logs that turned out shorter than this replica has read
 	turn    uint32                          // selects which partition is replayed first
 }
@@ -44,7 +44,7 @@ func (c *catchUp) run(ctx context.Context) error {
 	}
 	var err error
 	for more := true; more && err == nil; {
-		// The limits each time: a log that turns out shorter is read from its start.
+		// Each replay needs the limits: it may find a log shorter than expected, which is then read from its start.
 		if err = c.applyLimits(ctx, seam); err == nil {
 			more, err = c.replayOnce(ctx, seam)
 		}
@@ -149,9 +149,9 @@ func (c *catchUp) checkPositions(ctx context.Context, topic, seam *topicCursor) 
 	}
 }
 
-// replayOnce replays what lies before the seam, all partitions at once, so that one pass over a log serves
-// everything there is. It returns false when each partition has reached the seam or waits. Each call begins
-// with another partition: a client that is cut again and again must advance in all of them.
+// replayOnce replays the records between the cursor and the seam, of all partitions at once. more is false when
+// each partition has reached the seam or waits. Each call begins with another partition, so that a client whose
+// connection is cut again and again advances in all of them.
 func (c *catchUp) replayOnce(ctx context.Context, seam cursor) (more bool, err error) {
 	behind := c.rangesToSeam(seam)
 	if len(behind) == 0 {
@@ -179,7 +179,7 @@ func (c *catchUp) replayOnce(ctx context.Context, seam cursor) (more bool, err e
 		return false, err
 	}
 	if failed == nil {
-		failed = c.writer.flush() // before anything is appended after a partial event
+		failed = c.writer.flush() // nothing may be appended after a part of an event
 	}
 	if failed != nil {
 		return false, failed
@@ -212,8 +212,8 @@ func (c *catchUp) rangesToSeam(seam cursor) (ranges []consumer.Range) {
 	return ranges
 }
 
-// replayRecord frames one record of a replay. It returns false if the replay is to stop there because the
-// client does not take the bytes sent.
+// replayRecord frames one record of a replay. more is false if the replay must stop, because the client did not
+// take all bytes sent.
 func (c *catchUp) replayRecord(p consumer.Partition, r *consumer.Record) (more bool, err error) {
 	w, hub := c.writer, c.env.hub
 	eventType := eventTypeOf(r, hub.typeHeader)
@@ -237,8 +237,8 @@ func (c *catchUp) replayRecord(p consumer.Partition, r *consumer.Record) (more b
 	return true, nil
 }
 
-// finishRange moves the cursor to where the replay of a range has come, from begun. It returns false if the
-// replay has not advanced.
+// finishRange moves the cursor to the offset at which the replay of a range ended, and appends a gap if records are
+// lost. begun is the offset at which the replay began. It returns false if the cursor has not moved.
 func (c *catchUp) finishRange(r *consumer.Range, begun int64) bool {
 	topic := c.writer.cursor.topic(r.Topic)
 	if framed := topic.nextOffset(r.ID); r.Next > framed { // the records between are not for this user

@@ -30,9 +30,11 @@
 //     same lock. So the records before the seam come by replay, and all later records are queued.
 //  3. catchUp compares the cursor with the logs: adoptIncarnation, updateHomes, checkPositions, applyLimits.
 //  4. catchUp.replayOnce calls Kafka.Replay for everything between the cursor and the seam.
-//  5. The consumer's passes over the logs call catchUp.replayRecord. It appends the event and, when
-//     catchUpEnv.replayPiece bytes have collected, calls eventWriter.trySend.
-//  6. At the seam, serveSlow takes the queue. Queued records before the cursor were replayed and are dropped.
+//  5. Kafka.Replay calls catchUp.replayRecord for each record: from the stream's goroutine if the record is in the
+//     tail, from the goroutine of a pass over Kafka's log otherwise. replayRecord appends the event. It calls
+//     eventWriter.trySend first if the buffer would exceed catchUpEnv.replayPiece bytes.
+//  6. When the cursor has reached the seam, serveSlow takes the queue. It drops queued records before the cursor,
+//     because the replay has sent them.
 //
 // A stream catches up whenever something other than a record has happened: it begins, its queue is full,
 // partitions appear or are created again, or retention has overtaken the reader. So each loss is found from
@@ -81,9 +83,9 @@
 //
 // The other locks of this package (watcher.mu, longIDs.mu) and of consumer (chunkCache.mu, brokerLog.mu,
 // Homes.mu, TableReader.mu) are held over no call into another part.
-// eventWriter.mu is only tried within a replay: a pass over a log never waits for a client. No lock but
+// A replay only tries to take eventWriter.mu, so a pass over a log never waits for a client. No lock but
 // eventWriter.mu is held over a write that waits for a client. No lock of consumer is held while a request to a
-// broker is under way.
+// broker is under way. No lock of consumer is held while the tail's records are replayed.
 //
 // # What is not obvious
 //

@@ -27,9 +27,9 @@ import (
 // id of a large event, whose shared lines follow it: nothing may come between an id and its lines. In the
 // state partial, bytes that were appended would get into the middle of an event.
 //
-// The goroutine that serves the stream uses the writer. While that goroutine waits for Kafka, two others
-// write too: the timer of withHeartbeats, and a replay, which lends the writer to the goroutines of its
-// passes over a log, one at a time. Therefore every write to out holds mu.
+// The goroutine that serves the stream uses the writer. While that goroutine waits for Kafka, other goroutines use
+// it too: the timer of withHeartbeats, and the passes over Kafka's logs that serve the stream's replay, one at a
+// time. Therefore every write to out holds mu.
 type eventWriter struct {
 	env    *writerEnv
 	out    output
@@ -42,8 +42,8 @@ type eventWriter struct {
 	written []progress // how far the user's own topics will have been delivered once buf is sent
 
 	mu   sync.Mutex // guards rest, held and the use of out
-	rest []byte     // what the client has not taken of buf, or of the large event after buf
-	held *buffer    // events before those in buf, which withHeartbeats holds back; nil: none
+	rest []byte     // the bytes of buf, or of the large event after buf, that the client has not taken
+	held *buffer    // events that withHeartbeats holds back, to be sent before the events in buf; nil: none
 }
 
 // writerState is the state of an [eventWriter].
@@ -85,7 +85,7 @@ func (w *eventWriter) buffer() *buffer {
 	return w.buf
 }
 
-// pending returns the number of bytes in the buffer.
+// pending returns the number of bytes of the events in the buffer.
 func (w *eventWriter) pending() int {
 	if w.buf == nil {
 		return 0
@@ -166,9 +166,9 @@ func (w *eventWriter) send() error {
 	return w.sendLocked()
 }
 
-// trySend is send from within a replay. It must not wait, because the goroutine of a pass over a log serves
-// many streams: it sends nothing while a heartbeat is being written. A client that reads as fast as the
-// log is read can so follow the pass. all is true if the client took everything.
+// trySend is send for a replay. It never waits, because the goroutine of a pass over a log serves many streams:
+// it sends nothing while a heartbeat is being written. all is true if the client took everything. Then the stream
+// can stay in the pass.
 func (w *eventWriter) trySend() (all bool, err error) {
 	if !w.mu.TryLock() {
 		return false, nil
@@ -232,7 +232,7 @@ func (w *eventWriter) finishLocked() error {
 	return nil
 }
 
-// discard drops what waits to be sent.
+// discard drops all events that wait to be sent.
 func (w *eventWriter) discard() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

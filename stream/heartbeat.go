@@ -9,16 +9,18 @@ import (
 // is in use.
 const heartbeat = ":\n"
 
-// holdFor is how long events may wait for the events that follow them. A stream that resumes from memory so
-// sends everything, from the head of the response on, in one write.
+// holdFor is how long events may wait for the events that follow them. It lets a stream that resumes from memory
+// send everything in one write: the head of the response, the first checkpoint and the missed records.
 const holdFor = 2 * time.Millisecond
 
-// withHeartbeats calls fn, which may wait for Kafka, and writes heartbeats until fn returns. If the client has
-// gone, the context given to fn ends, and withHeartbeats returns the error of the write instead of fn's.
+// withHeartbeats calls fn, which may wait for Kafka, and writes heartbeats until fn returns. If a heartbeat cannot
+// be written, because the client has gone, the context given to fn ends, and withHeartbeats returns the error of
+// the write instead of fn's error.
 //
-// fn may append events to the writer. Events appended before are held back, and are sent when fn sends or when
-// fn takes longer than holdFor. They and the heartbeats are written past the writer's buffer, never into the
-// middle of an event: the heartbeats cease once the client has taken a part of an event only.
+// fn may append events to the writer. The timer cannot send the writer's buffer, because fn may be appending to it.
+// So withHeartbeats takes the events that are in the buffer before fn begins, and holds them back. They are sent
+// when fn sends, or by the timer when fn takes longer than holdFor. If fn sends and the client takes only a part of
+// an event, the timer stops, because a heartbeat would get into the middle of the event.
 func (w *eventWriter) withHeartbeats(ctx context.Context, fn func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -54,8 +56,8 @@ func (w *eventWriter) withHeartbeats(ctx context.Context, fn func(context.Contex
 	return err
 }
 
-// holdBackLocked makes the events in the buffer wait for the events that follow them. It returns false if there
-// are none.
+// holdBackLocked moves the events in the buffer to held, where they wait for the events that follow them. It
+// returns false if the buffer has no events, or must be sent as it is (see [writerSealed]).
 func (w *eventWriter) holdBackLocked() bool {
 	if w.state() != writerFilling {
 		return false
@@ -64,7 +66,7 @@ func (w *eventWriter) holdBackLocked() bool {
 	return true
 }
 
-// joinHeldLocked puts the events that were held back in front of the buffer's events.
+// joinHeldLocked puts the events that were held back before the buffer's events.
 func (w *eventWriter) joinHeldLocked() {
 	if w.held == nil {
 		return
@@ -76,8 +78,8 @@ func (w *eventWriter) joinHeldLocked() {
 	w.held, w.buf = nil, w.held
 }
 
-// writePastLocked writes the events that were held back, or a heartbeat, past the writer's buffer. It waits until
-// the client has taken them.
+// writePastLocked writes the events that were held back, or a heartbeat if there are none. It does not touch the
+// writer's buffer. It waits until the client has taken all bytes.
 func (w *eventWriter) writePastLocked() error {
 	b := w.held
 	if w.held = nil; b == nil {

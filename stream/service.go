@@ -27,10 +27,10 @@ type catchUpEnv struct {
 	kafka  Kafka
 	limits Limits
 
-	replaying atomic.Int32 // the number of streams with a replay under way
+	replaying atomic.Int32 // the number of streams in catchUp.replayOnce
 }
 
-// replayPiece returns how many bytes of a replay a stream collects before it sends them.
+// replayPiece returns how many bytes of its replay each stream collects at present before it sends them.
 func (e *catchUpEnv) replayPiece() int {
 	return max(minReplayPiece, min(maxReplayPiece, replayBytes/max(1, int(e.replaying.Load()))))
 }

@@ -9,7 +9,7 @@ import (
 	"herald/consumer"
 )
 
-// start begins a new stream where the request says, brings it to the present and serves it.
+// start begins a new stream where the request says, and serves it. serveSlow replays the missed records first.
 func (s *clientStream) start(r streamRequest) {
 	err := s.waitFor(func(ctx context.Context) error {
 		if err := s.joinTopics(ctx, r.topics); err != nil {
@@ -40,7 +40,7 @@ func (s *clientStream) joinTopics(ctx context.Context, broadcasts []string) erro
 		}
 		return err
 	})
-	if !joined {
+	if !joined { // joined with an error: the client has gone, and close takes back the Join
 		return err
 	}
 	s.sub.topics = slices.DeleteFunc(topics, func(t consumer.UserTopic) bool {
@@ -76,8 +76,8 @@ func (s *clientStream) begin(ctx context.Context, r streamRequest) error {
 	return nil
 }
 
-// strangePartitions is how many partitions an id may name beyond twice the known ones: another replica may
-// know more partitions.
+// strangePartitions is how many partitions an id may name in addition to twice the number of known partitions.
+// Another replica may know more partitions.
 const strangePartitions = 100
 
 // resume sets the cursor to what the id says. A topic that the id does not name starts now, and a gap reports
@@ -112,9 +112,10 @@ func (s *clientStream) resume(lastID string) {
 	}
 }
 
-// beginSince sets the cursor to the first records that were written at the time or later. The zero time is
-// the start of the log. Partitions for which Kafka has no answer stay sought: [catchUp.applyLimits] asks
-// again, or, if the client comes back before there is an answer, the client's next stream. Ids say so.
+// beginSince sets the cursor to the first records that were written at the time or later. The zero time is the
+// start of the log. If Kafka has no answer for a partition, the partition becomes sought, and
+// [catchUp.applyLimits] asks again. Ids name the sought partitions and the time, so the client's next stream asks
+// if this stream ends before there is an answer.
 func (s *clientStream) beginSince(ctx context.Context, since time.Time) error {
 	var partitions []consumer.Partition
 	cursor := s.writer.cursor
