@@ -16,8 +16,8 @@ import (
 //	         the zone's first request arrives
 //	                        │
 //	                        ▼
-//	┌────────────────► gathering   if the next pass would read from Kafka again what an earlier
-//	│                       │      pass has read: waits for other clients of a storm
+//	┌────────────────► gathering   if the next pass would read records again: waits for
+//	│                       │      the other clients of a storm
 //	│                       ▼
 //	│   ┌──────────► waiting for a slot
 //	│   │                   │      no request left: the goroutine ends
@@ -113,9 +113,10 @@ func (p *pass) readTurn() bool {
 
 func (p *pass) hasEnded() bool { return len(p.requests) == 0 || p.next >= p.end }
 
-// gather waits for the other clients of a storm if the next pass would read records from Kafka again. If some
-// requests want only new records, which no pass has read yet, it begins a pass for them alone and returns. So
-// these requests wait for calm at most.
+// gather waits for the other clients of a storm if the next pass would read records again. If memory holds these
+// records, it rests once, see [cachedRest]. Otherwise it waits until no request arrives any more. If some requests
+// want only new records, which no pass has read yet, it then begins a pass for them alone and returns. So these
+// requests wait for calm at most.
 func (p *pass) gather() {
 	g := &p.gathering
 	if g.begun.IsZero() {

@@ -27,8 +27,8 @@ const (
 	patience = 5 * time.Second
 )
 
-// cachedRest is how many times as long as the last pass took a zone rests before a pass that reads from memory, but
-// at most calm. While clients come back one after the other, each of them would cause a pass.
+// cachedRest says how long a zone rests before a pass that reads from memory: this many times the duration of the
+// last pass, but at most calm. Without the rest, each of the clients that return one after another causes a pass.
 const cachedRest = 4
 
 // logID names one log: a partition of one incarnation of a topic.
