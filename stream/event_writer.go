@@ -181,6 +181,7 @@ func (w *eventWriter) trySend() (all bool, err error) {
 func (w *eventWriter) sendLocked() (err error) {
 	w.joinHeldLocked()
 	if w.pending() == 0 {
+		w.reportSentLocked() // withHeartbeats may have sent records past the buffer
 		return nil
 	}
 	w.rest, err = w.out.send(w.buf.b)
