@@ -45,7 +45,7 @@ func (r *liveReader) deliverPartition(s *shard, p *livePartition, part *kmsg.Fet
 		if unreadable, ok := errors.AsType[*UnreadableError](err); ok {
 			r.handleUnreadable(p, unreadable)
 		}
-		return err == nil
+		return err == nil && !r.shortenLookBack(p)
 	case errors.Is(err, kerr.OffsetOutOfRange):
 		if !r.forsakeFollower(p) { // a follower may lack records that the leader has
 			r.handleOutOfRange(p)

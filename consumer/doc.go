@@ -62,6 +62,7 @@
 //
 //	live_reader.go         which partitions are read live, and from which brokers
 //	live_partition.go      a partition that is read live
+//	look_back.go           the records before the end of a log that live reading begins with
 //	shard.go               the partitions of one fetch session, and the loop that reads them
 //	fetch_request.go       the fields that all fetch requests share
 //	fetch_session.go       a fetch session (KIP-227) with one broker

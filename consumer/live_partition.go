@@ -14,6 +14,8 @@ type livePartition struct {
 	owner   []byte // the user of a per-user topic, see [Route.owner]
 	topicID [16]byte
 	tail    *logtail.Log // the newest records, for replays
+	added   time.Time    // when live reading began
+	first   int64        // the offset at which live reading began: liveFrom, or before it
 
 	mu       sync.Mutex // held while records are delivered
 	closed   bool
@@ -44,13 +46,6 @@ func (p *livePartition) lag() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return max(0, p.logEnd-p.next)
-}
-
-// looksBack reports whether the records that are fetched next are for the tail alone.
-func (p *livePartition) looksBack() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.next < p.liveFrom
 }
 
 // gapLocked returns the gap that the sink gets if reading continues at the offset to. ok is false if there is no

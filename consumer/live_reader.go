@@ -33,10 +33,13 @@ type liveReader struct {
 	log               *slog.Logger
 	brokerLog         *brokerLog
 
-	stallAfter time.Duration   // stallAfter, except in tests
-	aheads     atomic.Int32    // the number of sessions that fetch ahead
-	ctx        context.Context //nolint:containedctx // the life of the goroutines that assign starts, not a request's
-	wg         sync.WaitGroup
+	// The constants of these names, except in tests.
+	stallAfter   time.Duration
+	lookBackTime time.Duration
+
+	aheads atomic.Int32    // the number of sessions that fetch ahead
+	ctx    context.Context //nolint:containedctx // the life of the goroutines that assign starts, not a request's
+	wg     sync.WaitGroup
 
 	mu         sync.Mutex
 	partitions map[Partition]*livePartition
@@ -47,7 +50,7 @@ func newLiveReader(cluster *broker.Cluster, topics *topicRegistry, offsets *offs
 	r := &liveReader{
 		cluster: cluster, topics: topics, offsets: offsets, sink: sink, tail: tail,
 		options: options, sessionPartitions: sessionPartitions, metrics: m, log: log,
-		stallAfter: stallAfter,
+		stallAfter: stallAfter, lookBackTime: lookBackTime,
 		partitions: make(map[Partition]*livePartition),
 		shards:     make(map[shardKey][]*shard),
 	}
@@ -61,20 +64,6 @@ func (r *liveReader) start(ctx context.Context) {
 	r.wg.Go(func() { r.watchStalls(ctx) })
 }
 
-// lookBackRecordBytes is the size of a record in the tail, which lookBack assumes.
-const lookBackRecordBytes = 256
-
-// lookBack returns how many offsets before the end of a log live reading begins. These records fill the tail, so
-// that clients that return after a restart of this replica find their records in memory. All partitions that are
-// always read share the memory. Partitions of users' topics, and partitions that are read from their start, get
-// no look-back.
-func (r *liveReader) lookBack(start *pendingStart) int64 {
-	if start.startAt != broker.LatestOffset || start.topic.route.Kind == PerUser {
-		return 0
-	}
-	return int64(r.tail.Limit() / lookBackRecordBytes / max(1, r.topics.countAlwaysRead()))
-}
-
 // beginPartition begins to read a partition. The sink gets the records from next on. The tail also gets the
 // records before them, see lookBack.
 func (r *liveReader) beginPartition(start *pendingStart, next int64) {
@@ -82,7 +71,7 @@ func (r *liveReader) beginPartition(start *pendingStart, next int64) {
 	first := max(0, next-r.lookBack(start))
 	p := &livePartition{
 		Partition: start.Partition, route: route, owner: route.owner(start.Topic), topicID: start.topicID,
-		tail: r.tail.Begin(first), liveFrom: next, next: first, logEnd: next, moved: time.Now(),
+		tail: r.tail.Begin(first), added: time.Now(), first: first, liveFrom: next, next: first, logEnd: next, moved: time.Now(),
 	}
 	r.sink.Begin(start.Partition, start.topicID, next)
 	r.addPartition(p)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -82,6 +83,41 @@ func TestTailOfALogShorterThanTheLookBack(t *testing.T) {
 	if len(sink.gaps) > 0 || testutil.ToFloat64(c.metrics.replayBytes) != 0 || testutil.ToFloat64(c.metrics.errors.WithLabelValues(errorOutOfRange)) != 0 {
 		t.Errorf("gaps %v, %v bytes read from Kafka for replays, %v errors, want none", sink.gaps,
 			testutil.ToFloat64(c.metrics.replayBytes), testutil.ToFloat64(c.metrics.errors.WithLabelValues(errorOutOfRange)))
+	}
+}
+
+// TestLookBackThatTakesLong checks a consumer to which Kafka returns a single record every 2 ms. The consumer does not
+// read all records before its start first, because the live records would wait.
+func TestLookBackThatTakesLong(t *testing.T) {
+	t.Parallel()
+	const records = 1000
+	broker := newBroker(t, kfake.SeedTopics(1, "t"))
+	fill(t, broker.ListenAddrs()[0], 1, records, 1, 0)
+	f := &forged{hold: func(_ int32, offset int64) []byte {
+		time.Sleep(2 * time.Millisecond)
+		if offset > records {
+			return nil
+		}
+		return batchtest.Simple(offset, fmt.Sprint(offset))
+	}}
+	f.replace(broker)
+	sink := newLedger()
+	c := configured(t, broker.ListenAddrs(), sink, "t")
+	c.reader.lookBackTime = 200 * time.Millisecond
+	run(t, c)
+	ready(t, c)
+	sink.wantLines(t, []string{fmt.Sprint(" ", records)})
+	if live, _ := f.fetches(records); len(live) > records/2 {
+		t.Errorf("live reading fetched %d of %d records before its start", len(live), records)
+	}
+	p := Partition{Topic: "t", ID: 0}
+	count := 0
+	next, err := replayOne(t.Context(), c, p, topicID(t, c, "t"), "", records-20, records+1, func(*Record) bool {
+		count++
+		return true
+	})
+	if next != records+1 || count != 21 || err != nil {
+		t.Errorf("a replay of 21 records ended at %d with %d records and error %v", next, count, err)
 	}
 }
 
