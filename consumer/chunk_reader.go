@@ -80,7 +80,7 @@ func (r *chunkReader) read(ctx context.Context, offset, end int64) (*chunk, erro
 		pause(ctx, r.throttled)
 		return nil, nil //nolint:nilnil // no records at present
 	}
-	if r.idle++; r.idle%3 == 0 {
+	if r.idle++; r.idle%3 == 0 { // not each time, because the question is one more request
 		start, logEnd, err := r.offsets.findRange(ctx, r.Partition, r.topicID)
 		if err != nil {
 			return nil, err

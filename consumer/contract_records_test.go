@@ -41,7 +41,7 @@ func TestContractRecordsOfAllRoutesArrive(t *testing.T) {
 	k.write(t, k.client, all, 0, "alice", "for everyone")
 	want = append(want, "* for everyone")
 	sink.wantLines(t, sortedCopy(want))
-	replayed(t, c, own, want[:1])
+	checkReplay(t, c, own, want[:1])
 }
 
 // TestContractBatchesOfAllCodecsArriveInOrder checks that records arrive in order, live and in a replay,
@@ -67,7 +67,7 @@ func TestContractBatchesOfAllCodecsArriveInOrder(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("live (-want +got):\n%.2000s", diff)
 	}
-	replayed(t, c, topic, want)
+	checkReplay(t, c, topic, want)
 }
 
 // TestContractAbortedTransactionsAreLeftOut checks that records of aborted transactions do not arrive. Two
@@ -108,7 +108,7 @@ func TestContractAbortedTransactionsAreLeftOut(t *testing.T) {
 	if diff := cmp.Diff(want, sink.lines); diff != "" {
 		t.Errorf("live (-want +got):\n%s", diff)
 	}
-	replayed(t, c, topic, want)
+	checkReplay(t, c, topic, want)
 }
 
 // TestContractReplayOfDeletedRecordsFails checks that a replay of deleted records returns an error with the
@@ -131,7 +131,7 @@ func TestContractReplayOfDeletedRecordsFails(t *testing.T) {
 	if diff := cmp.Diff(&OutOfRangeError{Position{p, 0}, 3, 4}, gone); diff != "" {
 		t.Errorf("error of a replay of deleted records (-want +got):\n%s", diff)
 	}
-	replayed(t, c, topic, want[3:])
+	checkReplay(t, c, topic, want[3:])
 }
 
 // scale is a Sink that counts the bytes of all topics except the topic near. It calls the function first

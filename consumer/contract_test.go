@@ -114,7 +114,7 @@ func (k *contract) write(t *testing.T, client *kgo.Client, topic string, partiti
 	return lines
 }
 
-// forgetTail makes replays of the partition read from Kafka.
+// forgetTail empties the partition's part of the tail, so that replays read the records from Kafka.
 func forgetTail(t *testing.T, c *Consumer, p Partition) {
 	t.Helper()
 	live := c.reader.livePartition(p)
@@ -123,9 +123,9 @@ func forgetTail(t *testing.T, c *Consumer, p Partition) {
 	live.tail.Restart(live.next)
 }
 
-// replayed checks that a replay of the whole first partition of the topic returns these lines of alice, from
-// the tail and from Kafka.
-func replayed(t *testing.T, c *Consumer, topic string, want []string) {
+// checkReplay checks that a replay of the first partition of the topic returns the wanted lines of alice twice:
+// once from the tail, and once from Kafka.
+func checkReplay(t *testing.T, c *Consumer, topic string, want []string) {
 	t.Helper()
 	p := Partition{Topic: topic, ID: 0}
 	_, end, err := c.Range(t.Context(), p, topicID(t, c, topic))
@@ -134,20 +134,20 @@ func replayed(t *testing.T, c *Consumer, topic string, want []string) {
 	}
 	waitFor(t, "live reading has reached the end of the log", func() bool { next, _ := c.reader.livePartition(p).position(); return next == end })
 	fromKafka := testutil.ToFloat64(c.metrics.replayBytes)
-	replayedOnce(t, c, topic, want)
+	checkReplayOnce(t, c, topic, want)
 	if testutil.ToFloat64(c.metrics.replayBytes) != fromKafka {
 		t.Error("a replay of records that were read live reads from Kafka")
 	}
 	forgetTail(t, c, p)
-	replayedOnce(t, c, topic, want)
+	checkReplayOnce(t, c, topic, want)
 	if testutil.ToFloat64(c.metrics.replayBytes) == fromKafka && len(want) > 0 {
 		t.Error("a replay of records that the tail does not hold reads nothing from Kafka")
 	}
 }
 
-// replayedOnce checks one replay of the whole partition, in ranges of up to 2,000 offsets. A user with many more
-// records in a range gets them from Kafka.
-func replayedOnce(t *testing.T, c *Consumer, topic string, want []string) {
+// checkReplayOnce checks that a replay of the topic's first partition returns the wanted lines of alice. It replays
+// up to 2,000 offsets at a time, because the tail refuses a range in which a user has many more records.
+func checkReplayOnce(t *testing.T, c *Consumer, topic string, want []string) {
 	t.Helper()
 	p, id := Partition{Topic: topic, ID: 0}, topicID(t, c, topic)
 	start, end, err := c.Range(t.Context(), p, id)

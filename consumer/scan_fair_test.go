@@ -208,9 +208,9 @@ func TestReplayBehindAPassIsServedNext(t *testing.T) {
 	}
 }
 
-// TestOnlyReplaysBehindThePassWaitForOthers checks the end of a pass while a replay behind it waits and memory
-// does not hold the replay's records. That replay waits for further clients. A replay of records that no pass
-// has read yet does not wait.
+// TestOnlyReplaysBehindThePassWaitForOthers checks the end of a pass while a replay waits that begins before the
+// position of the pass, and memory does not hold the replay's records. That replay waits for further clients. A
+// replay of records that no pass has read yet does not wait.
 func TestOnlyReplaysBehindThePassWaitForOthers(t *testing.T) {
 	const records, size = 4000, 4 << 10
 	var held atomic.Bool

@@ -171,7 +171,7 @@ func TestOnePassServesClientsThatCameDuringAndAfterAnother(t *testing.T) {
 }
 
 // TestNextPassWaitsForClientsOfAStorm checks how long the next pass waits after a pass of a given duration, while
-// one request behind the pass waits and memory holds nothing. Further such requests arrive later.
+// memory holds nothing and one request waits that the pass has gone past. Further such requests arrive later.
 func TestNextPassWaitsForClientsOfAStorm(t *testing.T) {
 	const second = time.Second
 	for name, test := range map[string]struct {

@@ -162,7 +162,7 @@ func waitFor(t *testing.T, what string, met func() bool) {
 }
 
 // TestChunkCacheForgetsUnusedChunks checks that the cache keeps at most its limit of bytes, keeps the chunk that is
-// this chunk is used all the time, and finds every offset of the chunks that it keeps.
+// used all the time, and finds every offset of the chunks that it keeps.
 func TestChunkCacheForgetsUnusedChunks(t *testing.T) {
 	c := newChunkCache(1000)
 	l := logID{Partition: Partition{Topic: "t", ID: 0}}

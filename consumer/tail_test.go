@@ -16,14 +16,14 @@ import (
 	"herald/consumer/batch/batchtest"
 )
 
-// awaitLookBack waits until live reading of the partition has read the records before its start.
+// awaitLookBack waits until live reading of the partition has read the records of its look-back.
 func awaitLookBack(t *testing.T, c *Consumer, p Partition) {
 	t.Helper()
-	waitFor(t, "live reading has looked back", func() bool { return !c.reader.livePartition(p).looksBack() })
+	waitFor(t, "live reading has read the records of the look-back", func() bool { return !c.reader.livePartition(p).looksBack() })
 }
 
-// TestTailHoldsRecordsWrittenBeforeTheStart checks a consumer that starts at the end of a log. Its sink gets no
-// older record, and a replay of older records reads nothing from Kafka.
+// TestTailHoldsRecordsWrittenBeforeTheStart checks a consumer that starts at the end of a log. The sink gets no
+// record written before the start, and a replay of these records reads nothing from Kafka.
 func TestTailHoldsRecordsWrittenBeforeTheStart(t *testing.T) {
 	t.Parallel()
 	const records, users = 1000, 10
@@ -51,8 +51,8 @@ func TestTailHoldsRecordsWrittenBeforeTheStart(t *testing.T) {
 	}
 }
 
-// TestTailOfALogShorterThanTheLookBack checks a consumer that starts where retention has deleted the records that
-// it looks back to. The consumer reports no gap, because no stream has lost a record by it.
+// TestTailOfALogShorterThanTheLookBack checks the start of a consumer whose look-back begins at records that Kafka
+// has deleted. The consumer reports no gap, because the sink was not to get these records.
 func TestTailOfALogShorterThanTheLookBack(t *testing.T) {
 	t.Parallel()
 	broker := newBroker(t, kfake.SeedTopics(1, "t"))
@@ -86,8 +86,8 @@ func TestTailOfALogShorterThanTheLookBack(t *testing.T) {
 	}
 }
 
-// TestLookBackThatTakesLong checks a consumer to which Kafka returns a single record every 2 ms. The consumer does not
-// read all records before its start first, because the live records would wait.
+// TestLookBackThatTakesLong checks a consumer to which Kafka returns a single record every 2 ms. The consumer breaks
+// off the look-back, because live records wait for it.
 func TestLookBackThatTakesLong(t *testing.T) {
 	t.Parallel()
 	const records = 1000
@@ -121,8 +121,8 @@ func TestLookBackThatTakesLong(t *testing.T) {
 	}
 }
 
-// TestUnreadableRecordsBeforeTheStart checks a corrupt batch in the records that live reading looks back to. The
-// sink gets no gap, and a replay reports the batch as before.
+// TestUnreadableRecordsBeforeTheStart checks a corrupt batch among the records of the look-back. The sink gets no
+// gap, a replay reports the batch, and a replay of the records after it reads nothing from Kafka.
 func TestUnreadableRecordsBeforeTheStart(t *testing.T) {
 	t.Parallel()
 	corrupt := batchtest.Simple(5, "corrupt")
@@ -150,8 +150,8 @@ func TestUnreadableRecordsBeforeTheStart(t *testing.T) {
 	}
 }
 
-// TestReplayJoinsKafkaAndTail checks a replay whose first part is older than the tail: the first part comes from
-// Kafka, the rest from the tail, and each record once.
+// TestReplayJoinsKafkaAndTail checks a replay that begins before the tail. The older records come from Kafka, the
+// others from the tail, and each record arrives once.
 func TestReplayJoinsKafkaAndTail(t *testing.T) {
 	t.Parallel()
 	_, c, sink, producer := startOn(t, nil, []string{"t"}, "t")
