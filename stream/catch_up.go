@@ -21,6 +21,11 @@ const (
 	maxReplayPiece = 32 << 10
 )
 
+// checkpointAfterReplay is how many offsets without a record for the user a catch-up may pass over until a checkpoint
+// follows it. The id of the last event lacks these offsets. Without the checkpoint, a client that is cut again soon
+// would return with old positions, which the tail may not hold any more.
+const checkpointAfterReplay = 1000
+
 // catchUp brings a stream from its cursor to the seam: the positions at which live records take over, see
 // [Hub.seam]. Partitions for which Kafka has no answer wait, and the others continue without them.
 type catchUp struct {
@@ -48,6 +53,9 @@ func (c *catchUp) run(ctx context.Context) error {
 		if err = c.applyLimits(ctx, seam); err == nil {
 			more, err = c.replayOnce(ctx, seam)
 		}
+	}
+	if err == nil && c.writer.moved >= checkpointAfterReplay {
+		c.writer.appendCheckpoint()
 	}
 	c.stopRetry() // otherwise each catch-up would leave a timer that requests another one
 	if len(c.waiting) > 0 {
@@ -178,8 +186,8 @@ func (c *catchUp) replayOnce(ctx context.Context, seam cursor) (more bool, err e
 	if err != nil {
 		return false, err
 	}
-	if failed == nil {
-		failed = c.writer.flush() // nothing may be appended after a part of an event
+	if failed == nil && c.writer.state() != writerFilling { // nothing may be appended after a part of an event
+		failed = c.writer.flush()
 	}
 	if failed != nil {
 		return false, failed
@@ -196,7 +204,7 @@ func (c *catchUp) replayOnce(ctx context.Context, seam cursor) (more bool, err e
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
-	return true, c.writer.flush()
+	return true, nil
 }
 
 // rangesToSeam returns the ranges between the cursor and the seam.

@@ -124,8 +124,9 @@ func TestIDsPassChosenTypes(t *testing.T) {
 		t.Errorf("%d records are read again behind the id", kafka.scanned)
 	}
 	again := newQuiet(t, hub, kafka, streamRequest{lastID: begun, types: []string{"a"}})
-	if n, id := again.beat(1); n != 1 || id != fmt.Sprintf("%s.0-%d", begun, offset) {
-		t.Errorf("after a replay of nothing that was chosen %d checkpoints, the last id %q", n, id)
+	checkpoints := bytes.Count(again.text.text, []byte("event: checkpoint"))
+	if n, id := again.beat(1); checkpoints != 2 || n != 0 || id != fmt.Sprintf("%s.0-%d", begun, offset) {
+		t.Errorf("%d checkpoints after a replay of nothing that was chosen, want 2; %d with the heartbeat, the last id %q", checkpoints, n, id)
 	}
 }
 
@@ -172,6 +173,25 @@ func BenchmarkHeartbeat(b *testing.B) {
 					streams[i].serveQuick()
 				}
 			})
+		}
+	}
+}
+
+// TestCheckpointAfterAReplayOfOthersRecords checks a client that returns after other users' records. A checkpoint
+// after the replay gives the client the new position, if it is far from the old one.
+func TestCheckpointAfterAReplayOfOthersRecords(t *testing.T) {
+	for others, want := range map[int64]int{checkpointAfterReplay - 1: 1, checkpointAfterReplay: 2} {
+		hub, kafka := NewHub("event-type", nil), new(foreignKafka)
+		p := consumer.Partition{Topic: "shared"}
+		hub.Begin(p, [16]byte{1}, 0)
+		_, begun := newQuiet(t, hub, kafka, streamRequest{}).beat(1)
+		hub.Deliver(p, nil, others)
+		q := newQuiet(t, hub, kafka, streamRequest{lastID: begun})
+		if got := bytes.Count(q.text.text, []byte("event: checkpoint")); got != want || kafka.scanned != others {
+			t.Errorf("after %d records of others: %d checkpoints, want %d", others, got, want)
+		}
+		if _, id := q.beat(1); want == 2 && id != fmt.Sprint(begun, ".0-", others-1) {
+			t.Errorf("the last id is %q after %d records of others", id, others)
 		}
 	}
 }
