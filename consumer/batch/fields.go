@@ -47,6 +47,9 @@ func (f *fields) readNullable() []byte {
 // record batch encodes them. A caller that keeps records in memory uses it with [DecodeFields].
 func AppendFields(b []byte, r *Record) []byte {
 	b = binary.AppendVarint(b, r.Time.UnixMilli())
+	if r.encoded != nil {
+		return append(b, r.encoded...)
+	}
 	b = appendNullable(b, r.Key)
 	b = appendNullable(b, r.Value)
 	b = binary.AppendVarint(b, int64(len(r.Headers)))
@@ -73,6 +76,9 @@ func VarintSize(v int64) int {
 
 // FieldsSize returns how many bytes [AppendFields] appends for the record.
 func FieldsSize(r *Record) int {
+	if r.encoded != nil {
+		return VarintSize(r.Time.UnixMilli()) + len(r.encoded)
+	}
 	size := VarintSize(r.Time.UnixMilli()) + nullableSize(r.Key) + nullableSize(r.Value) + VarintSize(int64(len(r.Headers)))
 	for i := range r.Headers {
 		size += VarintSize(int64(len(r.Headers[i].Key))) + len(r.Headers[i].Key) + nullableSize(r.Headers[i].Value)

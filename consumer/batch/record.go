@@ -27,6 +27,8 @@ type Record struct {
 	Key     []byte
 	Value   []byte
 	Headers []Header
+
+	encoded []byte // key, value and headers as the batch has them; nil: the record comes from no batch
 }
 
 // Header returns the value of the last header with the key, as Kafka's own clients do, and whether the
@@ -51,6 +53,7 @@ func (r *Reader) decodeRecord(rec *Record) error {
 	f.readBytes(1) // attributes, unused
 	timeDelta := f.readVarint()
 	offsetDelta := f.readVarint()
+	encoded := f.data
 	key := f.readNullable()
 	value := f.readNullable()
 	first := len(r.headers)
@@ -74,6 +77,7 @@ func (r *Reader) decodeRecord(rec *Record) error {
 		Key:     key,
 		Value:   value,
 		Headers: r.headers[first:len(r.headers):len(r.headers)],
+		encoded: encoded,
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"herald/consumer/batch"
 )
@@ -97,7 +98,7 @@ func (m *model) check(t *testing.T, random *rand.Rand, users int) bool {
 			want = append(want, r.Record)
 		}
 	}
-	if diff := cmp.Diff(want, got); diff != "" || next != to {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(batch.Record{})); diff != "" || next != to {
 		t.Fatalf("user %q, %d to %d: ended at %d; records (-want +got):\n%s", user, from, to, next, diff)
 	}
 	return true
