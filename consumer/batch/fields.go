@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"slices"
-	"time"
 )
 
 // fields decodes the fields of a record one after another. When a field is missing or cut off, bad is
@@ -43,10 +42,9 @@ func (f *fields) readNullable() []byte {
 	return f.readBytes(n)
 }
 
-// AppendFields appends the time, the key, the value and the headers of a record to b, in the way in which a
-// record batch encodes them. A caller that keeps records in memory uses it with [DecodeFields].
+// AppendFields appends the key, the value and the headers of a record to b, as a record batch encodes them. A caller
+// that keeps records in memory uses it with [FieldsDecoder].
 func AppendFields(b []byte, r *Record) []byte {
-	b = binary.AppendVarint(b, r.Time.UnixMilli())
 	if r.encoded != nil {
 		return append(b, r.encoded...)
 	}
@@ -77,9 +75,9 @@ func VarintSize(v int64) int {
 // FieldsSize returns how many bytes [AppendFields] appends for the record.
 func FieldsSize(r *Record) int {
 	if r.encoded != nil {
-		return VarintSize(r.Time.UnixMilli()) + len(r.encoded)
+		return len(r.encoded)
 	}
-	size := VarintSize(r.Time.UnixMilli()) + nullableSize(r.Key) + nullableSize(r.Value) + VarintSize(int64(len(r.Headers)))
+	size := nullableSize(r.Key) + nullableSize(r.Value) + VarintSize(int64(len(r.Headers)))
 	for i := range r.Headers {
 		size += VarintSize(int64(len(r.Headers[i].Key))) + len(r.Headers[i].Key) + nullableSize(r.Headers[i].Value)
 	}
@@ -100,11 +98,11 @@ type FieldsDecoder struct {
 	keys    headerKeys
 }
 
-// Decode fills r with the record whose fields b holds. It does not set the offset. The key, the value and the
+// Decode fills r with the record whose fields b holds. It does not set the offset and the time. The key, the value and the
 // values of the headers are parts of b. The headers are valid until the next call.
 func (d *FieldsDecoder) Decode(b []byte, r *Record) {
 	f := fields{data: b}
-	*r = Record{Time: time.UnixMilli(f.readVarint()), Key: f.readNullable(), Value: f.readNullable()}
+	*r = Record{Key: f.readNullable(), Value: f.readNullable()}
 	d.headers = d.headers[:0]
 	for count := f.readVarint(); count > 0; count-- {
 		d.headers = append(d.headers, Header{Key: d.keys.intern(f.readBytes(f.readVarint())), Value: f.readNullable()})

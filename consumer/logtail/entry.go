@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"time"
 
 	"herald/consumer/batch"
 )
@@ -14,9 +15,10 @@ import (
 //	log          uint32  the number of the log
 //	fingerprint  uint32  a part of the hash of log and user
 //	offset       int64
-//	size         uint32  of the fields that follow
+//	size         uint32  of the user and the fields
+//	time         int64   in milliseconds of Unix time
 //	user         the length and the bytes of the user; only the length userIsKey if the user is the key
-//	fields       time, key, value and headers, see [batch.AppendFields]
+//	fields       key, value and headers, see [batch.AppendFields]
 type entry []byte
 
 const (
@@ -24,7 +26,8 @@ const (
 	fingerprintAt = 12
 	offsetAt      = 16
 	sizeAt        = 24
-	entryHeader   = 28
+	timeAt        = 28
+	entryHeader   = 36
 )
 
 // userIsKey takes the place of the user's length if the user is the record's key.
@@ -51,7 +54,8 @@ func appendEntry(b []byte, previous address, log, fingerprint uint32, userLength
 	binary.LittleEndian.PutUint64(header, uint64(previous))
 	binary.LittleEndian.PutUint32(header[logAt:], log)
 	binary.LittleEndian.PutUint32(header[fingerprintAt:], fingerprint)
-	binary.LittleEndian.PutUint64(header[offsetAt:], uint64(r.Offset)) //nolint:gosec // the bits
+	binary.LittleEndian.PutUint64(header[offsetAt:], uint64(r.Offset))         //nolint:gosec // the bits
+	binary.LittleEndian.PutUint64(header[timeAt:], uint64(r.Time.UnixMilli())) //nolint:gosec // the bits
 	b = binary.AppendVarint(b, int64(userLength))
 	b = append(b, user[:max(userLength, 0)]...)
 	b = batch.AppendFields(b, r)
@@ -77,6 +81,6 @@ func (e entry) decode(user []byte, d *batch.FieldsDecoder, r *batch.Record) bool
 		fields = fields[length:]
 	}
 	d.Decode(fields, r)
-	r.Offset = e.offset()
+	r.Offset, r.Time = e.offset(), time.UnixMilli(int64(binary.LittleEndian.Uint64(e[timeAt:])))
 	return length != userIsKey || bytes.Equal(r.Key, user)
 }
