@@ -49,7 +49,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		records:     prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_records_total", Help: "Records read live from Kafka."}),
 		replayed:    prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_records_total", Help: "Records read for replays, from Kafka or from memory."}),
 		replays:     prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replays_total", Help: "Replays requested; each is a range of one partition for one stream."}),
-		tailReplays: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_tail_replays_total", Help: "Replays served from the tail, the newest records in memory, without reading from Kafka."}),
+		tailReplays: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_tail_replays_total", Help: "Ranges that replays took from the tail, the newest records in memory, instead of Kafka."}),
 		liveBytes:   bytes.WithLabelValues(useLive),
 		replayBytes: bytes.WithLabelValues(useReplay),
 		cachedBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_cached_bytes_total", Help: "Bytes of record batches that replays took from memory instead of Kafka."}),

@@ -54,8 +54,8 @@ func appendEntry(b []byte, previous address, log, fingerprint uint32, userLength
 	binary.LittleEndian.PutUint64(header, uint64(previous))
 	binary.LittleEndian.PutUint32(header[logAt:], log)
 	binary.LittleEndian.PutUint32(header[fingerprintAt:], fingerprint)
-	binary.LittleEndian.PutUint64(header[offsetAt:], uint64(r.Offset))         //nolint:gosec // the bits
-	binary.LittleEndian.PutUint64(header[timeAt:], uint64(r.Time.UnixMilli())) //nolint:gosec // the bits
+	binary.LittleEndian.PutUint64(header[offsetAt:], uint64(r.Offset)) //nolint:gosec // the bits
+	binary.LittleEndian.PutUint64(header[timeAt:], uint64(r.Time.UnixMilli()))
 	b = binary.AppendVarint(b, int64(userLength))
 	b = append(b, user[:max(userLength, 0)]...)
 	b = batch.AppendFields(b, r)

@@ -54,14 +54,38 @@ func (l *Log) DropBefore(offset int64) {
 func Append[R any](l *Log, next int64, records []R, owned func(*R) (user []byte, r *batch.Record)) {
 	l.tail.mu.Lock()
 	defer l.tail.mu.Unlock()
+	t := l.tail
+	number := l.number
+	t.hashes = t.hashes[:0]
 	for i := range records {
-		l.appendLocked(owned(&records[i]))
+		user, _ := owned(&records[i])
+		t.hashes = append(t.hashes, t.hash(number, user))
+	}
+	t.loadBucketsLocked()
+	for i := range records {
+		user, r := owned(&records[i])
+		hash := t.hashes[i]
+		if l.number != number { // the log has begun again after a record that the tail cannot hold
+			hash = t.hash(l.number, user)
+		}
+		l.appendLocked(hash, user, r)
 	}
 	l.next = next
 }
 
+// loadBucketsLocked loads the buckets of all hashes into the processor's cache. The processor loads them side by
+// side; one after the other, between the copying of records, they are a fifth of the CPU of reading a record.
+func (t *Tail) loadBucketsLocked() {
+	if t.buckets == nil {
+		return
+	}
+	for _, hash := range t.hashes {
+		t.loaded ^= t.buckets[hash&t.mask]
+	}
+}
+
 // appendLocked appends one record. If the tail cannot hold the record, the log begins after it.
-func (l *Log) appendLocked(user []byte, r *batch.Record) {
+func (l *Log) appendLocked(hash uint64, user []byte, r *batch.Record) {
 	t := l.tail
 	length := userLength(user, r)
 	s, number := t.reserveLocked(entrySize(length, r))
@@ -69,7 +93,6 @@ func (l *Log) appendLocked(user []byte, r *batch.Record) {
 		l.beginLocked(r.Offset + 1)
 		return
 	}
-	hash := t.hash(l.number, user)
 	bucket := &t.buckets[hash&t.mask]
 	at := newAddress(number, len(s.data))
 	s.data = appendEntry(s.data, *bucket, l.number, fingerprint(hash), length, user, r)

@@ -33,6 +33,8 @@ type Tail struct {
 	first    uint64     // the number of segments[0]; segments are numbered from 1
 	bytes    int        // of all segments
 	lastLog  uint32     // the number of the log that began last
+	hashes   []uint64   // of the records that are being appended
+	loaded   address    // keeps the compiler from leaving out the loads of loadBucketsLocked
 }
 
 // segment holds entries, one after another.
