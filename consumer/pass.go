@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -27,6 +28,7 @@ import (
 //	└───────────────────────┘      the pass has reached its end
 type pass struct {
 	zone
+	ctx    context.Context //nolint:containedctx // the life of the zone's goroutine, not a request's
 	scans  *scans
 	route  *Route
 	owner  []byte // the user of a per-user topic, see [Route.owner]
@@ -54,9 +56,9 @@ type gathering struct {
 	changed time.Time     // when count last changed
 }
 
-func newPass(s *scans, z zone, route *Route) *pass {
+func newPass(ctx context.Context, s *scans, z zone, route *Route) *pass {
 	return &pass{
-		zone: z, scans: s, route: route, owner: route.owner(z.Topic),
+		zone: z, ctx: ctx, scans: s, route: route, owner: route.owner(z.Topic),
 		chunks: newChunkReader(s.fetcher, z), low: math.MaxInt64,
 	}
 }
@@ -70,7 +72,7 @@ func (p *pass) run() {
 		}
 		select {
 		case slot <- struct{}{}: // a channel is fair: the zone that has waited longest is next
-		case <-p.scans.ctx.Done():
+		case <-p.ctx.Done():
 			p.stop()
 			return
 		}
@@ -85,7 +87,7 @@ func (p *pass) run() {
 // stop fails all requests of the zone.
 func (p *pass) stop() {
 	for p.putBack(); p.beginWithAll(); p.requests = nil {
-		p.failAll(p.scans.ctx.Err())
+		p.failAll(p.ctx.Err())
 	}
 }
 
@@ -124,14 +126,14 @@ func (p *pass) gather() {
 		g.took = g.begun.Sub(p.begun)
 		g.quiet = max(p.scans.calm, g.took)
 	}
-	for ; p.scans.ctx.Err() == nil && time.Since(g.begun) < p.scans.patience; pause(p.scans.ctx, p.scans.calm) {
+	for ; p.ctx.Err() == nil && time.Since(g.begun) < p.scans.patience; pause(p.ctx, p.scans.calm) {
 		p.putBack()
 		count, first := p.scans.waiters.countBefore(p.zone, p.high)
 		if count == 0 {
 			return // the next pass takes all requests
 		}
 		if p.isCached(first) {
-			pause(p.scans.ctx, min(cachedRest*g.took, p.scans.calm))
+			pause(p.ctx, min(cachedRest*g.took, p.scans.calm))
 			return
 		}
 		if p.take(p.high, math.MaxInt64); len(p.requests) > 0 {
@@ -256,7 +258,7 @@ func (p *pass) failAt(offset int64, err error) {
 	}
 	p.failAll(err)
 	if _, outOfRange := errors.AsType[*OutOfRangeError](err); !outOfRange {
-		p.scans.recordFailure(fmt.Errorf("replay %s@%d: %w", p.Partition, offset, err))
+		p.scans.recordFailure(p.ctx, fmt.Errorf("replay %s@%d: %w", p.Partition, offset, err))
 	}
 }
 
@@ -271,7 +273,7 @@ func (p *pass) failAll(err error) {
 func (p *pass) readChunk() (next int64, err error) {
 	end := p.lastOffset()
 	for tries := 1; ; tries++ {
-		k, err := p.chunks.read(p.scans.ctx, p.next, end)
+		k, err := p.chunks.read(p.ctx, p.next, end)
 		if err != nil || k == nil {
 			return p.next, err
 		}

@@ -63,7 +63,6 @@ type scans struct {
 	log     *slog.Logger
 	waiters *waiters
 
-	ctx   context.Context //nolint:containedctx // the life of the goroutines that addRequest starts, not a request's
 	wg    sync.WaitGroup
 	slots [2]chan struct{} // by rangeLength: one element for each pass that reads
 
@@ -94,7 +93,6 @@ func newScans(fetcher *chunkFetcher, concurrency int, m *metrics, log *slog.Logg
 
 // start accepts requests until ctx ends.
 func (s *scans) start(ctx context.Context) {
-	s.ctx = ctx
 	s.waiters.open(ctx)
 }
 
@@ -104,14 +102,16 @@ func (s *scans) addRequest(l logID, route *Route, r *rangeRequest) {
 	if r.until-r.Next > s.longRange {
 		z.length = long
 	}
-	if err := s.waiters.add(z, r, func() { s.wg.Go(newPass(s, z, route).run) }); err != nil {
+	err := s.waiters.add(z, r, func(ctx context.Context) { s.wg.Go(newPass(ctx, s, z, route).run) })
+	if err != nil {
 		r.fail(err)
 	}
 }
 
-// recordFailure counts an error of Kafka, and logs it at most once a second for all replays.
-func (s *scans) recordFailure(err error) {
-	if s.ctx.Err() != nil {
+// recordFailure counts an error of Kafka, and logs it at most once a second for all replays. It ignores errors
+// after ctx has ended.
+func (s *scans) recordFailure(ctx context.Context, err error) {
+	if ctx.Err() != nil {
 		return
 	}
 	s.metrics.errors.WithLabelValues(errorReplay).Inc()

@@ -191,7 +191,7 @@ func TestNextPassWaitsForClientsOfAStorm(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := configured(t, []string{"127.0.0.1:1"}, newLedger(), "t")
 				c.scans.start(t.Context())
-				p := &pass{scans: c.scans, chunks: newChunkReader(c.scans.fetcher, zone{}), high: 1, begun: time.Now()}
+				p := &pass{ctx: t.Context(), scans: c.scans, chunks: newChunkReader(c.scans.fetcher, zone{}), high: 1, begun: time.Now()}
 				come := func() {
 					p.scans.waiters.putBack(p.zone, []*rangeRequest{{replay: new(replay), Range: new(Range)}})
 				}

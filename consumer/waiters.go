@@ -26,8 +26,9 @@ func (w *waiters) open(ctx context.Context) {
 	w.ctx = ctx
 }
 
-// add adds a request. It calls start if the zone has no goroutine. The error is [errNotRunning].
-func (w *waiters) add(z zone, r *rangeRequest, start func()) error {
+// add adds a request. If the zone has no goroutine, add calls start with the context that open was given. The error
+// is [errNotRunning].
+func (w *waiters) add(z zone, r *rangeRequest, start func(context.Context)) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ctx == nil || w.ctx.Err() != nil {
@@ -36,7 +37,7 @@ func (w *waiters) add(z zone, r *rangeRequest, start func()) error {
 	requests, runs := w.zones[z]
 	w.zones[z] = append(requests, r)
 	if !runs {
-		start()
+		start(w.ctx)
 	}
 	return nil
 }

@@ -98,8 +98,8 @@ type FieldsDecoder struct {
 	keys    headerKeys
 }
 
-// Decode fills r with the record whose fields b holds. It does not set the offset and the time. The key, the value and the
-// values of the headers are parts of b. The headers are valid until the next call.
+// Decode fills r with the record whose fields b holds. It does not set the offset and the time. The key, the value
+// and the values of the headers are parts of b. The headers are valid until the next call.
 func (d *FieldsDecoder) Decode(b []byte, r *Record) {
 	f := fields{data: b}
 	*r = Record{Key: f.readNullable(), Value: f.readNullable()}

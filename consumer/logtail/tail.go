@@ -22,7 +22,6 @@ type Tail struct {
 	limit       int // the most bytes of all segments
 	segmentSize int
 	seed        maphash.Seed
-	now         func() time.Time
 
 	readers atomic.Int32 // the number of calls of Read that may hold parts of segments
 
@@ -66,7 +65,7 @@ func (a address) position() int   { return int(a & (1<<positionBits - 1)) }
 
 // New returns an empty tail that takes up to limit bytes. It allocates them as records arrive.
 func New(limit int) *Tail {
-	t := &Tail{limit: limit, segmentSize: min(segmentSize, limit/8), seed: maphash.MakeSeed(), now: time.Now, first: 1}
+	t := &Tail{limit: limit, segmentSize: min(segmentSize, limit/8), seed: maphash.MakeSeed(), first: 1}
 	buckets := uint64(1) << bits.Len(uint(max(limit, 0)/bytesPerBucket)/2)
 	t.mask = buckets - 1
 	t.limit -= int(buckets) * 8 //nolint:gosec // fewer than the bytes of the limit
@@ -84,7 +83,7 @@ func (t *Tail) Age() time.Duration {
 	if len(t.segments) == 0 {
 		return 0
 	}
-	return t.now().Sub(t.segments[0].begun)
+	return time.Since(t.segments[0].begun)
 }
 
 // Bytes returns how much memory the tail takes, in bytes.
@@ -131,7 +130,7 @@ func (t *Tail) reserveLocked(size int) (*segment, uint64) {
 	if cap(data) < size {
 		data = make([]byte, 0, size)
 	}
-	s := &segment{data: data[:0], begun: t.now()}
+	s := &segment{data: data[:0], begun: time.Now()}
 	t.segments = append(t.segments, s)
 	t.bytes += cap(s.data)
 	return s, t.first + uint64(len(t.segments)) - 1
