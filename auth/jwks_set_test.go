@@ -19,7 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// badKeySets holds responses that are not usable key sets. Each name says what is wrong with its response.
+// badKeySets holds responses that the fetcher must refuse. The key of each response in the map names its fault.
 var badKeySets = map[string]func(*http.Request) (*http.Response, error){
 	"status 500":            func(*http.Request) (*http.Response, error) { return answer(500, strings.NewReader("{}")), nil },
 	"redirect to elsewhere": func(*http.Request) (*http.Response, error) { return answer(302, strings.NewReader("{}")), nil },

@@ -14,7 +14,7 @@ import (
 
 const (
 	stormClients = 5000
-	stormLimit   = 64 // clients being opened at a time, as behind a load balancer or with jitter in retry
+	stormLimit   = 64 // the most clients that connect at a time; a load balancer, or jitter in retry, spreads clients like that
 	otherUsers   = 100_000
 )
 
@@ -151,8 +151,8 @@ func (s *resumeStorm) writeTo(b *testing.B, client, witness *resumeClient) {
 	}
 }
 
-// resumeTopic returns a topic and a client that writes batches without compression, as Java's producer does unless it
-// is told otherwise.
+// resumeTopic returns a topic and a client that writes batches without compression, which is the default of Java's
+// producer.
 func resumeTopic(b *testing.B, broker string) (topic string, client *kgo.Client) {
 	b.Helper()
 	return benchTopic(b, broker, kgo.ProducerLinger(5*time.Millisecond), kgo.ProducerBatchMaxBytes(150_000), kgo.ProducerBatchCompression(kgo.NoCompression()))

@@ -60,7 +60,7 @@ func openMemoryClients(ctx context.Context, b *testing.B, address string, way me
 	return c
 }
 
-// await waits until the count has reached the number of streams. what describes what is counted.
+// await waits until the count has reached the number of streams. The error of a wait that takes too long names what.
 func (c *memoryClients) await(b *testing.B, what string, count *int) {
 	b.Helper()
 	for deadline := time.Now().Add(2 * patience); ; time.Sleep(20 * time.Millisecond) {

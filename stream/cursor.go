@@ -6,7 +6,7 @@ import (
 )
 
 // incarnation identifies a topic from its creation to its deletion. A topic that is created again under the same
-// name is another incarnation, and its offsets have nothing to do with those of the first (KIP-516).
+// name is another incarnation, and the offsets of the two are unrelated (KIP-516).
 type incarnation struct {
 	topicID        [16]byte // Kafka's topic id; zero if the topic does not exist
 	incarnationTag string   // a hash of the topic id, as event ids contain it

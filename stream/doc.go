@@ -10,8 +10,8 @@
 //  1. The consumer fetches a batch and calls [Hub.Deliver] with its records and the next offset.
 //  2. Hub.queueRecordsLocked finds the subscriptions of the record's user. Hub.broadcastRecordsLocked visits all
 //     readers of a broadcast topic (topicReaders). Hub.encodeRecordLocked encodes the event once for all of them.
-//  3. subscription.pushRecord queues the event, unless the stream is behind or the queue is full: then a replay
-//     brings the record. If the stream is not being served, pushRecord calls engine.schedule.
+//  3. subscription.pushRecord queues the event. If the stream is behind, or if the queue is full, it drops the
+//     event, and a replay sends the record later. If the stream is not being served, pushRecord calls engine.schedule.
 //  4. An engine worker calls clientStream.serveQuick. clientStream.gather takes the queue, and
 //     clientStream.frameTaken moves the cursor after each record and appends the id and the event to the
 //     eventWriter.

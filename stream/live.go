@@ -11,9 +11,9 @@ import (
 const checkpointAfter = 10_000
 
 // gather frames what waits in the subscription: the records up to the first large one, and, if a heartbeat
-// is due, a heartbeat or a checkpoint. If s.taken is not nil afterwards, there is
-// more to gather once the writer has sent this. behind reports that live records were dropped; ended is the
-// reason for the stream to end.
+// is due, a heartbeat or a checkpoint. If s.taken is not nil afterwards, the caller sends what the writer has and
+// calls gather again. behind is true if the subscription has dropped live records. ended is the reason for the
+// stream to end.
 func (s *clientStream) gather() (behind bool, ended error) {
 	if s.taken != nil {
 		s.frameTaken(s.sub.endCause())

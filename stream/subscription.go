@@ -78,7 +78,7 @@ type subscription struct {
 
 	mu           sync.Mutex
 	queue        *queue // nil: no record waits
-	behind       bool   // live records are dropped; a replay brings them
+	behind       bool   // the stream drops live records; a replay will send them
 	heartbeatDue bool
 	busy         bool                    // the stream is being served, or is scheduled
 	ended        error                   // why the stream has to end

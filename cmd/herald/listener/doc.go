@@ -1,5 +1,5 @@
 // Package listener has what a public TCP listener of any server needs: a bound on its connections
-// that makes room by closing idle ones, TLS handshakes that leave no large stack behind, a certificate
+// that makes room by closing idle ones, TLS handshakes on goroutines of their own, a certificate
 // that follows its files, and the limit of open files. It knows nothing of Herald.
 //
 // A connection's way: [Limited.Accept] accepts it and waits for a place. The server reports each
@@ -8,7 +8,7 @@
 // Accept closes the first connection in waiting. When a connection closes, it gives its place back.
 //
 // With [TLS], Accept starts the handshake on a goroutine of its own. net/http sets the deadline for it
-// and waits for its result. Until then the connection counts as one that waits for a request.
+// and waits for its result. During the handshake, the connection is in waiting.
 //
 // All of a Limited's state is under its one lock. A connection is closed for room under that lock,
 // so that no request can begin on it in between.
