@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -138,9 +139,9 @@ func parsePublicKeys(text []byte) ([]key, error) {
 		return nil, fmt.Errorf("longer than %d bytes: is it the right file?", maxKeyFile)
 	}
 	var keys []key
-	for {
+	for rest := text; ; {
 		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
+		if block, rest = pem.Decode(rest); block == nil {
 			break
 		}
 		value, err := parsePublicKey(block)
@@ -153,10 +154,25 @@ func parsePublicKeys(text []byte) ([]key, error) {
 		}
 		keys = append(keys, k)
 	}
-	if len(keys) == 0 {
-		return nil, errors.New("no public key or certificate in PEM")
+	if len(keys) == 0 || len(keys) < bytes.Count(text, []byte(pemBegin)) {
+		return nil, explainNoPEM(text, "no public key or certificate in PEM")
 	}
 	return keys, nil
+}
+
+// pemBegin begins a PEM block (RFC 7468, section 2).
+const pemBegin = "-----BEGIN "
+
+// explainNoPEM returns an error that begins with problem and says what a text is from which no PEM block can be read,
+// or not each of its blocks.
+func explainNoPEM(text []byte, problem string) error {
+	if bytes.Contains(text, []byte(pemBegin)) {
+		return errors.New("a PEM block is damaged: the lines -----BEGIN … and -----END … stand alone, with nothing before them, and only base64 between them")
+	}
+	if c := identify(text); c != nil {
+		return fmt.Errorf("%s: %s", problem, c)
+	}
+	return fmt.Errorf("%s: a secret goes to --jwt-secret-file", problem)
 }
 
 func parsePublicKey(block *pem.Block) (any, error) {

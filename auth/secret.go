@@ -30,8 +30,9 @@ func checkSecret(secret []byte) error {
 	return nil
 }
 
-// LoadSecretFile reads an HS256 secret: the file's bytes without one line break at the end. If every user
-// of the machine can read the file, it logs a warning on logger, which may be nil.
+// LoadSecretFile reads an HS256 secret: the file's bytes without one line break at the end. It refuses contents that
+// are public or meant for another flag, such as a public key: everybody who knows them could sign tokens (RFC 8725,
+// section 2.1). If every user of the machine can read the file, it logs a warning on logger, which may be nil.
 func LoadSecretFile(path string, logger *slog.Logger) ([]byte, error) {
 	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
@@ -44,6 +45,9 @@ func LoadSecretFile(path string, logger *slog.Logger) ([]byte, error) {
 	}
 	if len(text) > maxSecretFile {
 		return nil, fmt.Errorf("JWT secret: %s is longer than %d bytes: is it the right file?", path, maxSecretFile)
+	}
+	if c := identify(text); c != nil {
+		return nil, fmt.Errorf("%s is not a secret: %s", path, c)
 	}
 	text = bytes.TrimSuffix(text, []byte("\n"))
 	text = bytes.TrimSuffix(text, []byte("\r"))

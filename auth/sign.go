@@ -72,10 +72,10 @@ func LoadSigner(path string) (*Signer, error) {
 }
 
 func parsePrivateKey(text []byte) (crypto.Signer, error) {
-	for {
+	for rest := text; ; {
 		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			return nil, errors.New("no private key in PEM: make one with herald token --new-key FILE")
+		if block, rest = pem.Decode(rest); block == nil {
+			return nil, explainNoPrivateKey(text)
 		}
 		var private any
 		var err error
@@ -86,6 +86,8 @@ func parsePrivateKey(text []byte) (crypto.Signer, error) {
 			private, err = x509.ParsePKCS1PrivateKey(block.Bytes)
 		case "EC PRIVATE KEY":
 			private, err = x509.ParseECPrivateKey(block.Bytes)
+		case "ENCRYPTED PRIVATE KEY":
+			return nil, errors.New("the private key is encrypted: write it without a passphrase (openssl pkey -in FILE -out COPY)")
 		default:
 			continue // for example EC PARAMETERS, which may precede the key
 		}
@@ -102,6 +104,15 @@ func parsePrivateKey(text []byte) (crypto.Signer, error) {
 		}
 		return nil, fmt.Errorf("a key of the type %T: want RSA, ECDSA or Ed25519", private)
 	}
+}
+
+// explainNoPrivateKey returns an error that says what a text without a private key is.
+func explainNoPrivateKey(text []byte) error {
+	const problem = "no private key in PEM"
+	if c := identify(text); c != nil {
+		return fmt.Errorf("%s: %s", problem, c)
+	}
+	return errors.New(problem + ": make one with herald token --new-key FILE")
 }
 
 // Sign makes a token with the claims of id. With a zero Expires the token has no "exp", and [JWT] refuses

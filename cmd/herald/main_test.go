@@ -55,6 +55,49 @@ func TestMistakesAtStart(t *testing.T) {
 	}
 }
 
+// TestPublicKeyIsNotASecret signs a token with the text of a public key as the secret, which everybody can do. A
+// server that is given the public key as its secret would accept the token, so it must not start.
+func TestPublicKeyIsNotASecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key.pem")
+	if err := auth.WriteKeyFiles(path); err != nil {
+		t.Fatal(err)
+	}
+	public := path + ".pub"
+	text, err := os.ReadFile(public) //nolint:gosec // a test's own file
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := auth.NewSecretSigner(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := signer.Sign(auth.Identity{User: "alice", Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := auth.Secret(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := auth.NewJWT(auth.JWTConfig{Keys: keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Verify(t.Context(), token); err != nil {
+		t.Fatalf("the token is not what such a server would accept: %v", err)
+	}
+	for _, args := range [][]string{
+		{"serve", "--brokers=127.0.0.1:1", "--topic=t", "--jwt-secret-file=" + public, "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"},
+		{"token", "--user=alice", "--jwt-secret-file=" + public},
+		{"bench", "--url=http://127.0.0.1:1", "--jwt-secret-file=" + public},
+	} {
+		code, stderr := start(t, args...)
+		if want := "--jwt-secret-file: " + public + " is not a secret: this is a public key in PEM: --jwt-public-key-file takes it"; code != exitUsage || !strings.Contains(stderr, want) {
+			t.Errorf("herald %s: exit code %d, %q, want %d and %q", args[0], code, stderr, exitUsage, want)
+		}
+	}
+}
+
 // TestDataDirIsLocked starts a second herald dev in the data directory of the first.
 func TestDataDirIsLocked(t *testing.T) {
 	dir := t.TempDir()

@@ -1,0 +1,203 @@
+package auth
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// contents says what a text or a file is, and what the operator can do with it.
+type contents struct {
+	what string // with its article: "a public key in PEM"
+	use  string // which flag takes it, and how
+}
+
+func (c *contents) String() string { return "this is " + c.what + ": " + c.use }
+
+// What the operator can do with the contents of a wrong file.
+const (
+	usePublicKey  = "--jwt-public-key-file takes it"
+	usePrivateKey = "herald token takes it by --jwt-key-file, and the server needs only its public key (openssl pkey -pubout) by --jwt-public-key-file"
+	useKeySet     = "--jwks-url takes the address of a server that answers with it"
+	useSecret     = "--jwt-secret-file takes the secret itself" //nolint:gosec // no credentials
+	useNothing    = "no flag takes it"
+)
+
+var (
+	pemLabel = regexp.MustCompile(`-----BEGIN ([^-\r\n]+)-----`)
+	// sshKey matches a public key of OpenSSH, also in authorized_keys or known_hosts: each begins with the
+	// length of its name, three zero bytes and one other, which are AAAA in base64.
+	sshKey = regexp.MustCompile(`(?:^|\s)(?:ssh-|ecdsa-sha2-|sk-)\S+ +AAAA`)
+)
+
+// identify recognizes contents that are no secret, because they are public or meant for another flag:
+// keys, certificates and key sets in each of their usual forms, and tokens. It returns nil for other contents.
+func identify(text []byte) *contents {
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	for _, form := range []func([]byte) *contents{identifyPEM, identifyJSON, identifyToken, identifyDER, identifyBase64} {
+		if c := form(text); c != nil {
+			return c
+		}
+	}
+	return nil
+}
+
+// identifyPEM recognizes texts with a PEM block (RFC 7468), wherever it begins, and keys in the texts of SSH and
+// PuTTY.
+func identifyPEM(text []byte) *contents {
+	label := ""
+	for _, match := range pemLabel.FindAllSubmatch(text, -1) {
+		if label == "" || strings.Contains(string(match[1]), "PRIVATE KEY") { // a certificate or EC PARAMETERS may precede it
+			label = string(match[1])
+		}
+	}
+	switch {
+	case label == "OPENSSH PRIVATE KEY":
+		return &contents{"a private key of OpenSSH", "herald token takes it in PKCS #8 (of RSA and ECDSA: ssh-keygen -p -m PKCS8 -f COPY) by --jwt-key-file"}
+	case strings.Contains(label, "PRIVATE KEY"):
+		return &contents{"a private key in PEM", usePrivateKey}
+	case label == "PUBLIC KEY", label == "RSA PUBLIC KEY":
+		return &contents{"a public key in PEM", usePublicKey}
+	case label == "CERTIFICATE":
+		return &contents{"a certificate in PEM", usePublicKey}
+	case label != "":
+		return &contents{fmt.Sprintf("%.50q in PEM", label), useNothing}
+	case bytes.Contains(text, []byte("-----BEGIN")):
+		return &contents{"a damaged PEM file", "a block begins with a line like -----BEGIN PUBLIC KEY-----"}
+	case bytes.Contains(text, []byte("---- BEGIN SSH2 ")), sshKey.Match(text):
+		return &contents{"a public key of SSH", "--jwt-public-key-file takes it in PEM (of RSA and ECDSA: ssh-keygen -e -m PKCS8 -f FILE)"}
+	case bytes.HasPrefix(text, []byte("PuTTY-User-Key-File-")):
+		return &contents{"a private key of PuTTY", "herald token takes it in PEM by --jwt-key-file"}
+	}
+	return nil
+}
+
+// identifyJSON recognizes key sets, keys (RFC 7517) and an issuer's configuration (OpenID Connect Discovery 1.0,
+// section 3; RFC 8414), and any other object or list.
+func identifyJSON(text []byte) *contents {
+	text = bytes.TrimSpace(text)
+	if len(text) == 0 || text[0] != '{' && text[0] != '[' || !json.Valid(text) {
+		return nil
+	}
+	var m map[string]json.RawMessage
+	if json.Unmarshal(text, &m) != nil {
+		return &contents{"JSON", useSecret + ", without JSON around it"}
+	}
+	member := func(name string) (value string) {
+		_ = json.Unmarshal(m[name], &value) // another type counts as missing
+		return value
+	}
+	switch address := member("jwks_uri"); {
+	case address != "":
+		return &contents{"an issuer's configuration (OpenID Connect)", fmt.Sprintf("--jwks-url takes its jwks_uri, %.200q", address)}
+	case m["keys"] != nil:
+		return &contents{"a JSON Web Key Set", useKeySet}
+	case member("kty") == "oct":
+		return &contents{"a secret as a JSON Web Key", useSecret + ", which the member k holds in base64url"}
+	case m["kty"] != nil && m["d"] != nil:
+		return &contents{"a private key as a JSON Web Key", "herald token takes it in PEM by --jwt-key-file"}
+	case m["kty"] != nil:
+		return &contents{"a public key as a JSON Web Key", "--jwt-public-key-file takes it in PEM; in a key set, " + useKeySet}
+	}
+	return &contents{"JSON", useSecret + ", without JSON around it"}
+}
+
+// identifyToken recognizes a JWS or JWE of three or five parts whose first part is a JSON object (RFC 7515, section
+// 7.1; RFC 7516, section 7.1).
+func identifyToken(text []byte) *contents {
+	parts := strings.Split(string(bytes.TrimSpace(text)), ".")
+	if len(parts) != 3 && len(parts) != 5 {
+		return nil
+	}
+	header, err := base64.RawURLEncoding.DecodeString(parts[0])
+	var m map[string]any
+	if err != nil || json.Unmarshal(header, &m) != nil || m["alg"] == nil {
+		return nil
+	}
+	return &contents{"a token (JWT)", "herald tail takes it by --token-file"}
+}
+
+// derKind returns what the bytes are in DER (X.690), as the label of a PEM block (RFC 7468) or as the name of a
+// container; empty: something else.
+func derKind(der []byte) string {
+	parsed := func(_ any, err error) bool { return err == nil }
+	var store struct { // RFC 7292, section 4
+		Version int
+		Content asn1.RawValue
+		Rest    asn1.RawValue `asn1:"optional"`
+	}
+	switch rest, err := asn1.Unmarshal(der, &store); {
+	case len(der) == 0:
+		return ""
+	case parsed(x509.ParseCertificates(der)):
+		return "CERTIFICATE"
+	case parsed(x509.ParsePKIXPublicKey(der)):
+		return "PUBLIC KEY"
+	case parsed(x509.ParsePKCS1PublicKey(der)):
+		return "RSA PUBLIC KEY"
+	case parsed(x509.ParsePKCS8PrivateKey(der)), parsed(x509.ParsePKCS1PrivateKey(der)), parsed(x509.ParseECPrivateKey(der)):
+		return "PRIVATE KEY"
+	case bytes.HasPrefix(der, []byte("\xfe\xed\xfe\xed")):
+		return "JKS"
+	case err == nil && len(rest) == 0 && store.Version == 3 && store.Content.Tag == asn1.TagSequence:
+		return "PKCS #12"
+	}
+	return ""
+}
+
+// identifyDER recognizes keys, certificates and their containers in DER. No text is DER: an element within a key is an
+// integer, a bit string or an object identifier, whose tag is a control character.
+func identifyDER(der []byte) *contents {
+	if bytes.HasSuffix(der, []byte("\n")) && derKind(der) == "" {
+		der = der[:len(der)-1] // an editor may have added it
+	}
+	switch derKind(der) {
+	case "CERTIFICATE":
+		return &contents{"a certificate in DER", usePublicKey + " in PEM (openssl x509 -inform DER -in FILE)"}
+	case "PUBLIC KEY":
+		return &contents{"a public key in DER", usePublicKey + " in PEM (openssl pkey -pubin -inform DER -in FILE)"}
+	case "RSA PUBLIC KEY":
+		return &contents{"a public key in DER", usePublicKey + " in PEM (openssl rsa -RSAPublicKey_in -inform DER -in FILE)"}
+	case "PRIVATE KEY":
+		return &contents{"a private key in DER", "herald token takes it in PEM (openssl pkey -inform DER -in FILE) by --jwt-key-file"}
+	case "JKS":
+		return &contents{"a key store of Java", "--jwt-public-key-file takes its certificate in PEM (keytool -exportcert -rfc -keystore FILE)"}
+	case "PKCS #12":
+		return &contents{"a key store in PKCS #12", "--jwt-public-key-file takes its certificate in PEM (openssl pkcs12 -nokeys -in FILE)"}
+	}
+	var other asn1.RawValue
+	if rest, err := asn1.Unmarshal(der, &other); err == nil && len(rest) == 0 && other.Tag == asn1.TagSequence && !isText(der) {
+		return &contents{"a key or another structure in DER", "--jwt-public-key-file takes public keys and certificates in PEM"}
+	}
+	return nil
+}
+
+// isText reports whether the bytes have no control characters but line breaks and tabs.
+func isText(text []byte) bool {
+	return !bytes.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' })
+}
+
+// identifyBase64 recognizes a key or a certificate in base64 without the lines of PEM. Keycloak shows public keys in
+// this form, and key sets hold certificates in it.
+func identifyBase64(text []byte) *contents {
+	compact := strings.TrimRight(strings.Join(strings.Fields(string(text)), ""), "=")
+	der, err := base64.RawStdEncoding.DecodeString(strings.NewReplacer("-", "+", "_", "/").Replace(compact))
+	if err != nil {
+		return nil
+	}
+	switch label := derKind(der); label {
+	case "":
+		return nil // a secret of random bytes
+	case "CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY":
+		return &contents{"a public key or certificate in base64", fmt.Sprintf("--jwt-public-key-file takes it between the lines -----BEGIN %[1]s----- and -----END %[1]s-----", label)}
+	case "PRIVATE KEY":
+		return &contents{"a private key in base64", "herald token takes it between the lines -----BEGIN PRIVATE KEY----- and -----END PRIVATE KEY----- by --jwt-key-file"}
+	default:
+		return &contents{"a key store in base64", "--jwt-public-key-file takes its certificate in PEM"}
+	}
+}
