@@ -12,7 +12,7 @@ import (
 
 // The reasons why a request has no identity. Callers distinguish them with [errors.Is]. The text around
 // a reason may name a claim but never contains a token or a claim's value. It is for logs, not for the
-// client.
+// client: [Explain] returns the text for the client.
 var (
 	// ErrNoToken: the request carries no token.
 	ErrNoToken = errors.New("no token")
@@ -22,7 +22,7 @@ var (
 	// ErrOrigin: the token is in the user's cookie, but a page of another origin sent the request.
 	ErrOrigin = errors.New("request of another origin")
 	// ErrInvalidToken: the token is malformed, has a signature that no key verifies, or has a missing or
-	// malformed claim.
+	// malformed claim. [Explain] distinguishes these reasons.
 	ErrInvalidToken = errors.New("invalid token")
 	// ErrExpired: the token was valid and has expired.
 	ErrExpired = errors.New("token expired")
@@ -87,19 +87,4 @@ func CheckUser(name string) error {
 		return fmt.Errorf("%w: control characters", ErrUser)
 	}
 	return nil
-}
-
-// Challenge returns the WWW-Authenticate header of a 401 response for err (RFC 6750, section 3). For a
-// request without a token the header has no error code, because the client made no mistake.
-func Challenge(err error) string {
-	switch {
-	case errors.Is(err, ErrNoToken):
-		return "Bearer"
-	case errors.Is(err, ErrExpired):
-		return `Bearer error="invalid_token", error_description="the token expired"`
-	case errors.Is(err, ErrNotYetValid):
-		return `Bearer error="invalid_token", error_description="the token is not yet valid"`
-	default:
-		return `Bearer error="invalid_token"`
-	}
 }

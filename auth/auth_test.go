@@ -60,19 +60,3 @@ func TestInsecureTakesTheUserFromTheQuery(t *testing.T) {
 		})
 	}
 }
-
-func TestChallenge(t *testing.T) {
-	for _, test := range []struct {
-		err  error
-		want string
-	}{
-		{ErrNoToken, `Bearer`},
-		{ErrInvalidToken, `Bearer error="invalid_token"`},
-		{ErrExpired, `Bearer error="invalid_token", error_description="the token expired"`},
-		{ErrNotYetValid, `Bearer error="invalid_token", error_description="the token is not yet valid"`},
-	} {
-		if got := Challenge(test.err); got != test.want {
-			t.Errorf("%v: %s, want %s", test.err, got, test.want)
-		}
-	}
-}

@@ -1,9 +1,11 @@
 package auth
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -31,25 +33,55 @@ func (j *JWT) readIdentity(claims jwt.MapClaims) (Identity, error) {
 	var id Identity
 	var ok bool
 	if id.User, ok = claims[j.cfg.UserClaim].(string); !ok {
-		return Identity{}, fmt.Errorf("%w: the claim %q is missing or not a string", ErrUser, j.cfg.UserClaim)
+		return Identity{}, wrongClaim(j.cfg.UserClaim, "is missing or not a string: it must name the user")
 	}
 	if err := CheckUser(id.User); err != nil {
 		return Identity{}, err
 	}
-	err := errors.Join(
+	err := cmp.Or( // the first error is enough for the client
 		readTime(claims, "exp", &id.Expires),
 		readTime(claims, "iat", &id.IssuedAt),
 		readID(claims, &id.ID),
 		readGrant(claims, &id),
 	)
 	if err == nil && id.Expires.IsZero() { // the parser has checked "exp" already; this check fails closed
-		err = jwt.ErrTokenRequiredClaimMissing
+		err = errNoExpiry
 	}
 	if err != nil {
-		return Identity{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
+		return Identity{}, err
 	}
 	id.Expires = id.Expires.Add(j.cfg.Leeway)
 	return id, nil
+}
+
+// errNoExpiry refuses a token that would be valid for ever.
+var errNoExpiry = wrongClaim("exp", "is missing: every token must expire")
+
+// explainClaims returns why the library refuses the claims of a token with a good signature. The issuer and the
+// audience come first: a token for another service is wrong at any time.
+func (j *JWT) explainClaims(claims jwt.MapClaims, err error) error {
+	if j.cfg.Issuer != "" && claims["iss"] != j.cfg.Issuer {
+		return refusedIssuer.because(err)
+	}
+	named, malformed := claims.GetAudience()
+	if j.cfg.Audiences != nil && (malformed != nil || !slices.ContainsFunc(named, func(a string) bool { return slices.Contains(j.cfg.Audiences, a) })) {
+		return refusedAudience.because(err)
+	}
+	var at time.Time
+	for _, name := range []string{"exp", "nbf", "iat"} {
+		if err := readTime(claims, name, &at); err != nil {
+			return err
+		}
+	}
+	switch {
+	case errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
+		return errNoExpiry
+	case errors.Is(err, jwt.ErrTokenExpired):
+		return ErrExpired
+	case errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
+		return ErrNotYetValid
+	}
+	return refusedClaim.because(err)
 }
 
 // readTime reads a claim of the type NumericDate. A missing claim leaves the time unchanged.
@@ -60,7 +92,7 @@ func readTime(claims jwt.MapClaims, name string, to *time.Time) error {
 	}
 	seconds, ok := claim.(float64)
 	if !ok || !(seconds >= 0 && seconds <= maxTime) { // written like this to refuse NaN too
-		return fmt.Errorf("the claim %q is not a time in seconds", name)
+		return wrongClaim(name, "is not a time in seconds since 1970")
 	}
 	whole, part := math.Modf(seconds)
 	*to = time.Unix(int64(whole), int64(part*1e9))
@@ -73,7 +105,7 @@ func readID(claims jwt.MapClaims, to *string) error {
 		return nil
 	}
 	if *to, ok = claim.(string); !ok || len(*to) > maxID {
-		return fmt.Errorf("the claim %q is not a string of at most %d bytes", claimID, maxID)
+		return wrongClaim(claimID, fmt.Sprintf("is not a string of at most %d bytes", maxID))
 	}
 	return nil
 }
@@ -87,7 +119,7 @@ func readGrant(claims jwt.MapClaims, to *Identity) error {
 	}
 	grant, ok := claim.(map[string]any)
 	if !ok {
-		return fmt.Errorf("the claim %q is not an object", claimGrant)
+		return wrongClaim(claimGrant, "is not an object")
 	}
 	for name, value := range grant {
 		var good bool
@@ -100,7 +132,7 @@ func readGrant(claims jwt.MapClaims, to *Identity) error {
 			to.Publish, good = value.(bool)
 		}
 		if !good {
-			return fmt.Errorf("the claim %q has an unknown or malformed member: it may have types and topics, lists of strings, and publish, true or false", claimGrant)
+			return wrongClaim(claimGrant, "has an unknown or malformed member: it may have types and topics, lists of strings, and publish, true or false")
 		}
 	}
 	return nil

@@ -183,7 +183,7 @@ func (j *JWKS) findOrRequest(kid string) (keys []key, ended <-chan struct{}, err
 	case fresh && j.lastErr != nil:
 		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, j.lastErr)
 	case fresh:
-		return nil, nil, fmt.Errorf("%w: the key set does not have its key", ErrInvalidToken)
+		return nil, nil, refusedUnknownKey.because(nil)
 	}
 	if !j.fetching {
 		j.fetching = true

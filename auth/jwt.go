@@ -113,32 +113,41 @@ func (j *JWT) Authenticate(r *http.Request) (Identity, error) {
 // Verify returns the identity that the token proves. The end of ctx ends a wait for unknown keys.
 func (j *JWT) Verify(ctx context.Context, token string) (Identity, error) {
 	if len(token) > maxToken {
-		return Identity{}, fmt.Errorf("%w: longer than %d bytes", ErrInvalidToken, maxToken)
+		return Identity{}, refusedTooLong.because(nil)
 	}
 	// The claims are a map because encoding/json matches the fields of a struct in upper and lower case:
 	// "SUB" would pass as "sub".
 	claims := jwt.MapClaims{}
-	_, err := j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) { return j.verificationKeys(ctx, t) })
-	switch {
-	case err == nil:
-		id, err := j.readIdentity(claims)
-		if err == nil {
-			err = j.cfg.Revocations.checkIdentity(id)
-		}
-		if err != nil {
-			return Identity{}, err
-		}
-		return id, nil
-	case errors.Is(err, ErrUnavailable):
-		return Identity{}, err
-	case errors.Is(err, jwt.ErrTokenInvalidAudience), errors.Is(err, jwt.ErrTokenInvalidIssuer):
-		return Identity{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
-	case errors.Is(err, jwt.ErrTokenExpired):
-		return Identity{}, ErrExpired
-	case errors.Is(err, jwt.ErrTokenNotValidYet), errors.Is(err, jwt.ErrTokenUsedBeforeIssued):
-		return Identity{}, ErrNotYetValid
+	parsed, err := j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) { return j.verificationKeys(ctx, t) })
+	if err != nil {
+		return Identity{}, j.explainToken(parsed, claims, err)
 	}
-	return Identity{}, fmt.Errorf("%w: %w", ErrInvalidToken, err)
+	id, err := j.readIdentity(claims)
+	if err == nil {
+		err = j.cfg.Revocations.checkIdentity(id)
+	}
+	if err != nil {
+		return Identity{}, err
+	}
+	return id, nil
+}
+
+// explainToken returns the sentinel, and the reason, of the library's error about a token.
+func (j *JWT) explainToken(parsed *jwt.Token, claims jwt.MapClaims, err error) error {
+	if _, ok := errors.AsType[*tokenError](err); ok {
+		return err
+	}
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		return err
+	case errors.Is(err, jwt.ErrTokenMalformed):
+		return refusedMalformed.because(err)
+	case errors.Is(err, jwt.ErrTokenInvalidClaims): // the signature is good
+		return j.explainClaims(claims, err)
+	case parsed.Method == nil, !slices.Contains(j.cfg.Algorithms, parsed.Method.Alg()):
+		return refusedAlgorithm.because(err)
+	}
+	return refusedSignature.because(err)
 }
 
 // verificationKeys returns the keys that may verify the token. Only the header parameter "kid" selects
@@ -148,12 +157,12 @@ func (j *JWT) verificationKeys(ctx context.Context, t *jwt.Token) (any, error) {
 	if _, ok := t.Header["crit"]; ok {
 		// RFC 7515, section 4.1.11: a critical extension that the recipient does not understand makes a
 		// token invalid. The library does not check it, and Herald understands no extension.
-		return nil, errors.New("critical header parameters")
+		return nil, refusedMalformed.with("the token's header has critical parameters (crit), which this server does not understand").because(nil)
 	}
 	kid := ""
 	if value, ok := t.Header["kid"]; ok {
 		if kid, ok = value.(string); !ok || len(kid) > maxKeyID {
-			return nil, fmt.Errorf("the header parameter kid is not a string of at most %d bytes", maxKeyID)
+			return nil, refusedMalformed.with(fmt.Sprintf("the token's header parameter kid is not a string of at most %d bytes", maxKeyID)).because(nil)
 		}
 	}
 	keys, err := j.cfg.Keys.findKeys(ctx, kid)
@@ -167,7 +176,7 @@ func (j *JWT) verificationKeys(ctx context.Context, t *jwt.Token) (any, error) {
 		}
 	}
 	if len(set.Keys) == 0 {
-		return nil, errors.New("the key is not for the token's algorithm")
+		return nil, refusedAlgorithm.because(nil)
 	}
 	return set, nil
 }

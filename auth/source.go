@@ -8,7 +8,7 @@ import (
 )
 
 // maxToken limits a token, in bytes, before any part of it is decoded.
-const maxToken = 8 << 10
+const maxToken = 16 << 10
 
 // Sources takes the token out of a request: from the header Authorization, the cookie, or the query
 // parameter, in this order. A request with two different tokens is refused.
@@ -52,7 +52,7 @@ func (s Sources) Token(r *http.Request) (string, error) {
 	case token == "":
 		return "", ErrNoToken
 	case len(token) > maxToken:
-		return "", fmt.Errorf("%w: longer than %d bytes", ErrInvalidToken, maxToken)
+		return "", refusedTooLong.because(nil)
 	case byCookie && s.SameOrigin != nil:
 		if err := s.SameOrigin(r); err != nil {
 			return "", fmt.Errorf("%w: %w", ErrOrigin, err)

@@ -98,7 +98,7 @@ func TestDemoPageSignIn(t *testing.T) {
 	page.waitText("sign-in", "Sign in")
 	screenshot(t, page, "sign-in")
 	page.signIn("nonsense")
-	page.waitText("sign-in-result", "a valid token is needed")
+	page.waitText("sign-in-result", "the token is not a signed JWT")
 	page.signIn(alice)
 	page.waitText("session", "alice")
 	page.waitStream()

@@ -75,6 +75,7 @@ func FuzzResponse(f *testing.F) {
 
 func TestResponses(t *testing.T) {
 	for name, test := range map[string]struct{ text, want string }{
+		"expired":         {"HTTP/1.1 401 Unauthorized\r\nContent-Length: 60\r\n\r\n" + `{"error":{"reason":"expired","message":"the token expired"}}`, "the server says 401 Unauthorized: the token expired"},
 		"refused":         {"HTTP/1.1 401 Unauthorized\r\nContent-Length: 41\r\n\r\n" + `{"error":{"message":"no token, said he"}}`, "the server says 401 Unauthorized: no token, said he: give --jwt-secret-file or a valid --token-file"},
 		"nothing there":   {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "the server says 404 Not Found: is the path of --url right?"},
 		"a page":          {"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", `the server answers with "text/html", not with an event stream`},

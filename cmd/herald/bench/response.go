@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"herald/auth"
 )
 
 // maxHead bounds a response's head, in bytes.
@@ -106,14 +108,16 @@ func newRefusal(p []byte) error {
 	defer res.Body.Close()
 	text := "the server says " + printable(res.Status)
 	var answer struct {
-		Error struct{ Message string }
+		Error struct{ Reason, Message string }
 	}
 	if json.NewDecoder(io.LimitReader(res.Body, maxHead)).Decode(&answer) == nil && answer.Error.Message != "" {
 		text += ": " + printable(answer.Error.Message)
 	}
 	switch res.StatusCode {
 	case http.StatusUnauthorized:
-		text += ": give --jwt-secret-file or a valid --token-file"
+		if answer.Error.Reason == "" || answer.Error.Reason == auth.ReasonNoToken { // otherwise the message says what to do
+			text += ": give --jwt-secret-file or a valid --token-file"
+		}
 	case http.StatusNotFound:
 		text += ": is the path of --url right?"
 	}

@@ -56,6 +56,41 @@ func TestHeaderFlood(t *testing.T) {
 	}
 }
 
+// TestLongestHeader sends the longest token and an event id of 64 KiB in one request, over HTTP/1.1 and HTTP/2. The
+// request gets a stream.
+func TestLongestHeader(t *testing.T) {
+	s := startSecured(t, nil)
+	claims := jwt.MapClaims{"sub": "alice", "exp": time.Now().Add(time.Hour).Unix(), "groups": strings.Repeat("g", 12_150)}
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(testSecret)
+	if err != nil || len(token) < 16_300 || len(token) > 16_384 {
+		t.Fatalf("a token of %d bytes (%v)", len(token), err)
+	}
+	header := bearer(token)
+	header.Set("Last-Event-ID", strings.Repeat("a", 64<<10))
+	header.Set("Cookie", "other="+strings.Repeat("c", 4<<10))
+	header.Set("User-Agent", strings.Repeat("u", 2<<10))
+	for _, http2 := range []bool{false, true} {
+		protocols := new(http.Protocols)
+		protocols.SetHTTP1(!http2)
+		protocols.SetUnencryptedHTTP2(http2)
+		transport := &http.Transport{Protocols: protocols}
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = header
+		res, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatalf("HTTP/2 %v: %v", http2, err)
+		}
+		if res.StatusCode != http.StatusOK || (res.ProtoMajor == 2) != http2 {
+			t.Errorf("HTTP/2 %v: %s %s, want a stream", http2, res.Proto, res.Status)
+		}
+		_ = res.Body.Close()
+		transport.CloseIdleConnections()
+	}
+}
+
 // TestSlowHeaders (slow loris) sends a header byte by byte on many connections. The server closes each in
 // time, and meanwhile it serves other clients.
 func TestSlowHeaders(t *testing.T) {

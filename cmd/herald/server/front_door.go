@@ -75,6 +75,7 @@ func (f *frontDoor) refuseIdentity(c echo.Context, err error) error {
 		return refuse(http.StatusBadRequest, codeInvalidUser, err.Error())
 	case errors.Is(err, auth.ErrConflict):
 		f.recordRefusal(c, reasonToken, err)
+		setChallenge(c, auth.Challenge(auth.ChallengeInvalidRequest, err.Error()))
 		return refuse(http.StatusBadRequest, codeConflictingTokens, err.Error())
 	case errors.Is(err, auth.ErrOrigin):
 		f.recordRefusal(c, reasonOrigin, err)
@@ -85,8 +86,16 @@ func (f *frontDoor) refuseIdentity(c echo.Context, err error) error {
 		return refuse(http.StatusServiceUnavailable, codeKeysUnavailable, "tokens cannot be checked just now").because(err)
 	}
 	f.recordRefusal(c, reasonToken, err)
-	c.Response().Header().Set("WWW-Authenticate", auth.Challenge(err))
-	return refuse(http.StatusUnauthorized, codeInvalidToken, "a valid token is needed")
+	why := auth.Explain(err)
+	setChallenge(c, why.Challenge())
+	answer := refuse(http.StatusUnauthorized, codeInvalidToken, why.Message)
+	answer.reason = why.Reason
+	return answer
+}
+
+// setChallenge sets the header that tells a client how to authenticate (RFC 6750, section 3).
+func setChallenge(c echo.Context, challenge string) {
+	c.Response().Header().Set("WWW-Authenticate", challenge)
 }
 
 // viewer returns who opens a stream and what the viewer may see. While the keys are unavailable it

@@ -17,7 +17,7 @@ const (
 	answerTimeout     = time.Minute      // for a request and its answer; streams are exempt
 	unreadTimeout     = time.Second      // for the rest of a body that no handler reads
 	idleTimeout       = 30 * time.Second // between two requests on a connection
-	maxHeader         = 80 << 10         // bytes of a request's header, with room for an event id of 64 KiB; net/http accepts 4 KiB more
+	maxHeader         = 88 << 10         // bytes of a request's header, with room for an event id of 64 KiB and a token of 16 KiB; net/http accepts 4 KiB more
 	maxAdminHeader    = 32 << 10
 )
 

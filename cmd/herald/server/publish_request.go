@@ -17,6 +17,8 @@ import (
 	"herald/stream"
 )
 
+const mayNotPublish = "the token does not allow publishing: only its issuer can allow that (claim herald, member publish)"
+
 // maxContentType bounds a Content-Type, in bytes.
 const maxContentType = 255
 
@@ -100,7 +102,8 @@ func (p *publisher) permit(c echo.Context) (auth.Identity, error) {
 		return id, err
 	}
 	if !id.Publish {
-		return id, refuse(http.StatusForbidden, codeMayNotPublish, "the token does not allow publishing")
+		setChallenge(c, auth.Challenge(auth.ChallengeScope, mayNotPublish))
+		return id, refuse(http.StatusForbidden, codeMayNotPublish, mayNotPublish)
 	}
 	if wait := p.quota.take(id.User, time.Now()); wait > 0 {
 		p.front.refused.WithLabelValues(reasonQuota).Inc()

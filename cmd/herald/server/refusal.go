@@ -14,8 +14,16 @@ import (
 type refusal struct {
 	status  int
 	code    string
+	reason  string // for programs: why a token is not accepted, see [auth.Refusal]; empty: the code says all
 	message string
 	cause   error // for the log; nil: there is nothing more to say
+}
+
+// errorBody is the part of a refusal that the client gets.
+type errorBody struct {
+	Code    string `json:"code"`
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message"`
 }
 
 func refuse(status int, code, message string) *refusal {
@@ -94,6 +102,6 @@ func answerError(log *slog.Logger) echo.HTTPErrorHandler {
 		if c.Response().Committed {
 			return
 		}
-		_ = c.JSON(r.status, map[string]any{"error": map[string]string{"code": r.code, "message": r.message}})
+		_ = c.JSON(r.status, map[string]errorBody{"error": {r.code, r.reason, r.message}})
 	}
 }

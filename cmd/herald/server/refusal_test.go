@@ -128,6 +128,68 @@ func TestRefusedUserIsLogged(t *testing.T) {
 	}
 }
 
+// TestTokensAreRefusedWithAReason wants the reason in the body and in the challenge (RFC 6750, section 3).
+func TestTokensAreRefusedWithAReason(t *testing.T) {
+	s := startSecured(t, nil)
+	mayRead := s.token(t, auth.Identity{User: "alice"})
+	old, err := s.signer.Sign(auth.Identity{User: "alice", Expires: time.Now().Add(-time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, method, path string
+		header             http.Header
+		status             int
+		code, reason       string
+		challenge          string // its beginning
+	}{
+		{"no token", http.MethodGet, "/events", nil, 401, "invalid-token", "no-token", `Bearer realm="herald"`},
+		{"another scheme", http.MethodGet, "/events", headers("Authorization", "Basic YTpi"), 401, "invalid-token", "no-token", `Bearer realm="herald"`},
+		{"malformed", http.MethodGet, "/events", bearer("x"), 401, "invalid-token", "malformed", `Bearer error="invalid_token", error_description="the token is not a signed JWT`},
+		{"expired", http.MethodPost, "/broadcast", bearer(old), 401, "invalid-token", "expired", `Bearer error="invalid_token", error_description="the token has expired`},
+		{"expired", http.MethodPost, "/session", bearer(old), 401, "invalid-token", "expired", `Bearer error="invalid_token", error_description="the token has expired`},
+		{"too long", http.MethodGet, "/events", bearer(strings.Repeat("a", 16385)), 401, "invalid-token", "too-long", `Bearer error="invalid_token", error_description="the token is longer than 16384 bytes`},
+		{"two tokens", http.MethodGet, "/events", headers("Authorization", "Bearer "+mayRead, "Cookie", "__Host-herald=other"), 400, "conflicting-tokens", "", `Bearer error="invalid_request"`},
+		{"no right", http.MethodPost, "/broadcast", bearer(mayRead), 403, "may-not-publish", "", `Bearer error="insufficient_scope", error_description="the token does not allow publishing`},
+	} {
+		status, header, body := request(t, test.method, s.url+test.path, test.header)
+		var answer map[string]errorBody
+		if err := json.Unmarshal([]byte(body), &answer); err != nil || status != test.status || answer["error"].Code != test.code || answer["error"].Reason != test.reason {
+			t.Errorf("%s: %d %s, want %d, %s and %s (%v)", test.name, status, body, test.status, test.code, test.reason, err)
+		}
+		if got := header.Get("WWW-Authenticate"); !strings.HasPrefix(got, test.challenge) {
+			t.Errorf("%s: challenge %s, want %s", test.name, got, test.challenge)
+		}
+	}
+}
+
+// TestProtocolListsEveryReason compares the reasons in auth/refusal.go with the table of stream/PROTOCOL.md.
+func TestProtocolListsEveryReason(t *testing.T) {
+	protocol, err := os.ReadFile("../../../stream/PROTOCOL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("../../../auth/refusal.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^\trefused\w+ += Refusal\{"([a-z-]+)"`).FindAllStringSubmatch(string(source), -1)
+	reasons := []string{auth.ReasonNoToken}
+	for _, match := range found {
+		reasons = append(reasons, match[1])
+	}
+	_, table, _ := strings.Cut(string(protocol), "| `reason` | the token |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for _, reason := range reasons {
+		if !strings.Contains(table, "\n| `"+reason+"` | ") {
+			t.Errorf("stream/PROTOCOL.md lacks the reason %s", reason)
+		}
+	}
+	if rows := strings.Count(table, "\n| `"); rows != len(reasons) || rows < 12 {
+		t.Errorf("stream/PROTOCOL.md has %d reasons, want the %d of auth", rows, len(reasons))
+	}
+}
+
 // TestProtocolListsEveryCode compares the codes in refusal.go with the table of stream/PROTOCOL.md.
 func TestProtocolListsEveryCode(t *testing.T) {
 	protocol, err := os.ReadFile("../../../stream/PROTOCOL.md")

@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	maxRefusal     = 4 << 10 // bytes of a refusal's body that are read
-	maxRefusalText = 200     // bytes of a body that is shown as it is; a longer one is probably a web page
+	maxRefusal     = 4 << 10    // bytes of a refusal's body that are read
+	reasonNoToken  = "no-token" // the reason of a refused request without a token, see stream/PROTOCOL.md
+	maxRefusalText = 200        // bytes of a body that is shown as it is; a longer one is probably a web page
 )
 
 // refusal is an error that another try would not change.
@@ -63,7 +64,7 @@ func checkResponse(res *http.Response) error {
 		}
 		return nil
 	}
-	text := refusalText(res.Body)
+	text, reason := refusalText(res.Body)
 	err := fmt.Errorf("the server says %s%s", printable(res.Status), text)
 	switch res.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
@@ -77,7 +78,10 @@ func checkResponse(res *http.Response) error {
 		}
 		return refusal{err}
 	case http.StatusUnauthorized:
-		return refusal{fmt.Errorf("%w: give a valid token with --token-file or %s", err, TokenVariable)}
+		if reason == "" || reason == reasonNoToken { // otherwise the message says what to do
+			err = fmt.Errorf("%w: give a valid token with --token-file or %s", err, TokenVariable)
+		}
+		return refusal{err}
 	case http.StatusNotFound:
 		return refusal{fmt.Errorf("%w: is the path of --url right?", err)}
 	}
@@ -87,21 +91,21 @@ func checkResponse(res *http.Response) error {
 	return refusal{err}
 }
 
-// refusalText returns the message of the server's JSON error, with a colon in front of it. If the body
-// is not JSON but a short text, it returns that text.
-func refusalText(body io.Reader) string {
-	text, _ := io.ReadAll(io.LimitReader(body, maxRefusal)) // a part of the body is better than nothing
+// refusalText returns the message of the server's JSON error, with a colon in front of it, and the reason why the
+// token is not accepted, if the error has one. If the body is not JSON but a short text, it returns that text.
+func refusalText(body io.Reader) (text, reason string) {
+	b, _ := io.ReadAll(io.LimitReader(body, maxRefusal)) // a part of the body is better than nothing
 	var answer struct {
-		Error struct{ Message string }
+		Error struct{ Reason, Message string }
 	}
-	message := strings.TrimSpace(string(text))
-	if json.Unmarshal(text, &answer) == nil {
+	message := strings.TrimSpace(string(b))
+	if json.Unmarshal(b, &answer) == nil {
 		message = answer.Error.Message
 	} else if len(message) > maxRefusalText || strings.HasPrefix(message, "<") || !utf8.ValidString(message) {
 		message = ""
 	}
 	if message == "" {
-		return ""
+		return "", ""
 	}
-	return ": " + printable(message)
+	return ": " + printable(message), answer.Error.Reason
 }

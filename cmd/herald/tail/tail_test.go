@@ -74,3 +74,24 @@ func TestTailStopsAtRefusals(t *testing.T) {
 		}
 	}
 }
+
+// TestTailShowsWhyATokenIsRefused wants the server's sentence. The advice to give a token follows only if there is
+// none, or if the server is not Herald.
+func TestTailShowsWhyATokenIsRefused(t *testing.T) {
+	const advice = ": give a valid token with --token-file or HERALD_TOKEN"
+	for body, want := range map[string]string{
+		`{"error":{"reason":"expired","message":"the token has expired"}}`: "the server says 401 Unauthorized: the token has expired",
+		`{"error":{"reason":"no-token","message":"the request has none"}}`: "the server says 401 Unauthorized: the request has none" + advice,
+		`go away`: "the server says 401 Unauthorized: go away" + advice,
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusUnauthorized)
+			fmt.Fprint(w, body)
+		}))
+		_, _, err := tailOf(t.Context(), server.URL)
+		server.Close()
+		if fmt.Sprint(err) != want {
+			t.Errorf("%s: %v, want %s", body, err, want)
+		}
+	}
+}
