@@ -64,7 +64,8 @@ type Route struct {
 	Partitioner Partitioner
 }
 
-// ParseRoute parses a route as flags and configuration files spell it: NAME[,key=value…].
+// ParseRoute parses a route as flags and configuration files spell it: NAME[,key=value…]. White space
+// around the name and the options does not count.
 //
 //	notifications                        shared, the record key is the user
 //	notifications,partitioner=murmur2    the same; its producers choose partitions like the Java client
@@ -74,13 +75,14 @@ type Route struct {
 //	announcements,kind=broadcast         for everyone
 func ParseRoute(text string) (Route, error) {
 	name, options, _ := strings.Cut(text, ",")
+	name = strings.TrimSpace(name)
 	r := Route{Topic: name, Kind: Shared}
 	if strings.Contains(name, userPlaceholder) {
 		r.Kind = PerUser
 	}
 	if options != "" {
 		for option := range strings.SplitSeq(options, ",") {
-			if err := r.setOption(option); err != nil {
+			if err := r.setOption(strings.TrimSpace(option)); err != nil {
 				return Route{}, fmt.Errorf("topic %q: %w", text, err)
 			}
 		}
@@ -125,7 +127,7 @@ func (r *Route) setOption(option string) error {
 			return checkPointer(pointer)
 		}
 		header, ok := strings.CutPrefix(value, "header:")
-		if !ok || header == "" {
+		if !ok || header == "" || header != strings.TrimSpace(header) {
 			return fmt.Errorf("user %q: want key, header:NAME or json:/POINTER", value)
 		}
 		r.UserHeader = header

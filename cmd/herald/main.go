@@ -95,11 +95,13 @@ func parseArgs(ctx context.Context, args []string, cli *commands) (*kong.Context
 }
 
 func newParser(ctx context.Context, cli *commands, file *configFile) *kong.Kong {
-	return kong.Must(cli, append(flagErrors(),
+	parser := kong.Must(cli, append(flagErrors(),
 		kong.Name("herald"), kong.Description(description), kong.Vars{"version": versionLine()}, serverDefaults(),
 		kong.DefaultEnvars(envPrefix), kong.Resolvers(file),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.BindTo(ctx, (*context.Context)(nil)))...)
+	checkSettings(parser.Model)
+	return parser
 }
 
 // version is set by the linker: see the Makefile.

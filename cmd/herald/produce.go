@@ -19,7 +19,7 @@ type produceCommand struct {
 	Topic   *consumer.Route `env:"-" placeholder:"NAME[,KEY=VALUE…]" help:"Topic to write to, in the form of serve's --topic. Default: notifications, or announcements,kind=broadcast without --user."`
 	User    *string         `env:"-" placeholder:"NAME" help:"User who gets the notification. Default: everyone."`
 	Type    string          `env:"-" placeholder:"TYPE" help:"Type of the event. Default: none; the event then has the type message."`
-	Value   string          `arg:"" help:"Value of the record."`
+	Value   string          `arg:"" verbatim:"" help:"Value of the record."`
 
 	EventTypeHeader string `default:"event-type" placeholder:"NAME" help:"Record header that holds the event type. It must be the server's --event-type-header. Default: ${default}."`
 

@@ -77,6 +77,8 @@ Configuration. A flag takes precedence over its environment variable, the variab
       - announcements,kind=broadcast
     jwt-secret-file: /run/secrets/herald
 
+White space around the elements of a list does not count. A comma that belongs to an element is \, on the command line and in variables. All other values must not begin or end with white space or invisible characters.
+
 Signals. SIGTERM and SIGINT end the streams with a reason, so that clients reconnect elsewhere, and then the process. A second signal ends the process at once.
 
 Exit codes. 0: ended by a signal. 1: it could not run. 2: a flag, variable or file is wrong.`

@@ -113,7 +113,7 @@ func (t *tailCommand) streamURL() (string, error) {
 // readToken returns the bearer token, or "" if the user gave none.
 func (t *tailCommand) readToken() (string, error) {
 	if t.TokenFile == "" {
-		return os.Getenv(tail.TokenVariable), nil
+		return strings.TrimSpace(os.Getenv(tail.TokenVariable)), nil
 	}
 	text, err := os.ReadFile(t.TokenFile)
 	if err != nil {

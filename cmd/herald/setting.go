@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/alecthomas/kong"
+)
+
+// verbatimTag marks an argument that is data and not a setting. Every text is allowed in it.
+const verbatimTag = "verbatim"
+
+// checkSettings makes the parser check the text of every flag and argument, from the command line, the
+// environment and the configuration file alike.
+func checkSettings(model *kong.Application) {
+	_ = kong.Visit(model, func(node kong.Visitable, next kong.Next) error { // the function returns no error of its own
+		switch v, ok := node.(*kong.Value); {
+		case !ok || v.Passthrough:
+		case v.Tag.Has(verbatimTag):
+			v.Mapper = kong.MapperFunc(decodeVerbatim)
+		default:
+			v.Mapper = settingMapper{v.Mapper}
+		}
+		return next(nil)
+	})
+}
+
+// decodeVerbatim sets a string to the argument. kong's own mapper replaces bytes that are not UTF-8.
+func decodeVerbatim(ctx *kong.DecodeContext, target reflect.Value) error {
+	token, err := ctx.Scan.PopValue("value")
+	if err == nil {
+		target.SetString(token.String())
+	}
+	return err
+}
+
+// settingMapper trims white space around the elements of lists. In all other texts it refuses characters
+// that nobody sees: a setting that was copied with a space, or read from a file with a line break, would be
+// accepted and match nothing.
+type settingMapper struct{ kong.Mapper }
+
+// Decode implements [kong.Mapper].
+func (m settingMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	token := ctx.Scan.Peek()
+	if ctx.Value.IsBool() && token.Type != kong.FlagValueToken {
+		return m.Mapper.Decode(ctx, target) // the next token is not the flag's
+	}
+	if ctx.Value.IsSlice() {
+		return m.decodeList(ctx, target)
+	}
+	if text, ok := token.Value.(string); ok && token.IsValue() {
+		if err := checkText(text); err != nil {
+			return err
+		}
+	}
+	return m.Mapper.Decode(ctx, target)
+}
+
+// decodeList decodes the elements one by one.
+func (m settingMapper) decodeList(ctx *kong.DecodeContext, target reflect.Value) error {
+	token, err := ctx.Scan.PopValue("list")
+	if err != nil {
+		return fmt.Errorf("the value is missing: want %s", ctx.Value.Flag.PlaceHolder)
+	}
+	elements, err := splitList(token.String(), ctx.Value.Tag.Sep)
+	if err != nil {
+		return err
+	}
+	for _, e := range elements {
+		one := kong.JoinEscaped([]string{e}, ctx.Value.Tag.Sep)
+		if err := m.Mapper.Decode(ctx.WithScanner(kong.ScanAsType(token.Type, one)), target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// splitList returns the elements of a list without the white space around them. In an element, a backslash
+// precedes the separator.
+func splitList(text string, separator rune) ([]string, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, errors.New("the list is empty: give one value or more, or leave the setting out")
+	}
+	elements := kong.SplitEscaped(text, separator)
+	if strings.HasSuffix(text, string(separator)) && !strings.HasSuffix(text, `\`+string(separator)) {
+		elements = append(elements, "") // which kong leaves out
+	}
+	for i, e := range elements {
+		e = strings.TrimSpace(e)
+		if e == "" {
+			return nil, fmt.Errorf("%q has an empty element: want values with one %q between them", text, separator)
+		}
+		if err := checkText(e); err != nil {
+			return nil, fmt.Errorf("%w; %q separates values", err, separator)
+		}
+		elements[i] = e
+	}
+	return elements, nil
+}
+
+// checkText returns an error for a text that begins or ends with a character that nobody sees, or has a
+// control character anywhere.
+func checkText(text string) error {
+	if !utf8.ValidString(text) {
+		return fmt.Errorf("%q is not UTF-8", text)
+	}
+	first, _ := utf8.DecodeRuneInString(text)
+	last, _ := utf8.DecodeLastRuneInString(text)
+	switch i := strings.IndexFunc(text, unicode.IsControl); {
+	case text == "":
+		return nil
+	case isInvisible(first):
+		return fmt.Errorf("%q begins with %s: remove it", text, characterName(first))
+	case isInvisible(last):
+		return fmt.Errorf("%q ends with %s: remove it", text, characterName(last))
+	case i >= 0:
+		inner, _ := utf8.DecodeRuneInString(text[i:])
+		return fmt.Errorf("%q contains %s: remove it", text, characterName(inner))
+	}
+	return nil
+}
+
+// isInvisible reports whether a character shows nothing: white space, a control or format character, or a
+// letter without a glyph, such as the Hangul filler.
+func isInvisible(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.In(r, unicode.Z, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point)
+}
+
+// characterName names an invisible character in words.
+func characterName(r rune) string {
+	switch r {
+	case ' ':
+		return "a space"
+	case '\t':
+		return "a tab"
+	case '\n', '\r':
+		return "a line break"
+	case '\u00a0':
+		return "a no-break space (U+00A0)"
+	case '\u200b':
+		return "a zero width space (U+200B)"
+	case '\ufeff':
+		return "a byte order mark (U+FEFF)"
+	}
+	if unicode.IsControl(r) {
+		return fmt.Sprintf("a control character (%U)", r)
+	}
+	return fmt.Sprintf("an invisible character (%U)", r)
+}
