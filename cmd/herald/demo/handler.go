@@ -119,6 +119,8 @@ func (r *taskRequest) validate() error {
 		return invalid("user must be 1 to 128 characters of A-Z a-z 0-9 . _ -")
 	case r.Name == "" || utf8.RuneCountInString(r.Name) > maxName:
 		return invalid(fmt.Sprintf("name must have 1 to %d characters", maxName))
+	case strings.ContainsRune(r.Name, utf8.RuneError): // the JSON package puts it in the place of bytes that are not UTF-8
+		return invalid("name must be text in UTF-8")
 	case strings.ContainsFunc(r.Name, unicode.IsControl):
 		return invalid("name must not contain control characters")
 	case r.Seconds < 1 || r.Seconds > maxSeconds:

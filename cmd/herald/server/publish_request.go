@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"mime"
 	"net/http"
 	"strconv"
 	"time"
@@ -18,9 +17,6 @@ import (
 )
 
 const mayNotPublish = "the token does not allow publishing: only its issuer can allow that (claim herald, member publish)"
-
-// maxContentType bounds a Content-Type, in bytes.
-const maxContentType = 255
 
 // notification is a record to be published.
 type notification struct {
@@ -59,8 +55,8 @@ func (p *publisher) readNotification(c echo.Context, n *notification) (auth.Iden
 	if n.eventType != "" && !stream.ValidType(n.eventType) {
 		return by, refuse(http.StatusBadRequest, codeBadRequest, "this event type is reserved, too long or has line breaks")
 	}
-	if _, _, err := mime.ParseMediaType(n.contentType); n.contentType != "" && err != nil || len(n.contentType) > maxContentType {
-		return by, refuse(http.StatusUnsupportedMediaType, codeContentType, fmt.Sprintf("Content-Type: want one such as application/json, of up to %d bytes, or none", maxContentType))
+	if err := checkContent(c); err != nil {
+		return by, err
 	}
 	if n.key, err = idempotencyKey(c.Request().Header); err != nil {
 		return by, err
@@ -92,7 +88,7 @@ func (p *publisher) readBody(c echo.Context, n *notification) error {
 	if err != nil {
 		return refuse(http.StatusBadRequest, codeBadRequest, "the body cannot be read").because(err)
 	}
-	return nil
+	return checkText(n.value)
 }
 
 // permit returns who sent the request, or a refusal if the sender may not publish now.

@@ -196,28 +196,3 @@ func TestBodiesAreBounded(t *testing.T) {
 		}
 	}
 }
-
-// TestContentTypes publishes with valid and with malformed content types. The server refuses the malformed ones.
-func TestContentTypes(t *testing.T) {
-	srv := startServer(t)
-	for contentType, want := range map[string]int{
-		"":                                 http.StatusCreated,
-		"application/json":                 http.StatusCreated,
-		"text/plain; charset=utf-8":        http.StatusCreated,
-		"application/cloudevents+json":     http.StatusCreated,
-		"nonsense/":                        http.StatusUnsupportedMediaType,
-		"text/plain; charset":              http.StatusUnsupportedMediaType,
-		"text/plain, text/html":            http.StatusUnsupportedMediaType,
-		"text/" + strings.Repeat("x", 255): http.StatusUnsupportedMediaType,
-	} {
-		header := http.Header{}
-		if contentType != "" {
-			header.Set("Content-Type", contentType)
-		}
-		status, _, body := send(t, http.MethodPost, "http://"+srv.Addr().String()+"/broadcast", "x", header)
-		var answer struct{ Error struct{ Message string } }
-		if err := json.Unmarshal([]byte(body), &answer); err != nil || status != want || (answer.Error.Message == "") != (want == http.StatusCreated) {
-			t.Errorf("%q: %d %s, want %d", contentType, status, body, want)
-		}
-	}
-}

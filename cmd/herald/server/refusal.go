@@ -62,6 +62,8 @@ const (
 	codePending           = "request-pending"
 	codeTooLarge          = "too-large"
 	codeContentType       = "content-type"
+	codeContentEncoding   = "content-encoding"
+	codeNotText           = "not-text"
 	codeKeyReused         = "idempotency-key-reused"
 	codeQuota             = "quota-exceeded"
 	codeUnconfirmed       = "unconfirmed" // whether the record was written is unknown

@@ -54,6 +54,9 @@ func (s *Server) registerDemo(e *echo.Echo, pub *publisher, signIn bool) {
 			}
 			by = id.User
 		}
+		if err := checkContent(c); err != nil {
+			return err
+		}
 		s.page.StartTask(c.Response(), c.Request(), by)
 		return nil
 	})
