@@ -32,6 +32,12 @@ type Config struct {
 	// turn need from Kafka. Default 48 MiB. A negative number: no such memory.
 	ReplayCacheBytes int
 
+	// ReplayRatePerUser is how many bytes of logs a second the passes read for one user, on average over some
+	// minutes. A user whose streams have made the passes read more waits before the next pass. Each record counts
+	// as 100 bytes more than its key and value, and requests share the cost of a pass that serves them together.
+	// Zero: no limit.
+	ReplayRatePerUser int
+
 	// FetchMaxBytes bounds one response of a broker, in bytes. A single batch may exceed it. Default 8 MiB.
 	// Live reading holds one response for each fetch session in memory, and a second response for up to four
 	// sessions with a long backlog. While a session delivers a compressed batch, the decompressed batch is

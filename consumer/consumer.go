@@ -51,7 +51,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	c.member = newGroupMember(newGroupHealth(cfg.Group, cfg.Replica, c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topics.commitTopics, c.reader.positions)
 	c.delivered = newDeliveredPositions(newGroupHealth(cfg.Group, "delivered", c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topics.idOf)
 	fetcher := newChunkFetcher(c.cluster, c.topics, c.offsets, cfg.fetchOptions(), cfg.ReplayCacheBytes/4, c.metrics)
-	c.scans = newScans(fetcher, cfg.ReplayConcurrency, c.metrics, c.log)
+	c.scans = newScans(fetcher, cfg.ReplayConcurrency, cfg.ReplayRatePerUser, c.metrics, c.log)
 	if cfg.Registry != nil {
 		tailBytes, tailAge := newTailMetrics(c.reader.tail)
 		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader}, tailBytes, tailAge)

@@ -30,8 +30,9 @@
 //
 // An older record:
 //
-//  1. [Consumer.Replay] makes a rangeRequest of each range, which ends where the tail starts. scans.addRequest
-//     adds it to the waiters of its zone: the requests for short or for long ranges of the log.
+//  1. [Consumer.Replay] makes a rangeRequest of each range, which ends where the tail starts. scans.awaitBudget
+//     waits if passes have read too much for the user. scans.addRequest adds the request to the waiters of its
+//     zone: the requests for short or for long ranges of the log.
 //  2. The goroutine of the zone runs pass.run, which waits for a slot. pass.beginWithAll or
 //     pass.updateRequests takes the waiting requests into the pass.
 //  3. pass.readChunk calls chunkReader.read, which returns a chunk from the chunkCache or fetches it.
@@ -90,6 +91,7 @@
 //	scan.go                which requests are served together, and how many passes read at a time
 //	waiters.go             the requests that wait for a pass
 //	pass.go                a pass over a log for all requests that wait for it
+//	replay_cost.go         what passes cost each user; users who have cost too much wait
 //	chunk_reader.go        reads the parts of a log from memory or from Kafka
 //	chunk_cache.go         parts of logs in memory, older than the tail, that passes have read for short ranges
 //
@@ -108,7 +110,8 @@
 //	produce.go             writes single records
 //
 // Package [herald/consumer/batch] decodes record batches. Package [herald/consumer/broker] sends requests to
-// brokers. Package [herald/consumer/logtail] keeps the newest records in memory, with an index by user.
+// brokers. Package [herald/consumer/logtail] keeps the newest records in memory, with an index by user. Package
+// [herald/consumer/userrate] limits the rate of each user, here and in other packages.
 //
 // # Lock order
 //

@@ -19,6 +19,7 @@ type metrics struct {
 	replayBytes prometheus.Counter
 	cachedBytes prometheus.Counter
 	passes      prometheus.Counter
+	delayed     prometheus.Counter
 	fetches     prometheus.Histogram
 	errors      *prometheus.CounterVec
 	generations prometheus.Counter
@@ -54,6 +55,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		replayBytes: bytes.WithLabelValues(useReplay),
 		cachedBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_cached_bytes_total", Help: "Bytes of record batches that replays took from memory instead of Kafka."}),
 		passes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replay_passes_total", Help: "Passes over a part of a log; one pass serves all replays that wait for this part."}),
+		delayed:     prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_kafka_replays_delayed_total", Help: "Replays of streams that waited because passes had read more for their user than --replay-rate-per-user allows."}),
 		fetches: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "herald_kafka_fetch_duration_seconds", Help: "Duration of live fetches; a broker without new records answers after 0.25 s, or after 1 s if no partition was added to the fetch session for 5 s.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .2, .3, .5, 1, 2.5, 5, 10},
@@ -81,7 +83,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.commits.WithLabelValues(result)
 	}
 	if reg != nil {
-		reg.MustRegister(m.records, m.replayed, m.replays, m.tailReplays, m.passes, m.cachedBytes, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.misplaced, m.ownerless, m.stalled, m.up)
+		reg.MustRegister(m.records, m.replayed, m.replays, m.tailReplays, m.passes, m.delayed, m.cachedBytes, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.misplaced, m.ownerless, m.stalled, m.up)
 	}
 	return m
 }

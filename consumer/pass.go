@@ -41,6 +41,7 @@ type pass struct {
 	begun    time.Time
 	requests []*rangeRequest
 	users    map[string][]*rangeRequest // the requests by user
+	cost     float64                    // what a request pays that is served from the goroutine's start on, in bytes
 	batches  batch.Reader
 
 	gathering gathering
@@ -165,7 +166,7 @@ func (p *pass) isCached(offset int64) bool {
 // goroutine must end.
 func (p *pass) beginWithAll() bool {
 	p.gathering = gathering{}
-	p.add(p.scans.waiters.takeAll(p.zone))
+	p.join(p.scans.waiters.takeAll(p.zone))
 	if len(p.requests) == 0 {
 		return false
 	}
@@ -187,7 +188,13 @@ func (p *pass) begin() {
 // past.
 func (p *pass) updateRequests() {
 	before := len(p.requests)
-	p.requests = slices.DeleteFunc(p.requests, func(r *rangeRequest) bool { _, ended := r.position(); return ended })
+	p.requests = slices.DeleteFunc(p.requests, func(r *rangeRequest) bool {
+		_, ended := r.position()
+		if ended {
+			p.charge(r)
+		}
+		return ended
+	})
 	if len(p.requests) != before {
 		left := p.requests
 		p.requests, p.users = nil, nil
@@ -201,12 +208,15 @@ func (p *pass) updateRequests() {
 
 // putBack returns the pass's requests to the waiting ones.
 func (p *pass) putBack() {
+	for _, r := range p.requests {
+		p.charge(r)
+	}
 	p.scans.waiters.putBack(p.zone, p.requests)
 	p.requests, p.users = nil, nil
 }
 
 // take takes the waiting requests that continue at the offset from or later, but before the offset to.
-func (p *pass) take(from, to int64) { p.add(p.scans.waiters.take(p.zone, from, to)) }
+func (p *pass) take(from, to int64) { p.join(p.scans.waiters.take(p.zone, from, to)) }
 
 func (p *pass) add(requests []*rangeRequest) {
 	if p.users == nil {
@@ -304,7 +314,7 @@ func (p *pass) offerRecords(k *chunk, offset int64) (int64, error) {
 	b.Reset(k.batches, slices.Clone(k.aborted), offset)
 	defer b.Close()
 	var rec Record
-	replayed := 0
+	replayed, cost := 0, 0
 	var failed error
 	for {
 		b.DropRecords()
@@ -316,6 +326,7 @@ func (p *pass) offerRecords(k *chunk, offset int64) (int64, error) {
 			break
 		}
 		replayed++
+		cost += recordCost + len(rec.Key) + len(rec.Value)
 		p.route.setOwner(&rec, p.owner)
 		if rec.Broadcast {
 			for _, r := range p.requests {
@@ -327,6 +338,7 @@ func (p *pass) offerRecords(k *chunk, offset int64) (int64, error) {
 			r.offer(&rec)
 		}
 	}
+	p.cost += float64(cost) / float64(len(p.requests))
 	p.scans.metrics.replayed.Add(float64(replayed))
 	for _, r := range p.requests {
 		r.advance(b.NextOffset())

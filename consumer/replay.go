@@ -48,7 +48,7 @@ func (c *Consumer) Replay(ctx context.Context, user string, ranges []Range, fn f
 				r.requests = append(r.requests, &rangeRequest{replay: r, Range: at, user: user, until: until})
 			}
 		}
-		open = c.scans.replay(ctx, r)
+		open = c.scans.replay(ctx, user, r)
 	}
 }
 
@@ -105,10 +105,11 @@ type replay struct {
 
 // replay serves the requests and waits until all of them have ended, or until ctx ends. It returns the ranges
 // that are not at their end yet, although their request has ended: the rest may be in the tail.
-func (s *scans) replay(ctx context.Context, r *replay) (left []*Range) {
+func (s *scans) replay(ctx context.Context, user string, r *replay) (left []*Range) {
 	if r.open = len(r.requests); r.open == 0 {
 		return nil
 	}
+	s.awaitBudget(ctx, user)
 	for _, q := range r.requests {
 		if route := s.fetcher.topics.routeOf(q.Topic); route != nil {
 			s.addRequest(logID{q.Partition, q.TopicID}, route, q)
@@ -140,6 +141,8 @@ type rangeRequest struct {
 	user  string
 	until int64 // the request ends before this offset: the start of the tail, or the end of the Range
 	ended bool
+
+	joinedAt float64 // the cost of the pass when the request joined it; the goroutine of the zone uses it
 }
 
 // offer passes to fn a record for the request's user, unless the request has ended or is past the record.

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"herald/consumer/userrate"
 )
 
 // longRange is the most offsets of a short range. Passes for long ranges are separate from passes for short
@@ -64,7 +66,8 @@ type scans struct {
 	waiters *waiters
 
 	wg    sync.WaitGroup
-	slots [2]chan struct{} // by rangeLength: one element for each pass that reads
+	slots [2]chan struct{}  // by rangeLength: one element for each pass that reads
+	costs *userrate.Limiter // what passes read for each user, in bytes
 
 	// The constants above, except in tests.
 	longRange  int64
@@ -76,7 +79,7 @@ type scans struct {
 	leftOutLogged atomic.Int64 // the Unix second of the last log line about records left out
 }
 
-func newScans(fetcher *chunkFetcher, concurrency int, m *metrics, log *slog.Logger) *scans {
+func newScans(fetcher *chunkFetcher, concurrency, ratePerUser int, m *metrics, log *slog.Logger) *scans {
 	longSlots := max(1, concurrency/4)
 	return &scans{
 		fetcher:    fetcher,
@@ -84,6 +87,7 @@ func newScans(fetcher *chunkFetcher, concurrency int, m *metrics, log *slog.Logg
 		log:        log,
 		waiters:    newWaiters(),
 		slots:      [...]chan struct{}{short: make(chan struct{}, max(1, concurrency-longSlots)), long: make(chan struct{}, longSlots)},
+		costs:      userrate.New(float64(ratePerUser), ratePerUser*costBurst),
 		longRange:  longRange,
 		turnChunks: turnChunks,
 		calm:       calm,

@@ -41,6 +41,7 @@ type clientStream struct {
 // admitted is what the [roster] knows of a stream.
 type admitted struct {
 	from     netip.Addr
+	opened   int64 // Unix milliseconds
 	tokenID  string
 	issuedAt time.Time
 	expiry   *time.Timer // nil: the viewer's token does not expire

@@ -127,7 +127,7 @@ func (h *Handler) Events(c echo.Context) error {
 		return h.refuse(c, req, later)
 	}
 	from, _ := netip.ParseAddr(c.RealIP()) // all unparsable addresses count as one address
-	if reason := h.roster.admit(from); reason != "" {
+	if reason := h.roster.admit(from, viewer.User); reason != "" {
 		return h.refuse(c, req, reason)
 	}
 	conn, err := takeOver(c.Response().Writer, c.Request(), func() http.Header { return runBeforeHooks(c.Response()) }, h.cfg.WriteTimeout, h.cfg.Hub.metrics)
@@ -169,7 +169,7 @@ func (h *Handler) register(viewer Viewer, from netip.Addr, req streamRequest, ou
 	// A name from the query would keep the whole request line, which may have a long event id.
 	s := newClientStream(h.service, out, strings.Clone(viewer.User), h.cfg.MaxQueue)
 	s.catchUp.turn = rand.Uint32N(1 << 16) //nolint:gosec // for fairness, not a secret
-	s.admission = admitted{from: from, tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt}
+	s.admission = admitted{from: from, opened: time.Now().UnixMilli(), tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt}
 	if !viewer.Expires.IsZero() {
 		left := time.Until(viewer.Expires)
 		early := min(left/10, 5*time.Second)                                                              // viewers who signed in together then do not all reconnect together

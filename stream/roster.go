@@ -10,12 +10,14 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"herald/consumer/userrate"
 )
 
 // Admission bounds the streams. A zero value is no limit.
 type Admission struct {
 	Streams        int     // the most streams in all
-	PerUser        int     // the most streams of one user; a new stream takes the place of the oldest
+	PerUser        int     // the most streams of one user; a new stream takes the place of the oldest. See also [shortStream]
 	PerAddress     int     // the most streams of one client address
 	OpensPerSecond float64 // the rate of opens, and the most opens at once
 }
@@ -23,6 +25,14 @@ type Admission struct {
 // beatSlots is the number of parts into which streams are divided. The parts get their heartbeats one after the
 // other.
 const beatSlots = 128
+
+// shortStream is the age until which a stream is short. A user may have as many short streams in this time as streams
+// at once, but at least minShortStreams. After that the user's requests are refused for a moment. Otherwise one user
+// could open streams as fast as the server can, and have Kafka asked about offsets each time.
+const (
+	shortStream     = 10 * time.Second
+	minShortStreams = 16
+)
 
 // roster keeps the open streams, for heartbeats, limits and ending them.
 type roster struct {
@@ -34,7 +44,8 @@ type roster struct {
 	users     map[string][]*clientStream
 	tokens    map[string][]*clientStream // by the id of the viewer's token, if it has one
 	addresses map[netip.Addr]int
-	opens     *rate.Limiter // nil: opens are not limited
+	opens     *rate.Limiter     // nil: opens are not limited
+	short     *userrate.Limiter // counts the short streams of each user that have ended
 	draining  bool
 	empty     chan struct{} // closed when the last stream has ended, once draining
 
@@ -48,15 +59,19 @@ func newRoster(limits Admission, heartbeat time.Duration) *roster {
 		limits: limits, heartbeat: heartbeat, addresses: make(map[netip.Addr]int), empty: make(chan struct{}),
 		users: make(map[string][]*clientStream), tokens: make(map[string][]*clientStream),
 	}
+	if limits.PerUser > 0 {
+		burst := max(limits.PerUser, minShortStreams)
+		r.short = userrate.New(float64(burst)/shortStream.Seconds(), burst)
+	}
 	if limits.OpensPerSecond > 0 {
 		r.opens = rate.NewLimiter(rate.Limit(limits.OpensPerSecond), int(min(max(1, limits.OpensPerSecond), math.MaxInt32)))
 	}
 	return r
 }
 
-// admit counts one more stream, or returns the reason why there is no room. Each stream that it admits needs one
+// admit counts one more stream of the user, or returns the reason why there is no room. Each stream that it admits needs one
 // leave.
-func (r *roster) admit(from netip.Addr) EndError {
+func (r *roster) admit(from netip.Addr, user string) EndError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := &r.limits
@@ -65,6 +80,7 @@ func (r *roster) admit(from netip.Addr) EndError {
 		return ErrDraining
 	case l.Streams > 0 && r.count >= l.Streams,
 		l.PerAddress > 0 && r.addresses[from] >= l.PerAddress,
+		r.short.Debt(user, time.Now()) > 0,
 		r.opens != nil && !r.opens.Allow(): // last, because Allow takes from the rate
 		return ErrBusy
 	}
@@ -124,6 +140,9 @@ func (r *roster) removeStream(f *clientStream) {
 	slot[len(slot)-1] = nil
 	r.slots[f.slot] = slot[:len(slot)-1]
 	removeFrom(r.users, f.sub.user, f)
+	if now := time.Now(); now.Sub(time.UnixMilli(f.admission.opened)) < shortStream {
+		r.short.Charge(f.sub.user, 1, now)
+	}
 	if id := f.admission.tokenID; id != "" {
 		removeFrom(r.tokens, id, f)
 	}

@@ -86,6 +86,31 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestShortStreams opens and closes streams of one user as fast as possible. The server soon refuses that user, and
+// serves another user.
+func TestShortStreams(t *testing.T) {
+	s := serveWith(t, Config{Admission: Admission{PerUser: 2}}, (*httptest.Server).Start)
+	openAndClose := func(user string) (opened bool) {
+		conn, r := dial(t, s.url+user, "1.1")
+		got := readUntil(t, r, "data: ")
+		_ = conn.Close()
+		for testutil.ToFloat64(s.hub.metrics.open) > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		return strings.Contains(got, "checkpoint")
+	}
+	opened := 0
+	for opened < 10*minShortStreams && openAndClose("alice") {
+		opened++
+	}
+	if opened < minShortStreams || opened >= 10*minShortStreams {
+		t.Errorf("the user opened %d streams, want at least %d and an end", opened, minShortStreams)
+	}
+	if !openAndClose("bob") {
+		t.Error("another user gets no stream")
+	}
+}
+
 // TestDrain checks that a drain ends many streams spread over the window, each after the events that waited for
 // it, and refuses new streams meanwhile.
 func TestDrain(t *testing.T) {

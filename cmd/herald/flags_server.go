@@ -22,19 +22,20 @@ type serverFlags struct {
 	Listen      string `default:"${default_listen}" placeholder:"HOST:PORT" help:"Address of the public listener; port 0 takes a free port, which the log names. Default: ${default}." group:"Listeners"`
 	AdminListen string `default:"${default_admin_listen}" placeholder:"HOST:PORT" help:"Address of the admin listener, which serves /livez, /readyz and /metrics without authentication. Default: ${default}." group:"Listeners"`
 
-	EventTypeHeader  string        `default:"${default_event_type_header}" placeholder:"NAME" help:"Record header that holds the event type. Default: ${default}." group:"Streams"`
-	Heartbeat        time.Duration `default:"${default_heartbeat}" placeholder:"DURATION" help:"Time between comments on a quiet stream, which keep proxies from closing it. Default: ${default}." group:"Streams"`
-	Retry            time.Duration `default:"${default_retry}" placeholder:"DURATION" help:"Time after which a client reconnects. The server sends each client a random value from half of it to one and a half of it. Default: ${default}." group:"Streams"`
-	WriteTimeout     time.Duration `default:"${default_write_timeout}" placeholder:"DURATION" help:"Time that a client may take to accept bytes. The server closes a stream whose client accepts nothing for this long. Default: ${default}." group:"Streams"`
-	MaxQueueBytes    int           `default:"${default_max_queue_bytes}" placeholder:"BYTES" help:"Most bytes that wait for one slow stream. The server drops what exceeds it, and reads it from Kafka again once the client has caught up. Default: ${default}." group:"Streams"`
-	ReplayMaxAge     time.Duration `default:"0s" placeholder:"DURATION" help:"Age of the oldest records that the server sends to a resuming client. A gap event reports older ones. 0: no limit. Default: ${default}." group:"Streams"`
-	ReplayMaxRecords int64         `default:"${default_replay_max_records}" placeholder:"NUMBER" help:"Most offsets of a partition that the server reads again for a resuming client. A gap event reports the rest. 0: no limit. Default: ${default}." group:"Streams"`
-	ReplayCacheBytes int           `default:"${default_replay_cache_bytes}" placeholder:"BYTES" help:"Memory for records that resuming clients need. Three quarters hold the newest records of all partitions. A quarter holds older records that several clients in turn need. The server reads all other records from Kafka. Default: ${default}." group:"Streams"`
-	DrainWindow      time.Duration `default:"${default_drain_window}" placeholder:"DURATION" help:"Time over which the streams end after SIGTERM, so that their clients do not reach other replicas all at once. It is shorter if there are few streams, and at most half of --drain-timeout. Default: ${default}." group:"Streams"`
-	DrainTimeout     time.Duration `default:"${default_drain_timeout}" placeholder:"DURATION" help:"Time that streams and requests have to end after SIGTERM; the server cuts off the rest. Default: ${default}." group:"Streams"`
+	EventTypeHeader   string        `default:"${default_event_type_header}" placeholder:"NAME" help:"Record header that holds the event type. Default: ${default}." group:"Streams"`
+	Heartbeat         time.Duration `default:"${default_heartbeat}" placeholder:"DURATION" help:"Time between comments on a quiet stream, which keep proxies from closing it. Default: ${default}." group:"Streams"`
+	Retry             time.Duration `default:"${default_retry}" placeholder:"DURATION" help:"Time after which a client reconnects. The server sends each client a random value from half of it to one and a half of it. Default: ${default}." group:"Streams"`
+	WriteTimeout      time.Duration `default:"${default_write_timeout}" placeholder:"DURATION" help:"Time that a client may take to accept bytes. The server closes a stream whose client accepts nothing for this long. Default: ${default}." group:"Streams"`
+	MaxQueueBytes     int           `default:"${default_max_queue_bytes}" placeholder:"BYTES" help:"Most bytes that wait for one slow stream. The server drops what exceeds it, and reads it from Kafka again once the client has caught up. Default: ${default}." group:"Streams"`
+	ReplayMaxAge      time.Duration `default:"0s" placeholder:"DURATION" help:"Age of the oldest records that the server sends to a resuming client. A gap event reports older ones. 0: no limit. Default: ${default}." group:"Streams"`
+	ReplayMaxRecords  int64         `default:"${default_replay_max_records}" placeholder:"NUMBER" help:"Most offsets of a partition that the server reads again for a resuming client. A gap event reports the rest. 0: no limit. Default: ${default}." group:"Streams"`
+	ReplayRatePerUser int           `default:"${default_replay_rate_per_user}" placeholder:"BYTES" help:"Most bytes of logs a second that the server reads for one user's resuming clients, besides the newest records in memory, on average over some minutes. The clients of a user who exceeds it wait. Users who need the same records share what reading them costs. 0: no limit. Default: ${default}." group:"Streams"`
+	ReplayCacheBytes  int           `default:"${default_replay_cache_bytes}" placeholder:"BYTES" help:"Memory for records that resuming clients need. Three quarters hold the newest records of all partitions. A quarter holds older records that several clients in turn need. The server reads all other records from Kafka. Default: ${default}." group:"Streams"`
+	DrainWindow       time.Duration `default:"${default_drain_window}" placeholder:"DURATION" help:"Time over which the streams end after SIGTERM, so that their clients do not reach other replicas all at once. It is shorter if there are few streams, and at most half of --drain-timeout. Default: ${default}." group:"Streams"`
+	DrainTimeout      time.Duration `default:"${default_drain_timeout}" placeholder:"DURATION" help:"Time that streams and requests have to end after SIGTERM; the server cuts off the rest. Default: ${default}." group:"Streams"`
 
 	MaxStreams           int      `default:"0" placeholder:"NUMBER" help:"Most streams at a time. The server asks clients above it to come back later. 0: as many as the limit of open files allows. Default: ${default}." group:"Limits"`
-	MaxStreamsPerUser    int      `default:"${default_max_streams_per_user}" placeholder:"NUMBER" help:"Most streams of one user; a new stream ends the oldest one. 0: no limit. Default: ${default}." group:"Limits"`
+	MaxStreamsPerUser    int      `default:"${default_max_streams_per_user}" placeholder:"NUMBER" help:"Most streams of one user; a new stream ends the oldest one. In 10 seconds a user may also close this many streams, but at least 16; after that the server refuses new streams for a moment. 0: no limit. Default: ${default}." group:"Limits"`
 	MaxStreamsPerAddress int      `default:"0" placeholder:"NUMBER" help:"Most streams of one client address. The server asks clients above it to come back later. Behind a proxy, set --trusted-proxies too. 0: no limit. Default: ${default}." group:"Limits"`
 	MaxOpensPerSecond    float64  `default:"0" placeholder:"NUMBER" help:"Most streams opened in a second. The server asks clients above it to come back later. 0: no limit. Default: ${default}." group:"Limits"`
 	TrustedProxies       []string `placeholder:"CIDR" help:"Networks of proxies, such as 10.0.0.0/8, whose header X-Forwarded-For names the client's address. Default: none; the client's address is the address of the connection." group:"Limits"`
@@ -63,6 +64,7 @@ func serverDefaults() kong.Vars {
 		"default_write_timeout":        d.WriteTimeout.String(),
 		"default_max_queue_bytes":      strconv.Itoa(d.MaxQueueBytes),
 		"default_replay_max_records":   strconv.FormatInt(d.ReplayMaxRecords, 10),
+		"default_replay_rate_per_user": strconv.Itoa(d.ReplayRatePerUser),
 		"default_replay_cache_bytes":   strconv.Itoa(d.ReplayCacheBytes),
 		"default_drain_window":         d.DrainWindow.String(),
 		"default_drain_timeout":        d.DrainTimeout.String(),
@@ -78,7 +80,8 @@ func serverDefaults() kong.Vars {
 func (s *serverFlags) apply(cfg *server.Config) {
 	cfg.Listen, cfg.AdminListen = s.Listen, s.AdminListen
 	cfg.EventTypeHeader, cfg.Heartbeat, cfg.Retry, cfg.WriteTimeout = s.EventTypeHeader, s.Heartbeat, s.Retry, s.WriteTimeout
-	cfg.MaxQueueBytes, cfg.ReplayMaxAge, cfg.ReplayMaxRecords, cfg.ReplayCacheBytes = s.MaxQueueBytes, s.ReplayMaxAge, s.ReplayMaxRecords, s.ReplayCacheBytes
+	cfg.MaxQueueBytes, cfg.ReplayMaxAge, cfg.ReplayMaxRecords = s.MaxQueueBytes, s.ReplayMaxAge, s.ReplayMaxRecords
+	cfg.ReplayRatePerUser, cfg.ReplayCacheBytes = s.ReplayRatePerUser, s.ReplayCacheBytes
 	cfg.DrainWindow, cfg.DrainTimeout = s.DrainWindow, s.DrainTimeout
 	cfg.MaxStreams, cfg.MaxStreamsPerUser, cfg.MaxStreamsPerAddress = s.MaxStreams, s.MaxStreamsPerUser, s.MaxStreamsPerAddress
 	cfg.MaxOpensPerSecond, cfg.TrustedProxies = s.MaxOpensPerSecond, s.TrustedProxies

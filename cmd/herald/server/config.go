@@ -45,6 +45,9 @@ type Config struct {
 	// ReplayMaxRecords is how many offsets of a partition are read again for a resuming client. The
 	// client is sent a gap event for the rest. Zero: no limit. Default: 10,000,000.
 	ReplayMaxRecords int64
+	// ReplayRatePerUser is how many bytes of logs a second are read from Kafka, or from the memory for older
+	// records, for one user. Zero: no limit.
+	ReplayRatePerUser int
 	// ReplayCacheBytes is the memory for records that resuming clients need. Three quarters hold the newest
 	// records of all partitions. A quarter holds older records that several clients in turn need.
 	// Default: 48 MiB.
@@ -59,8 +62,9 @@ type Config struct {
 	// MaxStreams bounds the streams. Zero, the default: as many as the limit of open files has room for,
 	// which is the upper bound of other values too.
 	MaxStreams int
-	// MaxStreamsPerUser bounds the streams of one user; a new stream ends the user's oldest one. Zero: no
-	// limit. Default: 256.
+	// MaxStreamsPerUser bounds the streams of one user; a new stream ends the user's oldest one. In 10 s
+	// a user may also close this many streams, but at least 16; after that, requests are asked to come back
+	// later. Zero: no limit. Default: 256.
 	MaxStreamsPerUser int
 	// MaxStreamsPerAddress bounds the streams of one client address. All clients of a proxy have the
 	// proxy's address, unless TrustedProxies names it. Zero, the default: no limit.
@@ -126,17 +130,18 @@ type Config struct {
 // DefaultConfig returns a configuration with every default. It has neither brokers nor routes nor keys.
 func DefaultConfig() Config {
 	return Config{
-		Listen:           "127.0.0.1:8080",
-		AdminListen:      "127.0.0.1:8081",
-		EventTypeHeader:  "event-type",
-		Heartbeat:        15 * time.Second,
-		Retry:            2 * time.Second,
-		WriteTimeout:     10 * time.Second,
-		MaxQueueBytes:    256 << 10,
-		ReplayMaxRecords: 10_000_000,
-		ReplayCacheBytes: 48 << 20,
-		DrainWindow:      5 * time.Second,
-		DrainTimeout:     10 * time.Second,
+		Listen:            "127.0.0.1:8080",
+		AdminListen:       "127.0.0.1:8081",
+		EventTypeHeader:   "event-type",
+		Heartbeat:         15 * time.Second,
+		Retry:             2 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		MaxQueueBytes:     256 << 10,
+		ReplayMaxRecords:  10_000_000,
+		ReplayRatePerUser: 64 << 20,
+		ReplayCacheBytes:  48 << 20,
+		DrainWindow:       5 * time.Second,
+		DrainTimeout:      10 * time.Second,
 
 		MaxStreamsPerUser: 256,
 

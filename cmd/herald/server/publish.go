@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"herald/consumer"
+	"herald/consumer/userrate"
 	"herald/stream"
 )
 
@@ -41,8 +42,8 @@ type publisher struct {
 	front      *frontDoor
 	hub        *stream.Hub
 	published  *prometheus.CounterVec
-	maxValue   int64 // bytes
-	quota      *quota
+	maxValue   int64             // bytes
+	quota      *userrate.Limiter // of notifications
 	repeats    *repeats
 	bodies     *semaphore.Weighted // bytes of bodies in memory, from the time that they are asked for until Kafka has them
 }
@@ -50,7 +51,7 @@ type publisher struct {
 func newPublisher(cfg *Config, producer *consumer.Producer, c *consumer.Consumer, hub *stream.Hub, front *frontDoor) *publisher {
 	return &publisher{
 		producer: producer, consumer: c, routes: cfg.Consumer.Routes, typeHeader: cfg.EventTypeHeader, front: front, hub: hub,
-		published: newPublishedCounter(), maxValue: cfg.PublishMaxBytes, quota: newQuota(cfg.PublishRate, cfg.PublishBurst), repeats: newRepeats(),
+		published: newPublishedCounter(), maxValue: cfg.PublishMaxBytes, quota: userrate.New(cfg.PublishRate, cfg.PublishBurst), repeats: newRepeats(),
 		bodies: semaphore.NewWeighted(max(maxBodies, cfg.PublishMaxBytes)),
 	}
 }

@@ -101,7 +101,7 @@ func (p *publisher) permit(c echo.Context) (auth.Identity, error) {
 		setChallenge(c, auth.Challenge(auth.ChallengeScope, mayNotPublish))
 		return id, refuse(http.StatusForbidden, codeMayNotPublish, mayNotPublish)
 	}
-	if wait := p.quota.take(id.User, time.Now()); wait > 0 {
+	if wait := p.quota.Take(id.User, time.Now()); wait > 0 {
 		p.front.refused.WithLabelValues(reasonQuota).Inc()
 		c.Response().Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 		return id, refuse(http.StatusTooManyRequests, codeQuota, "more notifications than one user may publish at a time")

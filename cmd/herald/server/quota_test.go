@@ -1,12 +1,10 @@
 package server
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 
 	"herald/auth"
 )
@@ -39,34 +37,6 @@ func TestPublishQuota(t *testing.T) {
 	// A user without the right to publish gets 403 and uses no quota.
 	if status, _, _ := request(t, http.MethodPost, s.url+"/broadcast", bearer(s.token(t, auth.Identity{User: "nobody"}))); status != http.StatusForbidden {
 		t.Errorf("a user without the right to publish: %d, want 403", status)
-	}
-}
-
-func TestQuotaOverTime(t *testing.T) {
-	q := newQuota(10, 5)
-	now := time.Unix(0, 0)
-	taken := 0
-	for range 1000 { // 100 a second for 10 s
-		if q.take("a", now) == 0 {
-			taken++
-		}
-		now = now.Add(10 * time.Millisecond)
-	}
-	if taken < 103 || taken > 105 {
-		t.Errorf("%d in 10 s, want the burst and 10 a second", taken)
-	}
-	for n := range 10 * minSweep {
-		q.take(fmt.Sprint(n), now)
-		now = now.Add(time.Second)
-	}
-	if len(q.users) > minSweep {
-		t.Errorf("%d users with a full quota are remembered", len(q.users))
-	}
-	free := newQuota(0, 1)
-	for range 3 {
-		if wait := free.take("a", now); wait != 0 {
-			t.Errorf("without a limit: wait %v", wait)
-		}
 	}
 }
 

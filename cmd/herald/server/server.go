@@ -104,7 +104,8 @@ func New(cfg Config) (*Server, error) {
 // buildKafka builds the parts that talk to Kafka. known may be nil.
 func (s *Server) buildKafka(known *auth.Revocations) error {
 	cfg := s.cfg.Consumer
-	cfg.Logger, cfg.Registry, cfg.ReplayCacheBytes = s.cfg.Logger, s.registry, s.cfg.ReplayCacheBytes
+	cfg.Logger, cfg.Registry = s.cfg.Logger, s.registry
+	cfg.ReplayCacheBytes, cfg.ReplayRatePerUser = s.cfg.ReplayCacheBytes, s.cfg.ReplayRatePerUser
 	s.hub = stream.NewHub(s.cfg.EventTypeHeader, s.registry)
 	var err error
 	if s.consumer, err = consumer.New(cfg, s.hub); err != nil {

@@ -62,6 +62,9 @@ func (c *Config) checkSizes() error {
 	if c.ReplayMaxRecords < 0 {
 		return fmt.Errorf("%s=%d: want 0 or more", c.name("ReplayMaxRecords"), c.ReplayMaxRecords)
 	}
+	if c.ReplayRatePerUser < 0 || c.ReplayRatePerUser > 1<<36 {
+		return fmt.Errorf("%s=%d: want 0 to %d", c.name("ReplayRatePerUser"), c.ReplayRatePerUser, 1<<36)
+	}
 	if c.ReplayCacheBytes < 1<<20 || c.ReplayCacheBytes > 1<<36 {
 		return fmt.Errorf("%s=%d: want %d to %d", c.name("ReplayCacheBytes"), c.ReplayCacheBytes, 1<<20, 1<<36)
 	}
