@@ -41,6 +41,7 @@ func (j *JWT) readIdentity(claims jwt.MapClaims) (Identity, error) {
 	err := cmp.Or( // the first error is enough for the client
 		readTime(claims, "exp", &id.Expires),
 		readTime(claims, "iat", &id.IssuedAt),
+		readTime(claims, "nbf", new(time.Time)), // the parser takes times beyond the range for the past
 		readID(claims, &id.ID),
 		readGrant(claims, &id),
 	)

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -122,6 +124,9 @@ func (j *JWT) Verify(ctx context.Context, token string) (Identity, error) {
 	if err != nil {
 		return Identity{}, j.explainToken(parsed, claims, err)
 	}
+	if err := checkJSON(parsed.Raw); err != nil {
+		return Identity{}, err
+	}
 	id, err := j.readIdentity(claims)
 	if err == nil {
 		err = j.cfg.Revocations.checkIdentity(id)
@@ -130,6 +135,19 @@ func (j *JWT) Verify(ctx context.Context, token string) (Identity, error) {
 		return Identity{}, err
 	}
 	return id, nil
+}
+
+// checkJSON refuses a token whose header or claims another reader may understand in another way (RFC 8725, section 2.4):
+// an object with two members of one name, of which encoding/json takes the last, or a text that is not UTF-8 or has half
+// of a surrogate pair, which encoding/json replaces, so that different users would have one name.
+func checkJSON(token string) error {
+	for _, part := range strings.SplitN(token, ".", 3)[:2] {
+		text := base64.NewDecoder(base64.RawURLEncoding, strings.NewReader(part))
+		if _, err := jsontext.NewDecoder(text).ReadValue(); err != nil {
+			return refusedMalformed.with("the token's JSON is ambiguous: it must be UTF-8, and no object may have two members of one name").because(nil)
+		}
+	}
+	return nil
 }
 
 // explainToken returns the sentinel, and the reason, of the library's error about a token.

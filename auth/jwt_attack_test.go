@@ -5,13 +5,14 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// attack is a token that must be refused, and the error.
+// attack is a token that must be refused, and the error. No error: the token is good.
 type attack struct {
 	name, token string
 	want        error
@@ -98,14 +99,50 @@ func attacksByClaims(t *testing.T) []attack {
 	}
 }
 
+// attacksByJSON returns correctly signed tokens that two readers of JSON may understand in two ways.
+func attacksByJSON(t *testing.T) []attack {
+	t.Helper()
+	signed := func(header, claims string) string {
+		text := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(claims))
+		signature, err := jwt.SigningMethodHS256.Sign(text, secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text + "." + base64.RawURLEncoding.EncodeToString(signature)
+	}
+	const header = `{"alg":"HS256"}`
+	return []attack{
+		{"control: a good token", signed(header, `{"sub":"alice","exp":4000000000}`), nil},
+		{"two subs", signed(header, `{"sub":"bob","sub":"alice","exp":4000000000}`), ErrInvalidToken},
+		{"two subs, one with an escaped name", signed(header, `{"\u0073ub":"bob","sub":"alice","exp":4000000000}`), ErrInvalidToken},
+		{"two expiries", signed(header, `{"sub":"alice","exp":1,"exp":4000000000}`), ErrInvalidToken},
+		{"two restrictions", signed(header, `{"sub":"alice","exp":4000000000,"herald":{"types":[],"types":["a"]}}`), ErrInvalidToken},
+		{"two algorithms", signed(`{"alg":"none","alg":"HS256"}`, `{"sub":"alice","exp":4000000000}`), ErrInvalidToken},
+		{"two key ids", signed(`{"alg":"HS256","kid":"a","kid":"b"}`, `{"sub":"alice","exp":4000000000}`), ErrInvalidToken},
+		{"sub with half of a surrogate pair", signed(header, `{"sub":"alice\ud800","exp":4000000000}`), ErrInvalidToken},
+		{"sub that is not UTF-8", signed(header, "{\"sub\":\"alice\xff\",\"exp\":4000000000}"), ErrInvalidToken},
+		{"text after the claims", signed(header, `{"sub":"alice","exp":4000000000}{"sub":"bob"}`), ErrInvalidToken},
+		{"claims are a list", signed(header, `[{"sub":"alice","exp":4000000000}]`), ErrInvalidToken},
+		{"claims are null", signed(header, `null`), ErrInvalidToken},
+		{"expiry with a huge exponent", signed(header, `{"sub":"alice","exp":1e300}`), ErrInvalidToken},
+		{"expiry beyond floating point", signed(header, `{"sub":"alice","exp":1e400}`), ErrInvalidToken},
+		{"negative expiry", signed(header, `{"sub":"alice","exp":-4000000000}`), ErrInvalidToken},
+		{"negative time of issue", signed(header, `{"sub":"alice","exp":4000000000,"iat":-1}`), ErrInvalidToken},
+		{"valid from a time beyond the range", signed(header, `{"sub":"alice","exp":4000000000,"nbf":1e300}`), ErrInvalidToken},
+	}
+}
+
 // TestAttacksAreRefused sends the tokens of known attacks: the attacks of RFC 8725, past flaws of JWT libraries,
 // and malformed claims.
 func TestAttacksAreRefused(t *testing.T) {
-	for _, test := range append(attacksOnTheSignature(t), attacksByClaims(t)...) {
+	for _, test := range slices.Concat(attacksOnTheSignature(t), attacksByClaims(t), attacksByJSON(t)) {
 		t.Run(test.name, func(t *testing.T) {
 			id, err := authenticate(t, newJWT(t, nil), "Bearer "+test.token)
 			if !errors.Is(err, test.want) {
 				t.Errorf("error %v, want %v", err, test.want)
+			}
+			if test.want == nil {
+				return
 			}
 			checkNobody(t, id)
 		})
