@@ -21,6 +21,10 @@ type streamRequest struct {
 	topics   []string  // the broadcast topics to send; nil: all, empty: none
 }
 
+// maxTypes bounds the event types that a client chooses, because each stream keeps them, and looks through them for
+// each of its events.
+const maxTypes = 100
+
 // parseRequest reads the header Last-Event-ID and the query parameters since, types and lastEventId. The header
 // takes precedence over lastEventId, which is for clients that cannot set the header. The error is meant for the
 // client.
@@ -62,6 +66,9 @@ func parseRequest(req *http.Request, now time.Time) (streamRequest, error) {
 		r.since, r.earliest = at, at.IsZero()
 	}
 	if list := query.Get("types"); list != "" {
+		if strings.Count(list, ",") >= maxTypes {
+			return r, fmt.Errorf("types: more than %d", maxTypes)
+		}
 		r.types = strings.Split(strings.Clone(list), ",") // the stream keeps the types, and with them the rest of the query
 		for _, t := range r.types {
 			if t != TypeMessage && !ValidType(t) {

@@ -32,7 +32,7 @@ func TestParseRequest(t *testing.T) {
 			t.Errorf("%q: %v %s", query, err, diff)
 		}
 	}
-	for _, query := range []string{"since=yesterday", "since=-5m", "since=1", "since=%zz", "types=a;b", "types=a,", "types=checkpoint", "types=a%0Ab"} {
+	for _, query := range []string{"since=yesterday", "since=-5m", "since=1", "since=%zz", "types=a;b", "types=a,", "types=checkpoint", "types=a" + strings.Repeat(",a", maxTypes), "types=a%0Ab"} {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?"+query, nil)
 		if got, err := parseRequest(req, now); err == nil {
 			t.Errorf("%q is taken as %+v", query, got)
