@@ -78,7 +78,8 @@
 //
 // Routing:
 //
-//	route.go               a route: its text, its topics, and the user of a record
+//	route.go               a route: its topics, and the user of a record
+//	route_text.go          the text of a route, and what a wrong text was probably meant for
 //	routes.go              a checked set of routes
 //	pointer.go             the user in a JSON value
 //	partitioner.go         how producers choose the partition of a record

@@ -35,7 +35,11 @@ func (p *Partitioner) parse(text string) error {
 		}
 		names = append(names, string(known))
 	}
-	return fmt.Errorf("partitioner %q: want %s", text, strings.Join(names, ", "))
+	meant := strings.TrimSuffix(text, "_random") // as in librdkafka's names
+	if meant == "consistent" {
+		meant = string(CRC32)
+	}
+	return fmt.Errorf("partitioner %q: want %s%s", text, strings.Join(names, ", "), nearest(meant, names...))
 }
 
 // choose returns the partition of a record with the key in a topic of count partitions, at least one. A

@@ -64,81 +64,6 @@ type Route struct {
 	Partitioner Partitioner
 }
 
-// ParseRoute parses a route as flags and configuration files spell it: NAME[,key=value…]. White space
-// around the name and the options does not count.
-//
-//	notifications                        shared, the record key is the user
-//	notifications,partitioner=murmur2    the same; its producers choose partitions like the Java client
-//	orders,user=header:owner             shared, the header "owner" is the user
-//	orders,user=json:/owner/id           shared, the string at this JSON pointer into the value is the user
-//	notifications.{user}                 one topic for each user
-//	announcements,kind=broadcast         for everyone
-func ParseRoute(text string) (Route, error) {
-	name, options, _ := strings.Cut(text, ",")
-	name = strings.TrimSpace(name)
-	r := Route{Topic: name, Kind: Shared}
-	if strings.Contains(name, userPlaceholder) {
-		r.Kind = PerUser
-	}
-	if options != "" {
-		for option := range strings.SplitSeq(options, ",") {
-			if err := r.setOption(strings.TrimSpace(option)); err != nil {
-				return Route{}, fmt.Errorf("topic %q: %w", text, err)
-			}
-		}
-	}
-	if err := r.validate(); err != nil {
-		return Route{}, fmt.Errorf("topic %q: %w", text, err)
-	}
-	return r, nil
-}
-
-// UnmarshalText implements [encoding.TextUnmarshaler] as [ParseRoute] does.
-func (r *Route) UnmarshalText(text []byte) error {
-	route, err := ParseRoute(string(text))
-	if err == nil {
-		*r = route
-	}
-	return err
-}
-
-// setOption sets one option of the route's text, such as "kind=broadcast".
-func (r *Route) setOption(option string) error {
-	key, value, ok := strings.Cut(option, "=")
-	if !ok {
-		return fmt.Errorf("option %q is not key=value", option)
-	}
-	switch key {
-	case "kind":
-		for _, k := range []Kind{Shared, PerUser, Broadcast} {
-			if value == k.String() {
-				r.Kind = k
-				return nil
-			}
-		}
-		return fmt.Errorf("kind %q: want shared, per-user or broadcast", value)
-	case "user":
-		r.UserHeader, r.UserPointer = "", ""
-		if value == "key" {
-			return nil
-		}
-		if pointer, ok := strings.CutPrefix(value, "json:"); ok {
-			r.UserPointer = pointer
-			return checkPointer(pointer)
-		}
-		header, ok := strings.CutPrefix(value, "header:")
-		if !ok || header == "" || header != strings.TrimSpace(header) {
-			return fmt.Errorf("user %q: want key, header:NAME or json:/POINTER", value)
-		}
-		r.UserHeader = header
-		return nil
-	case "partitioner":
-		return r.Partitioner.parse(value)
-	default:
-		return fmt.Errorf("unknown option %q: want kind, user or partitioner", key)
-	}
-}
-
 // validate checks the route by itself; [CheckRoutes] checks routes against each other.
 func (r *Route) validate() error {
 	n := strings.Count(r.Topic, userPlaceholder)
@@ -147,7 +72,7 @@ func (r *Route) validate() error {
 	case r.Topic == "":
 		return errors.New("a topic needs a name")
 	case r.Kind == PerUser && n != 1:
-		return fmt.Errorf("a per-user topic has %s in its name once", userPlaceholder)
+		return fmt.Errorf("a per-user topic has %s in its name once, such as notifications.%[1]s", userPlaceholder)
 	case r.Kind == PerUser && bare == "u":
 		return fmt.Errorf("%s alone would let users name any topic: give it a fixed part, such as notifications.%[1]s", userPlaceholder)
 	case r.Kind != PerUser && n > 0:

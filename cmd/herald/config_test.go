@@ -75,7 +75,7 @@ func TestConfigurationFromEnvironment(t *testing.T) {
 
 var (
 	goodServe   = []string{"serve", "--brokers=a:1", "--topic=t", "--insecure-no-auth"}
-	goodProduce = []string{"produce", "x"}
+	goodProduce = []string{"produce", "x", "--user=a"}
 )
 
 // refusedConfigurations are the mistakes of TestConfigurationRefused.
@@ -84,7 +84,7 @@ var refusedConfigurations = map[string]struct {
 	file string
 	want string // after the file's name, of a file
 }{
-	"nothing said":             {args: []string{"serve"}, want: "missing: --brokers, --topic, one of --jwt-secret-file, --jwt-public-key-file, --jwks-url and --insecure-no-auth"},
+	"nothing said":             {args: []string{"serve"}, want: "missing: --brokers (Kafka brokers, such as localhost:9092), --topic (a topic to serve, such as notifications), one of --jwt-secret-file, --jwt-public-key-file, --jwks-url and --insecure-no-auth (how"},
 	"no auth decision":         {args: []string{"serve", "--brokers=a:1", "--topic=t"}, want: "missing: one of --jwt-secret-file, --jwt-public-key-file, --jwks-url and --insecure-no-auth"},
 	"two auth decisions":       {args: with(goodServe, "--jwt-secret-file=x"), want: "--jwt-secret-file and --insecure-no-auth exclude each other"},
 	"unknown flag":             {args: with(goodServe, "--heartbeet=1s"), want: `did you mean "--heartbeat"`},
@@ -127,20 +127,35 @@ var refusedConfigurations = map[string]struct {
 	"rate that is none":        {args: with(goodServe, "--publish-rate=NaN"), want: "--publish-rate=NaN: want 0 to 1000000"},
 	"burst of nothing":         {args: with(goodServe, "--publish-burst=0"), want: "--publish-burst=0: want 1 to 1000000"},
 	"certificate without key":  {args: with(goodServe, "--tls-cert-file=x"), want: "--tls-cert-file and --tls-key-file go together"},
-	"token without key":        {args: []string{"token", "--user=a"}, want: "a token needs --user, and --jwt-secret-file or --jwt-key-file"},
+	"token without key":        {args: []string{"token", "--user=a"}, want: "missing: one of --jwt-secret-file and --jwt-key-file (what signs the token; --new-secret FILE makes a secret"},
+	"token of nobody":          {args: []string{"token"}, want: "missing: --user (the user of the token, such as alice), one of --jwt-secret-file"},
 	"token with two keys":      {args: []string{"token", "--user=a", "--jwt-secret-file=f", "--jwt-key-file=f"}, want: "--jwt-secret-file and --jwt-key-file exclude each other"},
 	"key set of a secret":      {args: []string{"token", "--key-set", "--jwt-secret-file=f"}, want: "--key-set prints no token: leave out --jwt-secret-file"},
 	"key set of nothing":       {args: []string{"token", "--key-set"}, want: "--key-set needs --jwt-key-file"},
 	"secret and a token":       {args: []string{"token", "--new-secret=f", "--user=a"}, want: "--new-secret prints no token: leave out --user"},
 	"secret out of a secret":   {args: []string{"token", "--jwt-secret-file=f", "--new-secret=f"}, want: "leave out --jwt-secret-file"},
-	"produce: broker":          {args: with(goodProduce, "--user=a", "--brokers=a"), want: `--brokers "a": want HOST:PORT`},
-	"produce: empty user":      {args: with(goodProduce, "--user", ""), want: "--user is empty: name a user, or leave --user out to write to everyone"},
-	"produce: user with NUL":   {args: with(goodProduce, "--user=a\x00"), want: `--user: "a\x00" ends with a control character (U+0000)`},
-	"produce: no user":         {args: with(goodProduce, "--topic=notifications"), want: "topic notifications is keyed by user: add --user"},
-	"produce: no owner":        {args: with(goodProduce, "--topic=t,user=header:h"), want: "topic t has the user in the record header h: add --user"},
-	"produce: no name":         {args: with(goodProduce, "--topic=t.{user}"), want: "topic t.{user} has the user in its name: add --user"},
-	"produce: user of all":     {args: with(goodProduce, "--topic=t,kind=broadcast", "--user=a"), want: "topic t is for everyone: leave --user out"},
-	"produce: no topic's name": {args: with(goodProduce, "--topic=t.{user}", "--user=a b"), want: `--user "a b": topic "t.a b": character ' ' cannot be in a topic name`},
+	"produce: nothing said":    {args: []string{"produce"}, want: "missing: one of --user (who gets the notification, such as --user alice) and --everyone, VALUE (of the record, such as '{"},
+	"produce: for nobody":      {args: []string{"produce", "x"}, want: "missing: one of --user (who gets the notification, such as --user alice) and --everyone"},
+	"produce: no value":        {args: []string{"produce", "--user=a"}, want: `missing: VALUE (of the record, such as '{"text":"hello"}'; - reads it from standard input)`},
+	"produce: user and all":    {args: with(goodProduce, "--everyone"), want: "--user and --everyone exclude each other"},
+	"produce: broker":          {args: with(goodProduce, "--brokers=a"), want: `--brokers "a": want HOST:PORT`},
+	"produce: empty user":      {args: []string{"produce", "x", "--user", ""}, want: "--user is empty: name a user, or give --everyone instead"},
+	"produce: user with NUL":   {args: []string{"produce", "x", "--user=a\x00"}, want: `--user: "a\x00" ends with a control character (U+0000)`},
+	"produce: no user":         {args: []string{"produce", "x", "--topic=notifications"}, want: "topic notifications is keyed by user: add --user NAME"},
+	"produce: no owner":        {args: []string{"produce", "x", "--topic=t,user=header:h"}, want: "topic t has the user in the record header h: add --user NAME"},
+	"produce: no name":         {args: []string{"produce", "x", "--topic=t.{user}"}, want: "topic t.{user} has the user in its name: add --user NAME"},
+	"produce: all by key":      {args: []string{"produce", "x", "--everyone", "--topic=t"}, want: "topic t is keyed by user: give --user NAME instead of --everyone, or name a topic for everyone"},
+	"produce: user in value":   {args: with(goodProduce, "--topic=t,user=json:/u"), want: "topic t has the user in the value"},
+	"produce: user of all":     {args: with(goodProduce, "--topic=t,kind=broadcast"), want: "topic t is for everyone: give --everyone instead of --user"},
+	"produce: no topic's name": {args: []string{"produce", "x", "--topic=t.{user}", "--user=a b"}, want: `--user "a b": topic "t.a b": character ' ' cannot be in a topic name`},
+	"produce: two topics":      {args: with(goodProduce, "--topic=a,b"), want: `--topic: topic "a,b": "b" is not an option such as kind=broadcast: want one topic`},
+	"two topics by a comma":    {args: with(goodServe, "--topic=a,b"), want: "want one topic; for several topics, repeat --topic or separate them by semicolons"},
+	"no such placeholder":      {args: with(goodServe, "--topic=n.{usr}"), want: `--topic: topic "n.{usr}": did you mean "n.{user}", one topic for each user?`},
+	"revoke: nothing said":     {args: []string{"revoke"}, want: "missing: --topic (the topic of the revocations, serve's --revocation-topic, such as revocations), one of --user and --token-id (whose"},
+	"revoke: no topic":         {args: []string{"revoke", "--user=a"}, want: "missing: --topic (the topic of the revocations, serve's --revocation-topic, such as revocations)"},
+	"revoke: nobody":           {args: []string{"revoke", "--topic=t"}, want: "missing: one of --user and --token-id (whose tokens, or which token, such as --user alice)"},
+	"revoke: two things":       {args: []string{"revoke", "--topic=t", "--user=a", "--token-id=b"}, want: "--user and --token-id exclude each other"},
+	"id: no id":                {args: []string{"id"}, want: "missing: ID (an event id, such as herald tail --ids prints)"},
 	"tail: no URL":             {args: []string{"tail", "--url=nowhere"}, want: "--url"},
 	"tail: no patience":        {args: []string{"tail", "--idle-timeout=0s"}, want: "--idle-timeout=0s: want more than 0"},
 	"file: unknown key":        {file: "heartbeet: 1s", want: `line 1: unknown key "heartbeet", did you mean "heartbeat"?`},

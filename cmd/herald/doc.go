@@ -9,7 +9,7 @@
 //   - demo: the demo page and its tasks
 //
 // Where things are: main.go has signals, exit codes, the parser and the version; config.go the file of
-// --config and the environment. Each command is in the file of its name. flags_server.go has the flags of
+// --config and the environment; setting.go the check of every setting's text. Each command is in the file of its name. flags_server.go has the flags of
 // serve and dev, flags_auth.go the flags of tokens, browsers and TLS, flags_kafka.go the flags of
 // connections to Kafka, of which it makes the TLS configuration and the SASL mechanism
 // (consumer/broker/advice.go names these flags). lock_flock.go and lock_other.go keep a second process out

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"herald/stream"
 )
 
@@ -31,6 +33,13 @@ An id holds a position for each topic of a stream: for each partition, the offse
                               946684800000 (ms since 1970) or later, if that record is earlier: the stream
                               began with the parameter since, and Kafka had not yet returned that record's
                               offset`
+}
+
+// Validate implements kong.Validatable. Its form with a context has no name in kong.
+func (*idCommand) Validate(ctx *kong.Context) error {
+	var m missing
+	m.add(hasArgument(ctx), "ID (an event id, such as herald tail --ids prints)")
+	return m.err()
 }
 
 // Run implements the command.

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
+
+	"github.com/alecthomas/kong"
 
 	"herald/auth"
 	"herald/consumer"
@@ -15,11 +19,12 @@ import (
 // produceCommand has no environment variables for the notification: HERALD_TOPIC is a setting of serve
 // and HERALD_USER a setting of tail.
 type produceCommand struct {
-	Brokers []string        `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers to connect to first. Default: ${default}."`
-	Topic   *consumer.Route `env:"-" placeholder:"NAME[,KEY=VALUE…]" help:"Topic to write to, in the form of serve's --topic. Default: notifications, or announcements,kind=broadcast without --user."`
-	User    *string         `env:"-" placeholder:"NAME" help:"User who gets the notification. Default: everyone."`
-	Type    string          `env:"-" placeholder:"TYPE" help:"Type of the event. Default: none; the event then has the type message."`
-	Value   string          `arg:"" verbatim:"" help:"Value of the record."`
+	Brokers  []string        `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers to connect to first. Default: ${default}."`
+	Topic    *consumer.Route `env:"-" placeholder:"NAME[,KEY=VALUE…]" help:"Topic to write to, in the form of serve's --topic. Default: notifications, or announcements,kind=broadcast with --everyone."`
+	User     *string         `env:"-" placeholder:"NAME" help:"User who gets the notification. Give either --user or --everyone."`
+	Everyone bool            `env:"-" help:"Write the notification to a topic for everyone. Give either --user or --everyone; a --topic with kind=broadcast needs neither."`
+	Type     string          `env:"-" placeholder:"TYPE" help:"Type of the event. Default: none; the event then has the type message."`
+	Value    string          `arg:"" verbatim:"" help:"Value of the record. With -, the value is read from standard input: all of it is one record, without a line break at its end."`
 
 	EventTypeHeader string `default:"event-type" placeholder:"NAME" help:"Record header that holds the event type. It must be the server's --event-type-header. Default: ${default}."`
 
@@ -31,16 +36,29 @@ func (*produceCommand) Help() string {
 	return `Example:
 
     herald produce --user alice '{"text":"hello"}'
+    herald produce --everyone '{"text":"maintenance at noon"}'
     herald produce --topic 'notifications.{user}' --user alice --type greeting hello
+    jq -c .order < order.json | herald produce --user alice -
+
+With - as its value, the command reads standard input to its end, up to 64 MiB, and writes one record. A line break at the end is not a part of the value, as with kafka-console-producer and kcat.
 
 If the topic does not exist, a cluster with auto.create.topics.enable creates it. Standard error then says so, because the name may be misspelt.`
 }
 
-// Validate implements kong.Validatable.
-func (p *produceCommand) Validate() error {
+// Validate implements kong.Validatable. Its form with a context has no name in kong.
+func (p *produceCommand) Validate(ctx *kong.Context) error {
+	var m missing
+	m.add(p.User != nil || p.Everyone || p.Topic != nil, "one of --user (who gets the notification, such as --user alice) and --everyone")
+	m.add(hasArgument(ctx), `VALUE (of the record, such as '{"text":"hello"}'; - reads it from standard input)`)
+	if err := m.err(); err != nil {
+		return err
+	}
 	if p.User != nil {
+		if p.Everyone {
+			return errors.New("--user and --everyone exclude each other")
+		}
 		if *p.User == "" {
-			return errors.New("--user is empty: name a user, or leave --user out to write to everyone")
+			return errors.New("--user is empty: name a user, or give --everyone instead")
 		}
 		if err := auth.CheckUser(*p.User); err != nil {
 			return fmt.Errorf("--user: %w", err)
@@ -55,20 +73,24 @@ func (p *produceCommand) Validate() error {
 	return p.check()
 }
 
-// checkRoute returns an error if the topic cannot hold a notification for the user.
+// checkRoute returns an error if the topic cannot hold a notification for the user, or for everyone.
 func (p *produceCommand) checkRoute() error {
 	route := p.route()
+	advice := "add --user NAME"
+	if p.Everyone {
+		advice = "give --user NAME instead of --everyone, or name a topic for everyone, such as --topic announcements,kind=broadcast"
+	}
 	switch {
 	case p.User == nil && route.Kind == consumer.Shared && route.UserHeader != "":
-		return fmt.Errorf("topic %s has the user in the record header %s: add --user", route.Topic, route.UserHeader)
+		return fmt.Errorf("topic %s has the user in the record header %s: %s", route.Topic, route.UserHeader, advice)
 	case route.UserPointer != "":
 		return fmt.Errorf("topic %s has the user in the value: write to it as its other producers do, or give --topic %[1]s,kind=broadcast without --user to write the value unchanged", route.Topic)
 	case p.User == nil && route.Kind == consumer.Shared:
-		return fmt.Errorf("topic %s is keyed by user: add --user", route.Topic)
+		return fmt.Errorf("topic %s is keyed by user: %s", route.Topic, advice)
 	case p.User == nil && route.Kind == consumer.PerUser:
-		return fmt.Errorf("topic %s has the user in its name: add --user", route.Topic)
+		return fmt.Errorf("topic %s has the user in its name: %s", route.Topic, advice)
 	case p.User != nil && route.Kind == consumer.Broadcast:
-		return fmt.Errorf("topic %s is for everyone: leave --user out", route.Topic)
+		return fmt.Errorf("topic %s is for everyone: give --everyone instead of --user", route.Topic)
 	case p.User != nil && route.Kind == consumer.PerUser:
 		own := consumer.Route{Topic: route.TopicFor(*p.User)}
 		if err := consumer.CheckRoutes([]consumer.Route{own}); err != nil {
@@ -106,7 +128,9 @@ func (p *produceCommand) Run(ctx context.Context) error {
 	if !ok {
 		return errors.New("no topic takes this notification")
 	}
-	m.Value = []byte(p.Value)
+	if m.Value, err = p.value(ctx, os.Stdin, os.Stderr); err != nil {
+		return err
+	}
 	if p.Type != "" {
 		m.Headers = append(m.Headers, consumer.Header{Key: p.EventTypeHeader, Value: []byte(p.Type)})
 	}
@@ -119,6 +143,56 @@ func (p *produceCommand) Run(ctx context.Context) error {
 	}
 	fmt.Printf("topic=%s partition=%d offset=%d\n", written.Topic, written.ID, written.Offset)
 	return nil
+}
+
+// stdinValue is the argument that stands for standard input.
+const stdinValue = "-"
+
+// maxValue bounds a value that is read from standard input, in bytes. It is the upper bound of serve's
+// --publish-max-bytes.
+const maxValue = 64 << 20
+
+// value returns the value of the record: the argument, or what stdin has until its end.
+func (p *produceCommand) value(ctx context.Context, stdin *os.File, notes io.Writer) ([]byte, error) {
+	if p.Value != stdinValue {
+		return []byte(p.Value), nil
+	}
+	if info, err := stdin.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		_, _ = fmt.Fprintln(notes, "herald produce: reading the value from standard input; Ctrl-D at the start of a line ends it")
+	}
+	type result struct {
+		text []byte
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() { // may outlive this function, until the process ends: nothing ends the read of a terminal
+		text, err := io.ReadAll(io.LimitReader(stdin, maxValue+1))
+		read <- result{text, err}
+	}()
+	var r result
+	select {
+	case <-ctx.Done():
+		return nil, errors.New("interrupted: nothing was written")
+	case r = <-read:
+	}
+	text := withoutLineBreak(r.text)
+	switch {
+	case r.err != nil:
+		return nil, fmt.Errorf("standard input: %w", r.err)
+	case len(r.text) > maxValue:
+		return nil, fmt.Errorf("standard input: a value has at most %d bytes", maxValue)
+	case len(text) == 0:
+		return nil, errors.New("standard input is empty: nothing was written; for an empty value, give '' instead of -")
+	}
+	return text, nil
+}
+
+// withoutLineBreak removes one line break, LF or CR LF, from the end.
+func withoutLineBreak(text []byte) []byte {
+	if line, ok := bytes.CutSuffix(text, []byte("\n")); ok {
+		return bytes.TrimSuffix(line, []byte("\r"))
+	}
+	return text
 }
 
 // explain says what to do about the most frequent errors.

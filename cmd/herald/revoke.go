@@ -14,7 +14,7 @@ import (
 // HERALD_USER a setting of tail.
 type revokeCommand struct {
 	Brokers []string  `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers to connect to first. Default: ${default}."`
-	Topic   string    `env:"-" required:"" placeholder:"NAME" help:"Topic of the revocations, the same as serve's --revocation-topic. Required."`
+	Topic   string    `env:"-" placeholder:"NAME" help:"Topic of the revocations, the same as serve's --revocation-topic. Required."`
 	User    string    `env:"-" placeholder:"NAME" help:"User whose tokens to revoke. Give either --user or --token-id. Default: none."`
 	TokenID string    `env:"-" name:"token-id" placeholder:"ID" help:"Id of the token to revoke, its claim jti. Give either --user or --token-id. Default: none."`
 	Before  time.Time `env:"-" placeholder:"TIME" help:"Revoke tokens that were issued before this time, like 2026-01-31T08:00:00Z, or less than 30 s after it. Default: now."`
@@ -39,8 +39,14 @@ The topic must exist. Create it with cleanup.policy=compact, so that Kafka keeps
 
 // Validate implements kong.Validatable.
 func (r *revokeCommand) Validate() error {
-	if (r.User == "") == (r.TokenID == "") {
-		return errors.New("give either --user or --token-id")
+	var m missing
+	m.add(r.Topic != "", "--topic (the topic of the revocations, serve's --revocation-topic, such as revocations)")
+	m.add(r.User != "" || r.TokenID != "", "one of --user and --token-id (whose tokens, or which token, such as --user alice)")
+	if err := m.err(); err != nil {
+		return err
+	}
+	if r.User != "" && r.TokenID != "" {
+		return errors.New("--user and --token-id exclude each other")
 	}
 	if err := consumer.CheckRoutes([]consumer.Route{{Topic: r.Topic}}); err != nil {
 		return fmt.Errorf("--topic: %w", err)

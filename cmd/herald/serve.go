@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
-	"strings"
 
 	"herald/cmd/herald/server"
 	"herald/consumer"
@@ -125,20 +124,11 @@ func (s *serveCommand) config() server.Config {
 
 // complete returns an error that names all missing flags at once.
 func (s *serveCommand) complete() error {
-	var missing []string
-	if len(s.Brokers) == 0 {
-		missing = append(missing, "--brokers")
-	}
-	if len(s.Topic) == 0 {
-		missing = append(missing, "--topic")
-	}
-	if len(s.sources()) == 0 {
-		missing = append(missing, "one of "+keyFlags+" and --insecure-no-auth")
-	}
-	if missing != nil {
-		return errors.New("missing: " + strings.Join(missing, ", "))
-	}
-	return nil
+	var m missing
+	m.add(len(s.Brokers) > 0, "--brokers (Kafka brokers, such as localhost:9092)")
+	m.add(len(s.Topic) > 0, "--topic (a topic to serve, such as notifications)")
+	m.add(len(s.sources()) > 0, "one of "+keyFlags+" and --insecure-no-auth (how users are authenticated, such as --jwt-secret-file secret)")
+	return m.err()
 }
 
 // Run implements the command. It reads the files that the flags name.

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
+
+	"herald/consumer"
 )
 
 // verbatimTag marks an argument that is data and not a setting. Every text is allowed in it.
@@ -72,7 +75,11 @@ func (m settingMapper) decodeList(ctx *kong.DecodeContext, target reflect.Value)
 	}
 	for _, e := range elements {
 		one := kong.JoinEscaped([]string{e}, ctx.Value.Tag.Sep)
-		if err := m.Mapper.Decode(ctx.WithScanner(kong.ScanAsType(token.Type, one)), target); err != nil {
+		err := m.Mapper.Decode(ctx.WithScanner(kong.ScanAsType(token.Type, one)), target)
+		if errors.Is(err, consumer.ErrSeveralTopics) {
+			return fmt.Errorf("%w; for several topics, repeat --topic or separate them by semicolons", err)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -150,4 +157,28 @@ func characterName(r rune) string {
 		return fmt.Sprintf("a control character (%U)", r)
 	}
 	return fmt.Sprintf("an invisible character (%U)", r)
+}
+
+// missing collects the flags and arguments that a command needs and the user has not given, so that one error
+// names all of them.
+type missing []string
+
+// add adds a flag or an argument, with its purpose and an example in brackets, unless it is given.
+func (m *missing) add(given bool, what string) {
+	if !given {
+		*m = append(*m, what)
+	}
+}
+
+// err returns nil if nothing is missing.
+func (m missing) err() error {
+	if len(m) == 0 {
+		return nil
+	}
+	return errors.New("missing: " + strings.Join(m, ", "))
+}
+
+// hasArgument says whether the command line has an argument that is not a flag.
+func hasArgument(ctx *kong.Context) bool {
+	return slices.ContainsFunc(ctx.Path, func(p *kong.Path) bool { return p.Positional != nil })
 }

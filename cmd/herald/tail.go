@@ -22,6 +22,7 @@ type tailCommand struct {
 	Types       []string      `placeholder:"TYPE" help:"Receive only events of these types, separated by commas. Records without a type have the type message. Default: all types."`
 	CAFile      string        `name:"ca-file" placeholder:"FILE" help:"PEM file of the authorities that may sign the server's certificate. Default: the authorities of the system."`
 	JSON        bool          `name:"json" help:"Print each event as one line of JSON with time, type, id and data. Default: text."`
+	IDs         bool          `name:"ids" help:"Print the ids of events in the text too, and at the end the id to continue after. Default: no ids; JSON always has them."`
 	All         bool          `help:"Print Herald's own events (checkpoint, gap, end) too. Default: only records."`
 	IdleTimeout time.Duration `default:"60s" placeholder:"DURATION" help:"Reconnect when the connection is silent this long, without even a heartbeat. It must be longer than the server's heartbeat interval. Default: ${default}."`
 }
@@ -33,7 +34,9 @@ func (*tailCommand) Help() string {
     herald tail --user alice
     herald tail --user alice --since earliest --types news,message
     herald tail --url https://herald.example --token-file alice.token
-    herald tail --url https://localhost:8443 --ca-file ca.pem --token-file alice.token`
+    herald tail --url https://localhost:8443 --ca-file ca.pem --token-file alice.token
+
+Standard output has the events. Standard error has one line when the stream is open, and a line for each reconnection, gap and end.`
 }
 
 // Validate implements kong.Validatable.
@@ -63,7 +66,7 @@ func (t *tailCommand) Run(ctx context.Context) error {
 	return tail.Run(ctx, tail.Config{
 		Client: &http.Client{Transport: transport}, URL: u, Token: t.readToken,
 		LastEventID: t.LastEventID, IdleTimeout: t.IdleTimeout,
-		JSON: t.JSON, All: t.All, Out: os.Stdout, Notes: os.Stderr,
+		JSON: t.JSON, IDs: t.IDs, All: t.All, Out: os.Stdout, Notes: os.Stderr,
 	})
 }
 

@@ -73,9 +73,13 @@ func (t *tokenCommand) Validate(ctx *kong.Context) error {
 		}
 		return nil
 	}
+	var m missing
+	m.add(t.User != "", "--user (the user of the token, such as alice)")
+	m.add(t.JWTSecretFile != "" || t.JWTKeyFile != "", "one of --jwt-secret-file and --jwt-key-file (what signs the token; --new-secret FILE makes a secret, --new-key FILE a key)")
+	if err := m.err(); err != nil {
+		return err
+	}
 	switch {
-	case t.JWTSecretFile == "" && t.JWTKeyFile == "", t.User == "":
-		return errors.New("a token needs --user, and --jwt-secret-file or --jwt-key-file; --new-secret FILE makes a secret, --new-key FILE a key")
 	case t.JWTSecretFile != "" && t.JWTKeyFile != "":
 		return errors.New("--jwt-secret-file and --jwt-key-file exclude each other")
 	case t.TTL <= 0:

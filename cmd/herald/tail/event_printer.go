@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 type eventPrinter struct {
 	w    io.Writer
 	json bool
+	ids  bool // print ids in text
 	all  bool // print Herald's own events too
 	now  func() time.Time
 }
@@ -45,19 +47,19 @@ func (p *eventPrinter) printJSON(e Event) error {
 	return nil
 }
 
-// printText writes time, type, id and data. The second line of the data and all later ones are
-// indented.
+// printText writes time, type, id if ids are wanted, and data. The second line of the data and all later
+// ones are indented.
 func (p *eventPrinter) printText(e Event) error {
-	id := e.ID
-	if id == "" {
-		id = "-"
+	words := []string{p.now().Format("15:04:05.000"), printable(e.Type)}
+	if p.ids {
+		words = append(words, printable(cmp.Or(e.ID, "-")))
 	}
 	lines := strings.Split(e.Data, "\n")
 	for i := range lines {
 		lines[i] = printable(lines[i])
 	}
-	_, err := fmt.Fprintf(p.w, "%s %s %s %s\n", p.now().Format("15:04:05.000"), printable(e.Type), printable(id), strings.Join(lines, "\n    "))
-	if err != nil {
+	words = append(words, strings.Join(lines, "\n    "))
+	if _, err := fmt.Fprintln(p.w, strings.Join(words, " ")); err != nil {
 		return fmt.Errorf("print event: %w", err)
 	}
 	return nil

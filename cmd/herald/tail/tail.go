@@ -1,12 +1,14 @@
 package tail
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -35,19 +37,25 @@ type Config struct {
 	IdleTimeout time.Duration
 
 	JSON  bool      // print each event as one line of JSON
+	IDs   bool      // print the ids of events; JSON always has them
 	All   bool      // print Herald's own events too
 	Out   io.Writer // receives the events
-	Notes io.Writer // receives a line for each reconnection, gap and end
+	Notes io.Writer // receives a line for the start and for each reconnection, gap and end
 }
 
 // Run follows the stream until ctx ends, which is not an error, or until the server refuses it for good.
 func Run(ctx context.Context, cfg Config) error {
 	t := newTailer(cfg)
 	err := t.run(ctx)
-	if t.lastID != "" {
+	t.noteEnd()
+	return err
+}
+
+// noteEnd says how to continue, to a user who works with ids.
+func (t *tailer) noteEnd() {
+	if t.lastID != "" && (t.cfg.IDs || t.cfg.JSON || t.cfg.LastEventID != "") {
 		t.note("the last event id is %s; to continue after it add --last-event-id '%[1]s'", printable(t.lastID))
 	}
-	return err
 }
 
 // errIdle says that a silent connection counts as dead.
@@ -60,17 +68,43 @@ type tailer struct {
 
 	lastID string
 	retry  time.Duration
+	opened bool // a stream was opened before
 }
 
 func newTailer(cfg Config) *tailer {
 	return &tailer{
-		cfg: cfg, out: &eventPrinter{w: cfg.Out, json: cfg.JSON, all: cfg.All, now: time.Now},
+		cfg: cfg, out: &eventPrinter{w: cfg.Out, json: cfg.JSON, ids: cfg.IDs, all: cfg.All, now: time.Now},
 		lastID: cfg.LastEventID, retry: defaultRetry,
 	}
 }
 
 func (t *tailer) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.cfg.Notes, "herald tail: "+format+"\n", args...)
+}
+
+// noteOpened says that the stream is open, and where it began: without events nothing else would show.
+func (t *tailer) noteOpened() {
+	if t.opened {
+		t.note("connected again")
+		return
+	}
+	t.opened = true
+	u, err := url.Parse(t.cfg.URL)
+	if err != nil {
+		return // a request could not have been sent
+	}
+	query := u.Query()
+	since := cmp.Or(query.Get("since"), "now")
+	if t.lastID != "" {
+		since = "the last event id"
+	}
+	for name := range query {
+		if name != "user" && name != "types" {
+			query.Del(name) // it may hold a token
+		}
+	}
+	u.RawQuery = query.Encode()
+	t.note("following %s since %s; Ctrl-C ends it", u.Redacted(), printable(since))
 }
 
 // run connects again and again until ctx ends or the server refuses for good.
@@ -128,6 +162,7 @@ func (t *tailer) followConnection(ctx context.Context) (opened bool, err error) 
 	if err := checkResponse(res); err != nil {
 		return false, err
 	}
+	t.noteOpened()
 	events := NewEventReader(readerFunc(func(p []byte) (int, error) {
 		n, err := res.Body.Read(p)
 		idle.Reset(t.cfg.IdleTimeout)

@@ -18,7 +18,7 @@ func tailOf(ctx context.Context, url string) (out, notes string, err error) {
 	var o, n bytes.Buffer
 	tl := newTailer(Config{
 		Client: http.DefaultClient, URL: url, Token: func() (string, error) { return "", nil }, IdleTimeout: 10 * time.Second,
-		Out: &o, Notes: &n,
+		IDs: true, Out: &o, Notes: &n,
 	})
 	tl.retry, tl.out.now = minRetry, func() time.Time { return time.Unix(0, 0).UTC() }
 	err = tl.run(ctx)
@@ -53,6 +53,10 @@ func TestTailResumes(t *testing.T) {
 	want := "00:00:00.000 message 1 one\n00:00:00.000 message 2 two\n"
 	if diff := cmp.Diff(want, out); diff != "" {
 		t.Error(diff)
+	}
+	first, rest, _ := strings.Cut(notes, "\n")
+	if want := "herald tail: following " + server.URL + " since now; Ctrl-C ends it"; first != want || strings.Count(rest, "herald tail: connected again\n") != 1 {
+		t.Errorf("notes:\n%s\nwant first %q, and the new connection", notes, want)
 	}
 	if diff := cmp.Diff([]string{"", "1", "2"}, asked); diff != "" {
 		t.Error(diff)
@@ -92,6 +96,66 @@ func TestTailShowsWhyATokenIsRefused(t *testing.T) {
 		server.Close()
 		if fmt.Sprint(err) != want {
 			t.Errorf("%s: %v, want %s", body, err, want)
+		}
+	}
+}
+
+// TestTailPrintsIDsWhenAsked follows a stream of two events with and without ids.
+func TestTailPrintsIDsWhenAsked(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Last-Event-ID") != "" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprint(w, "retry: 100\n\nid: 1\ndata: one\n\nid: 2\nevent: news\ndata: two\n\n")
+	}))
+	defer server.Close()
+	for name, test := range map[string]struct {
+		cfg       Config
+		out, note string // note: the last one
+	}{
+		"text":     {Config{}, "00:00:00.000 message one\n00:00:00.000 news two\n", ""},
+		"with ids": {Config{IDs: true}, "00:00:00.000 message 1 one\n00:00:00.000 news 2 two\n", "the last event id is 2; to continue after it add --last-event-id '2'"},
+		"JSON": {
+			Config{JSON: true},
+			`{"time":"1970-01-01T00:00:00Z","type":"message","id":"1","data":"one"}` + "\n" + `{"time":"1970-01-01T00:00:00Z","type":"news","id":"2","data":"two"}` + "\n",
+			"the last event id is 2; to continue after it add --last-event-id '2'",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out, notes bytes.Buffer
+			cfg := test.cfg
+			cfg.Client, cfg.URL, cfg.IdleTimeout, cfg.Out, cfg.Notes = http.DefaultClient, server.URL, 10*time.Second, &out, &notes
+			cfg.Token = func() (string, error) { return "", nil }
+			tl := newTailer(cfg)
+			tl.out.now = func() time.Time { return time.Unix(0, 0).UTC() }
+			_ = tl.run(t.Context()) // ends with the server's 403
+			tl.noteEnd()
+			if diff := cmp.Diff(test.out, out.String()); diff != "" {
+				t.Error(diff)
+			}
+			if got := strings.Contains(notes.String(), "the last event id"); got != (test.note != "") || !strings.Contains(notes.String(), test.note) {
+				t.Errorf("notes:\n%s\nwant %q", &notes, test.note)
+			}
+		})
+	}
+}
+
+// TestTailSaysWhereItBegins wants the note at the start to have the address without secrets, and the start.
+func TestTailSaysWhereItBegins(t *testing.T) {
+	for name, test := range map[string]struct{ url, lastID, want string }{
+		"now":           {"http://h/events?user=alice", "", "following http://h/events?user=alice since now; Ctrl-C ends it"},
+		"an age":        {"http://h/events?since=90m&types=a", "", "following http://h/events?types=a since 90m; Ctrl-C ends it"},
+		"an id":         {"http://h/events?since=90m", "1~x", "following http://h/events since the last event id; Ctrl-C ends it"},
+		"secrets":       {"http://u:secret@h/events?access_token=secret", "", "following http://u:xxxxx@h/events since now; Ctrl-C ends it"},
+		"no characters": {"http://h/events?since=%1b", "", `since \u001b;`},
+	} {
+		var notes bytes.Buffer
+		tl := newTailer(Config{URL: test.url, LastEventID: test.lastID, Notes: &notes})
+		tl.noteOpened()
+		if !strings.Contains(notes.String(), test.want) {
+			t.Errorf("%s: %q, want %q", name, &notes, test.want)
 		}
 	}
 }

@@ -1,0 +1,153 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+)
+
+// ErrSeveralTopics says that the text of a route seems to name several topics. How a caller spells several
+// topics is the caller's decision.
+var ErrSeveralTopics = errors.New("want one topic")
+
+// ParseRoute parses a route as flags and configuration files spell it: NAME[,key=value…]. White space
+// around the name and the options does not count.
+//
+//	notifications                        shared, the record key is the user
+//	notifications,partitioner=murmur2    the same; its producers choose partitions like the Java client
+//	orders,user=header:owner             shared, the header "owner" is the user
+//	orders,user=json:/owner/id           shared, the string at this JSON pointer into the value is the user
+//	notifications.{user}                 one topic for each user
+//	announcements,kind=broadcast         for everyone
+func ParseRoute(text string) (Route, error) {
+	name, options, hasOptions := strings.Cut(text, ",")
+	name = strings.TrimSpace(name)
+	r := Route{Topic: name, Kind: Shared}
+	if strings.Contains(name, ";") {
+		return Route{}, fmt.Errorf("topic %q: a semicolon cannot be in a topic name: %w", text, ErrSeveralTopics)
+	}
+	if intended := intendedName(name); intended != "" {
+		return Route{}, fmt.Errorf("topic %q: did you mean %q, one topic for each user?", text, intended)
+	}
+	if strings.Contains(name, userPlaceholder) {
+		r.Kind = PerUser
+	}
+	if hasOptions {
+		for option := range strings.SplitSeq(options, ",") {
+			if err := r.setOption(strings.TrimSpace(option)); err != nil {
+				return Route{}, fmt.Errorf("topic %q: %w", text, err)
+			}
+		}
+	}
+	if err := r.validate(); err != nil {
+		return Route{}, fmt.Errorf("topic %q: %w", text, err)
+	}
+	return r, nil
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler] as [ParseRoute] does.
+func (r *Route) UnmarshalText(text []byte) error {
+	route, err := ParseRoute(string(text))
+	if err == nil {
+		*r = route
+	}
+	return err
+}
+
+// placeholderLike matches texts that people write for the user in a topic's name, as other programs spell
+// variables and wildcards.
+var placeholderLike = regexp.MustCompile(`\$?\{[^{}]*\}?|\$[A-Za-z_]+|<[^<>]*>?|\[[^\[\]]*\]?|:[A-Za-z_]+|%[A-Za-z]|[*+#]`)
+
+// intendedName returns the per-user topic that a name such as "notifications.{usr}" or "notifications.*" was
+// probably meant for. It returns "" for a name that is right, and for a name that it cannot explain.
+func intendedName(name string) string {
+	intended := placeholderLike.ReplaceAllLiteralString(name, userPlaceholder)
+	r := Route{Topic: intended, Kind: PerUser}
+	if intended == name || r.validate() != nil {
+		return ""
+	}
+	return intended
+}
+
+// setOption sets one option of the route's text, such as "kind=broadcast".
+func (r *Route) setOption(option string) error {
+	key, value, ok := strings.Cut(option, "=")
+	if !ok {
+		return explainOption(option)
+	}
+	switch key {
+	case "kind":
+		return r.setKind(value)
+	case "user":
+		return r.setUser(value)
+	case "partitioner":
+		return r.Partitioner.parse(value)
+	default:
+		return fmt.Errorf("unknown option %q: want kind, user or partitioner%s", key, nearest(key, "kind", "user", "partitioner"))
+	}
+}
+
+// explainOption returns the error for a text that is not key=value.
+func explainOption(option string) error {
+	for _, key := range []string{"kind", "user", "partitioner"} {
+		if meant := key + "=" + option; new(Route).setOption(meant) == nil {
+			return fmt.Errorf("option %q is not key=value, did you mean %q?", option, meant)
+		}
+	}
+	if option == "" {
+		return errors.New("a comma needs an option after it, such as kind=broadcast")
+	}
+	return fmt.Errorf("%q is not an option such as kind=broadcast: %w", option, ErrSeveralTopics)
+}
+
+func (r *Route) setKind(text string) error {
+	var names []string
+	for _, k := range []Kind{Shared, PerUser, Broadcast} {
+		if text == k.String() {
+			r.Kind = k
+			return nil
+		}
+		names = append(names, k.String())
+	}
+	return fmt.Errorf("kind %q: want shared, per-user or broadcast%s", text, nearest(text, names...))
+}
+
+// setUser sets where a record names its user: key, header:NAME or json:/POINTER.
+func (r *Route) setUser(text string) error {
+	place, name, _ := strings.Cut(text, ":")
+	switch {
+	case text == "key":
+		r.UserHeader, r.UserPointer = "", ""
+		return nil
+	case place == "json":
+		r.UserHeader, r.UserPointer = "", name
+		return checkPointer(name)
+	case place == "header" && name != "" && name == strings.TrimSpace(name):
+		r.UserHeader, r.UserPointer = name, ""
+		return nil
+	}
+	advice := ""
+	if end := strings.IndexAny(text, ":="); end < 0 {
+		advice = nearest(text, "key")
+	} else if rest := strings.TrimSpace(text[end+1:]); rest != "" {
+		advice = nearest(text[:end]+":"+rest, "header:"+rest, "json:"+rest)
+	}
+	return fmt.Errorf("user %q: want key, header:NAME or json:/POINTER%s", text, advice)
+}
+
+// nearest names the candidate that is most similar to text, if one is similar enough.
+func nearest(text string, candidates ...string) string {
+	best, least := "", max(2, len(text)/3)+1
+	for _, c := range candidates {
+		if d := levenshtein.ComputeDistance(strings.ToLower(text), strings.ToLower(c)); d < least {
+			best, least = c, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %q?", best)
+}

@@ -1,0 +1,84 @@
+package consumer
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestWrongRoutesSayWhatWasMeant parses texts that people write by mistake.
+func TestWrongRoutesSayWhatWasMeant(t *testing.T) {
+	const perUser = `did you mean "n.{user}", one topic for each user?`
+	for text, want := range map[string]string{
+		"n.{usr}":   perUser,
+		"n.{USER}":  perUser,
+		"n.{ user}": perUser,
+		"n.{user":   perUser,
+		"n.$user":   perUser,
+		"n.${user}": perUser,
+		"n.<user>":  perUser,
+		"n.[user]":  perUser,
+		"n.:user":   perUser,
+		"n.%s":      perUser,
+		"n.*":       perUser,
+		"n.+":       perUser,
+		"n.#":       perUser,
+
+		"{usr}":                          "character '{' cannot be in a topic name",
+		"*":                              "character '*' cannot be in a topic name",
+		"n,kind=per-user":                "a per-user topic has {user} in its name once, such as notifications.{user}",
+		"n,news":                         `"news" is not an option such as kind=broadcast: want one topic`,
+		"n,kind=broadcast,news":          `"news" is not an option such as kind=broadcast: want one topic`,
+		"n;news":                         "a semicolon cannot be in a topic name: want one topic",
+		"n,":                             "a comma needs an option after it, such as kind=broadcast",
+		"n,broadcast":                    `did you mean "kind=broadcast"?`,
+		"n,header:owner":                 `did you mean "user=header:owner"?`,
+		"n,json:/owner":                  `did you mean "user=json:/owner"?`,
+		"n,crc32":                        `did you mean "partitioner=crc32"?`,
+		"n,kind=brodcast":                `want shared, per-user or broadcast, did you mean "broadcast"?`,
+		"n,kind=Broadcast":               `did you mean "broadcast"?`,
+		"n,kind=everyone":                `kind "everyone": want shared, per-user or broadcast`,
+		"n,knd=broadcast":                `want kind, user or partitioner, did you mean "kind"?`,
+		"n,Kind=broadcast":               `did you mean "kind"?`,
+		"n,user=heder:X-Owner":           `want key, header:NAME or json:/POINTER, did you mean "header:X-Owner"?`,
+		"n,user=header=owner":            `did you mean "header:owner"?`,
+		"n,user=header: owner":           `did you mean "header:owner"?`,
+		"n,user=jsn:/a":                  `did you mean "json:/a"?`,
+		"n,user=kye":                     `did you mean "key"?`,
+		"n,user=header:":                 `user "header:": want key, header:NAME or json:/POINTER`,
+		"n,partitioner=murmur":           `want murmur2, crc32, fnv1a, did you mean "murmur2"?`,
+		"n,partitioner=murmur2_random":   `did you mean "murmur2"?`,
+		"n,partitioner=consistent":       `did you mean "crc32"?`,
+		"n,partitioner=fnv1a_random":     `did you mean "fnv1a"?`,
+		"n,partitioner=round-robin":      `partitioner "round-robin": want murmur2, crc32, fnv1a`,
+		"n.{user},kind=broadcast":        "{user} in the name makes a topic per-user, not broadcast",
+		"n.{user}.{user}":                "has {user} in its name once",
+		"n,user=header:a,user=json:/b/c": "",
+	} {
+		route, err := ParseRoute(text)
+		switch {
+		case want == "" && err == nil:
+		case err == nil:
+			t.Errorf("%q is taken: %+v", text, route)
+		case !strings.HasPrefix(err.Error(), "topic \""+text+"\": ") || !strings.Contains(err.Error(), want):
+			t.Errorf("%q: %v, want %q", text, err, want)
+		case strings.Contains(want, "want one topic") != errors.Is(err, ErrSeveralTopics):
+			t.Errorf("%q: %v", text, err)
+		case !strings.Contains(want, "did you mean") && strings.Contains(err.Error(), "did you mean"):
+			t.Errorf("%q: %v, want no guess", text, err)
+		}
+	}
+}
+
+// TestSpacesInRoutes wants white space around the name and the options not to count.
+func TestSpacesInRoutes(t *testing.T) {
+	want := Route{Topic: "orders", UserHeader: "owner"}
+	for _, text := range []string{"orders, user=header:owner", " orders ,kind=shared , user=header:owner\n"} {
+		got, err := ParseRoute(text)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%q: %v\n%s", text, err, diff)
+		}
+	}
+}
