@@ -126,7 +126,7 @@ func (h *Handler) Events(c echo.Context) error {
 	if later != "" {
 		return h.refuse(c, req, later)
 	}
-	from, _ := netip.ParseAddr(c.RealIP()) // all unparsable addresses count as one address
+	from := ClientNetwork(c).Addr()
 	if reason := h.roster.admit(from, viewer.User); reason != "" {
 		return h.refuse(c, req, reason)
 	}
@@ -142,6 +142,19 @@ func (h *Handler) Events(c echo.Context) error {
 	conn.watchForEnd(&h.watcher, s.sub)
 	go s.start(req) // this goroutine, with all that net/http keeps for it, ends
 	return nil
+}
+
+// ClientNetwork returns the network that counts as one client where limits are by address: the IPv4 address, or the
+// /64 network of the IPv6 address, because one client may have all addresses of a /64. All clients without an
+// address count as one.
+func ClientNetwork(c echo.Context) netip.Prefix {
+	address, err := netip.ParseAddr(c.RealIP())
+	if err != nil {
+		return netip.Prefix{}
+	}
+	address = address.Unmap()
+	network, _ := address.Prefix(min(address.BitLen(), 64)) // no error: the address has that many bits
+	return network
 }
 
 // serveShared serves a stream on a connection that carries other streams, or that cannot be taken over.

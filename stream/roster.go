@@ -18,7 +18,7 @@ import (
 type Admission struct {
 	Streams        int     // the most streams in all
 	PerUser        int     // the most streams of one user; a new stream takes the place of the oldest. See also [shortStream]
-	PerAddress     int     // the most streams of one client address
+	PerAddress     int     // the most streams of one client address, see [ClientNetwork]
 	OpensPerSecond float64 // the rate of opens, and the most opens at once
 }
 

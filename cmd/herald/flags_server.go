@@ -38,7 +38,8 @@ type serverFlags struct {
 	MaxStreamsPerUser    int      `default:"${default_max_streams_per_user}" placeholder:"NUMBER" help:"Most streams of one user; a new stream ends the oldest one. In 10 seconds a user may also close this many streams, but at least 16; after that the server refuses new streams for a moment. 0: no limit. Default: ${default}." group:"Limits"`
 	MaxStreamsPerAddress int      `default:"0" placeholder:"NUMBER" help:"Most streams of one client address. The server asks clients above it to come back later. Behind a proxy, set --trusted-proxies too. 0: no limit. Default: ${default}." group:"Limits"`
 	MaxOpensPerSecond    float64  `default:"0" placeholder:"NUMBER" help:"Most streams opened in a second. The server asks clients above it to come back later. 0: no limit. Default: ${default}." group:"Limits"`
-	TrustedProxies       []string `placeholder:"CIDR" help:"Networks of proxies, such as 10.0.0.0/8, whose header X-Forwarded-For names the client's address. Default: none; the client's address is the address of the connection." group:"Limits"`
+	TrustedProxies       []string `placeholder:"CIDR" help:"Networks of proxies, such as 10.0.0.0/8, whose header names the client's address: see --trusted-proxy-header. Default: none; the client's address is the address of the connection." group:"Limits"`
+	TrustedProxyHeader   string   `default:"${default_trusted_proxy_header}" enum:"x-forwarded-for,forwarded" placeholder:"NAME" help:"Header to which the trusted proxies append the client's address: x-forwarded-for, or forwarded (RFC 7239). The server reads only this one, because a client can send the other one through a proxy. Default: ${default}." group:"Limits"`
 
 	LogLevel  logLevel `default:"info" placeholder:"LEVEL" help:"Lowest level that is logged: debug, info, warn or error. Default: ${default}." group:"Log"`
 	LogFormat string   `default:"text" enum:"text,json" placeholder:"FORMAT" help:"Format of the log on standard error: text or json. Default: ${default}." group:"Log"`
@@ -69,6 +70,7 @@ func serverDefaults() kong.Vars {
 		"default_drain_window":         d.DrainWindow.String(),
 		"default_drain_timeout":        d.DrainTimeout.String(),
 		"default_max_streams_per_user": strconv.Itoa(d.MaxStreamsPerUser),
+		"default_trusted_proxy_header": d.TrustedProxyHeader,
 		"default_publish_max_bytes":    strconv.FormatInt(d.PublishMaxBytes, 10),
 		"default_publish_rate":         strconv.FormatFloat(d.PublishRate, 'f', -1, 64),
 		"default_publish_burst":        strconv.Itoa(d.PublishBurst),
@@ -84,7 +86,7 @@ func (s *serverFlags) apply(cfg *server.Config) {
 	cfg.ReplayRatePerUser, cfg.ReplayCacheBytes = s.ReplayRatePerUser, s.ReplayCacheBytes
 	cfg.DrainWindow, cfg.DrainTimeout = s.DrainWindow, s.DrainTimeout
 	cfg.MaxStreams, cfg.MaxStreamsPerUser, cfg.MaxStreamsPerAddress = s.MaxStreams, s.MaxStreamsPerUser, s.MaxStreamsPerAddress
-	cfg.MaxOpensPerSecond, cfg.TrustedProxies = s.MaxOpensPerSecond, s.TrustedProxies
+	cfg.MaxOpensPerSecond, cfg.TrustedProxies, cfg.TrustedProxyHeader = s.MaxOpensPerSecond, s.TrustedProxies, s.TrustedProxyHeader
 	cfg.Version, cfg.FieldName = buildVersion(), flagOf
 }
 

@@ -3,9 +3,6 @@ package server
 import (
 	"fmt"
 	"log/slog"
-	"net"
-
-	"github.com/labstack/echo/v4"
 
 	"herald/cmd/herald/listener"
 	"herald/stream"
@@ -53,20 +50,4 @@ func (c *Config) warnOfFileLimit(log *slog.Logger) {
 
 func (c *Config) admission() stream.Admission {
 	return stream.Admission{Streams: c.maxStreams(), PerUser: c.MaxStreamsPerUser, PerAddress: c.MaxStreamsPerAddress, OpensPerSecond: c.MaxOpensPerSecond}
-}
-
-// clientAddress returns the function that finds a client's address in a request.
-func (c *Config) clientAddress() (echo.IPExtractor, error) {
-	if len(c.TrustedProxies) == 0 {
-		return echo.ExtractIPDirect(), nil
-	}
-	trust := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
-	for _, text := range c.TrustedProxies {
-		_, network, err := net.ParseCIDR(text)
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: want networks such as 10.0.0.0/8", c.name("TrustedProxies"), text)
-		}
-		trust = append(trust, echo.TrustIPRange(network))
-	}
-	return echo.ExtractIPFromXFFHeader(trust...), nil
 }

@@ -72,9 +72,13 @@ type Config struct {
 	// MaxOpensPerSecond bounds the streams opened in a second. The server asks clients above it to come
 	// back later. Zero, the default: no limit.
 	MaxOpensPerSecond float64
-	// TrustedProxies are networks, such as 10.0.0.0/8, of proxies whose X-Forwarded-For header names the
-	// client's address. A network that is not a proxy's lets its clients forge their address. Default: none.
+	// TrustedProxies are networks, such as 10.0.0.0/8, of proxies whose header names the client's address. A
+	// network that is not a proxy's lets its clients forge their address. Default: none.
 	TrustedProxies []string
+	// TrustedProxyHeader is the header to which all TrustedProxies append: x-forwarded-for, or forwarded
+	// (RFC 7239). Only one is read: a proxy passes on the other one as its client wrote it. Default:
+	// x-forwarded-for.
+	TrustedProxyHeader string
 
 	// EnablePublish serves the two POST routes that write notifications. Default: false.
 	EnablePublish bool
@@ -143,7 +147,8 @@ func DefaultConfig() Config {
 		DrainWindow:       5 * time.Second,
 		DrainTimeout:      10 * time.Second,
 
-		MaxStreamsPerUser: 256,
+		MaxStreamsPerUser:  256,
+		TrustedProxyHeader: headerXForwardedFor,
 
 		PublishMaxBytes: 1 << 20,
 		PublishRate:     100,

@@ -27,7 +27,8 @@
 //
 // Where things are: config.go, validate.go and access.go turn a Config into parts; server.go has the
 // life of a Server; routes.go the endpoints and what wraps all of them; http_server.go the time-outs of both
-// HTTP servers; admin.go the admin listener; front_door.go asks who sends a request; session.go signs browsers
+// HTTP servers; admin.go the admin listener; front_door.go asks who sends a request; client_address.go and
+// forwarded.go find the client's address behind proxies; session.go signs browsers
 // in; publish.go and publish_request.go write notifications, with idempotency.go, and bound their
 // bodies (PublishMaxBytes); the body of a demo task is bounded in demo/handler.go; revocation.go reads the topic
 // of revocations.

@@ -113,7 +113,7 @@ func (p *publisher) permit(c echo.Context) (auth.Identity, error) {
 // stands for the user.
 func (p *publisher) caller(c echo.Context) (auth.Identity, error) {
 	if _, insecure := p.front.auth.(auth.Insecure); insecure {
-		return auth.Identity{User: c.RealIP(), Publish: true}, nil
+		return auth.Identity{User: stream.ClientNetwork(c).String(), Publish: true}, nil
 	}
 	return p.front.identify(c)
 }

@@ -16,10 +16,11 @@ import (
 func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publisher) (http.Handler, error) {
 	e := echo.New()
 	e.HTTPErrorHandler = answerError(s.cfg.Logger)
-	var err error
-	if e.IPExtractor, err = s.cfg.clientAddress(); err != nil {
+	clients, err := newClientAddresses(&s.cfg)
+	if err != nil {
 		return nil, err
 	}
+	e.IPExtractor = clients.of
 	if _, insecure := a.auth.(auth.Insecure); insecure && listener.LoopbackOnly(s.cfg.Listen) {
 		e.Use(refuseForeignHost(front))
 	}
@@ -46,7 +47,7 @@ func (s *Server) registerDemo(e *echo.Echo, pub *publisher, signIn bool) {
 		e.Match([]string{http.MethodGet, http.MethodHead}, path, echo.WrapHandler(file))
 	}
 	e.POST("/demo/tasks", func(c echo.Context) error {
-		by := c.RealIP()
+		by := stream.ClientNetwork(c).String()
 		if signIn {
 			id, err := pub.permit(c)
 			if err != nil {

@@ -83,8 +83,17 @@ func (c *Config) checkLimits() error {
 	if !(c.MaxOpensPerSecond >= 0) { // also refuses NaN
 		return fmt.Errorf("%s=%v: want 0 or more", c.name("MaxOpensPerSecond"), c.MaxOpensPerSecond)
 	}
-	if _, err := c.clientAddress(); err != nil {
+	if _, err := c.trustedNetworks(); err != nil {
 		return err
+	}
+	switch c.TrustedProxyHeader {
+	case headerXForwardedFor:
+	case headerForwarded:
+		if len(c.TrustedProxies) == 0 {
+			return fmt.Errorf("%s needs %s: no other client's header is read", c.name("TrustedProxyHeader"), c.name("TrustedProxies"))
+		}
+	default:
+		return fmt.Errorf("%s %q: want %s or %s", c.name("TrustedProxyHeader"), c.TrustedProxyHeader, headerXForwardedFor, headerForwarded)
 	}
 	if c.EventTypeHeader == "" {
 		return fmt.Errorf("%s is empty: name the record header that holds the event type", c.name("EventTypeHeader"))
