@@ -3,11 +3,9 @@ package consumer
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"runtime"
 	runtimemetrics "runtime/metrics"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -122,13 +120,9 @@ func fillBench(b *testing.B, address string, records, codec int) {
 		b.Fatal(err)
 	}
 	defer client.Close()
-	value := make([]byte, 100)
-	for range b.N {
-		half := value[50:] // does not compress
-		for i := range half {
-			half[i] = byte(rand.IntN(256))
-		}
-		client.Produce(b.Context(), &kgo.Record{Value: slices.Clone(value)}, func(_ *kgo.Record, err error) {
+	for i := range b.N {
+		key, value := benchRecord(i)
+		client.Produce(b.Context(), &kgo.Record{Key: key, Value: value}, func(_ *kgo.Record, err error) {
 			if err != nil {
 				b.Error(err)
 			}

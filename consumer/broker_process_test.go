@@ -2,15 +2,21 @@ package consumer
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/batch/batchtest"
 )
 
 // brokerVariable is the environment variable that makes TestMain run a broker instead of the tests. Its
@@ -26,7 +32,11 @@ func runBrokerProcess(spec string) error {
 	}
 	opts := []kfake.Opt{kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1)}
 	if records > 0 {
-		opts = append(opts, kfake.SyntheticFetch(kfake.SyntheticBatch{Records: records, RecordBytes: 100, RandomFrac: 0.5, Compression: compressions[codec]}))
+		batch, err := benchBatch(records, codec)
+		if err != nil {
+			return err
+		}
+		opts = append(opts, kfake.SyntheticFetch(kfake.SyntheticBatch{Batch: batch}))
 	}
 	broker, err := kfake.NewCluster(opts...)
 	if err != nil {
@@ -38,6 +48,35 @@ func runBrokerProcess(spec string) error {
 		return err
 	}
 	return nil
+}
+
+// benchBatch returns a batch of records that [benchRecord] makes.
+func benchBatch(count, codec int) ([]byte, error) {
+	var records []kmsg.Record
+	for i := range count {
+		key, value := benchRecord(i)
+		records = append(records, kmsg.Record{OffsetDelta: int32(i), Key: key, Value: value})
+	}
+	packed := batchtest.AppendRecords(records)
+	if codec > 0 {
+		compressor, err := kgo.DefaultCompressor(compressions[codec])
+		if err != nil {
+			return nil, err
+		}
+		packed, _ = compressor.Compress(new(bytes.Buffer), packed)
+	}
+	return batchtest.Make(kmsg.RecordBatch{Attributes: int16(codec), Records: packed}, records...), nil
+}
+
+// benchRecord returns the key and the value of a record of a benchmark. The key is a user's name, and half of the
+// value does not compress.
+func benchRecord(i int) (key, value []byte) {
+	value = make([]byte, 100)
+	half := value[50:]
+	for i := range half {
+		half[i] = byte(rand.IntN(256))
+	}
+	return fmt.Appendf(nil, "user-%d", i%1000), value
 }
 
 // brokerProcess starts a broker in a process of its own. Each topic of the broker holds batches without

@@ -84,8 +84,8 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 		more, err := b.Next(&rec.Record)
 		if more {
 			p.route.setOwner(&rec, p.owner)
-			if p.route.UserPointer != "" && len(rec.User) == 0 && rec.Value != nil {
-				r.metrics.ownerless.Inc()
+			if p.ownerless != nil && p.ownerless.mayCount(rec.User) && rec.Offset >= p.liveFrom { // the others are for the tail alone
+				p.ownerless.count(p.Partition, &rec)
 			}
 			list = append(list, rec)
 		}

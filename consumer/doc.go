@@ -71,6 +71,7 @@
 //	deliver.go             responses: records for the Sink, or errors
 //	unreadable.go          the error for records that cannot be read
 //	broker_error.go        kinds of errors, as values of a metric's label
+//	log_limit.go           how often a line may be logged
 //	broker_log.go          log lines about brokers that fail and partitions that brokers refuse
 //	stall.go               finds partitions that do not move although they have records to read
 //	sink.go                the interface that takes records and gaps
@@ -84,6 +85,7 @@
 //	pointer.go             the user in a JSON value
 //	partitioner.go         how producers choose the partition of a record
 //	home.go                the partitions that may hold a user's records
+//	ownerless.go           records of shared topics that no user can ever get
 //	record.go              a partition, a position and a record
 //
 // Replays:

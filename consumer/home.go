@@ -3,6 +3,7 @@ package consumer
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -44,7 +45,7 @@ type Homes struct {
 	young   readSample // taken when the topic was known to have no more partitions than the last layout
 	old     readSample // taken at least metadataAge before young
 
-	lastLogged time.Time // when a misplaced record was last logged
+	logged atomic.Int64 // when a misplaced record was last logged, see mayLog
 }
 
 // layout is a number of partitions that the topic has had.
@@ -112,10 +113,9 @@ func (h *Homes) RecordMisplaced(user string, at Position) {
 	h.misplaced()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if time.Since(h.lastLogged) < time.Minute || len(h.layouts) == 0 {
+	if len(h.layouts) == 0 || !mayLog(&h.logged, time.Minute) {
 		return
 	}
-	h.lastLogged = time.Now()
 	fits := []string{}
 	count := h.layouts[len(h.layouts)-1].count
 	for _, p := range partitioners {

@@ -17,6 +17,8 @@ type livePartition struct {
 	added   time.Time    // when live reading began
 	first   int64        // the offset at which live reading began: liveFrom, or before it
 
+	ownerless *ownerlessRecords // of the topic; nil: its records always have an owner
+
 	mu       sync.Mutex // held while records are delivered
 	closed   bool
 	liveFrom int64     // the sink gets the records from this offset on; earlier records are for the tail alone

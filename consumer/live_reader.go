@@ -27,6 +27,7 @@ type liveReader struct {
 	offsets           *offsetFinder
 	sink              Sink
 	tail              *logtail.Tail
+	ownerless         map[string]*ownerlessRecords // by topic
 	options           fetchOptions
 	sessionPartitions int // the most partitions in a shard
 	metrics           *metrics
@@ -49,7 +50,8 @@ type liveReader struct {
 func newLiveReader(cluster *broker.Cluster, topics *topicRegistry, offsets *offsetFinder, sink Sink, tail *logtail.Tail, options fetchOptions, sessionPartitions int, m *metrics, log *slog.Logger) *liveReader {
 	r := &liveReader{
 		cluster: cluster, topics: topics, offsets: offsets, sink: sink, tail: tail,
-		options: options, sessionPartitions: sessionPartitions, metrics: m, log: log,
+		ownerless: newOwnerlessRecords(topics.routes, m, log),
+		options:   options, sessionPartitions: sessionPartitions, metrics: m, log: log,
 		stallAfter: stallAfter, lookBackTime: lookBackTime,
 		partitions: make(map[Partition]*livePartition),
 		shards:     make(map[shardKey][]*shard),
@@ -72,6 +74,7 @@ func (r *liveReader) beginPartition(start *pendingStart, next int64) {
 	p := &livePartition{
 		Partition: start.Partition, route: route, owner: route.owner(start.Topic), topicID: start.topicID,
 		tail: r.tail.Begin(first), added: time.Now(), first: first, liveFrom: next, next: first, logEnd: next, moved: time.Now(),
+		ownerless: r.ownerless[start.Topic],
 	}
 	r.sink.Begin(start.Partition, start.topicID, next)
 	r.addPartition(p)

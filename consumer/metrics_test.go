@@ -114,7 +114,7 @@ func TestEveryMetricCountsItsEvent(t *testing.T) {
 
 	live := []string{"herald_kafka_records_total{}", "herald_kafka_read_bytes_total{live}"}
 	m.rise(func() { sequence(t, producer, "shared", "alice", "a", 3) }, live...)
-	m.rise(func() { produce(t, producer, "json", "", `{"owner":""}`) }, append(live, "herald_kafka_ownerless_records_total{}")...)
+	m.rise(func() { produce(t, producer, "json", "", `{"owner":""}`) }, append(live, "herald_kafka_ownerless_records_total{empty,json}")...)
 	m.await("herald_kafka_commits_total{ok}", positive)
 	m.rise(func() {
 		broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}})

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -38,14 +39,14 @@ type userFinder struct {
 
 var userFinders = sync.Pool{New: func() any { return &userFinder{decoder: new(jsontext.Decoder)} }}
 
-// userInValue returns the string that a JSON pointer points to in a value. It returns nil if the pointer
-// points to no string or to an empty one, and if the value is not a single JSON text in which each name is
-// unique in its object. Readers of JSON do not agree on the meaning of a name that occurs twice (RFC 8259,
-// section 4).
+// userInValue returns the string that a JSON pointer points to in a value. It returns nil and the reason, such as
+// [ownerlessNoField], if the pointer points to no string or to an empty one, and if the value is not a single JSON
+// text in which each name is unique in its object. Readers of JSON do not agree on the meaning of a name that occurs
+// twice (RFC 8259, section 4).
 //
 // The whole value is read, in time proportional to its length: 1 µs for 280 bytes (BenchmarkUserInValue). A
 // text that is nested deeper than 10,000 levels is refused.
-func userInValue(value []byte, pointer string) []byte {
+func userInValue(value []byte, pointer string) (user []byte, missing string) {
 	f := userFinders.Get().(*userFinder)
 	defer func() {
 		f.decoder.Reset(bytes.NewReader(nil)) // the decoder no longer holds the value
@@ -53,13 +54,24 @@ func userInValue(value []byte, pointer string) []byte {
 	}()
 	f.decoder.Reset(bytes.NewBuffer(value))
 	user, err := f.find(jsontext.Pointer(pointer))
-	if err != nil || f.finish() != nil {
-		return nil
+	found := err == nil || errors.Is(err, errNoField) || errors.Is(err, errNotString)
+	switch {
+	case !found || f.finish() != nil:
+		return nil, ownerlessNotJSON
+	case err != nil:
+		return nil, err.Error()
+	case len(user) == 0:
+		return nil, ownerlessEmpty
+	default:
+		return user, ""
 	}
-	return user
 }
 
-var errNotFound = errors.New("not found")
+// Errors of find for a value that is JSON.
+var (
+	errNoField   = errors.New(ownerlessNoField)
+	errNotString = errors.New(ownerlessNotString)
+)
 
 // find returns the string that the pointer points to, and leaves the decoder after it.
 func (f *userFinder) find(pointer jsontext.Pointer) ([]byte, error) {
@@ -69,7 +81,7 @@ func (f *userFinder) find(pointer jsontext.Pointer) ([]byte, error) {
 		}
 	}
 	if f.decoder.PeekKind() != '"' {
-		return nil, errNotFound
+		return nil, cmp.Or(f.decoder.SkipValue(), errNotString)
 	}
 	text, err := f.decoder.ReadValue()
 	if err != nil {
@@ -83,7 +95,7 @@ func (f *userFinder) descend(token string) error {
 	d := f.decoder
 	kind := d.PeekKind()
 	if kind != '{' && kind != '[' {
-		return errNotFound
+		return cmp.Or(d.SkipValue(), errNoField)
 	}
 	if _, err := d.ReadToken(); err != nil {
 		return err
@@ -107,7 +119,7 @@ func (f *userFinder) descend(token string) error {
 			return err
 		}
 	}
-	return errNotFound
+	return errNoField
 }
 
 // finish reads the rest of the value. It returns an error if the value is not one JSON text.

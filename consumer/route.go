@@ -54,7 +54,7 @@ type Route struct {
 	UserHeader string
 
 	// UserPointer is a JSON pointer (RFC 6901) to the user, a string in the value of a record of a
-	// [Shared] topic. A record without such a string belongs to no user.
+	// [Shared] topic.
 	UserPointer string
 
 	// Partitioner is the partitioner of all producers of a [Shared] topic whose record key is the user.
@@ -128,7 +128,8 @@ func isTopicByte(c byte) bool {
 func (r *Route) sharedUser(rec *Record) []byte {
 	switch {
 	case r.UserPointer != "":
-		return userInValue(rec.Value, r.UserPointer)
+		user, _ := userInValue(rec.Value, r.UserPointer)
+		return user
 	case r.UserHeader != "":
 		user, _ := rec.Header(r.UserHeader)
 		return user

@@ -119,7 +119,7 @@ func (s *scans) recordFailure(ctx context.Context, err error) {
 		return
 	}
 	s.metrics.errors.WithLabelValues(errorReplay).Inc()
-	if onceASecond(&s.failureLogged) {
+	if mayLog(&s.failureLogged, time.Second) {
 		s.log.Warn("replay failed; retrying", "error", err)
 	}
 }
@@ -128,13 +128,7 @@ func (s *scans) recordFailure(ctx context.Context, err error) {
 // replays.
 func (s *scans) recordUnreadable(bad *UnreadableError) {
 	s.metrics.errors.WithLabelValues(errorUnreadable).Inc()
-	if onceASecond(&s.leftOutLogged) {
+	if mayLog(&s.leftOutLogged, time.Second) {
 		logUnreadable(s.log, bad)
 	}
-}
-
-// onceASecond reports whether a line may be logged. logged holds the Unix second of the last line.
-func onceASecond(logged *atomic.Int64) bool {
-	now, last := time.Now().Unix(), logged.Load()
-	return now > last && logged.CompareAndSwap(last, now)
 }
