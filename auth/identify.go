@@ -38,7 +38,6 @@ var (
 // identify recognizes contents that are no secret, because they are public or meant for another flag:
 // keys, certificates and key sets in each of their usual forms, and tokens. It returns nil for other contents.
 func identify(text []byte) *contents {
-	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 	for _, form := range []func([]byte) *contents{identifyPEM, identifyJSON, identifyToken, identifyDER, identifyBase64} {
 		if c := form(text); c != nil {
 			return c

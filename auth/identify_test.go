@@ -75,7 +75,6 @@ func foreignFiles(t *testing.T) map[string]foreign {
 		certificate := certificatePEM(t, key)
 		files["public "+name] = foreign{public, "a public key in PEM", publicFlag}
 		files["public "+name+" after a text"] = foreign{slices.Concat([]byte("Bag Attributes\n  friendlyName: x\n"), public), "a public key in PEM", publicFlag}
-		files["public "+name+" after a byte order mark"] = foreign{slices.Concat([]byte("\xef\xbb\xbf"), public), "a public key in PEM", publicFlag}
 		files["public "+name+" in one line"] = foreign{bytes.ReplaceAll(public, []byte("\n"), []byte(`\n`)), "a public key in PEM", publicFlag}
 		files["public "+name+" in DER"] = foreign{decodePEM(t, public), "a public key in DER", publicFlag}
 		files["public "+name+" in DER and a line break"] = foreign{append(decodePEM(t, public), '\n'), "a public key in DER", publicFlag}

@@ -10,16 +10,15 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
+
+	"herald/textfile"
 )
 
 const (
 	minRSA = 2048 // bits (RFC 7518, section 3.3)
 	maxRSA = 8192 // bits: a larger key would make each verification expensive
-
-	maxKeyFile = 1 << 20 // bytes
 )
 
 // key verifies signatures with the algorithms of its kind and no others, whatever algorithm a token's
@@ -118,7 +117,7 @@ func Secret(secret []byte) (Keys, error) {
 func PublicKeys(paths ...string) (Keys, error) {
 	var keys fixedKeys
 	for _, path := range paths {
-		text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+		text, err := textfile.Read(path, textfile.MaxPEM)
 		if err != nil {
 			return nil, err
 		}
@@ -135,9 +134,6 @@ func PublicKeys(paths ...string) (Keys, error) {
 }
 
 func parsePublicKeys(text []byte) ([]key, error) {
-	if len(text) > maxKeyFile {
-		return nil, fmt.Errorf("longer than %d bytes: is it the right file?", maxKeyFile)
-	}
 	var keys []key
 	for rest := text; ; {
 		var block *pem.Block

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -22,6 +23,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
+
+	"herald/textfile"
 )
 
 // privateKeys returns one key of each kind. It makes them once, because RSA keys are slow to make.
@@ -152,18 +155,20 @@ func TestPublicKeyFiles(t *testing.T) {
 		algorithms string
 		err        string
 	}{
-		"public key":      {publicPEM(t, keys["p256"].Public()), "ES256", ""},
-		"RSA in PKCS #1":  {pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&keys["rsa"].(*rsa.PrivateKey).PublicKey)}), strings.Join(slices.Sorted(slices.Values(rsaAlgorithms)), " "), ""},
-		"certificate":     {certificatePEM(t, keys["ed25519"]), "EdDSA", ""},
-		"several":         {slices.Concat(publicPEM(t, keys["p384"].Public()), []byte("\n# words\n"), certificatePEM(t, keys["p256"])), "ES256 ES384", ""},
-		"private key":     {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), "", "this is a private key"},
-		"small RSA key":   {publicPEM(t, small.Public()), "", "an RSA key of 1024 bits: want 2048"},
-		"another curve":   {publicPEM(t, other.Public()), "", "P-224: want P-256"},
-		"something else":  {pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: private}), "", `"X509 CRL" in PEM: want PUBLIC KEY`},
-		"broken":          {pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: private[:20]}), "", "asn1"},
-		"SSH key":         {[]byte("ssh-rsa AAAA"), "", "no public key or certificate in PEM"},
-		"nothing":         {nil, "", "no public key or certificate in PEM"},
-		"a file too long": {make([]byte, maxKeyFile+1), "", "is it the right file?"},
+		"public key":         {publicPEM(t, keys["p256"].Public()), "ES256", ""},
+		"RSA in PKCS #1":     {pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&keys["rsa"].(*rsa.PrivateKey).PublicKey)}), strings.Join(slices.Sorted(slices.Values(rsaAlgorithms)), " "), ""},
+		"certificate":        {certificatePEM(t, keys["ed25519"]), "EdDSA", ""},
+		"several":            {slices.Concat(publicPEM(t, keys["p384"].Public()), []byte("\n# words\n"), certificatePEM(t, keys["p256"])), "ES256 ES384", ""},
+		"private key":        {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), "", "this is a private key"},
+		"small RSA key":      {publicPEM(t, small.Public()), "", "an RSA key of 1024 bits: want 2048"},
+		"another curve":      {publicPEM(t, other.Public()), "", "P-224: want P-256"},
+		"something else":     {pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: private}), "", `"X509 CRL" in PEM: want PUBLIC KEY`},
+		"broken":             {pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: private[:20]}), "", "asn1"},
+		"SSH key":            {[]byte("ssh-rsa AAAA"), "", "no public key or certificate in PEM"},
+		"nothing":            {nil, "", "no public key or certificate in PEM"},
+		"a file too long":    {bytes.Repeat([]byte("x"), textfile.MaxPEM+1), "", "is it the right file?"},
+		"byte order mark":    {slices.Concat([]byte("\ufeff"), publicPEM(t, keys["p256"].Public())), "", "begins with a byte order mark"},
+		"one of two damaged": {slices.Concat(publicPEM(t, keys["p384"].Public()), bytes.ReplaceAll(publicPEM(t, keys["p256"].Public()), []byte("\n"), []byte("\n  "))), "", "a PEM block is damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := writeFile(t, test.text)

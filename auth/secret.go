@@ -1,23 +1,19 @@
 package auth
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
+
+	"herald/textfile"
 )
 
-const (
-	// minSecret is the shortest secret, in bytes: a secret for HS256 must be at least as long as its hash
-	// (RFC 7518, section 3.2).
-	minSecret = 32
-	// maxSecretFile is the largest file of a secret, in bytes: a larger file is not a secret.
-	maxSecretFile = 64 << 10
-)
+// minSecret is the shortest secret, in bytes: a secret for HS256 must be at least as long as its hash
+// (RFC 7518, section 3.2).
+const minSecret = 32
 
 // checkSecret returns an error unless the secret is long enough.
 func checkSecret(secret []byte) error {
@@ -30,34 +26,28 @@ func checkSecret(secret []byte) error {
 	return nil
 }
 
-// LoadSecretFile reads an HS256 secret: the file's bytes without one line break at the end. It refuses contents that
-// are public or meant for another flag, such as a public key: everybody who knows them could sign tokens (RFC 8725,
+// LoadSecretFile reads an HS256 secret: the file's text, as [textfile.Secret] returns it. It refuses contents that are
+// public or meant for another flag, such as a public key: everybody who knows them could sign tokens (RFC 8725,
 // section 2.1). If every user of the machine can read the file, it logs a warning on logger, which may be nil.
 func LoadSecretFile(path string, logger *slog.Logger) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	text, err := textfile.Read(path, textfile.MaxSecret)
 	if err != nil {
 		return nil, fmt.Errorf("JWT secret: %w", err)
-	}
-	defer f.Close() //nolint:errcheck // the file was only read
-	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("JWT secret: %w", err)
-	}
-	if len(text) > maxSecretFile {
-		return nil, fmt.Errorf("JWT secret: %s is longer than %d bytes: is it the right file?", path, maxSecretFile)
 	}
 	if c := identify(text); c != nil {
 		return nil, fmt.Errorf("%s is not a secret: %s", path, c)
 	}
-	text = bytes.TrimSuffix(text, []byte("\n"))
-	text = bytes.TrimSuffix(text, []byte("\r"))
-	if err := checkSecret(text); err != nil {
+	secret, err := textfile.Secret(text)
+	if err != nil {
+		return nil, fmt.Errorf("JWT secret: %s %w", path, err)
+	}
+	if err := checkSecret(secret); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if stat, err := f.Stat(); err == nil && stat.Mode().Perm()&0o004 != 0 && logger != nil {
+	if stat, err := os.Stat(path); err == nil && stat.Mode().Perm()&0o004 != 0 && logger != nil {
 		logger.Warn("JWT secret loaded from a file that every user of this machine can read", "file", path, "mode", stat.Mode().Perm().String())
 	}
-	return text, nil
+	return secret, nil
 }
 
 // WriteSecretFile writes a new secret to a file that only its owner can read: 512 random bits as 86

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"herald/textfile"
 )
 
 func TestLoadSecretFile(t *testing.T) {
@@ -22,12 +24,15 @@ func TestLoadSecretFile(t *testing.T) {
 		{"plain", text, text, ""},
 		{"line break", text + "\n", text, ""},
 		{"CR LF", text + "\r\n", text, ""},
-		{"only one line break is cut", text + "\n\n", text + "\n", ""},
-		{"spaces count", " " + text + " \n", " " + text + " ", ""},
+		{"two line breaks", text + "\n\n", "", "ends with more than one line break"},
+		{"a space before", " " + text + "\n", "", "begins with a space"},
+		{"a space after", text + " \n", "", "ends with a space"},
+		{"a byte order mark", "\ufeff" + text, "", "begins with a byte order mark"},
+		{"random bytes", strings.Repeat("\xfe\x01\x80", 20), "", "openssl rand -base64"},
 		{"empty", "", "", "is empty"},
 		{"only a line break", "\n", "", "is empty"},
 		{"short", text[:31] + "\n", "", "31 bytes, HS256 needs at least 32"},
-		{"a wrong file", strings.Repeat("x", maxSecretFile+1), "", "is it the right file?"},
+		{"a wrong file", strings.Repeat("x", textfile.MaxSecret+1), "", "is it the right file?"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "secret")

@@ -19,6 +19,8 @@ import (
 
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
+
+	"herald/textfile"
 )
 
 // Signer makes tokens for development and tests. Herald is not an issuer of tokens in production.
@@ -47,7 +49,7 @@ func NewSecretSigner(secret []byte) (*Signer, error) {
 // LoadSigner reads a private key from a PEM file (PKCS #8, PKCS #1 or SEC 1). RSA keys sign with RS256;
 // each other key signs with the only algorithm of its kind.
 func LoadSigner(path string) (*Signer, error) {
-	text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	text, err := textfile.Read(path, textfile.MaxPEM)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -18,6 +17,7 @@ import (
 	"herald/auth"
 	"herald/cmd/herald/bench"
 	"herald/consumer"
+	"herald/textfile"
 )
 
 // benchCommand has an environment variable for only a few flags. The other variables of serve and tail
@@ -183,11 +183,11 @@ func (b *benchCommand) addFiles(cfg *bench.Config) error {
 		cfg.Token = func(user string) (string, error) { return signer.Sign(auth.Identity{User: user, Expires: expires}) }
 	}
 	if b.TokenFile != "" {
-		text, err := os.ReadFile(b.TokenFile)
+		text, err := textfile.ReadSecret(b.TokenFile)
 		if err != nil {
 			return usageError{fmt.Errorf("--token-file: %w", err)}
 		}
-		cfg.Token = func(string) (string, error) { return strings.TrimSpace(string(text)), nil }
+		cfg.Token = func(string) (string, error) { return string(text), nil }
 	}
 	if len(b.Brokers) == 0 {
 		return nil

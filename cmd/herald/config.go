@@ -16,6 +16,7 @@ import (
 	yaml "go.yaml.in/yaml/v4"
 
 	"herald/cmd/herald/tail"
+	"herald/textfile"
 )
 
 const (
@@ -141,6 +142,8 @@ func parseConfig(text []byte, flags map[string]*kong.Flag, foreign map[string]st
 	var document yaml.Node
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
 		return nil, nil // an empty file
+	} else if encoding := textfile.CheckEncoding(text); err != nil && encoding != nil { // YAML allows some byte order marks
+		return nil, fmt.Errorf("the file %w", encoding)
 	} else if err != nil {
 		return nil, fmt.Errorf("%s: want YAML: lines like \"listen: 127.0.0.1:8080\", without tabs, and quotes around a value that has a colon and a space", strings.TrimPrefix(err.Error(), "yaml: "))
 	}

@@ -78,6 +78,26 @@ var (
 	goodProduce = []string{"produce", "x", "--user=a"}
 )
 
+// TestConfigurationFileEncodings writes the file as editors write it. YAML allows a byte order mark (YAML 1.2.2,
+// section 5.2). Without one, an error must name UTF-16.
+func TestConfigurationFileEncodings(t *testing.T) {
+	const text = "brokers: a:1\r\ntopic: t\r\ninsecure-no-auth: true\r\n"
+	var utf16 strings.Builder
+	for _, c := range []byte(text) {
+		utf16.Write([]byte{c, 0})
+	}
+	for name, file := range map[string]string{"plain": text, "byte order mark": "\ufeff" + text, "UTF-16": "\xff\xfe" + utf16.String()} {
+		cli, err := parse(t, "serve", "--config="+writeConfig(t, file))
+		if err != nil || len(cli.Serve.Topic) != 1 || len(cli.Serve.Brokers) != 1 || !cli.Serve.InsecureNoAuth {
+			t.Errorf("%s: %+v, %v", name, cli.Serve, err)
+		}
+	}
+	path := writeConfig(t, utf16.String())
+	if _, err := parse(t, "serve", "--config="+path); err == nil || !strings.Contains(err.Error(), "--config "+path+": the file is in UTF-16") {
+		t.Errorf("UTF-16 without a mark: %v", err)
+	}
+}
+
 // refusedConfigurations are the mistakes of TestConfigurationRefused.
 var refusedConfigurations = map[string]struct {
 	args []string

@@ -3,7 +3,8 @@
 // Package main has the flags, the configuration file and the commands. The rest is in packages below it:
 //
 //   - server: the HTTP server, with a plain Config and New, Start and Stop
-//   - listener: connection limit, certificate that follows its files, limit of open files; nothing of Herald
+//   - listener: connection limit, certificate that follows its files, limit of open files; nothing of Herald but
+//     package textfile
 //   - tail: the client of event streams
 //   - bench: measurements of a server under load
 //   - demo: the demo page and its tasks

@@ -6,20 +6,20 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
 	"herald/auth"
 	"herald/cmd/herald/listener"
 	"herald/cmd/herald/server"
+	"herald/textfile"
 )
 
 // authFlags say how the server finds out who sends a request. Exactly one of the first four is given:
 // with two sources of keys, a token would be as good as the weaker source, and nobody could say which
 // source accepted it.
 type authFlags struct {
-	JWTSecretFile    string   `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs tokens: 32 bytes or more for HS256, 48 for HS384, 64 for HS512." group:"Authentication (one of them)"`
+	JWTSecretFile    string   `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs tokens, one line of text: 32 bytes or more for HS256, 48 for HS384, 64 for HS512." group:"Authentication (one of them)"`
 	JWTPublicKeyFile []string `name:"jwt-public-key-file" placeholder:"FILE" help:"PEM files of public keys or certificates that verify tokens: RSA, ECDSA or Ed25519." group:"Authentication (one of them)"`
 	JWKSURL          string   `name:"jwks-url" placeholder:"URL" help:"URL of the issuer's JSON Web Key Set. The server keeps the keys that it has while the URL does not answer, and is not ready until it has fetched them once." group:"Authentication (one of them)"`
 	InsecureNoAuth   bool     `help:"Authenticate nobody: the query parameter user names the user. For closed networks only. Default: off." group:"Authentication (one of them)"`
@@ -150,7 +150,7 @@ func (t *tlsFlags) certificate(log *slog.Logger) (*listener.Certificate, error) 
 
 // authorities reads the certificates of authorities from the file that the flag names.
 func authorities(flag, file string) (*x509.CertPool, error) {
-	text, err := os.ReadFile(file) //nolint:gosec // the operator names it
+	text, err := textfile.Read(file, textfile.MaxPEM)
 	if err != nil {
 		return nil, fmt.Errorf("--%s: %w", flag, err)
 	}

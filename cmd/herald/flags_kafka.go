@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
+
+	"herald/textfile"
 )
 
 // kafkaFlags are the flags that secure connections to Kafka.
@@ -23,7 +24,7 @@ type kafkaFlags struct {
 	KafkaServerName       string `name:"kafka-server-name" placeholder:"NAME" help:"Name that the brokers' certificates must have. Default: the host name of each broker." group:"Kafka"`
 	KafkaSASLMechanism    string `name:"kafka-sasl-mechanism" enum:",plain,scram-sha-256,scram-sha-512" default:"" placeholder:"NAME" help:"SASL mechanism to authenticate to Kafka with: plain, scram-sha-256 or scram-sha-512. Default: no authentication." group:"Kafka"`
 	KafkaSASLUser         string `name:"kafka-sasl-user" placeholder:"NAME" help:"User name for --kafka-sasl-mechanism. Default: none." group:"Kafka"`
-	KafkaSASLPasswordFile string `name:"kafka-sasl-password-file" placeholder:"FILE" help:"File with the password of --kafka-sasl-user. Default: none." group:"Kafka"`
+	KafkaSASLPasswordFile string `name:"kafka-sasl-password-file" placeholder:"FILE" help:"File with the password of --kafka-sasl-user, one line of text. Default: none." group:"Kafka"`
 }
 
 // checkBrokers returns an error for an address that is not HOST:PORT.
@@ -83,7 +84,7 @@ func (k *kafkaFlags) tls() (*tls.Config, error) {
 	}
 	if k.KafkaCertFile != "" {
 		load := func() (*tls.Certificate, error) {
-			c, err := tls.LoadX509KeyPair(k.KafkaCertFile, k.KafkaKeyFile)
+			c, err := textfile.LoadKeyPair(k.KafkaCertFile, k.KafkaKeyFile)
 			return &c, err
 		}
 		if _, err := load(); err != nil {
@@ -98,14 +99,11 @@ func (k *kafkaFlags) sasl() (sasl.Mechanism, error) {
 	if k.KafkaSASLMechanism == "" {
 		return nil, nil //nolint:nilnil // no SASL
 	}
-	text, err := os.ReadFile(k.KafkaSASLPasswordFile)
+	text, err := textfile.ReadSecret(k.KafkaSASLPasswordFile)
 	if err != nil {
 		return nil, fmt.Errorf("--kafka-sasl-password-file: %w", err)
 	}
-	password := strings.TrimRight(string(text), "\r\n")
-	if password == "" {
-		return nil, fmt.Errorf("--kafka-sasl-password-file: %s is empty", k.KafkaSASLPasswordFile)
-	}
+	password := string(text)
 	var mechanism sasl.Mechanism
 	switch k.KafkaSASLMechanism {
 	case "plain":

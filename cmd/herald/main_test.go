@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"herald/auth"
+	"herald/cmd/herald/listener/certtest"
 	"herald/cmd/herald/server"
 )
 
@@ -94,6 +95,96 @@ func TestPublicKeyIsNotASecret(t *testing.T) {
 		code, stderr := start(t, args...)
 		if want := "--jwt-secret-file: " + public + " is not a secret: this is a public key in PEM: --jwt-public-key-file takes it"; code != exitUsage || !strings.Contains(stderr, want) {
 			t.Errorf("herald %s: exit code %d, %q, want %d and %q", args[0], code, stderr, exitUsage, want)
+		}
+	}
+}
+
+// fileFlags are the flags that name a file to read, with the other flags that they need. FILE stands for the file
+// under test, PEM for a good file of a certificate and its key.
+var fileFlags = map[string][]string{
+	"serve --jwt-secret-file":          {"--jwt-secret-file=FILE"},
+	"serve --jwt-public-key-file":      {"--jwt-public-key-file=FILE"},
+	"serve --jwks-ca-file":             {"--jwks-url=https://issuer.example", "--jwks-ca-file=FILE"},
+	"serve --tls-cert-file":            {"--insecure-no-auth", "--tls-cert-file=FILE", "--tls-key-file=PEM"},
+	"serve --tls-key-file":             {"--insecure-no-auth", "--tls-cert-file=PEM", "--tls-key-file=FILE"},
+	"serve --kafka-ca-file":            {"--insecure-no-auth", "--kafka-tls", "--kafka-ca-file=FILE"},
+	"serve --kafka-cert-file":          {"--insecure-no-auth", "--kafka-tls", "--kafka-cert-file=FILE", "--kafka-key-file=PEM"},
+	"serve --kafka-key-file":           {"--insecure-no-auth", "--kafka-tls", "--kafka-cert-file=PEM", "--kafka-key-file=FILE"},
+	"serve --kafka-sasl-password-file": {"--insecure-no-auth", "--kafka-sasl-mechanism=plain", "--kafka-sasl-user=herald", "--kafka-sasl-password-file=FILE"},
+	"token --jwt-secret-file":          {"--user=alice", "--jwt-secret-file=FILE"},
+	"token --jwt-key-file":             {"--user=alice", "--jwt-key-file=FILE"},
+	"tail --token-file":                {"--url=http://127.0.0.1:1", "--token-file=FILE"},
+	"tail --ca-file":                   {"--url=https://127.0.0.1:1", "--ca-file=FILE"},
+	"bench --jwt-secret-file":          {"--url=http://127.0.0.1:1", "--jwt-secret-file=FILE"},
+	"bench --token-file":               {"--url=http://127.0.0.1:1", "--token-file=FILE"},
+}
+
+// invisibleBytes are bytes that editors and shells add, and the words that name them in an error. The bytes in
+// secrets are refused only where the file holds a secret, a password or a token.
+var invisibleBytes = []struct {
+	text, want string
+	secrets    bool
+}{
+	{"\ufeffxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "begins with a byte order mark", false},
+	{"\xff\xfex\x00x\x00", "is in UTF-16", false},
+	{"x\x00x\x00x\x00x\x00", "is in UTF-16", false},
+	{"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx \n", "ends with a space", true},
+	{"\u00a0xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "begins with a no-break space", true},
+	{"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n\n", "ends with more than one line break", true},
+	{"\n", "is empty", true},
+}
+
+// TestInvisibleBytesInFiles writes bytes that nobody sees into the file of each flag that reads one. The program must
+// end, and name the flag, the file and the bytes.
+func TestInvisibleBytesInFiles(t *testing.T) {
+	dir := t.TempDir()
+	file, good := filepath.Join(dir, "file"), filepath.Join(dir, "good.pem")
+	certtest.WriteKeyPair(t, good, filepath.Join(dir, "key.pem"), 1)
+	for name, flags := range fileFlags {
+		command, flag, _ := strings.Cut(name, " ")
+		args := []string{command}
+		if command == "serve" {
+			args = append(args, "--brokers=127.0.0.1:1", "--topic=t", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0")
+		}
+		for _, f := range flags {
+			args = append(args, strings.NewReplacer("FILE", file, "PEM", good).Replace(f))
+		}
+		for _, b := range invisibleBytes {
+			if secret := strings.Contains(flag, "secret") || strings.Contains(flag, "password") || strings.Contains(flag, "token"); b.secrets && !secret {
+				continue
+			}
+			if err := os.WriteFile(file, []byte(b.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			code, stderr := start(t, args...)
+			if want := file + " " + b.want; code != exitUsage || !strings.Contains(stderr, want) || !strings.Contains(stderr, flag) {
+				t.Errorf("%s with %q: exit code %d, %q, want %d, the flag and %q", name, b.text, code, stderr, exitUsage, want)
+			}
+		}
+	}
+	for _, node := range newParser(t.Context(), new(commands), new(configFile)).Model.Children {
+		for _, f := range node.Flags {
+			switch f.Name {
+			case "config", "new-secret", "new-key", "json":
+				continue // YAML, and files that are written
+			}
+			name := node.Name + " --" + f.Name
+			if strings.HasPrefix(f.Name, "kafka-") {
+				name = "serve --" + f.Name // the same code for each command
+			}
+			if f.PlaceHolder == "FILE" && fileFlags[name] == nil {
+				t.Errorf("herald %s --%s reads a file and is not tested", node.Name, f.Name)
+			}
+		}
+	}
+}
+
+// TestInvisibleBytesInVariable does the same for the variable that holds a token.
+func TestInvisibleBytesInVariable(t *testing.T) {
+	for text, want := range map[string]string{"a.b.c\r": "ends with a line break (U+000D)", " a.b.c": "begins with a space", "\ufeffa.b.c": "begins with a byte order mark"} {
+		t.Setenv("HERALD_TOKEN", text)
+		if code, stderr := start(t, "tail", "--url=http://127.0.0.1:1"); code != exitUsage || !strings.Contains(stderr, "the environment variable HERALD_TOKEN "+want) {
+			t.Errorf("%q: exit code %d, %q, want %d and %q", text, code, stderr, exitUsage, want)
 		}
 	}
 }

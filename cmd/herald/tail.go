@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"herald/cmd/herald/tail"
+	"herald/textfile"
 )
 
 type tailCommand struct {
@@ -57,6 +58,9 @@ func (t *tailCommand) Run(ctx context.Context) error {
 	u, err := t.streamURL()
 	if err != nil {
 		return err
+	}
+	if _, err := t.readToken(); err != nil {
+		return usageError{err}
 	}
 	transport, err := t.newTransport()
 	if err != nil {
@@ -115,12 +119,20 @@ func (t *tailCommand) streamURL() (string, error) {
 
 // readToken returns the bearer token, or "" if the user gave none.
 func (t *tailCommand) readToken() (string, error) {
-	if t.TokenFile == "" {
-		return strings.TrimSpace(os.Getenv(tail.TokenVariable)), nil
+	if t.TokenFile != "" {
+		text, err := textfile.ReadSecret(t.TokenFile)
+		if err != nil {
+			return "", fmt.Errorf("--token-file: %w", err)
+		}
+		return string(text), nil
 	}
-	text, err := os.ReadFile(t.TokenFile)
+	text := os.Getenv(tail.TokenVariable)
+	if text == "" {
+		return "", nil
+	}
+	token, err := textfile.Secret([]byte(text))
 	if err != nil {
-		return "", fmt.Errorf("--token-file: %w", err)
+		return "", fmt.Errorf("the environment variable %s %w", tail.TokenVariable, err)
 	}
-	return strings.TrimSpace(string(text)), nil
+	return string(token), nil
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"herald/textfile"
 )
 
 // statPause is the least time between two looks at the certificate's files.
@@ -86,7 +88,7 @@ func (c *Certificate) lookLocked() {
 // loadLocked loads the files. Callers call lookLocked first: then the next look sees a change that
 // comes during the load.
 func (c *Certificate) loadLocked() error {
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	pair, err := textfile.LoadKeyPair(c.certFile, c.keyFile)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 // Package listener has what a public TCP listener of any server needs: a bound on its connections
 // that makes room by closing idle ones, TLS handshakes on goroutines of their own, a certificate
-// that follows its files, and the limit of open files. It knows nothing of Herald.
+// that follows its files, and the limit of open files. It knows nothing of Herald but
+// package textfile.
 //
 // A connection's way: [Limited.Accept] accepts it and waits for a place. The server reports each
 // change of the connection's state to [Limited.ConnState], which puts a connection that waits for a

@@ -1,0 +1,168 @@
+// Package textfile reads the text files that operators write: secrets, passwords, tokens, and keys and
+// certificates in PEM. Editors and shells add bytes to such files that nobody sees: a byte order mark,
+// another encoding, white space at an end. With them a secret is another secret, and PEM is not PEM. The
+// package refuses these bytes and names them.
+package textfile
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// MaxSecret is the size of the largest file of a secret, in bytes.
+	MaxSecret = 64 << 10
+	// MaxPEM is the size of the largest file of keys or certificates, in bytes. The authorities of a whole
+	// system have about 250 KB.
+	MaxPEM = 16 << 20
+)
+
+// byteOrderMarks are in the order in which they must be compared: the mark of UTF-32 begins like the mark of
+// UTF-16 (Unicode 16, table 23-6).
+var byteOrderMarks = []struct{ mark, encoding string }{
+	{"\xef\xbb\xbf", "UTF-8"},
+	{"\xff\xfe\x00\x00", "UTF-32"},
+	{"\x00\x00\xfe\xff", "UTF-32"},
+	{"\xff\xfe", "UTF-16"},
+	{"\xfe\xff", "UTF-16"},
+}
+
+// CheckEncoding returns an error for a text with a byte order mark, and for a text that is UTF-16 or UTF-32
+// without one. The error continues a sentence that begins with the file's name.
+func CheckEncoding(text []byte) error {
+	for _, m := range byteOrderMarks {
+		if !bytes.HasPrefix(text, []byte(m.mark)) {
+			continue
+		}
+		if m.encoding == "UTF-8" {
+			return errors.New("begins with a byte order mark: save it as UTF-8 without the mark")
+		}
+		return fmt.Errorf("is in %s, it begins with that encoding's byte order mark: save it as UTF-8", m.encoding)
+	}
+	start := text[:min(len(text), 1<<10)]
+	zeros := bytes.Count(start, []byte{0})
+	binary := bytes.ContainsFunc(start, func(r rune) bool { return r >= utf8.RuneSelf })
+	if zeros > 0 && zeros >= len(start)/2 && !binary {
+		return errors.New("is in UTF-16 or UTF-32, every second byte is zero: save it as UTF-8")
+	}
+	return nil
+}
+
+// Read reads a file of at most limit bytes and calls [CheckEncoding]. Each error names the file.
+func Read(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // the file was only read
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(text)) > limit {
+		return nil, fmt.Errorf("%s is longer than %d bytes: is it the right file?", path, limit)
+	}
+	if err := CheckEncoding(text); err != nil {
+		return nil, fmt.Errorf("%s %w", path, err)
+	}
+	return text, nil
+}
+
+// ReadSecret reads a file that holds one secret text, such as a password or a token, and calls [Secret].
+// Each error names the file.
+func ReadSecret(path string) ([]byte, error) {
+	text, err := Read(path, MaxSecret)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := Secret(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s %w", path, err)
+	}
+	return secret, nil
+}
+
+// Secret returns a secret text without the one line break, LF or CR LF, that editors and shells add at its
+// end. It returns an error, which continues a sentence that begins with the text's name, for an empty text and
+// for a text with bytes that its owner probably does not see: another encoding, white space and invisible
+// characters at its ends, and control characters, such as further line breaks.
+func Secret(text []byte) ([]byte, error) {
+	if err := CheckEncoding(text); err != nil {
+		return nil, err
+	}
+	if line, found := bytes.CutSuffix(text, []byte("\n")); found {
+		text = bytes.TrimSuffix(line, []byte("\r"))
+	}
+	first, _ := utf8.DecodeRune(text)
+	last, _ := utf8.DecodeLastRune(text)
+	switch {
+	case len(text) == 0:
+		return nil, errors.New("is empty")
+	case !utf8.Valid(text):
+		return nil, errors.New("is not text in UTF-8: write random bytes in base64, such as openssl rand -base64 48 does")
+	case invisible(first):
+		return nil, fmt.Errorf("begins with %s: remove it", runeName(first))
+	case last == '\n':
+		return nil, errors.New("ends with more than one line break: leave one line break, or none")
+	case invisible(last):
+		return nil, fmt.Errorf("ends with %s: remove it", runeName(last))
+	}
+	if i := bytes.IndexFunc(text, unicode.IsControl); i >= 0 {
+		r, _ := utf8.DecodeRune(text[i:])
+		return nil, fmt.Errorf("has %s within its text: want one line of text, without control characters", runeName(r))
+	}
+	return text, nil
+}
+
+// invisible reports whether nobody can see r at an end of a text.
+func invisible(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r)
+}
+
+// runeName returns the name of an invisible character, with its article.
+func runeName(r rune) string {
+	switch r {
+	case ' ':
+		return "a space"
+	case '\t':
+		return "a tab"
+	case '\n', '\r':
+		return fmt.Sprintf("a line break (%U)", r)
+	case '\u00a0':
+		return "a no-break space (U+00A0)"
+	case '\ufeff':
+		return "a byte order mark (U+FEFF)"
+	}
+	if unicode.IsSpace(r) {
+		return fmt.Sprintf("white space (%U)", r)
+	}
+	return fmt.Sprintf("an invisible character (%U)", r)
+}
+
+// LoadKeyPair loads a certificate and its key from PEM files, as [tls.LoadX509KeyPair] does. Its errors name the
+// file at fault.
+func LoadKeyPair(certFile, keyFile string) (tls.Certificate, error) {
+	var texts [2][]byte
+	for i, path := range []string{certFile, keyFile} {
+		text, err := Read(path, MaxPEM)
+		if err != nil {
+			return tls.Certificate{}, err
+		}
+		if block, _ := pem.Decode(text); block == nil {
+			return tls.Certificate{}, fmt.Errorf("%s is not PEM: want lines like -----BEGIN %s-----", path, []string{"CERTIFICATE", "PRIVATE KEY"}[i])
+		}
+		texts[i] = text
+	}
+	pair, err := tls.X509KeyPair(texts[0], texts[1])
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("%s and %s: %w", certFile, keyFile, err)
+	}
+	return pair, nil
+}
