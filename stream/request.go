@@ -32,7 +32,7 @@ func parseRequest(req *http.Request, now time.Time) (streamRequest, error) {
 	query := req.URL.Query()
 	r := streamRequest{lastID: req.Header.Get("Last-Event-ID")}
 	if r.lastID == "" {
-		r.lastID = query.Get("lastEventId")
+		r.lastID = cmp.Or(query["lastEventId"]...) // a page may send an empty one, and a polyfill adds another
 	}
 	for pair := range strings.SplitSeq(req.URL.RawQuery, "&") {
 		if _, err := url.ParseQuery(pair); err == nil { // net/url silently drops other pairs

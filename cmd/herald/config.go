@@ -11,10 +11,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/alecthomas/kong"
 	yaml "go.yaml.in/yaml/v4"
 
+	"herald/cmd/herald/spelling"
 	"herald/cmd/herald/tail"
 	"herald/textfile"
 )
@@ -167,7 +167,7 @@ func parseConfig(text []byte, flags map[string]*kong.Flag, foreign map[string]st
 			return nil, fmt.Errorf("line %d: %s is a setting of herald %s only", key.Line, key.Value, command)
 		}
 		if !slices.Contains(names, key.Value) {
-			return nil, fmt.Errorf("line %d: unknown key %q%s", key.Line, key.Value, suggestion(key.Value, names))
+			return nil, fmt.Errorf("line %d: unknown key %q%s", key.Line, key.Value, spelling.Suggest(key.Value, names))
 		}
 		if _, twice := values[key.Value]; twice {
 			return nil, fmt.Errorf("line %d: %s is given twice", key.Line, key.Value)
@@ -240,22 +240,8 @@ func checkEnvironment(environ []string, model *kong.Application) error {
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
 		if strings.HasPrefix(name, envPrefix+"_") && !slices.Contains(known, name) && !foreignVariables.MatchString(name) {
-			return fmt.Errorf("unknown environment variable %s%s", name, suggestion(name, known))
+			return fmt.Errorf("unknown environment variable %s%s", name, spelling.Suggest(name, known))
 		}
 	}
 	return nil
-}
-
-// suggestion names the candidate that is most similar to name, if one is similar enough.
-func suggestion(name string, candidates []string) string {
-	best, least := "", max(2, len(name)/3)+1
-	for _, c := range candidates {
-		if d := levenshtein.ComputeDistance(name, c); d < least {
-			best, least = c, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(", did you mean %q?", best)
 }

@@ -26,6 +26,7 @@ const (
 	reasonHost   = "host"
 	reasonKeys   = "keys"
 	reasonQuota  = "quota"
+	reasonQuery  = "query"
 )
 
 // frontDoor finds out who sends a request, and refuses requests in HTTP's terms.
@@ -41,8 +42,8 @@ type frontDoor struct {
 func newFrontDoor(authenticator auth.Authenticator, revocations *auth.Revocations, checkUser func(string) error, log *slog.Logger) *frontDoor {
 	return &frontDoor{
 		auth: authenticator, revocations: revocations, checkUser: checkUser, log: log, lines: oncePerSecond(),
-		refused: counterVec("herald_http_refusals_total", "Requests refused, by reason: token, user, origin, host, keys or quota.",
-			"reason", reasonToken, reasonUser, reasonOrigin, reasonHost, reasonKeys, reasonQuota),
+		refused: counterVec("herald_http_refusals_total", "Requests refused, by reason: token, user, origin, host, keys, quota or query.",
+			"reason", reasonToken, reasonUser, reasonOrigin, reasonHost, reasonKeys, reasonQuota, reasonQuery),
 	}
 }
 

@@ -25,30 +25,32 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 		e.Use(refuseForeignHost(front))
 	}
 	e.Use(discardUnreadBody, o.cors(), o.refuse(front))
-	e.GET("/events", s.streams.Events)
+	query, ofStream := queryRules{front: front}, append([]string{paramUser}, streamParams...)
 	if a.jwt != nil {
-		(&sessions{cookie: a.cookie, jwt: a.jwt, front: front, publish: s.cfg.EnablePublish}).register(e)
+		query, ofStream = queryRules{front: front, signIn: true, token: s.cfg.TokenQueryParameter}, streamParams
+		(&sessions{cookie: a.cookie, jwt: a.jwt, front: front, publish: s.cfg.EnablePublish}).register(e, query)
 	}
+	e.GET("/events", s.streams.Events, query.only(true, ofStream...))
 	if s.cfg.EnablePublish {
-		e.POST("/users/:user/notifications", pub.publishToUser)
-		e.POST("/broadcast", pub.publishToAll)
+		e.POST("/users/:user/notifications", pub.publishToUser, query.only(true, paramType))
+		e.POST("/broadcast", pub.publishToAll, query.only(true, paramType))
 	}
 	if s.cfg.Demo {
-		s.page = demo.New(demoProducer{pub}, a.jwt != nil, s.cfg.Logger)
-		s.registerDemo(e, pub, a.jwt != nil)
+		s.page = demo.New(demoProducer{pub}, query.signIn, s.cfg.Logger)
+		s.registerDemo(e, pub, query)
 	}
 	return stream.Detach(e), nil
 }
 
 // registerDemo adds the demo page at / and the route that starts its tasks. Users who sign in need the
 // right to publish to start a task.
-func (s *Server) registerDemo(e *echo.Echo, pub *publisher, signIn bool) {
+func (s *Server) registerDemo(e *echo.Echo, pub *publisher, query queryRules) {
 	for path, file := range s.page.Files() {
 		e.Match([]string{http.MethodGet, http.MethodHead}, path, echo.WrapHandler(file))
 	}
 	e.POST("/demo/tasks", func(c echo.Context) error {
 		by := stream.ClientNetwork(c).String()
-		if signIn {
+		if query.signIn {
 			id, err := pub.permit(c)
 			if err != nil {
 				return err
@@ -60,7 +62,7 @@ func (s *Server) registerDemo(e *echo.Echo, pub *publisher, signIn bool) {
 		}
 		s.page.StartTask(c.Response(), c.Request(), by)
 		return nil
-	})
+	}, query.only(true))
 }
 
 // demoProducer writes the records of the demo's tasks.

@@ -60,10 +60,10 @@ type session struct {
 	Publish bool      `json:"publish"`
 }
 
-func (s *sessions) register(e *echo.Echo) {
-	e.POST("/session", s.create)
-	e.GET("/session", s.show)
-	e.DELETE("/session", s.remove)
+func (s *sessions) register(e *echo.Echo, query queryRules) {
+	e.POST("/session", s.create, query.only(false))
+	e.GET("/session", s.show, query.only(true))
+	e.DELETE("/session", s.remove, query.only(false))
 }
 
 // create answers with a cookie that holds the token of the Authorization header. It ignores the

@@ -124,7 +124,7 @@ func (c *Config) checkAuth() error {
 		return fmt.Errorf("%s is empty: name the claim that holds the user", c.name("JWTUserClaim"))
 	case c.TokenQueryParameter != "" && !queryName.MatchString(c.TokenQueryParameter):
 		return fmt.Errorf("%s %q: want 1 to 64 characters of A-Z a-z 0-9 _ -", c.name("TokenQueryParameter"), c.TokenQueryParameter)
-	case slices.Contains([]string{"user", "type", "types", "since", "lastEventId"}, c.TokenQueryParameter):
+	case slices.Contains(slices.Concat(streamParams, []string{paramUser, paramType}), c.TokenQueryParameter):
 		return fmt.Errorf("%s %s: this parameter has a meaning already", c.name("TokenQueryParameter"), c.TokenQueryParameter)
 	}
 	return nil
