@@ -141,7 +141,7 @@ var refusedConfigurations = map[string]struct {
 	"query parameter of ours":  {args: with(goodServe[:3], "--jwt-secret-file=x", "--token-query-parameter=since"), want: "--token-query-parameter since: this parameter has a meaning already"},
 	"cookie in plain text":     {args: with(goodServe[:3], "--jwt-secret-file=x", "--insecure-session-cookie", "--listen=:8080"), want: "--insecure-session-cookie with --listen :8080: anybody on the way could read the cookie"},
 	"cookie for all sites":     {args: with(goodServe, "--session-same-site=none"), want: "--session-same-site"},
-	"any origin":               {args: with(goodServe, "--allow-origin=*"), want: `--allow-origin "*": want an origin as browsers write it, such as https://app.example`},
+	"any origin":               {args: with(goodServe, "--allow-origin=*"), want: `--allow-origin "*": want a list of origins`},
 	"demo without publishing":  {args: with(goodServe, "--demo"), want: "--demo needs --enable-publish"},
 	"notification of nothing":  {args: with(goodServe, "--publish-max-bytes=0"), want: "--publish-max-bytes=0: want 1 to 67108864"},
 	"rate that is none":        {args: with(goodServe, "--publish-rate=NaN"), want: "--publish-rate=NaN: want 0 to 1000000"},
@@ -191,7 +191,7 @@ var refusedConfigurations = map[string]struct {
 	"file: wrong value":        {file: "retry: 1s\nheartbeat: soon", want: `line 2: --heartbeat: "soon": want a duration with its unit`},
 	"file: impossible value":   {file: "\nheartbeat: 0s", want: "line 2: --heartbeat=0s: want 1s to 1h0m0s"},
 	"file: two auth decisions": {file: "jwt-secret-file: x", want: "line 1: --jwt-secret-file and --insecure-no-auth exclude each other"},
-	"file: any origin":         {file: "allow-origin: ['*']", want: "line 1: --allow-origin \"*\": want an origin"},
+	"file: any origin":         {file: "allow-origin: ['*']", want: "line 1: --allow-origin \"*\": want a list of origins"},
 }
 
 // TestConfigurationRefused expects an error that names the mistake, on one line.

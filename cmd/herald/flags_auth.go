@@ -36,7 +36,7 @@ type authFlags struct {
 	TokenQueryParameter   string   `placeholder:"NAME" help:"Name of a query parameter in which requests may carry a token. Histories and logs keep URLs: prefer the session cookie. Default: none." group:"Browsers"`
 	SessionSameSite       string   `default:"strict" enum:"strict,lax" placeholder:"VALUE" help:"Attribute SameSite of the session cookie: strict or lax. With strict, browsers leave the cookie out when a link on another site opens the page. Default: ${default}." group:"Browsers"`
 	InsecureSessionCookie bool     `help:"Leave the attribute Secure out of the session cookie, so that every browser sends it over plain HTTP. For development: only with --listen on loopback. Default: off." group:"Browsers"`
-	AllowOrigin           []string `placeholder:"ORIGIN" help:"Origins, such as https://app.example, whose pages may use this server, also with the session cookie. Default: only the server's own origin." group:"Browsers"`
+	AllowOrigin           []string `placeholder:"ORIGIN" help:"Origins whose pages may use this server, also with the session cookie, as browsers write them: https://app.example, capacitor://localhost. In https://*.app.example, the wildcard stands for one whole label. Default: only the server's own origin." group:"Browsers"`
 	Demo                  bool     `help:"Serve a demo page at /, which signs in with a token and shows the stream. Needs --enable-publish. Default: off." group:"Browsers"`
 }
 

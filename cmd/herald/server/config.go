@@ -116,8 +116,9 @@ type Config struct {
 	// InsecureSessionCookie lets browsers send the session cookie over plain HTTP, where anybody on the
 	// way can read it. Listen must be a loopback address.
 	InsecureSessionCookie bool
-	// AllowOrigin are other origins, such as https://app.example, whose pages may use the server with the
-	// user's session cookie. Default: none.
+	// AllowOrigin are other origins whose pages may use the server with the user's session cookie, exactly as
+	// browsers write them: https://app.example, capacitor://localhost. In https://*.app.example, the wildcard
+	// stands for one whole label. Default: none.
 	AllowOrigin []string
 	// Demo serves the demo page at /. It needs EnablePublish.
 	Demo bool
