@@ -66,9 +66,9 @@ func waitStatus(t *testing.T, address string, want int, ended <-chan struct{}) {
 }
 
 // publish posts the value, which must be accepted (201), and returns the body of the answer.
-func publish(t *testing.T, address, contentType, value string, headers ...string) string {
+func publish(t *testing.T, address, contentType, value string) string {
 	t.Helper()
-	a := mustSend(t, http.MethodPost, address, value, append(headers, "Content-Type", contentType)...)
+	a := mustSend(t, http.MethodPost, address, value, "Content-Type", contentType)
 	if a.status != http.StatusCreated {
 		t.Fatalf("POST %s = %d %s, want 201", address, a.status, a.body)
 	}

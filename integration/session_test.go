@@ -113,7 +113,6 @@ func TestDemoPageSignIn(t *testing.T) {
 	b.produce(t, record(topic, "alice", "after the reload"), record(topic, "bob", "not hers"))
 	page.checkNoToken(alice)
 
-	// The page does not show the event type of alice's record, so wait for a record that it shows.
 	page.do(chromedp.SetValue(chromedp.CSS("#send-value"), `"still here"`))
 	page.submit("send-form")
 	page.wait("what was sent", shows(`"still here"`))

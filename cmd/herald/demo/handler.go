@@ -73,6 +73,23 @@ func (d *Demo) StartTask(w http.ResponseWriter, req *http.Request, by string) {
 	answerJSON(w, refused.status, map[string]*refusal{"error": refused})
 }
 
+// Condition says whether the server reads the records of its streams. An open stream alone does not show it.
+type Condition string
+
+// The conditions of a server.
+const (
+	Ready     Condition = "ready"
+	KafkaDown Condition = "kafka-down" // Kafka did not answer the last request for metadata
+	NotReady  Condition = "not-ready"  // another reason of /readyz
+)
+
+// AnswerCondition handles GET /demo/condition. The status is 200 in every condition: a browser would report
+// each other status on the page's console. The answer leaves the reason out, because anybody may ask.
+func AnswerCondition(w http.ResponseWriter, c Condition) {
+	w.Header().Set("Cache-Control", "no-store")
+	answerJSON(w, http.StatusOK, map[string]Condition{"condition": c})
+}
+
 func answerJSON(w http.ResponseWriter, status int, answer any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

@@ -47,6 +47,29 @@ func TestDemoTasks(t *testing.T) {
 	}
 }
 
+// TestDemoCondition asks without a token: the answer has no detail.
+func TestDemoCondition(t *testing.T) {
+	s := startSecured(t, func(cfg *Config) { cfg.Demo = true })
+	check := func(want string) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			status, _, body := request(t, http.MethodGet, s.url+"/demo/condition", nil)
+			if status == http.StatusOK && body == `{"condition":"`+want+`"}`+"\n" {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("GET /demo/condition: %d %s, want %s", status, body, want)
+			}
+		}
+	}
+	check("ready")
+	s.draining.Store(true)
+	check("not-ready")
+	s.draining.Store(false)
+	s.broker.Close()
+	check("kafka-down")
+}
+
 // wantRecordsOfTask reads alice's records up to the end of the task that the answer names. All records are of
 // that task.
 func wantRecordsOfTask(t *testing.T, s *secured, header http.Header, answer string) {

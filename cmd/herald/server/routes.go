@@ -42,12 +42,16 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 	return stream.Detach(e), nil
 }
 
-// registerDemo adds the demo page at / and the route that starts its tasks. Users who sign in need the
-// right to publish to start a task.
+// registerDemo adds the demo page at /, the route that starts its tasks, and the route that tells the page
+// the server's condition. Users who sign in need the right to publish to start a task.
 func (s *Server) registerDemo(e *echo.Echo, pub *publisher, query queryRules) {
 	for path, file := range s.page.Files() {
 		e.Match([]string{http.MethodGet, http.MethodHead}, path, echo.WrapHandler(file))
 	}
+	e.GET("/demo/condition", func(c echo.Context) error {
+		demo.AnswerCondition(c.Response(), s.condition())
+		return nil
+	})
 	e.POST("/demo/tasks", func(c echo.Context) error {
 		by := stream.ClientNetwork(c).String()
 		if query.signIn {
@@ -63,6 +67,17 @@ func (s *Server) registerDemo(e *echo.Echo, pub *publisher, query queryRules) {
 		s.page.StartTask(c.Response(), c.Request(), by)
 		return nil
 	}, query.only(true))
+}
+
+// condition returns the server's condition for the demo page.
+func (s *Server) condition() demo.Condition {
+	switch {
+	case !s.consumer.Online():
+		return demo.KafkaDown
+	case s.Ready() != nil:
+		return demo.NotReady
+	}
+	return demo.Ready
 }
 
 // demoProducer writes the records of the demo's tasks.

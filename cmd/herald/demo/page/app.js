@@ -1,18 +1,27 @@
 // The demo page of `herald dev` and `herald serve --demo`: connects the stream, the state and the forms.
 
-import { ask, checkJSON, onSubmit, post, slowAfter } from "./forms.js";
+import { ask, checkJSON, clearPassed, onSubmit, post, showError, slowAfter } from "./forms.js";
 import { State } from "./state.js";
 import { Stream } from "./stream.js";
 import { View, announce, byId, copy, setText } from "./view.js";
 
 const saveAfter = 200; // milliseconds
-const checkAgain = 1000; // before the page asks again for the session's user
-const ownTypes = ["checkpoint", "gap", "end"]; // Herald's own event types
-const knownTypes = ["message", "notification", "task-progress"];
+const checkEvery = 3000; // milliseconds between two questions about Kafka
 const userName = /^[A-Za-z0-9._-]{1,128}$/;
 const userRule = byId("user-error").textContent;
 const signsIn = document.documentElement.dataset.signIn !== undefined; // without sign-in, the page chooses the user
 const sessionEnded = "Your session has ended. Sign in again: the stream continues where it stopped.";
+
+// The badge and the hint of each state of the connection, and of an open stream whose server is not well.
+const descriptions = {
+  connecting: ["connecting", ""],
+  open: ["connected", byId("connected-hint").textContent],
+  retrying: ["reconnecting", "The page tries again by itself, and continues where the stream stopped."],
+  paused: ["paused", "You disconnected. Events wait in Kafka: connect, and the stream continues where it stopped."],
+  replaced: ["replaced", "A newer stream of this user took this stream’s place: the server limits the streams of a user. Connect to take the place back."],
+  "kafka-down": ["connected · Kafka is down", "The stream stays open, and continues when Kafka is back."],
+  "not-ready": ["connected · not ready", "The server cannot read all records yet; /readyz on its admin listener says why."],
+};
 
 const view = new View();
 let state;
@@ -20,21 +29,18 @@ let stream;
 let saveTimer = 0;
 let slowTimer = 0;
 let frame = 0;
-let unsure = null; // events that may be another user's; they wait until the page knows the session's user
-let opened = false;
+let connection = "paused"; // connecting, open, retrying, paused or replaced
+let condition = "ready"; // the server's last answer: ready, kafka-down or not-ready
+let workingSince = 0; // when the stream and Kafka began to work; 0: they do not
+let checking = false;
 
 // watch shows a user's stream. It closes the stream shown before.
 function watch(user) {
   stream?.close();
   if (state) saveNow();
   view.reset();
-  opened = false;
-  unsure = null;
   state = new State(user);
-  stream = new Stream({
-    url, types: [...ownTypes, ...knownTypes, ...state.types], onEvent: receive, onState: changeConnection,
-    onRefused: signsIn ? checkSession : undefined,
-  });
+  stream = new Stream({ request, admit: () => admit(user), onEvent: receive, onState: changeConnection });
 
   document.title = `${user} · Herald demo`;
   if (!signsIn) {
@@ -50,35 +56,42 @@ function watch(user) {
     : `curl -N '${new URL(`events?user=${user}`, document.baseURI)}'`);
   setText(byId("task-result"), "");
   setText(byId("send-result"), "");
-  showTypes();
   view.draw(state);
   stream.open();
 }
 
-// url returns the address that resumes the stream after the last event on the
-// page. When the browser itself reconnects, it sends the Last-Event-ID header,
-// which takes precedence.
-function url() {
+// request returns the request that resumes the stream after the last event on the page.
+function request() {
   const address = new URL("events", document.baseURI);
   if (!signsIn) address.searchParams.set("user", state.user);
-  if (state.lastEventId) address.searchParams.set("lastEventId", state.lastEventId);
-  return address;
+  const headers = { Accept: "text/event-stream" };
+  if (state.lastEventId) headers["Last-Event-ID"] = state.lastEventId;
+  return new Request(address, { headers, cache: "no-store" });
+}
+
+// admit decides whether the page may show the events of a stream that was just opened. The stream uses the
+// browser's present cookie, which may be another user's.
+async function admit(user) {
+  if (!signsIn) return true;
+  const session = await ask("GET", "session");
+  if (session.user === user) return true;
+  saveNow();
+  showSignIn(session.user
+    ? `This browser is now signed in as ${session.user}; this page was ${user}’s. Reload it to continue as ${session.user}, or sign in.`
+    : sessionEnded);
+  return false;
 }
 
 function receive(event) {
-  if (unsure) {
-    unsure.push(event);
-    return;
-  }
   announce(state.apply(event));
-  if (event.type === "end" && JSON.parse(event.data).reason === "too-many-streams") {
-    stream.close(); // else this tab and a newer tab would close each other's stream again and again
+  if (event.type === "end" && event.data.includes('"too-many-streams"')) {
+    close("replaced"); // else this tab and a newer tab would close each other's stream again and again
     byId("connected").checked = false;
   }
   // A page in the background draws nothing, but its state is current.
   frame ||= requestAnimationFrame(() => {
     frame = 0;
-    view.draw(state);
+    if (state) view.draw(state);
   });
   saveTimer ||= setTimeout(saveNow, saveAfter);
 }
@@ -92,71 +105,49 @@ function saveNow() {
   state.save();
 }
 
-// changeConnection shows the state of the connection. A reopened connection uses the browser's present
-// cookie, which may be another user's. So its events wait until the page knows the session's user.
-function changeConnection(connection) {
-  showConnection(connection);
-  if (!signsIn) return;
-  if (connection !== "open") {
-    // The browser would resume after the waiting events. A new connection resumes after the events on the
-    // page.
-    if (connection === "retrying" && unsure?.length) queueMicrotask(() => { stream.close(); stream.open(); });
-    unsure = opened && connection !== "closed" ? [] : null;
-    return;
-  }
-  if (opened) checkUser(unsure);
-  opened = true;
-}
-
-// checkUser shows the waiting events, or closes the stream if another user has signed in.
-async function checkUser(waiting) {
-  const session = await ask("GET", "session").catch(() => null);
-  if (waiting !== unsure) return; // that connection has ended; its events come again
-  if (!session) {
-    setTimeout(() => { if (waiting === unsure) checkUser(waiting); }, checkAgain);
-    return;
-  }
-  if (session.user === state.user) {
-    unsure = null;
-    for (const event of waiting) receive(event);
-    return;
-  }
+function close(why) {
   stream.close();
-  saveNow();
-  showSignIn(session.user
-    ? `This browser is now signed in as ${session.user}; this page was ${state.user}’s. Reload it to continue as ${session.user}, or sign in.`
-    : sessionEnded);
+  changeConnection(why);
 }
 
-function showConnection(connection) {
-  const badge = byId("badge");
-  badge.dataset.state = connection;
-  setText(badge, connection);
-  announce(`Connection ${connection}`);
+function changeConnection(next, why = "") {
+  connection = next;
   clearTimeout(slowTimer);
   byId("slow-hint").hidden = true;
-  if (connection === "connecting") slowTimer = setTimeout(() => { byId("slow-hint").hidden = false; }, slowAfter);
+  if (next === "connecting") slowTimer = setTimeout(() => { byId("slow-hint").hidden = false; }, slowAfter);
+  if (next === "open") checkServer();
+  if (next === "retrying" && signsIn) checkSession();
+  showConnection(why);
 }
 
-// listen adds an event type to the types that the page shows for this user.
-function listen(type) {
-  const listened = stream.types.includes(type) || type === "open" || type === "error";
-  if (!type || listened) return;
-  state.types.push(type);
-  stream.listen(type);
-  showTypes();
-  saveNow();
+function showConnection(why = "") {
+  const shown = connection === "open" && condition !== "ready" ? condition : connection;
+  workingSince = shown === "open" ? workingSince || Date.now() : 0;
+  const [name, hint] = descriptions[shown];
+  const badge = byId("badge");
+  if (badge.dataset.state !== shown) announce(`Connection: ${name}`);
+  badge.dataset.state = shown;
+  setText(badge, name);
+  setText(byId("connected-hint"), `${why} ${hint}`.trim());
 }
 
-function showTypes() {
-  byId("type-list").replaceChildren(...[...knownTypes, ...state.types].map((type) => {
-    const item = document.createElement("li");
-    item.className = "pill";
-    setText(item, type);
-    return item;
-  }));
-  const shown = new Intl.ListFormat("en").format([...knownTypes, ...state.types]);
-  setText(byId("types-shown"), `The page shows events of the types ${shown}. To see events of another type, add the type below.`);
+// checkServer asks whether the server reaches Kafka: an open stream alone does not show it.
+async function checkServer() {
+  if (checking || connection !== "open" || document.hidden) return;
+  checking = true;
+  const answer = await ask("GET", "demo/condition").catch(() => null);
+  checking = false;
+  if (!answer || connection !== "open") return;
+  condition = answer.condition;
+  showConnection();
+  if (condition === "ready") clearPassed();
+}
+
+// checkTasks shows which tasks send no news.
+function checkTasks() {
+  if (!state) return;
+  if (workingSince) announce(state.markQuiet(workingSince));
+  if (state.tasks.some((task) => task.quiet)) view.draw(state);
 }
 
 async function startTask() {
@@ -165,7 +156,7 @@ async function startTask() {
   const name = byId("task-name").value.trim();
   if (!name) throw new Error("Give the task a name.");
   const { task } = await post("demo/tasks", "application/json", JSON.stringify({ user: state.user, name, seconds }));
-  return `Accepted as task ${task}. ${byId("connected").checked ? "Its progress arrives on the stream." : "Connect to see it."}`;
+  return `Accepted as task ${task}.${byId("connected").checked ? "" : " Connect to see it."}`;
 }
 
 async function send() {
@@ -178,7 +169,6 @@ async function send() {
   if (contentType === "application/json") checkJSON(value);
   const address = new URL(everyone ? "broadcast" : `users/${encodeURIComponent(user)}/notifications`, document.baseURI);
   if (type) address.searchParams.set("type", type);
-  if (!ownTypes.includes(type)) listen(type);
   const at = await post(address, contentType, value);
   const unseen = (everyone || user === state.user) && !byId("connected").checked;
   return `In Kafka: ${at.topic}, partition ${at.partition}, offset ${at.offset}.${unseen ? " Connect to see it." : ""}`;
@@ -207,15 +197,14 @@ function whyNotKept() {
 }
 
 async function signOut() {
-  const error = byId("session-error");
   try {
     await ask("DELETE", "session");
-  } catch (failure) {
-    setText(error, failure.message);
-    error.hidden = false;
+  } catch (error) {
+    showError(byId("session-result"), error);
     return;
   }
-  stream.close();
+  clearTimeout(saveTimer);
+  saveTimer = 0;
   state.forget();
   state = null;
   showSignIn("");
@@ -225,7 +214,7 @@ async function signOut() {
 function showSession({ user, expires, publish }) {
   byId("sign-in").hidden = true;
   byId("main").hidden = false;
-  byId("session-error").hidden = true;
+  setText(byId("session-result"), "");
   setText(byId("session-user"), user);
   setText(byId("session-hint"), `Until ${new Date(expires).toLocaleString()}`);
   for (const element of [byId("task-form"), byId("send-form"), ...document.querySelectorAll(".may-publish")]) element.hidden = !publish;
@@ -233,7 +222,10 @@ function showSession({ user, expires, publish }) {
   watch(user);
 }
 
+// showSignIn closes the stream and asks for a token.
 function showSignIn(why) {
+  stream?.close();
+  connection = "paused";
   byId("main").hidden = true;
   byId("sign-in").hidden = false;
   document.title = "Herald demo";
@@ -245,7 +237,6 @@ function showSignIn(why) {
 async function checkSession() {
   const session = await ask("GET", "session").catch(() => null);
   if (!session || session.user || !state) return; // no answer, or there was another reason
-  stream.close();
   saveNow();
   showSignIn(sessionEnded);
 }
@@ -267,14 +258,9 @@ byId("user-form").addEventListener("submit", (event) => {
   chooseUser(byId("user").value.trim());
 });
 byId("user").addEventListener("change", (event) => chooseUser(event.target.value.trim()));
-byId("type-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  listen(byId("new-type").value.trim());
-  byId("new-type").value = "";
-});
 byId("send-to").addEventListener("change", (event) => { byId("send-user-field").hidden = event.target.value === "all"; });
 byId("connected").addEventListener("change", (event) => {
-  if (!event.target.checked) return stream.close();
+  if (!event.target.checked) return close("paused");
   for (const result of document.querySelectorAll(".result:not(.error)")) setText(result, ""); // "Connect to see it."
   stream.open();
 });
@@ -329,5 +315,8 @@ async function beginSession() {
   }
 }
 
+setInterval(checkTasks, 1000);
+setInterval(checkServer, checkEvery);
+document.addEventListener("visibilitychange", checkServer);
 if (signsIn) beginSession();
 else begin();

@@ -5,17 +5,23 @@ import { byId, setText } from "./view.js";
 export const slowAfter = 5000; // milliseconds
 const connectionRule = byId("connection-rule").textContent;
 
+const readingTime = 5000; // for an error that may disappear
+
 // ask sends a request and returns the JSON of its answer, or {} if the answer has no JSON. If the request
-// fails, it throws an Error with the server's message, if there is one.
+// fails, it throws an Error with the server's message, if there is one. The error passes if the cause is the
+// server or Kafka and not the request.
 export async function ask(method, address, headers, body) {
   let response;
   try {
     response = await fetch(new URL(address, document.baseURI), { method, headers, body });
   } catch {
-    throw new Error("The server did not answer.");
+    throw Object.assign(new Error("The server did not answer."), { passes: true });
   }
   const answer = await response.json().catch(() => null);
-  if (!response.ok) throw new Error(answer?.error?.message ?? `The server answered ${response.status} ${response.statusText}.`);
+  if (!response.ok) {
+    throw Object.assign(new Error(answer?.error?.message ?? `The server answered ${response.status} ${response.statusText}.`),
+      { passes: response.status >= 500 });
+  }
   return answer ?? {};
 }
 
@@ -31,21 +37,35 @@ export function onSubmit(form, result, action) {
     if (button.ariaDisabled === "true") return;
     button.ariaDisabled = "true";
     const output = byId(result);
-    const slow = setTimeout(() => {
-      setText(output, `No answer yet. ${connectionRule}`);
-      output.classList.remove("error");
-    }, slowAfter);
+    const slow = setTimeout(() => showResult(output, `No answer yet. ${connectionRule}`), slowAfter);
     try {
-      setText(output, await action());
-      output.classList.remove("error");
+      showResult(output, await action());
     } catch (error) {
-      setText(output, error.message);
-      output.classList.add("error");
+      showError(output, error);
     } finally {
       clearTimeout(slow);
       button.ariaDisabled = null;
     }
   });
+}
+
+function showResult(output, text) {
+  setText(output, text);
+  output.classList.remove("error");
+  delete output.dataset.passes;
+}
+
+export function showError(output, error) {
+  showResult(output, error.message);
+  output.classList.add("error");
+  if (error.passes) output.dataset.passes = Date.now() + readingTime;
+}
+
+// clearPassed removes the errors whose cause has passed: the stream is open and Kafka answers.
+export function clearPassed() {
+  for (const output of document.querySelectorAll("[data-passes]")) {
+    if (Date.now() > Number(output.dataset.passes)) showResult(output, "");
+  }
 }
 
 export function checkJSON(text) {

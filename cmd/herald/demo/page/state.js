@@ -4,11 +4,12 @@
 // independent.
 
 const prefix = "herald-demo:";
-const version = 1;
+const version = 2;
 const maxLog = 200; // entries
 const maxTasks = 30;
 const maxIds = 400; // for finding repeated ids
 const maxValue = 2000; // characters kept of a value
+const quietAfter = 5000; // milliseconds; a worker reports every 250 ms
 const taskTopic = "notifications"; // where the server writes the progress of tasks
 const states = new Set(["queued", "running", "complete", "cancelled"]);
 const finished = new Set(["complete", "cancelled", "lost"]); // "lost" is this page's own
@@ -19,7 +20,6 @@ export class State {
   log = []; // newest first
   ids = []; // of the latest records, newest last
   counters = { events: 0, checkpoints: 0, gaps: 0, duplicates: 0, missing: 0 };
-  types = []; // event types the person asked for
   next = 1; // number of the next log entry
 
   constructor(user) {
@@ -78,9 +78,22 @@ export class State {
 
   clearLog() { this.log = []; }
 
-  get anyFinished() { return this.tasks.some((task) => finished.has(task.state)); }
+  get anyFinished() { return this.tasks.some(isOver); }
 
-  clearFinished() { this.tasks = this.tasks.filter((task) => !finished.has(task.state)); }
+  clearFinished() { this.tasks = this.tasks.filter((task) => !isOver(task)); }
+
+  // markQuiet marks the running tasks that have sent no news for some time, although everything has worked since
+  // the time given. A connection that was just opened may still bring the missed news. The next news of a task
+  // removes the mark. It returns the text to announce, or "".
+  markQuiet(workingSince) {
+    let text = "";
+    for (const task of this.tasks) {
+      if (isOver(task) || Date.now() - Math.max(task.heard, workingSince) < quietAfter) continue;
+      task.quiet = true;
+      text = `Task ${task.name}: no news`;
+    }
+    return text;
+  }
 
   // gap records a loss. Tasks whose topic was made again get no more progress.
   #gap(id, data) {
@@ -104,22 +117,23 @@ export class State {
       this.counters.duplicates++;
       return "";
     }
+    const task = { ...report, received: (before?.received ?? 0) + 1, first: before?.first ?? report.seq, heard: Date.now() };
     if (before) {
       this.counters.missing += report.seq - before.seq - 1;
-      this.tasks[at] = { ...report, received: before.received + 1 };
+      this.tasks[at] = task;
     } else {
-      this.tasks.unshift({ ...report, received: 1 });
+      this.tasks.unshift(task);
       this.#dropTasks();
     }
-    if (before?.state === report.state) return "";
+    if (before?.state === report.state && !before.quiet) return "";
     return `Task ${report.name}: ${report.state}`;
   }
 
-  // dropTasks removes the oldest finished task, or the oldest task if none is
-  // finished.
+  // dropTasks removes the oldest task that is over, or the oldest task if none is
+  // over.
   #dropTasks() {
     if (this.tasks.length <= maxTasks) return;
-    const at = this.tasks.findLastIndex((task) => finished.has(task.state));
+    const at = this.tasks.findLastIndex(isOver);
     this.tasks.splice(at < 0 ? maxTasks : at, 1);
   }
 
@@ -129,6 +143,9 @@ export class State {
     this.log.length = Math.min(this.log.length, maxLog);
   }
 }
+
+// isOver reports whether a task sends no more news, as far as the page knows.
+function isOver(task) { return finished.has(task.state) || task.quiet; }
 
 // parseReport returns a task's progress, or null if the value is something else:
 // anybody may produce records of this type.

@@ -1,100 +1,96 @@
-// One event stream: the browser's EventSource, and the parts that a page must add.
-//
-// EventSource reconnects after a broken connection and sends the Last-Event-ID
-// header. After an answer that is not 200 it closes for good. Then this class
-// opens a new EventSource, after longer and longer delays, with the id in the
-// query.
+// One event stream, read by fetch. The browser's EventSource passes an event only to listeners for the event's
+// type, and does not say why a server refused the stream.
 
 const firstDelay = 1000; // milliseconds
-const maxDelay = 30_000;
+const maxDelay = 10_000;
 
 export class Stream {
-  #source = null;
-  #timer = 0;
-  #attempts = 0;
-  #state = "closed";
-  #types = new Set();
+  #stop = null; // the AbortController of an open stream
+  #retry = firstDelay;
 
-  // url returns the address to open, with the last event id to resume from.
-  // onEvent receives each event as {type, id, data}. onState receives one of
-  // connecting, open, retrying, closed. onRefused, which may be missing, is called
-  // after an answer that is not a stream.
-  constructor({ url, types, onEvent, onState, onRefused }) {
-    this.url = url;
-    this.onRefused = onRefused;
-    this.onEvent = onEvent;
-    this.onState = onState;
-    for (const type of types) this.#types.add(type);
+  // request returns the Request that resumes the stream. admit decides whether the events of an accepted
+  // stream may be shown; if it returns false, it has closed the stream. onEvent receives each event as
+  // {type, id, data}. onState receives connecting, open or retrying, and the reason if there is one.
+  constructor({ request, admit, onEvent, onState }) {
+    Object.assign(this, { request, admit, onEvent, onState });
   }
-
-  get types() { return [...this.#types]; }
 
   open() {
-    if (this.#source || this.#timer) return;
-    this.#setState("connecting");
-    this.#connect();
+    if (this.#stop) return;
+    this.#stop = new AbortController();
+    this.#run(this.#stop.signal);
   }
 
-  // close ends the connection. No event arrives after it has returned.
+  // close ends the stream. No event arrives after it has returned.
   close() {
-    clearTimeout(this.#timer);
-    this.#timer = 0;
-    this.#attempts = 0;
-    this.#source?.close();
-    this.#source = null;
-    this.#setState("closed");
+    this.#stop?.abort();
+    this.#stop = null;
   }
 
-  // listen makes onEvent receive events of the type too.
-  listen(type) {
-    if (this.#types.has(type)) return;
-    this.#types.add(type);
-    if (this.#source) this.#add(this.#source, type);
+  // run reads one connection after the other until the stream is closed.
+  async #run(signal) {
+    this.onState("connecting");
+    for (let failures = 0; !signal.aborted; ) {
+      let why = "The connection ended.";
+      const opened = () => {
+        failures = 0;
+        this.onState("open");
+      };
+      try {
+        await this.#read(signal, opened);
+      } catch (error) {
+        why = error instanceof TypeError ? "There is no connection to the server." : error.message;
+      }
+      if (signal.aborted) return;
+      this.onState("retrying", why);
+      const delay = failures ? Math.min(maxDelay, firstDelay * 2 ** failures) * (0.75 + Math.random() / 2) : this.#retry;
+      failures++;
+      await new Promise((resolve) => { setTimeout(resolve, delay); });
+    }
   }
 
-  #connect() {
-    const source = new EventSource(this.url());
-    this.#source = source;
-    for (const type of this.#types) this.#add(source, type);
-    // The type of another server's event may be "open" or "error". Such an event is
-    // a MessageEvent; the browser's own open and error events are not.
-    source.addEventListener("open", (event) => {
-      if (event instanceof MessageEvent) return this.#deliver(source, event);
-      this.#attempts = 0;
-      this.#setState("open");
-    });
-    source.addEventListener("error", (event) => {
-      if (event instanceof MessageEvent) return this.#deliver(source, event);
-      if (this.#source !== source) return;
-      this.#setState("retrying");
-      if (source.readyState !== EventSource.CLOSED) return;
-      this.#reopen();
-      this.onRefused?.();
-    });
+  // read reads the events of one connection. It throws an error if there is no connection or no stream.
+  async #read(signal, opened) {
+    const response = await fetch(this.request(), { signal });
+    if (!response.ok || !response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
+      const answer = await response.json().catch(() => null);
+      const advice = response.status === 401 ? " Reload the page to sign in." : "";
+      throw new Error(`The server answered ${response.status} instead of a stream: ${answer?.error?.message ?? response.statusText}.${advice}`);
+    }
+    if (!await this.admit(response) || signal.aborted) return;
+    opened();
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    for await (const event of parse(reader, (delay) => { this.#retry = delay; })) {
+      if (signal.aborted) return;
+      this.onEvent(event);
+    }
   }
+}
 
-  #reopen() {
-    this.#source = null;
-    const delay = Math.min(maxDelay, firstDelay * 2 ** this.#attempts++);
-    this.#timer = setTimeout(() => {
-      this.#timer = 0;
-      this.#connect();
-    }, delay * (0.75 + Math.random() / 2));
-  }
-
-  #add(source, type) {
-    if (type === "open" || type === "error") return; // #connect listens for them
-    source.addEventListener(type, (event) => this.#deliver(source, event));
-  }
-
-  #deliver(source, event) {
-    if (this.#source !== source) return; // closed in the meantime
-    this.onEvent({ type: event.type, id: event.lastEventId, data: event.data });
-  }
-
-  #setState(state) {
-    if (this.#state === state) return;
-    this.#state = state;
-    this.onState(state);
+// parse yields the events of a stream (WHATWG HTML, section 9.2.6). It expects lines that end with LF, as
+// Herald's do. onRetry receives the reconnection time that the server asks for.
+async function* parse(reader, onRetry) {
+  let rest = "";
+  let id = "";
+  let type = "";
+  let data = [];
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    for (const line of lines) {
+      if (line === "") {
+        if (data.length) yield { type: type || "message", id, data: data.join("\n") };
+        type = "";
+        data = [];
+        continue;
+      }
+      const [, field, text] = /^([^:]*):? ?(.*)$/s.exec(line);
+      if (field === "id") id = text;
+      else if (field === "event") type = text;
+      else if (field === "data") data.push(text);
+      else if (field === "retry") onRetry(Number(text));
+    }
   }
 }

@@ -95,15 +95,19 @@ function createTask(task) {
 }
 
 function updateTask(element, task) {
-  if (element.dataset.seq === String(task.seq) && element.dataset.state === task.state) return;
   element.dataset.seq = task.seq;
-  element.dataset.state = task.state;
+  element.dataset.state = task.quiet ? "quiet" : task.state;
   const percent = Math.round(task.percent);
   part(element, "bar").value = percent;
-  setText(part(element, "state"), task.state);
+  setText(part(element, "state"), task.quiet ? "no news" : task.state);
   setText(part(element, "percent"), `${percent} %`);
-  setText(part(element, "step"), task.step);
-  setText(part(element, "received"), task.received === 1 ? "1 record" : `${task.received} records`);
+  setText(part(element, "step"), task.quiet ? `No news for ${describeAge(Date.now() - task.heard)}: its worker may have stopped` : task.step);
+  setText(part(element, "received"), `${task.received} ${task.received === 1 ? "record" : "records"}${task.first > 1 ? ", joined late" : ""}`);
+}
+
+// describeAge returns a time in milliseconds as seconds or minutes.
+function describeAge(age) {
+  return age < 60_000 ? `${Math.floor(age / 1000)} s` : `${Math.floor(age / 60_000)} min`;
 }
 
 function createEntry(entry) {
