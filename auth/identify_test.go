@@ -68,7 +68,7 @@ func foreignFiles(t *testing.T) map[string]foreign {
 		"token without a signature":          {[]byte(signWith(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil, alice(nil))), "a token (JWT)", "--token-file"},
 		"PKCS #12":                           {pkcs12(t), "a key store in PKCS #12", publicFlag},
 		"key store of Java":                  {[]byte("\xfe\xed\xfe\xed\x00\x00\x00\x02\x00\x00\x00\x01"), "a key store of Java", publicFlag},
-		"key on a curve that Go cannot read": {decodeBase64(t, "MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEAtx8Zcq5x9sFjw9QMiXIBEYsGCL2TTYVPKZEYLd+1sLOL0DOYlMXYSUXI3+2CdXBxAHuP7MlDu7BWcjDCMzSXQ=="), "a key or another structure in DER", publicFlag},
+		"key on a curve that Go cannot read": {decodeBase64(t, "MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEO7qRUoy/AITxmxuAoYBwsSkWWuOueRr4vof+9I3g/boYwdlr1ezMrLX/3Lbub89JPNuyuxC/PJSGdUJWC9yCRA=="), "a key or another structure in DER", publicFlag},
 	}
 	for name, key := range privateKeys() {
 		public := publicPEM(t, key.Public())

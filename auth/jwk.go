@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/MicahParks/jwkset"
 )
@@ -55,6 +56,9 @@ func parseJWK(text []byte) (key, error) {
 	case len(m.KID) > maxKeyID:
 		return key{}, fmt.Errorf(`its "kid" is longer than %d bytes`, maxKeyID)
 	}
+	if err := checkJWKKind(&m); err != nil {
+		return key{}, err
+	}
 	m.X5C, m.X5T, m.X5TS256, m.X5U = nil, "", "", "" // the key set itself is trusted: no certificate is fetched or read
 	jwk, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
 	if err != nil {
@@ -65,10 +69,26 @@ func parseJWK(text []byte) (key, error) {
 		return key{}, err
 	}
 	if m.ALG != "" { // the issuer allows only this algorithm for the key
-		k.algorithms = slices.DeleteFunc(slices.Clone(k.algorithms), func(a string) bool { return a != string(m.ALG) })
+		allowed := withBothNames([]string{string(m.ALG)})
+		k.algorithms = slices.DeleteFunc(slices.Clone(k.algorithms), func(a string) bool { return !slices.Contains(allowed, a) })
 		if len(k.algorithms) == 0 {
-			return key{}, fmt.Errorf(`its "alg" %q is not an algorithm of its kind`, string(m.ALG))
+			return key{}, fmt.Errorf(`its "alg" %s is not an algorithm of its kind of key`, m.ALG)
 		}
 	}
 	return k, nil
+}
+
+// checkJWKKind returns an error for a key whose algorithm or kind Herald does not use.
+func checkJWKKind(m *jwkset.JWKMarshal) error {
+	switch {
+	case m.ALG != "" && !slices.Contains(AllAlgorithms, string(m.ALG)):
+		return fmt.Errorf(`its "alg" %.40q is not one of %s`, m.ALG, strings.Join(AllAlgorithms, ", "))
+	case m.KTY != jwkset.KtyRSA && m.KTY != jwkset.KtyEC && m.KTY != jwkset.KtyOKP:
+		return fmt.Errorf(`its "kty" %.40q is not RSA, EC or OKP`, m.KTY)
+	case m.KTY == jwkset.KtyEC && !slices.Contains([]jwkset.CRV{jwkset.CrvP256, jwkset.CrvP384, jwkset.CrvP521}, m.CRV):
+		return fmt.Errorf(`its "crv" %.40q is not P-256, P-384 or P-521`, m.CRV)
+	case m.KTY == jwkset.KtyOKP && m.CRV != jwkset.CrvEd25519:
+		return fmt.Errorf(`its "crv" %.40q is not Ed25519`, m.CRV)
+	}
+	return nil
 }

@@ -137,7 +137,11 @@ func TestWhichKeysOfASetAreUsed(t *testing.T) {
 		"P-256":                     {setWith("p256", nil), "ES256"},
 		"P-256, not on the curve":   {setWith("p256", map[string]any{"x": "AQAB"}), ""},
 		"P-256 that says P-384":     {setWith("p256", map[string]any{"crv": "P-384"}), ""},
-		"Ed25519":                   {setWith("ed25519", nil), "EdDSA"},
+		"Ed25519":                   {setWith("ed25519", nil), "EdDSA Ed25519"},
+		"Ed25519 for EdDSA":         {setWith("ed25519", map[string]any{"alg": "EdDSA"}), "EdDSA Ed25519"},
+		"Ed25519 for Ed25519":       {setWith("ed25519", map[string]any{"alg": "Ed25519"}), "EdDSA Ed25519"},
+		"Ed25519 for Ed448":         {setWith("ed25519", map[string]any{"alg": "Ed448"}), ""},
+		"P-256 for Ed25519":         {setWith("p256", map[string]any{"alg": "Ed25519"}), ""},
 		"certificate by URL":        {setWith("p256", map[string]any{"x5u": "http://127.0.0.1:1/"}), "ES256"}, // it must not be fetched
 		"malformed certificate":     {setWith("p256", map[string]any{"x5c": []string{"AAAA"}}), "ES256"},      // it must not be read
 		"id too long":               {setWith("p256", map[string]any{"kid": strings.Repeat("k", maxKeyID+1)}), ""},
@@ -158,6 +162,28 @@ func TestWhichKeysOfASetAreUsed(t *testing.T) {
 				t.Errorf("the key is used for %s, want %s", algorithms, test.algorithms)
 			}
 		})
+	}
+}
+
+// TestSkippedKeysHaveReasons wants the algorithm, the curve or the kind named of keys that Herald does not use.
+func TestSkippedKeysHaveReasons(t *testing.T) {
+	const x = `"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"`
+	for text, want := range map[string]string{
+		`{"kty":"OKP","crv":"Ed448","alg":"Ed448",` + x + `}`:     `its "alg" "Ed448" is not one of HS256, `,
+		`{"kty":"OKP","crv":"Ed448","alg":"EdDSA",` + x + `}`:     `its "crv" "Ed448" is not Ed25519`,
+		`{"kty":"OKP","crv":"X25519",` + x + `}`:                  `its "crv" "X25519" is not Ed25519`,
+		`{"kty":"EC","crv":"secp256k1","alg":"ES256K",` + x + `}`: `its "alg" "ES256K" is not one of`,
+		`{"kty":"EC","crv":"secp256k1",` + x + `}`:                `its "crv" "secp256k1" is not P-256, P-384 or P-521`,
+		`{"kty":"EC","crv":"P-256","alg":"ESP256",` + x + `}`:     `its "alg" "ESP256" is not one of`,
+		`{"kty":"AKP","alg":"ML-DSA-44","pub":"AAAA"}`:            `its "alg" "ML-DSA-44" is not one of`,
+		`{"kty":"AKP"}`: `its "kty" "AKP" is not RSA, EC or OKP`,
+		`{"kty":"OKP","crv":"Ed25519","alg":"ES256",` + x + `}`:                    `its "alg" ES256 is not an algorithm of its kind of key`,
+		`{"kty":"RSA","use":"enc","alg":"RSA-OAEP","n":"AQAB","e":"AQAB"}`:         `its "use" is not signatures`,
+		`{"kty":"EC","crv":"` + strings.Repeat("x", 100) + `",` + x + `,"y":"AA"}`: `its "crv" "` + strings.Repeat("x", 40) + `" is not`,
+	} {
+		if _, err := parseJWK([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one with %q", text, err, want)
+		}
 	}
 }
 

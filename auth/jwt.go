@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -68,6 +69,7 @@ func NewJWT(cfg JWTConfig) (*JWT, error) {
 	if cfg.Algorithms == nil {
 		cfg.Algorithms = AllAlgorithms
 	}
+	cfg.Algorithms = withBothNames(cfg.Algorithms)
 	if cfg.UserClaim == "" {
 		cfg.UserClaim = claimUser
 	}
@@ -163,7 +165,7 @@ func (j *JWT) explainToken(parsed *jwt.Token, claims jwt.MapClaims, err error) e
 	case errors.Is(err, jwt.ErrTokenInvalidClaims): // the signature is good
 		return j.explainClaims(claims, err)
 	case parsed.Method == nil, !slices.Contains(j.cfg.Algorithms, parsed.Method.Alg()):
-		return refusedAlgorithm.because(err)
+		return refusedAlgorithm.because(fmt.Errorf("%s is not one of %s", algorithmOf(parsed), strings.Join(j.cfg.Algorithms, ", ")))
 	}
 	return refusedSignature.because(err)
 }
@@ -194,7 +196,18 @@ func (j *JWT) verificationKeys(ctx context.Context, t *jwt.Token) (any, error) {
 		}
 	}
 	if len(set.Keys) == 0 {
-		return nil, refusedAlgorithm.because(nil)
+		return nil, refusedAlgorithm.because(fmt.Errorf("no key is for %s", algorithmOf(t)))
 	}
 	return set, nil
+}
+
+// algorithmName matches the names of algorithms. Another text in a token's header does not get into the log.
+var algorithmName = regexp.MustCompile(`^[A-Za-z0-9+-]{1,20}$`)
+
+// algorithmOf returns the name of a token's algorithm for an error.
+func algorithmOf(t *jwt.Token) string {
+	if name, _ := t.Header["alg"].(string); algorithmName.MatchString(name) {
+		return name
+	}
+	return "the text in alg"
 }

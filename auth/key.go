@@ -7,11 +7,15 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"herald/textfile"
 )
@@ -40,10 +44,38 @@ type Keys interface {
 }
 
 // AllAlgorithms are the algorithms that tokens may use if there is a key of the algorithm's kind (RFC 7518,
-// section 3; RFC 8037).
+// section 3; RFC 8037; RFC 9864).
 var AllAlgorithms = []string{
-	"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+	"HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
 }
+
+// ed25519Algorithms are two names of one algorithm. RFC 8037 calls it EdDSA, as it calls Ed448; RFC 9864 gives each of
+// the two its own name.
+var ed25519Algorithms = []string{"EdDSA", "Ed25519"}
+
+// withBothNames returns the algorithms with both names of EdDSA if they have one of the two.
+func withBothNames(algorithms []string) []string {
+	for i, name := range ed25519Algorithms {
+		if other := ed25519Algorithms[1-i]; slices.Contains(algorithms, name) && !slices.Contains(algorithms, other) {
+			return append(slices.Clone(algorithms), other)
+		}
+	}
+	return algorithms
+}
+
+// methodEd25519 is the library's method for EdDSA by its other name.
+type methodEd25519 struct{ *jwt.SigningMethodEd25519 }
+
+// Alg implements [jwt.SigningMethod].
+func (methodEd25519) Alg() string { return "Ed25519" }
+
+// signingMethodEd25519 is in the library's table of methods, in which the library finds the method of a token by the name
+// in its header.
+var signingMethodEd25519 = func() jwt.SigningMethod {
+	m := methodEd25519{jwt.SigningMethodEdDSA}
+	jwt.RegisterSigningMethod(m.Alg(), func() jwt.SigningMethod { return m })
+	return m
+}()
 
 var rsaAlgorithms = []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
 
@@ -70,7 +102,7 @@ func newKey(id string, value any) (key, error) {
 			return key{}, fmt.Errorf("an elliptic curve key on %s: want P-256, P-384 or P-521", name)
 		}
 	case ed25519.PublicKey:
-		return key{id, []string{"EdDSA"}, k}, nil
+		return key{id, ed25519Algorithms, k}, nil
 	}
 	return key{}, fmt.Errorf("a key of the type %T: want RSA, ECDSA or Ed25519", value)
 }
@@ -174,17 +206,56 @@ func explainNoPEM(text []byte, problem string) error {
 func parsePublicKey(block *pem.Block) (any, error) {
 	switch {
 	case block.Type == "PUBLIC KEY":
-		return x509.ParsePKIXPublicKey(block.Bytes)
+		value, err := x509.ParsePKIXPublicKey(block.Bytes)
+		return value, explainAlgorithm(block.Bytes, err)
 	case block.Type == "RSA PUBLIC KEY":
 		return x509.ParsePKCS1PublicKey(block.Bytes)
 	case block.Type == "CERTIFICATE":
 		c, err := x509.ParseCertificate(block.Bytes)
+		if err == nil && c.PublicKey == nil {
+			err = explainAlgorithm(c.RawSubjectPublicKeyInfo, errors.New("a key of an unknown kind"))
+		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("a certificate: %w", err)
 		}
 		return c.PublicKey, nil
 	case strings.Contains(block.Type, "PRIVATE KEY"):
 		return nil, errors.New("this is a private key, which only the issuer of tokens should have: give the public key (openssl pkey -pubout)")
 	}
 	return nil, fmt.Errorf("%q in PEM: want PUBLIC KEY or CERTIFICATE", block.Type)
+}
+
+// unusableKeys are the kinds of public keys (RFC 5480, RFC 8410, RFC 4055) that Herald does not use, by their
+// identifiers.
+var unusableKeys = map[string]string{
+	"1.2.840.113549.1.1.10": "an RSA key for RSASSA-PSS only",
+	"1.3.132.0.10":          "an elliptic curve key on secp256k1 (ES256K)",
+	"1.3.101.110":           "a key on X25519, which cannot sign",
+	"1.3.101.111":           "a key on X448, which cannot sign",
+	"1.3.101.113":           "a key on Ed448",
+}
+
+// explainAlgorithm returns an error that names the kind of a public key in DER (RFC 5280, section 4.1) which the
+// standard library cannot read: err says so. It returns nil if err is nil.
+func explainAlgorithm(der []byte, err error) error {
+	if err == nil {
+		return nil
+	}
+	var info struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Key       asn1.BitString
+	}
+	if _, bad := asn1.Unmarshal(der, &info); bad != nil {
+		return err
+	}
+	name := info.Algorithm.Algorithm.String()
+	var curve asn1.ObjectIdentifier
+	if _, bad := asn1.Unmarshal(info.Algorithm.Parameters.FullBytes, &curve); bad == nil {
+		name = curve.String()
+	}
+	kind, ok := unusableKeys[name]
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("%s: want RSA, ECDSA on P-256, P-384 or P-521, or Ed25519", kind)
 }

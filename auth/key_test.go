@@ -80,7 +80,7 @@ func TestEachAlgorithmNeedsItsKindOfKey(t *testing.T) {
 	accepts := map[string][]string{
 		"secret32": {"HS256"}, "secret48": {"HS256", "HS384"}, "secret64": {"HS256", "HS384", "HS512"},
 		"rsa":  {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"},
-		"p256": {"ES256"}, "p384": {"ES384"}, "p521": {"ES512"}, "ed25519": {"EdDSA"},
+		"p256": {"ES256"}, "p384": {"ES384"}, "p521": {"ES512"}, "ed25519": {"EdDSA", "Ed25519"},
 	}
 	verifiers, signers, published := map[string]Keys{}, map[string]any{}, map[string][]byte{}
 	for name, length := range map[string]int{"secret32": 32, "secret48": 48, "secret64": 64} {
@@ -136,6 +136,42 @@ func TestConfigRestrictsTheAlgorithms(t *testing.T) {
 	}
 }
 
+// TestBothNamesOfEdDSA restricts the algorithms to one of the two names of EdDSA with Ed25519. A token with either name
+// must be accepted, and no token of another algorithm.
+func TestBothNamesOfEdDSA(t *testing.T) {
+	files := []string{writeFile(t, publicPEM(t, privateKeys()["ed25519"].Public())), writeFile(t, publicPEM(t, privateKeys()["p256"].Public()))}
+	keys, err := PublicKeys(files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, allowed := range []string{"EdDSA", "Ed25519"} {
+		j := newJWT(t, func(c *JWTConfig) { c.Keys, c.Algorithms = keys, []string{allowed} })
+		for _, method := range []jwt.SigningMethod{jwt.SigningMethodEdDSA, signingMethodEd25519} {
+			if _, err := j.Verify(t.Context(), signWith(t, method, privateKeys()["ed25519"], nil, alice(nil))); err != nil {
+				t.Errorf("allowed %s, token with %s: %v", allowed, method.Alg(), err)
+			}
+		}
+		_, err := j.Verify(t.Context(), signWith(t, jwt.SigningMethodES256, privateKeys()["p256"], nil, alice(nil)))
+		if !errors.Is(err, ErrInvalidToken) || !strings.Contains(err.Error(), "ES256 is not one of") {
+			t.Errorf("allowed %s, token with ES256: %v", allowed, err)
+		}
+	}
+}
+
+// TestUnsupportedAlgorithmIsNamed sends tokens whose algorithm Herald does not verify. The error for the log must name
+// the algorithm, unless the name is not the name of an algorithm.
+func TestUnsupportedAlgorithmIsNamed(t *testing.T) {
+	for name, want := range map[string]string{
+		"Ed448": "Ed448 is not one of HS256, ", "ES256K": "ES256K is not one of", "ESP256": "ESP256 is not one of", "ML-DSA-44": "ML-DSA-44 is not one of",
+		"RS256": "no key is for RS256", "Ed25519": "no key is for Ed25519", "s3cret s3cret": "the text in alg is not one of",
+	} {
+		_, err := newJWT(t, nil).Verify(t.Context(), signWith(t, jwt.SigningMethodHS256, secret, map[string]any{"alg": name}, alice(nil)))
+		if !errors.Is(err, ErrInvalidToken) || Explain(err).Reason != "algorithm" || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: error %v, want one with %q", name, err, want)
+		}
+	}
+}
+
 func TestPublicKeyFiles(t *testing.T) {
 	keys := privateKeys()
 	small, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // the test is that it is refused
@@ -157,9 +193,11 @@ func TestPublicKeyFiles(t *testing.T) {
 	}{
 		"public key":         {publicPEM(t, keys["p256"].Public()), "ES256", ""},
 		"RSA in PKCS #1":     {pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&keys["rsa"].(*rsa.PrivateKey).PublicKey)}), strings.Join(slices.Sorted(slices.Values(rsaAlgorithms)), " "), ""},
-		"certificate":        {certificatePEM(t, keys["ed25519"]), "EdDSA", ""},
+		"certificate":        {certificatePEM(t, keys["ed25519"]), "Ed25519 EdDSA", ""},
 		"several":            {slices.Concat(publicPEM(t, keys["p384"].Public()), []byte("\n# words\n"), certificatePEM(t, keys["p256"])), "ES256 ES384", ""},
 		"private key":        {pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), "", "this is a private key"},
+		"Ed448":              {pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: decodeBase64(t, "MEMwBQYDK2VxAzoAW3q/e8fPZqZlihsZvKSAHWiF6KkwTVNw5axZSVUHuz/qesAOKz7o6smz5U71uQVTlcvtDpE9f6iA")}), "", "a key on Ed448: want RSA, ECDSA on P-256"},
+		"secp256k1":          {pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: decodeBase64(t, "MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEO7qRUoy/AITxmxuAoYBwsSkWWuOueRr4vof+9I3g/boYwdlr1ezMrLX/3Lbub89JPNuyuxC/PJSGdUJWC9yCRA==")}), "", "secp256k1 (ES256K): want RSA"},
 		"small RSA key":      {publicPEM(t, small.Public()), "", "an RSA key of 1024 bits: want 2048"},
 		"another curve":      {publicPEM(t, other.Public()), "", "P-224: want P-256"},
 		"something else":     {pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: private}), "", `"X509 CRL" in PEM: want PUBLIC KEY`},

@@ -107,43 +107,18 @@ func Secret(text []byte) ([]byte, error) {
 		return nil, errors.New("is empty")
 	case !utf8.Valid(text):
 		return nil, errors.New("is not text in UTF-8: write random bytes in base64, such as openssl rand -base64 48 does")
-	case invisible(first):
-		return nil, fmt.Errorf("begins with %s: remove it", runeName(first))
+	case IsInvisible(first):
+		return nil, fmt.Errorf("begins with %s: remove it", CharacterName(first))
 	case last == '\n':
 		return nil, errors.New("ends with more than one line break: leave one line break, or none")
-	case invisible(last):
-		return nil, fmt.Errorf("ends with %s: remove it", runeName(last))
+	case IsInvisible(last):
+		return nil, fmt.Errorf("ends with %s: remove it", CharacterName(last))
 	}
 	if i := bytes.IndexFunc(text, unicode.IsControl); i >= 0 {
 		r, _ := utf8.DecodeRune(text[i:])
-		return nil, fmt.Errorf("has %s within its text: want one line of text, without control characters", runeName(r))
+		return nil, fmt.Errorf("has %s within its text: want one line of text, without control characters", CharacterName(r))
 	}
 	return text, nil
-}
-
-// invisible reports whether nobody can see r at an end of a text.
-func invisible(r rune) bool {
-	return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r)
-}
-
-// runeName returns the name of an invisible character, with its article.
-func runeName(r rune) string {
-	switch r {
-	case ' ':
-		return "a space"
-	case '\t':
-		return "a tab"
-	case '\n', '\r':
-		return fmt.Sprintf("a line break (%U)", r)
-	case '\u00a0':
-		return "a no-break space (U+00A0)"
-	case '\ufeff':
-		return "a byte order mark (U+FEFF)"
-	}
-	if unicode.IsSpace(r) {
-		return fmt.Sprintf("white space (%U)", r)
-	}
-	return fmt.Sprintf("an invisible character (%U)", r)
 }
 
 // LoadKeyPair loads a certificate and its key from PEM files, as [tls.LoadX509KeyPair] does. Its errors name the

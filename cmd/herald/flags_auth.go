@@ -26,7 +26,7 @@ type authFlags struct {
 
 	JWKSCAFile    string        `name:"jwks-ca-file" placeholder:"FILE" help:"PEM file of the authorities that sign the certificate of the key set's server. Default: the system's authorities." group:"Tokens"`
 	JWKSRefresh   time.Duration `name:"jwks-refresh" default:"10m" placeholder:"DURATION" help:"Time between fetches of the key set. A key that the issuer has removed stays valid until the next fetch. A token with a new key causes a fetch at once. Default: ${default}." group:"Tokens"`
-	JWTAlgorithms []string      `name:"jwt-algorithms" placeholder:"NAME" help:"Allowed algorithms of tokens. Default: every algorithm that fits the keys." group:"Tokens"`
+	JWTAlgorithms []string      `name:"jwt-algorithms" placeholder:"NAME" help:"Allowed algorithms of tokens, such as RS256. EdDSA and Ed25519 are two names of one algorithm. Default: every algorithm that fits the keys." group:"Tokens"`
 	JWTIssuer     string        `name:"jwt-issuer" placeholder:"TEXT" help:"Required value of the claim iss. Default: any." group:"Tokens"`
 	JWTAudience   []string      `name:"jwt-audience" placeholder:"TEXT" help:"Values of the claim aud; a token must have one of them. Default: any, so tokens that the issuer made for other services are accepted too." group:"Tokens"`
 	JWTUserClaim  string        `name:"jwt-user-claim" default:"${default_jwt_user_claim}" placeholder:"NAME" help:"Claim that holds the user. Default: ${default}." group:"Tokens"`

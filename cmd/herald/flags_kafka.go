@@ -35,7 +35,7 @@ func checkBrokers(list []string) error {
 		switch {
 		case strings.Contains(address, "://"):
 			return fmt.Errorf("--brokers %s: want HOST:PORT without a scheme, such as localhost:9092", address)
-		case err != nil || host == "" || portErr != nil || number == 0 || strings.ContainsFunc(host, isInvisible):
+		case err != nil || host == "" || portErr != nil || number == 0 || strings.ContainsFunc(host, textfile.IsInvisible):
 			return fmt.Errorf("--brokers %q: want HOST:PORT, such as localhost:9092", address)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"herald/consumer"
+	"herald/textfile"
 )
 
 // verbatimTag marks an argument that is data and not a setting. Every text is allowed in it.
@@ -120,43 +121,15 @@ func checkText(text string) error {
 	switch i := strings.IndexFunc(text, unicode.IsControl); {
 	case text == "":
 		return nil
-	case isInvisible(first):
-		return fmt.Errorf("%q begins with %s: remove it", text, characterName(first))
-	case isInvisible(last):
-		return fmt.Errorf("%q ends with %s: remove it", text, characterName(last))
+	case textfile.IsInvisible(first):
+		return fmt.Errorf("%q begins with %s: remove it", text, textfile.CharacterName(first))
+	case textfile.IsInvisible(last):
+		return fmt.Errorf("%q ends with %s: remove it", text, textfile.CharacterName(last))
 	case i >= 0:
 		inner, _ := utf8.DecodeRuneInString(text[i:])
-		return fmt.Errorf("%q contains %s: remove it", text, characterName(inner))
+		return fmt.Errorf("%q contains %s: remove it", text, textfile.CharacterName(inner))
 	}
 	return nil
-}
-
-// isInvisible reports whether a character shows nothing: white space, a control or format character, or a
-// letter without a glyph, such as the Hangul filler.
-func isInvisible(r rune) bool {
-	return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.In(r, unicode.Z, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point)
-}
-
-// characterName names an invisible character in words.
-func characterName(r rune) string {
-	switch r {
-	case ' ':
-		return "a space"
-	case '\t':
-		return "a tab"
-	case '\n', '\r':
-		return "a line break"
-	case '\u00a0':
-		return "a no-break space (U+00A0)"
-	case '\u200b':
-		return "a zero width space (U+200B)"
-	case '\ufeff':
-		return "a byte order mark (U+FEFF)"
-	}
-	if unicode.IsControl(r) {
-		return fmt.Sprintf("a control character (%U)", r)
-	}
-	return fmt.Sprintf("an invisible character (%U)", r)
 }
 
 // missing collects the flags and arguments that a command needs and the user has not given, so that one error

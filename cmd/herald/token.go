@@ -14,7 +14,7 @@ import (
 
 type tokenCommand struct {
 	JWTSecretFile string `name:"jwt-secret-file" placeholder:"FILE" help:"File with a secret. The token is signed with HS256." group:"Key (one of them)"`
-	JWTKeyFile    string `name:"jwt-key-file" placeholder:"FILE" help:"PEM file with a private key. An RSA key signs with RS256, an ECDSA key with ES256, ES384 or ES512 according to its curve, an Ed25519 key with EdDSA." group:"Key (one of them)"`
+	JWTKeyFile    string `name:"jwt-key-file" placeholder:"FILE" help:"PEM file with a private key. An RSA key signs with RS256, an ECDSA key with ES256, ES384 or ES512 according to its curve, an Ed25519 key with EdDSA, which is also called Ed25519." group:"Key (one of them)"`
 
 	NewSecret string `placeholder:"FILE" env:"-" help:"Write a new secret to this file, which must not exist, and print no token." group:"Instead of a token"`
 	NewKey    string `placeholder:"FILE" env:"-" help:"Write a new ECDSA private key to this file and its public key to FILE.pub, and print no token. Neither file may exist." group:"Instead of a token"`
