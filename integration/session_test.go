@@ -95,7 +95,7 @@ func TestDemoPageSignIn(t *testing.T) {
 		t.Fatal(err)
 	}
 	page.do(chromedp.Navigate("https://" + h.public + "/"))
-	page.waitText("sign-in", "Sign in")
+	page.waitText("sign-in", "This server wants a token")
 	screenshot(t, page, "sign-in")
 	page.signIn("nonsense")
 	page.waitText("sign-in-result", "the token is not a signed JWT")

@@ -51,7 +51,7 @@ func (s *Server) registerDemo(e *echo.Echo, pub *publisher, query queryRules) {
 	e.GET("/demo/condition", func(c echo.Context) error {
 		demo.AnswerCondition(c.Response(), s.condition())
 		return nil
-	})
+	}, query.only(false))
 	e.POST("/demo/tasks", func(c echo.Context) error {
 		by := stream.ClientNetwork(c).String()
 		if query.signIn {

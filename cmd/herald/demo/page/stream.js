@@ -54,7 +54,7 @@ export class Stream {
     const response = await fetch(this.request(), { signal });
     if (!response.ok || !response.headers.get("Content-Type")?.startsWith("text/event-stream")) {
       const answer = await response.json().catch(() => null);
-      const advice = response.status === 401 ? " Reload the page to sign in." : "";
+      const advice = [400, 401].includes(response.status) ? " If the server wants a token now, reload the page." : "";
       throw new Error(`The server answered ${response.status} instead of a stream: ${answer?.error?.message ?? response.statusText}.${advice}`);
     }
     if (!await this.admit(response) || signal.aborted) return;
