@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Kind says how Herald finds the user that a record of a topic is for.
@@ -107,15 +109,22 @@ func checkTopicName(name string) error {
 	switch {
 	case name == "" || name == "." || name == "..":
 		return fmt.Errorf("%q is not a topic name", name)
-	case len(name) > maxTopicName:
-		return fmt.Errorf("a topic name has at most %d characters, not %d", maxTopicName, len(name))
 	case strings.HasPrefix(name, "__"):
 		return fmt.Errorf("%q is a topic of Kafka's own", name)
 	}
-	for i := range len(name) {
-		if !isTopicByte(name[i]) {
-			return fmt.Errorf("character %q cannot be in a topic name (allowed: a-z A-Z 0-9 . _ -)", name[i])
+	for i, c := range name {
+		switch {
+		case isTopicByte(name[i]):
+		case c == utf8.RuneError && !strings.HasPrefix(name[i:], "\uFFFD"):
+			return fmt.Errorf("%q is not UTF-8", name)
+		case unicode.IsMark(c): // it would show on the quote
+			return fmt.Errorf("character %+q cannot be in a topic name (allowed: a-z A-Z 0-9 . _ -)", c)
+		default:
+			return fmt.Errorf("character %q cannot be in a topic name (allowed: a-z A-Z 0-9 . _ -)", c)
 		}
+	}
+	if len(name) > maxTopicName { // each of these characters is one byte
+		return fmt.Errorf("a topic name has at most %d characters, not %d", maxTopicName, len(name))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -28,6 +29,14 @@ func TestWrongRoutesSayWhatWasMeant(t *testing.T) {
 
 		"{usr}":                          "character '{' cannot be in a topic name",
 		"*":                              "character '*' cannot be in a topic name",
+		"日本":                             "character '日' cannot be in a topic name",
+		"a\u200bb":                       `character '\u200b' cannot be in a topic name`,
+		"a\u202eb":                       `character '\u202e' cannot be in a topic name`,
+		"a\u00a0b":                       `character '\u00a0' cannot be in a topic name`,
+		"Zoe\u0308":                      `character '\u0308' cannot be in a topic name`,
+		"a👩":                             "character '👩' cannot be in a topic name",
+		"a\xe6":                          `"a\xe6" is not UTF-8`,
+		strings.Repeat("日", 100):         "character '日' cannot be in a topic name",
 		"n,kind=per-user":                "a per-user topic has {user} in its name once, such as notifications.{user}",
 		"n,news":                         `"news" is not an option such as kind=broadcast: want one topic`,
 		"n,kind=broadcast,news":          `"news" is not an option such as kind=broadcast: want one topic`,
@@ -62,7 +71,7 @@ func TestWrongRoutesSayWhatWasMeant(t *testing.T) {
 		case want == "" && err == nil:
 		case err == nil:
 			t.Errorf("%q is taken: %+v", text, route)
-		case !strings.HasPrefix(err.Error(), "topic \""+text+"\": ") || !strings.Contains(err.Error(), want):
+		case !strings.HasPrefix(err.Error(), fmt.Sprintf("topic %q: ", text)) || !strings.Contains(err.Error(), want):
 			t.Errorf("%q: %v, want %q", text, err, want)
 		case strings.Contains(want, "want one topic") != errors.Is(err, ErrSeveralTopics):
 			t.Errorf("%q: %v", text, err)

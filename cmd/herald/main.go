@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"herald/cmd/herald/visible"
 )
 
 // Exit codes.
@@ -61,17 +63,22 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 	}
 	parsed, err := parseArgs(ctx, args, new(commands))
 	if err != nil {
-		_, _ = fmt.Fprintln(stderr, "herald:", err)
+		printError(stderr, err)
 		return exitUsage
 	}
 	if err := parsed.Run(); err != nil {
-		_, _ = fmt.Fprintln(stderr, "herald:", err)
+		printError(stderr, err)
 		if _, ok := errors.AsType[usageError](err); ok {
 			return exitUsage
 		}
 		return exitFailed
 	}
 	return 0
+}
+
+// printError prints the error of a command. Its text may have a part of a flag or of a server's answer.
+func printError(stderr io.Writer, err error) {
+	_, _ = fmt.Fprintln(stderr, "herald:", visible.Lines(err.Error()))
 }
 
 // usageError is a mistake in a flag, environment variable or file that the command finds only when it

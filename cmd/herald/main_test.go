@@ -286,3 +286,19 @@ func TestFlagsOfFields(t *testing.T) {
 		}
 	}
 }
+
+// TestErrorsShowInvisibleCharacters gives flags and commands with characters that nobody sees, or that steer a
+// terminal. The error shows them as escapes.
+func TestErrorsShowInvisibleCharacters(t *testing.T) {
+	for arg, want := range map[string]string{
+		"--to\u200bpic=x": `--to\u200bpic`,
+		"ser\u200bve":     `ser\u200bve`,
+		"--listen\x1b[2J": `--listen\x1b[2J`,
+		"--\u202enetsil":  `--\u202enetsil`,
+	} {
+		args := []string{"dev", arg}
+		if code, stderr := start(t, args...); code != exitUsage || !strings.Contains(stderr, want) || strings.ContainsAny(stderr, "\u200b\x1b\u202e") {
+			t.Errorf("%q: exit code %d, %q, want %s", arg, code, stderr, want)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"herald/cmd/herald/tail"
+	"herald/cmd/herald/visible"
 	"herald/stream"
 )
 
@@ -144,7 +145,7 @@ func reasonIn(data []byte) string {
 	if json.Unmarshal(data, &own) != nil || own.Reason == "" {
 		return "unknown"
 	}
-	return printable(own.Reason)
+	return visible.Text(own.Reason)
 }
 
 // endReason says why the server or the network has ended the connection.

@@ -11,9 +11,9 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"herald/auth"
+	"herald/cmd/herald/visible"
 )
 
 // maxHead bounds a response's head, in bytes.
@@ -106,12 +106,12 @@ func newRefusal(p []byte) error {
 		return &refusalError{"the server does not speak HTTP/1.1: is --url right?"}
 	}
 	defer res.Body.Close()
-	text := "the server says " + printable(res.Status)
+	text := "the server says " + visible.Text(res.Status)
 	var answer struct {
 		Error struct{ Reason, Message string }
 	}
 	if json.NewDecoder(io.LimitReader(res.Body, maxHead)).Decode(&answer) == nil && answer.Error.Message != "" {
-		text += ": " + printable(answer.Error.Message)
+		text += ": " + visible.Text(answer.Error.Message)
 	}
 	switch res.StatusCode {
 	case http.StatusUnauthorized:
@@ -122,16 +122,6 @@ func newRefusal(p []byte) error {
 		text += ": is the path of --url right?"
 	}
 	return &refusalError{text}
-}
-
-// printable replaces characters with which a server could steer the terminal.
-func printable(s string) string {
-	return strings.Map(func(c rune) rune {
-		if unicode.IsPrint(c) {
-			return c
-		}
-		return unicode.ReplacementChar
-	}, s)
 }
 
 // nextData returns the next bytes of the body in p, and the rest of p. If p has no more bytes of the

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // The values of [Config.TrustedProxyHeader].
@@ -132,7 +133,11 @@ func (a *clientAddresses) trusts(at netip.Addr) bool {
 
 // shown returns the beginning of a client's text, for the log.
 func shown(text string) string {
-	quoted := strconv.QuoteToASCII(text[:min(len(text), maxShown)])
+	end := min(len(text), maxShown)
+	for end < len(text) && !utf8.RuneStart(text[end]) { // not in the middle of a character
+		end--
+	}
+	quoted := strconv.QuoteToASCII(text[:end])
 	return quoted[1 : len(quoted)-1]
 }
 

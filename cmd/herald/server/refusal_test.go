@@ -163,6 +163,25 @@ func TestTokensAreRefusedWithAReason(t *testing.T) {
 	}
 }
 
+// TestMessagesNameCharacters asks for streams of users whose names cannot be part of a topic's name. The message
+// names the first character that cannot, and escapes it if nobody would see it.
+func TestMessagesNameCharacters(t *testing.T) {
+	srv := startServer(t)
+	for user, want := range map[string]string{
+		"%E6%97%A5%E6%9C%AC": "character '日' cannot be in a topic name",
+		"Zo%C3%AB":           "character 'ë' cannot be in a topic name",
+		"a%20b":              "character ' ' cannot be in a topic name",
+		"a%E2%80%8Bb":        `character '\\u200b' cannot be in a topic name`, // escaped once more by JSON
+		"a%C2%A0b":           `character '\\u00a0' cannot be in a topic name`,
+		"a%E2%80%AEb":        `character '\\u202e' cannot be in a topic name`,
+		"a%FF":               "the name is not valid UTF-8",
+	} {
+		if _, body := call(t, http.MethodGet, "http://"+srv.Addr().String()+"/events?user="+user, ""); !strings.Contains(body, want) {
+			t.Errorf("%s: %s, want %q", user, body, want)
+		}
+	}
+}
+
 // TestProtocolListsEveryReason compares the reasons in auth/refusal.go with the table of stream/PROTOCOL.md.
 func TestProtocolListsEveryReason(t *testing.T) {
 	protocol, err := os.ReadFile("../../../stream/PROTOCOL.md")

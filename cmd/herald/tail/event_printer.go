@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode"
 
+	"herald/cmd/herald/visible"
 	"herald/stream"
 )
 
@@ -50,9 +51,9 @@ func (p *eventPrinter) printJSON(e Event) error {
 // printText writes time, type, id if ids are wanted, and data. The second line of the data and all later
 // ones are indented.
 func (p *eventPrinter) printText(e Event) error {
-	words := []string{p.now().Format("15:04:05.000"), printable(e.Type)}
+	words := []string{p.now().Format("15:04:05.000"), visible.Text(e.Type)}
 	if p.ids {
-		words = append(words, printable(cmp.Or(e.ID, "-")))
+		words = append(words, visible.Text(cmp.Or(e.ID, "-")))
 	}
 	lines := strings.Split(e.Data, "\n")
 	for i := range lines {
@@ -66,7 +67,7 @@ func (p *eventPrinter) printText(e Event) error {
 }
 
 // printable replaces control characters by escapes, because text from the network must not steer the
-// terminal.
+// terminal. Unlike [visible.Text] it keeps the characters that belong to text, such as the joiners of emoji.
 func printable(text string) string {
 	if !strings.ContainsFunc(text, steers) {
 		return text

@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"strings"
 	"unicode/utf8"
+
+	"herald/cmd/herald/visible"
 )
 
 const (
@@ -65,7 +67,7 @@ func checkResponse(res *http.Response) error {
 		return nil
 	}
 	text, reason := refusalText(res.Body)
-	err := fmt.Errorf("the server says %s%s", printable(res.Status), text)
+	err := fmt.Errorf("the server says %s%s", visible.Text(res.Status), text)
 	switch res.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return err
@@ -107,5 +109,5 @@ func refusalText(body io.Reader) (text, reason string) {
 	if message == "" {
 		return "", ""
 	}
-	return ": " + printable(message), answer.Error.Reason
+	return ": " + visible.Text(message), answer.Error.Reason
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"herald/cmd/herald/visible"
 	"herald/stream"
 )
 
@@ -54,7 +55,7 @@ func Run(ctx context.Context, cfg Config) error {
 // noteEnd says how to continue, to a user who works with ids.
 func (t *tailer) noteEnd() {
 	if t.lastID != "" && (t.cfg.IDs || t.cfg.JSON || t.cfg.LastEventID != "") {
-		t.note("the last event id is %s; to continue after it add --last-event-id '%[1]s'", printable(t.lastID))
+		t.note("the last event id is %s; to continue after it add --last-event-id '%[1]s'", t.lastID)
 	}
 }
 
@@ -79,7 +80,7 @@ func newTailer(cfg Config) *tailer {
 }
 
 func (t *tailer) note(format string, args ...any) {
-	_, _ = fmt.Fprintf(t.cfg.Notes, "herald tail: "+format+"\n", args...)
+	_, _ = fmt.Fprintln(t.cfg.Notes, "herald tail:", visible.Text(fmt.Sprintf(format, args...)))
 }
 
 // noteOpened says that the stream is open, and where it began: without events nothing else would show.
@@ -104,7 +105,7 @@ func (t *tailer) noteOpened() {
 		}
 	}
 	u.RawQuery = query.Encode()
-	t.note("following %s since %s; Ctrl-C ends it", u.Redacted(), printable(since))
+	t.note("following %s since %s; Ctrl-C ends it", u.Redacted(), since)
 }
 
 // run connects again and again until ctx ends or the server refuses for good.
@@ -215,9 +216,9 @@ func (t *tailer) newRequest(ctx context.Context) (*http.Request, error) {
 func (t *tailer) show(e Event) error {
 	switch e.Type {
 	case stream.TypeGap:
-		t.note("gap: some events cannot be delivered: %s", printable(e.Data))
+		t.note("gap: some events cannot be delivered: %s", e.Data)
 	case stream.TypeEnd:
-		t.note("the server closes the stream: %s", printable(e.Data))
+		t.note("the server closes the stream: %s", e.Data)
 		if strings.Contains(e.Data, string(stream.ErrTooMany)) {
 			return errors.New("a newer stream of the same user took the place of this one")
 		}

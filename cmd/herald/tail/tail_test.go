@@ -86,7 +86,8 @@ func TestTailShowsWhyATokenIsRefused(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"error":{"reason":"expired","message":"the token has expired"}}`: "the server says 401 Unauthorized: the token has expired",
 		`{"error":{"reason":"no-token","message":"the request has none"}}`: "the server says 401 Unauthorized: the request has none" + advice,
-		`go away`: "the server says 401 Unauthorized: go away" + advice,
+		"go\u200baway\x1b[2J": `the server says 401 Unauthorized: go\u200baway\x1b[2J` + advice,
+		`go away`:             "the server says 401 Unauthorized: go away" + advice,
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusUnauthorized)
@@ -149,7 +150,7 @@ func TestTailSaysWhereItBegins(t *testing.T) {
 		"an age":        {"http://h/events?since=90m&types=a", "", "following http://h/events?types=a since 90m; Ctrl-C ends it"},
 		"an id":         {"http://h/events?since=90m", "1~x", "following http://h/events since the last event id; Ctrl-C ends it"},
 		"secrets":       {"http://u:secret@h/events?access_token=secret", "", "following http://u:xxxxx@h/events since now; Ctrl-C ends it"},
-		"no characters": {"http://h/events?since=%1b", "", `since \u001b;`},
+		"no characters": {"http://h/events?since=%1b", "", `since \x1b;`},
 	} {
 		var notes bytes.Buffer
 		tl := newTailer(Config{URL: test.url, LastEventID: test.lastID, Notes: &notes})
