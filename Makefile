@@ -15,8 +15,8 @@ LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-run: build ## start broker, server and demo page in one process
-	@bin/herald dev
+run: build ## start broker, server and demo page in one process; ARGS='--listen 127.0.0.1:8090' gives herald dev flags
+	@bin/herald dev $(ARGS)
 
 build: ## build a static binary, bin/herald
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/herald ./cmd/herald

@@ -48,6 +48,24 @@ func ParseRoute(text string) (Route, error) {
 	return r, nil
 }
 
+// String returns the text of the route, as [ParseRoute] reads it.
+func (r Route) String() string {
+	text := r.Topic
+	if r.Kind == Broadcast {
+		text += ",kind=broadcast"
+	}
+	if r.UserHeader != "" {
+		text += ",user=header:" + r.UserHeader
+	}
+	if r.UserPointer != "" {
+		text += ",user=json:" + r.UserPointer
+	}
+	if r.Partitioner != "" {
+		text += ",partitioner=" + string(r.Partitioner)
+	}
+	return text
+}
+
 // UnmarshalText implements [encoding.TextUnmarshaler] as [ParseRoute] does.
 func (r *Route) UnmarshalText(text []byte) error {
 	route, err := ParseRoute(string(text))

@@ -14,8 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestCompose starts deploy/compose.yaml and follows the instructions at its top: open a stream, write to a topic
-// that does not exist yet, stop. [TestImage] tests the image.
+// TestCompose starts deploy/compose.yaml and follows the instructions at its top: open the page and a stream, write to a
+// topic that does not exist yet, stop. [TestImage] tests the image.
 func TestCompose(t *testing.T) {
 	if err := pull(kafkaImage()); err != nil {
 		notTested(t, requireDocker, "deploy/compose.yaml, without a Docker engine or an image of Kafka. "+err.Error())
@@ -27,6 +27,9 @@ func TestCompose(t *testing.T) {
 		"HERALD_PORT="+portOf(t, public), "HERALD_ADMIN_PORT="+portOf(t, admin), "KAFKA_PORT="+portOf(t, broker))
 	waitStatus(t, "http://"+admin+"/readyz", http.StatusOK, nil)
 
+	if status, _, body := getFrom(t, "http://"+public+"/"); status != http.StatusOK || !strings.Contains(body, "<title>") {
+		t.Errorf("GET /: %d %.100s, want the demo page", status, body)
+	}
 	alice := openStreamAt(t, public, "alice")
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.RecordDeliveryTimeout(patience))
 	if err != nil {

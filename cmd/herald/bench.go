@@ -130,7 +130,7 @@ func (b *benchCommand) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		stop, err := bench.StartSelf(ctx, command, routeText(b.route()), &cfg)
+		stop, err := bench.StartSelf(ctx, command, b.route().String(), &cfg)
 		if err != nil {
 			return err
 		}
@@ -239,15 +239,6 @@ func (b *benchCommand) writeReport(report *bench.Report, out io.Writer) error {
 		return fmt.Errorf("--json: %w", err)
 	}
 	return report.Print(out)
-}
-
-// routeText spells the route as --topic does.
-func routeText(r consumer.Route) string {
-	text := fmt.Sprintf("%s,kind=%s", r.Topic, r.Kind)
-	if r.UserHeader != "" {
-		text += ",user=header:" + r.UserHeader
-	}
-	return text
 }
 
 // benchChildCommand is the command with which `herald bench` starts this program as a child process.

@@ -16,17 +16,29 @@ import (
 )
 
 type devCommand struct {
-	KafkaListen string `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Address of the in-process Kafka broker; the broker tells its clients to connect to this host. Default: ${default}." group:"Kafka"`
-	DataDir     string `placeholder:"DIR" help:"Directory that keeps the records between runs. Default: none; the records are in memory and end with the process." group:"Kafka"`
+	KafkaListen string           `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Address of the in-process Kafka broker; the broker tells its clients to connect to this host. Default: ${default}." group:"Kafka"`
+	Topic       []consumer.Route `sep:";" placeholder:"NAME[,KEY=VALUE…]" help:"A topic to serve, in the form of serve's --topic. Repeat the flag, or separate several topics by semicolons. Default: notifications; notifications.{user}; announcements,kind=broadcast." group:"Kafka"`
+	DataDir     string           `placeholder:"DIR" help:"Directory that keeps the records between runs. Default: none; the records are in memory and end with the process." group:"Kafka"`
+
+	JWTSecretFile string   `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs tokens. Users are then authenticated, and the demo page signs in with a token. Default: none; nobody is authenticated, and the query parameter user names the user." group:"Tokens"`
+	AllowOrigin   []string `placeholder:"ORIGIN" help:"Origins, such as https://app.example, whose pages may use this server, also with the session cookie. Pages on loopback, such as http://localhost:3000, always may. Default: only loopback." group:"Browsers"`
 
 	serverFlags
 }
 
 // Help implements kong.HelpProvider.
 func (*devCommand) Help() string {
-	return `For trying Herald out and for developing against it: an in-process Kafka broker for any Kafka client, a server that reads from it, and a demo page. Nobody is authenticated and every client may publish, so all listeners are on the loopback interface.
+	return `Example:
 
-The topics are notifications (keyed by user), notifications.{user} (one for each user) and announcements (for everyone).`
+    herald dev
+    herald dev --listen 127.0.0.1:8090 --topic 'orders,user=header:owner'
+    herald token --new-secret secret; herald dev --jwt-secret-file secret
+
+For trying Herald out and for developing against it: an in-process Kafka broker for any Kafka client, a server that reads from it, and a demo page. Without --jwt-secret-file nobody is authenticated and every client may publish, so all listeners are on the loopback interface.
+
+The topics are notifications (keyed by user), notifications.{user} (one for each user) and announcements (for everyone), or the topics of --topic. The demo page writes to the first topic that can hold a record for its user.
+
+A front end on another port of this machine may use the server. With --jwt-secret-file it must name the same host as its own page (both localhost, or both 127.0.0.1), because browsers send the session cookie only to pages of the same site.`
 }
 
 // Validate implements kong.Validatable.
@@ -38,16 +50,23 @@ func (d *devCommand) Validate() error {
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		return fmt.Errorf("--kafka-listen %s: name one address: the broker tells its clients to connect to it", d.KafkaListen)
 	}
+	if err := consumer.CheckRoutes(d.routes()); err != nil {
+		return fmt.Errorf("--topic: %w", err)
+	}
 	cfg := d.config()
 	return cfg.Validate()
 }
 
-// config returns what the flags say, without the broker's address.
+// config returns what the flags say, without the broker's address and the secret.
 func (d *devCommand) config() server.Config {
 	cfg := server.DefaultConfig()
-	cfg.Consumer = consumer.Config{Group: "herald", Replica: "dev", Routes: devRoutes}
-	cfg.InsecureNoAuth, cfg.EnablePublish, cfg.PublishRate, cfg.Demo = true, true, 0, true
+	cfg.Consumer = consumer.Config{Group: "herald", Replica: "dev", Routes: d.routes()}
+	cfg.EnablePublish, cfg.PublishRate, cfg.Demo = true, 0, true
+	cfg.AllowOrigin, cfg.AllowLoopbackOrigins = d.AllowOrigin, true
 	d.apply(&cfg)
+	cfg.InsecureNoAuth = d.JWTSecretFile == ""
+	// Without Secure, because not every browser takes http on loopback for a secure connection.
+	cfg.InsecureSessionCookie = listener.LoopbackOnly(cfg.Listen)
 	return cfg
 }
 
@@ -58,10 +77,25 @@ var devRoutes = []consumer.Route{
 	{Topic: "announcements", Kind: consumer.Broadcast},
 }
 
+func (d *devCommand) routes() []consumer.Route {
+	if d.Topic == nil {
+		return devRoutes
+	}
+	return d.Topic
+}
+
 // Run implements the command.
 func (d *devCommand) Run(ctx context.Context) error {
 	if err := server.CheckFileLimit(); err != nil {
 		return err
+	}
+	cfg := d.config()
+	cfg.Logger = d.logger()
+	if d.JWTSecretFile != "" {
+		var err error
+		if cfg.Keys, err = (&authFlags{JWTSecretFile: d.JWTSecretFile}).keys(cfg.Logger); err != nil {
+			return usageError{err}
+		}
 	}
 	unlock, err := d.lock()
 	if err != nil {
@@ -73,24 +107,10 @@ func (d *devCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer broker.Close()
-	cfg := d.config()
-	cfg.Logger = d.logger()
 	cfg.Consumer.Brokers = broker.ListenAddrs()
-	return runServer(ctx, cfg, func(srv *server.Server) { d.printWays(srv, broker.ListenAddrs()[0]) })
-}
-
-// printWays prints how to use the server and the broker.
-func (d *devCommand) printWays(srv *server.Server, broker string) {
-	fmt.Printf(`Herald is running; Ctrl-C stops it. %[5]s
-
-  page       http://%[1]s/
-  subscribe  curl -N 'http://%[1]s/events?user=alice'
-             %[4]s tail --url http://%[1]s --user alice
-  produce    echo 'alice:{"text":"hello"}' | kcat -P -b %[2]s -t notifications -K: -X partitioner=murmur2_random
-             %[4]s produce --brokers %[2]s --user alice '{"text":"hello"}'
-  metrics    http://%[3]s/metrics
-
-`, srv.Addr(), broker, srv.AdminAddr(), os.Args[0], d.kept())
+	return runServer(ctx, cfg, func(srv *server.Server) {
+		d.printWays(os.Stdout, reachable(srv.Addr()), reachable(srv.AdminAddr()), broker.ListenAddrs()[0])
+	})
 }
 
 // kept returns a sentence that says where the records are.
@@ -135,8 +155,16 @@ func (d *devCommand) broker(ctx context.Context) (*kfake.Cluster, error) {
 	}
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1),
-		kfake.SeedTopics(3, "notifications"), kfake.SeedTopics(1, "announcements"),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return l, nil }),
+	}
+	for _, r := range d.routes() {
+		switch r.Kind {
+		case consumer.Shared:
+			opts = append(opts, kfake.SeedTopics(3, r.Topic))
+		case consumer.Broadcast:
+			opts = append(opts, kfake.SeedTopics(1, r.Topic))
+		case consumer.PerUser: // the broker creates a user's topic with its first record
+		}
 	}
 	if d.DataDir != "" {
 		opts = append(opts, kfake.DataDir(d.DataDir))

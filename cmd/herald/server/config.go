@@ -120,6 +120,10 @@ type Config struct {
 	// browsers write them: https://app.example, capacitor://localhost. In https://*.app.example, the wildcard
 	// stands for one whole label. Default: none.
 	AllowOrigin []string
+	// AllowLoopbackOrigins lets pages that this machine serves (http or https on localhost or a loopback address, any
+	// port) use the server like pages of AllowOrigin. For development: every program on the user's machine can
+	// serve such a page. Default: false.
+	AllowLoopbackOrigins bool
 	// Demo serves the demo page at /. It needs EnablePublish.
 	Demo bool
 

@@ -2,6 +2,8 @@ package server
 
 import (
 	"net/http"
+	"net/netip"
+	"net/url"
 	"slices"
 
 	"github.com/labstack/echo/v4"
@@ -14,6 +16,7 @@ const preflightAge = 600
 // origins are the origins whose pages may use the server: its own and the allowed ones.
 type origins struct {
 	allowed    []allowedOrigin
+	loopback   bool                        // pages on this machine are allowed too, see Config.AllowLoopbackOrigins
 	protection *http.CrossOriginProtection // lets the server's own pages through
 }
 
@@ -32,7 +35,19 @@ func newOrigins(allowed []string) (*origins, error) {
 
 // allows says whether the origin is one of the allowed ones.
 func (o *origins) allows(origin string) bool {
-	return slices.ContainsFunc(o.allowed, func(a allowedOrigin) bool { return a.matches(origin) })
+	return o.loopback && isLoopbackOrigin(origin) ||
+		slices.ContainsFunc(o.allowed, func(a allowedOrigin) bool { return a.matches(origin) })
+}
+
+// isLoopbackOrigin says whether an Origin header names a page that this machine serves, on any port. A page
+// on the web cannot: browsers write its own name there, even if the name leads to loopback.
+func isLoopbackOrigin(origin string) bool {
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Scheme+"://"+u.Host != origin {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // check returns an error for a request that changes something and comes from a page of an origin that is neither
@@ -56,7 +71,7 @@ func (o *origins) checkAll(r *http.Request) error {
 // cors lets pages of the allowed origins read the answers (Fetch, "CORS protocol"), also to requests with
 // the user's cookie. Without allowed origins it does nothing.
 func (o *origins) cors() echo.MiddlewareFunc {
-	if len(o.allowed) == 0 {
+	if len(o.allowed) == 0 && !o.loopback {
 		return func(next echo.HandlerFunc) echo.HandlerFunc { return next }
 	}
 	return middleware.CORSWithConfig(middleware.CORSConfig{

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"herald/consumer"
+)
+
+// TestWaysFitTheFlags prints what herald dev prints at its start, for several flags.
+func TestWaysFitTheFlags(t *testing.T) {
+	name := os.Args[0]
+	os.Args[0] = "herald"
+	defer func() { os.Args[0] = name }()
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no flags": {nil, `Herald is running; Ctrl-C stops it. Records are in memory; --data-dir DIR keeps them.
+
+  page       http://127.0.0.1:8080/
+  subscribe  curl -N 'http://127.0.0.1:8080/events?user=alice'
+             herald tail --url http://127.0.0.1:8080 --user alice
+  produce    echo 'alice:{"text":"hello"}' | kcat -P -b 127.0.0.1:9092 -t notifications -K: -X partitioner=murmur2_random
+             herald produce --brokers 127.0.0.1:9092 --user alice '{"text":"hello"}'
+  metrics    http://127.0.0.1:8081/metrics
+
+`},
+		"authentication and a topic": {[]string{"--jwt-secret-file=my secret", "--topic=orders, user=header:owner", "--data-dir=d"}, `Herald is running; Ctrl-C stops it. Records are kept in d.
+
+  token      herald token --jwt-secret-file 'my secret' --user alice --publish > alice.token
+  page       http://127.0.0.1:8080/, which signs in with the token
+  subscribe  curl -N -H "Authorization: Bearer $(cat alice.token)" http://127.0.0.1:8080/events
+             herald tail --url http://127.0.0.1:8080 --token-file alice.token
+  produce    echo '{"text":"hello"}' | kcat -P -b 127.0.0.1:9092 -t orders -H owner=alice
+             herald produce --brokers 127.0.0.1:9092 --topic orders,user=header:owner --user alice '{"text":"hello"}'
+  metrics    http://127.0.0.1:8081/metrics
+
+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cli, err := parse(t, with([]string{"dev"}, test.args...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			cli.Dev.printWays(&out, "127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:9092")
+			if diff := cmp.Diff(test.want, out.String()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestWaysToProduce prints the commands that write to each kind of route.
+func TestWaysToProduce(t *testing.T) {
+	for text, want := range map[string][2]string{
+		"n,partitioner=crc32":     {`echo 'alice:{"text":"hello"}' | kcat -P -b b:1 -t n -K: -X partitioner=consistent_random`, ` produce --brokers b:1 --topic n,partitioner=crc32 --user alice '{"text":"hello"}'`},
+		"n.{user}":                {`echo '{"text":"hello"}' | kcat -P -b b:1 -t n.alice`, ` produce --brokers b:1 --topic 'n.{user}' --user alice '{"text":"hello"}'`},
+		"news,kind=broadcast":     {`echo '{"text":"hello"}' | kcat -P -b b:1 -t news`, ` produce --brokers b:1 --topic news,kind=broadcast --everyone '{"text":"hello"}'`},
+		"orders,user=header:a b":  {`echo '{"text":"hello"}' | kcat -P -b b:1 -t orders -H 'a b=alice'`, ` produce --brokers b:1 --topic 'orders,user=header:a b' --user alice '{"text":"hello"}'`},
+		"orders,user=json:/a/b~1": {`echo '{"a":{"b/":"alice"}}' | kcat -P -b b:1 -t orders`, ""},
+	} {
+		route, err := consumer.ParseRoute(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, [2]string{kcatLine(route, "b:1"), produceLine(route, "b:1")}); diff != "" {
+			t.Errorf("%s: %s", text, diff)
+		}
+	}
+}
+
+func TestReachable(t *testing.T) {
+	for ip, want := range map[string]string{"127.0.0.1": "127.0.0.1:80", "::1": "[::1]:80", "0.0.0.0": "localhost:80", "::": "localhost:80", "192.0.2.1": "192.0.2.1:80"} {
+		if got := reachable(&net.TCPAddr{IP: net.ParseIP(ip), Port: 80}); got != want {
+			t.Errorf("%s: %s, want %s", ip, got, want)
+		}
+	}
+}
+
+// TestReadmeShowsTheWays wants README.md to show what make run prints.
+func TestReadmeShowsTheWays(t *testing.T) {
+	name := os.Args[0]
+	os.Args[0] = "bin/herald"
+	defer func() { os.Args[0] = name }()
+	var out strings.Builder
+	new(devCommand).printWays(&out, "127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:9092")
+	var block strings.Builder
+	for line := range strings.Lines(strings.TrimSpace(out.String())) {
+		if line != "\n" {
+			line = "    " + line
+		}
+		block.WriteString(line)
+	}
+	if !strings.Contains(readDocument(t, "README.md"), block.String()) {
+		t.Errorf("README.md lacks this block:\n%s", &block)
+	}
+}

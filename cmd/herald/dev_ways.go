@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+
+	"herald/consumer"
+)
+
+// printWays prints how to use the server and the broker, for the flags given.
+func (d *devCommand) printWays(w io.Writer, public, admin, broker string) {
+	program := os.Args[0]
+	lines := []string{"page       http://" + public + "/"}
+	if d.JWTSecretFile == "" {
+		lines = append(
+			lines,
+			"subscribe  curl -N 'http://"+public+"/events?user=alice'",
+			"           "+program+" tail --url http://"+public+" --user alice",
+		)
+	} else {
+		lines = append(
+			[]string{"token      " + program + " token --jwt-secret-file " + quoted(d.JWTSecretFile) + " --user alice --publish > alice.token"},
+			lines[0]+", which signs in with the token",
+			`subscribe  curl -N -H "Authorization: Bearer $(cat alice.token)" http://`+public+"/events",
+			"           "+program+" tail --url http://"+public+" --token-file alice.token",
+		)
+	}
+	route := d.routes()[0]
+	lines = append(lines, "produce    "+kcatLine(route, broker))
+	if line := produceLine(route, broker); line != "" {
+		lines = append(lines, "           "+program+line)
+	}
+	lines = append(lines, "metrics    http://"+admin+"/metrics")
+	_, _ = fmt.Fprintf(w, "Herald is running; Ctrl-C stops it. %s\n\n  %s\n\n", d.kept(), strings.Join(lines, "\n  "))
+}
+
+// reachable returns an address at which clients on this machine reach a listener.
+func reachable(address net.Addr) string {
+	host, port, err := net.SplitHostPort(address.String())
+	if ip := net.ParseIP(host); err == nil && ip.IsUnspecified() {
+		return net.JoinHostPort("localhost", port)
+	}
+	return address.String()
+}
+
+// greeting is the value of the records that the printed commands write.
+const greeting = `{"text":"hello"}`
+
+// librdkafkaPartitioners are librdkafka's names of the partitioners.
+var librdkafkaPartitioners = map[consumer.Partitioner]string{
+	"": "murmur2_random", consumer.Murmur2: "murmur2_random", consumer.CRC32: "consistent_random", consumer.FNV1a: "fnv1a_random",
+}
+
+// kcatLine returns a command that writes a record for alice to a topic of the route.
+func kcatLine(r consumer.Route, broker string) string {
+	value, options := greeting, ""
+	switch {
+	case r.UserPointer != "":
+		value = valueWithUser(r.UserPointer)
+	case r.UserHeader != "":
+		options = " -H " + quoted(r.UserHeader+"=alice")
+	case r.Kind == consumer.Shared:
+		value, options = "alice:"+greeting, " -K: -X partitioner="+librdkafkaPartitioners[r.Partitioner]
+	}
+	return fmt.Sprintf("echo %s | kcat -P -b %s -t %s%s", quoted(value), broker, r.TopicFor("alice"), options)
+}
+
+// valueWithUser returns a JSON value with alice at the pointer.
+func valueWithUser(pointer string) string {
+	var value any = "alice"
+	for _, name := range slices.Backward(strings.Split(pointer, "/")[1:]) {
+		name = strings.ReplaceAll(strings.ReplaceAll(name, "~1", "/"), "~0", "~") // RFC 6901, section 4
+		value = map[string]any{name: value}
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return greeting // cannot happen: the value has only strings
+	}
+	return string(text)
+}
+
+// produceLine returns the arguments of herald produce for a record as in kcatLine, or "" if the command cannot
+// write to the route.
+func produceLine(r consumer.Route, broker string) string {
+	if r.UserPointer != "" {
+		return ""
+	}
+	line := " produce --brokers " + broker
+	if r != devRoutes[0] {
+		line += " --topic " + quoted(r.String())
+	}
+	if r.Kind == consumer.Broadcast {
+		return line + " --everyone " + quoted(greeting)
+	}
+	return line + " --user alice " + quoted(greeting)
+}
+
+// plainWord matches texts that a shell takes as they are.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,-]+$`)
+
+// quoted returns the text as a shell reads it.
+func quoted(text string) string {
+	if plainWord.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
