@@ -132,7 +132,7 @@ var refusedConfigurations = map[string]struct {
 	"no file":                  {args: with(goodServe, "--config=/nonexistent/herald.yaml"), want: "--config /nonexistent/herald.yaml: no such file or directory"},
 	"dev broker for everyone":  {args: []string{"dev", "--kafka-listen=0.0.0.0:9092"}, want: "name one address"},
 	"dev: topic twice":         {args: []string{"dev", "--topic=a", "--topic=a"}, want: `--topic: topic "a" is given twice`},
-	"dev: any origin":          {args: []string{"dev", "--allow-origin=*"}, want: `--allow-origin "*": want an origin`},
+	"dev: any origin":          {args: []string{"dev", "--allow-origin=*"}, want: `--allow-origin "*": want a list of origins`},
 	"dev broker without port":  {args: []string{"dev", "--kafka-listen=localhost"}, want: "--kafka-listen localhost: want HOST:PORT"},
 	"secret and key set":       {args: with(goodServe[:3], "--jwt-secret-file=x", "--jwks-url=https://a/b"), want: "--jwt-secret-file and --jwks-url exclude each other"},
 	"issuer of nobody":         {args: with(goodServe, "--jwt-issuer=x"), want: "have no effect with --insecure-no-auth"},
