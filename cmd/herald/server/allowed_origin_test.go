@@ -14,7 +14,7 @@ func TestAllowedOrigins(t *testing.T) {
 		"chrome-extension://abcdefghijklmnopabcdefghijklmnop", "moz-extension://6a4f2d1c-52a5-4b3c-9a51-3f0d2b7c8e90",
 		"https://*.app.example", "https://*.app.example:8443", "http://*.localhost:3000", "https://*.xn--bcher-kva.example", "https://*.a.b.app.example",
 	} {
-		if _, err := newOrigins([]string{good}); err != nil {
+		if _, err := newOrigins([]string{good}, "AllowOrigin"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -78,7 +78,7 @@ func TestAllowedOrigins(t *testing.T) {
 		"chrome-extension://*":         "only http and https can have a wildcard",
 		"*://app.example":              "want an origin",
 	} {
-		_, err := newOrigins([]string{"https://app.example", bad})
+		_, err := newOrigins([]string{"https://app.example", bad}, "AllowOrigin")
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", bad, err, want)
 		}
@@ -87,7 +87,7 @@ func TestAllowedOrigins(t *testing.T) {
 
 // TestAllowedOriginsMatch asks which origins of requests match: an origin exactly, and one whole label for a wildcard.
 func TestAllowedOriginsMatch(t *testing.T) {
-	o, err := newOrigins([]string{"https://app.example", "capacitor://localhost", "https://*.tenants.example", "https://*.tenants.example:8443"})
+	o, err := newOrigins([]string{"https://app.example", "capacitor://localhost", "https://*.tenants.example", "https://*.tenants.example:8443"}, "AllowOrigin")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func FuzzAllowedOrigin(f *testing.F) {
 		f.Add(seed, "a")
 	}
 	f.Fuzz(func(t *testing.T, text, label string) {
-		o, err := newOrigins([]string{text})
+		o, err := newOrigins([]string{text}, "AllowOrigin")
 		if err != nil {
 			return
 		}

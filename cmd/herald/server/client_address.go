@@ -25,7 +25,7 @@ const (
 	// far shorter.
 	maxElement = 1 << 10
 	// maxShown is how many bytes of a header the log shows.
-	maxShown = 64
+	maxShown = 128
 )
 
 // clientAddresses finds the address of the client that sent a request. It is the address of the connection or,

@@ -19,7 +19,8 @@
 //     stream.Detach moves an HTTP/2 request to a goroutine that need not last as long as its stream.
 //  2. refuseForeignHost refuses foreign names, on a loopback listener without authentication
 //     (rebinding.go).
-//  3. origins.cors and origins.refuse handle requests of other origins' pages (origins.go, allowed_origin.go).
+//  3. origins.refusePreflight, origins.cors and origins.refuse handle requests of other origins' pages
+//     (origins.go, allowed_origin.go, foreign_page.go).
 //     discardUnreadBody (http_server.go) bounds the time for a body that no handler has read.
 //  4. The route's handler runs: stream.Handler.Events, which calls frontDoor.viewer; sessions; or
 //     publisher.publish, which calls frontDoor.identify.

@@ -32,16 +32,17 @@ const (
 // frontDoor finds out who sends a request, and refuses requests in HTTP's terms.
 type frontDoor struct {
 	auth        auth.Authenticator
-	revocations *auth.Revocations       // nil: no token is revoked
+	revocations *auth.Revocations // nil: no token is revoked
+	origins     *origins
 	checkUser   func(user string) error // returns an error for a user that cannot have a stream
 	log         *slog.Logger
 	refused     *prometheus.CounterVec
 	lines       *rate.Limiter // lines of the log about refused requests
 }
 
-func newFrontDoor(authenticator auth.Authenticator, revocations *auth.Revocations, checkUser func(string) error, log *slog.Logger) *frontDoor {
+func newFrontDoor(authenticator auth.Authenticator, revocations *auth.Revocations, o *origins, checkUser func(string) error, log *slog.Logger) *frontDoor {
 	return &frontDoor{
-		auth: authenticator, revocations: revocations, checkUser: checkUser, log: log, lines: oncePerSecond(),
+		auth: authenticator, revocations: revocations, origins: o, checkUser: checkUser, log: log, lines: oncePerSecond(),
 		refused: counterVec("herald_http_refusals_total", "Requests refused, by reason: token, user, origin, host, keys, quota or query.",
 			"reason", reasonToken, reasonUser, reasonOrigin, reasonHost, reasonKeys, reasonQuota, reasonQuery),
 	}
@@ -54,16 +55,21 @@ func oncePerSecond() *rate.Limiter { return rate.NewLimiter(rate.Every(time.Seco
 // cause a refusal. The errors of auth hold no token.
 func (f *frontDoor) recordRefusal(c echo.Context, reason string, err error) {
 	f.refused.WithLabelValues(reason).Inc()
-	if f.lines.Allow() {
-		f.log.Info("request refused", "method", c.Request().Method, "route", c.Path(), "remote", c.RealIP(), "error", err)
+	if !f.lines.Allow() {
+		return
 	}
+	facts := []any{"method", c.Request().Method, "route", c.Path(), "remote", c.RealIP()}
+	if origin := c.Request().Header.Get("Origin"); origin != "" {
+		facts = append(facts, "origin", shown(origin))
+	}
+	f.log.Info("request refused", append(facts, "error", err)...)
 }
 
 // identify returns the identity in the request's token, or a refusal.
 func (f *frontDoor) identify(c echo.Context) (auth.Identity, error) {
 	id, err := f.auth.Authenticate(c.Request())
 	if err != nil {
-		return auth.Identity{}, f.refuseIdentity(c, err)
+		return auth.Identity{}, f.refuseIdentity(c, f.origins.explainNoCookie(c.Request(), err))
 	}
 	return id, nil
 }
@@ -89,6 +95,9 @@ func (f *frontDoor) refuseIdentity(c echo.Context, err error) error {
 	f.recordRefusal(c, reasonToken, err)
 	why := auth.Explain(err)
 	setChallenge(c, why.Challenge())
+	if e, ok := errors.AsType[*noCookieError](err); ok {
+		why.Message = e.message
+	}
 	answer := refuse(http.StatusUnauthorized, codeInvalidToken, why.Message)
 	answer.reason = why.Reason
 	return answer
@@ -109,8 +118,9 @@ func (f *frontDoor) viewer(c echo.Context) (stream.Viewer, error) {
 		return stream.Viewer{}, stream.ErrUnchecked
 	}
 	if err != nil {
-		return stream.Viewer{}, f.refuseIdentity(c, err)
+		return stream.Viewer{}, f.refuseIdentity(c, f.origins.explainNoCookie(c.Request(), err))
 	}
+	f.origins.recordHidden(c, f)
 	if err := f.checkUser(id.User); err != nil {
 		f.recordRefusal(c, reasonUser, err)
 		return stream.Viewer{}, refuse(http.StatusForbidden, codeUserNotServed, err.Error())

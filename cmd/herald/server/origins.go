@@ -17,12 +17,14 @@ const preflightAge = 600
 type origins struct {
 	allowed    []allowedOrigin
 	loopback   bool                        // pages on this machine are allowed too, see Config.AllowLoopbackOrigins
+	setting    string                      // the setting that lists the allowed ones
 	protection *http.CrossOriginProtection // lets the server's own pages through
 }
 
-// newOrigins returns an error for a text that is not an origin as browsers write it.
-func newOrigins(allowed []string) (*origins, error) {
-	o := &origins{protection: http.NewCrossOriginProtection()}
+// newOrigins returns an error for a text that is not an origin as browsers write it. setting is the name of the
+// setting that lists the origins.
+func newOrigins(allowed []string, setting string) (*origins, error) {
+	o := &origins{setting: setting, protection: http.NewCrossOriginProtection()}
 	for _, text := range allowed {
 		a, err := parseAllowedOrigin(text)
 		if err != nil {
@@ -55,17 +57,25 @@ func isLoopbackOrigin(origin string) bool {
 // and extensions are of another site than every server. For other origins, check looks at Sec-Fetch-Site, or
 // at Origin if the browser does not send Sec-Fetch-Site.
 func (o *origins) check(r *http.Request) error {
-	if o.allows(r.Header.Get("Origin")) {
+	if o.allows(r.Header.Get("Origin")) || o.protection.Check(r) == nil {
 		return nil
 	}
-	return o.protection.Check(r)
+	return o.errUnlisted(r)
 }
 
 // checkAll is check, also for requests that only read.
 func (o *origins) checkAll(r *http.Request) error {
+	if o.allows(r.Header.Get("Origin")) || o.isOwnPage(r) {
+		return nil
+	}
+	return o.errUnlisted(r)
+}
+
+// isOwnPage says whether a page of the server's own origin sent the request, or no page at all.
+func (o *origins) isOwnPage(r *http.Request) bool {
 	changing := *r
 	changing.Method = http.MethodPost
-	return o.check(&changing)
+	return o.protection.Check(&changing) == nil
 }
 
 // cors lets pages of the allowed origins read the answers (Fetch, "CORS protocol"), also to requests with
@@ -84,19 +94,3 @@ func (o *origins) cors() echo.MiddlewareFunc {
 		MaxAge:           preflightAge,
 	})
 }
-
-// refuse refuses requests that check returns an error for: a page of another origin must not change
-// anything in the name of the user who opened it.
-func (o *origins) refuse(f *frontDoor) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			if err := o.check(c.Request()); err != nil {
-				f.recordRefusal(c, reasonOrigin, err)
-				return errForeignOrigin
-			}
-			return next(c)
-		}
-	}
-}
-
-var errForeignOrigin = refuse(http.StatusForbidden, codeForeignOrigin, "a page of another origin may not do this")

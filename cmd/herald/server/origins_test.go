@@ -88,7 +88,11 @@ func TestOrigins(t *testing.T) {
 		status, header, _ := request(t, http.MethodOptions, s.url+test.path, headers("Origin", test.origin, "Sec-Fetch-Site", "cross-site",
 			"Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "authorization,cache-control,last-event-id"))
 		allowed := header.Get("Access-Control-Allow-Headers")
-		if status != http.StatusNoContent || (header.Get("Access-Control-Allow-Origin") == test.origin) != test.want {
+		wantStatus := http.StatusForbidden
+		if test.want {
+			wantStatus = http.StatusNoContent
+		}
+		if status != wantStatus || (header.Get("Access-Control-Allow-Origin") == test.origin) != test.want {
 			t.Errorf("preflight of %s: %d %v, want it allowed: %v", name, status, header, test.want)
 		}
 		for _, want := range []string{"Authorization", "Cache-Control", "Last-Event-ID"} {

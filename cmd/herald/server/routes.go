@@ -24,7 +24,7 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 	if _, insecure := a.auth.(auth.Insecure); insecure && listener.LoopbackOnly(s.cfg.Listen) {
 		e.Use(refuseForeignHost(front))
 	}
-	e.Use(discardUnreadBody, o.cors(), o.refuse(front))
+	e.Use(discardUnreadBody, o.refusePreflight(front), o.cors(), o.refuse(front))
 	query, ofStream := queryRules{front: front}, append([]string{paramUser}, streamParams...)
 	if a.jwt != nil {
 		query, ofStream = queryRules{front: front, signIn: true, token: s.cfg.TokenQueryParameter}, streamParams

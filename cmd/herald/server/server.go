@@ -64,7 +64,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &ConfigError{err}
 	}
-	o, err := newOrigins(cfg.AllowOrigin)
+	o, err := newOrigins(cfg.AllowOrigin, cfg.name("AllowOrigin"))
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
@@ -78,7 +78,7 @@ func New(cfg Config) (*Server, error) {
 	if err := s.buildKafka(access.revocations); err != nil {
 		return nil, err
 	}
-	front := newFrontDoor(access.auth, access.revocations, s.consumer.CheckUser, cfg.Logger)
+	front := newFrontDoor(access.auth, access.revocations, o, s.consumer.CheckUser, cfg.Logger)
 	s.streams = stream.NewHandler(stream.Config{
 		Hub: s.hub, Kafka: s.consumer, Viewer: front.viewer, Logger: cfg.Logger,
 		Heartbeat: cfg.Heartbeat, WriteTimeout: cfg.WriteTimeout, Retry: cfg.Retry, MaxQueue: cfg.MaxQueueBytes,

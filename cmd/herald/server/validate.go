@@ -135,7 +135,7 @@ func (c *Config) checkBrowsers() error {
 		return fmt.Errorf("%s with %s %s: anybody on the way could read the cookie; listen on loopback, such as 127.0.0.1:8080, or leave it out",
 			c.name("InsecureSessionCookie"), c.name("Listen"), c.Listen)
 	}
-	if _, err := newOrigins(c.AllowOrigin); err != nil {
+	if _, err := newOrigins(c.AllowOrigin, c.name("AllowOrigin")); err != nil {
 		return fmt.Errorf("%s %w", c.name("AllowOrigin"), err)
 	}
 	return nil

@@ -1,0 +1,89 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// crossOriginPage signs in and opens a stream at a server of another origin, and notes how that ended.
+const crossOriginPage = `void (async () => {
+	window.result = "";
+	const credentials = %[3]v;
+	const headers = { Authorization: "Bearer %[2]s" };
+	try {
+		const answer = await fetch("%[1]s/session", { method: "POST", headers, credentials: credentials ? "include" : "same-origin" });
+		if (!answer.ok) throw new Error(answer.status);
+	} catch (error) {
+		result = "not signed in";
+		return;
+	}
+	const stream = new EventSource("%[1]s/events", { withCredentials: credentials });
+	stream.onopen = () => result = "open";
+	stream.onerror = () => { if (stream.readyState === EventSource.CLOSED) result = "closed"; };
+})()`
+
+// TestCrossOriginPage uses Herald from a page of another origin in Chromium. With the four things of
+// stream/PROTOCOL.md, "Other origins", the page has a stream. Without one of them it has none, and the log says what is
+// missing.
+func TestCrossOriginPage(t *testing.T) {
+	browser := startChromium(t)
+	b := devBroker(t)
+	secret := newSecretFile(t)
+	token := newToken(t, "--jwt-secret-file="+secret, "--user=alice")
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<!doctype html>") }))
+	t.Cleanup(app.Close)
+	byAddress := app.URL
+	byName := strings.Replace(app.URL, "127.0.0.1", "localhost", 1)
+	h := newProcess(t, "serve", "--brokers="+b.addresses[0], "--group="+topicName(t, "group"), "--replica=test",
+		"--topic=notifications", "--jwt-secret-file="+secret, "--allow-origin="+byName)
+	h.Start()
+	port := portOf(t, h.public)
+	for _, test := range []struct {
+		name, page, herald string
+		credentials        bool
+		result             string
+		logged             []string // nothing: the log has no refusal
+	}{
+		{
+			"without credentials", byName, "localhost", false, "closed",
+			[]string{"method=GET route=/events", "origin=" + byName, "the browser sent no session cookie", "withCredentials: true"},
+		},
+		{
+			"another host name", byName, "127.0.0.1", true, "closed",
+			[]string{"method=GET route=/events", "origin=" + byName, "the browser sent no session cookie", "use one host name"},
+		},
+		{
+			"an origin that is not listed", byAddress, "127.0.0.1", true, "not signed in",
+			[]string{"method=OPTIONS route=/session", "origin=" + byAddress, "--allow-origin does not list the page's origin"},
+		},
+		{"all four things", byName, "localhost", true, "open", nil},
+	} {
+		time.Sleep(time.Second) // the log has one refusal a second
+		before := len(h.printed.String())
+		if err := chromedp.Do(browser, chromedp.Navigate(test.page+"/")); err != nil {
+			t.Fatal(err)
+		}
+		evaluate[any](t, browser, fmt.Sprintf(crossOriginPage, "http://"+test.herald+":"+port, token, test.credentials))
+		waitFor(t, test.name+": a result", func(context.Context) bool { return evaluate[string](t, browser, "result") != "" })
+		if got := evaluate[string](t, browser, "result"); got != test.result {
+			t.Errorf("%s: %s, want %s", test.name, got, test.result)
+		}
+		log := strings.ReplaceAll(h.printed.String()[before:], `\"`, `"`)
+		if refused := strings.Contains(log, "request refused"); refused != (test.logged != nil) {
+			t.Errorf("%s: the log has a refusal: %v\n%s", test.name, refused, log)
+		}
+		for _, want := range test.logged {
+			if !strings.Contains(log, want) {
+				t.Errorf("%s: the log lacks %s:\n%s", test.name, want, log)
+			}
+		}
+	}
+}
