@@ -19,6 +19,9 @@ type contents struct {
 
 func (c *contents) String() string { return "this is " + c.what + ": " + c.use }
 
+// otherJSON is JSON that is neither a key nor a key set nor an issuer's configuration.
+const otherJSON = "JSON"
+
 // What the operator can do with the contents of a wrong file.
 const (
 	usePublicKey  = "--jwt-public-key-file takes it"
@@ -85,7 +88,7 @@ func identifyJSON(text []byte) *contents {
 	}
 	var m map[string]json.RawMessage
 	if json.Unmarshal(text, &m) != nil {
-		return &contents{"JSON", useSecret + ", without JSON around it"}
+		return &contents{otherJSON, useSecret + ", without JSON around it"}
 	}
 	member := func(name string) (value string) {
 		_ = json.Unmarshal(m[name], &value) // another type counts as missing
@@ -103,7 +106,7 @@ func identifyJSON(text []byte) *contents {
 	case m["kty"] != nil:
 		return &contents{"a public key as a JSON Web Key", "--jwt-public-key-file takes it in PEM; in a key set, " + useKeySet}
 	}
-	return &contents{"JSON", useSecret + ", without JSON around it"}
+	return &contents{otherJSON, useSecret + ", without JSON around it"}
 }
 
 // identifyToken recognizes a JWS or JWE of three or five parts whose first part is a JSON object (RFC 7515, section

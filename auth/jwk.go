@@ -1,60 +1,117 @@
 package auth
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/MicahParks/jwkset"
+
+	"herald/textfile"
 )
 
-// parseKeySet reads a key set. It skips keys that cannot verify tokens: a set may hold keys of other kinds
-// and for other uses. A set without any key for tokens is an error.
-func (j *JWKS) parseKeySet(text []byte) ([]key, error) {
-	if len(text) > maxJWKS {
-		return nil, fmt.Errorf("the response is longer than %d bytes", maxJWKS)
-	}
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(text, &set); err != nil {
-		return nil, errors.New("the response is not a key set")
-	}
-	if len(set.Keys) > maxJWKSKeys {
-		return nil, fmt.Errorf("the set has %d keys, want at most %d", len(set.Keys), maxJWKSKeys)
-	}
-	var keys []key
-	for i := range set.Keys {
-		k, err := parseJWK(set.Keys[i])
-		if err != nil {
-			j.cfg.Logger.Debug("key of the key set skipped", "url", j.cfg.URL, "number", i, "error", err)
-			continue
-		}
-		keys = append(keys, k)
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("none of the %d keys of the set is for tokens", len(set.Keys))
-	}
-	return keys, nil
+// jwkSet is what a JSON Web Key Set has.
+type jwkSet struct {
+	keys    []key
+	leftOut map[string]error // by id: why a key cannot verify tokens
 }
 
-// parseJWK reads a public key that verifies signatures (RFC 7517, section 4).
+// parseKeySet reads a key set. It leaves out keys that cannot verify tokens: a set may hold keys of other kinds
+// and for other uses. A set without any key for tokens is an error, which says why the first key was left out.
+func parseKeySet(text []byte) (jwkSet, error) {
+	if len(text) > maxJWKS {
+		return jwkSet{}, fmt.Errorf("the response is longer than %d bytes", maxJWKS)
+	}
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // RFC 8259, section 8.1, lets readers ignore it
+	var parsed struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(text, &parsed); err != nil || parsed.Keys == nil {
+		return jwkSet{}, explainNoKeySet(text)
+	}
+	if len(parsed.Keys) > maxJWKSKeys {
+		return jwkSet{}, fmt.Errorf("the set has %d keys, want at most %d", len(parsed.Keys), maxJWKSKeys)
+	}
+	set := jwkSet{leftOut: make(map[string]error)}
+	var first error
+	for i := range parsed.Keys {
+		k, err := parseJWK(parsed.Keys[i])
+		if err == nil {
+			set.keys = append(set.keys, k)
+			continue
+		}
+		set.leftOut[k.id] = fmt.Errorf("the key set's key was left out: %w", err)
+		if first == nil {
+			first = err
+		}
+	}
+	switch {
+	case len(parsed.Keys) == 0:
+		return jwkSet{}, errors.New("the set has no keys: its list \"keys\" is empty")
+	case len(set.keys) == 0:
+		return set, fmt.Errorf("the set has no key for tokens; the first of its %d was left out: %w", len(parsed.Keys), first)
+	}
+	return set, nil
+}
+
+// explainNoKeySet returns an error that says what a response is which is not a key set.
+func explainNoKeySet(text []byte) error {
+	text = bytes.TrimSpace(text)
+	var members map[string]json.RawMessage
+	isObject := json.Unmarshal(text, &members) == nil
+	_, hasKeys := members["keys"]
+	c := identify(text)
+	switch encoding := textfile.CheckEncoding(text); {
+	case len(text) == 0:
+		return errors.New("the response is empty")
+	case encoding != nil:
+		return fmt.Errorf("the response %w", encoding)
+	case text[0] == '<':
+		return errors.New("the response is HTML or XML, such as the page of a proxy or of a login, not a key set")
+	case hasKeys:
+		return errors.New("the response is not a key set: its member \"keys\" is not a list")
+	case c != nil && c.what != otherJSON:
+		return fmt.Errorf("the response is not a key set: %s", c)
+	case isObject:
+		names := slices.Sorted(maps.Keys(members))
+		return fmt.Errorf("the response is not a key set: the list \"keys\" is missing, and its members are %.100q", names[:min(len(names), 5)])
+	}
+	return errors.New("the response is not a key set: it is not JSON with the list \"keys\"")
+}
+
+// parseJWK reads a public key that verifies signatures (RFC 7517, section 4). With an error, the key has only its id.
 func parseJWK(text []byte) (key, error) {
 	var m jwkset.JWKMarshal
-	if err := json.Unmarshal(text, &m); err != nil {
+	err := json.Unmarshal(text, &m)
+	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
+	switch {
+	case ok && wrong.Field == "":
+		return key{}, fmt.Errorf("it is a %s, not an object", wrong.Value)
+	case ok:
+		return key{}, fmt.Errorf("its member %q is a %s, which it must not be", wrong.Field, wrong.Value)
+	case err != nil:
 		return key{}, err
+	case len(m.KID) > maxKeyID:
+		return key{}, fmt.Errorf(`its "kid" is longer than %d bytes`, maxKeyID)
 	}
+	k, err := newJWKKey(m)
+	k.id = m.KID
+	return k, err
+}
+
+// newJWKKey returns the key that the members m describe.
+func newJWKKey(m jwkset.JWKMarshal) (key, error) {
 	switch {
 	case m.KTY == jwkset.KtyOct || m.K != "" || m.D != "":
 		return key{}, errors.New("a secret or private key, which the key set has made public")
 	case m.USE != "" && m.USE != jwkset.UseSig:
-		return key{}, errors.New(`its "use" is not signatures`)
+		return key{}, fmt.Errorf(`its "use" is %.40q, not sig`, m.USE)
 	case len(m.KEYOPS) > 0 && !slices.Contains(m.KEYOPS, jwkset.KeyOpsVerify):
 		return key{}, errors.New(`its "key_ops" lacks verify`)
-	case len(m.KID) > maxKeyID:
-		return key{}, fmt.Errorf(`its "kid" is longer than %d bytes`, maxKeyID)
 	}
 	if err := checkJWKKind(&m); err != nil {
 		return key{}, err

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -18,7 +17,7 @@ import (
 
 const (
 	jwksTimeout = 5 * time.Second  // limit for a whole fetch
-	jwksPause   = 10 * time.Second // shortest time between fetches for unknown keys; after failures the pause grows from 1 s to this
+	jwksPause   = 10 * time.Second // shortest time between fetches for tokens that no key verifies; after failures the pause grows from 1 s to this
 	maxJWKS     = 1 << 20          // bytes of a key set
 	maxJWKSKeys = 100              // keys of a key set; a token without "kid" is tried with each of them
 
@@ -28,9 +27,12 @@ const (
 
 // JWKSConfig locates a JSON Web Key Set (RFC 7517, section 5).
 type JWKSConfig struct {
-	// URL is the address of the key set. An address without TLS must be on this machine: an attacker
-	// who can change the response can sign tokens.
+	// URL is the address of the key set. An address without TLS must be on this machine, unless AllowHTTP
+	// is set: an attacker who can change the response can sign tokens.
 	URL string
+	// AllowHTTP allows an address without TLS on another machine. It is for networks in which nobody can
+	// change the response, such as the network of a cluster.
+	AllowHTTP bool
 	// RootCAs are the authorities that may sign the server's certificate. Nil: the system's.
 	RootCAs *x509.CertPool
 	// Refresh is the time between fetches, 1 min to 24 h. A key that the issuer removes from the set
@@ -41,7 +43,8 @@ type JWKSConfig struct {
 }
 
 // JWKS holds the keys of a JSON Web Key Set that it fetches from a URL. It fetches the set at the start and once
-// in each refresh interval. It also fetches the set when a token names an unknown key, at most once in 10 s.
+// in each refresh interval. It also fetches the set when a token names an unknown key, or when no key verifies a token's
+// signature, at most once in 10 s.
 // The last fetched keys stay valid while the endpoint is down, or returns something that is not a key set.
 //
 // The package jwkset parses the keys. It does not fetch them, because in its client requests with an
@@ -57,13 +60,14 @@ type JWKS struct {
 	age     prometheus.GaugeFunc
 
 	mu       sync.Mutex
-	keys     []key         // nil until the first successful fetch
-	fetched  time.Time     // end of the last successful fetch
-	lastTry  time.Time     // end of the last fetch, successful or not
-	lastErr  error         // error of the last fetch; nil: it was successful
-	pause    time.Duration // time after lastTry in which unknown keys cause no fetch
-	fetching bool          // whether a fetch is under way or has been requested
-	ended    chan struct{} // closed at the end of the next fetch
+	keys     []key            // nil until the first successful fetch
+	leftOut  map[string]error // by id: why a key of the set is not in keys
+	fetched  time.Time        // end of the last successful fetch
+	lastTry  time.Time        // end of the last fetch, successful or not
+	lastErr  error            // error of the last fetch; nil: it was successful
+	pause    time.Duration    // time after lastTry in which tokens cause no fetch
+	fetching bool             // whether a fetch is under way or has been requested
+	ended    chan struct{}    // closed at the end of the next fetch
 }
 
 // NewJWKS returns an error that says what to do if cfg is invalid. [JWKS.Run] fetches the keys.
@@ -72,8 +76,10 @@ func NewJWKS(cfg JWKSConfig) (*JWKS, error) {
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		return nil, errors.New("want a URL like https://issuer.example/.well-known/jwks.json")
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
-		return nil, errors.New("want https: an attacker who can change the response can sign tokens (http is allowed for this machine only)")
+	case u.Scheme == "http" && !cfg.AllowHTTP && !isLoopback(u.Hostname()):
+		return nil, errors.New("want https: an attacker who can change the response can sign tokens (http is allowed for this machine, and with --insecure-jwks-http in a network that you trust)")
+	case cfg.AllowHTTP && (u.Scheme != "http" || isLoopback(u.Hostname())):
+		return nil, errors.New("--insecure-jwks-http has no effect with this URL: leave the flag out")
 	case u.User != nil:
 		return nil, errors.New("want no user and password in the URL: the keys are public")
 	}
@@ -151,59 +157,6 @@ func (j *JWKS) Ready() error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, j.lastErr)
 	}
 	return fmt.Errorf("%w: not fetched yet", ErrUnavailable)
-}
-
-// findKeys implements [Keys]. For an unknown key it waits for a fetch, which serves all waiting requests
-// together.
-func (j *JWKS) findKeys(ctx context.Context, kid string) ([]key, error) {
-	ctx, cancel := context.WithTimeout(ctx, jwksTimeout+time.Second)
-	defer cancel()
-	for {
-		keys, ended, err := j.findOrRequest(kid)
-		if ended == nil {
-			return keys, err
-		}
-		select {
-		case <-ended:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
-		}
-	}
-}
-
-// findOrRequest returns the keys for kid. If it knows none, it returns an error while the last fetch is
-// recent; otherwise it requests a fetch and returns a channel that is closed when the fetch has ended.
-func (j *JWKS) findOrRequest(kid string) (keys []key, ended <-chan struct{}, err error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	fresh := !j.lastTry.IsZero() && time.Since(j.lastTry) < j.pause
-	switch keys := matchingKeys(j.keys, kid); {
-	case len(keys) > 0:
-		return keys, nil, nil
-	case fresh && j.lastErr != nil:
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, j.lastErr)
-	case fresh:
-		return nil, nil, refusedUnknownKey.because(nil)
-	}
-	if !j.fetching {
-		j.fetching = true
-		j.wanted <- struct{}{} // never blocks: startFetch empties the channel before finishFetch resets fetching
-	}
-	return nil, j.ended, nil
-}
-
-// matchingKeys returns the keys with the id kid and the keys without an id. An empty kid matches all keys.
-func matchingKeys(keys []key, kid string) []key {
-	if kid == "" {
-		return keys
-	}
-	var some []key
-	for _, k := range keys {
-		if k.id == kid || k.id == "" {
-			some = append(some, k)
-		}
-	}
-	return some
 }
 
 // algorithms implements [Keys]. It returns nil because the issuer may add keys of any kind later.

@@ -23,11 +23,11 @@ func (j *JWKS) Run(ctx context.Context) {
 		case <-j.wanted:
 		}
 		j.startFetch()
-		keys, err := j.fetchKeys(ctx)
+		set, err := j.fetchKeys(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		timer.Reset(j.finishFetch(keys, err))
+		timer.Reset(j.finishFetch(set, err))
 	}
 }
 
@@ -44,7 +44,7 @@ func (j *JWKS) startFetch() {
 
 // finishFetch stores the result of a fetch, wakes the requests that wait for it, and returns the time until
 // the next fetch. It logs an error only when the fetch before had no error or a different one.
-func (j *JWKS) finishFetch(keys []key, err error) time.Duration {
+func (j *JWKS) finishFetch(set jwkSet, err error) time.Duration {
 	result := "ok"
 	if err != nil {
 		result = "error"
@@ -56,9 +56,9 @@ func (j *JWKS) finishFetch(keys []key, err error) time.Duration {
 	switch {
 	case err == nil:
 		if j.lastErr != nil {
-			j.cfg.Logger.Info("key set fetched again", "url", j.cfg.URL, "keys", len(keys))
+			j.cfg.Logger.Info("key set fetched again", "url", j.cfg.URL, "keys", len(set.keys))
 		}
-		j.keys, j.fetched, j.pause = keys, time.Now(), jwksPause
+		j.keys, j.leftOut, j.fetched, j.pause = set.keys, set.leftOut, time.Now(), jwksPause
 	case j.lastErr == nil || j.lastErr.Error() != err.Error():
 		j.cfg.Logger.Error("key set fetch failed; retrying", "url", j.cfg.URL, "no_keys", j.keys == nil, "error", err)
 		fallthrough
@@ -76,10 +76,10 @@ func (j *JWKS) finishFetch(keys []key, err error) time.Duration {
 }
 
 // fetchKeys fetches the key set once and parses it.
-func (j *JWKS) fetchKeys(ctx context.Context) ([]key, error) {
+func (j *JWKS) fetchKeys(ctx context.Context) (jwkSet, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, j.cfg.URL, nil)
 	if err != nil {
-		return nil, err
+		return jwkSet{}, err
 	}
 	r.Header.Set("Accept", "application/jwk-set+json, application/json")
 	answer, err := j.client.Do(r)
@@ -87,15 +87,28 @@ func (j *JWKS) fetchKeys(ctx context.Context) ([]key, error) {
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err // the caller logs the URL beside the error
 		}
-		return nil, err
+		return jwkSet{}, err
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %d, want 200 (redirects are not followed)", answer.StatusCode)
+		return jwkSet{}, explainStatus(answer)
 	}
 	text, err := io.ReadAll(io.LimitReader(answer.Body, maxJWKS+1))
 	if err != nil {
-		return nil, err
+		return jwkSet{}, err
 	}
-	return j.parseKeySet(text)
+	set, err := parseKeySet(text)
+	for id, reason := range set.leftOut {
+		j.cfg.Logger.Debug("key of the key set left out", "url", j.cfg.URL, "kid", id, "error", reason)
+	}
+	return set, err
+}
+
+// explainStatus returns an error for an answer that is not 200. Herald follows no redirect, because the operator chose
+// the server that may say which keys are good.
+func explainStatus(answer *http.Response) error {
+	if to, err := answer.Location(); err == nil {
+		return fmt.Errorf("status %d, want 200; redirects are not followed: give the URL that it leads to, %.200q, if you trust that server", answer.StatusCode, to.Redacted())
+	}
+	return fmt.Errorf("status %d, want 200", answer.StatusCode)
 }

@@ -148,17 +148,17 @@ func TestWhichKeysOfASetAreUsed(t *testing.T) {
 		"id of another type":        {setWith("p256", map[string]any{"kid": 7}), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := newJWKS(t, nil).parseKeySet([]byte(test.set))
+			got, err := parseKeySet([]byte(test.set))
 			if test.algorithms == "" {
 				if err == nil {
-					t.Errorf("the key is used for %q, want it skipped", got[0].algorithms)
+					t.Errorf("the key is used for %q, want it skipped", got.keys[0].algorithms)
 				}
 				return
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			if algorithms := strings.Join(got[0].algorithms, " "); algorithms != test.algorithms {
+			if algorithms := strings.Join(got.keys[0].algorithms, " "); algorithms != test.algorithms {
 				t.Errorf("the key is used for %s, want %s", algorithms, test.algorithms)
 			}
 		})
@@ -178,7 +178,7 @@ func TestSkippedKeysHaveReasons(t *testing.T) {
 		`{"kty":"AKP","alg":"ML-DSA-44","pub":"AAAA"}`:            `its "alg" "ML-DSA-44" is not one of`,
 		`{"kty":"AKP"}`: `its "kty" "AKP" is not RSA, EC or OKP`,
 		`{"kty":"OKP","crv":"Ed25519","alg":"ES256",` + x + `}`:                    `its "alg" ES256 is not an algorithm of its kind of key`,
-		`{"kty":"RSA","use":"enc","alg":"RSA-OAEP","n":"AQAB","e":"AQAB"}`:         `its "use" is not signatures`,
+		`{"kty":"RSA","use":"enc","alg":"RSA-OAEP","n":"AQAB","e":"AQAB"}`:         `its "use" is "enc", not sig`,
 		`{"kty":"EC","crv":"` + strings.Repeat("x", 100) + `",` + x + `,"y":"AA"}`: `its "crv" "` + strings.Repeat("x", 40) + `" is not`,
 	} {
 		if _, err := parseJWK([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
@@ -216,12 +216,14 @@ func TestNewJWKSRefusesConfig(t *testing.T) {
 		cfg  JWKSConfig
 		want string
 	}{
-		"nothing":               {JWKSConfig{}, "want a URL like"},
-		"a file":                {JWKSConfig{URL: "file:///etc/passwd"}, "want a URL like"},
-		"no TLS":                {JWKSConfig{URL: "http://issuer.example/keys"}, "want https"},
-		"no TLS, like loopback": {JWKSConfig{URL: "http://localhost.example/keys"}, "want https"},
-		"a password":            {JWKSConfig{URL: "https://a:b@issuer.example/keys"}, "want no user and password"}, //nolint:gosec // the test is that it is refused
-		"too often":             {JWKSConfig{URL: "https://issuer.example/keys", Refresh: time.Second}, "want 1m0s"},
+		"nothing":                         {JWKSConfig{}, "want a URL like"},
+		"a file":                          {JWKSConfig{URL: "file:///etc/passwd"}, "want a URL like"},
+		"no TLS":                          {JWKSConfig{URL: "http://issuer.example/keys"}, "want https"},
+		"no TLS, allowed on this machine": {JWKSConfig{URL: "http://127.0.0.1/keys", AllowHTTP: true}, "--insecure-jwks-http has no effect"},
+		"TLS, and allowed without":        {JWKSConfig{URL: "https://issuer.example/keys", AllowHTTP: true}, "--insecure-jwks-http has no effect"},
+		"no TLS, like loopback":           {JWKSConfig{URL: "http://localhost.example/keys"}, "want https"},
+		"a password":                      {JWKSConfig{URL: "https://a:b@issuer.example/keys"}, "want no user and password"}, //nolint:gosec // the test is that it is refused
+		"too often":                       {JWKSConfig{URL: "https://issuer.example/keys", Refresh: time.Second}, "want 1m0s"},
 	} {
 		if _, err := NewJWKS(test.cfg); err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "a:b") {
 			t.Errorf("%s: error %v, want one with %q", name, err, test.want)

@@ -119,10 +119,10 @@ func (j *JWT) Verify(ctx context.Context, token string) (Identity, error) {
 	if len(token) > maxToken {
 		return Identity{}, refusedTooLong.because(nil)
 	}
-	// The claims are a map because encoding/json matches the fields of a struct in upper and lower case:
-	// "SUB" would pass as "sub".
-	claims := jwt.MapClaims{}
-	parsed, err := j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) { return j.verificationKeys(ctx, t) })
+	parsed, claims, found, err := j.parse(ctx, token)
+	if lacksKey(err) && !found.IsZero() && j.cfg.Keys.fetchAgain(ctx, found) {
+		parsed, claims, _, err = j.parse(ctx, token)
+	}
 	if err != nil {
 		return Identity{}, j.explainToken(parsed, claims, err)
 	}
@@ -137,6 +137,27 @@ func (j *JWT) Verify(ctx context.Context, token string) (Identity, error) {
 		return Identity{}, err
 	}
 	return id, nil
+}
+
+// parse verifies the token's signature and times. found is the time at which it looked for keys; zero: the token has
+// another fault.
+func (j *JWT) parse(ctx context.Context, token string) (parsed *jwt.Token, claims jwt.MapClaims, found time.Time, err error) {
+	// The claims are a map because encoding/json matches the fields of a struct in upper and lower case:
+	// "SUB" would pass as "sub".
+	claims = jwt.MapClaims{}
+	parsed, err = j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
+		found = time.Now()
+		return j.verificationKeys(ctx, t)
+	})
+	return parsed, claims, found, err
+}
+
+// lacksKey reports whether another key might verify the token that err is about.
+func lacksKey(err error) bool {
+	if e, ok := errors.AsType[*tokenError](err); ok {
+		return e.refusal == refusedAlgorithm // no key of this id is for the token's algorithm
+	}
+	return errors.Is(err, jwt.ErrTokenSignatureInvalid)
 }
 
 // checkJSON refuses a token whose header or claims another reader may understand in another way (RFC 8725, section 2.4):

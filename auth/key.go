@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -39,6 +40,9 @@ type Keys interface {
 	// findKeys returns the keys for a token whose header has the "kid" kid, which may be empty. An error
 	// wraps [ErrInvalidToken] or [ErrUnavailable].
 	findKeys(ctx context.Context, kid string) ([]key, error)
+	// fetchAgain is called when none of the keys that findKeys returned after the time found verifies a
+	// token. It reports whether there may be other keys now. The end of ctx ends a wait for them.
+	fetchAgain(ctx context.Context, found time.Time) bool
 	// algorithms returns the algorithms of the keys, sorted; nil if the keys are not known yet.
 	algorithms() []string
 }
@@ -124,6 +128,8 @@ func secretAlgorithms(secret []byte) []string {
 type fixedKeys []key
 
 func (k fixedKeys) findKeys(context.Context, string) ([]key, error) { return k, nil }
+
+func (k fixedKeys) fetchAgain(context.Context, time.Time) bool { return false }
 
 func (k fixedKeys) algorithms() []string {
 	var all []string

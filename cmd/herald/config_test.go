@@ -137,6 +137,7 @@ var refusedConfigurations = map[string]struct {
 	"secret and key set":       {args: with(goodServe[:3], "--jwt-secret-file=x", "--jwks-url=https://a/b"), want: "--jwt-secret-file and --jwks-url exclude each other"},
 	"issuer of nobody":         {args: with(goodServe, "--jwt-issuer=x"), want: "have no effect with --insecure-no-auth"},
 	"authority of no key set":  {args: with(goodServe, "--jwks-ca-file=x"), want: "--jwks-ca-file needs --jwks-url"},
+	"http of no key set":       {args: with(goodServe, "--insecure-jwks-http"), want: "--insecure-jwks-http needs --jwks-url"},
 	"key set fetched always":   {args: with(goodServe, "--jwks-refresh=1s"), want: "--jwks-refresh=1s: want 1m0s to 24h0m0s"},
 	"no user claim":            {args: with(goodServe, "--jwt-user-claim="), want: "--jwt-user-claim is empty"},
 	"query parameter":          {args: with(goodServe[:3], "--jwt-secret-file=x", "--token-query-parameter=a b"), want: `--token-query-parameter "a b": want 1 to 64`},

@@ -24,12 +24,13 @@ type authFlags struct {
 	JWKSURL          string   `name:"jwks-url" placeholder:"URL" help:"URL of the issuer's JSON Web Key Set. The server keeps the keys that it has while the URL does not answer, and is not ready until it has fetched them once." group:"Authentication (one of them)"`
 	InsecureNoAuth   bool     `help:"Authenticate nobody: the query parameter user names the user. For closed networks only. Default: off." group:"Authentication (one of them)"`
 
-	JWKSCAFile    string        `name:"jwks-ca-file" placeholder:"FILE" help:"PEM file of the authorities that sign the certificate of the key set's server. Default: the system's authorities." group:"Tokens"`
-	JWKSRefresh   time.Duration `name:"jwks-refresh" default:"10m" placeholder:"DURATION" help:"Time between fetches of the key set. A key that the issuer has removed stays valid until the next fetch. A token with a new key causes a fetch at once. Default: ${default}." group:"Tokens"`
-	JWTAlgorithms []string      `name:"jwt-algorithms" placeholder:"NAME" help:"Allowed algorithms of tokens, such as RS256. EdDSA and Ed25519 are two names of one algorithm. Default: every algorithm that fits the keys." group:"Tokens"`
-	JWTIssuer     string        `name:"jwt-issuer" placeholder:"TEXT" help:"Required value of the claim iss. Default: any." group:"Tokens"`
-	JWTAudience   []string      `name:"jwt-audience" placeholder:"TEXT" help:"Values of the claim aud; a token must have one of them. Default: any, so tokens that the issuer made for other services are accepted too." group:"Tokens"`
-	JWTUserClaim  string        `name:"jwt-user-claim" default:"${default_jwt_user_claim}" placeholder:"NAME" help:"Claim that holds the user. Default: ${default}." group:"Tokens"`
+	JWKSCAFile       string        `name:"jwks-ca-file" placeholder:"FILE" help:"PEM file of the authorities that sign the certificate of the key set's server. Default: the system's authorities." group:"Tokens"`
+	InsecureJWKSHTTP bool          `name:"insecure-jwks-http" help:"Allow --jwks-url to begin with http:// and name another machine. An attacker who can change the answer can sign tokens, so this is for networks that you trust, such as the network of a cluster. Default: https only, except on this machine." group:"Tokens"`
+	JWKSRefresh      time.Duration `name:"jwks-refresh" default:"10m" placeholder:"DURATION" help:"Time between fetches of the key set. A key that the issuer has removed stays valid until the next fetch. A token that no key verifies causes a fetch at once, at most one in 10s. Default: ${default}." group:"Tokens"`
+	JWTAlgorithms    []string      `name:"jwt-algorithms" placeholder:"NAME" help:"Allowed algorithms of tokens, such as RS256. EdDSA and Ed25519 are two names of one algorithm. Default: every algorithm that fits the keys." group:"Tokens"`
+	JWTIssuer        string        `name:"jwt-issuer" placeholder:"TEXT" help:"Required value of the claim iss. Default: any." group:"Tokens"`
+	JWTAudience      []string      `name:"jwt-audience" placeholder:"TEXT" help:"Values of the claim aud; a token must have one of them. Default: any, so tokens that the issuer made for other services are accepted too." group:"Tokens"`
+	JWTUserClaim     string        `name:"jwt-user-claim" default:"${default_jwt_user_claim}" placeholder:"NAME" help:"Claim that holds the user. Default: ${default}." group:"Tokens"`
 
 	RevocationTopic string `placeholder:"NAME" help:"Compacted topic of revoked tokens, see herald revoke. Default: no token is revoked before it expires." group:"Tokens"`
 
@@ -73,6 +74,8 @@ func (a *authFlags) check() error {
 		return errors.New("--jwt-issuer, --jwt-audience, --jwt-algorithms, --revocation-topic and --token-query-parameter have no effect with --insecure-no-auth")
 	case a.JWKSURL == "" && a.JWKSCAFile != "":
 		return errors.New("--jwks-ca-file needs --jwks-url")
+	case a.JWKSURL == "" && a.InsecureJWKSHTTP:
+		return errors.New("--insecure-jwks-http needs --jwks-url")
 	case a.JWKSRefresh < time.Minute || a.JWKSRefresh > 24*time.Hour:
 		return fmt.Errorf("--jwks-refresh=%v: want 1m0s to 24h0m0s", a.JWKSRefresh)
 	}
@@ -109,7 +112,7 @@ func (a *authFlags) keys(log *slog.Logger) (auth.Keys, error) {
 		}
 		return keys, nil
 	}
-	cfg := auth.JWKSConfig{URL: a.JWKSURL, Refresh: a.JWKSRefresh, Logger: log}
+	cfg := auth.JWKSConfig{URL: a.JWKSURL, AllowHTTP: a.InsecureJWKSHTTP, Refresh: a.JWKSRefresh, Logger: log}
 	if a.JWKSCAFile != "" {
 		var err error
 		if cfg.RootCAs, err = authorities("jwks-ca-file", a.JWKSCAFile); err != nil {
@@ -119,6 +122,9 @@ func (a *authFlags) keys(log *slog.Logger) (auth.Keys, error) {
 	keys, err := auth.NewJWKS(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("--jwks-url: %w", err)
+	}
+	if a.InsecureJWKSHTTP {
+		log.Warn("THE KEY SET IS FETCHED WITHOUT TLS: everybody who can change the answer can sign tokens", "url", a.JWKSURL)
 	}
 	return keys, nil
 }

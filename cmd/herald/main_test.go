@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -41,6 +42,8 @@ func TestMistakesAtStart(t *testing.T) {
 		"no secret file":    {with(serve[:3], "--jwt-secret-file="+file+"x"), exitUsage, "--jwt-secret-file: "},
 		"empty secret file": {with(serve[:3], "--jwt-secret-file="+file), exitUsage, "--jwt-secret-file: "},
 		"no secret of dev":  {with(dev, "--jwt-secret-file="+file), exitUsage, "--jwt-secret-file: "},
+		"key set by http":   {with(serve[:3], "--jwks-url=http://keys.example/jwks.json"), exitUsage, "--jwks-url: want https: an attacker who can change the response can sign tokens (http is allowed for this machine, and with --insecure-jwks-http"},
+		"key set by https":  {with(serve[:3], "--jwks-url=https://keys.example/jwks.json", "--insecure-jwks-http"), exitUsage, "--jwks-url: --insecure-jwks-http has no effect with this URL"},
 		"no authority":      {with(serve, "--kafka-tls", "--kafka-ca-file="+file+"x"), exitUsage, "--kafka-ca-file: "},
 		"no broker":         {[]string{"produce", "--brokers=127.0.0.1:1", "--user=alice", "x"}, exitFailed, "no Kafka broker answers at 127.0.0.1:1: connection refused"},
 		"no broker's name":  {[]string{"produce", "--brokers=herald.invalid:1", "--everyone", "x"}, exitFailed, "no Kafka broker answers at herald.invalid:1: lookup herald.invalid"},
@@ -96,6 +99,20 @@ func TestPublicKeyIsNotASecret(t *testing.T) {
 		code, stderr := start(t, args...)
 		if want := "--jwt-secret-file: " + public + " is not a secret: this is a public key in PEM: --jwt-public-key-file takes it"; code != exitUsage || !strings.Contains(stderr, want) {
 			t.Errorf("herald %s: exit code %d, %q, want %d and %q", args[0], code, stderr, exitUsage, want)
+		}
+	}
+}
+
+// TestKeySetByHTTP wants a warning if the key set of another machine is fetched without TLS.
+func TestKeySetByHTTP(t *testing.T) {
+	for address, insecure := range map[string]bool{"http://keys.example/jwks.json": true, "http://127.0.0.1:1/jwks.json": false, "https://keys.example/jwks.json": false} {
+		var log bytes.Buffer
+		keys, err := (&authFlags{JWKSURL: address, InsecureJWKSHTTP: insecure}).keys(slog.New(slog.NewTextHandler(&log, nil)))
+		if keys == nil || err != nil {
+			t.Errorf("%s: %v", address, err)
+		}
+		if got := strings.Contains(log.String(), "level=WARN") && strings.Contains(log.String(), "url="+address); got != insecure {
+			t.Errorf("%s: the log is %q, want a warning: %v", address, log.String(), insecure)
 		}
 	}
 }
