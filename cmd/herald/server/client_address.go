@@ -86,13 +86,13 @@ func (a *clientAddresses) of(r *http.Request) string {
 	}
 	at := plainAddress(peer.Addr())
 	if a.trusts(at) {
-		at = a.behind(at, r.Header)
+		at = a.clientOf(at, r.Header)
 	}
 	return at.String()
 }
 
-// behind returns the address of the client behind the trusted proxy.
-func (a *clientAddresses) behind(proxy netip.Addr, header http.Header) netip.Addr {
+// clientOf returns the address of the client that the header of a trusted proxy names.
+func (a *clientAddresses) clientOf(proxy netip.Addr, header http.Header) netip.Addr {
 	lines := header[a.read]
 	if len(lines) == 0 && len(header[a.ignored]) > 0 {
 		a.warnOfHeader.Do(func() {
@@ -134,8 +134,10 @@ func (a *clientAddresses) trusts(at netip.Addr) bool {
 // shown returns the beginning of a client's text, for the log.
 func shown(text string) string {
 	end := min(len(text), maxShown)
-	for end < len(text) && !utf8.RuneStart(text[end]) { // not in the middle of a character
-		end--
+	for range utf8.UTFMax - 1 { // not in the middle of a character
+		if end < len(text) && !utf8.RuneStart(text[end]) {
+			end--
+		}
 	}
 	quoted := strconv.QuoteToASCII(text[:end])
 	return quoted[1 : len(quoted)-1]

@@ -153,6 +153,7 @@ func TestForgedHeaders(t *testing.T) {
 func TestAddressWarnings(t *testing.T) {
 	for name, test := range map[string]struct{ header, value, want string }{
 		"not an address":      {"X-Forwarded-For", "\x1b[2J\u202e" + strings.Repeat("a", 80<<10), `header=X-Forwarded-For element=\x1b[2J\u202eaaaa`},
+		"no characters":       {"X-Forwarded-For", strings.Repeat("\x80", 1000), `element=\x80\x80`},
 		"the header not read": {"Forwarded", "for=203.0.113.7", "header=Forwarded header_read=X-Forwarded-For setting=TrustedProxyHeader"},
 	} {
 		a, log := newTestAddresses(t, headerXForwardedFor)
@@ -160,7 +161,7 @@ func TestAddressWarnings(t *testing.T) {
 			addressOf(a, "10.0.0.1:443", test.header, test.value)
 		}
 		got := log.String()
-		if strings.Count(got, "\n") != 1 || !strings.Contains(got, test.want) || !strings.Contains(got, "proxy=10.0.0.1") || len(got) > 400 {
+		if strings.Count(got, "\n") != 1 || !strings.Contains(got, test.want) || !strings.Contains(got, "proxy=10.0.0.1") || len(got) > 800 {
 			t.Errorf("%s: logged %q, want one short line with %q", name, got, test.want)
 		}
 	}
@@ -202,7 +203,7 @@ func BenchmarkClientAddress(b *testing.B) {
 // FuzzClientAddress lets a client begin a line, to which two proxies append. Whatever the client has sent, its
 // address is the one that the outer proxy has seen.
 func FuzzClientAddress(f *testing.F) {
-	for _, seed := range []string{"", "for=192.0.2.66", `for=192.0.2.66;x="`, `"`, `\`, `for="\`, ",", "unknown", `for="a,b";`, "10.0.0.9", "[", "\x00\xff"} {
+	for _, seed := range []string{"", "for=192.0.2.66", `for=192.0.2.66;x="`, `"`, `\`, `for="\`, ",", "unknown", `for="a,b";`, "10.0.0.9", "[", "\x00\xff", strings.Repeat("\x80", 200), strings.Repeat("\u65e5", 100)} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, sent string) {
@@ -219,6 +220,9 @@ func FuzzClientAddress(f *testing.F) {
 					t.Errorf("%q in a line of its own before %s: %q, want 203.0.113.7", sent, end, got)
 				}
 			}
+		}
+		if got := shown(sent); len(got) > 10*maxShown || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) { // \U0010ffff
+			t.Errorf("%q is logged as %q", sent, got)
 		}
 		for _, parse := range []func(string) (netip.Addr, bool){parseNode, parseForwarded} {
 			if at, ok := parse(sent); ok != at.IsValid() || at.Is4In6() || at.Zone() != "" {

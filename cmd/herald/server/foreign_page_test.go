@@ -118,6 +118,12 @@ func TestForeignPagesAreExplained(t *testing.T) {
 			[]string{`\u202eaaaa`},
 			nil, strings.Repeat("a", maxShown+1),
 		},
+		"an origin without characters": {
+			http.MethodPost, "/broadcast", strings.Repeat("\x80", 10_000), "cross-site", nil, 403,
+			[]string{`origin=\x80\x80`},
+			[]string{"--allow-origin lists"},
+			strings.Repeat(`\x80`, maxShown+1),
+		},
 		"a preflight of a listed page":   {http.MethodOptions, "/session", app, "same-site", preflight, 204, nil, nil, "refused"},
 		"a listed page opens a stream":   {http.MethodGet, "/events", app, "same-site", []string{"Cookie", "__Host-herald=CREDENTIALS"}, 200, nil, nil, "origin="},
 		"OPTIONS that is no preflight":   {http.MethodOptions, "/events", evil, "cross-site", nil, 204, nil, nil, "refused"},
