@@ -107,6 +107,8 @@ func (d *devCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer broker.Close()
+	ctx, stop := endByHangup(ctx)
+	defer stop()
 	cfg.Consumer.Brokers = broker.ListenAddrs()
 	return runServer(ctx, cfg, func(srv *server.Server) {
 		d.printWays(os.Stdout, reachable(srv.Addr()), reachable(srv.AdminAddr()), broker.ListenAddrs()[0])

@@ -78,7 +78,7 @@ Configuration. A flag takes precedence over its environment variable, the variab
 
 White space around the elements of a list does not count. A comma that belongs to an element is \, on the command line and in variables. All other values must not begin or end with white space or invisible characters.
 
-Signals. SIGTERM and SIGINT end the streams with a reason, so that clients reconnect elsewhere, and then the process. A second signal ends the process at once.
+Signals. SIGTERM and SIGINT end the streams with a reason, so that clients reconnect elsewhere, and then the process. A second signal ends the process at once. SIGHUP only writes a line to the log: a restart reads the settings again, and a changed certificate needs no signal.
 
 Exit codes. 0: ended by a signal. 1: it could not run. 2: a flag, variable or file is wrong.`
 }
@@ -135,6 +135,7 @@ func (s *serveCommand) complete() error {
 func (s *serveCommand) Run(ctx context.Context) error {
 	cfg := s.config()
 	cfg.Logger = s.logger()
+	defer ignoreHangups(cfg.Logger)()
 	var err error
 	if cfg.Consumer.TLS, cfg.Consumer.SASL, err = s.security(); err != nil {
 		return err

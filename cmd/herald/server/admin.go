@@ -4,12 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"herald/cmd/herald/listener"
 )
+
+// adminPaths are the paths of the admin listener.
+var adminPaths = []string{"/livez", "/readyz", "/metrics"}
 
 // adminRoutes returns the handler of the admin listener.
 func (s *Server) adminRoutes(registry *prometheus.Registry) http.Handler {
@@ -23,10 +27,30 @@ func (s *Server) adminRoutes(registry *prometheus.Registry) http.Handler {
 		_, _ = fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("/", adminEndpoints(&s.cfg))
 	if listener.LoopbackOnly(s.cfg.AdminListen) {
 		return onlyOwnHost(mux)
 	}
 	return mux
+}
+
+// adminEndpoints returns a handler of requests for what the admin listener does not have.
+func adminEndpoints(cfg *Config) http.HandlerFunc {
+	e := endpoints{absent: make(map[string]string)}
+	for _, path := range adminPaths {
+		e.list = append(e.list, endpoint{path, []string{http.MethodGet}})
+	}
+	for _, path := range []string{"/", "/events", "/session", "/broadcast", "/users/{user}/notifications"} {
+		e.absent[path] = fmt.Sprintf("this is the admin listener: %s is on the public one (%s)", path, cfg.name("Listen"))
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		if slices.Contains(adminPaths, r.URL.Path) { // the routes take GET and HEAD
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, explainMethod([]string{http.MethodGet}), http.StatusMethodNotAllowed)
+			return
+		}
+		http.Error(w, e.explainPath(r.Method, r.URL.Path), http.StatusNotFound)
+	}
 }
 
 // Ready returns nil if streams would get all of their records, or the first reason why not: the server

@@ -24,7 +24,8 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 	if _, insecure := a.auth.(auth.Insecure); insecure && listener.LoopbackOnly(s.cfg.Listen) {
 		e.Use(refuseForeignHost(front))
 	}
-	e.Use(discardUnreadBody, o.refusePreflight(front), o.cors(), o.refuse(front))
+	present := new(endpoints)
+	e.Use(discardUnreadBody, o.refusePreflight(front), o.cors(), o.refuse(front), present.explain)
 	query, ofStream := queryRules{front: front}, append([]string{paramUser}, streamParams...)
 	if a.jwt != nil {
 		query, ofStream = queryRules{front: front, signIn: true, token: s.cfg.TokenQueryParameter}, streamParams
@@ -39,6 +40,7 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 		s.page = demo.New(demoProducer{pub}, query.signIn, s.cfg.Logger)
 		s.registerDemo(e, pub, query)
 	}
+	*present = publicEndpoints(e.Routes(), &s.cfg, query.signIn)
 	return stream.Detach(e), nil
 }
 
