@@ -262,7 +262,7 @@ func (b *benchChildCommand) Run(ctx context.Context) error {
 		cancel()
 	}()
 	if b.Args[0] == "broker" {
-		broker, err := (&devCommand{KafkaListen: "127.0.0.1:0"}).broker(ctx)
+		broker, _, err := (&devCommand{KafkaListen: "127.0.0.1:0"}).broker(ctx)
 		if err != nil {
 			return err
 		}

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-
-	"github.com/twmb/franz-go/pkg/kfake"
 
 	"herald/cmd/herald/listener"
 	"herald/cmd/herald/server"
@@ -16,9 +13,10 @@ import (
 )
 
 type devCommand struct {
-	KafkaListen string           `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Address of the in-process Kafka broker; the broker tells its clients to connect to this host. Default: ${default}." group:"Kafka"`
-	Topic       []consumer.Route `sep:";" placeholder:"NAME[,KEY=VALUE…]" help:"A topic to serve, in the form of serve's --topic. Repeat the flag, or separate several topics by semicolons. Default: notifications; notifications.{user}; announcements,kind=broadcast." group:"Kafka"`
-	DataDir     string           `placeholder:"DIR" help:"Directory that keeps the records between runs. Default: none; the records are in memory and end with the process." group:"Kafka"`
+	KafkaListen    string           `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Address of the in-process Kafka broker; the broker tells its clients to connect to this host. Default: ${default}." group:"Kafka"`
+	KafkaAdvertise string           `placeholder:"HOST:PORT" help:"Address that the in-process broker tells its clients to connect to, such as host.docker.internal:9092 for clients in containers; --kafka-listen may then be 0.0.0.0:9092. Default: the address of --kafka-listen." group:"Kafka"`
+	Topic          []consumer.Route `sep:";" placeholder:"NAME[,KEY=VALUE…]" help:"A topic to serve, in the form of serve's --topic. Repeat the flag, or separate several topics by semicolons. Default: notifications; notifications.{user}; announcements,kind=broadcast." group:"Kafka"`
+	DataDir        string           `placeholder:"DIR" help:"Directory that keeps the records between runs. Default: none; the records are in memory and end with the process." group:"Kafka"`
 
 	JWTSecretFile string   `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs tokens. Users are then authenticated, and the demo page signs in with a token. Default: none; nobody is authenticated, and the query parameter user names the user." group:"Tokens"`
 	AllowOrigin   []string `placeholder:"ORIGIN" help:"Origins, such as https://app.example, whose pages may use this server, also with the session cookie. Pages on loopback, such as http://localhost:3000, always may. Default: only loopback." group:"Browsers"`
@@ -33,10 +31,13 @@ func (*devCommand) Help() string {
     herald dev
     herald dev --listen 127.0.0.1:8090 --topic 'orders,user=header:owner'
     herald token --new-secret secret; herald dev --jwt-secret-file secret
+    herald dev --kafka-listen 0.0.0.0:9092 --kafka-advertise host.docker.internal:9092
 
 For trying Herald out and for developing against it: an in-process Kafka broker for any Kafka client, a server that reads from it, and a demo page. Without --jwt-secret-file nobody is authenticated and every client may publish, so all listeners are on the loopback interface.
 
 The topics are notifications (keyed by user), notifications.{user} (one for each user) and announcements (for everyone), or the topics of --topic. The demo page writes to the first topic that can hold a record for its user.
+
+With --kafka-advertise, clients connect to the address that the broker tells them, so this address must lead to the broker from where the clients are: for containers, host.docker.internal or the address of Docker's bridge, such as 172.17.0.1. The server itself does not need it.
 
 A front end on another port of this machine may use the server. With --jwt-secret-file it must name the same host as its own page (both localhost, or both 127.0.0.1), because browsers send the session cookie only to pages of the same site.`
 }
@@ -46,9 +47,16 @@ func (d *devCommand) Validate() error {
 	if err := listener.CheckAddress(d.KafkaListen, "127.0.0.1:9092"); err != nil {
 		return fmt.Errorf("--kafka-listen %w", err)
 	}
-	host, _, _ := net.SplitHostPort(d.KafkaListen)
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		return fmt.Errorf("--kafka-listen %s: name one address: the broker tells its clients to connect to it", d.KafkaListen)
+	switch {
+	case d.KafkaAdvertise == "" && isWildcard(d.KafkaListen):
+		return fmt.Errorf("--kafka-listen %s: name one address, because the broker tells its clients to connect to it, or give the address for clients with --kafka-advertise", d.KafkaListen)
+	case d.KafkaAdvertise == "":
+	case isWildcard(d.KafkaAdvertise):
+		return fmt.Errorf("--kafka-advertise %s: name one address: the broker tells its clients to connect to it", d.KafkaAdvertise)
+	default:
+		if err := checkBroker("--kafka-advertise", d.KafkaAdvertise); err != nil {
+			return err
+		}
 	}
 	if err := consumer.CheckRoutes(d.routes()); err != nil {
 		return fmt.Errorf("--topic: %w", err)
@@ -102,16 +110,19 @@ func (d *devCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	broker, err := d.broker(ctx)
+	broker, public, err := d.broker(ctx)
 	if err != nil {
 		return err
 	}
 	defer broker.Close()
+	if !listener.LoopbackOnly(d.KafkaListen) {
+		cfg.Logger.Warn("the in-process broker authenticates nobody: every client that reaches it can read and write all records", "listen", d.KafkaListen)
+	}
 	ctx, stop := endByHangup(ctx)
 	defer stop()
 	cfg.Consumer.Brokers = broker.ListenAddrs()
 	return runServer(ctx, cfg, func(srv *server.Server) {
-		d.printWays(os.Stdout, reachable(srv.Addr()), reachable(srv.AdminAddr()), broker.ListenAddrs()[0])
+		d.printWays(os.Stdout, reachable(srv.Addr()), reachable(srv.AdminAddr()), public)
 	})
 }
 
@@ -148,36 +159,6 @@ func (d *devCommand) lock() (unlock func(), err error) {
 
 // errLocked says that another process has the lock.
 var errLocked = errors.New("locked")
-
-// broker starts the in-process broker.
-func (d *devCommand) broker(ctx context.Context) (*kfake.Cluster, error) {
-	l, err := listener.Listen(ctx, d.KafkaListen)
-	if err != nil {
-		return nil, fmt.Errorf("--kafka-listen %w", err)
-	}
-	opts := []kfake.Opt{
-		kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return l, nil }),
-	}
-	for _, r := range d.routes() {
-		switch r.Kind {
-		case consumer.Shared:
-			opts = append(opts, kfake.SeedTopics(3, r.Topic))
-		case consumer.Broadcast:
-			opts = append(opts, kfake.SeedTopics(1, r.Topic))
-		case consumer.PerUser: // the broker creates a user's topic with its first record
-		}
-	}
-	if d.DataDir != "" {
-		opts = append(opts, kfake.DataDir(d.DataDir))
-	}
-	broker, err := kfake.NewCluster(opts...)
-	if err != nil {
-		_ = l.Close()
-		return nil, fmt.Errorf("in-process broker: %w", err)
-	}
-	return broker, nil
-}
 
 // checkWritable creates the directory, and a file in it, which it removes.
 func checkWritable(dir string) error {

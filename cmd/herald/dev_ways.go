@@ -36,6 +36,9 @@ func (d *devCommand) printWays(w io.Writer, public, admin, broker string) {
 	if line := produceLine(route, broker); line != "" {
 		lines = append(lines, "           "+program+line)
 	}
+	if d.KafkaAdvertise != "" {
+		lines = append(lines, "           from where "+d.KafkaAdvertise+" leads to this broker (--kafka-advertise)")
+	}
 	lines = append(lines, "metrics    http://"+admin+"/metrics")
 	_, _ = fmt.Fprintf(w, "Herald is running; Ctrl-C stops it. %s\n\n  %s\n\n", d.kept(), strings.Join(lines, "\n  "))
 }

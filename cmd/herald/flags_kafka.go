@@ -27,19 +27,34 @@ type kafkaFlags struct {
 	KafkaSASLPasswordFile string `name:"kafka-sasl-password-file" placeholder:"FILE" help:"File with the password of --kafka-sasl-user, one line of text. Default: none." group:"Kafka"`
 }
 
-// checkBrokers returns an error for an address that is not HOST:PORT.
+// checkBrokers checks the addresses of --brokers.
 func checkBrokers(list []string) error {
 	for _, address := range list {
-		host, port, err := net.SplitHostPort(address)
-		number, portErr := strconv.ParseUint(port, 10, 16)
-		switch {
-		case strings.Contains(address, "://"):
-			return fmt.Errorf("--brokers %s: want HOST:PORT without a scheme, such as localhost:9092", address)
-		case err != nil || host == "" || portErr != nil || number == 0 || strings.ContainsFunc(host, textfile.IsInvisible):
-			return fmt.Errorf("--brokers %q: want HOST:PORT, such as localhost:9092", address)
+		if err := checkBroker("--brokers", address); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// checkBroker returns an error, with the flag, for an address that is not HOST:PORT.
+func checkBroker(flag, address string) error {
+	host, port, err := net.SplitHostPort(address)
+	number, portErr := strconv.ParseUint(port, 10, 16)
+	switch {
+	case strings.Contains(address, "://"):
+		return fmt.Errorf("%s %s: want HOST:PORT without a scheme, such as localhost:9092", flag, address)
+	case err != nil || host == "" || portErr != nil || number == 0 || strings.ContainsFunc(host, textfile.IsInvisible):
+		return fmt.Errorf("%s %q: want HOST:PORT, such as localhost:9092", flag, address)
+	}
+	return nil
+}
+
+// isWildcard says whether an address stands for all addresses of the machine.
+func isWildcard(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "" || ip != nil && ip.IsUnspecified())
 }
 
 // check returns an error for a flag that has no effect without another flag.
