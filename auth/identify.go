@@ -38,6 +38,15 @@ var (
 	sshKey = regexp.MustCompile(`(?:^|\s)(?:ssh-|ecdsa-sha2-|sk-)\S+ +AAAA`)
 )
 
+// Identify returns what a text is, with its article, such as "a certificate in DER", or "" if it is none of the usual
+// forms of keys, certificates, key sets and tokens. It is for errors about a wrong file.
+func Identify(text []byte) string {
+	if c := identify(text); c != nil {
+		return c.what
+	}
+	return ""
+}
+
 // identify recognizes contents that are no secret, because they are public or meant for another flag:
 // keys, certificates and key sets in each of their usual forms, and tokens. It returns nil for other contents.
 func identify(text []byte) *contents {

@@ -199,6 +199,19 @@ func TestSecretsAreNotTakenForKeys(t *testing.T) {
 	}
 }
 
+// FuzzIdentify checks that no text stops the program, and that each text that is recognized has a name and a use.
+func FuzzIdentify(f *testing.F) {
+	f.Add(secret)
+	f.Add(pkcs12(f))
+	f.Add(publicPEM(f, otherKey().Public()))
+	f.Add([]byte(sign(f, alice(nil))))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if c := identify(text); c != nil && (c.what == "" || c.use == "") {
+			t.Errorf("%q: %+v", text, c)
+		}
+	})
+}
+
 // TestSignerOfForeignFile wants herald token to say what the file of --jwt-key-file is, if it is not a private key.
 func TestSignerOfForeignFile(t *testing.T) {
 	sec1, err := x509.MarshalECPrivateKey(privateKeys()["p256"].(*ecdsa.PrivateKey))

@@ -162,7 +162,11 @@ func authorities(flag, file string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("--%s: %s has no certificate in PEM", flag, file)
+		found := ""
+		if what := auth.Identify(text); what != "" {
+			found = ", it is " + what
+		}
+		return nil, fmt.Errorf("--%s: %s has no certificate in PEM that can be read%s", flag, file, found)
 	}
 	return pool, nil
 }

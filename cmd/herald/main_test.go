@@ -22,6 +22,10 @@ func TestMistakesAtStart(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	key := filepath.Join(t.TempDir(), "key.pem")
+	if err := auth.WriteKeyFiles(key); err != nil {
+		t.Fatal(err)
+	}
 	busy := taken(t)
 	free := []string{"--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"}
 	serve := with([]string{"serve", "--brokers=127.0.0.1:1", "--topic=t", "--insecure-no-auth"}, free...)
@@ -45,6 +49,7 @@ func TestMistakesAtStart(t *testing.T) {
 		"key set by http":   {with(serve[:3], "--jwks-url=http://keys.example/jwks.json"), exitUsage, "--jwks-url: want https: an attacker who can change the response can sign tokens (http is allowed for this machine, and with --insecure-jwks-http"},
 		"key set by https":  {with(serve[:3], "--jwks-url=https://keys.example/jwks.json", "--insecure-jwks-http"), exitUsage, "--jwks-url: --insecure-jwks-http has no effect with this URL"},
 		"no authority":      {with(serve, "--kafka-tls", "--kafka-ca-file="+file+"x"), exitUsage, "--kafka-ca-file: "},
+		"authority's key":   {with(serve, "--kafka-tls", "--kafka-ca-file="+key), exitUsage, "--kafka-ca-file: " + key + " has no certificate in PEM that can be read, it is a private key in PEM"},
 		"no broker":         {[]string{"produce", "--brokers=127.0.0.1:1", "--user=alice", "x"}, exitFailed, "no Kafka broker answers at 127.0.0.1:1: connection refused"},
 		"no broker's name":  {[]string{"produce", "--brokers=herald.invalid:1", "--everyone", "x"}, exitFailed, "no Kafka broker answers at herald.invalid:1: lookup herald.invalid"},
 	} {

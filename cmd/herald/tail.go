@@ -17,7 +17,7 @@ import (
 type tailCommand struct {
 	URL         string        `name:"url" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Address of the stream. An address without a path gets the path /events. Default: ${default}."`
 	User        string        `placeholder:"NAME" help:"User whose stream to follow, for a server with --insecure-no-auth. Default: the user of the token."`
-	TokenFile   string        `placeholder:"FILE" help:"File with a bearer token. It is read again for each connection. Default: the token in the variable HERALD_TOKEN, or no token."`
+	TokenFile   string        `placeholder:"FILE" help:"File with a bearer token, one line of text. It is read again for each connection. Default: the token in the variable HERALD_TOKEN, or no token."`
 	LastEventID string        `name:"last-event-id" placeholder:"ID" help:"Continue after the event with this id. Default: begin where --since says."`
 	Since       string        `placeholder:"WHEN" help:"Begin at now, earliest, delivered, a time like 2026-01-31T08:00:00Z or an age like 90m. --last-event-id takes precedence. Default: now."`
 	Types       []string      `placeholder:"TYPE" help:"Receive only events of these types, separated by commas. Records without a type have the type message. Default: all types."`
