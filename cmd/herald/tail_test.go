@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -31,6 +32,29 @@ func TestTailWithoutUser(t *testing.T) {
 	})
 	if err == nil || !strings.Contains(err.Error(), "add --user NAME") {
 		t.Errorf("%v, want the missing flag", err)
+	}
+}
+
+// TestTailAtTheWrongPlace asks for a stream at a path that does not exist, and for a user at a server that takes the
+// user from the token. The error says what exists, and which flag to give.
+func TestTailAtTheWrongPlace(t *testing.T) {
+	for name, test := range map[string]struct {
+		status              int
+		path, message, want string
+	}{
+		"path":       {http.StatusNotFound, "/event", "there is nothing at this path, did you mean GET /events?", "did you mean GET /events?\n"},
+		"user":       {http.StatusBadRequest, "/events?user=alice", "the query parameter user has no effect: the token says who the user is", "give --token-file instead of --user\n"},
+		"not Herald": {http.StatusNotFound, "/", "no", "no: is the path of --url right?\n"},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(test.status)
+			fmt.Fprintf(w, `{"error":{"message":%q}}`, test.message)
+		}))
+		code, stderr := start(t, "tail", "--url="+server.URL+test.path)
+		server.Close()
+		if code != exitFailed || !strings.HasSuffix(stderr, test.want) {
+			t.Errorf("%s: exit code %d, %q, want %q at its end", name, code, stderr, test.want)
+		}
 	}
 }
 

@@ -77,6 +77,8 @@ func checkResponse(res *http.Response) error {
 			err = fmt.Errorf("%w: write https:// in --url", err)
 		case !req.URL.Query().Has("user") && req.Header.Get("Authorization") == "":
 			err = fmt.Errorf("%w; with herald tail: add --user NAME", err)
+		case req.URL.Query().Has("user") && strings.Contains(text, "the token says who the user is"): // the words of Herald
+			err = fmt.Errorf("%w; with herald tail: give --token-file instead of --user", err)
 		}
 		return refusal{err}
 	case http.StatusUnauthorized:
@@ -85,7 +87,10 @@ func checkResponse(res *http.Response) error {
 		}
 		return refusal{err}
 	case http.StatusNotFound:
-		return refusal{fmt.Errorf("%w: is the path of --url right?", err)}
+		if !strings.Contains(text, "there is nothing at this path") { // Herald's words, after which it says what exists
+			err = fmt.Errorf("%w: is the path of --url right?", err)
+		}
+		return refusal{err}
 	}
 	if res.StatusCode >= 500 {
 		return err
