@@ -18,6 +18,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -42,6 +43,9 @@ type Message struct {
 	Type  string // event type
 	Value []byte // record value
 }
+
+// ErrNoTopic says that no topic of the server takes a message for its user. A [Producer] returns it.
+var ErrNoTopic = errors.New("no topic takes the message")
 
 // Producer writes a message to Kafka and returns when Kafka has confirmed it. Many
 // goroutines call it at once.

@@ -66,6 +66,8 @@ func (d *Demo) StartTask(w http.ResponseWriter, req *http.Request, by string) {
 		}
 	case errors.Is(err, errClosed):
 		refused = &refusal{http.StatusServiceUnavailable, "stopping", "the server is stopping: try again later"}
+	case errors.Is(err, ErrNoTopic):
+		refused = &refusal{http.StatusNotFound, "no-topic", "no topic of this server takes a notification for one user: start Herald with one too, such as --topic notifications"}
 	default:
 		d.log.ErrorContext(req.Context(), "task not started", "error", err)
 		refused = &refusal{http.StatusServiceUnavailable, "kafka-unavailable", "Kafka did not accept the task's first record: try again"}

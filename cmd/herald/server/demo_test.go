@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"herald/auth"
+	"herald/consumer"
 )
 
 // TestDemoTasks starts tasks as the demo page does. Only the task of a user with the right to publish starts: the
@@ -96,5 +97,18 @@ func wantRecordsOfTask(t *testing.T, s *secured, header http.Header, answer stri
 		if report.Task == started.Task && report.State == "complete" {
 			return
 		}
+	}
+}
+
+// TestDemoWithoutTopicOfUsers starts a task on a server that has only a topic for everyone. The answer must say what
+// is missing, and not blame Kafka.
+func TestDemoWithoutTopicOfUsers(t *testing.T) {
+	srv, _ := startServerWith(t, func(cfg *Config) {
+		cfg.Demo = true
+		cfg.Consumer.Routes = []consumer.Route{{Topic: "announcements", Kind: consumer.Broadcast}}
+	})
+	status, _, body := send(t, http.MethodPost, "http://"+srv.Addr().String()+"/demo/tasks", `{"user":"alice","name":"x","seconds":1}`, headers("Content-Type", "application/json"))
+	if status != http.StatusNotFound || !strings.Contains(body, `"code":"no-topic"`) || !strings.Contains(body, "--topic notifications") {
+		t.Errorf("%d %s, want 404 and the flag", status, body)
 	}
 }

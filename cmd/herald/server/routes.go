@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -88,5 +89,8 @@ type demoProducer struct{ *publisher }
 // Produce implements [demo.Producer].
 func (p demoProducer) Produce(ctx context.Context, m demo.Message) error {
 	_, err := p.write(ctx, notification{user: m.User, eventType: m.Type, contentType: "application/json", value: m.Value})
+	if errors.Is(err, errNoRoute) {
+		return demo.ErrNoTopic
+	}
 	return err
 }
