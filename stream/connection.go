@@ -45,11 +45,19 @@ func takeOver(w http.ResponseWriter, req *http.Request, header func() http.Heade
 	o.head = o.headOf(header())
 	o.direct()
 	setUserTimeout(conn, timeout*3/2) // longer than the write time-out, so that a client that is alive and does not read does not count as gone
-	if tcp, ok := innermost(conn).(interface{ SetWriteBuffer(bytes int) error }); ok {
+	if tcp, ok := innermost(conn).(interface {
+		SetReadBuffer(bytes int) error
+		SetWriteBuffer(bytes int) error
+	}); ok {
+		_ = tcp.SetReadBuffer(receiveBuffer)
 		_ = tcp.SetWriteBuffer(sendBuffer)
 	}
 	return o, nil
 }
+
+// receiveBuffer bounds the kernel's receive buffer of a connection, in bytes; Linux doubles it. Nobody reads what a
+// client sends after its request, so the buffer stays full. Without the bound it would take 128 KiB.
+const receiveBuffer = 4 << 10
 
 // sendBuffer bounds the kernel's send buffer of a connection, in bytes; Linux doubles it. Without the bound it
 // would grow to megabytes. Then a client that reads slowly but steadily would count as stalled, because the

@@ -6,18 +6,26 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"time"
 )
 
 // Detach returns a handler that calls next, which leads to [Handler.Events], for streams over HTTP/2 with little
 // memory. It runs each HTTP/2 request on a second goroutine, which ends when next returns. Next returns once the
-// stream is open.
+// stream is open. If it opens no stream, the client must take the answer within the time-out: a client of HTTP/2
+// decides how much it takes of each answer (RFC 9113, section 5.2), net/http keeps a goroutine and 13 KiB for an
+// answer that waits, and a connection may have 250 of them.
 //
 // net/http keeps the goroutine of an HTTP/2 request until the response ends, and the goroutine keeps the stack that
 // its deepest call has needed: 8 KiB with Echo and its middleware. A goroutine that only waits keeps 2 KiB. What
 // next needs, such as Echo's context and the request's headers, is garbage once next has returned.
-func Detach(next http.Handler) http.Handler { return &detaching{next} }
+func Detach(next http.Handler, timeout time.Duration) http.Handler {
+	return &detaching{next, timeout}
+}
 
-type detaching struct{ next http.Handler }
+type detaching struct {
+	next    http.Handler
+	timeout time.Duration
+}
 
 // ServeHTTP implements [http.Handler]. While it waits, the frames of its goroutine must fit into 2 KiB, of which Go
 // reserves 928 bytes. Below net/http's frames over TLS about 200 bytes are left. So it waits for the end of a
@@ -29,7 +37,7 @@ func (d *detaching) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x := &detached{returned: make(chan struct{})}
-	go x.run(d.next, w, r)
+	go x.run(d, w, r)
 	<-x.returned
 	if x.panicked != nil {
 		x.fail()
@@ -60,10 +68,14 @@ func detachedFrom(r *http.Request) *detached {
 }
 
 // run calls the handler. If the handler has opened a stream, run serves it until it has nothing to do.
-func (d *detached) run(next http.Handler, w http.ResponseWriter, r *http.Request) {
-	d.call(next, w, r)
+func (d *detached) run(handler *detaching, w http.ResponseWriter, r *http.Request) {
+	d.call(handler.next, w, r)
+	// net/http keeps the request until the response ends, but reads these fields no more. Any client can make
+	// them long.
+	r.Header, r.URL, r.RequestURI = nil, nil, ""
 	s, begin := d.stream, d.begin
 	if s == nil {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(handler.timeout))
 		close(d.returned)
 		return
 	}
@@ -72,9 +84,6 @@ func (d *detached) run(next http.Handler, w http.ResponseWriter, r *http.Request
 	if d.panicked != nil {
 		s.sub.end(errGone)
 	}
-	// net/http keeps the request until the response ends, but reads these fields no more. A last event id makes
-	// them long.
-	r.Header, r.URL, r.RequestURI = nil, nil, ""
 	close(d.returned)
 	s.start(begin)
 }

@@ -20,7 +20,7 @@ import (
 // detach serves the site's handler through [Detach], as the server does.
 func detach(start func(*httptest.Server)) func(*httptest.Server) {
 	return func(s *httptest.Server) {
-		s.Config.Handler = Detach(s.Config.Handler)
+		s.Config.Handler = Detach(s.Config.Handler, time.Minute)
 		start(s)
 	}
 }

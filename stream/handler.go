@@ -41,6 +41,10 @@ type Config struct {
 	Admission    Admission     // bounds the number of streams; default none
 	MaxQueue     int           // the most bytes that wait for one stream; default 256 KiB
 	Logger       *slog.Logger
+
+	// Hold, if not nil, keeps the connection of a request open until release is called. The handler calls it for a
+	// stream over HTTP/2, whose connection is not taken over. ctx is the context of the request.
+	Hold func(ctx context.Context) (release func())
 }
 
 // Handler serves streams.
@@ -165,6 +169,9 @@ func (h *Handler) serveShared(c echo.Context, viewer Viewer, from netip.Addr, re
 		return fmt.Errorf("free the stream of the read time-out: %w", err)
 	}
 	c.Response().WriteHeader(http.StatusOK)
+	if h.cfg.Hold != nil {
+		out.free = h.cfg.Hold(c.Request().Context())
+	}
 	s := h.register(viewer, from, req, out)
 	if d := detachedFrom(c.Request()); d != nil {
 		d.out, d.stream, d.begin = out, s, req

@@ -3,9 +3,12 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,13 +22,16 @@ type response struct {
 	metrics *metrics
 	ended   chan bool   // reports to the handler that the response has ended, and whether cleanly
 	ignore  func() bool // makes the response ignore the end of the request's context
+	free    func()      // releases the connection, which the stream holds
+
+	until atomic.Int64 // when a write that is under way must have ended, in Unix nanoseconds; 0: no write is
 
 	mu   sync.Mutex
 	over bool // the handler returns, so the response may not be used any more
 }
 
 func newResponse(w http.ResponseWriter, timeout time.Duration, m *metrics) *response {
-	r := &response{writer: w, control: http.NewResponseController(w), timeout: timeout, metrics: m, ended: make(chan bool, 1)}
+	r := &response{writer: w, control: http.NewResponseController(w), timeout: timeout, metrics: m, ended: make(chan bool, 1), free: func() {}}
 	_ = r.deadline(time.Time{}) // the server's deadline is meant for other responses
 	return r
 }
@@ -40,17 +46,31 @@ func (r *response) finish(b []byte) error {
 		}
 		n, err := r.writer.Write(piece)
 		r.metrics.bytes.Add(float64(n))
-		if err != nil {
-			return err
+		if err == nil {
+			err = r.control.Flush()
 		}
-		if err := r.control.Flush(); err != nil {
-			return err
+		if err != nil {
+			return fmt.Errorf("%w: %w", r.endCause(), err)
 		}
 	}
 	return r.deadline(time.Time{}) // over HTTP/2 a deadline ends even a stream that writes nothing
 }
 
+// endCause returns why net/http has ended the response. net/http itself does not say: the end of a deadline resets
+// the stream of HTTP/2, as the client may.
+func (r *response) endCause() error {
+	if until := r.until.Load(); until != 0 && time.Now().UnixNano() >= until {
+		return os.ErrDeadlineExceeded
+	}
+	return errGone
+}
+
 func (r *response) deadline(t time.Time) error {
+	if t.IsZero() {
+		r.until.Store(0)
+	} else {
+		r.until.Store(t.UnixNano())
+	}
 	if err := r.control.SetWriteDeadline(t); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
@@ -58,11 +78,15 @@ func (r *response) deadline(t time.Time) error {
 }
 
 // close reports the end to the handler, which ends the response.
-func (r *response) close(clean bool) { r.ended <- clean }
+func (r *response) close(clean bool) {
+	r.free()
+	r.ended <- clean
+}
 
-// watchForEnd makes the stream end with the request's context, which ends when the client is gone.
+// watchForEnd makes the stream end with the request's context, which ends when the client is gone or has not taken
+// a write in time.
 func (r *response) watchForEnd(ctx context.Context, sub *subscription) {
-	r.ignore = context.AfterFunc(ctx, func() { sub.end(errGone) })
+	r.ignore = context.AfterFunc(ctx, func() { sub.end(r.endCause()) })
 }
 
 // hold waits until the response has ended. The handler calls it last.

@@ -3,14 +3,15 @@
 // that follows its files, and the limit of open files. It knows nothing of Herald but
 // package textfile.
 //
-// A connection's way: [Limited.Accept] accepts it and waits for a place. The server reports each
-// change of the connection's state to [Limited.ConnState], which puts a connection that waits for a
-// request into waiting and takes it out when its request is complete. While all places are taken,
-// Accept closes the first connection in waiting. When a connection closes, it gives its place back.
+// A connection's way: [Limited.Accept] accepts it and waits for a place. The server reports a
+// connection that is new or idle to [Limited.ConnState], which puts the connection into waiting. A
+// handler that begins takes the connection out ([Limited.Hold]), and its end puts the connection back.
+// While all places are taken, Accept closes the first connection in waiting. When a connection closes,
+// it gives its place back.
 //
 // With [TLS], Accept starts the handshake on a goroutine of its own. net/http sets the deadline for it
 // and waits for its result. During the handshake, the connection is in waiting.
 //
 // All of a Limited's state is under its one lock. A connection is closed for room under that lock,
-// so that no request can begin on it in between.
+// so that no handler can hold it in between.
 package listener

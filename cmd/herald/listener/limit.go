@@ -2,6 +2,7 @@ package listener
 
 import (
 	"container/list"
+	"context"
 	"net"
 	"net/http"
 	"net/netip"
@@ -11,10 +12,13 @@ import (
 // Limited is a listener that bounds how many of its connections are open. Clients that open many
 // connections can then not use up the open files that the rest of the process needs.
 //
-// While all places are taken, a new connection takes the place of a connection that waits for a
-// request, either after an answer or in the middle of a request's header. If no connection waits for
-// a request, Accept blocks until one does or one closes. A connection with a
-// request or a stream under way is never closed.
+// While all places are taken, a new connection takes the place of a connection that waits for its
+// client: for a request, in the middle of a request's header, or to take an answer. If no connection
+// waits for its client, Accept blocks until one does or one closes. A connection is never closed while
+// it is held ([Limited.Hold]), nor once a handler has taken it over.
+//
+// The state [http.StateActive] does not protect a connection: a client of HTTP/2 keeps a connection in
+// that state for as long as it takes no byte of an answer, and it can do that without any permission.
 //
 // The methods may be called concurrently. netutil.LimitListener does not close idle connections, and
 // it hides that its connections are TCP connections: without that knowledge an idle stream costs a
@@ -75,8 +79,7 @@ func (l *Limited) takePlace() bool {
 			l.room.Wait()
 			continue
 		}
-		// The lock is held while the connection closes. Once ConnState has reported that a
-		// connection has a request, that connection stays open.
+		// The lock is held while the connection closes. Once a connection is held, it stays open.
 		_ = c.TCPConn.Close()
 		l.returnPlaceLocked(c)
 		l.onEvict()
@@ -99,9 +102,7 @@ func (l *Limited) returnPlaceLocked(c *limitedConn) {
 	l.room.Signal()
 }
 
-// ConnState is for the server's [http.Server.ConnState]. net/http calls a connection active once the
-// header of a request is complete (HTTP/1) or while it has a stream (HTTP/2). Before that, and between
-// requests, the connection is new or idle: it waits for a request.
+// ConnState is for the server's [http.Server.ConnState].
 func (l *Limited) ConnState(conn net.Conn, state http.ConnState) {
 	c, ok := innermost(conn).(*limitedConn)
 	if !ok {
@@ -109,10 +110,50 @@ func (l *Limited) ConnState(conn net.Conn, state http.ConnState) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.waiting.remove(c)
-	if (state == http.StateNew || state == http.StateIdle) && !c.closed {
+	switch state {
+	case http.StateNew, http.StateIdle:
+		l.waiting.remove(c)
+		l.waitLocked(c)
+	case http.StateHijacked:
+		l.waiting.remove(c)
+		c.holds++ // until it closes
+	case http.StateActive, http.StateClosed:
+	}
+}
+
+// waitLocked makes the connection one that waits for its client, unless it is held.
+func (l *Limited) waitLocked(c *limitedConn) {
+	if !c.closed && c.holds == 0 {
 		l.waiting.add(c)
 		l.room.Signal()
+	}
+}
+
+// ConnContext is for the server's [http.Server.ConnContext]. It tells [Limited.Hold] the connection of a
+// request.
+func (l *Limited) ConnContext(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, innermost(conn))
+}
+
+type connKey struct{}
+
+// Hold keeps the connection of a request open until release is called. ctx is the context of the request.
+// A handler holds the connection while it runs, and while it has an HTTP/2 stream. It releases the
+// connection when only the client has something left to do. release must be called once.
+func (l *Limited) Hold(ctx context.Context) (release func()) {
+	c, ok := ctx.Value(connKey{}).(*limitedConn)
+	if !ok {
+		return func() {}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting.remove(c)
+	c.holds++
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		c.holds--
+		l.waitLocked(c)
 	}
 }
 
@@ -133,8 +174,9 @@ type limitedConn struct {
 
 	// The listener's lock guards these:
 	closed bool
-	place  *list.Element // its element in the list of its network; nil: it does not wait for a request
-	since  uint64        // its turn among the connections that wait for a request; lower is earlier
+	holds  int           // it stays open while this is not 0
+	place  *list.Element // its element in the list of its network; nil: it does not wait for its client
+	since  uint64        // its turn among the connections that wait for their clients; lower is earlier
 }
 
 // Close implements [net.Conn].

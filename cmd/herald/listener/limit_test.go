@@ -2,6 +2,7 @@ package listener
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,25 +13,37 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 )
 
 // limitedServer serves with at most that many connections, and counts the connections that it closes to
-// make room. A request for /short is answered at once; other requests last until their client leaves.
+// make room. Requests for /short and /body are answered at once; other requests last until their client
+// leaves. A header of more than 4 KiB is too large.
 func limitedServer(t *testing.T, most int, start func(*httptest.Server)) (*httptest.Server, *Limited, *atomic.Int64) {
 	t.Helper()
 	evicted := new(atomic.Int64)
+	var listener *Limited
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer listener.Hold(r.Context())()
 		_ = http.NewResponseController(w).Flush()
-		if r.URL.Path != "/short" {
+		switch r.URL.Path {
+		case "/short":
+		case "/body":
+			_, _ = io.WriteString(w, "x")
+		default:
 			<-r.Context().Done()
 		}
 	}))
-	listener := Limit(s.Listener, most, func() { evicted.Add(1) })
-	s.Listener, s.Config.ConnState, s.Config.ReadHeaderTimeout = listener, listener.ConnState, time.Minute
+	listener = Limit(s.Listener, most, func() { evicted.Add(1) })
+	s.Listener, s.Config.ConnState, s.Config.ConnContext = listener, listener.ConnState, listener.ConnContext
+	s.Config.ReadHeaderTimeout, s.Config.MaxHeaderBytes = time.Minute, 4<<10
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	start(s)
 	t.Cleanup(s.Close)
@@ -121,14 +134,16 @@ func TestConnectionsAreBounded(t *testing.T) {
 // request ends, its idle connection makes room.
 func TestRoomByIdleness(t *testing.T) {
 	release := make(chan struct{})
+	var listener *Limited
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer listener.Hold(r.Context())()
 		if r.URL.Path == "/" {
 			_ = http.NewResponseController(w).Flush()
 			<-release
 		}
 	}))
-	listener := Limit(s.Listener, 1, func() {})
-	s.Listener, s.Config.ConnState = listener, listener.ConnState
+	listener = Limit(s.Listener, 1, func() {})
+	s.Listener, s.Config.ConnState, s.Config.ConnContext = listener, listener.ConnState, listener.ConnContext
 	s.Start()
 	defer s.Close()
 	if err := ask(dial(t, listener.Addr().String()), "/", 20*time.Second); err != nil {
@@ -158,6 +173,24 @@ func startSecure(s *httptest.Server) {
 
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
+// untaken is a connection of HTTP/2 with a request for /body, whose answer the client does not take: its window is 0.
+// The request has that many headers of 1,000 bytes.
+func untaken(headers int) string {
+	var text, block bytes.Buffer
+	text.WriteString(preface)
+	fields, frames := hpack.NewEncoder(&block), http2.NewFramer(&text, nil)
+	request := [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "h"}, {":path", "/body"}}
+	for range headers {
+		request = append(request, [2]string{"x", strings.Repeat("x", 1000)})
+	}
+	for _, f := range request {
+		_ = fields.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}) // a write to memory does not fail
+	}
+	_ = frames.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	_ = frames.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
+	return text.String()
+}
+
 // floods are the connections of TestHalfOpenFlood.
 var floods = map[string]struct {
 	start func(*httptest.Server)
@@ -171,12 +204,14 @@ var floods = map[string]struct {
 	"kept alive, half":   {startPlain, "GET /short HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\n", true},
 	"half HTTP/2":        {startPlain, preface[:10], false},
 	"HTTP/2":             {startPlain, preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00", true},
+	"HTTP/2, untaken":    {startPlain, untaken(0), true},
+	"HTTP/2, 431":        {startPlain, untaken(8), true}, // net/http answers without a handler
 	"TLS, nothing":       {startSecure, "", false},
 	"TLS, half of hello": {startSecure, "\x16\x03\x01\x02\x00\x01\x00\x01", false},
 }
 
 // TestHalfOpenFlood fills the server with connections that send nothing, half a request, or nothing after
-// an answer. Each new connection gets the place of the longest-waiting connection; a connection with a
+// an answer, or that do not take an answer. Each new connection gets the place of the longest-waiting connection; a connection with a
 // request or an HTTP/2 stream under way stays open.
 func TestHalfOpenFlood(t *testing.T) {
 	for name, test := range floods {

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 )
 
-// waiting has the connections that wait for a request, grouped by the network that they come from.
+// waiting has the connections that wait for their clients, grouped by the network that they come from.
 // It decides which of them closes first to make room: the longest-waiting connection of the network
 // that has the most waiting connections. A client that floods the server therefore drives out its own
 // connections. Between networks with equally many connections, the longest-waiting one closes first.

@@ -14,7 +14,8 @@ import (
 const (
 	readHeaderTimeout = 10 * time.Second // for a request's header
 	readTimeout       = 30 * time.Second // for a whole request; streams are exempt
-	answerTimeout     = time.Minute      // for a request and its answer; streams are exempt
+	answerTimeout     = 10 * time.Second // for a request without a body, and for a client to take an answer; streams are exempt
+	publishTimeout    = time.Minute      // for a request with a body and its answer, which may wait for Kafka
 	unreadTimeout     = time.Second      // for the rest of a body that no handler reads
 	idleTimeout       = 30 * time.Second // between two requests on a connection
 	maxHeader         = 88 << 10         // bytes of a request's header, with room for an event id of 64 KiB and a token of 16 KiB; net/http accepts 4 KiB more
@@ -24,7 +25,7 @@ const (
 // newHTTPServer returns a server that does not wait for slow clients.
 func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: answerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: publishTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(&netHTTPLog{Handler: log.Handler(), lines: oncePerSecond()}, slog.LevelError),
 	}
 }
@@ -33,6 +34,7 @@ func newHTTPServer(handler http.Handler, log *slog.Logger) *http.Server {
 func newPublicServer(cfg *Config, handler http.Handler) *http.Server {
 	s := newHTTPServer(handler, cfg.Logger)
 	s.Protocols = protocols()
+	s.WriteTimeout = answerTimeout // also of answers that net/http makes without a handler, such as 431
 	// An HTTP/2 client that does not read, or is gone, blocks all streams of its connection.
 	//
 	// A connection keeps no table of response headers (HPACK, RFC 7541): it would take 0.7 KiB, and a connection has
@@ -74,6 +76,19 @@ func (l *netHTTPLog) Handle(ctx context.Context, r slog.Record) error {
 		return nil
 	}
 	return l.Handler.Handle(ctx, r)
+}
+
+// holdConnection keeps the connection of a request open while the handler runs, and gives a request with a body
+// the time for it.
+func (s *Server) holdConnection(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		defer s.limited.Hold(r.Context())()
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(c.Response().Writer).SetWriteDeadline(time.Now().Add(publishTimeout))
+		}
+		return next(c)
+	}
 }
 
 // discardUnreadBody gives up the rest of a body that the handler has not read. Otherwise net/http waits

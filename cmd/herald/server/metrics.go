@@ -31,7 +31,7 @@ func counterVec(name, help, label string, values ...string) *prometheus.CounterV
 // open returns [listener.Limited.Open].
 func connectionMetrics(open func() int) (evicted prometheus.Counter, gauge prometheus.Collector) {
 	evicted = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "herald_http_connections_evicted_total", Help: "Connections closed while they waited for a request, to make room for new ones.",
+		Name: "herald_http_connections_evicted_total", Help: "Connections closed while they waited for their clients, to make room for new ones.",
 	})
 	return evicted, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "herald_http_connections", Help: "Connections of the public listener that are open.",

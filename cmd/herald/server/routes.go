@@ -26,7 +26,7 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 		e.Use(refuseForeignHost(front))
 	}
 	present := new(endpoints)
-	e.Use(discardUnreadBody, o.refusePreflight(front), o.cors(), o.refuse(front), present.explain)
+	e.Use(s.holdConnection, discardUnreadBody, o.refusePreflight(front), o.cors(), o.refuse(front), present.explain)
 	query, ofStream := queryRules{front: front}, append([]string{paramUser}, streamParams...)
 	if a.jwt != nil {
 		query, ofStream = queryRules{front: front, signIn: true, token: s.cfg.TokenQueryParameter}, streamParams
@@ -42,7 +42,7 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 		s.registerDemo(e, pub, query)
 	}
 	*present = publicEndpoints(e.Routes(), &s.cfg, query.signIn)
-	return stream.Detach(e), nil
+	return stream.Detach(e, answerTimeout), nil
 }
 
 // registerDemo adds the demo page at /, the route that starts its tasks, and the route that tells the page

@@ -34,9 +34,9 @@ type Server struct {
 	revocations *revocations // nil: RevocationTopic is empty
 	page        *demo.Demo   // nil: no demo page
 
-	public, admin                 *http.Server
-	publicListener, adminListener net.Listener
-	open                          func() int // connections of the public listener
+	public, admin *http.Server
+	adminListener net.Listener
+	limited       *listener.Limited // the public listener
 
 	parts    *parts
 	cleanups []func() error // run by Stop, the last one first
@@ -82,6 +82,7 @@ func New(cfg Config) (*Server, error) {
 	s.streams = stream.NewHandler(stream.Config{
 		Hub: s.hub, Kafka: s.consumer, Viewer: front.viewer, Logger: cfg.Logger,
 		Heartbeat: cfg.Heartbeat, WriteTimeout: cfg.WriteTimeout, Retry: cfg.Retry, MaxQueue: cfg.MaxQueueBytes,
+		Hold:   func(ctx context.Context) func() { return s.limited.Hold(ctx) },
 		Limits: stream.Limits{Age: cfg.ReplayMaxAge, Records: cfg.ReplayMaxRecords}, Admission: cfg.admission(),
 	})
 	pub := newPublisher(&cfg, s.producer, s.consumer, s.hub, front)
@@ -161,11 +162,11 @@ func (s *Server) listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s %w", s.cfg.name("Listen"), err)
 	}
-	evicted, connections := connectionMetrics(func() int { return s.open() })
-	limited := listener.Limit(unlimited, maxConnections(), evicted.Inc)
-	s.open, s.publicListener, s.public.ConnState = limited.Open, limited, limited.ConnState
+	evicted, connections := connectionMetrics(func() int { return s.limited.Open() })
+	s.limited = listener.Limit(unlimited, maxConnections(), evicted.Inc)
+	s.public.ConnState, s.public.ConnContext = s.limited.ConnState, s.limited.ConnContext
 	s.registry.MustRegister(evicted, connections)
-	s.onStop(func() error { _ = limited.Close(); return nil }) // it is closed already once the HTTP server has shut down
+	s.onStop(func() error { _ = s.limited.Close(); return nil }) // it is closed already once the HTTP server has shut down
 	if s.adminListener, err = listener.Listen(ctx, s.cfg.AdminListen); err != nil {
 		return fmt.Errorf("%s %w", s.cfg.name("AdminListen"), err)
 	}
@@ -176,13 +177,13 @@ func (s *Server) listen(ctx context.Context) error {
 // servePublic serves TLS if there is a certificate.
 func (s *Server) servePublic() error {
 	if s.public.TLSConfig != nil {
-		return s.public.Serve(listener.TLS(s.publicListener, s.public.TLSConfig))
+		return s.public.Serve(listener.TLS(s.limited, s.public.TLSConfig))
 	}
-	return s.public.Serve(s.publicListener)
+	return s.public.Serve(s.limited)
 }
 
 // Addr returns the address of the public listener, with the port that it got.
-func (s *Server) Addr() net.Addr { return s.publicListener.Addr() }
+func (s *Server) Addr() net.Addr { return s.limited.Addr() }
 
 // AdminAddr returns the address of the admin listener, with the port that it got.
 func (s *Server) AdminAddr() net.Addr { return s.adminListener.Addr() }

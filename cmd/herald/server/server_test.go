@@ -15,7 +15,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"herald/cmd/herald/listener"
 	"herald/cmd/herald/tail"
 )
 
@@ -26,7 +25,7 @@ func TestStreamsStayDirect(t *testing.T) {
 		t.Skip("elsewhere a stream has a goroutine")
 	}
 	srv := startServer(t)
-	connections := srv.publicListener.(*listener.Limited).Open
+	connections := srv.limited.Open
 	const streams = 100
 	before := runtime.NumGoroutine()
 	conns := make([]net.Conn, streams)
