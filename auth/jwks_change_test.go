@@ -154,18 +154,17 @@ var wrongResponses = map[string]struct{ text, want string }{
 func TestWrongKeySetIsExplained(t *testing.T) {
 	for name, test := range wrongResponses {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				set, _ := runIssuer(t, &issuer{set: test.text})
-				var log bytes.Buffer
-				set.cfg.Logger = slog.New(slog.NewJSONHandler(&log, nil))
-				synctest.Wait() // for the first fetch
-				if err := set.Ready(); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), test.want) {
-					t.Errorf("not ready: %v, want %q", err, test.want)
-				}
-				if want := strings.Trim(fmt.Sprintf("%q", test.want), `"`); !strings.Contains(log.String(), want) {
-					t.Errorf("the log is %s, want a line with %s", log.String(), want)
-				}
-			})
+			j := newJWKS(t, (&issuer{set: test.text}).serve)
+			var log bytes.Buffer
+			j.cfg.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+			set, err := j.fetchKeys(t.Context())
+			j.finishFetch(set, err)
+			if err := j.Ready(); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("not ready: %v, want %q", err, test.want)
+			}
+			if want := strings.Trim(fmt.Sprintf("%q", test.want), `"`); !strings.Contains(log.String(), want) {
+				t.Errorf("the log is %s, want a line with %s", log.String(), want)
+			}
 		})
 	}
 }
