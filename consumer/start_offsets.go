@@ -123,7 +123,7 @@ func (s *startOffsets) acceptAnswer(answer startOffsetsAnswer) {
 	}
 	for t, again := range incomplete {
 		if again {
-			s.topics.askLater(t)
+			s.topics.askLater(t, answer.err)
 		} else {
 			s.settleIfRead(t)
 		}

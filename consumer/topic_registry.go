@@ -261,10 +261,12 @@ func (t *topicRegistry) doubt(name string) {
 	t.poke()
 }
 
-// askLater schedules a metadata request for the topic when its turn comes.
-func (t *topicRegistry) askLater(state *topicState) {
+// askLater schedules a metadata request for the topic when its turn comes. err says why not all of its partitions
+// have started.
+func (t *topicRegistry) askLater(state *topicState, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	state.unread = err
 	t.schedule.addLater(state)
 }
 

@@ -20,6 +20,7 @@ type topicState struct {
 	known   bool       // the cluster has reported what the topic is; partitions that appear later are read from their start
 	missing bool       // the cluster reports that the topic does not exist
 	failed  string     // the last error logged
+	unread  error      // why the last partition that could not start did not
 	denied  bool       // an access control list forbids reading, and the log says so
 
 	users    int       // Joins without their Leave, for a user's own topic
@@ -47,10 +48,14 @@ func (t *topicState) settleLocked(known bool) {
 
 // reasonLocked returns why the topic is not read, as the end of a sentence.
 func (t *topicState) reasonLocked() string {
-	if t.failed == "" {
+	switch {
+	case t.failed != "":
+		return ": " + t.failed
+	case t.unread != nil:
+		return ": " + t.unread.Error()
+	default:
 		return ""
 	}
-	return ": " + t.failed
 }
 
 // isOutdatedLocked reports whether the metadata is older than metadata that was seen before: it has an id of

@@ -16,8 +16,11 @@ import (
 type secureBroker struct {
 	broker
 	sasl, mutual string // addresses of the listeners: SASL_SSL, and TLS with a client's certificate
-	ca           authority
-	files        string // directory of the certificates, keys and passwords for herald
+
+	// advertise, which may be nil, returns what the listeners advertise instead of their addresses.
+	advertise func(plain, sasl, mutual string) [3]string
+	ca        authority
+	files     string // directory of the certificates, keys and passwords for herald
 }
 
 // theSecureBroker is the broker of all tests of authentication and rights.
@@ -47,6 +50,10 @@ func (b *secureBroker) open() error {
 		}
 	}
 	b.addresses, b.sasl, b.mutual = addresses[:1], addresses[1], addresses[2]
+	advertised := addresses
+	if b.advertise != nil {
+		advertised = b.advertise(addresses[0], addresses[1], addresses[2])
+	}
 	var err error
 	if b.files, err = os.MkdirTemp("", "herald-integration-"); err != nil {
 		return err
@@ -85,7 +92,7 @@ func (b *secureBroker) open() error {
 		testcontainers.WithEntrypoint("sh", kafkaStart), testcontainers.WithCmd(),
 		testcontainers.WithEnv(map[string]string{
 			"KAFKA_ADVERTISED": b.addresses[0], "KAFKA_HOST": "localhost",
-			"KAFKA_PROPERTIES": fmt.Sprintf(secureProperties, b.addresses[0], b.sasl, b.mutual, plainPassword),
+			"KAFKA_PROPERTIES": fmt.Sprintf(secureProperties, advertised[0], advertised[1], advertised[2], plainPassword),
 			"KAFKA_FORMAT": fmt.Sprintf("--add-scram SCRAM-SHA-256=[name=scram256,password=%s] --add-scram SCRAM-SHA-512=[name=scram512,password=%s]",
 				scram256Password, scram512Password),
 		}))

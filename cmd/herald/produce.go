@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -195,18 +193,10 @@ func withoutLineBreak(text []byte) []byte {
 	return text
 }
 
-// explain says what to do about the most frequent errors.
+// explain says what to do about the most frequent error.
 func (p *produceCommand) explain(err error) error {
 	if errors.Is(err, consumer.ErrNoTopic) {
 		return fmt.Errorf("%w, and the cluster does not create it: correct --topic, or create the topic", err)
 	}
-	op, ok := errors.AsType[*net.OpError](err)
-	if !ok || op.Op != "dial" {
-		return err
-	}
-	reason := op.Err
-	if call, ok := errors.AsType[*os.SyscallError](reason); ok {
-		reason = call.Err // the name of the system call helps nobody
-	}
-	return fmt.Errorf("no Kafka broker answers at %s: %w", strings.Join(p.Brokers, ", "), reason)
+	return err
 }

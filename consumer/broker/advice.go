@@ -26,16 +26,16 @@ func (c *Cluster) advise(err error) string {
 		return ""
 	}
 	secure, user := c.transport.TLS != nil, c.transport.SASL != nil
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+	if isOf[*tls.CertificateVerificationError](err) {
 		return " (--kafka-ca-file names the authorities that sign the brokers' certificates, --kafka-server-name the name that is in the certificates)"
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	if isOf[tls.RecordHeaderError](err) {
 		return " (the listener speaks no TLS: leave --kafka-tls out, or name a listener that does in --brokers)"
 	}
 	if secure && errors.Is(err, context.DeadlineExceeded) {
 		return " (no answer: does the listener speak TLS? If not, leave --kafka-tls out, or name a listener that does in --brokers)"
 	}
-	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+	if !isClosed(err) {
 		return ""
 	}
 	switch {
@@ -48,4 +48,36 @@ func (c *Cluster) advise(err error) string {
 	default:
 		return " (connection closed: does the listener want TLS or SASL? Add --kafka-tls or --kafka-sasl-mechanism)"
 	}
+}
+
+// adviseListener returns the same for an address that the cluster advertises and where no broker has ever answered.
+// A broker at the addresses of --brokers has, so the flags are right for the listener there.
+func (c *Cluster) adviseListener(err error) string {
+	what := ""
+	switch {
+	case errors.Is(err, kafka.SASLAuthenticationFailed), errors.Is(err, kafka.UnsupportedSASLMechanism), errors.Is(err, kafka.IllegalSASLState):
+		what = "SASL is refused there."
+	case isOf[tls.RecordHeaderError](err):
+		what = "no TLS is spoken there."
+	case isOf[*tls.CertificateVerificationError](err):
+		return " (correct the broker's advertised.listeners, or set --kafka-server-name to the name that is in the certificates)"
+	case c.transport.TLS != nil && errors.Is(err, context.DeadlineExceeded):
+		what = "no answer: is TLS spoken there?"
+	case isClosed(err):
+		what = "connection closed: is the listener there of another kind, with or without TLS or SASL?"
+	default:
+		return ""
+	}
+	return " (" + what + " The listener of --brokers accepts these flags: correct the broker's advertised.listeners, or name another of its listeners in --brokers)"
+}
+
+// isOf reports whether the error's tree has an error of the type.
+func isOf[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
+}
+
+// isClosed reports whether the broker closed the connection.
+func isClosed(err error) bool {
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }

@@ -10,6 +10,7 @@
 //	request.go    a request to one broker, to any broker, to a group's coordinator
 //	wire.go       a response as bytes, read within bounds
 //	advice.go     which flag to change if connecting fails
+//	explain.go    which address failed, and where it comes from
 //	roster.go     the brokers of the cluster, which to ask first, which do not answer
 //	metadata.go   the ids and leaders of topics
 //	offsets.go    the start and the end of partitions

@@ -23,7 +23,7 @@ func (c *Cluster) GroupDialer() *kafka.Dialer {
 		DialFunc: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := dial(ctx, network, address)
 			if err != nil {
-				return nil, err
+				return nil, c.explainDial(err, address)
 			}
 			return &groupConn{Conn: conn}, nil
 		},

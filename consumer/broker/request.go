@@ -31,11 +31,7 @@ func (c *Cluster) Request(ctx context.Context, broker int32, req kmsg.Request, b
 	res, err := c.transport.RoundTrip(ctx, c.addr, &exchange{req: req, broker: broker, buf: buf})
 	c.roster.recordOutcome(broker, begun, err)
 	if err != nil {
-		to := fmt.Sprint("broker ", broker)
-		if broker == Any {
-			to = "any broker"
-		}
-		return nil, fmt.Errorf("%s v%d to %s: %w%s", kmsg.NameForKey(req.Key()), req.GetVersion(), to, err, c.advise(err))
+		return nil, c.explain(err, req, broker)
 	}
 	c.answered.Store(true)
 	return res.(*reply).Response, nil

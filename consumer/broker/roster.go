@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -32,10 +33,11 @@ type roster struct {
 	silent map[int32]time.Time // when the broker failed to answer a request for any broker; none once it answers such a request
 	hung   map[int32]time.Time // when the broker let a request time out; none once it answers any request
 	heard  map[int32]time.Time // when the broker answered last
+	at     map[int32]string    // where the broker answered last, host:port
 }
 
 func newRoster() *roster {
-	return &roster{silent: make(map[int32]time.Time), hung: make(map[int32]time.Time), heard: make(map[int32]time.Time)}
+	return &roster{silent: make(map[int32]time.Time), hung: make(map[int32]time.Time), heard: make(map[int32]time.Time), at: make(map[int32]string)}
 }
 
 // CheckAnswering returns an error if the broker let a request time out less than twice [RequestTimeout] ago and
@@ -46,7 +48,7 @@ func (r *roster) checkAnswering(id int32) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if since, hung := r.hung[id]; hung && time.Since(since) < hungFor {
-		return fmt.Errorf("broker %d does not answer", id)
+		return fmt.Errorf("broker %d at %s does not answer", id, r.hosts[id])
 	}
 	return nil
 }
@@ -61,7 +63,7 @@ func (r *roster) recordOutcome(id int32, begun time.Time, err error) {
 	switch {
 	case err == nil:
 		delete(r.hung, id)
-		r.heard[id] = time.Now()
+		r.heard[id], r.at[id] = time.Now(), r.hosts[id]
 	case ok && timeout.Timeout() && !r.heard[id].After(begun):
 		r.hung[id] = time.Now()
 	}
@@ -99,6 +101,27 @@ func (r *roster) recordTurn(id int32) {
 	if i := slices.Index(r.ids, id); i >= 0 {
 		r.ids = slices.Concat(r.ids[i+1:], r.ids[:i+1])
 	}
+}
+
+// find returns the broker's address, and whether the broker has answered there. The address is empty if no metadata
+// had it.
+func (r *roster) find(id int32) (address string, reached bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	address = cmp.Or(r.hosts[id], r.at[id]) // metadata leaves out a broker that is down
+	return address, address != "" && address == r.at[id]
+}
+
+// hasReached reports whether a broker has answered at the address.
+func (r *roster) hasReached(address string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, at := range r.at {
+		if at == address {
+			return true
+		}
+	}
+	return false
 }
 
 // addresses returns host:port of all brokers, the broker that answered last in front.

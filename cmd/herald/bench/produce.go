@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
@@ -34,6 +39,7 @@ func newWriter(r *run) (*writer, error) {
 	opts := append([]kgo.Opt{
 		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(maxBuffered), kgo.AllowAutoTopicCreation(),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.RecordDeliveryTimeout(max(time.Second, r.cfg.Patience)), // otherwise flush waits for ever for a broker that is unreachable
 	}, r.cfg.Kafka...)
 	client, err := kgo.NewClient(opts...)
 	if err != nil {
@@ -42,9 +48,9 @@ func newWriter(r *run) (*writer, error) {
 	w := &writer{run: r, client: client, buffers: sync.Pool{New: func() any { return new([]byte) }}}
 	ctx, cancel := context.WithTimeout(r.ctx, pingTimeout)
 	defer cancel()
-	if err := client.Ping(ctx); err != nil {
+	if err := checkBrokers(ctx, client); err != nil {
 		client.Close()
-		return nil, fmt.Errorf("no Kafka broker answers at --brokers: %w", err)
+		return nil, err
 	}
 	for source := range r.sources() {
 		user := r.users[source]
@@ -62,6 +68,36 @@ func newWriter(r *run) (*writer, error) {
 		w.records = append(w.records, record)
 	}
 	return w, nil
+}
+
+// checkBrokers returns an error if no broker answers at --brokers, or if a broker does not answer at the address that
+// the cluster advertises. The client would try again without end to write there.
+func checkBrokers(ctx context.Context, client *kgo.Client) error {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{} // none
+	var found kmsg.Response
+	var err error
+	for _, seed := range client.SeedBrokers() {
+		if found, err = seed.Request(ctx, req); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("no Kafka broker answers at --brokers: %w", err)
+	}
+	seeds, _ := client.OptValue(kgo.SeedBrokers).([]string)
+	brokers := found.(*kmsg.MetadataResponse).Brokers
+	for i := range brokers {
+		b := &brokers[i]
+		if _, err := client.Broker(int(b.NodeID)).Request(ctx, req); err != nil {
+			address := net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
+			if slices.Contains(seeds, address) {
+				return fmt.Errorf("broker %d at %s: %w", b.NodeID, address, err)
+			}
+			return fmt.Errorf("broker %d, advertised as %s by %s (advertised.listeners): %w", b.NodeID, address, strings.Join(seeds, ", "), err)
+		}
+	}
+	return nil
 }
 
 // write writes the source's next record.

@@ -1,0 +1,61 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// explain returns the error of a request to a broker, or to [Any], with the address that was dialled and which of
+// Herald's flags may help. A broker's address comes from the cluster. If the broker has never answered there and no
+// flag names the address, explain says who advertises it: an operator would look for the address in vain.
+func (c *Cluster) explain(err error, req kmsg.Request, broker int32) error {
+	request := fmt.Sprintf("%s v%d", kmsg.NameForKey(req.Key()), req.GetVersion())
+	if broker == Any {
+		if reason := dialFailure(err); reason != nil {
+			return fmt.Errorf("no Kafka broker answers at %s: %w", c.listBootstrap(), reason)
+		}
+		return fmt.Errorf("%s to %s: %w%s", request, c.listBootstrap(), err, c.advise(err))
+	}
+	switch address, reached := c.roster.find(broker); {
+	case address == "":
+		return fmt.Errorf("%s to broker %d: %w%s", request, broker, err, c.advise(err))
+	case reached || slices.Contains(c.bootstrap, address):
+		return fmt.Errorf("%s to broker %d at %s: %w%s", request, broker, address, err, c.advise(err))
+	default:
+		return fmt.Errorf("%s to broker %d, %s: %w%s", request, broker, c.origin(address), err, c.adviseListener(err))
+	}
+}
+
+// explainDial returns an error of a connection to an address, which kafka-go adds. explainDial adds where the address
+// comes from, as explain does.
+func (c *Cluster) explainDial(err error, address string) error {
+	if c.roster.hasReached(address) || slices.Contains(c.bootstrap, address) {
+		return err
+	}
+	return fmt.Errorf("advertised by %s (advertised.listeners): %w%s", c.listBootstrap(), err, c.adviseListener(err))
+}
+
+// origin says where an address comes from that no flag names.
+func (c *Cluster) origin(address string) string {
+	return fmt.Sprintf("advertised as %s by %s (advertised.listeners)", address, c.listBootstrap())
+}
+
+func (c *Cluster) listBootstrap() string { return strings.Join(c.bootstrap, ", ") }
+
+// dialFailure returns why a connection could not be opened; nil if the error is another one.
+func dialFailure(err error) error {
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Op != "dial" {
+		return nil
+	}
+	if call, ok := errors.AsType[*os.SyscallError](op.Err); ok {
+		return call.Err // the name of the system call helps nobody
+	}
+	return op.Err
+}
