@@ -8,8 +8,10 @@
 //   - tail: the client of event streams
 //   - bench: measurements of a server under load
 //   - demo: the demo page and its tasks
+//   - spelling: the name that somebody meant who wrote another one
+//   - visible: text that is safe to show in a terminal
 //
-// Where things are: main.go has signals, exit codes, the parser and the version; config.go the file of
+// Where things are: main.go has signals, exit codes, the parser and the version; hangup.go has SIGHUP; config.go the file of
 // --config and the environment; setting.go the check of every setting's text. Each command is in the file of its name. flags_server.go has the flags of
 // serve and dev, flags_auth.go the flags of tokens, browsers and TLS, flags_kafka.go the flags of
 // connections to Kafka, of which it makes the TLS configuration and the SASL mechanism

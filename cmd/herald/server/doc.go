@@ -22,15 +22,18 @@
 //  3. origins.refusePreflight, origins.cors and origins.refuse handle requests of other origins' pages
 //     (origins.go, allowed_origin.go, foreign_page.go).
 //     discardUnreadBody (http_server.go) bounds the time for a body that no handler has read.
-//  4. The route's handler runs: stream.Handler.Events, which calls frontDoor.viewer; sessions; or
+//     endpoints.explain says what exists, if no route takes the path or the method (endpoints.go).
+//  4. queryRules.only refuses parameters that the route does not take (query.go). Then the route's handler
+//     runs: stream.Handler.Events, which calls frontDoor.viewer; sessions; or
 //     publisher.publish, which calls frontDoor.identify.
-//  5. An error of any of them reaches answerError, which answers in JSON with a code (refusal.go).
+//  5. An error of any of them reaches answerError, which answers in JSON with a code (refusal.go). The reason
+//     why a token is not accepted comes from auth.Explain.
 //
 // Where things are: config.go, validate.go and access.go turn a Config into parts; server.go has the
 // life of a Server; routes.go the endpoints and what wraps all of them; http_server.go the time-outs of both
 // HTTP servers; admin.go the admin listener; front_door.go asks who sends a request; client_address.go and
 // forwarded.go find the client's address behind proxies; session.go signs browsers
 // in; publish.go and publish_request.go write notifications, with idempotency.go, and bound their
-// bodies (PublishMaxBytes); the body of a demo task is bounded in demo/handler.go; revocation.go reads the topic
+// bodies (PublishMaxBytes), which content.go wants to be text; the body of a demo task is bounded in demo/handler.go; revocation.go reads the topic
 // of revocations.
 package server
