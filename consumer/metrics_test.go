@@ -79,7 +79,7 @@ func positive(value float64) bool { return value > 0 }
 func metered(t *testing.T, broker *kfake.Cluster, routes ...string) (*meter, *Consumer, *ledger, *Producer) {
 	t.Helper()
 	m := &meter{t, prometheus.NewRegistry(), make(map[string]bool)}
-	cfg := Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", FetchMaxBytes: 1, Registry: m.reg, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	cfg := Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", FetchMaxBytes: 1, ReplayRatePerUser: 1 << 20, Registry: m.reg, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, text := range routes {
 		route, err := ParseRoute(text)
 		if err != nil {
@@ -155,8 +155,9 @@ func TestEveryMetricCountsItsEvent(t *testing.T) {
 	}
 }
 
-// countReplays checks the metrics of three replays of the topic shared: the first replay reads from the tail, the
-// second one from Kafka, and the third one what the second one has kept in memory.
+// countReplays checks the metrics of four replays of the topic shared: the first replay reads from the tail, the
+// second one from Kafka, and the third one what the second one has kept in memory. The fourth one waits, because its
+// user has cost too much.
 func (m *meter) countReplays(c *Consumer) {
 	m.t.Helper()
 	replay := func() {
@@ -176,6 +177,8 @@ func (m *meter) countReplays(c *Consumer) {
 		m.t.Error("bytes that came from Kafka are counted as cached")
 	}
 	m.rise(replay, append(counted, cached)...)
+	c.scans.costs.Charge("alice", (costBurst<<20)+(1<<18), time.Now()) // a quarter of a second of the rate more than the user may save up
+	m.rise(replay, append(counted, "herald_kafka_replays_delayed_total{}")...)
 }
 
 // TestLagOfUserTopicsNamesNoUser checks that the lags of all users' topics of a route are added up in one
