@@ -157,6 +157,8 @@ func TestKeysRotate(t *testing.T) {
 		time.Sleep(11 * time.Minute)
 		if err := verify(one); !errors.Is(err, ErrInvalidToken) {
 			t.Errorf("a token of the removed key after the next fetch: %v, want it refused", err)
+		} else {
+			wantRefusal(t, err, "unknown-key")
 		}
 		if err := verify(two); err != nil {
 			t.Error(err)
