@@ -2,13 +2,13 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -30,6 +30,7 @@ type writer struct {
 	records []*kgo.Record // by source: a template with topic, key and headers
 	turn    int           // the source of the next record
 	buffers sync.Pool
+	count   atomic.Int64 // records written
 }
 
 // newWriter connects to Kafka.
@@ -39,7 +40,6 @@ func newWriter(r *run) (*writer, error) {
 	opts := append([]kgo.Opt{
 		kgo.ProducerLinger(0), kgo.MaxBufferedRecords(maxBuffered), kgo.AllowAutoTopicCreation(),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.RecordDeliveryTimeout(max(time.Second, r.cfg.Patience)), // otherwise flush waits for ever for a broker that is unreachable
 	}, r.cfg.Kafka...)
 	client, err := kgo.NewClient(opts...)
 	if err != nil {
@@ -107,6 +107,7 @@ func (w *writer) write(source int) {
 }
 
 func (w *writer) produce(like *kgo.Record, v value, size int) {
+	w.count.Add(1)
 	buffer := w.buffers.Get().(*[]byte)
 	*buffer = v.append((*buffer)[:0], size)
 	record := &kgo.Record{Topic: like.Topic, Key: like.Key, Headers: like.Headers, Value: *buffer}
@@ -171,10 +172,9 @@ func (w *writer) asDelivered() func(time.Duration) int {
 	return func(time.Duration) int { return int(w.run.unique()-start)/perRecord + underWay }
 }
 
-// flush waits until Kafka has confirmed all records.
+// flush waits until Kafka has confirmed all records, or until it has confirmed none for as long as the patience. The
+// client's own Flush waits without end for a broker that is unreachable.
 func (w *writer) flush() error {
-	if err := w.client.Flush(w.run.ctx); err != nil {
-		return errors.Join(context.Cause(w.run.ctx), err)
-	}
-	return nil
+	confirmed := func() int64 { return w.count.Load() - w.client.BufferedProduceRecords() }
+	return w.run.waitFor(w.run.ctx, "Kafka does not confirm all records", confirmed, w.count.Load())
 }
