@@ -114,7 +114,7 @@
 //
 // Package [herald/consumer/batch] decodes record batches. Package [herald/consumer/broker] sends requests to
 // brokers. Package [herald/consumer/logtail] keeps the newest records in memory, with an index by user. Package
-// [herald/consumer/userrate] limits the rate of each user, here and in other packages.
+// [herald/userrate] limits the rate of each user, here and in other packages.
 //
 // # Lock order
 //

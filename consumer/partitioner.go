@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/segmentio/kafka-go"
+
+	"herald/spelling"
 )
 
 // Partitioner is the rule by which the producers of a topic choose a record's partition from its key. The
@@ -39,7 +41,7 @@ func (p *Partitioner) parse(text string) error {
 	if meant == "consistent" {
 		meant = string(CRC32)
 	}
-	return fmt.Errorf("partitioner %q: want %s%s", text, strings.Join(names, ", "), nearest(meant, names...))
+	return fmt.Errorf("partitioner %q: want %s%s", text, strings.Join(names, ", "), spelling.Suggest(meant, names))
 }
 
 // choose returns the partition of a record with the key in a topic of count partitions, at least one. A

@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
+	"herald/spelling"
 )
 
 // ErrSeveralTopics says that the text of a route seems to name several topics. How a caller spells several
@@ -90,6 +90,8 @@ func intendedName(name string) string {
 	return intended
 }
 
+var optionKeys = []string{"kind", "user", "partitioner"}
+
 // setOption sets one option of the route's text, such as "kind=broadcast".
 func (r *Route) setOption(option string) error {
 	key, value, ok := strings.Cut(option, "=")
@@ -104,13 +106,13 @@ func (r *Route) setOption(option string) error {
 	case "partitioner":
 		return r.Partitioner.parse(value)
 	default:
-		return fmt.Errorf("unknown option %q: want kind, user or partitioner%s", key, nearest(key, "kind", "user", "partitioner"))
+		return fmt.Errorf("unknown option %q: want kind, user or partitioner%s", key, spelling.Suggest(key, optionKeys))
 	}
 }
 
 // explainOption returns the error for a text that is not key=value.
 func explainOption(option string) error {
-	for _, key := range []string{"kind", "user", "partitioner"} {
+	for _, key := range optionKeys {
 		if meant := key + "=" + option; new(Route).setOption(meant) == nil {
 			return fmt.Errorf("option %q is not key=value, did you mean %q?", option, meant)
 		}
@@ -130,7 +132,7 @@ func (r *Route) setKind(text string) error {
 		}
 		names = append(names, k.String())
 	}
-	return fmt.Errorf("kind %q: want shared, per-user or broadcast%s", text, nearest(text, names...))
+	return fmt.Errorf("kind %q: want shared, per-user or broadcast%s", text, spelling.Suggest(text, names))
 }
 
 // setUser sets where a record names its user: key, header:NAME or json:/POINTER.
@@ -149,23 +151,9 @@ func (r *Route) setUser(text string) error {
 	}
 	advice := ""
 	if end := strings.IndexAny(text, ":="); end < 0 {
-		advice = nearest(text, "key")
+		advice = spelling.Suggest(text, []string{"key"})
 	} else if rest := strings.TrimSpace(text[end+1:]); rest != "" {
-		advice = nearest(text[:end]+":"+rest, "header:"+rest, "json:"+rest)
+		advice = spelling.Suggest(text[:end]+":"+rest, []string{"header:" + rest, "json:" + rest})
 	}
 	return fmt.Errorf("user %q: want key, header:NAME or json:/POINTER%s", text, advice)
-}
-
-// nearest names the candidate that is most similar to text, if one is similar enough.
-func nearest(text string, candidates ...string) string {
-	best, least := "", max(2, len(text)/3)+1
-	for _, c := range candidates {
-		if d := levenshtein.ComputeDistance(strings.ToLower(text), strings.ToLower(c)); d < least {
-			best, least = c, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(", did you mean %q?", best)
 }

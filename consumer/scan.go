@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"herald/consumer/userrate"
+	"herald/userrate"
 )
 
 // longRange is the most offsets of a short range. Passes for long ranges are separate from passes for short

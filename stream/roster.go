@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"herald/consumer/userrate"
+	"herald/userrate"
 )
 
 // Admission bounds the streams. A zero value is no limit.

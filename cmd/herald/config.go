@@ -14,8 +14,8 @@ import (
 	"github.com/alecthomas/kong"
 	yaml "go.yaml.in/yaml/v4"
 
-	"herald/cmd/herald/spelling"
 	"herald/cmd/herald/tail"
+	"herald/spelling"
 	"herald/textfile"
 )
 

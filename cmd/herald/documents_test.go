@@ -3,8 +3,10 @@ package main
 import (
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -168,5 +170,24 @@ func TestLinks(t *testing.T) {
 	})
 	if links < 50 {
 		t.Errorf("%d links in all documents, want 50 or more", links)
+	}
+}
+
+// TestImageHasEveryPackage compares .dockerignore, which excludes everything that it does not list, with the packages
+// that the program imports: deploy/Dockerfile builds the program inside the image, and no test builds that image.
+func TestImageHasEveryPackage(t *testing.T) {
+	list, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := regexp.MustCompile(`(?m)^herald/([^/\n]+)`).FindAllStringSubmatch(string(list), -1)
+	if len(packages) == 0 {
+		t.Fatal("go list named no package of Herald")
+	}
+	included := strings.Fields(readDocument(t, ".dockerignore"))
+	for _, p := range packages {
+		if !slices.Contains(included, "!"+p[1]) {
+			t.Errorf(".dockerignore excludes the package %s", p[1])
+		}
 	}
 }

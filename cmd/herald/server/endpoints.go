@@ -10,7 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"herald/cmd/herald/spelling"
+	"herald/spelling"
 )
 
 // endpoint is a path of a listener, with the methods that it takes.

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"herald/consumer"
-	"herald/consumer/userrate"
 	"herald/stream"
+	"herald/userrate"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"herald/cmd/herald/spelling"
+	"herald/spelling"
 )
 
 // The names of query parameters. The stream's are in stream/request.go.

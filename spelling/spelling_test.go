@@ -10,6 +10,7 @@ func TestSuggest(t *testing.T) {
 	for name, want := range map[string]string{
 		"sinse":                    `, did you mean "since"?`,
 		"type":                     `, did you mean "types"?`,
+		"SINCE":                    `, did you mean "since"?`,
 		"last-event-id":            `, did you mean "lastEventId"?`,
 		"nothing like it":          "",
 		"":                         "",

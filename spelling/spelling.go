@@ -1,8 +1,9 @@
-// Package spelling finds the name that somebody meant who wrote another one.
+// Package spelling finds the name that somebody meant by a misspelt one.
 package spelling
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/agnivade/levenshtein"
 )
@@ -10,14 +11,16 @@ import (
 // maxName bounds the names that are compared, in bytes: the time grows with the product of two lengths.
 const maxName = 128
 
-// Nearest returns the candidate that is most similar to name, or "" if none is similar enough.
+// Nearest returns the candidate that is most similar to name, or "" if none is similar enough. Upper and lower case
+// do not count.
 func Nearest(name string, candidates []string) string {
 	if len(name) > maxName {
 		return ""
 	}
+	name = strings.ToLower(name)
 	best, least := "", max(2, len(name)/3)+1
 	for _, c := range candidates {
-		if d := levenshtein.ComputeDistance(name, c); d < least {
+		if d := levenshtein.ComputeDistance(name, strings.ToLower(c)); d < least {
 			best, least = c, d
 		}
 	}
