@@ -2,9 +2,11 @@ package auth
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -50,13 +52,25 @@ func Identify(text []byte) string {
 // identify recognizes contents that are no secret, because they are public or meant for another flag:
 // keys, certificates and key sets in each of their usual forms, and tokens. It returns nil for other contents.
 func identify(text []byte) *contents {
-	for _, form := range []func([]byte) *contents{identifyPEM, identifyJSON, identifyToken, identifyDER, identifyBase64} {
+	for _, form := range []func([]byte) *contents{identifyText, identifyDER, identifyEncoded} {
 		if c := form(text); c != nil {
 			return c
 		}
 	}
+	if bare := wrapping.ReplaceAll(text, []byte("$1")); len(bare) < len(text) {
+		return identify(bare)
+	}
 	return nil
 }
+
+// identifyText recognizes the forms that are text.
+func identifyText(text []byte) *contents {
+	return cmp.Or(identifyPEM(text), identifyJSON(text), identifyXML(text), identifyToken(text))
+}
+
+// wrapping matches a text with a name, a scheme or quotes around it, as in an .env file or in a header. Each match is
+// shorter than the text, so identify ends.
+var wrapping = regexp.MustCompile(`(?s)^\s*(?:(?:export\s+)?[A-Za-z_]\w*\s*[=:]|[Bb]earer\s)?\s*["']?(.*?)["']?\s*$`)
 
 // identifyPEM recognizes texts with a PEM block (RFC 7468), wherever it begins, and keys in the texts of SSH and
 // PuTTY.
@@ -193,17 +207,34 @@ func isText(text []byte) bool {
 	return !bytes.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' })
 }
 
-// identifyBase64 recognizes a key or a certificate in base64 without the lines of PEM. Keycloak shows public keys in
-// this form, and key sets hold certificates in it.
-func identifyBase64(text []byte) *contents {
-	compact := strings.TrimRight(strings.Join(strings.Fields(string(text)), ""), "=")
-	der, err := base64.RawStdEncoding.DecodeString(strings.NewReplacer("-", "+", "_", "/").Replace(compact))
+// identifyXML recognizes a key of RSA, DSA or ECDSA in XML (XML Signature 1.1, section 4.5.2), which .NET writes.
+func identifyXML(text []byte) *contents {
+	if !xmlKey.Match(text) {
+		return nil
+	}
+	return &contents{"a key in XML", "--jwt-public-key-file takes public keys in PEM"}
+}
+
+var xmlKey = regexp.MustCompile(`<(\w+:)?(RSA|DSA|EC|ECDSA)KeyValue\b`)
+
+// identifyEncoded recognizes the other contents in base64 or in hexadecimal digits. Keycloak shows public keys in
+// base64 without the lines of PEM, key sets hold certificates so, and environment variables hold whole PEM files so.
+func identifyEncoded(text []byte) *contents {
+	compact := strings.Join(strings.Fields(string(text)), "")
+	if b, err := hex.DecodeString(strings.ReplaceAll(compact, ":", "")); err == nil {
+		if derKind(b) != "" {
+			return &contents{"a key or a certificate in hexadecimal digits", "--jwt-public-key-file takes public keys and certificates in PEM"}
+		}
+		return identifyDecoded(b, "hexadecimal digits")
+	}
+	compact = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(compact, "="))
+	b, err := base64.RawStdEncoding.DecodeString(compact)
 	if err != nil {
 		return nil
 	}
-	switch label := derKind(der); label {
+	switch label := derKind(b); label {
 	case "":
-		return nil // a secret of random bytes
+		return identifyDecoded(b, "base64")
 	case "CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY":
 		return &contents{"a public key or certificate in base64", fmt.Sprintf("--jwt-public-key-file takes it between the lines -----BEGIN %[1]s----- and -----END %[1]s-----", label)}
 	case "PRIVATE KEY":
@@ -211,4 +242,16 @@ func identifyBase64(text []byte) *contents {
 	default:
 		return &contents{"a key store in base64", "--jwt-public-key-file takes its certificate in PEM"}
 	}
+}
+
+// identifyDecoded recognizes texts that were decoded. It returns nil for a secret of random bytes.
+func identifyDecoded(b []byte, encoding string) *contents {
+	c := identifyText(b)
+	if c == nil && len(b) >= minSecret {
+		c = identifyEncoded(b)
+	}
+	if c == nil {
+		return nil
+	}
+	return &contents{c.what + " in " + encoding, "decode it; " + c.use}
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -100,6 +101,16 @@ func foreignFiles(t *testing.T) map[string]foreign {
 	pkcs1 := x509.MarshalPKCS1PublicKey(&privateKeys()["rsa"].(*rsa.PrivateKey).PublicKey)
 	files["RSA in PKCS #1"] = foreign{pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: pkcs1}), "a public key in PEM", publicFlag}
 	files["RSA in PKCS #1 in DER"] = foreign{pkcs1, "a public key in DER", publicFlag}
+	pemText, der := publicPEM(t, privateKeys()["rsa"].Public()), decodePEM(t, publicPEM(t, privateKeys()["rsa"].Public()))
+	encoded := base64.StdEncoding.EncodeToString
+	files["PEM in base64"] = foreign{[]byte(encoded(pemText) + "\n"), "a public key in PEM in base64", publicFlag}
+	files["PEM in base64 twice"] = foreign{[]byte(encoded([]byte(encoded(pemText)))), "a public key in PEM in base64 in base64", publicFlag}
+	files["DER in hexadecimal digits"] = foreign{fmt.Appendf(nil, "%X\n", der), "in hexadecimal digits", publicFlag}
+	files["DER with colons"] = foreign{fmt.Appendf(nil, "%s\n", strings.ReplaceAll(fmt.Sprintf("% x", der), " ", ":")), "in hexadecimal digits", publicFlag}
+	files["key of .NET"] = foreign{fmt.Appendf(nil, "<RSAKeyValue><Modulus>%s</Modulus><Exponent>AQAB</Exponent></RSAKeyValue>", encoded(der)), "a key in XML", publicFlag}
+	files["JWK in base64"] = foreign{[]byte(base64.RawURLEncoding.EncodeToString([]byte(`{"kty":"RSA","n":"AQAB","e":"AQAB"}`))), "a public key as a JSON Web Key in base64", publicFlag}
+	files["line of an .env file"] = foreign{[]byte("export JWT_KEY='" + encoded(der) + "'\n"), "a public key or certificate in base64", publicFlag}
+	files["header with a token"] = foreign{[]byte("Authorization: Bearer " + sign(t, alice(nil))), "a token (JWT)", "--token-file"}
 	files["RSA in PKCS #1 in base64"] = foreign{[]byte(base64.StdEncoding.EncodeToString(pkcs1)), "in base64", "-----BEGIN RSA PUBLIC KEY-----"}
 	return files
 }
@@ -181,6 +192,7 @@ func TestSecretsAreNotTakenForKeys(t *testing.T) {
 		_, _ = rand.Read(random)
 		for _, text := range []string{
 			base64.StdEncoding.EncodeToString(random), base64.RawURLEncoding.EncodeToString(random), base64.StdEncoding.EncodeToString(random[:32]),
+			fmt.Sprintf("%x", random), fmt.Sprintf("JWT_SECRET=%q", base64.StdEncoding.EncodeToString(random)),
 			rand.Text(), strings.ToLower(rand.Text() + "-" + rand.Text()),
 			"0" + base64.StdEncoding.EncodeToString(random)[:50], // 0 and 0 to 9 are the head of an element in DER
 		} {

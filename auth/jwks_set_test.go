@@ -134,8 +134,16 @@ func TestWhichKeysOfASetAreUsed(t *testing.T) {
 		"RSA for verifying":         {setWith("rsa", map[string]any{"key_ops": []string{"verify"}}), strings.Join(rsaAlgorithms, " ")},
 		"RSA with its private part": {setWith("rsa", map[string]any{"d": "AQAB"}), ""},
 		"RSA of 24 bits":            {setWith("rsa", map[string]any{"n": "AQAB"}), ""},
+		"RSA, exponent 1":           {setWith("rsa", map[string]any{"e": "AQ"}), ""}, // every signature would be good
+		"RSA, exponent 2":           {setWith("rsa", map[string]any{"e": "Ag"}), ""},
+		"RSA, exponent 2^64 + 1":    {setWith("rsa", map[string]any{"e": "AQAAAAAAAAAB"}), ""},
+		"RSA, even modulus":         {setWith("rsa", map[string]any{"n": strings.Repeat("-A", 171)}), ""},
+		"RSA of 16384 bits":         {setWith("rsa", map[string]any{"n": strings.Repeat("_", 2730)}), ""}, // each verification would be expensive
 		"P-256":                     {setWith("p256", nil), "ES256"},
 		"P-256, not on the curve":   {setWith("p256", map[string]any{"x": "AQAB"}), ""},
+		"P-256, point at infinity":  {setWith("p256", map[string]any{"x": "AA", "y": "AA"}), ""},
+		"Ed25519 of 31 bytes":       {setWith("ed25519", map[string]any{"x": strings.Repeat("A", 42)}), ""},
+		"RSA that says EC":          {setWith("rsa", map[string]any{"kty": "EC"}), ""},
 		"P-256 that says P-384":     {setWith("p256", map[string]any{"crv": "P-384"}), ""},
 		"Ed25519":                   {setWith("ed25519", nil), "EdDSA Ed25519"},
 		"Ed25519 for EdDSA":         {setWith("ed25519", map[string]any{"alg": "EdDSA"}), "EdDSA Ed25519"},

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -182,6 +183,9 @@ func (j *JWT) explainToken(parsed *jwt.Token, claims jwt.MapClaims, err error) e
 	case errors.Is(err, ErrUnavailable):
 		return err
 	case errors.Is(err, jwt.ErrTokenMalformed):
+		if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // its text has the value of a number
+			err = errors.New("the header or the claims are not an object, or have a number beyond the range")
+		}
 		return refusedMalformed.because(err)
 	case errors.Is(err, jwt.ErrTokenInvalidClaims): // the signature is good
 		return j.explainClaims(claims, err)

@@ -93,6 +93,9 @@ func newKey(id string, value any) (key, error) {
 		if bits := k.N.BitLen(); bits < minRSA || bits > maxRSA {
 			return key{}, fmt.Errorf("an RSA key of %d bits: want %d to %d", bits, minRSA, maxRSA)
 		}
+		if k.N.Bit(0) == 0 || k.E < 3 || k.E%2 == 0 {
+			return key{}, errors.New("a damaged RSA key: its modulus and its exponent must be odd, and the exponent more than 1")
+		}
 		return key{id, rsaAlgorithms, k}, nil
 	case *ecdsa.PublicKey:
 		switch name := k.Curve.Params().Name; name {

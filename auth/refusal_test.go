@@ -3,6 +3,7 @@ package auth
 import (
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -67,6 +68,8 @@ func refusedTokens(t *testing.T) []refusedToken {
 		{"expiry out of range", change("exp", 1<<40), "claim"},
 		{"no user", change("sub", nil), "claim"},
 		{"id is a number", change("jti", 7), "claim"},
+		{"number beyond the range in the claims", parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"s3cret":5373637265e999}`)) + ".", "malformed"},
+		{"number beyond the range in the header", base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","x":5373637265e999}`)) + "." + parts[1] + ".", "malformed"},
 		{"unknown right", change("herald", map[string]any{"s3cret": true}), "claim"},
 	}
 }
@@ -99,6 +102,11 @@ func wantRefusal(t *testing.T, err error, reason string) {
 	for _, value := range []string{"issuer.example", "herald-of-shop", "s3cret", "evil", "alice"} {
 		if strings.Contains(text+got.Message, value) {
 			t.Errorf("the answer has the value %q: %s %s", value, text, got.Message)
+		}
+	}
+	for _, value := range []string{"s3cret", "5373637265", "evil", "alice"} {
+		if err != nil && strings.Contains(err.Error(), value) {
+			t.Errorf("the error for the log has the value %q: %v", value, err)
 		}
 	}
 }
