@@ -140,9 +140,14 @@ func webHost(host string) (string, error) {
 // hostNames converts names as browsers do (URL Standard, "domain to ASCII").
 var hostNames = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.StrictDomainName(false), idna.CheckHyphens(false))
 
-// isPublic says whether anybody can register names below the name, such as com, co.uk or github.io. A name of one
-// label counts as public, except localhost: the list of public names may be older than the name.
+// isPublic says whether anybody can have a name below the name, such as com, co.uk, github.io or, because all names
+// below it are public themselves, compute.amazonaws.com. A name of one label counts as public, except localhost: the
+// list of public names may be older than the name.
 func isPublic(name string) bool {
-	suffix, _ := publicsuffix.PublicSuffix(name)
-	return suffix == name && name != "localhost"
+	for _, n := range []string{name, "any." + name} {
+		if suffix, _ := publicsuffix.PublicSuffix(n); suffix == n && n != "localhost" {
+			return true
+		}
+	}
+	return false
 }

@@ -210,9 +210,12 @@ func (r *BlockReader) advance() {
 
 // keep copies the incomplete block, because its bytes are the caller's. It returns false.
 func (r *BlockReader) keep() bool {
-	if len(r.in) == 0 && cap(r.buffer) > keepBuffer {
+	switch {
+	case len(r.in) == 0 && cap(r.buffer) > keepBuffer:
 		r.buffer = nil
-	} else {
+	case len(r.in) > 0 && len(r.in) == len(r.buffer) && &r.in[0] == &r.buffer[0]:
+		// The block is there already. A copy for each piece of a long event would take minutes.
+	default:
 		r.buffer = append(r.buffer[:0], r.in...)
 	}
 	r.in = nil

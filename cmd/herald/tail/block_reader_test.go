@@ -1,10 +1,12 @@
 package tail
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -107,5 +109,25 @@ func TestReaderKeepsNoHeartbeats(t *testing.T) {
 	}
 	if cap(r.buffer) > 64 {
 		t.Errorf("%d bytes are kept", cap(r.buffer))
+	}
+}
+
+// TestLongEventInSmallPieces reads an event of 2 MiB in pieces of 16 bytes. A reader that copies the event for each piece
+// copies 128 GiB.
+func TestLongEventInSmallPieces(t *testing.T) {
+	var r BlockReader
+	var b Block
+	start := time.Now()
+	piece := bytes.Repeat([]byte("x"), 16)
+	for _, p := range slices.Concat([][]byte{[]byte("data:")}, slices.Repeat([][]byte{piece}, 2<<20/16), [][]byte{[]byte("\n\n")}) {
+		if err := r.Push(p); err != nil {
+			t.Fatal(err)
+		}
+		if r.Next(&b) {
+			break
+		}
+	}
+	if len(b.Data) != 2<<20 || time.Since(start) > 10*time.Second {
+		t.Errorf("%d bytes after %v", len(b.Data), time.Since(start))
 	}
 }

@@ -35,14 +35,20 @@ func (p *eventPrinter) print(e Event) error {
 }
 
 func (p *eventPrinter) printJSON(e Event) error {
-	enc := json.NewEncoder(p.w)
+	var line strings.Builder
+	enc := json.NewEncoder(&line)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(struct {
+	err := enc.Encode(struct {
 		Time time.Time `json:"time"`
 		Type string    `json:"type"`
 		ID   string    `json:"id"`
 		Data string    `json:"data"`
-	}{p.now(), e.Type, e.ID, e.Data}); err != nil {
+	}{p.now(), e.Type, e.ID, e.Data})
+	if err == nil {
+		// JSON leaves some characters that steer terminals as they are. Their escapes are JSON's too.
+		_, err = io.WriteString(p.w, printable(strings.TrimSuffix(line.String(), "\n"))+"\n")
+	}
+	if err != nil {
 		return fmt.Errorf("print event: %w", err)
 	}
 	return nil

@@ -62,7 +62,7 @@ func checkResponse(res *http.Response) error {
 	kind, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if res.StatusCode == http.StatusOK {
 		if kind != "text/event-stream" {
-			return refusal{fmt.Errorf("%s answers with %q, not with an event stream: is the URL right?", res.Request.URL.Redacted(), kind)}
+			return refusal{fmt.Errorf("%s answers with %q, not with an event stream: is the URL right?", withoutToken(res.Request.URL), kind)}
 		}
 		return nil
 	}
@@ -91,6 +91,9 @@ func checkResponse(res *http.Response) error {
 			err = fmt.Errorf("%w: is the path of --url right?", err)
 		}
 		return refusal{err}
+	}
+	if to := res.Header.Get("Location"); to != "" && res.StatusCode < 400 {
+		err = fmt.Errorf("%w: it redirects to %.200q, which herald tail does not follow because the token would go there too: is that the address for --url?", err, to)
 	}
 	if res.StatusCode >= 500 {
 		return err

@@ -55,9 +55,16 @@ func Run(ctx context.Context, cfg Config) error {
 // noteEnd says how to continue, to a user who works with ids.
 func (t *tailer) noteEnd() {
 	if t.lastID != "" && (t.cfg.IDs || t.cfg.JSON || t.cfg.LastEventID != "") {
-		t.note("the last event id is %s; to continue after it add --last-event-id '%[1]s'", t.lastID)
+		if safeInShell(t.lastID) {
+			t.note("the last event id is %s; to continue after it add --last-event-id '%[1]s'", t.lastID)
+		} else { // not one of Herald's
+			t.note("the last event id is %.200q", t.lastID)
+		}
 	}
 }
+
+// safeInShell says whether quotes make a text of the server a single word of a command line.
+func safeInShell(text string) bool { return !strings.Contains(text, "'") && visible.Text(text) == text }
 
 // errIdle says that a silent connection counts as dead.
 var errIdle = errors.New("no sign of life from the server")
@@ -94,18 +101,23 @@ func (t *tailer) noteOpened() {
 	if err != nil {
 		return // a request could not have been sent
 	}
-	query := u.Query()
-	since := cmp.Or(query.Get("since"), "now")
+	since := cmp.Or(u.Query().Get("since"), "now")
 	if t.lastID != "" {
 		since = "the last event id"
 	}
+	t.note("following %s since %s; Ctrl-C ends it", withoutToken(u), since)
+}
+
+// withoutToken returns the address of a stream without the parts of it that may hold a token or a password.
+func withoutToken(u *url.URL) string {
+	query, shown := u.Query(), *u
 	for name := range query {
 		if name != "user" && name != "types" {
-			query.Del(name) // it may hold a token
+			query.Del(name)
 		}
 	}
-	u.RawQuery = query.Encode()
-	t.note("following %s since %s; Ctrl-C ends it", u.Redacted(), since)
+	shown.RawQuery = query.Encode()
+	return shown.Redacted()
 }
 
 // run connects again and again until ctx ends or the server refuses for good.
@@ -155,7 +167,11 @@ func (t *tailer) followConnection(ctx context.Context) (opened bool, err error) 
 	if err != nil {
 		return false, refusal{err}
 	}
-	res, err := t.cfg.Client.Do(req) //nolint:bodyclose // closed below; the linter loses it in the closure
+	client := *t.cfg.Client
+	// The request has a token, perhaps in its URL: another server must not get it, nor anybody on the way to an address
+	// without TLS.
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	res, err := client.Do(req) //nolint:bodyclose // closed below; the linter loses it in the closure
 	if err != nil {
 		return false, connectionError(ctx, err)
 	}

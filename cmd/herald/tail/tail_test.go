@@ -3,6 +3,7 @@ package tail
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"herald/cmd/herald/visible"
 )
 
 // tailOf follows the stream at url until ctx ends or the server refuses it for good.
@@ -159,4 +162,79 @@ func TestTailSaysWhereItBegins(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, &notes, test.want)
 		}
 	}
+}
+
+// TestTailDoesNotFollowRedirects redirects to another server, with the token in the URL and in the header. The other
+// server must get no request, and the error has the address and not the token.
+func TestTailDoesNotFollowRedirects(t *testing.T) {
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("the other server got %s with %v", r.URL, r.Header)
+	}))
+	defer other.Close()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		server := httptest.NewServer(http.RedirectHandler(other.URL+"/events", status))
+		_, _, err := tailOf(t.Context(), server.URL+"/events?token=s3cret")
+		server.Close()
+		if err == nil || !strings.Contains(err.Error(), "it redirects to \""+other.URL) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%d: %v, want the address of the other server", status, err)
+		}
+	}
+}
+
+// TestTailOfAHostileServer follows streams whose texts would steer a terminal, or end in a shell.
+func TestTailOfAHostileServer(t *testing.T) {
+	const escape = "\x1b]0;owned\x07\x9b2J\u009b2J\u0085\x7f\u202e"
+	for name, answer := range map[string]func(http.ResponseWriter){
+		"event": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", "text/event-stream")
+			fmt.Fprintf(w, "id: '; touch owned; '%s\nevent: %[1]s\ndata: %[1]s\n\nevent: gap\ndata: %[1]s\n\nevent: end\ndata: too-many %[1]s\n\n", escape)
+		},
+		"content type": func(w http.ResponseWriter) { w.Header().Set("Content-Type", "text/"+escape) },
+		"refusal":      func(w http.ResponseWriter) { w.WriteHeader(403); fmt.Fprint(w, escape) },
+		"JSON": func(w http.ResponseWriter) {
+			w.WriteHeader(403)
+			fmt.Fprintf(w, `{"error":{"message":"\u001b\u009b2J\u202e"}}`)
+		},
+		"redirect": func(w http.ResponseWriter) { w.Header().Set("Location", "/"+escape); w.WriteHeader(302) },
+		"status":   func(w http.ResponseWriter) { hijack(w, "HTTP/1.1 403 "+escape+"\r\n\r\n") },
+		"header":   func(w http.ResponseWriter) { hijack(w, "HTTP/1.1 403 x\r\n"+escape+"\r\n\r\n") },
+		"no HTTP":  func(w http.ResponseWriter) { hijack(w, escape+"\r\n\r\n") },
+	} {
+		for _, asJSON := range []bool{false, true} {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w) }))
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			var out, notes bytes.Buffer
+			err := Run(ctx, Config{
+				Client: http.DefaultClient, URL: server.URL, Token: func() (string, error) { return "", nil }, IdleTimeout: 10 * time.Second,
+				JSON: asJSON, IDs: true, All: true, Out: &out, Notes: &notes,
+			})
+			cancel()
+			server.Close()
+			text := out.String() + notes.String()
+			if err != nil {
+				text += visible.Text(err.Error()) // as the command prints it
+			}
+			if strings.ContainsFunc(strings.ReplaceAll(text, "\n", ""), steers) || text == "" {
+				t.Errorf("%s, JSON %t: %q", name, asJSON, text)
+			}
+			if strings.Contains(notes.String(), "--last-event-id") {
+				t.Errorf("a command with the server's id: %q", notes.String())
+			}
+			for line := range strings.Lines(out.String()) {
+				if asJSON && !json.Valid([]byte(line)) {
+					t.Errorf("%s: not JSON: %q", name, line)
+				}
+			}
+		}
+	}
+}
+
+// hijack answers with a text that net/http would not write.
+func hijack(w http.ResponseWriter, text string) {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	_, _ = conn.Write([]byte(text))
+	_ = conn.Close()
 }
