@@ -155,6 +155,14 @@ func (s *secured) token(t *testing.T, id auth.Identity) string {
 	return token
 }
 
+// transport sends the requests of tests. A client that waits less for the answer to "Expect: 100-continue" sends the body
+// of a slow server's request unasked.
+var transport = func() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.ExpectContinueTimeout = time.Minute
+	return t
+}()
+
 // send sends a request and returns the status, the header and the body. For a stream it returns the text
 // up to the first checkpoint. It follows no redirect and keeps no cookie.
 func send(t *testing.T, method, url, body string, header http.Header) (int, http.Header, string) {
@@ -164,7 +172,7 @@ func send(t *testing.T, method, url, body string, header http.Header) (int, http
 		t.Fatal(err)
 	}
 	maps.Copy(req.Header, header)
-	res, err := http.DefaultTransport.RoundTrip(req)
+	res, err := transport.RoundTrip(req)
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, url, err)
 	}

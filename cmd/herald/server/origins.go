@@ -89,7 +89,7 @@ func (o *origins) cors() echo.MiddlewareFunc {
 		AllowOriginFunc:  func(origin string) (bool, error) { return o.allows(origin), nil },
 		AllowMethods:     []string{http.MethodGet, http.MethodPost, http.MethodDelete},
 		AllowHeaders:     []string{"Authorization", "Cache-Control", "Content-Type", "Idempotency-Key", "Last-Event-ID"},
-		ExposeHeaders:    []string{"Retry-After"},
+		ExposeHeaders:    []string{"Retry-After", "WWW-Authenticate"},
 		AllowCredentials: true,
 		MaxAge:           preflightAge,
 	})

@@ -68,6 +68,9 @@ func TestOrigins(t *testing.T) {
 			if test.readable && (allowed != test.origin || credentials != "true") || !test.readable && allowed+credentials != "" {
 				t.Errorf("allowed to read: %q %q, want %v", allowed, credentials, test.readable)
 			}
+			if exposed := header.Get("Access-Control-Expose-Headers"); test.readable && exposed != "Retry-After,WWW-Authenticate" {
+				t.Errorf("a page may read the headers %q", exposed)
+			}
 			if !slices.Contains(header.Values("Vary"), "Origin") {
 				t.Errorf("Vary %q: a cache would give one origin's answer to another", header.Values("Vary"))
 			}
