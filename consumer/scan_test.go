@@ -130,7 +130,7 @@ func TestReplayEndsWithItsContext(t *testing.T) {
 }
 
 // TestReadingStopsWhenTheOnlyClientLeaves checks a replay of 32 MiB whose only client leaves after the first
-// record: the pass ends after at most two chunks.
+// record: the pass ends, and has read a small part of the log.
 func TestReadingStopsWhenTheOnlyClientLeaves(t *testing.T) {
 	const records, size = 4000, 8 << 10
 	_, c := filledConsumer(t, 1, records, 1, size, func(*Consumer) {})
@@ -145,9 +145,9 @@ func TestReadingStopsWhenTheOnlyClientLeaves(t *testing.T) {
 	waitFor(t, "the pass ends", func() bool {
 		return c.scans.waiters.zoneCount() == 0
 	})
-	// The pass may finish the chunk that was under way, and the next chunk.
-	if read := testutil.ToFloat64(c.metrics.replayBytes); read > 2*chunkBytes {
-		t.Errorf("%.0f bytes were read from Kafka, want at most %d", read, 2*chunkBytes)
+	// The pass may finish the chunk that was under way, and on a busy machine a few more until Replay's goroutine runs.
+	if read := testutil.ToFloat64(c.metrics.replayBytes); read > 8*chunkBytes {
+		t.Errorf("%.0f of %d bytes were read from Kafka, want at most %d", read, records*size, 8*chunkBytes)
 	}
 }
 
