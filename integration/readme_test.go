@@ -179,21 +179,23 @@ func stateOf(t *testing.T, browser context.Context) string {
 	return text
 }
 
+// requireNginx is the environment variable that makes a missing nginx a failure.
+const requireNginx = "HERALD_REQUIRE_NGINX"
+
 // TestReadmeNginx runs nginx with the lines of README.md in front of Herald. An event arrives at once. While
 // Herald is down, a request for a stream is answered with an empty stream and a reconnection time, and a
 // native EventSource stays open and continues when Herald is back.
 func TestReadmeNginx(t *testing.T) {
-	const require = "HERALD_REQUIRE_NGINX"
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
-		notTested(t, require, "no nginx: the README's lines for a proxy are not tested")
+		notTested(t, requireNginx, "no nginx: the README's lines for a proxy are not tested")
 	}
 	browser := startChromium(t)
 	b := devBroker(t)
 	h := newProcess(t, "serve", "--brokers="+b.addresses[0], "--group="+topicName(t, "group"), "--replica=test",
 		"--topic=notifications", "--insecure-no-auth", "--retry=200ms")
 	h.Start()
-	base := "http://" + startNginx(t, nginx, strings.ReplaceAll(readmeBlock(t, "nginx"), "127.0.0.1:8080", h.public))
+	base := "http://" + startNginx(t, nginx, "", strings.ReplaceAll(readmeBlock(t, "nginx"), "127.0.0.1:8080", h.public))
 
 	const listen = `void (() => {
 		window.shown = [];
@@ -251,8 +253,9 @@ func getFrom(t *testing.T, address string) (status int, header http.Header, body
 	return response.StatusCode, response.Header, string(text)
 }
 
-// startNginx starts nginx with the lines in a server block, and returns its address.
-func startNginx(t *testing.T, path, lines string) string {
+// startNginx starts nginx with the lines in a server block, and with other blocks beside it. It returns the server's
+// address.
+func startNginx(t *testing.T, path, blocks, lines string) string {
 	t.Helper()
 	address, dir := freeAddress(t), t.TempDir()
 	config := fmt.Sprintf(`daemon off; worker_processes 1; pid %[1]s/pid; error_log stderr warn;
@@ -260,12 +263,13 @@ events {}
 http {
 	access_log off;
 	client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
+%[4]s
 	server {
 		listen %[2]s;
 %[3]s
 	}
 }
-`, dir, address, lines)
+`, dir, address, lines, blocks)
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

@@ -122,6 +122,35 @@ func TestUntakenAnswers(t *testing.T) {
 	}
 }
 
+// TestStalledStreamOverHTTP2 has a client take nothing of some of its streams. Its other stream, and the streams of
+// other clients, must get their records at once.
+func TestStalledStreamOverHTTP2(t *testing.T) {
+	s := serveWith(t, Config{Heartbeat: time.Hour}, detach(overHTTP2(time.Minute)))
+	c := openFrames(t, s, 0)
+	for range 50 {
+		c.get("/events?user=alice")
+	}
+	taken := c.get("/events?user=bob")
+	c.check(c.WriteWindowUpdate(taken, 1<<20))
+	carol := openWith(t, s.Client(), s.url+"carol", "")
+	carol.next()
+	for text := ""; !strings.Contains(text, "checkpoint"); {
+		text += string(next[*http2.DataFrame](c).Data())
+	}
+	for n := range 10 {
+		want := fmt.Sprint("number ", n)
+		for _, user := range []string{"alice", "bob", "carol"} {
+			put(t, s.producer, "shared", user, want)
+		}
+		if e := carol.next(); e.data != want {
+			t.Errorf("carol got %+v, want %s", e, want)
+		}
+		if f := next[*http2.DataFrame](c); f.StreamID != taken || !strings.Contains(string(f.Data()), want) {
+			t.Errorf("stream %d got %q, want %s on %d", f.StreamID, f.Data(), want, taken)
+		}
+	}
+}
+
 // TestEndsOverHTTP2 wants the metric to distinguish clients that do not take their streams' bytes from clients that
 // reset their streams.
 func TestEndsOverHTTP2(t *testing.T) {

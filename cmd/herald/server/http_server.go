@@ -60,8 +60,8 @@ func protocols() *http.Protocols {
 	return p
 }
 
-// netHTTPLog passes net/http's messages on, at most one a second: any client can cause them. Failed
-// handshakes get the level debug.
+// netHTTPLog passes net/http's messages on, at most one a second: any client can cause them. Messages about a client
+// that does not speak the protocol get the level debug.
 type netHTTPLog struct {
 	slog.Handler
 	lines *rate.Limiter
@@ -69,8 +69,10 @@ type netHTTPLog struct {
 
 // Handle implements [slog.Handler].
 func (l *netHTTPLog) Handle(ctx context.Context, r slog.Record) error {
-	if strings.HasPrefix(r.Message, "http: TLS handshake error") {
-		r.Level = slog.LevelDebug
+	for _, fault := range []string{"http: TLS handshake error", "http2: server: error reading preface", "http2: server connection error"} {
+		if strings.HasPrefix(r.Message, fault) {
+			r.Level = slog.LevelDebug
+		}
 	}
 	if !l.Enabled(ctx, r.Level) || !l.lines.Allow() {
 		return nil
