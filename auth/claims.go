@@ -41,7 +41,7 @@ func (j *JWT) readIdentity(claims jwt.MapClaims) (Identity, error) {
 	err := cmp.Or( // the first error is enough for the client
 		readTime(claims, "exp", &id.Expires),
 		readTime(claims, "iat", &id.IssuedAt),
-		readTime(claims, "nbf", new(time.Time)), // the parser takes times beyond the range for the past
+		readTime(claims, "nbf", new(time.Time)), // the parser accepts a time beyond the range as one in the past
 		readID(claims, &id.ID),
 		readGrant(claims, &id),
 	)

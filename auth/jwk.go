@@ -14,7 +14,7 @@ import (
 	"herald/textfile"
 )
 
-// jwkSet is what a JSON Web Key Set has.
+// jwkSet has the keys of a JSON Web Key Set.
 type jwkSet struct {
 	keys    []key
 	leftOut map[string]error // by id: why a key cannot verify tokens
@@ -58,13 +58,13 @@ func parseKeySet(text []byte) (jwkSet, error) {
 	return set, nil
 }
 
-// explainNoKeySet returns an error that says what a response is which is not a key set.
+// explainNoKeySet returns an error for a response that is not a key set. It says what the response is.
 func explainNoKeySet(text []byte) error {
 	text = bytes.TrimSpace(text)
 	var members map[string]json.RawMessage
 	isObject := json.Unmarshal(text, &members) == nil
 	_, hasKeys := members["keys"]
-	c := identify(text)
+	c := recognize(text)
 	switch encoding := textfile.CheckEncoding(text); {
 	case len(text) == 0:
 		return errors.New("the response is empty")
@@ -83,7 +83,8 @@ func explainNoKeySet(text []byte) error {
 	return errors.New("the response is not a key set: it is not JSON with the list \"keys\"")
 }
 
-// parseJWK reads a public key that verifies signatures (RFC 7517, section 4). With an error, the key has only its id.
+// parseJWK reads a public key that verifies signatures (RFC 7517, section 4). Beside an error, it
+// returns a key that has nothing but its id.
 func parseJWK(text []byte) (key, error) {
 	var m jwkset.JWKMarshal
 	err := json.Unmarshal(text, &m)

@@ -8,20 +8,30 @@ import (
 
 // findKeys implements [Keys]. For an unknown key it waits for a fetch, which serves all waiting requests
 // together.
-func (j *JWKS) findKeys(ctx context.Context, kid string) ([]key, error) {
+func (j *JWKS) findKeys(ctx context.Context, kid string) (keys []key, err error) {
+	failure := awaitFetches(ctx, func() (ended <-chan struct{}) {
+		keys, ended, err = j.findOrRequest(kid)
+		return ended
+	})
+	if failure != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, failure)
+	}
+	return keys, err
+}
+
+// awaitFetches calls look, and calls it again after each fetch that look waits for. look returns a channel that is
+// closed when that fetch has ended, or nil. awaitFetches returns an error if ctx ends, or if a fetch takes too long.
+func awaitFetches(ctx context.Context, look func() (ended <-chan struct{})) error {
 	ctx, cancel := context.WithTimeout(ctx, jwksTimeout+time.Second)
 	defer cancel()
-	for {
-		keys, ended, err := j.findOrRequest(kid)
-		if ended == nil {
-			return keys, err
-		}
+	for ended := look(); ended != nil; ended = look() {
 		select {
 		case <-ended:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 // findOrRequest returns the keys for kid. If it knows none, it returns an error while the last fetch is
@@ -44,20 +54,12 @@ func (j *JWKS) findOrRequest(kid string) (keys []key, ended <-chan struct{}, err
 // show that they need a newer key. fetchAgain waits for a fetch, which serves all waiting requests together, unless the
 // last fetch is recent. So forged tokens cause no more fetches than tokens with unknown ids, and tokens that a key
 // verifies never wait.
-func (j *JWKS) fetchAgain(ctx context.Context, found time.Time) bool {
-	ctx, cancel := context.WithTimeout(ctx, jwksTimeout+time.Second)
-	defer cancel()
-	for {
-		fetched, ended := j.fetchedSince(found)
-		if ended == nil {
-			return fetched
-		}
-		select {
-		case <-ended:
-		case <-ctx.Done():
-			return false
-		}
-	}
+func (j *JWKS) fetchAgain(ctx context.Context, found time.Time) (fetched bool) {
+	failure := awaitFetches(ctx, func() (ended <-chan struct{}) {
+		fetched, ended = j.fetchedSince(found)
+		return ended
+	})
+	return failure == nil && fetched
 }
 
 // fetchedSince reports whether a fetch has succeeded since the time. If none has and the last fetch is not recent, it

@@ -140,8 +140,8 @@ func (j *JWT) Verify(ctx context.Context, token string) (Identity, error) {
 	return id, nil
 }
 
-// parse verifies the token's signature and times. found is the time at which it looked for keys; zero: the token has
-// another fault.
+// parse verifies the token's signature and times. found is the time at which parse looked for keys. It is zero for a
+// token with a fault that no key could change.
 func (j *JWT) parse(ctx context.Context, token string) (parsed *jwt.Token, claims jwt.MapClaims, found time.Time, err error) {
 	// The claims are a map because encoding/json matches the fields of a struct in upper and lower case:
 	// "SUB" would pass as "sub".
@@ -153,7 +153,7 @@ func (j *JWT) parse(ctx context.Context, token string) (parsed *jwt.Token, claim
 	return parsed, claims, found, err
 }
 
-// lacksKey reports whether another key might verify the token that err is about.
+// lacksKey reports whether err says that no key verifies the token. A newer key set may have such a key.
 func lacksKey(err error) bool {
 	if e, ok := errors.AsType[*tokenError](err); ok {
 		return e.refusal == refusedAlgorithm // no key of this id is for the token's algorithm
@@ -161,9 +161,9 @@ func lacksKey(err error) bool {
 	return errors.Is(err, jwt.ErrTokenSignatureInvalid)
 }
 
-// checkJSON refuses a token whose header or claims another reader may understand in another way (RFC 8725, section 2.4):
-// an object with two members of one name, of which encoding/json takes the last, or a text that is not UTF-8 or has half
-// of a surrogate pair, which encoding/json replaces, so that different users would have one name.
+// checkJSON refuses a token whose header or claims two readers may understand differently (RFC 8725, section 2.4). Of
+// two members of one name, encoding/json takes the last. It replaces text that is not UTF-8, and half of a surrogate
+// pair, by one character, so that different users would have one name.
 func checkJSON(token string) error {
 	for _, part := range strings.SplitN(token, ".", 3)[:2] {
 		text := base64.NewDecoder(base64.RawURLEncoding, strings.NewReader(part))
@@ -174,7 +174,7 @@ func checkJSON(token string) error {
 	return nil
 }
 
-// explainToken returns the sentinel, and the reason, of the library's error about a token.
+// explainToken turns the library's error about a token into an error of this package, which has a reason for the client.
 func (j *JWT) explainToken(parsed *jwt.Token, claims jwt.MapClaims, err error) error {
 	if _, ok := errors.AsType[*tokenError](err); ok {
 		return err

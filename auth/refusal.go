@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Refusal is what a client learns about a token that is not accepted. It contains no value of a claim and no key,
-// and of the configuration only the name of the claim that holds the user. So it helps nobody to forge a token.
+// Refusal is what a client learns about a token that is not accepted. So that it helps nobody to forge a token, it
+// contains no key and no value of a claim. Of the configuration it names only the claim that holds the user.
 type Refusal struct {
 	Reason  string // for programs: it does not change
 	Message string // for people: what is wrong, and what to do about it
@@ -101,7 +101,7 @@ func Challenge(code, description string) string {
 	return fmt.Sprintf(`Bearer error="%s", error_description="%s"`, code, strings.Map(describable, description))
 }
 
-// Challenge is [Challenge] for status 401. For a request without a token the header has no error code, because
+// Challenge returns the header of status 401, see the function [Challenge]. For a request without a token the header has no error code, because
 // the client made no mistake. It then has a realm, because a challenge needs at least one parameter.
 func (r Refusal) Challenge() string {
 	if r.Reason == ReasonNoToken {

@@ -34,7 +34,7 @@ func LoadSecretFile(path string, logger *slog.Logger) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("JWT secret: %w", err)
 	}
-	if c := identify(text); c != nil {
+	if c := recognize(text); c != nil {
 		return nil, fmt.Errorf("%s is not a secret: %s", path, c)
 	}
 	secret, err := textfile.Secret(text)

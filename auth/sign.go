@@ -111,7 +111,7 @@ func parsePrivateKey(text []byte) (crypto.Signer, error) {
 // explainNoPrivateKey returns an error that says what a text without a private key is.
 func explainNoPrivateKey(text []byte) error {
 	const problem = "no private key in PEM"
-	if c := identify(text); c != nil {
+	if c := recognize(text); c != nil {
 		return fmt.Errorf("%s: %s", problem, c)
 	}
 	return errors.New(problem + ": make one with herald token --new-key FILE")

@@ -163,7 +163,7 @@ func authorities(flag, file string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
 		found := ""
-		if what := auth.Identify(text); what != "" {
+		if what := auth.DescribeContents(text); what != "" {
 			found = ", it is " + what
 		}
 		return nil, fmt.Errorf("--%s: %s has no certificate in PEM that can be read%s", flag, file, found)

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// contents says what a text or a file is, and what the operator can do with it.
+// contents says what an operator has given in the place of a key or a secret, and what can be done with it.
 type contents struct {
 	what string // with its article: "a public key in PEM"
 	use  string // which flag takes it, and how
@@ -35,46 +35,46 @@ const (
 
 var (
 	pemLabel = regexp.MustCompile(`-----BEGIN ([^-\r\n]+)-----`)
-	// sshKey matches a public key of OpenSSH, also in authorized_keys or known_hosts: each begins with the
-	// length of its name, three zero bytes and one other, which are AAAA in base64.
+	// sshKey matches a public key of OpenSSH, also in authorized_keys or known_hosts. Its base64 begins with AAAA,
+	// because the key begins with the length of its name in four bytes, of which three are zero.
 	sshKey = regexp.MustCompile(`(?:^|\s)(?:ssh-|ecdsa-sha2-|sk-)\S+ +AAAA`)
 )
 
-// Identify returns what a text is, with its article, such as "a certificate in DER", or "" if it is none of the usual
-// forms of keys, certificates, key sets and tokens. It is for errors about a wrong file.
-func Identify(text []byte) string {
-	if c := identify(text); c != nil {
+// DescribeContents returns what a text is, with its article, such as "a certificate in DER". It returns "" for a text
+// that is none of the usual forms of keys, certificates, key sets and tokens. It is for errors about a wrong file.
+func DescribeContents(text []byte) string {
+	if c := recognize(text); c != nil {
 		return c.what
 	}
 	return ""
 }
 
-// identify recognizes contents that are no secret, because they are public or meant for another flag:
-// keys, certificates and key sets in each of their usual forms, and tokens. It returns nil for other contents.
-func identify(text []byte) *contents {
-	for _, form := range []func([]byte) *contents{identifyText, identifyDER, identifyEncoded} {
+// recognize returns what a text is if it is not a secret, because it is public or meant for another flag: keys,
+// certificates and key sets in each of their usual forms, and tokens. It returns nil for other contents.
+func recognize(text []byte) *contents {
+	for _, form := range []func([]byte) *contents{recognizeText, recognizeDER, recognizeEncoded} {
 		if c := form(text); c != nil {
 			return c
 		}
 	}
 	if bare := wrapping.ReplaceAll(text, []byte("$1")); len(bare) < len(text) {
-		return identify(bare)
+		return recognize(bare)
 	}
 	return nil
 }
 
-// identifyText recognizes the forms that are text.
-func identifyText(text []byte) *contents {
-	return cmp.Or(identifyPEM(text), identifyJSON(text), identifyXML(text), identifyToken(text))
+// recognizeText recognizes the forms that are text.
+func recognizeText(text []byte) *contents {
+	return cmp.Or(recognizePEM(text), recognizeJSON(text), recognizeXML(text), recognizeToken(text))
 }
 
-// wrapping matches a text with a name, a scheme or quotes around it, as in an .env file or in a header. Each match is
-// shorter than the text, so identify ends.
+// wrapping matches a text with a name, a scheme or quotes around it, as in an .env file or in a header. recognize looks
+// inside only while the text becomes shorter.
 var wrapping = regexp.MustCompile(`(?s)^\s*(?:(?:export\s+)?[A-Za-z_]\w*\s*[=:]|[Bb]earer\s)?\s*["']?(.*?)["']?\s*$`)
 
-// identifyPEM recognizes texts with a PEM block (RFC 7468), wherever it begins, and keys in the texts of SSH and
+// recognizePEM recognizes texts with a PEM block (RFC 7468), wherever it begins, and keys in the texts of SSH and
 // PuTTY.
-func identifyPEM(text []byte) *contents {
+func recognizePEM(text []byte) *contents {
 	label := ""
 	for _, match := range pemLabel.FindAllSubmatch(text, -1) {
 		if label == "" || strings.Contains(string(match[1]), "PRIVATE KEY") { // a certificate or EC PARAMETERS may precede it
@@ -102,9 +102,9 @@ func identifyPEM(text []byte) *contents {
 	return nil
 }
 
-// identifyJSON recognizes key sets, keys (RFC 7517) and an issuer's configuration (OpenID Connect Discovery 1.0,
+// recognizeJSON recognizes key sets, keys (RFC 7517) and an issuer's configuration (OpenID Connect Discovery 1.0,
 // section 3; RFC 8414), and any other object or list.
-func identifyJSON(text []byte) *contents {
+func recognizeJSON(text []byte) *contents {
 	text = bytes.TrimSpace(text)
 	if len(text) == 0 || text[0] != '{' && text[0] != '[' || !json.Valid(text) {
 		return nil
@@ -132,9 +132,9 @@ func identifyJSON(text []byte) *contents {
 	return &contents{otherJSON, useSecret + ", without JSON around it"}
 }
 
-// identifyToken recognizes a JWS or JWE of three or five parts whose first part is a JSON object (RFC 7515, section
+// recognizeToken recognizes a JWS or JWE of three or five parts whose first part is a JSON object (RFC 7515, section
 // 7.1; RFC 7516, section 7.1).
-func identifyToken(text []byte) *contents {
+func recognizeToken(text []byte) *contents {
 	parts := strings.Split(string(bytes.TrimSpace(text)), ".")
 	if len(parts) != 3 && len(parts) != 5 {
 		return nil
@@ -147,8 +147,8 @@ func identifyToken(text []byte) *contents {
 	return &contents{"a token (JWT)", "herald tail takes it by --token-file"}
 }
 
-// derKind returns what the bytes are in DER (X.690), as the label of a PEM block (RFC 7468) or as the name of a
-// container; empty: something else.
+// derKind returns what the bytes are: the label that they would have in PEM (RFC 7468) for keys and certificates in
+// DER (X.690), the name of the format for a key store, and "" for anything else.
 func derKind(der []byte) string {
 	parsed := func(_ any, err error) bool { return err == nil }
 	var store struct { // RFC 7292, section 4
@@ -175,9 +175,9 @@ func derKind(der []byte) string {
 	return ""
 }
 
-// identifyDER recognizes keys, certificates and their containers in DER. No text is DER: an element within a key is an
+// recognizeDER recognizes keys, certificates and their containers in DER. No text is DER: an element within a key is an
 // integer, a bit string or an object identifier, whose tag is a control character.
-func identifyDER(der []byte) *contents {
+func recognizeDER(der []byte) *contents {
 	if bytes.HasSuffix(der, []byte("\n")) && derKind(der) == "" {
 		der = der[:len(der)-1] // an editor may have added it
 	}
@@ -202,13 +202,13 @@ func identifyDER(der []byte) *contents {
 	return nil
 }
 
-// isText reports whether the bytes have no control characters but line breaks and tabs.
+// isText reports whether the bytes have no control characters except line breaks and tabs.
 func isText(text []byte) bool {
 	return !bytes.ContainsFunc(text, func(r rune) bool { return r < ' ' && r != '\n' && r != '\r' && r != '\t' })
 }
 
-// identifyXML recognizes a key of RSA, DSA or ECDSA in XML (XML Signature 1.1, section 4.5.2), which .NET writes.
-func identifyXML(text []byte) *contents {
+// recognizeXML recognizes a key of RSA, DSA or ECDSA in XML (XML Signature 1.1, section 4.5.2), which .NET writes.
+func recognizeXML(text []byte) *contents {
 	if !xmlKey.Match(text) {
 		return nil
 	}
@@ -217,15 +217,15 @@ func identifyXML(text []byte) *contents {
 
 var xmlKey = regexp.MustCompile(`<(\w+:)?(RSA|DSA|EC|ECDSA)KeyValue\b`)
 
-// identifyEncoded recognizes the other contents in base64 or in hexadecimal digits. Keycloak shows public keys in
+// recognizeEncoded recognizes the other contents in base64 or in hexadecimal digits. Keycloak shows public keys in
 // base64 without the lines of PEM, key sets hold certificates so, and environment variables hold whole PEM files so.
-func identifyEncoded(text []byte) *contents {
+func recognizeEncoded(text []byte) *contents {
 	compact := strings.Join(strings.Fields(string(text)), "")
 	if b, err := hex.DecodeString(strings.ReplaceAll(compact, ":", "")); err == nil {
 		if derKind(b) != "" {
 			return &contents{"a key or a certificate in hexadecimal digits", "--jwt-public-key-file takes public keys and certificates in PEM"}
 		}
-		return identifyDecoded(b, "hexadecimal digits")
+		return recognizeDecoded(b, "hexadecimal digits")
 	}
 	compact = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(compact, "="))
 	b, err := base64.RawStdEncoding.DecodeString(compact)
@@ -234,7 +234,7 @@ func identifyEncoded(text []byte) *contents {
 	}
 	switch label := derKind(b); label {
 	case "":
-		return identifyDecoded(b, "base64")
+		return recognizeDecoded(b, "base64")
 	case "CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY":
 		return &contents{"a public key or certificate in base64", fmt.Sprintf("--jwt-public-key-file takes it between the lines -----BEGIN %[1]s----- and -----END %[1]s-----", label)}
 	case "PRIVATE KEY":
@@ -244,11 +244,11 @@ func identifyEncoded(text []byte) *contents {
 	}
 }
 
-// identifyDecoded recognizes texts that were decoded. It returns nil for a secret of random bytes.
-func identifyDecoded(b []byte, encoding string) *contents {
-	c := identifyText(b)
+// recognizeDecoded recognizes texts that were decoded. It returns nil for a secret of random bytes.
+func recognizeDecoded(b []byte, encoding string) *contents {
+	c := recognizeText(b)
 	if c == nil && len(b) >= minSecret {
-		c = identifyEncoded(b)
+		c = recognizeEncoded(b)
 	}
 	if c == nil {
 		return nil

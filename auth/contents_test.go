@@ -196,7 +196,7 @@ func TestSecretsAreNotTakenForKeys(t *testing.T) {
 			rand.Text(), strings.ToLower(rand.Text() + "-" + rand.Text()),
 			"0" + base64.StdEncoding.EncodeToString(random)[:50], // 0 and 0 to 9 are the head of an element in DER
 		} {
-			if c := identify([]byte(text)); c != nil {
+			if c := recognize([]byte(text)); c != nil {
 				t.Fatalf("%q: %v", text, c)
 			}
 		}
@@ -205,20 +205,20 @@ func TestSecretsAreNotTakenForKeys(t *testing.T) {
 		"correct horse battery staple correct horse", "a.b.c", "ssh-rsa is the name of a kind of key", "{not JSON, but a long secret}",
 		"3b0c2b4e-6b44-4a0e-9c39-0d9b0d6e4a1f", "https://vault.example/secret?x=1",
 	} {
-		if c := identify([]byte(text)); c != nil {
+		if c := recognize([]byte(text)); c != nil {
 			t.Errorf("%q: %v", text, c)
 		}
 	}
 }
 
-// FuzzIdentify checks that no text stops the program, and that each text that is recognized has a name and a use.
-func FuzzIdentify(f *testing.F) {
+// FuzzRecognize checks that no text stops the program, and that each text that is recognized has a name and a use.
+func FuzzRecognize(f *testing.F) {
 	f.Add(secret)
 	f.Add(pkcs12(f))
 	f.Add(publicPEM(f, otherKey().Public()))
 	f.Add([]byte(sign(f, alice(nil))))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if c := identify(text); c != nil && (c.what == "" || c.use == "") {
+		if c := recognize(text); c != nil && (c.what == "" || c.use == "") {
 			t.Errorf("%q: %+v", text, c)
 		}
 	})
