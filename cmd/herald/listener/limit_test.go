@@ -24,8 +24,9 @@ import (
 )
 
 // limitedServer serves with at most that many connections, and counts the connections that it closes to
-// make room. Requests for /short and /body are answered at once; other requests last until their client
-// leaves. A header of more than 4 KiB is too large.
+// make room. Requests for /short and /body are answered at once. A handler takes the connection of /taken
+// over and leaves it open. Other requests last until their client leaves. A header of more than 4 KiB is too
+// large.
 func limitedServer(t *testing.T, most int, start func(*httptest.Server)) (*httptest.Server, *Limited, *atomic.Int64) {
 	t.Helper()
 	evicted := new(atomic.Int64)
@@ -37,6 +38,8 @@ func limitedServer(t *testing.T, most int, start func(*httptest.Server)) (*httpt
 		case "/short":
 		case "/body":
 			_, _ = io.WriteString(w, "x")
+		case "/taken":
+			_, _, _ = http.NewResponseController(w).Hijack()
 		default:
 			<-r.Context().Done()
 		}
@@ -329,7 +332,7 @@ func TestRoomIsNotMadeOfStreams(t *testing.T) {
 	var open []net.Conn
 	for deadline := time.Now().Add(20 * time.Second); len(open) < streams; {
 		conn := dial(t, address)
-		if err := ask(conn, "/", 20*time.Second); err == nil { // else it was closed to make room before its request was complete
+		if err := ask(conn, []string{"/", "/taken"}[len(open)%2], 20*time.Second); err == nil { // else it was closed to make room before its request was complete
 			open = append(open, conn)
 		} else if time.Now().After(deadline) {
 			t.Fatalf("%d streams: %v", len(open), err)

@@ -5,11 +5,14 @@ import (
 	"crypto/x509"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"herald/cmd/herald/listener"
 	"herald/cmd/herald/listener/certtest"
@@ -139,5 +142,67 @@ func TestTLS(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "handshake") {
 		t.Errorf("a client without TLS filled the log:\n%s", log.String())
+	}
+}
+
+// slowHello sends the first record, which is the ClientHello, as records of one byte.
+type slowHello struct {
+	net.Conn
+	sent bool
+}
+
+// Write implements [net.Conn].
+func (c *slowHello) Write(b []byte) (int, error) {
+	if c.sent {
+		return c.Conn.Write(b)
+	}
+	c.sent = true
+	var pieces []byte
+	for _, one := range b[5:] { // after the record's header (RFC 8446, section 5.1)
+		pieces = append(pieces, b[0], b[1], b[2], 0, 1, one)
+	}
+	_, err := c.Conn.Write(pieces)
+	return len(b), err
+}
+
+// TestOddHandshakes connects to the TLS listener with something else than a browser's handshake.
+func TestOddHandshakes(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	certtest.WriteKeyPair(t, certFile, keyFile, 1)
+	srv, _ := startServerWith(t, func(cfg *Config) {
+		var err error
+		if cfg.Certificate, err = listener.LoadCertificate(certFile, keyFile, slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for text, want := range map[string]string{
+		"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n": "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n",
+		http2.ClientPreface:        "",
+		"SSH-2.0-client\r\n":       "",
+		"\x16\x03\x01\xff\xff\x01": "", // a record above the limit
+	} {
+		conn := dial(t, srv.Addr().String())
+		if _, err := io.WriteString(conn, text); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := io.ReadAll(conn) // a reset is an end as well
+		if strings.HasPrefix(string(got), "\x15\x03") {
+			got = nil // an alert
+		}
+		if string(got) != want {
+			t.Errorf("%.20q: %q, want %q", text, got, want)
+		}
+	}
+	for protocol, want := range map[string]string{"spdy/3": "no application protocol", "http/1.1": ""} {
+		conn := tls.Client(&slowHello{Conn: dial(t, srv.Addr().String())}, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}) //nolint:gosec // not what the test is about
+		err := conn.HandshakeContext(t.Context())
+		if want == "" {
+			if err != nil {
+				t.Errorf("a ClientHello in records of one byte: %v", err)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", protocol, err, want)
+		}
 	}
 }
