@@ -88,7 +88,7 @@ func (c *configFile) load(ctx *kong.Context) error {
 	if c.path == "" {
 		return nil
 	}
-	text, err := os.ReadFile(c.path)
+	text, err := readConfig(c.path)
 	if e, ok := errors.AsType[*os.PathError](err); ok {
 		return e.Err // configError adds the path
 	}
@@ -98,6 +98,23 @@ func (c *configFile) load(ctx *kong.Context) error {
 	c.used = make(map[string]bool)
 	c.values, err = parseConfig(text, flags, foreignFlags(ctx.Model, flags))
 	return err
+}
+
+// maxConfig is the size of the largest configuration file, in bytes. Without it, /dev/zero would take all memory.
+const maxConfig = 1 << 20
+
+// readConfig reads a configuration file, which may be a pipe.
+func readConfig(path string) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // the file was only read
+	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err == nil && len(text) > maxConfig {
+		err = fmt.Errorf("the file is longer than %d bytes: is it the right file?", maxConfig)
+	}
+	return text, err
 }
 
 // flagInText matches the flag that an error names.

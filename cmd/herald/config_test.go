@@ -129,6 +129,7 @@ var refusedConfigurations = map[string]struct {
 	"log level":                {args: with(goodServe, "--log-level=verbose"), want: `--log-level: "verbose": want debug, info, warn or error`},
 	"listen nowhere":           {args: with(goodServe, "--listen=nowhere"), want: "--listen nowhere: want HOST:PORT, such as 127.0.0.1:8080"},
 	"admin port too high":      {args: with(goodServe, "--admin-listen=:65536"), want: "--admin-listen :65536: want HOST:PORT"},
+	"an endless file":          {args: with(goodServe, "--config=/dev/zero"), want: "--config /dev/zero: the file is longer than 1048576 bytes: is it the right file?"},
 	"no file":                  {args: with(goodServe, "--config=/nonexistent/herald.yaml"), want: "--config /nonexistent/herald.yaml: no such file or directory"},
 	"dev broker for everyone":  {args: []string{"dev", "--kafka-listen=0.0.0.0:9092"}, want: "name one address"},
 	"dev: advertise a scheme":  {args: []string{"dev", "--kafka-advertise=kafka://a:1"}, want: "--kafka-advertise kafka://a:1: want HOST:PORT without a scheme"},
