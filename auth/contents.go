@@ -52,13 +52,22 @@ func DescribeContents(text []byte) string {
 // recognize returns what a text is if it is not a secret, because it is public or meant for another flag: keys,
 // certificates and key sets in each of their usual forms, and tokens. It returns nil for other contents.
 func recognize(text []byte) *contents {
+	c := recognizeBare(text)
+	if c == nil {
+		c = recognizeBare(wrapping.ReplaceAll(text, []byte("$1")))
+	}
+	return c
+}
+
+// wrapping matches a text with a name, a scheme or quotes around it, as in an .env file or in a header.
+var wrapping = regexp.MustCompile(`(?s)^\s*(?:(?:export\s+)?[A-Za-z_]\w*\s*[=:])?\s*(?:[Bb]earer\s)?\s*["']?(.*?)["']?\s*$`)
+
+// recognizeBare is recognize for contents with nothing around them.
+func recognizeBare(text []byte) *contents {
 	for _, form := range []func([]byte) *contents{recognizeText, recognizeDER, recognizeEncoded} {
 		if c := form(text); c != nil {
 			return c
 		}
-	}
-	if bare := wrapping.ReplaceAll(text, []byte("$1")); len(bare) < len(text) {
-		return recognize(bare)
 	}
 	return nil
 }
@@ -67,10 +76,6 @@ func recognize(text []byte) *contents {
 func recognizeText(text []byte) *contents {
 	return cmp.Or(recognizePEM(text), recognizeJSON(text), recognizeXML(text), recognizeToken(text))
 }
-
-// wrapping matches a text with a name, a scheme or quotes around it, as in an .env file or in a header. recognize looks
-// inside only while the text becomes shorter.
-var wrapping = regexp.MustCompile(`(?s)^\s*(?:(?:export\s+)?[A-Za-z_]\w*\s*[=:]|[Bb]earer\s)?\s*["']?(.*?)["']?\s*$`)
 
 // recognizePEM recognizes texts with a PEM block (RFC 7468), wherever it begins, and keys in the texts of SSH and
 // PuTTY.

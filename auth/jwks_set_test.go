@@ -2,6 +2,7 @@ package auth
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto"
 	"encoding/json"
 	"errors"
@@ -104,6 +105,38 @@ func TestHugeKeySetIsNotRead(t *testing.T) {
 	server.Close() // waits for the handler
 	if got := sent.Load(); got > 100<<20 {
 		t.Errorf("the server sent %d bytes of a response that is too long after 1 MiB", got)
+	}
+}
+
+// TestCompressedKeySetIsBounded fetches a key set of 64 MiB that is 64 KiB long when compressed.
+func TestCompressedKeySetIsBounded(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			t.Error("the request does not accept gzip")
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		_, _ = io.Copy(z, io.LimitReader(zeros{}, 64<<20))
+		_ = z.Close()
+	}))
+	defer server.Close()
+	j, err := NewJWKS(JWKSConfig{URL: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.client.CloseIdleConnections()
+	if _, err := j.fetchKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestNonsenseIsExplainedSoon wants an error for texts of 256 KiB whose parts look like the beginning of a key.
+func TestNonsenseIsExplainedSoon(t *testing.T) {
+	for _, part := range []string{"a=", "ssh-rsa ", "MIIB", "30", "{", "a."} {
+		start := time.Now()
+		if _, err := parseKeySet([]byte(strings.Repeat(part, maxJWKS/4/len(part)))); err == nil || time.Since(start) > 10*time.Second {
+			t.Errorf("%q: %v after %v", part, err, time.Since(start))
+		}
 	}
 }
 

@@ -27,6 +27,10 @@ var tokenParams = []string{"token", "access_token", "jwt", "bearer", "auth"}
 // maxShownName bounds the name of an unknown parameter in an answer. A token without a name is longer.
 const maxShownName = 64
 
+// maxParams bounds the parameters of a query, empty ones too. [url.ParseQuery] returns none of them if there are more
+// than 10,000: a token beside another one would then be overlooked.
+const maxParams = 100
+
 // queryRules say which query parameters have an effect. A parameter without one would let a client believe that it has:
 // ?sinse=earliest would begin a stream at the present.
 type queryRules struct {
@@ -56,13 +60,16 @@ func (q queryRules) only(byToken bool, names ...string) echo.MiddlewareFunc {
 // token.
 func (q queryRules) check(rawQuery string, names []string) error {
 	wrong := func(message string) error { return refuse(http.StatusBadRequest, codeBadRequest, message) }
+	if strings.Count(rawQuery, "&") > maxParams {
+		return wrong("the query has too many parameters")
+	}
 	given := make(map[string]bool, len(names))
 	for pair := range strings.SplitSeq(rawQuery, "&") {
 		if pair == "" {
 			continue
 		}
 		if _, err := url.ParseQuery(pair); err != nil {
-			if slices.Contains(names, paramLastID) && strings.Contains(pair, paramLastID+"=") {
+			if slices.Contains(names, paramLastID) && strings.HasPrefix(pair, paramLastID+"=") {
 				continue // an unknown id, which a gap reports
 			}
 			name, _, _ := strings.Cut(pair, "=")

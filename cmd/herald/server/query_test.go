@@ -49,6 +49,7 @@ func TestQueryParameters(t *testing.T) {
 		{http.MethodGet, url + "/events?user=alice&types=", nil, "types is empty"},
 		{http.MethodGet, url + "/events?user=alice&since", nil, "since is empty"},
 		{http.MethodGet, url + "/events?user=", nil, "user is empty"},
+		{http.MethodGet, url + "/events?user=alice" + strings.Repeat("&", 10_001), nil, "too many parameters"},
 		{http.MethodGet, url + "/events?user=alice&since=now;types=a", nil, `\"since\" cannot be decoded: percent-encode`},
 		{http.MethodGet, url + "/events?user=alice&token=" + secretText, nil, "this server authenticates nobody"},
 		{http.MethodPost, url + "/broadcast?types=news", nil, `did you mean \"type\"?`},
@@ -63,6 +64,8 @@ func TestQueryParameters(t *testing.T) {
 		{http.MethodGet, byQuery.url + "/events?access_token=" + secretText, nil, `did you mean \"token\"?`},
 		{http.MethodGet, byQuery.url + "/events?token=", token, "token is empty"},
 		{http.MethodGet, byQuery.url + "/events?token=a&token=b", nil, "conflicting-tokens"},
+		{http.MethodGet, byQuery.url + "/events?token=a" + strings.Repeat("&", 10_001), token, "too many parameters"},
+		{http.MethodGet, byQuery.url + "/events?token=a;lastEventId=x", token, `\"token\" cannot be decoded`},
 		{http.MethodPost, byQuery.url + "/session?token=" + secretText, token, "takes no token in the query"},
 	} {
 		status, _, body := request(t, test.method, test.url, test.header)
