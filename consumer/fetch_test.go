@@ -94,7 +94,7 @@ func FuzzFetchResponse(f *testing.F) {
 		req := kmsg.NewPtrFetchRequest()
 		req.Version = broker.FetchVersion
 		var buf []byte
-		message, err := broker.ReadResponse(bytes.NewReader(answer), req, &buf)
+		message, err := broker.ReadResponse(bytes.NewReader(answer), req, 1, &buf)
 		if cap(buf) > 2*len(answer)+8<<20 {
 			t.Fatalf("the read buffer has %d bytes for an answer of %d bytes", cap(buf), len(answer))
 		}

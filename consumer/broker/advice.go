@@ -25,7 +25,7 @@ func (c *Cluster) advise(err error) string {
 	case c.answered.Load():
 		return ""
 	}
-	secure, user := c.transport.TLS != nil, c.transport.SASL != nil
+	secure, user := c.tls != nil, c.transport.SASL != nil
 	if isOf[*tls.CertificateVerificationError](err) {
 		return " (--kafka-ca-file names the authorities that sign the brokers' certificates, --kafka-server-name the name that is in the certificates)"
 	}

@@ -36,9 +36,11 @@ var ErrUnsupported = errors.New("broker is too old: Herald needs Apache Kafka 3.
 type Cluster struct {
 	bootstrap []string // host:port
 	addr      net.Addr // of bootstrap
+	tls       *tls.Config
 	transport *kafka.Transport
 	roster    *roster
-	answered  atomic.Bool // a broker has answered a request, so address, TLS and SASL are right
+	lastID    atomic.Int32 // the correlation id of the last request
+	answered  atomic.Bool  // a broker has answered a request, so address, TLS and SASL are right
 }
 
 // NewCluster returns the cluster that the bootstrap brokers (host:port) belong to. It connects when the
@@ -50,6 +52,7 @@ func NewCluster(bootstrap []string, tlsConfig *tls.Config, mechanism sasl.Mechan
 	return &Cluster{
 		bootstrap: bootstrap,
 		addr:      kafka.TCP(bootstrap...),
+		tls:       tlsConfig,
 		roster:    newRoster(),
 		transport: &kafka.Transport{
 			ClientID:       clientID,
@@ -57,8 +60,10 @@ func NewCluster(bootstrap []string, tlsConfig *tls.Config, mechanism sasl.Mechan
 			IdleTimeout:    idle,
 			MetadataTTL:    2 * time.Second,
 			MetadataTopics: []string{}, // none: the transport uses its metadata for brokers' addresses only
-			TLS:            tlsConfig,
 			SASL:           mechanism,
+			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				return dial(ctx, tlsConfig, network, address)
+			},
 		},
 	}
 }
@@ -72,10 +77,18 @@ func (c *Cluster) Addresses() []string { return slices.Concat(c.roster.addresses
 
 // CheckVersion asks a broker which protocol versions it speaks. The error is [ErrUnsupported] if they
 // are too old. Without this check an old broker would close the connection at the first fetch, which
-// explains nothing.
+// explains nothing. A server ends for this error, so CheckVersion asks twice: no checksum covers the answer.
 func (c *Cluster) CheckVersion(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
+	err := c.checkVersion(ctx)
+	if errors.Is(err, ErrUnsupported) {
+		err = c.checkVersion(ctx)
+	}
+	return err
+}
+
+func (c *Cluster) checkVersion(ctx context.Context) error {
 	res, err := c.Request(ctx, Any, kmsg.NewPtrApiVersionsRequest(), nil)
 	if err != nil {
 		return err

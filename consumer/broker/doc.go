@@ -14,7 +14,8 @@
 //	roster.go     the brokers of the cluster, which to ask first, which do not answer
 //	metadata.go   the ids and leaders of topics
 //	offsets.go    the start and the end of partitions
-//	group_conn.go connections for kafka-go's consumer group
+//	dial.go       opening a connection, for kafka-go's Transport and for its consumer group
+//	checked_conn.go keeps corrupt responses away from kafka-go
 //	partition.go  a topic and a partition's number
 //
 // # Protocol versions
@@ -32,6 +33,13 @@
 // by name would continue at the offsets of the old topic in the records of the new one.
 //
 // The versions of other requests (Produce, OffsetCommit, OffsetFetch) stand where the requests are made.
+//
+// # Corrupt responses
+//
+// Kafka's checksum covers the records of a batch, and nothing else of a response. Without TLS, a bit that a
+// faulty machine or network flips arrives as another length, count, id or offset. So checkedConn decodes a
+// response before kafka-go does, and each request has another correlation id. What a response says beyond
+// that is for the caller to doubt: see topicState.mustConfirmLocked and livePartition.confirms in consumer.
 //
 // # Brokers that do not answer
 //

@@ -28,7 +28,7 @@ func (c *Cluster) Request(ctx context.Context, broker int32, req kmsg.Request, b
 		buf = new([]byte)
 	}
 	begun := time.Now()
-	res, err := c.transport.RoundTrip(ctx, c.addr, &exchange{req: req, broker: broker, buf: buf})
+	res, err := c.transport.RoundTrip(ctx, c.addr, &exchange{req: req, id: c.lastID.Add(1), broker: broker, buf: buf})
 	c.roster.recordOutcome(broker, begun, err)
 	if err != nil {
 		return nil, c.explain(err, req, broker)
@@ -83,6 +83,7 @@ func (c *Cluster) RequestCoordinator(ctx context.Context, group string, req kmsg
 // Broker to choose the connection and RawExchange to use it.
 type exchange struct {
 	req    kmsg.Request
+	id     int32 // the correlation id
 	broker int32
 	buf    *[]byte
 }
@@ -106,14 +107,13 @@ func (x *exchange) Broker(protocol.Cluster) (protocol.Broker, error) {
 // Required has kafka-go use RawExchange, whatever versions the broker speaks.
 func (x *exchange) Required(map[protocol.ApiKey]int16) bool { return true }
 
-// RawExchange writes the request and reads its response. kafka-go gives the connection to one request at
-// a time, so every request may have the same correlation id.
+// RawExchange writes the request and reads its response.
 func (x *exchange) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 	formatter := kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))
-	if _, err := rw.Write(formatter.AppendRequest(nil, x.req, correlationID)); err != nil {
+	if _, err := rw.Write(formatter.AppendRequest(nil, x.req, x.id)); err != nil {
 		return nil, err
 	}
-	res, err := ReadResponse(rw, x.req, x.buf)
+	res, err := ReadResponse(rw, x.req, x.id, x.buf)
 	if err != nil {
 		return nil, err
 	}

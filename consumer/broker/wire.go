@@ -5,49 +5,61 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/segmentio/kafka-go/protocol"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-const (
-	// maxResponse bounds the memory that one response can make us allocate, in bytes. The largest sensible
-	// response is a fetch of the bytes asked for plus one batch that is larger than that.
-	maxResponse = 256 << 20
-
-	// correlationID is in every request. The response has to repeat it, which shows that the broker
-	// answers this request.
-	correlationID = 1
-)
+// maxResponse bounds the memory that one response can make us allocate, in bytes. The largest sensible
+// response is a fetch of the bytes asked for plus one batch that is larger than that.
+const maxResponse = 256 << 20
 
 // ReadResponse reads the response to req, with its size and header, from r into *buf, and decodes it. The
-// response points into *buf, which grows as needed.
-func ReadResponse(r io.Reader, req kmsg.Request, buf *[]byte) (kmsg.Response, error) {
+// response must repeat the correlation id, which shows that the broker answers this request. The response
+// points into *buf, which grows as needed.
+func ReadResponse(r io.Reader, req kmsg.Request, correlationID int32, buf *[]byte) (kmsg.Response, error) {
 	var head [8]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, err
 	}
-	size := int32(binary.BigEndian.Uint32(head[:4])) - 4
-	if size < 0 || size > maxResponse {
-		return nil, fmt.Errorf("response of %d bytes (at most %d)", size, maxResponse)
+	size, err := responseSize(head[:], correlationID)
+	if err != nil {
+		return nil, err
 	}
-	if got := int32(binary.BigEndian.Uint32(head[4:])); got != correlationID {
-		return nil, fmt.Errorf("response to request %d, expected %d", got, correlationID)
-	}
-	body, err := readBody(r, buf, int(size))
+	body, err := readBody(r, buf, size)
 	if err != nil {
 		return nil, err
 	}
 	res := req.ResponseKind()
 	res.SetVersion(req.GetVersion())
-	if res.IsFlexible() && res.Key() != int16(protocol.ApiVersions) {
+	if err := decodeResponse(res, body); err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// responseSize checks the head of a response: the size, and the correlation id of the request. It returns the
+// number of bytes after the head.
+func responseSize(head []byte, correlationID int32) (int, error) {
+	size := int32(binary.BigEndian.Uint32(head)) - 4
+	if size < 0 || size > maxResponse {
+		return 0, fmt.Errorf("response of %d bytes (at most %d)", size, maxResponse)
+	}
+	if got := int32(binary.BigEndian.Uint32(head[4:])); got != correlationID {
+		return 0, fmt.Errorf("response to request %d, expected %d", got, correlationID)
+	}
+	return int(size), nil
+}
+
+// decodeResponse decodes what follows the head of a response into res, whose version is set.
+func decodeResponse(res kmsg.Response, body []byte) (err error) {
+	if res.IsFlexible() && res.Key() != int16(kmsg.ApiVersions) {
 		if body, err = skipTags(body); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := res.ReadFrom(body); err != nil {
-		return nil, fmt.Errorf("decode response: %w", err)
+		return fmt.Errorf("decode response: %w", err)
 	}
-	return res, nil
+	return nil
 }
 
 // readBody reads n bytes into *buf. The buffer grows as the bytes arrive: a broker that announces a large
