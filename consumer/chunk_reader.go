@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -43,6 +44,8 @@ type chunkReader struct {
 
 	follower   int32         // the follower that the leader says is nearer (KIP-392); -1: read from the leader
 	leaderOnly bool          // the follower failed
+	jump       jump          // what one answer said and no other has confirmed
+	sparse     bool          // the log lacks offsets, because compaction removed batches
 	throttled  time.Duration // how long a quota delays the next response
 }
 
@@ -128,6 +131,9 @@ func (r *chunkReader) fetch(ctx context.Context, offset int64) (*chunk, error) {
 	if len(fetched.Topics) != 1 || len(fetched.Topics[0].Partitions) != 1 {
 		return nil, nil //nolint:nilnil // a quota can empty a response
 	}
+	if got := (topicIDPartition{fetched.Topics[0].TopicID, fetched.Topics[0].Partitions[0].Partition}); got != (topicIDPartition{r.topicID, r.ID}) {
+		return nil, fmt.Errorf("fetch %s from broker %d: the answer is about partition %d of topic id %x", r.Partition, broker, got.id, got.topicID)
+	}
 	return r.newChunk(ctx, offset, &fetched.Topics[0].Partitions[0])
 }
 
@@ -144,6 +150,18 @@ func (r *chunkReader) newRequest(offset int64) *kmsg.FetchRequest {
 	return req
 }
 
+// confirms does what livePartition.confirms does. But replays begin within batches, so an answer that begins before
+// the offset needs no other that confirms it.
+func (r *chunkReader) confirms(batches []byte, offset int64) bool {
+	j := jump{offset, batch.BaseOffset(batches, offset)}
+	if j.to <= offset || r.sparse {
+		return true
+	}
+	confirmed := r.jump == j
+	r.jump, r.sparse = j, confirmed
+	return confirmed
+}
+
 // newChunk makes a chunk of a broker's response to a fetch from the offset on.
 func (r *chunkReader) newChunk(ctx context.Context, offset int64, part *kmsg.FetchResponseTopicPartition) (*chunk, error) {
 	err := kerr.ErrorForCode(part.ErrorCode)
@@ -158,19 +176,19 @@ func (r *chunkReader) newChunk(ctx context.Context, offset int64, part *kmsg.Fet
 		r.topics.doubt(r.Topic)
 		return nil, err
 	}
-	if part.PreferredReadReplica >= 0 && r.follower < 0 && !r.leaderOnly {
+	if r.follower < 0 && !r.leaderOnly && r.cluster.Lists(part.PreferredReadReplica) {
 		r.follower = part.PreferredReadReplica
 		return nil, nil //nolint:nilnil // ask the follower
 	}
 	r.metrics.replayBytes.Add(float64(len(part.RecordBatches)))
+	if len(part.RecordBatches) == 0 || !r.confirms(part.RecordBatches, offset) {
+		return nil, nil //nolint:nilnil // no records at present, or the next answer must confirm their offsets
+	}
 	k := &chunk{logID: r.logID, from: offset, batches: slices.Clone(part.RecordBatches), aborted: part.AbortedTransactions}
 	k.next = batch.EndOffset(k.batches, offset)
 	if k.next > offset {
 		k.from = batch.FirstOffset(part.RecordBatches, offset)
 		return k, nil
-	}
-	if len(part.RecordBatches) == 0 {
-		return nil, nil //nolint:nilnil // no records at present
 	}
 	k.next = offset + 1 // reading the chunk returns the error
 	return k, nil

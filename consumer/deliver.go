@@ -38,14 +38,15 @@ func (r *liveReader) deliverResponse(s *shard, partitions map[topicIDPartition]*
 // deliverPartition hands one partition's records to the sink, or handles its error and returns false.
 func (r *liveReader) deliverPartition(s *shard, p *livePartition, part *kmsg.FetchResponseTopicPartition) bool {
 	switch err := kerr.ErrorForCode(part.ErrorCode); {
-	case err == nil && part.PreferredReadReplica >= 0 && part.PreferredReadReplica != s.broker:
+	case err == nil && part.PreferredReadReplica != s.broker && r.cluster.Lists(part.PreferredReadReplica):
 		r.preferFollower(p, part.PreferredReadReplica)
+	case err == nil && !p.confirms(part.RecordBatches):
 	case err == nil:
 		err := r.deliverRecords(s, p, part)
 		if unreadable, ok := errors.AsType[*UnreadableError](err); ok {
 			r.handleUnreadable(p, unreadable)
 		}
-		return err == nil && !r.shortenLookBack(p)
+		return err == nil && !r.shortenLookBack(p) && !s.batches.Jumped()
 	case errors.Is(err, kerr.OffsetOutOfRange):
 		if !r.forsakeFollower(p) { // a follower may lack records that the leader has
 			r.handleOutOfRange(p)
@@ -70,13 +71,16 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 		r.topics.allow(p.Topic)
 	}
 	p.logEnd = max(part.LastStableOffset, p.next)
-	if part.LogStartOffset > p.logStart {
+	if part.LogStartOffset != p.logStart {
 		p.logStart = part.LogStartOffset
 		p.tail.DropBefore(p.logStart)
 	}
 	r.metrics.liveBytes.Add(float64(len(part.RecordBatches)))
 	b := &s.batches
 	b.Reset(part.RecordBatches, part.AbortedTransactions, p.next)
+	if !p.sparse {
+		b.StopAtJump()
+	}
 	defer b.Close()
 	list := s.records[:0]
 	for {

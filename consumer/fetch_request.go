@@ -14,6 +14,10 @@ const (
 
 	// fetchSlack is how long a broker may take for a fetch in addition to that wait.
 	fetchSlack = 10 * time.Second
+
+	// maxThrottle bounds how long Herald waits for a quota. The field has room for 24 days, and no checksum
+	// covers it.
+	maxThrottle = time.Minute
 )
 
 // fetchOptions are the settings that all fetches share.
@@ -53,5 +57,5 @@ func newFetchPartition(id int32, offset int64, bytes int32) kmsg.FetchRequestTop
 // throttle returns how long the broker will not read the next request on this connection because of a
 // quota (KIP-219). The response itself has no records then.
 func throttle(res *kmsg.FetchResponse) time.Duration {
-	return time.Duration(max(0, res.ThrottleMillis)) * time.Millisecond
+	return min(time.Duration(max(0, res.ThrottleMillis))*time.Millisecond, maxThrottle)
 }

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"herald/consumer/batch"
 	"herald/consumer/logtail"
 )
 
@@ -27,12 +28,34 @@ type livePartition struct {
 	logEnd   int64     // the end of the log as the broker last reported it
 	moved    time.Time // when next last changed
 	attempts int       // how often the records at next could not be read
+	jump     jump      // what one answer said and no other has confirmed
+	sparse   bool      // the log lacks offsets, because compaction removed batches
 	failed   string    // the last error logged
 
 	// The lock of the liveReader guards the fields below.
 	shard     *shard    // nil while the partition has no leader, or after an error
 	follower  int32     // the broker to read from instead of the leader (KIP-392); -1: none
 	preferred time.Time // when the leader named the follower
+}
+
+// jump is an answer to a fetch from one offset whose first batch begins at another.
+type jump struct{ from, to int64 }
+
+// confirms reports whether the answer may be read: its first batch begins at the next offset, or the answer before
+// it began at the same other offset. No checksum covers the offset of a batch, and a wrong one would lose records or
+// deliver them twice. Live reading reads whole batches, so this costs one more fetch where it begins within a batch,
+// and where a log first lacks offsets.
+func (p *livePartition) confirms(batches []byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j := jump{p.next, batch.BaseOffset(batches, p.next)}
+	if j.to == p.next || j.to > p.next && p.sparse {
+		return true
+	}
+	confirmed := p.jump == j
+	p.jump = j
+	p.sparse = p.sparse || confirmed && j.to > j.from
+	return confirmed
 }
 
 // preferFor is how long a follower is read before the leader is asked again for the nearest replica.

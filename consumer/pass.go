@@ -312,6 +312,9 @@ func (p *pass) readChunk() (next int64, err error) {
 func (p *pass) offerRecords(k *chunk, offset int64) (int64, error) {
 	b := &p.batches
 	b.Reset(k.batches, slices.Clone(k.aborted), offset)
+	if !p.chunks.sparse {
+		b.StopAtJump()
+	}
 	defer b.Close()
 	var rec Record
 	replayed, cost := 0, 0

@@ -143,14 +143,18 @@ func TestLateStartOffsetOfAChangedTopicIsIgnored(t *testing.T) {
 	}{
 		"nothing":        {func(*Consumer, func(broker.TopicMetadata)) {}, map[Partition]int64{p: 7}},
 		"the same again": {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(old, 0)) }, map[Partition]int64{p: 7}},
-		"grown":          {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(old, 0, 0)) }, map[Partition]int64{p: 7}},
+		"grown":          {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(old, 0, 0)); adopt(found(old, 0, 0)) }, map[Partition]int64{p: 7}},
 		"no leader now":  {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(old, -1)) }, map[Partition]int64{p: 7}},
 		"another leader": {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(old, 1)) }, map[Partition]int64{}},
 		"deleted": {func(_ *Consumer, adopt func(broker.TopicMetadata)) {
 			adopt(broker.TopicMetadata{Err: kerr.UnknownTopicOrPartition})
 		}, map[Partition]int64{}},
-		"created again":     {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(fresh, 0)) }, map[Partition]int64{}},
-		"outdated":          {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(fresh, 0)); adopt(found(old, 0)) }, map[Partition]int64{}},
+		"created again": {func(_ *Consumer, adopt func(broker.TopicMetadata)) { adopt(found(fresh, 0)); adopt(found(fresh, 0)) }, map[Partition]int64{}},
+		"outdated": {func(_ *Consumer, adopt func(broker.TopicMetadata)) {
+			adopt(found(fresh, 0))
+			adopt(found(fresh, 0))
+			adopt(found(old, 0))
+		}, map[Partition]int64{}},
 		"left":              {func(c *Consumer, _ func(broker.TopicMetadata)) { retire(c) }, map[Partition]int64{}},
 		"left and back":     {func(c *Consumer, _ func(broker.TopicMetadata)) { retire(c); hold(c) }, map[Partition]int64{}},
 		"left, back, found": {func(c *Consumer, adopt func(broker.TopicMetadata)) { retire(c); hold(c); adopt(found(old, 0)) }, map[Partition]int64{}},

@@ -112,7 +112,7 @@ func (s *tableSink) replayBefore(ctx context.Context, left Range) bool {
 			s.table.Lose(left.Partition, Gap{From: bad.Offset, To: bad.Next, Reason: GapUnreadable})
 			left.Next = bad.Next
 			continue
-		case err == nil, outOfRange: // out of range at the end: the log was cut, and holds no more
+		case err == nil, outOfRange && left.Next >= lost.End: // the log was cut, and holds no more
 			s.table.Applied()
 			return true
 		case !s.isCurrent(left.Partition, left.TopicID):

@@ -127,6 +127,7 @@ func (p *topicPoller) adoptAll(names []string, found map[string]broker.TopicMeta
 // adopt acts on the metadata of one topic. It returns false if the cluster has to be asked about the topic
 // again soon.
 func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before readSample) (complete bool) {
+	read := p.countRead(name)
 	p.topics.mu.Lock()
 	t := p.topics.states[name]
 	switch {
@@ -137,9 +138,12 @@ func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before readSam
 		complete := p.adoptErrorLocked(t, m)
 		p.topics.mu.Unlock()
 		return complete
-	case t.isOutdatedLocked(m):
+	case t.isOutdatedLocked(m, read):
 		p.topics.mu.Unlock()
 		return true
+	case len(m.Leaders) == 0, t.mustConfirmLocked(m, p.topics.homes[name] != nil):
+		p.topics.mu.Unlock()
+		return false
 	}
 	startAt := int64(broker.LatestOffset)
 	if t.known {
@@ -150,7 +154,7 @@ func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before readSam
 		t.pastIDs, t.starts = append(t.pastIDs, t.id), nil
 	}
 	old := len(t.leaders)
-	t.id, t.leaders, t.missing, t.failed = m.ID, m.Leaders, false, ""
+	t.id, t.leaders, t.missing, t.missed, t.failed = m.ID, m.Leaders, false, false, ""
 	t.denied = t.denied && old > 0 // a topic with live partitions is allowed again by its next records
 	p.topics.mu.Unlock()
 	if h := p.topics.homes[name]; h != nil { // before the topic's partitions begin: streams look up the homes when a partition begins
@@ -164,6 +168,20 @@ func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before readSam
 		p.log.Info("partitions were added to the topic", "topic", name, "from", old, "to", len(m.Leaders))
 	}
 	return p.adoptLeaders(t, startAt)
+}
+
+// countRead returns the number of the topic's partitions, counted from the first to the last that is read.
+func (p *topicPoller) countRead(name string) int {
+	p.topics.mu.Lock()
+	count := 0
+	if t := p.topics.states[name]; t != nil {
+		count = len(t.leaders)
+	}
+	p.topics.mu.Unlock()
+	for count > 0 && p.reader.livePartition(Partition{Topic: name, ID: int32(count - 1)}) == nil {
+		count--
+	}
+	return count
 }
 
 // adoptLeaders moves the topic's live partitions to their leaders, and asks the leaders of the other
@@ -190,6 +208,10 @@ func (p *topicPoller) adoptLeaders(t *topicState, startAt int64) (complete bool)
 // soon enough to ask again.
 func (p *topicPoller) adoptErrorLocked(t *topicState, m *broker.TopicMetadata) bool {
 	if m.Missing() {
+		if t.route.Kind != PerUser && !t.missing && !t.missed {
+			t.missed = true
+			return false
+		}
 		t.missing, t.starts = true, nil
 		if t.route.Kind != PerUser && t.failed == "" {
 			t.failed = m.Err.Error()

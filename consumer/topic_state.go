@@ -17,8 +17,10 @@ type topicState struct {
 	id      [16]byte   // Kafka's topic id; zero until the cluster reports the topic
 	pastIDs [][16]byte // ids of earlier incarnations, which an outdated broker may still report
 	leaders []int32    // by partition; -1: no leader
+	claim   topicClaim // what one metadata response said and no other has confirmed
 	known   bool       // the cluster has reported what the topic is; partitions that appear later are read from their start
 	missing bool       // the cluster reports that the topic does not exist
+	missed  bool       // one metadata response says so; a topic that is always read waits for another
 	failed  string     // the last error logged
 	unread  error      // why the last partition that could not start did not
 	denied  bool       // an access control list forbids reading, and the log says so
@@ -30,6 +32,12 @@ type topicState struct {
 	queued bool      // the topic waits for its turn in the schedule
 
 	starts map[int32]*pendingStart // by partition: the partitions whose leaders have not yet reported an offset to start at; only the topicPoller uses it
+}
+
+// topicClaim is what metadata says about a topic and nothing takes back.
+type topicClaim struct {
+	id         [16]byte
+	partitions int
 }
 
 func newTopicState(name string, route *Route) *topicState {
@@ -59,9 +67,24 @@ func (t *topicState) reasonLocked() string {
 }
 
 // isOutdatedLocked reports whether the metadata is older than metadata that was seen before: it has an id of
-// an earlier incarnation, or fewer partitions.
-func (t *topicState) isOutdatedLocked(m *broker.TopicMetadata) bool {
-	return slices.Contains(t.pastIDs, m.ID) || len(t.leaders) > len(m.Leaders) && !t.isRecreatedLocked(m)
+// an earlier incarnation, or fewer partitions than are read. read is the number of partitions that are read,
+// counted from the first to the last.
+func (t *topicState) isOutdatedLocked(m *broker.TopicMetadata, read int) bool {
+	return slices.Contains(t.pastIDs, m.ID) || read > len(m.Leaders) && !t.isRecreatedLocked(m)
+}
+
+// mustConfirmLocked reports whether the metadata makes a change that nothing takes back, another id or another
+// number of partitions, and is the first to do so. No checksum covers metadata: a flipped bit would otherwise
+// end the topic, because afterwards the true metadata counts as outdated. homed reports that users have homes in
+// the topic, which depend on the number of partitions from the start.
+func (t *topicState) mustConfirmLocked(m *broker.TopicMetadata, homed bool) bool {
+	claim := topicClaim{m.ID, len(m.Leaders)}
+	first := t.id == [16]byte{}
+	if first && !homed || claim == (topicClaim{t.id, len(t.leaders)}) || claim == t.claim {
+		return false
+	}
+	t.claim = claim
+	return true
 }
 
 // isRecreatedLocked reports whether the metadata is of another incarnation of the topic.

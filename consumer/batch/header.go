@@ -71,10 +71,13 @@ func (r *Reader) parseHeader(raw []byte) error {
 	if raw[magicAt] != 2 { // the CRC does not cover it
 		return fmt.Errorf("%w at offset %d: magic %d", ErrCorrupt, h.offset, raw[magicAt])
 	}
-	if h.offset < 0 || h.lastDelta < 0 || h.last() < h.offset || h.last() == math.MaxInt64 || h.count < 0 || int64(h.count) > int64(h.lastDelta)+1 {
+	if h.offset < r.end {
+		return fmt.Errorf("%w at offset %d: the batches before it end at %d", ErrCorrupt, h.offset, r.end)
+	}
+	if h.lastDelta < 0 || h.last() < h.offset || h.last() == math.MaxInt64 || h.count < 0 || int64(h.count) > int64(h.lastDelta)+1 {
 		return fmt.Errorf("%w at offset %d: %d records over %d offsets", ErrCorrupt, h.offset, h.count, int64(h.lastDelta)+1)
 	}
-	r.base = h
+	r.base, r.end = h, h.last()+1
 	return nil
 }
 
@@ -98,6 +101,15 @@ func EndOffset(data []byte, from int64) int64 {
 		data = data[size:]
 	}
 	return next
+}
+
+// BaseOffset returns the offset of the batch that data begins with; the given offset if data begins with no batch
+// of magic 2. No checksum covers it.
+func BaseOffset(data []byte, offset int64) int64 {
+	if len(data) < headerSize || data[magicAt] != 2 {
+		return offset
+	}
+	return int64(binary.BigEndian.Uint64(data))
 }
 
 // FirstOffset returns the first offset of the batch that data begins with if the batch holds the offset,

@@ -2,9 +2,12 @@ package batch
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -26,10 +29,13 @@ var (
 // that answers read one after another share the memory for headers. A Reader is not safe for concurrent
 // use.
 type Reader struct {
-	data    []byte // the batches that are not begun yet
-	aborted []kmsg.FetchResponseTopicPartitionAbortedTransaction
-	next    int64 // the offset after the last record or batch that was read or passed over
-	begun   bool  // the answer has a whole batch
+	data    []byte                                               // the batches that are not begun yet
+	aborted []kmsg.FetchResponseTopicPartitionAbortedTransaction // not begun yet, by first offset
+	next    int64                                                // the offset after the last record or batch that was read or passed over
+	end     int64                                                // the offset after the last batch; 0 before the first
+	dense   bool                                                 // the answer ends before a batch that does not begin at end
+	jumped  bool                                                 // there was such a batch
+	begun   bool                                                 // the answer has a whole batch
 
 	active map[int64]struct{} // producers with an open transaction here that is aborted later
 	base   header             // of the current batch
@@ -49,8 +55,18 @@ type Reader struct {
 func (r *Reader) Reset(data []byte, aborted []kmsg.FetchResponseTopicPartitionAbortedTransaction, offset int64) {
 	r.Close()
 	r.data, r.aborted, r.next = data, aborted, offset
-	r.begun = false
+	r.end, r.begun, r.dense, r.jumped = 0, false, false, false
+	slices.SortFunc(r.aborted, func(a, b kmsg.FetchResponseTopicPartitionAbortedTransaction) int {
+		return cmp.Compare(a.FirstOffset, b.FirstOffset)
+	})
 }
+
+// StopAtJump makes the answer end before a batch that does not begin where the batch before it ended. No checksum
+// covers the offset of a batch, and only compaction leaves out offsets.
+func (r *Reader) StopAtJump() { r.dense = true }
+
+// Jumped reports whether [Reader.StopAtJump] has ended the answer.
+func (r *Reader) Jumped() bool { return r.jumped }
 
 // Close returns the buffer for decompression and releases the answer. The records read become invalid. [Reader.NextOffset] keeps its value.
 func (r *Reader) Close() {
@@ -124,7 +140,7 @@ func (r *Reader) nextBatch() (bool, error) {
 	for len(r.data) > magicAt {
 		offset := int64(binary.BigEndian.Uint64(r.data))
 		r.base = header{offset: offset}
-		if magic := r.data[magicAt]; magic < 2 {
+		if magic := r.data[magicAt]; magic < 2 && !r.isDamagedMagic() {
 			if r.skipOldSets(); r.base.last() < r.next {
 				continue
 			}
@@ -141,8 +157,13 @@ func (r *Reader) nextBatch() (bool, error) {
 		raw := r.data[:end]
 		r.data = r.data[end:]
 		r.begun = true
+		before := r.end
 		if err := r.parseHeader(raw); err != nil {
 			return false, err
+		}
+		if r.dense && before > 0 && offset > before {
+			r.data, r.jumped = nil, true
+			return false, nil
 		}
 		body := raw[headerSize:]
 		emptied := r.base.count == 0 && len(body) == 0 // compaction keeps the header of a batch that it empties
@@ -167,6 +188,14 @@ func (r *Reader) nextBatch() (bool, error) {
 	return false, nil
 }
 
+// isDamagedMagic reports whether the next batch has the CRC of a batch of magic 2, so that its magic is wrong. The
+// CRC does not cover the magic.
+func (r *Reader) isDamagedMagic() bool {
+	end := lengthFrom + int64(int32(binary.BigEndian.Uint32(r.data[lengthAt:])))
+	return end >= headerSize && end <= int64(len(r.data)) &&
+		crc32.Checksum(r.data[crcFrom:end], castagnoli) == binary.BigEndian.Uint32(r.data[crcAt:])
+}
+
 // skipOldSets passes over all adjacent message sets of magic 0 and 1 and sets the current batch's
 // offset to the last of theirs: there may be a set for each message. The offset of a set that is cut
 // off is known, so that set is passed over too.
@@ -174,6 +203,7 @@ func (r *Reader) skipOldSets() {
 	r.begun = true
 	for len(r.data) > magicAt && r.data[magicAt] < 2 {
 		r.base.offset = max(r.base.offset, int64(binary.BigEndian.Uint64(r.data)))
+		r.end = max(r.end, r.base.offset+1)
 		end := lengthFrom + int64(int32(binary.BigEndian.Uint32(r.data[lengthAt:])))
 		if end <= magicAt || end > int64(len(r.data)) {
 			r.data = nil

@@ -26,24 +26,14 @@ func (r *Reader) skipsBatch(body []byte) bool {
 }
 
 // openTransactions moves the aborted transactions that begin in the current batch, or before it, from
-// the list to the set of open ones. The list is in no order.
+// the list to the set of open ones.
 func (r *Reader) openTransactions() {
-	for len(r.aborted) > 0 {
-		first := 0
-		for i := range r.aborted {
-			if r.aborted[i].FirstOffset < r.aborted[first].FirstOffset {
-				first = i
-			}
-		}
-		if r.aborted[first].FirstOffset > r.base.last() {
-			return
-		}
+	for len(r.aborted) > 0 && r.aborted[0].FirstOffset <= r.base.last() {
 		if r.active == nil {
 			r.active = make(map[int64]struct{})
 		}
-		r.active[r.aborted[first].ProducerID] = struct{}{}
-		r.aborted[first] = r.aborted[len(r.aborted)-1]
-		r.aborted = r.aborted[:len(r.aborted)-1]
+		r.active[r.aborted[0].ProducerID] = struct{}{}
+		r.aborted = r.aborted[1:]
 	}
 }
 

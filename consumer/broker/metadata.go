@@ -43,7 +43,7 @@ func (c *Cluster) FetchMetadata(ctx context.Context, names []string, create bool
 	if err != nil {
 		return nil, err
 	}
-	c.roster.update(res.(*kmsg.MetadataResponse).Brokers)
+	hosts := c.roster.update(res.(*kmsg.MetadataResponse).Brokers)
 	topics := make(map[string]TopicMetadata, len(names))
 	for _, t := range res.(*kmsg.MetadataResponse).Topics {
 		if t.Topic == nil {
@@ -57,7 +57,8 @@ func (c *Cluster) FetchMetadata(ctx context.Context, names []string, create bool
 			m.Leaders[i] = -1
 		}
 		for _, p := range t.Partitions {
-			if p.Partition >= 0 && int(p.Partition) < len(m.Leaders) {
+			_, listed := hosts[p.Leader] // Kafka names only leaders that it lists
+			if listed && p.Partition >= 0 && int(p.Partition) < len(m.Leaders) {
 				m.Leaders[p.Partition] = p.Leader
 			}
 		}

@@ -29,7 +29,7 @@ const (
 type roster struct {
 	mu     sync.Mutex
 	ids    []int32             // in the order in which to ask them; empty before the first metadata
-	hosts  map[int32]string    // host:port
+	hosts  map[int32]string    // host:port of the brokers in ids; a map is replaced, not changed
 	silent map[int32]time.Time // when the broker failed to answer a request for any broker; none once it answers such a request
 	hung   map[int32]time.Time // when the broker let a request time out; none once it answers any request
 	heard  map[int32]time.Time // when the broker answered last
@@ -136,20 +136,28 @@ func (r *roster) addresses() []string {
 }
 
 // update takes over the brokers of a metadata response, which leaves out brokers that are down. Brokers
-// known before keep their place in the order.
-func (r *roster) update(list []kmsg.MetadataResponseBroker) {
+// known before keep their place in the order. It returns host:port of each broker.
+func (r *roster) update(list []kmsg.MetadataResponseBroker) map[int32]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var fresh []int32
-	r.hosts = make(map[int32]string)
+	hosts := make(map[int32]string, len(list))
 	for i := range list {
-		fresh = append(fresh, list[i].NodeID)
-		r.hosts[list[i].NodeID] = net.JoinHostPort(list[i].Host, strconv.Itoa(int(list[i].Port)))
-	}
-	r.ids = slices.DeleteFunc(r.ids, func(id int32) bool { return !slices.Contains(fresh, id) })
-	for _, id := range fresh {
-		if !slices.Contains(r.ids, id) {
+		id := list[i].NodeID
+		_, before := r.hosts[id]
+		if _, twice := hosts[id]; !before && !twice {
 			r.ids = append(r.ids, id)
 		}
+		hosts[id] = net.JoinHostPort(list[i].Host, strconv.Itoa(int(list[i].Port)))
 	}
+	r.ids = slices.DeleteFunc(r.ids, func(id int32) bool { _, listed := hosts[id]; return !listed })
+	r.hosts = hosts
+	return hosts
+}
+
+// Lists reports whether the last metadata response lists the broker.
+func (c *Cluster) Lists(broker int32) bool {
+	c.roster.mu.Lock()
+	defer c.roster.mu.Unlock()
+	_, listed := c.roster.hosts[broker]
+	return listed
 }
