@@ -61,7 +61,7 @@ func (c *Cluster) adviseListener(err error) string {
 		what = "no TLS is spoken there."
 	case isOf[*tls.CertificateVerificationError](err):
 		return " (correct the broker's advertised.listeners, or set --kafka-server-name to the name that is in the certificates)"
-	case c.transport.TLS != nil && errors.Is(err, context.DeadlineExceeded):
+	case c.tls != nil && errors.Is(err, context.DeadlineExceeded):
 		what = "no answer: is TLS spoken there?"
 	case isClosed(err):
 		what = "connection closed: is the listener there of another kind, with or without TLS or SASL?"

@@ -164,6 +164,10 @@ func (r request) check(body []byte) error {
 				return fmt.Errorf("broker %d has the host %q", res.Brokers[i].NodeID, res.Brokers[i].Host)
 			}
 		}
+	case *kmsg.ApiVersionsResponse:
+		if len(res.ApiKeys) == 0 { // also if the count is negative, which kafka-go believes
+			return errors.New("the broker names no requests that it knows")
+		}
 	case *kmsg.SyncGroupResponse:
 		var assignment kmsg.ConsumerMemberAssignment
 		if len(res.MemberAssignment) > 0 { // empty after an error

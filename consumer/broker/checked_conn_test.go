@@ -80,6 +80,18 @@ func TestDamagedResponseIsAnError(t *testing.T) {
 	}
 }
 
+// TestNegativeCountOfVersionsIsRefused checks the response for which kafka-go's ConsumerGroup allocates what a
+// count says, even if it is negative.
+func TestNegativeCountOfVersionsIsRefused(t *testing.T) {
+	for count, refused := range map[uint32]bool{1: false, 0: true, 1 << 31: true, 1<<32 - 1: true} {
+		body := make([]byte, 6, 12) // an error code and the count
+		binary.BigEndian.PutUint32(body[2:], count)
+		if err := (request{key: int16(kmsg.ApiVersions)}).check(body[:12]); (err != nil) != refused {
+			t.Errorf("count %d: error %v, want an error: %v", int32(count), err, refused)
+		}
+	}
+}
+
 // TestDamagedGroupResponseIsRefused checks the parts of responses of a group's coordinator that the members
 // encode.
 func TestDamagedGroupResponseIsRefused(t *testing.T) {
