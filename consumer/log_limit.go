@@ -9,5 +9,8 @@ import (
 // the Unix second of the last line.
 func mayLog(logged *atomic.Int64, period time.Duration) bool {
 	now, last := time.Now().Unix(), logged.Load()
-	return now-last >= int64(period/time.Second) && logged.CompareAndSwap(last, now)
+	if passed := now - last; passed >= 0 && passed < int64(period/time.Second) { // negative: the clock was set back
+		return false
+	}
+	return logged.CompareAndSwap(last, now)
 }
