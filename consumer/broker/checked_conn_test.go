@@ -84,9 +84,9 @@ func TestDamagedResponseIsAnError(t *testing.T) {
 // count says, even if it is negative.
 func TestNegativeCountOfVersionsIsRefused(t *testing.T) {
 	for count, refused := range map[uint32]bool{1: false, 0: true, 1 << 31: true, 1<<32 - 1: true} {
-		body := make([]byte, 6, 12) // an error code and the count
+		body := make([]byte, 12) // an error code, the count and one version
 		binary.BigEndian.PutUint32(body[2:], count)
-		if err := (request{key: int16(kmsg.ApiVersions)}).check(body[:12]); (err != nil) != refused {
+		if err := (request{key: int16(kmsg.ApiVersions)}).check(body); (err != nil) != refused {
 			t.Errorf("count %d: error %v, want an error: %v", int32(count), err, refused)
 		}
 	}
