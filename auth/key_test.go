@@ -228,3 +228,41 @@ func TestPublicKeyFiles(t *testing.T) {
 		t.Errorf("missing file: %v", err)
 	}
 }
+
+// BenchmarkForgedSignature measures what a token with a forged signature costs, by the kind of key. Anybody can send one.
+func BenchmarkForgedSignature(b *testing.B) {
+	modulus := func(bits uint) *big.Int { // no key has it, but its size makes the cost
+		n := new(big.Int).Lsh(big.NewInt(1), bits)
+		return n.Sub(n, big.NewInt(159))
+	}
+	keys := privateKeys()
+	for _, test := range []struct {
+		name, algorithm string
+		key             any
+		length          int // of a signature
+	}{
+		{"HS256", "HS256", secret, 32},
+		{"RSA2048", "RS256", &rsa.PublicKey{N: modulus(2048), E: 65537}, 256},
+		{"RSA4096", "PS512", &rsa.PublicKey{N: modulus(4096), E: 65537}, 512},
+		{"RSA8192", "PS512", &rsa.PublicKey{N: modulus(8192), E: 65537}, 1024},
+		{"P256", "ES256", keys["p256"].Public(), 64},
+		{"P384", "ES384", keys["p384"].Public(), 96},
+		{"P521", "ES512", keys["p521"].Public(), 132},
+		{"Ed25519", "EdDSA", keys["ed25519"].Public(), 64},
+	} {
+		k, err := newKey("", test.key)
+		if err != nil {
+			b.Fatal(err)
+		}
+		forged := make([]byte, test.length)
+		forged[test.length/2-1], forged[test.length-1] = 1, 1
+		method := jwt.GetSigningMethod(test.algorithm)
+		b.Run(test.name, func(b *testing.B) {
+			for b.Loop() {
+				if method.Verify("header.claims", forged, k.value) == nil {
+					b.Fatal("a forged signature is good")
+				}
+			}
+		})
+	}
+}
