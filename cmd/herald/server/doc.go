@@ -21,6 +21,7 @@
 //     (rebinding.go).
 //  3. origins.refusePreflight, origins.cors and origins.refuse handle requests of other origins' pages
 //     (origins.go, allowed_origin.go, foreign_page.go).
+//     holdConnection (http_server.go) keeps the connection from giving way to a newcomer meanwhile, and
 //     discardUnreadBody (http_server.go) bounds the time for a body that no handler has read.
 //     endpoints.explain says what exists, if no route takes the path or the method (endpoints.go).
 //  4. queryRules.only refuses parameters that the route does not take (query.go). Then the route's handler
@@ -34,6 +35,6 @@
 // HTTP servers; admin.go the admin listener; front_door.go asks who sends a request; client_address.go and
 // forwarded.go find the client's address behind proxies; session.go signs browsers
 // in; publish.go and publish_request.go write notifications, with idempotency.go, and bound their
-// bodies (PublishMaxBytes), which content.go wants to be text; the body of a demo task is bounded in demo/handler.go; revocation.go reads the topic
+// bodies (PublishMaxBytes, body_room.go), which content.go wants to be text; the body of a demo task is bounded in demo/handler.go; revocation.go reads the topic
 // of revocations.
 package server

@@ -12,7 +12,6 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"golang.org/x/sync/semaphore"
 
 	"herald/consumer"
 	"herald/stream"
@@ -45,14 +44,14 @@ type publisher struct {
 	maxValue   int64             // bytes
 	quota      *userrate.Limiter // of notifications
 	repeats    *repeats
-	bodies     *semaphore.Weighted // bytes of bodies in memory, from the time that they are asked for until Kafka has them
+	bodies     *bodyRoom
 }
 
 func newPublisher(cfg *Config, producer *consumer.Producer, c *consumer.Consumer, hub *stream.Hub, front *frontDoor) *publisher {
 	return &publisher{
 		producer: producer, consumer: c, routes: cfg.Consumer.Routes, typeHeader: cfg.EventTypeHeader, front: front, hub: hub,
 		published: newPublishedCounter(), maxValue: cfg.PublishMaxBytes, quota: userrate.New(cfg.PublishRate, cfg.PublishBurst), repeats: newRepeats(),
-		bodies: semaphore.NewWeighted(max(maxBodies, cfg.PublishMaxBytes)),
+		bodies: newBodyRoom(maxBodies, cfg.PublishMaxBytes),
 	}
 }
 
@@ -94,7 +93,7 @@ func pathUser(c echo.Context) string {
 // Idempotency-Key is not written; it gets the first one's answer.
 func (p *publisher) publish(c echo.Context, n notification) error {
 	by, err := p.readNotification(c, &n)
-	defer func() { p.bodies.Release(n.room) }()
+	defer func() { p.bodies.giveBack(by.User, n.room) }()
 	if err != nil {
 		p.published.WithLabelValues(resultRefused).Inc()
 		return err

@@ -61,12 +61,12 @@ func (p *publisher) readNotification(c echo.Context, n *notification) (auth.Iden
 	if n.key, err = idempotencyKey(c.Request().Header); err != nil {
 		return by, err
 	}
-	return by, p.readBody(c, n)
+	return by, p.readBody(c, by.User, n)
 }
 
-// readBody reads the value if there is room for it. A body whose length the request does not give takes
+// readBody reads the value if there is room for it, for this sender too. A body whose length the request does not give takes
 // the room of the longest one.
-func (p *publisher) readBody(c echo.Context, n *notification) error {
+func (p *publisher) readBody(c echo.Context, sender string, n *notification) error {
 	size := c.Request().ContentLength
 	if size < 0 {
 		size = p.maxValue
@@ -75,7 +75,7 @@ func (p *publisher) readBody(c echo.Context, n *notification) error {
 	if size > p.maxValue {
 		return tooLarge
 	}
-	if !p.bodies.TryAcquire(size) {
+	if !p.bodies.take(sender, size) {
 		c.Response().Header().Set("Retry-After", strconv.Itoa(fullRetry))
 		return refuse(http.StatusServiceUnavailable, codeBusy, "too much is being published at once: nothing was written")
 	}
