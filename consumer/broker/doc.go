@@ -9,6 +9,7 @@
 //	cluster.go    connecting to a cluster, checking its version
 //	request.go    a request to one broker, to any broker, to a group's coordinator
 //	wire.go       a response as bytes, read within bounds
+//	fetch_counts.go a response to a fetch that claims more than it holds
 //	advice.go     which flag to change if connecting fails
 //	explain.go    which address failed, and where it comes from
 //	roster.go     the brokers of the cluster, which to ask first, which do not answer

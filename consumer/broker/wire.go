@@ -56,6 +56,11 @@ func decodeResponse(res kmsg.Response, body []byte) (err error) {
 			return err
 		}
 	}
+	if res.Key() == int16(kmsg.Fetch) && res.GetVersion() == FetchVersion {
+		if err := checkFetchCounts(body); err != nil {
+			return fmt.Errorf("decode response: %w", err)
+		}
+	}
 	if err := res.ReadFrom(body); err != nil {
 		return fmt.Errorf("decode response: %w", err)
 	}
