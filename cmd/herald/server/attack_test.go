@@ -285,3 +285,28 @@ func TestLookAlikesAreOthers(t *testing.T) {
 		t.Errorf("alice gets %q", got)
 	}
 }
+
+// TestForeignPageOpensNoOpenStream opens streams as pages of other sites do, on a server that authenticates nobody. The
+// page may not read the stream, but a stream that opens could end another one of its user.
+func TestForeignPageOpensNoOpenStream(t *testing.T) {
+	srv, _ := startServerWith(t, func(cfg *Config) { cfg.AllowOrigin = []string{"https://app.example"} })
+	url := "http://" + srv.Addr().String()
+	for name, test := range map[string]struct {
+		header http.Header
+		status int
+	}{
+		"EventSource of another site":   {headers("Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"), 403},
+		"EventSource of an old browser": {headers("Origin", "https://evil.example"), 403},
+		"image of another site":         {headers("Sec-Fetch-Site", "cross-site"), 403},
+		"sandboxed frame":               {headers("Origin", "null", "Sec-Fetch-Site", "cross-site"), 403},
+		"allowed page":                  {headers("Origin", "https://app.example", "Sec-Fetch-Site", "cross-site"), 200},
+		"own page":                      {headers("Sec-Fetch-Site", "same-origin"), 200},
+		"own page with its origin":      {headers("Origin", url), 200},
+		"typed address":                 {headers("Sec-Fetch-Site", "none"), 200},
+		"program":                       {nil, 200},
+	} {
+		if status, _, body := request(t, http.MethodGet, url+"/events?user=alice", test.header); status != test.status {
+			t.Errorf("%s: %d %s, want %d", name, status, body, test.status)
+		}
+	}
+}

@@ -54,8 +54,8 @@ func (o *origins) refusePreflight(f *frontDoor) echo.MiddlewareFunc {
 	}
 }
 
-// recordHidden logs that a page opens a stream that it may not read. Herald does not refuse the request, because it
-// changes nothing and does not use the session. But the browser keeps the answer from the page, and only says so on
+// recordHidden logs that a page opens a stream that it may not read. Herald does not refuse the request, because the
+// page has a token of its own. But the browser keeps the answer from the page, and only says so on
 // its console.
 func (o *origins) recordHidden(c echo.Context, f *frontDoor) {
 	origin := c.Request().Header.Get("Origin")

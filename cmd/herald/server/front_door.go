@@ -120,6 +120,12 @@ func (f *frontDoor) viewer(c echo.Context) (stream.Viewer, error) {
 	if err != nil {
 		return stream.Viewer{}, f.refuseIdentity(c, f.origins.explainNoCookie(c.Request(), err))
 	}
+	if _, open := f.auth.(auth.Insecure); open { // the page needs no session: only its origin distinguishes it from a client
+		if err := f.origins.checkAll(c.Request()); err != nil {
+			f.recordRefusal(c, reasonOrigin, err)
+			return stream.Viewer{}, errForeignOrigin
+		}
+	}
 	f.origins.recordHidden(c, f)
 	if err := f.checkUser(id.User); err != nil {
 		f.recordRefusal(c, reasonUser, err)
