@@ -30,7 +30,7 @@
 //
 // An older record:
 //
-//  1. [Consumer.Replay] makes a rangeRequest of each range, which ends where the tail starts. scans.awaitBudget
+//  1. [Consumer.Replay] makes a rangeRequest of each range, which ends where the tail starts. scans.waitInDebt
 //     waits if passes have read too much for the user. scans.addRequest adds the request to the waiters of its
 //     zone: the requests for short or for long ranges of the log.
 //  2. The goroutine of the zone runs pass.run, which waits for a slot. pass.beginWithAll or
@@ -86,6 +86,7 @@
 //	partitioner.go         how producers choose the partition of a record
 //	home.go                the partitions that may hold a user's records
 //	ownerless.go           records of shared topics that no user can ever get
+//	user_name.go           names that no user can have
 //	record.go              a partition, a position and a record
 //
 // Replays:

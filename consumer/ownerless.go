@@ -1,12 +1,9 @@
 package consumer
 
 import (
-	"encoding/binary"
 	"log/slog"
 	"sync/atomic"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -25,9 +22,6 @@ const (
 	ownerlessControl   = "control-character" // the user's name contains a control character
 	ownerlessNoTopic   = "no-topic"          // the user cannot have a topic of a per-user route, and so no stream (ErrUserTopic)
 )
-
-// maxUser is how long a user's name may be, in bytes. No token and no request can name a user with a longer name.
-const maxUser = 256
 
 // ownerlessPeriod is how long the log is silent about a topic's ownerless records after a line.
 const ownerlessPeriod = time.Minute
@@ -126,103 +120,4 @@ func (o *ownerlessRecords) findReason(rec *Record) string {
 		return ownerlessNoTopic
 	}
 	return ""
-}
-
-// isPlainName reports whether the name is valid and of printable ASCII. Almost all names are, so that live reading
-// calls nameFault for few records. isPlainName looks at eight bytes at a time, because live reading calls it for each
-// record of a shared topic (BenchmarkMayCount).
-func isPlainName(name []byte) bool {
-	if len(name) == 0 || len(name) > maxUser {
-		return false
-	}
-	if len(name) < 8 {
-		for _, c := range name {
-			if c < ' ' || c > '~' {
-				return false
-			}
-		}
-		return true
-	}
-	last := name[len(name)-8:]
-	for ; len(name) > 8; name = name[8:] {
-		if !isPlainWord(binary.LittleEndian.Uint64(name)) {
-			return false
-		}
-	}
-	return isPlainWord(binary.LittleEndian.Uint64(last))
-}
-
-// isPlainWord reports whether eight bytes are of printable ASCII. The highest bit of a byte is set, if the byte is
-// above '~', in the byte itself or in the byte plus 1; if it is below ' ', in the byte minus ' '. A carry or a borrow
-// comes only from such a byte.
-func isPlainWord(w uint64) bool {
-	const ones = 0x0101010101010101
-	return (w|(w+ones)|(w-' '*ones))&(0x80*ones) == 0
-}
-
-// nameFault returns the reason for which no user can have the name; "" if a user can. The rule is auth.CheckUser's.
-func nameFault(name []byte) string {
-	switch {
-	case len(name) == 0:
-		return ownerlessEmpty
-	case len(name) > maxUser:
-		return ownerlessTooLong
-	case !utf8.Valid(name):
-		return ownerlessNotUTF8
-	}
-	for _, c := range string(name) {
-		if unicode.IsControl(c) {
-			return ownerlessControl
-		}
-	}
-	return ""
-}
-
-// ownNames knows names that users with topics of their own can have.
-type ownNames struct {
-	longest int             // in bytes
-	taken   map[string]bool // names whose topics other routes read
-}
-
-// newOwnNames returns nil if no route gives users topics of their own.
-func newOwnNames(rs routes) *ownNames {
-	var names *ownNames
-	for _, route := range rs {
-		if route.Kind != PerUser {
-			continue
-		}
-		if names == nil {
-			names = &ownNames{longest: maxTopicName, taken: make(map[string]bool)}
-		}
-		prefix, suffix := route.fixedParts()
-		names.longest = min(names.longest, maxTopicName-len(prefix)-len(suffix))
-		for _, other := range rs.static() {
-			if user, ok := route.UserOf(other.Topic); ok {
-				names.taken[user] = true
-			}
-		}
-	}
-	return names
-}
-
-// topicBytes is isTopicByte as a table, which takes a third of its time.
-var topicBytes = func() (is [256]bool) {
-	for c := range is {
-		is[c] = isTopicByte(byte(c))
-	}
-	return is
-}()
-
-// isPlain reports whether the name is valid and begins with a letter or a digit. Almost all names do. The others may
-// make a name that Kafka does not allow, such as "..", or one of Kafka's own topics.
-func (n *ownNames) isPlain(name []byte) bool {
-	if len(name) == 0 || len(name) > n.longest || name[0] < '0' || name[0] == '_' {
-		return false
-	}
-	for _, c := range name {
-		if !topicBytes[c] {
-			return false
-		}
-	}
-	return len(n.taken) == 0 || !n.taken[string(name)]
 }

@@ -41,7 +41,7 @@ type pass struct {
 	begun    time.Time
 	requests []*rangeRequest
 	users    map[string][]*rangeRequest // the requests by user
-	cost     float64                    // what a request pays that is served from the goroutine's start on, in bytes
+	cost     float64                    // bytes that each request has had to pay for since the goroutine began
 	batches  batch.Reader
 
 	gathering gathering

@@ -109,7 +109,7 @@ func (s *scans) replay(ctx context.Context, user string, r *replay) (left []*Ran
 	if r.open = len(r.requests); r.open == 0 {
 		return nil
 	}
-	s.awaitBudget(ctx, user)
+	s.waitInDebt(ctx, user)
 	for _, q := range r.requests {
 		if route := s.fetcher.topics.routeOf(q.Topic); route != nil {
 			s.addRequest(logID{q.Partition, q.TopicID}, route, q)
@@ -142,7 +142,7 @@ type rangeRequest struct {
 	until int64 // the request ends before this offset: the start of the tail, or the end of the Range
 	ended bool
 
-	joinedAt float64 // the cost of the pass when the request joined it; the goroutine of the zone uses it
+	joinedAt float64 // pass.cost when the request joined the pass; only the goroutine of the zone uses it
 }
 
 // offer passes to fn a record for the request's user, unless the request has ended or is past the record.

@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// recordCost is what a record costs in addition to the bytes of its key and value, because small records take time
-// too: about 280 ns each, whatever their size.
-//
-// costBurst is how many seconds of the rate a user can save up.
 const (
+	// recordCost is added to the bytes of a record's key and value, because small records take time too: about
+	// 280 ns each, whatever their size.
 	recordCost = 100
-	costBurst  = 60
+	// costBurst is how many seconds of the rate a user can save up.
+	costBurst = 60
 )
 
-// awaitBudget waits while passes have read more for the user than the rate allows, or until ctx ends.
-func (s *scans) awaitBudget(ctx context.Context, user string) {
+// waitInDebt waits while the user is in debt: passes have read more for the user than the rate allows. The end of ctx
+// ends the wait.
+func (s *scans) waitInDebt(ctx context.Context, user string) {
 	for waits := false; ctx.Err() == nil; waits = true {
 		wait := s.costs.Debt(user, time.Now())
 		if wait == 0 {

@@ -67,7 +67,7 @@ type scans struct {
 
 	wg    sync.WaitGroup
 	slots [2]chan struct{}  // by rangeLength: one element for each pass that reads
-	costs *userrate.Limiter // what passes read for each user, in bytes
+	costs *userrate.Limiter // what passes have read for each user, in bytes
 
 	// The constants above, except in tests.
 	longRange  int64

@@ -148,9 +148,9 @@ func (h *Handler) Events(c echo.Context) error {
 	return nil
 }
 
-// ClientNetwork returns the network that counts as one client where limits are by address: the IPv4 address, or the
-// /64 network of the IPv6 address, because one client may have all addresses of a /64. All clients without an
-// address count as one.
+// ClientNetwork returns the network that counts as one client in limits by address: the IPv4 address, or the /64
+// network of the IPv6 address, because one client may have all addresses of a /64. All clients without an address
+// count as one.
 func ClientNetwork(c echo.Context) netip.Prefix {
 	address, err := netip.ParseAddr(c.RealIP())
 	if err != nil {

@@ -21,31 +21,36 @@ type streamRequest struct {
 	topics   []string  // the broadcast topics to send; nil: all, empty: none
 }
 
+// The query parameters of a stream, which servers read beside the user's token.
+const (
+	ParamSince  = "since"
+	ParamTypes  = "types"
+	ParamLastID = "lastEventId" // for clients that cannot set the header Last-Event-ID, which takes precedence
+)
+
 // maxTypes bounds the event types that a client chooses, because each stream keeps them, and looks through them for
 // each of its events.
 const maxTypes = 100
 
-// parseRequest reads the header Last-Event-ID and the query parameters since, types and lastEventId. The header
-// takes precedence over lastEventId, which is for clients that cannot set the header. The error is meant for the
-// client.
+// parseRequest reads the header Last-Event-ID and the query parameters. The error is meant for the client.
 func parseRequest(req *http.Request, now time.Time) (streamRequest, error) {
 	query := req.URL.Query()
 	r := streamRequest{lastID: req.Header.Get("Last-Event-ID")}
 	if r.lastID == "" {
-		r.lastID = cmp.Or(query["lastEventId"]...) // a page may send an empty one, and a polyfill adds another
+		r.lastID = cmp.Or(query[ParamLastID]...) // a page may send an empty one, and a polyfill adds another
 	}
 	for pair := range strings.SplitSeq(req.URL.RawQuery, "&") {
 		if _, err := url.ParseQuery(pair); err == nil { // net/url silently drops other pairs
 			continue
 		}
 		switch {
-		case strings.Contains(pair, "lastEventId="):
+		case strings.Contains(pair, ParamLastID+"="):
 			r.lastID = cmp.Or(r.lastID, pair) // this text is not an id, so a gap reports it
-		case strings.HasPrefix(pair, "since="), strings.HasPrefix(pair, "types="):
-			return r, fmt.Errorf("%q is no query parameter: percent-encode what is not a letter or a digit", pair)
+		case strings.HasPrefix(pair, ParamSince+"="), strings.HasPrefix(pair, ParamTypes+"="):
+			return r, fmt.Errorf("%q is not a query parameter: percent-encode what is not a letter or a digit", pair)
 		}
 	}
-	switch since := query.Get("since"); since {
+	switch since := query.Get(ParamSince); since {
 	case "", "now":
 	case "earliest":
 		r.earliest = true
@@ -65,7 +70,7 @@ func parseRequest(req *http.Request, now time.Time) (streamRequest, error) {
 		}
 		r.since, r.earliest = at, at.IsZero()
 	}
-	if list := query.Get("types"); list != "" {
+	if list := query.Get(ParamTypes); list != "" {
 		if strings.Count(list, ",") >= maxTypes {
 			return r, fmt.Errorf("types: more than %d", maxTypes)
 		}

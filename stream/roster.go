@@ -26,9 +26,9 @@ type Admission struct {
 // other.
 const beatSlots = 128
 
-// shortStream is the age until which a stream is short. A user may have as many short streams in this time as streams
-// at once, but at least minShortStreams. After that the user's requests are refused for a moment. Otherwise one user
-// could open streams as fast as the server can, and have Kafka asked about offsets each time.
+// A stream that ends before the age shortStream is short. In a time of shortStream, a user may have as many short streams
+// as streams at once, but at least minShortStreams. After that the user's requests are refused for a moment. Otherwise
+// one user could open streams as fast as the server can, and each time make Herald ask Kafka for offsets.
 const (
 	shortStream     = 10 * time.Second
 	minShortStreams = 16
@@ -69,8 +69,8 @@ func newRoster(limits Admission, heartbeat time.Duration) *roster {
 	return r
 }
 
-// admit counts one more stream of the user, or returns the reason why there is no room. Each stream that it admits needs one
-// leave.
+// admit counts one more stream of the user, or returns the reason why there is no room. Each stream that it admits needs
+// one leave.
 func (r *roster) admit(from netip.Addr, user string) EndError {
 	r.mu.Lock()
 	defer r.mu.Unlock()

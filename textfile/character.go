@@ -3,6 +3,7 @@ package textfile
 import (
 	"fmt"
 	"unicode"
+	"unicode/utf8"
 )
 
 // IsInvisible reports whether a character shows nothing: white space, a control or format character, or a
@@ -31,4 +32,20 @@ func CharacterName(r rune) string {
 		return fmt.Sprintf("a control character (%U)", r)
 	}
 	return fmt.Sprintf("an invisible character (%U)", r)
+}
+
+// CheckEnds returns an error for a text that begins or ends with an invisible character. The error continues a sentence
+// that begins with the text or its name.
+func CheckEnds(text string) error {
+	first, _ := utf8.DecodeRuneInString(text)
+	last, _ := utf8.DecodeLastRuneInString(text)
+	switch {
+	case text == "":
+		return nil
+	case IsInvisible(first):
+		return fmt.Errorf("begins with %s: remove it", CharacterName(first))
+	case IsInvisible(last):
+		return fmt.Errorf("ends with %s: remove it", CharacterName(last))
+	}
+	return nil
 }

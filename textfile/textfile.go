@@ -34,17 +34,26 @@ var byteOrderMarks = []struct{ mark, encoding string }{
 	{"\xfe\xff", "UTF-16"},
 }
 
+// ByteOrderMark returns the encoding of which the text begins with the byte order mark: UTF-8, UTF-16 or UTF-32. It
+// returns "" for a text without a mark.
+func ByteOrderMark(text []byte) (encoding string) {
+	for _, m := range byteOrderMarks {
+		if bytes.HasPrefix(text, []byte(m.mark)) {
+			return m.encoding
+		}
+	}
+	return ""
+}
+
 // CheckEncoding returns an error for a text with a byte order mark, and for a text that is UTF-16 or UTF-32
 // without one. The error continues a sentence that begins with the file's name.
 func CheckEncoding(text []byte) error {
-	for _, m := range byteOrderMarks {
-		if !bytes.HasPrefix(text, []byte(m.mark)) {
-			continue
-		}
-		if m.encoding == "UTF-8" {
-			return errors.New("begins with a byte order mark: save it as UTF-8 without the mark")
-		}
-		return fmt.Errorf("is in %s, it begins with that encoding's byte order mark: save it as UTF-8", m.encoding)
+	switch encoding := ByteOrderMark(text); encoding {
+	case "":
+	case "UTF-8":
+		return errors.New("begins with a byte order mark: save it as UTF-8 without the mark")
+	default:
+		return fmt.Errorf("is in %s, it begins with that encoding's byte order mark: save it as UTF-8", encoding)
 	}
 	start := text[:min(len(text), 1<<10)]
 	zeros := bytes.Count(start, []byte{0})
@@ -89,30 +98,33 @@ func ReadSecret(path string) ([]byte, error) {
 	return secret, nil
 }
 
-// Secret returns a secret text without the one line break, LF or CR LF, that editors and shells add at its
-// end. It returns an error, which continues a sentence that begins with the text's name, for an empty text and
-// for a text with bytes that its owner probably does not see: another encoding, white space and invisible
-// characters at its ends, and control characters, such as further line breaks.
+// TrimLineBreak returns the text without the one line break, LF or CR LF, that editors and shells add at its end.
+func TrimLineBreak(text []byte) []byte {
+	if line, found := bytes.CutSuffix(text, []byte("\n")); found {
+		return bytes.TrimSuffix(line, []byte("\r"))
+	}
+	return text
+}
+
+// Secret returns a secret text without the line break at its end, see [TrimLineBreak]. It returns an error for an empty
+// text, and for a text with bytes that its owner probably does not see: another encoding, white space and invisible
+// characters at its ends, and control characters, such as further line breaks. The error continues a sentence that
+// begins with the text's name.
 func Secret(text []byte) ([]byte, error) {
 	if err := CheckEncoding(text); err != nil {
 		return nil, err
 	}
-	if line, found := bytes.CutSuffix(text, []byte("\n")); found {
-		text = bytes.TrimSuffix(line, []byte("\r"))
-	}
-	first, _ := utf8.DecodeRune(text)
-	last, _ := utf8.DecodeLastRune(text)
+	text = TrimLineBreak(text)
 	switch {
 	case len(text) == 0:
 		return nil, errors.New("is empty")
 	case !utf8.Valid(text):
 		return nil, errors.New("is not text in UTF-8: write random bytes in base64, such as openssl rand -base64 48 does")
-	case IsInvisible(first):
-		return nil, fmt.Errorf("begins with %s: remove it", CharacterName(first))
-	case last == '\n':
+	case bytes.HasSuffix(text, []byte("\n")) && len(bytes.TrimSpace(text)) > 0:
 		return nil, errors.New("ends with more than one line break: leave one line break, or none")
-	case IsInvisible(last):
-		return nil, fmt.Errorf("ends with %s: remove it", CharacterName(last))
+	}
+	if err := CheckEnds(string(text)); err != nil {
+		return nil, err
 	}
 	if i := bytes.IndexFunc(text, unicode.IsControl); i >= 0 {
 		r, _ := utf8.DecodeRune(text[i:])

@@ -60,7 +60,7 @@ func TestWaysFitTheFlags(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out strings.Builder
-			cli.Dev.printWays(&out, "127.0.0.1:8080", "127.0.0.1:8081", cmp.Or(cli.Dev.KafkaAdvertise, "127.0.0.1:9092"))
+			cli.Dev.printInstructions(&out, "127.0.0.1:8080", "127.0.0.1:8081", cmp.Or(cli.Dev.KafkaAdvertise, "127.0.0.1:9092"))
 			if diff := gocmp.Diff(test.want, out.String()); diff != "" {
 				t.Error(diff)
 			}
@@ -101,7 +101,7 @@ func TestReadmeShowsTheWays(t *testing.T) {
 	os.Args[0] = "bin/herald"
 	defer func() { os.Args[0] = name }()
 	var out strings.Builder
-	new(devCommand).printWays(&out, "127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:9092")
+	new(devCommand).printInstructions(&out, "127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:9092")
 	var block strings.Builder
 	for line := range strings.Lines(strings.TrimSpace(out.String())) {
 		if line != "\n" {

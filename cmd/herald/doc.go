@@ -8,16 +8,16 @@
 //   - tail: the client of event streams
 //   - bench: measurements of a server under load
 //   - demo: the demo page and its tasks
-//   - spelling: the name that somebody meant who wrote another one
-//   - visible: text that is safe to show in a terminal
+//   - visible: text that is safe to show in a terminal or in a log
 //
-// Where things are: main.go has signals, exit codes, the parser and the version; hangup.go has SIGHUP; config.go the file of
-// --config and the environment; setting.go the check of every setting's text. Each command is in the file of its name. flags_server.go has the flags of
-// serve and dev, flags_auth.go the flags of tokens, browsers and TLS, flags_kafka.go the flags of
-// connections to Kafka, of which it makes the TLS configuration and the SASL mechanism
-// (consumer/broker/advice.go names these flags). dev_broker.go starts dev's broker, dev_advertiser.go changes the
-// address that the broker tells its clients, and dev_ways.go prints how to use both. lock_flock.go and
-// lock_other.go keep a second process out of dev's --data-dir.
+// Where things are: main.go has signals, exit codes, the parser and the version; hangup.go has SIGHUP; config.go the
+// file of --config and the environment; setting.go the check of every setting's text; missing.go the error that names
+// all missing flags. Each command is in the file of its name. flags_server.go has the flags of serve and dev,
+// flags_auth.go the flags of tokens, browsers and TLS, flags_kafka.go the flags of connections to Kafka, of which it
+// makes the TLS configuration and the SASL mechanism (consumer/broker/advice.go names these flags). dev_broker.go
+// starts dev's broker, dev_advertiser.go changes the address that the broker tells its clients, and
+// dev_instructions.go prints how to use both. lock_flock.go and lock_other.go keep a second process out of dev's
+// --data-dir.
 //
 // A start of herald serve:
 //

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 
 	"herald/auth"
 	"herald/consumer"
+	"herald/textfile"
 )
 
 // produceCommand has no environment variables for the notification: HERALD_TOPIC is a setting of serve
@@ -173,7 +173,7 @@ func (p *produceCommand) value(ctx context.Context, stdin *os.File, notes io.Wri
 		return nil, errors.New("interrupted: nothing was written")
 	case r = <-read:
 	}
-	text := withoutLineBreak(r.text)
+	text := textfile.TrimLineBreak(r.text)
 	switch {
 	case r.err != nil:
 		return nil, fmt.Errorf("standard input: %w", r.err)
@@ -183,14 +183,6 @@ func (p *produceCommand) value(ctx context.Context, stdin *os.File, notes io.Wri
 		return nil, errors.New("standard input is empty: nothing was written; for an empty value, give '' instead of -")
 	}
 	return text, nil
-}
-
-// withoutLineBreak removes one line break, LF or CR LF, from the end.
-func withoutLineBreak(text []byte) []byte {
-	if line, ok := bytes.CutSuffix(text, []byte("\n")); ok {
-		return bytes.TrimSuffix(line, []byte("\r"))
-	}
-	return text
 }
 
 // explain says what to do about the most frequent error.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -116,42 +115,12 @@ func checkText(text string) error {
 	if !utf8.ValidString(text) {
 		return fmt.Errorf("%q is not UTF-8", text)
 	}
-	first, _ := utf8.DecodeRuneInString(text)
-	last, _ := utf8.DecodeLastRuneInString(text)
-	switch i := strings.IndexFunc(text, unicode.IsControl); {
-	case text == "":
-		return nil
-	case textfile.IsInvisible(first):
-		return fmt.Errorf("%q begins with %s: remove it", text, textfile.CharacterName(first))
-	case textfile.IsInvisible(last):
-		return fmt.Errorf("%q ends with %s: remove it", text, textfile.CharacterName(last))
-	case i >= 0:
+	if err := textfile.CheckEnds(text); err != nil {
+		return fmt.Errorf("%q %w", text, err)
+	}
+	if i := strings.IndexFunc(text, unicode.IsControl); i >= 0 {
 		inner, _ := utf8.DecodeRuneInString(text[i:])
 		return fmt.Errorf("%q contains %s: remove it", text, textfile.CharacterName(inner))
 	}
 	return nil
-}
-
-// missing collects the flags and arguments that a command needs and the user has not given, so that one error
-// names all of them.
-type missing []string
-
-// add adds a flag or an argument, with its purpose and an example in brackets, unless it is given.
-func (m *missing) add(given bool, what string) {
-	if !given {
-		*m = append(*m, what)
-	}
-}
-
-// err returns nil if nothing is missing.
-func (m missing) err() error {
-	if len(m) == 0 {
-		return nil
-	}
-	return errors.New("missing: " + strings.Join(m, ", "))
-}
-
-// hasArgument says whether the command line has an argument that is not a flag.
-func hasArgument(ctx *kong.Context) bool {
-	return slices.ContainsFunc(ctx.Path, func(p *kong.Path) bool { return p.Positional != nil })
 }

@@ -66,12 +66,13 @@ func TestKeySet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status, _, body := request(t, http.MethodGet, admin+"/readyz", nil); status != http.StatusServiceUnavailable || !strings.Contains(body, "status 503") {
-		t.Errorf("/readyz without keys: %d %s, want 503 and why", status, body)
-	}
 	status, header, body := request(t, http.MethodGet, public+"/events", bearer(token))
 	if status != http.StatusOK || header.Get("Content-Type") != "text/event-stream" || !strings.Contains(body, "retry: ") || !strings.Contains(body, "keys-unavailable") {
 		t.Errorf("stream without keys: %d %v %s, want it asked to come again", status, header, body)
+	}
+	// The stream has waited for the first fetch.
+	if status, _, body := request(t, http.MethodGet, admin+"/readyz", nil); status != http.StatusServiceUnavailable || !strings.Contains(body, "status 503") {
+		t.Errorf("/readyz without keys: %d %s, want 503 and why", status, body)
 	}
 	if status, header, body := request(t, http.MethodPost, public+"/broadcast", bearer(token)); status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
 		t.Errorf("publish without keys: %d %v %s, want 503 and when to try again", status, header, body)

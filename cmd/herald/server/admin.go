@@ -12,9 +12,6 @@ import (
 	"herald/cmd/herald/listener"
 )
 
-// adminPaths are the paths of the admin listener.
-var adminPaths = []string{"/livez", "/readyz", "/metrics"}
-
 // adminRoutes returns the handler of the admin listener.
 func (s *Server) adminRoutes(registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
@@ -27,20 +24,20 @@ func (s *Server) adminRoutes(registry *prometheus.Registry) http.Handler {
 		_, _ = fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	mux.Handle("/", adminEndpoints(&s.cfg))
+	mux.Handle("/", refuseAbsent(&s.cfg))
 	if listener.LoopbackOnly(s.cfg.AdminListen) {
 		return onlyOwnHost(mux)
 	}
 	return mux
 }
 
-// adminEndpoints returns a handler of requests for what the admin listener does not have.
-func adminEndpoints(cfg *Config) http.HandlerFunc {
+// refuseAbsent returns a handler that refuses requests for anything that the admin listener does not have.
+func refuseAbsent(cfg *Config) http.HandlerFunc {
 	e := endpoints{absent: make(map[string]string)}
 	for _, path := range adminPaths {
 		e.list = append(e.list, endpoint{path, []string{http.MethodGet}})
 	}
-	for _, path := range []string{"/", "/events", "/session", "/broadcast", "/users/{user}/notifications"} {
+	for _, path := range publicPaths {
 		e.absent[path] = fmt.Sprintf("this is the admin listener: %s is on the public one (%s)", path, cfg.name("Listen"))
 	}
 	return func(w http.ResponseWriter, r *http.Request) {

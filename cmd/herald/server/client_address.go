@@ -6,10 +6,10 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"unicode/utf8"
+
+	"herald/cmd/herald/visible"
 )
 
 // The values of [Config.TrustedProxyHeader].
@@ -24,8 +24,6 @@ const (
 	// maxElement is the length of an element that is read. An address with all other parameters of RFC 7239 is
 	// far shorter.
 	maxElement = 1 << 10
-	// maxShown is how many bytes of a header the log shows.
-	maxShown = 128
 )
 
 // clientAddresses finds the address of the client that sent a request. It is the address of the connection or,
@@ -107,7 +105,7 @@ func (a *clientAddresses) clientOf(proxy netip.Addr, header http.Header) netip.A
 			at, ok := a.parseElement(element)
 			if !ok {
 				a.warnOfElement.Do(func() {
-					a.log.Warn("client address not found: an element of the trusted proxy's header is not an address; the client counts as the proxy", "proxy", proxy, "header", a.read, "element", shown(element))
+					a.log.Warn("client address not found: an element of the trusted proxy's header is not an address; the client counts as the proxy", "proxy", proxy, "header", a.read, "element", visible.Excerpt(element))
 				})
 				return proxy
 			}
@@ -129,18 +127,6 @@ func (a *clientAddresses) parseElement(element string) (netip.Addr, bool) {
 
 func (a *clientAddresses) trusts(at netip.Addr) bool {
 	return slices.ContainsFunc(a.trusted, func(p netip.Prefix) bool { return p.Contains(at) })
-}
-
-// shown returns the beginning of a client's text, for the log.
-func shown(text string) string {
-	end := min(len(text), maxShown)
-	for range utf8.UTFMax - 1 { // not in the middle of a character
-		if end < len(text) && !utf8.RuneStart(text[end]) {
-			end--
-		}
-	}
-	quoted := strconv.QuoteToASCII(text[:end])
-	return quoted[1 : len(quoted)-1]
 }
 
 func plainAddress(at netip.Addr) netip.Addr { return at.Unmap().WithZone("") }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"herald/cmd/herald/visible"
 )
 
 // newTestAddresses returns a finder that trusts 10.0.0.0/8 and fd00::/8 and reads the header, and its log.
@@ -221,7 +223,7 @@ func FuzzClientAddress(f *testing.F) {
 				}
 			}
 		}
-		if got := shown(sent); len(got) > 10*maxShown || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) { // \U0010ffff
+		if got := visible.Excerpt(sent); len(got) > 10*visible.MaxExcerpt || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) { // \U0010ffff
 			t.Errorf("%q is logged as %q", sent, got)
 		}
 		for _, parse := range []func(string) (netip.Addr, bool){parseNode, parseForwarded} {

@@ -45,8 +45,8 @@ type Config struct {
 	// ReplayMaxRecords is how many offsets of a partition are read again for a resuming client. The
 	// client is sent a gap event for the rest. Zero: no limit. Default: 10,000,000.
 	ReplayMaxRecords int64
-	// ReplayRatePerUser is how many bytes of logs a second are read from Kafka, or from the memory for older
-	// records, for one user. Zero: no limit.
+	// ReplayRatePerUser is how many bytes of logs a second are read for the resuming clients of one user, on average,
+	// besides the newest records in memory. Zero: no limit. Default: 64 MiB.
 	ReplayRatePerUser int
 	// ReplayCacheBytes is the memory for records that resuming clients need. Three quarters hold the newest
 	// records of all partitions. A quarter holds older records that several clients in turn need.
@@ -63,8 +63,8 @@ type Config struct {
 	// which is the upper bound of other values too.
 	MaxStreams int
 	// MaxStreamsPerUser bounds the streams of one user; a new stream ends the user's oldest one. In 10 s
-	// a user may also close this many streams, but at least 16; after that, requests are asked to come back
-	// later. Zero: no limit. Default: 256.
+	// a user may also close this many streams, but at least 16. After that, the server asks the user's clients to
+	// come back later. Zero: no limit. Default: 256.
 	MaxStreamsPerUser int
 	// MaxStreamsPerAddress bounds the streams of one client address. All clients of a proxy have the
 	// proxy's address, unless TrustedProxies names it. Zero, the default: no limit.

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"fmt"
 	"mime"
 	"net/http"
@@ -10,13 +9,15 @@ import (
 	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
+
+	"herald/textfile"
 )
 
 // maxContentType bounds a Content-Type, in bytes.
 const maxContentType = 255
 
-// checkContent refuses a request whose header says that the body is not text in UTF-8 as it stands. A stream shows a
-// body as text in UTF-8, so people would see the bytes of another form.
+// checkContent refuses a request whose header says that the body is compressed, encoded, or in another charset than
+// UTF-8. A stream sends each body as text in UTF-8, so people would see nonsense.
 func checkContent(c echo.Context) error {
 	h := c.Request().Header
 	if coding := otherThan(h["Content-Encoding"], "identity"); coding != "" {
@@ -69,11 +70,11 @@ func checkContentType(values []string) error {
 // UTF-16 with a byte order mark.
 func checkText(body []byte) error {
 	wrong := func(message string) error { return refuse(http.StatusUnsupportedMediaType, codeNotText, message) }
-	switch {
-	case bytes.HasPrefix(body, []byte("\xff\xfe")), bytes.HasPrefix(body, []byte("\xfe\xff")):
-		return wrong("the body is in UTF-16: send the text in UTF-8")
-	case bytes.HasPrefix(body, []byte("\xef\xbb\xbf")): // JSON.parse of browsers refuses it
+	switch encoding := textfile.ByteOrderMark(body); {
+	case encoding == "UTF-8": // JSON.parse of browsers refuses the mark
 		return wrong("the body begins with a byte order mark: send the text without it")
+	case encoding != "":
+		return wrong("the body is in " + encoding + ": send the text in UTF-8")
 	case !utf8.Valid(body):
 		return wrong(fmt.Sprintf("byte %d of the body is not UTF-8: send text in UTF-8, and encode binary data, such as by base64", invalidAt(body)))
 	}

@@ -13,6 +13,13 @@ import (
 	"herald/spelling"
 )
 
+// The paths of the two listeners. The routes of the public one are in publicRoutes.
+var (
+	adminPaths   = []string{"/livez", "/readyz", "/metrics"}
+	publishPaths = []string{"/broadcast", "/users/{user}/notifications"}
+	publicPaths  = append([]string{"/", "/events", "/session"}, publishPaths...)
+)
+
 // endpoint is a path of a listener, with the methods that it takes.
 type endpoint struct {
 	path    string // with {user} for a user's name
@@ -30,14 +37,14 @@ func anyOf(texts []string) string {
 	return strings.Join(texts[:last], ", ") + " or " + texts[last]
 }
 
-// endpoints are what a listener has. They answer requests for what it does not have.
+// endpoints are what a listener has, so that a refusal of anything else can name it.
 type endpoints struct {
 	list   []endpoint
 	absent map[string]string // paths that the listener could have, and why it does not
 }
 
-// publicEndpoints returns the endpoints of the public listener once all routes are registered. The files of the demo
-// page are not among them: only the page asks for them.
+// publicEndpoints returns the endpoints of the public listener, from all of its routes. The files of the demo page are
+// not among them, because only the page asks for them.
 func publicEndpoints(routes []*echo.Route, cfg *Config, signIn bool) endpoints {
 	e := endpoints{absent: make(map[string]string)}
 	for _, route := range routes {
@@ -62,7 +69,7 @@ func publicEndpoints(routes []*echo.Route, cfg *Config, signIn bool) endpoints {
 		e.absent["/session"] = "there are no sessions, because this server authenticates nobody"
 	}
 	if !cfg.EnablePublish {
-		for _, path := range []string{"/broadcast", "/users/{user}/notifications"} {
+		for _, path := range publishPaths {
 			e.absent[path] = fmt.Sprintf("this server takes no notifications by POST: they need %s", cfg.name("EnablePublish"))
 		}
 	}

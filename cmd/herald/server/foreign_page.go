@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"herald/auth"
+	"herald/cmd/herald/visible"
 )
 
 // errForeignOrigin answers a page of an origin that is neither the server's nor allowed. The page cannot read it; the
@@ -60,7 +61,7 @@ func (o *origins) refusePreflight(f *frontDoor) echo.MiddlewareFunc {
 func (o *origins) recordHidden(c echo.Context, f *frontDoor) {
 	origin := c.Request().Header.Get("Origin")
 	if err := o.checkAll(c.Request()); err != nil && origin != "" && f.lines.Allow() {
-		f.log.Info("stream opened, but the browser keeps it from the page", "origin", shown(origin), "remote", c.RealIP(), "error", err)
+		f.log.Info("stream opened, but the browser keeps it from the page", "origin", visible.Excerpt(origin), "remote", c.RealIP(), "error", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"herald/auth"
+	"herald/cmd/herald/visible"
 )
 
 // TestForeignPagesAreExplained sends requests as browsers do for pages whose author has forgotten something. The log has
@@ -116,13 +117,13 @@ func TestForeignPagesAreExplained(t *testing.T) {
 		"a hostile origin": {
 			http.MethodPost, "/broadcast", "https://\u202e" + strings.Repeat("a", 10_000), "cross-site", nil, 403,
 			[]string{`\u202eaaaa`},
-			nil, strings.Repeat("a", maxShown+1),
+			nil, strings.Repeat("a", visible.MaxExcerpt+1),
 		},
 		"an origin without characters": {
 			http.MethodPost, "/broadcast", strings.Repeat("\x80", 10_000), "cross-site", nil, 403,
 			[]string{`origin=\x80\x80`},
 			[]string{"--allow-origin lists"},
-			strings.Repeat(`\x80`, maxShown+1),
+			strings.Repeat(`\x80`, visible.MaxExcerpt+1),
 		},
 		"a preflight of a listed page":   {http.MethodOptions, "/session", app, "same-site", preflight, 204, nil, nil, "refused"},
 		"a listed page opens a stream":   {http.MethodGet, "/events", app, "same-site", []string{"Cookie", "__Host-herald=CREDENTIALS"}, 200, nil, nil, "origin="},

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"herald/auth"
+	"herald/cmd/herald/visible"
 	"herald/stream"
 )
 
@@ -60,7 +61,7 @@ func (f *frontDoor) recordRefusal(c echo.Context, reason string, err error) {
 	}
 	facts := []any{"method", c.Request().Method, "route", c.Path(), "remote", c.RealIP()}
 	if origin := c.Request().Header.Get("Origin"); origin != "" {
-		facts = append(facts, "origin", shown(origin))
+		facts = append(facts, "origin", visible.Excerpt(origin))
 	}
 	f.log.Info("request refused", append(facts, "error", err)...)
 }

@@ -10,16 +10,16 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"herald/spelling"
+	"herald/stream"
 )
 
-// The names of query parameters. The stream's are in stream/request.go.
+// The query parameters that are not a stream's.
 const (
-	paramUser   = "user"
-	paramType   = "type"
-	paramLastID = "lastEventId"
+	paramUser = "user" // of a stream that authenticates nobody, see [auth.Insecure]
+	paramType = "type" // of a notification that is published
 )
 
-var streamParams = []string{"since", "types", paramLastID}
+var streamParams = []string{stream.ParamSince, stream.ParamTypes, stream.ParamLastID}
 
 // tokenParams are names under which clients send a token in the query.
 var tokenParams = []string{"token", "access_token", "jwt", "bearer", "auth"}
@@ -31,16 +31,16 @@ const maxShownName = 64
 // than 10,000: a token beside another one would then be overlooked.
 const maxParams = 100
 
-// queryRules say which query parameters have an effect. A parameter without one would let a client believe that it has:
-// ?sinse=earliest would begin a stream at the present.
+// queryRules refuse query parameters without an effect. A client would rely on the effect: with ?sinse=earliest, it would
+// take a stream from now for a stream from the beginning.
 type queryRules struct {
 	front  *frontDoor
 	signIn bool   // tokens say who the user is
 	token  string // the parameter that may hold the token; empty: none
 }
 
-// only refuses requests with other parameters than the given ones, with a parameter that is given twice, and with an
-// empty one. A token in the query is for routes that authenticate by it.
+// only refuses requests with other parameters than names, with a parameter that is given twice, and with an empty one.
+// byToken says that the route authenticates: it then takes the parameter of the token too.
 func (q queryRules) only(byToken bool, names ...string) echo.MiddlewareFunc {
 	if byToken && q.token != "" {
 		names = append(slices.Clone(names), q.token)
@@ -69,7 +69,7 @@ func (q queryRules) check(rawQuery string, names []string) error {
 			continue
 		}
 		if _, err := url.ParseQuery(pair); err != nil {
-			if slices.Contains(names, paramLastID) && strings.HasPrefix(pair, paramLastID+"=") {
+			if slices.Contains(names, stream.ParamLastID) && strings.HasPrefix(pair, stream.ParamLastID+"=") {
 				continue // an unknown id, which a gap reports
 			}
 			name, _, _ := strings.Cut(pair, "=")
@@ -80,7 +80,7 @@ func (q queryRules) check(rawQuery string, names []string) error {
 		switch {
 		case !slices.Contains(names, name):
 			return wrong(q.explainUnknown(name, names))
-		case value == "" && name == paramLastID: // a page has no id yet
+		case value == "" && name == stream.ParamLastID: // a page has no id yet
 		case value == "":
 			return wrong("the query parameter " + name + " is empty: leave it out, or give it a value")
 		case given[name] && name != q.token: // auth refuses two tokens

@@ -7,7 +7,6 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode"
 
 	"herald/cmd/herald/visible"
 	"herald/stream"
@@ -46,7 +45,7 @@ func (p *eventPrinter) printJSON(e Event) error {
 	}{p.now(), e.Type, e.ID, e.Data})
 	if err == nil {
 		// JSON leaves some characters that steer terminals as they are. Their escapes are JSON's too.
-		_, err = io.WriteString(p.w, printable(strings.TrimSuffix(line.String(), "\n"))+"\n")
+		_, err = io.WriteString(p.w, visible.Content(strings.TrimSuffix(line.String(), "\n"))+"\n")
 	}
 	if err != nil {
 		return fmt.Errorf("print event: %w", err)
@@ -63,34 +62,11 @@ func (p *eventPrinter) printText(e Event) error {
 	}
 	lines := strings.Split(e.Data, "\n")
 	for i := range lines {
-		lines[i] = printable(lines[i])
+		lines[i] = visible.Content(lines[i])
 	}
 	words = append(words, strings.Join(lines, "\n    "))
 	if _, err := fmt.Fprintln(p.w, strings.Join(words, " ")); err != nil {
 		return fmt.Errorf("print event: %w", err)
 	}
 	return nil
-}
-
-// printable replaces control characters by escapes, because text from the network must not steer the
-// terminal. Unlike [visible.Text] it keeps the characters that belong to text, such as the joiners of emoji.
-func printable(text string) string {
-	if !strings.ContainsFunc(text, steers) {
-		return text
-	}
-	var b strings.Builder
-	for _, r := range text {
-		if steers(r) {
-			fmt.Fprintf(&b, `\u%04x`, r)
-			continue
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-// steers reports whether a terminal may obey the character: control characters except the tab, and
-// characters that change the direction of writing.
-func steers(r rune) bool {
-	return r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r))
 }

@@ -18,10 +18,12 @@ import (
 )
 
 const (
-	maxRefusal     = 4 << 10    // bytes of a refusal's body that are read
-	reasonNoToken  = "no-token" // the reason of a refused request without a token, see stream/PROTOCOL.md
-	maxRefusalText = 200        // bytes of a body that is shown as it is; a longer one is probably a web page
+	maxRefusal     = 4 << 10 // bytes of a refusal's body that are read
+	maxRefusalText = 200     // bytes of a body that is shown as it is; a longer one is probably a web page
 )
+
+// reasonNoToken is the reason of a refused request without a token, see stream/PROTOCOL.md.
+const reasonNoToken = "no-token"
 
 // refusal is an error that another try would not change.
 type refusal struct{ error }

@@ -1,6 +1,9 @@
 package visible
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestText(t *testing.T) {
 	for text, want := range map[string]string{
@@ -22,5 +25,32 @@ func TestText(t *testing.T) {
 	}
 	if got := Lines("a\nb\x1b\n"); got != "a\nb\\x1b\n" {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestContent(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                              "",
+		"a\tb \u00a0 \u200d 👩\u200d🚀":   "a\tb \u00a0 \u200d 👩\u200d🚀",
+		"a\x1b[2Jb\r\n\u009b\u202eleft": `a\u001b[2Jb\u000d\u000a\u009b\u202eleft`,
+	} {
+		if got := Content(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestExcerpt(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                    "",
+		`a "b" 日\x1b`:                         `a \"b\" \u65e5\\x1b`,
+		strings.Repeat("a", MaxExcerpt+1):     strings.Repeat("a", MaxExcerpt),
+		strings.Repeat("é", MaxExcerpt):       strings.Repeat(`\u00e9`, MaxExcerpt/2),
+		"a" + strings.Repeat("é", MaxExcerpt): "a" + strings.Repeat(`\u00e9`, MaxExcerpt/2-1),
+		strings.Repeat("\x80", MaxExcerpt*2):  strings.Repeat(`\x80`, MaxExcerpt-3), // not text: up to three bytes are left out
+	} {
+		if got := Excerpt(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
 	}
 }

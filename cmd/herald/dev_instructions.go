@@ -13,8 +13,8 @@ import (
 	"herald/consumer"
 )
 
-// printWays prints how to use the server and the broker, for the flags given.
-func (d *devCommand) printWays(w io.Writer, public, admin, broker string) {
+// printInstructions prints how to use the server and the broker, for the flags given.
+func (d *devCommand) printInstructions(w io.Writer, public, admin, broker string) {
 	program := os.Args[0]
 	lines := []string{"page       http://" + public + "/"}
 	if d.JWTSecretFile == "" {
