@@ -19,7 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// foreign is a file that is no secret: what an error must call it, and the flag that it must name.
+// foreign is a file that is not a secret: the name that an error must give it, and the flag that it must name.
 type foreign struct {
 	text []byte
 	what string

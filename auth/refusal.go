@@ -68,7 +68,7 @@ func (e *tokenError) Unwrap() []error {
 	return []error{ErrInvalidToken, e.cause}
 }
 
-// Explain returns what to tell the client about err, which wraps [ErrNoToken], [ErrInvalidToken], [ErrExpired],
+// Explain returns the refusal that the client gets for err, which wraps [ErrNoToken], [ErrInvalidToken], [ErrExpired],
 // [ErrNotYetValid] or [ErrRevoked].
 func Explain(err error) Refusal {
 	if e, ok := errors.AsType[*tokenError](err); ok {

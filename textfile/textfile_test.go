@@ -104,7 +104,7 @@ func TestReadSecret(t *testing.T) {
 	}
 }
 
-// TestLoadKeyPair wants the file named that is not what it should be.
+// TestLoadKeyPair wants an error that names the wrong file of the two.
 func TestLoadKeyPair(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 
 type devCommand struct {
 	KafkaListen    string           `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Address of the in-process Kafka broker; the broker tells its clients to connect to this host. Default: ${default}." group:"Kafka"`
-	KafkaAdvertise string           `placeholder:"HOST:PORT" help:"Address that the in-process broker tells its clients to connect to, such as host.docker.internal:9092 for clients in containers; --kafka-listen may then be 0.0.0.0:9092. Default: the address of --kafka-listen." group:"Kafka"`
+	KafkaAdvertise string           `placeholder:"HOST:PORT" help:"Address that clients of the in-process broker connect to, such as host.docker.internal:9092 for clients in containers; --kafka-listen may then be 0.0.0.0:9092. Default: the address of --kafka-listen." group:"Kafka"`
 	Topic          []consumer.Route `sep:";" placeholder:"NAME[,KEY=VALUE…]" help:"A topic to serve, in the form of serve's --topic. Repeat the flag, or separate several topics by semicolons. Default: notifications; notifications.{user}; announcements,kind=broadcast." group:"Kafka"`
 	DataDir        string           `placeholder:"DIR" help:"Directory that keeps the records between runs. Default: none; the records are in memory and end with the process." group:"Kafka"`
 

@@ -11,10 +11,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// advertiser is the listener of the in-process broker with --kafka-advertise. The broker (kfake) tells all
-// clients the address of its one listener. The server in this process must not depend on the advertised
-// address, which may lead to the broker only from a container. So advertiser accepts from two listeners: the
-// own one, with the broker's address, and the outer one, for whose connections it replaces the address in responses.
+// advertiser is the listener of the in-process broker with --kafka-advertise. The broker (kfake) names the address of
+// its one listener to all clients. The server in this process must not depend on the advertised address, which may
+// lead to the broker only from a container. So advertiser accepts from two listeners: its own one has the broker's
+// address. For connections of the outer one, it replaces the address in the broker's responses.
 type advertiser struct {
 	net.Listener // the own one
 	outer        net.Listener

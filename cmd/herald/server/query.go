@@ -92,7 +92,7 @@ func (q queryRules) check(rawQuery string, names []string) error {
 	return nil
 }
 
-// explainUnknown says what is wrong with a parameter that has no effect.
+// explainUnknown returns the message about a parameter that has no effect.
 func (q queryRules) explainUnknown(name string, names []string) string {
 	switch {
 	case name == paramUser && slices.Contains(names, paramType):

@@ -45,7 +45,7 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 	return stream.Detach(e, answerTimeout), nil
 }
 
-// registerDemo adds the demo page at /, the route that starts its tasks, and the route that tells the page
+// registerDemo adds the demo page at /, the route that starts its tasks, and the route that answers with
 // the server's condition. Users who sign in need the right to publish to start a task.
 func (s *Server) registerDemo(e *echo.Echo, pub *publisher, query queryRules) {
 	for path, file := range s.page.Files() {

@@ -40,7 +40,7 @@ func Lines(text string) string {
 func isHidden(r rune) bool { return !strconv.IsPrint(r) }
 
 // Content is [Text] for the content of a record. It keeps the characters that belong to a text, such as tabs and the
-// joiners of emoji, and replaces those that steer a terminal by the escapes of JSON.
+// joiners of emoji. It replaces characters that steer a terminal by the escapes of JSON.
 func Content(text string) string {
 	if !strings.ContainsFunc(text, steers) {
 		return text
