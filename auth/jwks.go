@@ -38,6 +38,9 @@ type JWKSConfig struct {
 	// Refresh is the time between fetches, 1 min to 24 h. A key that the issuer removes from the set
 	// stays valid up to this long. Zero: 10 min.
 	Refresh time.Duration
+	// Algorithms are the algorithms that [JWTConfig] allows. A set without a key for any of them could verify no token, so
+	// JWKS reports it. Nil: every algorithm is allowed.
+	Algorithms []string
 	// Logger logs failed fetches and keys of the set that were skipped. Nil: no logging.
 	Logger *slog.Logger
 }
@@ -65,6 +68,7 @@ type JWKS struct {
 	fetched  time.Time        // end of the last successful fetch
 	lastTry  time.Time        // end of the last fetch, successful or not
 	lastErr  error            // error of the last fetch; nil: it was successful
+	noUse    error            // why none of keys can verify a token; nil: some can
 	pause    time.Duration    // time after lastTry in which tokens cause no fetch
 	fetching bool             // whether a fetch is under way or has been requested
 	ended    chan struct{}    // closed at the end of the next fetch
@@ -146,10 +150,13 @@ func (j *JWKS) fetchedSeconds() float64 {
 	return float64(j.fetched.UnixMilli()) / 1000
 }
 
-// Ready returns nil if there are keys, and otherwise an [ErrUnavailable] that gives the reason.
+// Ready returns nil if there are keys for the allowed algorithms, and otherwise an [ErrUnavailable] that gives the reason.
 func (j *JWKS) Ready() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.noUse != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, j.noUse)
+	}
 	if j.keys != nil {
 		return nil
 	}

@@ -146,6 +146,7 @@ var wrongResponses = map[string]struct{ text, want string }{
 	"short key":               {`{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"}]}`, "the first of its 1 was left out: an RSA key of 17 bits: want 2048"},
 	"secret":                  {`{"keys":[{"kty":"oct","k":"AAAA"}]}`, "the first of its 1 was left out: a secret or private key"},
 	"a kid that is a number":  {`{"keys":[{"kty":"RSA","kid":7}]}`, `the first of its 1 was left out: its member "kid" is a number`},
+	"keys for other tokens":   {`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`, "the key set has no key for --jwt-algorithms HS256,RS256: its keys are for Ed25519, EdDSA"},
 	"keys that are no object": {`{"keys":["x"]}`, "the first of its 1 was left out: it is a string"},
 }
 
@@ -156,7 +157,7 @@ func TestWrongKeySetIsExplained(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			j := newJWKS(t, (&issuer{set: test.text}).serve)
 			var log bytes.Buffer
-			j.cfg.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+			j.cfg.Logger, j.cfg.Algorithms = slog.New(slog.NewJSONHandler(&log, nil)), []string{"HS256", "RS256"}
 			set, err := j.fetchKeys(t.Context())
 			j.finishFetch(set, err)
 			if err := j.Ready(); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), test.want) {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -58,7 +60,11 @@ func (j *JWKS) finishFetch(set jwkSet, err error) time.Duration {
 		if j.lastErr != nil {
 			j.cfg.Logger.Info("key set fetched again", "url", j.cfg.URL, "keys", len(set.keys))
 		}
-		j.keys, j.leftOut, j.fetched, j.pause = set.keys, set.leftOut, time.Now(), jwksPause
+		noUse := checkUse(set.keys, j.cfg.Algorithms)
+		if noUse != nil && (j.noUse == nil || j.noUse.Error() != noUse.Error()) {
+			j.cfg.Logger.Error("key set verifies no token", "url", j.cfg.URL, "error", noUse)
+		}
+		j.keys, j.leftOut, j.noUse, j.fetched, j.pause = set.keys, set.leftOut, noUse, time.Now(), jwksPause
 	case j.lastErr == nil || j.lastErr.Error() != err.Error():
 		j.cfg.Logger.Error("key set fetch failed; retrying", "url", j.cfg.URL, "no_keys", j.keys == nil, "error", err)
 		fallthrough
@@ -73,6 +79,15 @@ func (j *JWKS) finishFetch(set jwkSet, err error) time.Duration {
 	close(j.ended)
 	j.ended = make(chan struct{})
 	return next
+}
+
+// checkUse returns an error if no key is for an allowed algorithm. Nil allows every algorithm.
+func checkUse(keys fixedKeys, allowed []string) error {
+	has := keys.algorithms()
+	if allowed == nil || slices.ContainsFunc(withBothNames(allowed), func(a string) bool { return slices.Contains(has, a) }) {
+		return nil
+	}
+	return fmt.Errorf("the key set has no key for --jwt-algorithms %s: its keys are for %s", strings.Join(allowed, ","), strings.Join(has, ", "))
 }
 
 // fetchKeys fetches the key set once and parses it.

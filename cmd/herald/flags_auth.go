@@ -112,7 +112,7 @@ func (a *authFlags) keys(log *slog.Logger) (auth.Keys, error) {
 		}
 		return keys, nil
 	}
-	cfg := auth.JWKSConfig{URL: a.JWKSURL, AllowHTTP: a.InsecureJWKSHTTP, Refresh: a.JWKSRefresh, Logger: log}
+	cfg := auth.JWKSConfig{URL: a.JWKSURL, AllowHTTP: a.InsecureJWKSHTTP, Refresh: a.JWKSRefresh, Algorithms: a.JWTAlgorithms, Logger: log}
 	if a.JWKSCAFile != "" {
 		var err error
 		if cfg.RootCAs, err = authorities("jwks-ca-file", a.JWKSCAFile); err != nil {

@@ -56,7 +56,7 @@ func checkContentType(values []string) error {
 	kind, parameters, err := mime.ParseMediaType(values[0])
 	charset, hasCharset := parameters["charset"]
 	switch {
-	case err != nil, len(values) > 1, len(values[0]) > maxContentType:
+	case err != nil, !strings.Contains(kind, "/"), len(values) > 1, len(values[0]) > maxContentType:
 		return wrong(fmt.Sprintf("want one such as application/json, of up to %d bytes, or none", maxContentType))
 	case strings.HasPrefix(kind, "multipart/"):
 		return wrong("send the notification itself as the body, not as a part of a form")

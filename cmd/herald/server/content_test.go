@@ -30,6 +30,9 @@ func TestContent(t *testing.T) {
 		{"what curl -d sends", headers("Content-Type", "application/x-www-form-urlencoded"), `{"text":"x"}`, "", ""},
 
 		{"not a type", headers("Content-Type", "nonsense/"), "x", "content-type", "application/json"},
+		{"a word", headers("Content-Type", "json"), "x", "content-type", "application/json"},
+		{"a word with a charset", headers("Content-Type", "text; charset=utf-8"), "x", "content-type", "application/json"},
+		{"a space", headers("Content-Type", " "), "x", "", ""}, // HTTP removes it, so the type is empty
 		{"a parameter without a value", headers("Content-Type", "text/plain; charset"), "x", "content-type", "application/json"},
 		{"two types in one line", headers("Content-Type", "text/plain, text/html"), "x", "content-type", "application/json"},
 		{"two types in two lines", headers("Content-Type", "text/plain", "Content-Type", "text/html"), "x", "content-type", "application/json"},
