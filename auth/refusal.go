@@ -32,8 +32,8 @@ var (
 	refusedRevoked    = Refusal{"revoked", "the token was revoked: sign in again"}
 )
 
-// wrongClaim returns the refusal of a token with a claim that is not as Herald requires it. wrong says what is
-// wrong, without the claim's value.
+// wrongClaim returns the refusal of a token with a claim that is not as Herald requires it. wrong describes the fault,
+// without the claim's value.
 func wrongClaim(name, wrong string) error {
 	r := refusedClaim
 	r.Message = "the claim " + name + " " + wrong

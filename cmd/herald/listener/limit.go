@@ -121,7 +121,7 @@ func (l *Limited) ConnState(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// waitLocked makes the connection one that waits for its client, unless it is held.
+// waitLocked puts the connection into waiting, unless it is held.
 func (l *Limited) waitLocked(c *limitedConn) {
 	if !c.closed && c.holds == 0 {
 		l.waiting.add(c)
@@ -129,8 +129,8 @@ func (l *Limited) waitLocked(c *limitedConn) {
 	}
 }
 
-// ConnContext is for the server's [http.Server.ConnContext]. It tells [Limited.Hold] the connection of a
-// request.
+// ConnContext is for the server's [http.Server.ConnContext]. By it, [Limited.Hold] finds the connection
+// of a request.
 func (l *Limited) ConnContext(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, innermost(conn))
 }

@@ -180,7 +180,7 @@ func TestAddressesOfALongHeader(t *testing.T) {
 	}
 }
 
-// BenchmarkClientAddress finds the address behind headers of 80 KiB.
+// BenchmarkClientAddress finds the address in headers of 80 KiB.
 func BenchmarkClientAddress(b *testing.B) {
 	for _, test := range []struct{ name, header, line string }{
 		{"one", headerXForwardedFor, "203.0.113.7:51007"},
@@ -202,8 +202,8 @@ func BenchmarkClientAddress(b *testing.B) {
 	}
 }
 
-// FuzzClientAddress lets a client begin a line, to which two proxies append. Whatever the client has sent, its
-// address is the one that the outer proxy has seen.
+// FuzzClientAddress lets a client begin a line, to which two proxies append. Whatever the client has sent,
+// Herald must take the address that the outer proxy has seen.
 func FuzzClientAddress(f *testing.F) {
 	for _, seed := range []string{"", "for=192.0.2.66", `for=192.0.2.66;x="`, `"`, `\`, `for="\`, ",", "unknown", `for="a,b";`, "10.0.0.9", "[", "\x00\xff", strings.Repeat("\x80", 200), strings.Repeat("\u65e5", 100)} {
 		f.Add(seed)
@@ -253,8 +253,8 @@ func FuzzForwarded(f *testing.F) {
 	})
 }
 
-// TestLimitsBehindAProxy has people behind a proxy that writes each one's address with a port. Every limit by address
-// counts each person separately, and the log names the person's address.
+// TestLimitsBehindAProxy sends requests of several people through a proxy, which writes each person's address with a
+// port. Every limit by address counts each person separately, and the log names the person's address.
 func TestLimitsBehindAProxy(t *testing.T) {
 	for name, test := range map[string]struct{ header, first, second, same, logged string }{
 		"X-Forwarded-For":       {"X-Forwarded-For", "203.0.113.1:51001", "203.0.113.2:51002", "203.0.113.1:51003", "203.0.113.1"},

@@ -181,7 +181,7 @@ func (c *corrupter) lieFieldLocked(frame []byte, asked apiVersion) []byte {
 	return out
 }
 
-// listFields appends the fields of an answer to list, and those of its parts.
+// listFields appends the fields of an answer to list, and the fields of its parts.
 func listFields(v reflect.Value, list []reflect.Value) []reflect.Value {
 	switch v.Kind() {
 	case reflect.Pointer:

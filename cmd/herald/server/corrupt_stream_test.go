@@ -20,8 +20,8 @@ import (
 	"herald/cmd/herald/tail"
 )
 
-// receiver is a client that reads one user's streams, each for a short time, and compares what it gets with what
-// was written. A record's value is its source, its user and a number: "shared u1 17".
+// receiver is a client that reads one user's streams, each for a short time, and compares the records that it
+// gets with the records written. A record's value is its source, its user and a number: "shared u1 17".
 type receiver struct {
 	user string
 

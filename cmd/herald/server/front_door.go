@@ -104,7 +104,7 @@ func (f *frontDoor) refuseIdentity(c echo.Context, err error) error {
 	return answer
 }
 
-// setChallenge sets the header that tells a client how to authenticate (RFC 6750, section 3).
+// setChallenge sets the header that says how to authenticate (RFC 6750, section 3).
 func setChallenge(c echo.Context, challenge string) {
 	c.Response().Header().Set("WWW-Authenticate", challenge)
 }

@@ -61,7 +61,7 @@ var rawRequests = map[string]struct {
 }
 
 // TestRawRequests sends requests that a proxy in front of Herald may read differently, each followed by another
-// request. Herald must either answer both, or refuse the first and close the connection. Behind a stream it must not
+// request. Herald must either answer both, or refuse the first and close the connection. After a stream it must not
 // answer a second request.
 func TestRawRequests(t *testing.T) {
 	s := startSecured(t, nil)
