@@ -36,10 +36,8 @@ func ParseRoute(text string) (Route, error) {
 		r.Kind = PerUser
 	}
 	if hasOptions {
-		for option := range strings.SplitSeq(options, ",") {
-			if err := r.setOption(strings.TrimSpace(option)); err != nil {
-				return Route{}, fmt.Errorf("topic %q: %w", text, err)
-			}
+		if err := r.setOptions(options); err != nil {
+			return Route{}, fmt.Errorf("topic %q: %w", text, err)
 		}
 	}
 	if err := r.validate(); err != nil {
@@ -91,6 +89,24 @@ func intendedName(name string) string {
 }
 
 var optionKeys = []string{"kind", "user", "partitioner"}
+
+// setOptions sets the options of the route's text. It refuses an option that is given twice: the options decide who may
+// read the topic's records, and the text does not say which of the two is meant.
+func (r *Route) setOptions(options string) error {
+	given := make(map[string]bool)
+	for option := range strings.SplitSeq(options, ",") {
+		option = strings.TrimSpace(option)
+		if err := r.setOption(option); err != nil {
+			return err
+		}
+		key, _, _ := strings.Cut(option, "=")
+		if given[key] {
+			return fmt.Errorf("the option %s is given twice", key)
+		}
+		given[key] = true
+	}
+	return nil
+}
 
 // setOption sets one option of the route's text, such as "kind=broadcast".
 func (r *Route) setOption(option string) error {

@@ -64,7 +64,12 @@ func TestWrongRoutesSayWhatWasMeant(t *testing.T) {
 		"n,partitioner=round-robin":      `partitioner "round-robin": want murmur2, crc32, fnv1a`,
 		"n.{user},kind=broadcast":        "{user} in the name makes a topic per-user, not broadcast",
 		"n.{user}.{user}":                "has {user} in its name once",
-		"n,user=header:a,user=json:/b/c": "",
+		"n,user=header:a,user=json:/b/c": "the option user is given twice",
+		"n,user=header:a,user=header:b":  "the option user is given twice",
+		"n,kind=broadcast, kind=shared":  "the option kind is given twice",
+		"n,kind=shared,kind=shared":      "the option kind is given twice",
+		"n,partitioner=crc32,partitioner=murmur2": "the option partitioner is given twice",
+		"n,user=key,partitioner=crc32":            "",
 	} {
 		route, err := ParseRoute(text)
 		switch {

@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,7 +13,7 @@ import (
 )
 
 // The types of Herald's own events. A record's event never has one of these types, see
-// [ValidType].
+// [CheckType].
 const (
 	TypeCheckpoint = "checkpoint" // carries an id to resume from, and no record
 	TypeGap        = "gap"        // records were lost to this stream
@@ -32,16 +33,39 @@ func reserved(eventType string) bool {
 	return false
 }
 
-// ValidType reports whether a record can have this event type. A record with an invalid type arrives as
-// "message".
-func ValidType(eventType string) bool {
-	return eventType != "" && len(eventType) <= 128 && utf8.ValidString(eventType) &&
-		!strings.ContainsAny(eventType, "\r\n\x00") && !reserved(eventType)
+// maxType is how long an event type may be, in bytes.
+const maxType = 128
+
+// The errors of [CheckType].
+var (
+	errTypeEmpty    = errors.New("this event type is empty")
+	errTypeLong     = fmt.Errorf("this event type is longer than %d bytes", maxType)
+	errTypeEncoding = errors.New("this event type is not UTF-8")
+	errTypeLines    = errors.New("this event type has a line break or a NUL")
+	errTypeReserved = errors.New("this event type is reserved: checkpoint, gap and end are Herald's own events, open and error are events of EventSource itself")
+)
+
+// CheckType returns an error, which says why, for an event type that a record cannot have. A record with such a
+// type arrives as "message".
+func CheckType(eventType string) error {
+	switch {
+	case eventType == "":
+		return errTypeEmpty
+	case len(eventType) > maxType:
+		return errTypeLong
+	case !utf8.ValidString(eventType):
+		return errTypeEncoding
+	case strings.ContainsAny(eventType, "\r\n\x00"):
+		return errTypeLines
+	case reserved(eventType):
+		return errTypeReserved
+	}
+	return nil
 }
 
 // eventTypeOf returns the type of a record's event, which the header called typeHeader holds.
 func eventTypeOf(r *consumer.Record, typeHeader string) string {
-	if eventType, ok := r.Header(typeHeader); ok && ValidType(string(eventType)) {
+	if eventType, ok := r.Header(typeHeader); ok && CheckType(string(eventType)) == nil {
 		return string(eventType)
 	}
 	return TypeMessage

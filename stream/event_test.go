@@ -207,8 +207,8 @@ func TestTypes(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := &consumer.Record{Record: batch.Record{Value: []byte("x"), Headers: []consumer.Header{{Key: "event-type", Value: []byte(test.header)}}}}
 			checkFraming(t, r, test.want, "orders")
-			if ValidType(test.header) != (test.want != "message") && test.header != "message" {
-				t.Errorf("ValidType is %v", ValidType(test.header))
+			if err := CheckType(test.header); (err == nil) != (test.want != "message") && test.header != "message" {
+				t.Errorf("CheckType: %v", err)
 			}
 		})
 	}

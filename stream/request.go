@@ -76,8 +76,8 @@ func parseRequest(req *http.Request, now time.Time) (streamRequest, error) {
 		}
 		r.types = strings.Split(strings.Clone(list), ",") // the stream keeps the types, and with them the rest of the query
 		for _, t := range r.types {
-			if t != TypeMessage && !ValidType(t) {
-				return r, fmt.Errorf("types: %q cannot be the type of an event", t)
+			if err := CheckType(t); err != nil {
+				return r, fmt.Errorf("types: %q cannot be the type of an event: %w", t, err)
 			}
 		}
 	}

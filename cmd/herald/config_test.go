@@ -168,13 +168,17 @@ var refusedConfigurations = map[string]struct {
 	"produce: broker":          {args: with(goodProduce, "--brokers=a"), want: `--brokers "a": want HOST:PORT`},
 	"produce: empty user":      {args: []string{"produce", "x", "--user", ""}, want: "--user is empty: name a user, or give --everyone instead"},
 	"produce: user with NUL":   {args: []string{"produce", "x", "--user=a\x00"}, want: `--user: "a\x00" ends with a control character (U+0000)`},
-	"produce: no user":         {args: []string{"produce", "x", "--topic=notifications"}, want: "topic notifications is keyed by user: add --user NAME"},
-	"produce: no owner":        {args: []string{"produce", "x", "--topic=t,user=header:h"}, want: "topic t has the user in the record header h: add --user NAME"},
-	"produce: no name":         {args: []string{"produce", "x", "--topic=t.{user}"}, want: "topic t.{user} has the user in its name: add --user NAME"},
-	"produce: all by key":      {args: []string{"produce", "x", "--everyone", "--topic=t"}, want: "topic t is keyed by user: give --user NAME instead of --everyone, or name a topic for everyone"},
+	"produce: no user":         {args: []string{"produce", "x", "--topic=notifications"}, want: "topic notifications is keyed by user: add --user NAME, or give --topic notifications,kind=broadcast if the topic is for everyone"},
+	"produce: no owner":        {args: []string{"produce", "x", "--topic=t,user=header:h"}, want: "topic t has the user in the record header h: add --user NAME, or give --topic t,kind=broadcast if"},
+	"produce: no name":         {args: []string{"produce", "x", "--topic=t.{user}"}, want: "topic t.{user} has the user in its name: give --user NAME"},
+	"produce: all by key":      {args: []string{"produce", "x", "--everyone", "--topic=t"}, want: "topic t is keyed by user: give --user NAME instead of --everyone, or --topic t,kind=broadcast if the topic is for everyone"},
 	"produce: user in value":   {args: with(goodProduce, "--topic=t,user=json:/u"), want: "topic t has the user in the value"},
 	"produce: user of all":     {args: with(goodProduce, "--topic=t,kind=broadcast"), want: "topic t is for everyone: give --everyone instead of --user"},
 	"produce: no topic's name": {args: []string{"produce", "x", "--topic=t.{user}", "--user=a b"}, want: `--user "a b": topic "t.a b": character ' ' cannot be in a topic name`},
+	"produce: gap":             {args: with(goodProduce, "--type=gap"), want: `--type "gap": this event type is reserved: checkpoint, gap and end are Herald's own events`},
+	"produce: open":            {args: with(goodProduce, "--type=open"), want: `--type "open": this event type is reserved`},
+	"produce: a long type":     {args: with(goodProduce, "--type="+strings.Repeat("x", 129)), want: "this event type is longer than 128 bytes"},
+	"produce: two kinds":       {args: with(goodProduce, "--topic=t,kind=broadcast,kind=shared"), want: "the option kind is given twice"},
 	"produce: two topics":      {args: with(goodProduce, "--topic=a,b"), want: `--topic: topic "a,b": "b" is not an option such as kind=broadcast: want one topic`},
 	"two topics by a comma":    {args: with(goodServe, "--topic=a,b"), want: "want one topic; for several topics, repeat --topic or separate them by semicolons"},
 	"no such placeholder":      {args: with(goodServe, "--topic=n.{usr}"), want: `--topic: topic "n.{usr}": did you mean "n.{user}", one topic for each user?`},
@@ -279,5 +283,11 @@ func TestUnknownVariablesAreRefused(t *testing.T) {
 	err := checkEnvironment([]string{"HERALD_BROKER=x"}, model)
 	if err == nil || !strings.Contains(err.Error(), `did you mean "HERALD_BROKERS"?`) {
 		t.Errorf("HERALD_BROKER: %v, want the nearest name", err)
+	}
+	t.Setenv("HERALD_BROKER", "a:1")
+	for _, args := range [][]string{{"serve"}, {"produce"}, {"tail"}, {"revoke"}, goodServe} { // with and without a setting that is missing
+		if _, err := parse(t, args...); err == nil || !strings.Contains(err.Error(), `unknown environment variable HERALD_BROKER, did you mean "HERALD_BROKERS"?`) {
+			t.Errorf("herald %s: %v, want the misspelt variable", args, err)
+		}
 	}
 }

@@ -92,8 +92,8 @@ func parseArgs(ctx context.Context, args []string, cli *commands) (*kong.Context
 	file := new(configFile)
 	parser := newParser(ctx, cli, file)
 	parsed, err := parser.Parse(args)
-	if err == nil {
-		err = checkEnvironment(os.Environ(), parser.Model)
+	if wrong := checkEnvironment(os.Environ(), parser.Model); wrong != nil {
+		err = wrong // a misspelt variable may be the reason for which another setting is missing
 	}
 	if err != nil {
 		return nil, file.locate(err, parser.Model)

@@ -11,6 +11,7 @@ import (
 
 	"herald/auth"
 	"herald/consumer"
+	"herald/stream"
 	"herald/textfile"
 )
 
@@ -62,6 +63,11 @@ func (p *produceCommand) Validate(ctx *kong.Context) error {
 			return fmt.Errorf("--user: %w", err)
 		}
 	}
+	if p.Type != "" {
+		if err := stream.CheckType(p.Type); err != nil {
+			return fmt.Errorf("--type %q: %w", p.Type, err)
+		}
+	}
 	if err := p.checkRoute(); err != nil {
 		return err
 	}
@@ -74,19 +80,20 @@ func (p *produceCommand) Validate(ctx *kong.Context) error {
 // checkRoute returns an error if the topic cannot hold a notification for the user, or for everyone.
 func (p *produceCommand) checkRoute() error {
 	route := p.route()
-	advice := "add --user NAME"
+	forAll := fmt.Sprintf("--topic %s,kind=broadcast", route.Topic)
+	advice := "add --user NAME, or give " + forAll + " if the topic is for everyone"
 	if p.Everyone {
-		advice = "give --user NAME instead of --everyone, or name a topic for everyone, such as --topic announcements,kind=broadcast"
+		advice = "give --user NAME instead of --everyone, or " + forAll + " if the topic is for everyone"
 	}
 	switch {
 	case p.User == nil && route.Kind == consumer.Shared && route.UserHeader != "":
 		return fmt.Errorf("topic %s has the user in the record header %s: %s", route.Topic, route.UserHeader, advice)
 	case route.UserPointer != "":
-		return fmt.Errorf("topic %s has the user in the value: write to it as its other producers do, or give --topic %[1]s,kind=broadcast without --user to write the value unchanged", route.Topic)
+		return fmt.Errorf("topic %s has the user in the value: write to it as its other producers do, or give %s without --user to write the value unchanged", route.Topic, forAll)
 	case p.User == nil && route.Kind == consumer.Shared:
 		return fmt.Errorf("topic %s is keyed by user: %s", route.Topic, advice)
 	case p.User == nil && route.Kind == consumer.PerUser:
-		return fmt.Errorf("topic %s has the user in its name: %s", route.Topic, advice)
+		return fmt.Errorf("topic %s has the user in its name: give --user NAME", route.Topic)
 	case p.User != nil && route.Kind == consumer.Broadcast:
 		return fmt.Errorf("topic %s is for everyone: give --everyone instead of --user", route.Topic)
 	case p.User != nil && route.Kind == consumer.PerUser:

@@ -52,8 +52,10 @@ func (p *publisher) readNotification(c echo.Context, n *notification) (auth.Iden
 		}
 	}
 	n.eventType, n.contentType = c.QueryParam("type"), c.Request().Header.Get("Content-Type")
-	if n.eventType != "" && !stream.ValidType(n.eventType) {
-		return by, refuse(http.StatusBadRequest, codeBadRequest, "this event type is reserved, too long or has line breaks")
+	if n.eventType != "" {
+		if err := stream.CheckType(n.eventType); err != nil {
+			return by, refuse(http.StatusBadRequest, codeBadRequest, err.Error())
+		}
 	}
 	if err := checkContent(c); err != nil {
 		return by, err
