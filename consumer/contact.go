@@ -2,8 +2,9 @@ package consumer
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -20,9 +21,20 @@ type contact struct {
 
 func newContact(brokers []string, m *metrics, log *slog.Logger) *contact {
 	c := &contact{brokers: brokers, metrics: m, log: log}
-	notYet := errors.New("it has not been asked yet")
-	c.failure.Store(&notYet)
+	var first error = unansweredError{brokers, time.Now()}
+	c.failure.Store(&first)
 	return c
+}
+
+// unansweredError reports that the first request has neither been answered nor failed, which takes up to
+// 10 s at a port that takes the connection and does not speak Kafka.
+type unansweredError struct {
+	brokers []string
+	since   time.Time
+}
+
+func (e unansweredError) Error() string {
+	return fmt.Sprintf("asked %s %v ago, no answer yet", strings.Join(e.brokers, ", "), time.Since(e.since).Round(time.Second))
 }
 
 // record notes the outcome of a metadata request. It logs when Kafka answers again, and once a minute that

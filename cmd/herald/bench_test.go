@@ -197,6 +197,8 @@ func TestBenchMistakes(t *testing.T) {
 	}{
 		"nothing listens":    {with(args, "--url=http://127.0.0.1:1"), exitFailed, "nothing listens at 127.0.0.1:1: is --url right"},
 		"wrong path":         {with(args, "--url="+url+"/nowhere"), exitFailed, "the server says 404 Not Found"},
+		"admin port":         {with(args, "--url=http://"+srv.AdminAddr().String()), exitFailed, "404 Not Found: this is the admin listener: /events is on the public one"},
+		"public port":        {with(args, "--admin="+url), exitFailed, "/metrics: 404 Not Found: /metrics is on the admin listener"},
 		"file limit":         {with(args, "--streams=100000000"), exitUsage, "raise the limit with ulimit -n"},
 		"foreign source":     {with(args, "--source-addresses=192.0.2.1"), exitFailed, "--source-addresses"},
 		"topic not served":   {with(args, "--topic=other"), exitFailed, "does the server serve topic other"},

@@ -1,10 +1,10 @@
 package broker
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"syscall"
 
 	"github.com/segmentio/kafka-go"
@@ -32,7 +32,7 @@ func (c *Cluster) advise(err error) string {
 	if isOf[tls.RecordHeaderError](err) {
 		return " (the listener speaks no TLS: leave --kafka-tls out, or name a listener that does in --brokers)"
 	}
-	if secure && errors.Is(err, context.DeadlineExceeded) {
+	if secure && isTimeout(err) {
 		return " (no answer: does the listener speak TLS? If not, leave --kafka-tls out, or name a listener that does in --brokers)"
 	}
 	if !isClosed(err) {
@@ -61,7 +61,7 @@ func (c *Cluster) adviseListener(err error) string {
 		what = "no TLS is spoken there."
 	case isOf[*tls.CertificateVerificationError](err):
 		return " (correct the broker's advertised.listeners, or set --kafka-server-name to the name that is in the certificates)"
-	case c.tls != nil && errors.Is(err, context.DeadlineExceeded):
+	case c.tls != nil && isTimeout(err):
 		what = "no answer: is TLS spoken there?"
 	case isClosed(err):
 		what = "connection closed: is the listener there of another kind, with or without TLS or SASL?"
@@ -75,6 +75,12 @@ func (c *Cluster) adviseListener(err error) string {
 func isOf[E error](err error) bool {
 	_, ok := errors.AsType[E](err)
 	return ok
+}
+
+// isTimeout reports whether no answer came in time, which the context or the connection may have noticed.
+func isTimeout(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
 }
 
 // isClosed reports whether the broker closed the connection.

@@ -24,6 +24,7 @@ func TestWrongListenerNamesTheFlagToChange(t *testing.T) {
 	}{
 		"plain text to a TLS listener":     {nil, listenWith(t, func(c net.Conn) { _, _ = io.ReadFull(c, make([]byte, 5)) }), "Add --kafka-tls or"},
 		"plain text, the listener closes":  {nil, listenWith(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 4<<10)) }), "Add --kafka-tls or"},
+		"plain text, the listener is mute": {nil, listenWith(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), "within 2s: is this a broker's address and port? ApiVersions v0: "},
 		"TLS, the listener closes":         {&tls.Config{}, listenWith(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }), "Leave --kafka-tls out"},
 		"TLS, the listener waits for more": {&tls.Config{}, listenWith(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), "leave --kafka-tls out"},
 		"TLS, the listener answers in plain text": {&tls.Config{}, listenWith(t, func(c net.Conn) {

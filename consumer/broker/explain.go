@@ -7,18 +7,23 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // explain returns the error of a request to a broker, or to [Any], with the address that was dialled and which of
 // Herald's flags may help. A broker's address comes from the cluster. If the broker has never answered there and no
-// flag names the address, explain says who advertises it: an operator would look for the address in vain.
-func (c *Cluster) explain(err error, req kmsg.Request, broker int32) error {
+// flag names the address, explain says who advertises it: an operator would look for the address in vain. waited is how
+// long the request took: a port of another protocol, such as HTTP, may take the connection and never answer.
+func (c *Cluster) explain(err error, req kmsg.Request, broker int32, waited time.Duration) error {
 	request := fmt.Sprintf("%s v%d", kmsg.NameForKey(req.Key()), req.GetVersion())
 	if broker == Any {
 		if reason := dialFailure(err); reason != nil {
 			return fmt.Errorf("no Kafka broker answers at %s: %w", c.listBootstrap(), reason)
+		}
+		if isTimeout(err) && c.tls == nil && !c.answered.Load() {
+			return fmt.Errorf("no Kafka broker answers at %s within %v: is this a broker's address and port? %s: %w", c.listBootstrap(), waited.Round(time.Second), request, err)
 		}
 		return fmt.Errorf("%s to %s: %w%s", request, c.listBootstrap(), err, c.advise(err))
 	}

@@ -135,7 +135,7 @@ func TestErrorOfAnAddressThatWorked(t *testing.T) {
 	}
 	c.roster.update([]kmsg.MetadataResponseBroker{{NodeID: 7, Host: "127.0.0.1", Port: 1}})
 	c.bootstrap = []string{"127.0.0.1:1"}
-	if got, want := c.explain(io.EOF, kmsg.NewPtrApiVersionsRequest(), 7).Error(), "ApiVersions v0 to broker 7 at 127.0.0.1:1: EOF"; !strings.HasPrefix(got, want) {
+	if got, want := c.explain(io.EOF, kmsg.NewPtrApiVersionsRequest(), 7, 0).Error(), "ApiVersions v0 to broker 7 at 127.0.0.1:1: EOF"; !strings.HasPrefix(got, want) {
 		t.Errorf("%s, want %q", got, want)
 	}
 }

@@ -166,7 +166,7 @@ func (r *run) measureBare(ctx context.Context, live *Phase) (*Bare, error) {
 	if err := child.orders.Encode(order); err != nil {
 		return nil, err
 	}
-	if _, err := b.openAll(); err != nil {
+	if _, err := b.openAll(&server{}); err != nil {
 		return nil, err
 	}
 	_ = b.takeResults()

@@ -60,7 +60,7 @@ func (r *run) phases(report *Report) error {
 		defer w.client.Close()
 	}
 	r.doing("opening")
-	if report.Opens, err = r.openAll(); err != nil {
+	if report.Opens, err = r.openAll(srv); err != nil {
 		return err
 	}
 	if srv.known() {

@@ -44,7 +44,7 @@ func TestNetworks(t *testing.T) {
 			if err := told.Encode(order); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := r.openAll(); err != nil {
+			if _, err := r.openAll(&server{}); err != nil {
 				t.Fatal(err)
 			}
 			if err := told.Encode(order); err != nil {
@@ -124,7 +124,18 @@ func TestNoStream(t *testing.T) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
-		}, "the first stream does not begin: 0 of 1, and none for 1s"},
+		}, "the first stream does not begin: 0 of 1, and none for 1s: is the server ready? Its /readyz"},
+		"not ready": {func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/metrics":
+			case "/readyz":
+				http.Error(w, "topic t is not read yet", http.StatusServiceUnavailable)
+			default:
+				w.Header().Set("Content-Type", "text/event-stream")
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}
+		}, "none for 1s: the server is not ready: topic t is not read yet"},
 		"too many": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			fmt.Fprint(w, "retry: 10\n\nevent: checkpoint\ndata: {}\n\nevent: end\ndata: {\"reason\":\"too-many-streams\"}\n\n")
@@ -136,6 +147,9 @@ func TestNoStream(t *testing.T) {
 			defer server.Close()
 			cfg := testConfig(server.URL)
 			cfg.Patience = time.Second
+			if name == "not ready" {
+				cfg.Admin = server.URL
+			}
 			_, err := Run(t.Context(), cfg)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, want %q", err, test.want)

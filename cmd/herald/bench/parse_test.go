@@ -78,6 +78,7 @@ func TestResponses(t *testing.T) {
 		"expired":         {"HTTP/1.1 401 Unauthorized\r\nContent-Length: 60\r\n\r\n" + `{"error":{"reason":"expired","message":"the token expired"}}`, "the server says 401 Unauthorized: the token expired"},
 		"refused":         {"HTTP/1.1 401 Unauthorized\r\nContent-Length: 41\r\n\r\n" + `{"error":{"message":"no token, said he"}}`, "the server says 401 Unauthorized: no token, said he: give --jwt-secret-file or a valid --token-file"},
 		"nothing there":   {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "the server says 404 Not Found: is the path of --url right?"},
+		"no token":        {"HTTP/1.1 400 Bad Request\r\nContent-Length: 66\r\n\r\n" + `{"error":{"message":"no effect: the token says who the user is"}}  `, "the token says who the user is: give --jwt-secret-file or --token-file"},
 		"a page":          {"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n", `the server answers with "text/html", not with an event stream`},
 		"no HTTP":         {"SSH-2.0-OpenSSH\r\n\r\n", "the server does not speak HTTP/1.1"},
 		"endless head":    {"HTTP/1.1 200 OK\r\n" + strings.Repeat("x", maxHead), "larger than 64 KiB"},

@@ -3,16 +3,15 @@ package bench
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"strconv"
 	"strings"
 
 	"herald/auth"
+	"herald/cmd/herald/tail"
 	"herald/cmd/herald/visible"
 )
 
@@ -106,20 +105,21 @@ func newRefusal(p []byte) error {
 		return &refusalError{"the server does not speak HTTP/1.1: is --url right?"}
 	}
 	defer res.Body.Close()
-	text := "the server says " + visible.Text(res.Status)
-	var answer struct {
-		Error struct{ Reason, Message string }
-	}
-	if json.NewDecoder(io.LimitReader(res.Body, maxHead)).Decode(&answer) == nil && answer.Error.Message != "" {
-		text += ": " + visible.Text(answer.Error.Message)
-	}
+	message, reason := tail.RefusalText(res.Body)
+	text := "the server says " + visible.Text(res.Status) + message
 	switch res.StatusCode {
+	case http.StatusBadRequest:
+		if strings.Contains(message, "the token says who the user is") { // the words of Herald
+			text += ": give --jwt-secret-file or --token-file, and no user in --url"
+		}
 	case http.StatusUnauthorized:
-		if answer.Error.Reason == "" || answer.Error.Reason == auth.ReasonNoToken { // otherwise the message says what to do
+		if reason == "" || reason == auth.ReasonNoToken { // otherwise the message says what to do
 			text += ": give --jwt-secret-file or a valid --token-file"
 		}
 	case http.StatusNotFound:
-		text += ": is the path of --url right?"
+		if !tail.SaysWhatExists(message) {
+			text += ": is the path of --url right?"
+		}
 	}
 	return &refusalError{text}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -215,12 +216,16 @@ func (r *run) openLater(s *client, after time.Duration, reason string) {
 }
 
 // openAll opens the streams and waits until all have begun. It returns how many streams began per
-// second. It opens the first stream alone, so that a fault of all streams is reported once, and soon.
-func (r *run) openAll() (perSecond float64, err error) {
+// second. It opens the first stream alone, so that a fault of all streams is reported once, and soon. If that stream
+// does not begin, srv may say why.
+func (r *run) openAll(srv *server) (perSecond float64, err error) {
 	opened := func() int64 { return r.ready() + r.held.Load() }
 	start, rest := time.Now(), r.streams
 	if r.queue <- rest[0]; len(rest) > 1 {
 		if err := r.waitFor(r.interrupted, "the first stream does not begin", opened, 1); err != nil {
+			if _, stuck := errors.AsType[*stuckError](err); stuck {
+				err = fmt.Errorf("%w%s", err, srv.unready(r.ctx))
+			}
 			return 0, err
 		}
 		start, rest = time.Now(), rest[1:]

@@ -15,6 +15,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"herald/cmd/herald/tail"
+	"herald/cmd/herald/visible"
 )
 
 // Names of the Prometheus client's process collector.
@@ -25,6 +28,9 @@ const (
 
 // clockTick is the unit of times in /proc/PID/stat: USER_HZ, 100 on every Linux that Go runs on.
 const clockTick = 100
+
+// maxReason bounds how much of a server's reason not to be ready is read, in bytes.
+const maxReason = 4 << 10
 
 // server reads the memory, the CPU time and the counters of the measured server from its metrics and
 // from /proc. Without both it reads nothing.
@@ -61,22 +67,49 @@ func (s *server) read(ctx context.Context) (sample, error) {
 
 // scrape reads /metrics.
 func (s *server) scrape(ctx context.Context, got *sample) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(s.admin, "/")+"/metrics", nil)
-	if err != nil {
-		return err
-	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Do(req)
+	res, err := s.ask(ctx, "/metrics")
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", req.URL, res.Status)
+		text, _ := tail.RefusalText(res.Body)
+		return fmt.Errorf("%s: %s%s", res.Request.URL, visible.Text(res.Status), text)
 	}
 	return parseMetrics(res.Body, got)
+}
+
+// ask requests a path of the admin listener. The caller closes the response's body.
+func (s *server) ask(ctx context.Context, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(s.admin, "/")+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	return client.Do(req)
+}
+
+// unready returns why the server is not ready, as the end of an error's text, or where an operator finds the reason.
+// A stream of such a server opens and does not begin. unready returns nothing if the server says that it is ready.
+func (s *server) unready(ctx context.Context) string {
+	const unknown = ": is the server ready? Its /readyz, on the admin listener (--admin), says so"
+	if s.admin == "" {
+		return unknown
+	}
+	res, err := s.ask(ctx, "/readyz")
+	if err != nil {
+		return unknown
+	}
+	defer res.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(res.Body, maxReason)) // a part of the reason is better than nothing
+	switch res.StatusCode {
+	case http.StatusOK:
+		return ""
+	case http.StatusServiceUnavailable:
+		return ": the server is not ready: " + visible.Text(strings.TrimSpace(string(text)))
+	default:
+		return unknown
+	}
 }
 
 // parseMetrics parses the text format of Prometheus as its Go client writes it.

@@ -68,7 +68,7 @@ func checkResponse(res *http.Response) error {
 		}
 		return nil
 	}
-	text, reason := refusalText(res.Body)
+	text, reason := RefusalText(res.Body)
 	err := fmt.Errorf("the server says %s%s", visible.Text(res.Status), text)
 	switch res.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
@@ -89,7 +89,7 @@ func checkResponse(res *http.Response) error {
 		}
 		return refusal{err}
 	case http.StatusNotFound:
-		if !strings.Contains(text, "there is nothing at this path") { // Herald's words, after which it says what exists
+		if !SaysWhatExists(text) {
 			err = fmt.Errorf("%w: is the path of --url right?", err)
 		}
 		return refusal{err}
@@ -103,9 +103,15 @@ func checkResponse(res *http.Response) error {
 	return refusal{err}
 }
 
-// refusalText returns the message of the server's JSON error, with a colon in front of it, and the reason why the
+// SaysWhatExists reports whether a refusal's text is Herald's answer to a path that the listener does not have. The
+// answer says what exists instead, so another question about the path adds nothing.
+func SaysWhatExists(text string) bool {
+	return strings.Contains(text, "there is nothing at this path") || strings.Contains(text, "this is the admin listener")
+}
+
+// RefusalText returns the message of the server's JSON error, with a colon in front of it, and the reason why the
 // token is not accepted, if the error has one. If the body is not JSON but a short text, it returns that text.
-func refusalText(body io.Reader) (text, reason string) {
+func RefusalText(body io.Reader) (text, reason string) {
 	b, _ := io.ReadAll(io.LimitReader(body, maxRefusal)) // a part of the body is better than nothing
 	var answer struct {
 		Error struct{ Reason, Message string }

@@ -23,6 +23,7 @@ const TokenVariable = "HERALD_TOKEN"
 const (
 	defaultRetry = 2 * time.Second        // reconnection time until the server sets one
 	minRetry     = 100 * time.Millisecond // the least reconnection time, even if the server sets less
+	silentAfter  = 5 * time.Second        // a server that does not answer a request this long is worth a note
 	maxBackoff   = 30 * time.Second       // the longest wait, unless the server's reconnection time is longer
 )
 
@@ -171,7 +172,9 @@ func (t *tailer) followConnection(ctx context.Context) (opened bool, err error) 
 	// The request has a token, perhaps in its URL: another server must not get it, nor anybody on the way to an address
 	// without TLS.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	answered := t.noteSilence(req.URL)
 	res, err := client.Do(req) //nolint:bodyclose // closed below; the linter loses it in the closure
+	answered()
 	if err != nil {
 		return false, connectionError(ctx, err)
 	}
@@ -201,6 +204,20 @@ func (t *tailer) followConnection(ctx context.Context) (opened bool, err error) 
 		}
 		if err := t.show(e); err != nil {
 			return true, refusal{err}
+		}
+	}
+}
+
+// noteSilence notes that the server does not answer, unless the caller calls answered before silentAfter has passed.
+func (t *tailer) noteSilence(u *url.URL) (answered func()) {
+	noted := make(chan struct{})
+	timer := time.AfterFunc(silentAfter, func() {
+		defer close(noted)
+		t.note("no answer from %s for %v; still waiting: is it the address of a Herald server?", withoutToken(u), silentAfter)
+	})
+	return func() {
+		if !timer.Stop() {
+			<-noted
 		}
 	}
 }

@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -238,4 +240,33 @@ func hijack(w http.ResponseWriter, text string) {
 	}
 	_, _ = conn.Write([]byte(text))
 	_ = conn.Close()
+}
+
+// TestTailNotesASilentServer follows a stream of a server that takes the connection and never answers. A note says so
+// before the connection counts as dead.
+func TestTailNotesASilentServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), silentAfter+time.Second)
+		defer cancel()
+		var notes bytes.Buffer
+		tl := newTailer(Config{
+			Client: &http.Client{Transport: silent{}}, URL: "http://herald.example/events?token=x", IdleTimeout: time.Minute,
+			Token: func() (string, error) { return "", nil }, Out: io.Discard, Notes: &notes,
+		})
+		if err := tl.run(ctx); err != nil {
+			t.Error(err)
+		}
+		want := "herald tail: no answer from http://herald.example/events for 5s; still waiting: is it the address of a Herald server?\n"
+		if diff := cmp.Diff(want, notes.String()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// silent is the transport to a server that never answers.
+type silent struct{}
+
+func (silent) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
 }
