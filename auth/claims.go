@@ -61,8 +61,14 @@ var errNoExpiry = wrongClaim("exp", "is missing: every token must expire")
 // explainClaims returns why the library refuses the claims of a token with a good signature. The issuer and the
 // audience come first: a token for another service is wrong at any time.
 func (j *JWT) explainClaims(claims jwt.MapClaims, err error) error {
+	if _, ok := claims["iss"]; !ok && j.cfg.Issuer != "" {
+		return refusedIssuer.with("the token's issuer (iss) is missing: ask the issuer for a token with this claim").because(nil)
+	}
 	if j.cfg.Issuer != "" && claims["iss"] != j.cfg.Issuer {
 		return refusedIssuer.because(err)
+	}
+	if _, ok := claims["aud"]; !ok && j.cfg.Audiences != nil {
+		return refusedAudience.with("the token's audience (aud) is missing: ask the issuer for a token with this server's audience").because(nil)
 	}
 	named, malformed := claims.GetAudience()
 	if j.cfg.Audiences != nil && (malformed != nil || !slices.ContainsFunc(named, func(a string) bool { return slices.Contains(j.cfg.Audiences, a) })) {

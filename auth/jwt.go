@@ -146,10 +146,15 @@ func (j *JWT) parse(ctx context.Context, token string) (parsed *jwt.Token, claim
 	// The claims are a map because encoding/json matches the fields of a struct in upper and lower case:
 	// "SUB" would pass as "sub".
 	claims = jwt.MapClaims{}
-	parsed, err = j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
+	var noKey error
+	parsed, err = j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (keys any, _ error) {
 		found = time.Now()
-		return j.verificationKeys(ctx, t)
+		keys, noKey = j.verificationKeys(ctx, t)
+		return keys, noKey
 	})
+	if noKey != nil { // without the library's words about its own functions
+		err = noKey
+	}
 	return parsed, claims, found, err
 }
 

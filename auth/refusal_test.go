@@ -74,6 +74,16 @@ func refusedTokens(t *testing.T) []refusedToken {
 	}
 }
 
+// refusalMessages are parts of the messages of refused tokens, by the token's name.
+var refusalMessages = map[string]string{
+	"issuer":               "is not the issuer that this server trusts",
+	"no issuer":            "the token's issuer (iss) is missing",
+	"issuer is a list":     "is not the issuer that this server trusts",
+	"audience":             "is not for this server (aud)",
+	"no audience":          "the token's audience (aud) is missing",
+	"audience is a number": "is not for this server (aud)",
+}
+
 // challenge matches the header that RFC 6750, section 3, defines, with the characters that it allows.
 var challenge = regexp.MustCompile(`^Bearer (realm="herald"|error="invalid_token", error_description="[\x20-\x21\x23-\x5b\x5d-\x7e]+")$`)
 
@@ -85,6 +95,9 @@ func TestRefusalsHaveReasons(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := authenticate(t, j, "Bearer "+test.token)
 			wantRefusal(t, err, test.reason)
+			if got := Explain(err).Message; !strings.Contains(got, refusalMessages[test.name]) {
+				t.Errorf("message %s, want %s", got, refusalMessages[test.name])
+			}
 		})
 	}
 }
@@ -104,7 +117,7 @@ func wantRefusal(t *testing.T, err error, reason string) {
 			t.Errorf("the answer has the value %q: %s %s", value, text, got.Message)
 		}
 	}
-	for _, value := range []string{"s3cret", "5373637265", "evil", "alice"} {
+	for _, value := range []string{"s3cret", "5373637265", "evil", "alice", "keyfunc"} {
 		if err != nil && strings.Contains(err.Error(), value) {
 			t.Errorf("the error for the log has the value %q: %v", value, err)
 		}

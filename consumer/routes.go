@@ -84,7 +84,7 @@ func (rs routes) userTopic(r *Route, user string) (string, error) {
 	}
 	name := r.TopicFor(user)
 	if err := checkTopicName(name); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrUserTopic, err)
+		return "", fmt.Errorf("%w by the route %s, and routes without {user} take every name: %w", ErrUserTopic, r.Topic, err)
 	}
 	for _, other := range rs.static() {
 		if other.Topic == name {

@@ -66,7 +66,7 @@ func parseRequest(req *http.Request, now time.Time) (streamRequest, error) {
 			at = now.Add(-age)
 		}
 		if err != nil {
-			return r, errors.New("since: want now, earliest, delivered, a time like 2026-01-31T08:00:00Z or an age like 90m")
+			return r, explainSince(since)
 		}
 		r.since, r.earliest = at, at.IsZero()
 	}
@@ -82,6 +82,16 @@ func parseRequest(req *http.Request, now time.Time) (streamRequest, error) {
 		}
 	}
 	return r, nil
+}
+
+// explainSince returns the error for a value that is not a start. It shows the value as it arrived, because a plus sign
+// that is not encoded arrives as a space.
+func explainSince(value string) error {
+	const want = "want now, earliest, delivered, a time like 2026-01-31T08:00:00Z or an age like 90m"
+	if strings.Contains(value, " ") {
+		return fmt.Errorf("since: %.40q has a space: encode a plus sign as %%2B; %s", value, want)
+	}
+	return fmt.Errorf("since: %.40q: %s", value, want)
 }
 
 // allow restricts the request to the event types and topics that the viewer may see.

@@ -32,10 +32,23 @@ func TestParseRequest(t *testing.T) {
 			t.Errorf("%q: %v %s", query, err, diff)
 		}
 	}
-	for _, query := range []string{"since=yesterday", "since=-5m", "since=1", "since=%zz", "types=a;b", "types=a,", "types=checkpoint", "types=a" + strings.Repeat(",a", maxTypes), "types=a%0Ab"} {
+	for query, want := range map[string]string{
+		"since=yesterday":                   `since: "yesterday": want now, earliest`,
+		"since=2026-11-29T13:00:00+01:00":   `since: "2026-11-29T13:00:00 01:00" has a space: encode a plus sign as %2B; want now`,
+		"since=+90m":                        `since: " 90m" has a space: encode a plus sign as %2B`,
+		"since=-5m":                         `"-5m"`,
+		"since=1":                           `"1"`,
+		"since=" + strings.Repeat("x", 100): `"` + strings.Repeat("x", 40) + `": want`,
+		"since=%zz":                         "percent-encode",
+		"types=a;b":                         "percent-encode",
+		"types=a,":                          `""`,
+		"types=checkpoint":                  `"checkpoint"`,
+		"types=a%0Ab":                       `"a\nb"`,
+		"types=a" + strings.Repeat(",a", maxTypes): "more than",
+	} {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?"+query, nil)
-		if got, err := parseRequest(req, now); err == nil {
-			t.Errorf("%q is taken as %+v", query, got)
+		if got, err := parseRequest(req, now); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %+v, error %v, want one with %s", query, got, err, want)
 		}
 	}
 }

@@ -254,6 +254,8 @@ func TestUserIDs(t *testing.T) {
 		status, _, body := request(t, http.MethodPost, s.url+"/users/"+url.PathEscape(test.user)+"/notifications", publisher)
 		want := http.StatusBadRequest
 		switch {
+		case test.perUser == http.StatusForbidden:
+			want = http.StatusForbidden
 		case test.perUser == http.StatusOK:
 			want = http.StatusCreated
 		case len(test.user) > maxHeader:

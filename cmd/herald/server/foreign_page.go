@@ -77,6 +77,7 @@ func (e *noCookieError) Unwrap() error { return auth.ErrNoToken }
 const (
 	needsCredentials = `EventSource needs withCredentials: true, and fetch needs credentials: "include", also for POST /session`
 	needsSite        = "browsers send no cookie to another site, and localhost and 127.0.0.1 are two sites: use one host name, or send the header Authorization"
+	needsTLS         = "browsers keep the Secure session cookie from plain HTTP, except on localhost and 127.0.0.1: serve Herald and the page by HTTPS"
 )
 
 // explainNoCookie returns err or, if it is an [auth.ErrNoToken] of a page of another origin, a [noCookieError].
@@ -95,6 +96,9 @@ func (o *origins) explainNoCookie(r *http.Request, err error) error {
 	}
 	if site != "same-site" {
 		needs = append(needs, needsSite)
+	}
+	if origin := r.Header.Get("Origin"); o.secure && site == "" && strings.HasPrefix(origin, "http://") && !isLoopbackOrigin(origin) {
+		needs = append(needs, needsTLS)
 	}
 	return &noCookieError{"the browser sent no session cookie for a page of another origin: " + strings.Join(needs, "; ")}
 }

@@ -95,6 +95,18 @@ func TestForeignPagesAreExplained(t *testing.T) {
 			[]string{"withCredentials: true"},
 			"must list",
 		},
+		"no cookie, plain HTTP": {
+			http.MethodGet, "/events", "http://app.test:8300", "", nil, 401,
+			[]string{"origin=http://app.test:8300", "Secure session cookie from plain HTTP"},
+			[]string{"serve Herald and the page by HTTPS"},
+			"",
+		},
+		"no cookie, plain HTTP on loopback": {
+			http.MethodGet, "/events", "http://localhost:3000", "same-site", nil, 401,
+			[]string{"origin=http://localhost:3000"},
+			[]string{"withCredentials: true"},
+			"HTTPS",
+		},
 		"no cookie, own page": {
 			http.MethodGet, "/events", "", "same-origin", nil, 401,
 			[]string{"no token"},

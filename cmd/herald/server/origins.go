@@ -17,6 +17,7 @@ const preflightAge = 600
 type origins struct {
 	allowed    []allowedOrigin
 	loopback   bool                        // pages on this machine are allowed too, see Config.AllowLoopbackOrigins
+	secure     bool                        // the session cookie is Secure
 	setting    string                      // the setting that lists the allowed ones
 	protection *http.CrossOriginProtection // lets the server's own pages through
 }

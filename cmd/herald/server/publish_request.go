@@ -122,12 +122,11 @@ func (p *publisher) caller(c echo.Context) (auth.Identity, error) {
 
 // checkUser refuses a user whose notifications no stream could show.
 func (p *publisher) checkUser(user string) error {
-	err := auth.CheckUser(user)
-	if err == nil {
-		err = p.front.checkUser(user)
-	}
-	if err != nil {
+	if err := auth.CheckUser(user); err != nil {
 		return refuse(http.StatusBadRequest, codeInvalidUser, err.Error())
+	}
+	if err := p.front.checkUser(user); err != nil {
+		return refuse(http.StatusForbidden, codeUserNotServed, err.Error())
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ func TestErrorsHaveOneShape(t *testing.T) {
 	}{
 		{http.MethodPost, "/users//notifications", "x", http.StatusBadRequest},            // an empty name does not mean everyone
 		{http.MethodPost, "/users/a%00b/notifications", "x", http.StatusBadRequest},       // no user's name has a control character
-		{http.MethodPost, "/users/a%2Fb/notifications", "x", http.StatusBadRequest},       // can have no stream
+		{http.MethodPost, "/users/a%2Fb/notifications", "x", http.StatusForbidden},        // can have no stream
 		{http.MethodPost, "/users/a%40b/notifications?type=", "x", http.StatusBadRequest}, // likewise
 		{http.MethodGet, "/events", "", http.StatusBadRequest},
 		{http.MethodGet, "/events?user=a%00b", "", http.StatusBadRequest},
@@ -174,6 +174,7 @@ func TestMessagesNameCharacters(t *testing.T) {
 		"a%E2%80%8Bb":        `character '\\u200b' cannot be in a topic name`, // escaped once more by JSON
 		"a%C2%A0b":           `character '\\u00a0' cannot be in a topic name`,
 		"a%E2%80%AEb":        `character '\\u202e' cannot be in a topic name`,
+		"a%40b":              "user cannot have a topic by the route notifications.{user}, and routes without {user} take every name: character '@'",
 		"a%FF":               "the name is not valid UTF-8",
 	} {
 		if _, body := call(t, http.MethodGet, "http://"+srv.Addr().String()+"/events?user="+user, ""); !strings.Contains(body, want) {

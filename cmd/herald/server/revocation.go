@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -21,6 +22,9 @@ const (
 	revocationInvalid    = "invalid"
 	revocationGap        = "gap"
 )
+
+// unreadInterval is how often the server looks whether it has read the revocations, to log why not.
+const unreadInterval = 2 * time.Second
 
 // revocations keeps the revoked tokens. It is the [consumer.Table] of its own reader, which reads the whole
 // topic of revocations when the server starts, and then follows the topic.
@@ -71,7 +75,29 @@ func checkRevocationTopic(topic string, routes []consumer.Route) error {
 // run reads until ctx ends. It ends streams whose tokens are revoked.
 func (r *revocations) run(ctx context.Context, streams *stream.Handler) error {
 	r.streams.Store(streams)
-	return r.reader.Run(ctx)
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { r.logUnread(watching) })
+	err := r.reader.Run(ctx)
+	stop()
+	watch.Wait()
+	return err
+}
+
+// logUnread logs why the revocations are not read yet, until they are read or ctx ends. Until then no token is accepted.
+func (r *revocations) logUnread(ctx context.Context) {
+	logged := ""
+	for !r.IsComplete() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(unreadInterval):
+		}
+		if err := r.ready(); err != nil && err.Error() != logged && !r.IsComplete() {
+			logged = err.Error()
+			r.log.Warn("no token is accepted until the revocations are read", "topic", r.topic, "error", err)
+		}
+	}
 }
 
 // ready returns why revocations are not known, or why later ones are not seen; nil if all is well.

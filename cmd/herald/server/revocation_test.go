@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ type revoking struct {
 	*Server
 	broker   *kfake.Cluster
 	producer *consumer.Producer
+	log      logBuffer
 	signer   *auth.Signer
 }
 
@@ -45,6 +47,7 @@ func startRevoking(t *testing.T, prepare func(*revoking)) *revoking {
 	}
 	r.Server, _ = startServerWith(t, func(s *Config) {
 		s.Consumer.Brokers, s.RevocationTopic = r.broker.ListenAddrs(), revocationTopic
+		s.Logger = slog.New(slog.NewTextHandler(&r.log, nil))
 		requireTokens(t, s)
 	})
 	return r
@@ -90,7 +93,7 @@ func (r *revoking) admin(t *testing.T, path string) string {
 }
 
 // TestRevocationTopicIsMissing starts Herald without its topic of revocations. Herald accepts no token and
-// /readyz names the topic. Once the topic exists, its records are applied before Herald accepts a token.
+// /readyz and the log name the topic. Once the topic exists, its records are applied before Herald accepts a token.
 func TestRevocationTopicIsMissing(t *testing.T) {
 	r := startRevoking(t, nil)
 	await(t, "/readyz names the topic", true, func() bool {
@@ -99,6 +102,9 @@ func TestRevocationTopicIsMissing(t *testing.T) {
 	if got := r.taken(t, "bob"); got != http.StatusServiceUnavailable {
 		t.Errorf("a token is answered with %d, want 503", got)
 	}
+	await(t, "the log says that no token is accepted", true, func() bool {
+		return strings.Contains(r.log.String(), `level=WARN msg="no token is accepted until the revocations are read" topic=revocations error="revocations: topic revocations does not exist: create it`)
+	})
 	r.create(t, 3)
 	r.revoke(t, "alice")
 	await(t, "herald is ready", "ok\n", func() string { return r.admin(t, "/readyz") })
