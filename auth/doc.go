@@ -11,5 +11,6 @@
 // state, jwks_fetch.go the fetches, jwks_find.go the search for a token's keys, and jwk.go the parser. contents.go
 // recognizes files that were meant for another flag. sign.go makes tokens, for development and tests.
 //
-// The package knows nothing of Kafka or of streams. Of Herald, it imports package textfile only.
+// The package knows nothing of Kafka or of streams. Of Herald, it imports auth/textfile only, which reads
+// files of secrets.
 package auth

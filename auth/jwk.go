@@ -11,7 +11,7 @@ import (
 
 	"github.com/MicahParks/jwkset"
 
-	"herald/textfile"
+	"herald/auth/textfile"
 )
 
 // jwkSet has the keys of a JSON Web Key Set.

@@ -23,7 +23,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"herald/textfile"
+	"herald/auth/textfile"
 )
 
 // privateKeys returns one key of each kind. It makes them once, because RSA keys are slow to make.

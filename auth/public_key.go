@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"strings"
 
-	"herald/textfile"
+	"herald/auth/textfile"
 )
 
 // PublicKeys reads PEM files of public keys or of certificates. It does not check the dates and issuers of

@@ -8,7 +8,7 @@ import (
 	"log/slog"
 	"os"
 
-	"herald/textfile"
+	"herald/auth/textfile"
 )
 
 // minSecret is the shortest secret, in bytes: a secret for HS256 must be at least as long as its hash

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"herald/textfile"
+	"herald/auth/textfile"
 )
 
 func TestLoadSecretFile(t *testing.T) {

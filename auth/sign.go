@@ -20,7 +20,7 @@ import (
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
 
-	"herald/textfile"
+	"herald/auth/textfile"
 )
 
 // Signer makes tokens for development and tests. Herald is not an issuer of tokens in production.

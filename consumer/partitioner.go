@@ -6,7 +6,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
-	"herald/spelling"
+	"herald/consumer/spelling"
 )
 
 // Partitioner is the rule by which the producers of a topic choose a record's partition from its key. The

@@ -9,7 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"herald/userrate"
+	"herald/consumer/userrate"
 )
 
 // TestCostlyUserWaits replays a log for a user whom the rate then allows nothing for days. The user's next replay

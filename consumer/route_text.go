@@ -6,7 +6,7 @@ import (
 	"regexp"
 	"strings"
 
-	"herald/spelling"
+	"herald/consumer/spelling"
 )
 
 // ErrSeveralTopics says that the text of a route seems to name several topics. How a caller spells several

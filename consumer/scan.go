@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"herald/userrate"
+	"herald/consumer/userrate"
 )
 
 // longRange is the most offsets of a short range. Passes for long ranges are separate from passes for short

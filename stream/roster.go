@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"herald/userrate"
+	"herald/consumer/userrate"
 )
 
 // Admission bounds the streams. A zero value is no limit.

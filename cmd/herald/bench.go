@@ -15,9 +15,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"herald/auth"
+	"herald/auth/textfile"
 	"herald/cmd/herald/bench"
 	"herald/consumer"
-	"herald/textfile"
 )
 
 // benchCommand has an environment variable for only a few flags. The other variables of serve and tail

@@ -14,9 +14,9 @@ import (
 	"github.com/alecthomas/kong"
 	yaml "go.yaml.in/yaml/v4"
 
+	"herald/auth/textfile"
 	"herald/cmd/herald/tail"
-	"herald/spelling"
-	"herald/textfile"
+	"herald/consumer/spelling"
 )
 
 const (

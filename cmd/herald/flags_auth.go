@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"herald/auth"
+	"herald/auth/textfile"
 	"herald/cmd/herald/listener"
 	"herald/cmd/herald/server"
-	"herald/textfile"
 )
 
 // authFlags say how the server finds out who sends a request. Exactly one of the first four is given:

@@ -12,7 +12,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
 
-	"herald/textfile"
+	"herald/auth/textfile"
 )
 
 // kafkaFlags are the flags that secure connections to Kafka.

@@ -10,9 +10,9 @@ import (
 	"github.com/alecthomas/kong"
 
 	"herald/auth"
+	"herald/auth/textfile"
 	"herald/consumer"
 	"herald/stream"
-	"herald/textfile"
 )
 
 // produceCommand has no environment variables for the notification: HERALD_TOPIC is a setting of serve

@@ -10,8 +10,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"herald/auth/textfile"
 	"herald/consumer"
-	"herald/textfile"
 )
 
 // verbatimTag marks an argument that is data and not a setting. Every text is allowed in it.

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"herald/auth/textfile"
 	"herald/cmd/herald/tail"
-	"herald/textfile"
 )
 
 type tailCommand struct {

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"herald/textfile"
+	"herald/auth/textfile"
 )
 
 // statPause is the least time between two looks at the certificate's files.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"herald/textfile"
+	"herald/auth/textfile"
 )
 
 // maxContentType bounds a Content-Type, in bytes.

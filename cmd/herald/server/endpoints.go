@@ -10,7 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"herald/spelling"
+	"herald/consumer/spelling"
 )
 
 // The paths of the two listeners. The routes of the public one are in publicRoutes.

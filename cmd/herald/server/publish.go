@@ -14,8 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"herald/consumer"
+	"herald/consumer/userrate"
 	"herald/stream"
-	"herald/userrate"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"herald/spelling"
+	"herald/consumer/spelling"
 	"herald/stream"
 )
 
