@@ -130,7 +130,7 @@ func (p *publisher) publish(c echo.Context, n notification) error {
 func (p *publisher) publishOnce(c echo.Context, n notification) (published, error) {
 	if !p.consumer.Online() {
 		p.published.WithLabelValues(resultError).Inc()
-		return published{}, refuseWithoutKafka(c)
+		return published{}, refuseUnsent(c, noKafka)
 	}
 	ctx := c.Request().Context()
 	if n.key != "" { // a client that leaves will ask again; then there must be an answer
@@ -157,8 +157,10 @@ func (p *publisher) recordFailure(c echo.Context, err error) error {
 		answer = refuse(http.StatusNotFound, codeNoTopic, errNoRoute.Error()).because(err)
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
 		answer = refuse(http.StatusRequestEntityTooLarge, codeTooLarge, "the topic takes no record of this size").because(err)
+	case errors.Is(err, kerr.LeaderNotAvailable), isNet && dial.Op == "dial" && p.consumer.Online():
+		result, answer = resultError, refuseUnsent(c, noLeader)
 	case isNet && dial.Op == "dial": // without a connection nothing was sent
-		result, answer = resultError, refuseWithoutKafka(c)
+		result, answer = resultError, refuseUnsent(c, noKafka)
 	default:
 		result, answer = resultError, refuse(http.StatusBadGateway, codeUnconfirmed, "kafka did not confirm the record: it may or may not have been written").because(err)
 	}
@@ -166,10 +168,16 @@ func (p *publisher) recordFailure(c echo.Context, err error) error {
 	return answer
 }
 
-// refuseWithoutKafka returns the answer to a notification of which nothing was sent to Kafka.
-func refuseWithoutKafka(c echo.Context) error {
+// Why nothing was sent to Kafka.
+const (
+	noKafka  = "kafka does not answer"
+	noLeader = "kafka answers, but not the broker that leads the record's partition"
+)
+
+// refuseUnsent returns the answer to a notification of which nothing was sent to Kafka.
+func refuseUnsent(c echo.Context, why string) error {
 	c.Response().Header().Set("Retry-After", strconv.Itoa(kafkaRetry))
-	return refuse(http.StatusServiceUnavailable, codeKafkaUnavailable, "kafka does not answer: nothing was written")
+	return refuse(http.StatusServiceUnavailable, codeKafkaUnavailable, why+": nothing was written")
 }
 
 var errNoRoute = errors.New("no topic takes this notification")

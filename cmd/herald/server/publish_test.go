@@ -132,25 +132,30 @@ func TestPublishWhileKafkaIsDown(t *testing.T) {
 	}
 }
 
-// TestFailedPublish wants a status for each error of Kafka.
+// TestFailedPublish wants a status for each error of Kafka, and an answer that says which broker does not answer.
 func TestFailedPublish(t *testing.T) {
-	p := &publisher{published: newPublishedCounter()}
+	online, offline := startServer(t).consumer, newServer(t, newBroker(t), func(*Config) {}).consumer
 	for _, test := range []struct {
-		err  error
-		want int
+		err      error
+		consumer *consumer.Consumer
+		want     int
+		message  string
 	}{
-		{errNoRoute, http.StatusNotFound},
-		{consumer.ErrNoTopic, http.StatusNotFound},
-		{kerr.MessageTooLarge, http.StatusRequestEntityTooLarge},
-		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, http.StatusServiceUnavailable},
-		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, http.StatusBadGateway},
-		{context.DeadlineExceeded, http.StatusBadGateway},
-		{kerr.NotEnoughReplicasAfterAppend, http.StatusBadGateway},
+		{errNoRoute, online, http.StatusNotFound, "no topic takes"},
+		{consumer.ErrNoTopic, online, http.StatusNotFound, "no topic takes"},
+		{kerr.MessageTooLarge, online, http.StatusRequestEntityTooLarge, "no record of this size"},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, offline, http.StatusServiceUnavailable, "kafka does not answer: nothing was written"},
+		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, online, http.StatusServiceUnavailable, "kafka answers, but not the broker that leads the record's partition: nothing was written"},
+		{kerr.LeaderNotAvailable, online, http.StatusServiceUnavailable, "not the broker that leads"},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, online, http.StatusBadGateway, "may or may not have been written"},
+		{context.DeadlineExceeded, online, http.StatusBadGateway, "may or may not have been written"},
+		{kerr.NotEnoughReplicasAfterAppend, online, http.StatusBadGateway, "may or may not have been written"},
 	} {
+		p := &publisher{consumer: test.consumer, published: newPublishedCounter()}
 		c := echo.New().NewContext(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil), httptest.NewRecorder())
 		answer, ok := errors.AsType[*refusal](p.recordFailure(c, fmt.Errorf("produce to t/0: %w", test.err)))
-		if !ok || answer.status != test.want {
-			t.Errorf("%v: %v, want %d", test.err, answer, test.want)
+		if !ok || answer.status != test.want || !strings.Contains(answer.message, test.message) {
+			t.Errorf("%v: %v, want %d and %s", test.err, answer, test.want, test.message)
 		}
 	}
 }
