@@ -125,7 +125,7 @@ func (j *JWT) Verify(ctx context.Context, token string) (Identity, error) {
 		parsed, claims, _, err = j.parse(ctx, token)
 	}
 	if err != nil {
-		return Identity{}, j.explainToken(parsed, claims, err)
+		return Identity{}, j.explainToken(token, parsed, claims, err)
 	}
 	if err := checkJSON(parsed.Raw); err != nil {
 		return Identity{}, err
@@ -180,7 +180,7 @@ func checkJSON(token string) error {
 }
 
 // explainToken turns the library's error about a token into an error of this package, which has a reason for the client.
-func (j *JWT) explainToken(parsed *jwt.Token, claims jwt.MapClaims, err error) error {
+func (j *JWT) explainToken(token string, parsed *jwt.Token, claims jwt.MapClaims, err error) error {
 	if _, ok := errors.AsType[*tokenError](err); ok {
 		return err
 	}
@@ -190,6 +190,9 @@ func (j *JWT) explainToken(parsed *jwt.Token, claims jwt.MapClaims, err error) e
 	case errors.Is(err, jwt.ErrTokenMalformed):
 		if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok { // its text has the value of a number
 			err = errors.New("the header or the claims are not an object, or have a number beyond the range")
+		}
+		if scheme, _, ok := strings.Cut(token, " "); ok && strings.EqualFold(scheme, "Bearer") {
+			return refusedMalformed.with("the token begins with the word Bearer: leave it out, because it belongs to the header Authorization and not to the token").because(nil)
 		}
 		return refusedMalformed.because(err)
 	case errors.Is(err, jwt.ErrTokenInvalidClaims): // the signature is good

@@ -45,6 +45,7 @@ func refusedTokens(t *testing.T) []refusedToken {
 		{"without a signature's dot", parts[0] + "." + parts[1], "malformed"},
 		{"five parts, encrypted", "a.b.c.d.e", "malformed"},
 		{"not base64", "a b.c.d", "malformed"},
+		{"the word Bearer twice", "Bearer " + good, "malformed"},
 		{"critical header", header("crit", []string{"b64"}), "malformed"},
 		{"kid is a list", header("kid", []string{"b64"}), "malformed"},
 		{"one byte too long", strings.Repeat("a", maxToken+1), "too-long"},
@@ -76,12 +77,13 @@ func refusedTokens(t *testing.T) []refusedToken {
 
 // refusalMessages are parts of the messages of refused tokens, by the token's name.
 var refusalMessages = map[string]string{
-	"issuer":               "is not the issuer that this server trusts",
-	"no issuer":            "the token's issuer (iss) is missing",
-	"issuer is a list":     "is not the issuer that this server trusts",
-	"audience":             "is not for this server (aud)",
-	"no audience":          "the token's audience (aud) is missing",
-	"audience is a number": "is not for this server (aud)",
+	"the word Bearer twice": "begins with the word Bearer",
+	"issuer":                "is not the issuer that this server trusts",
+	"no issuer":             "the token's issuer (iss) is missing",
+	"issuer is a list":      "is not the issuer that this server trusts",
+	"audience":              "is not for this server (aud)",
+	"no audience":           "the token's audience (aud) is missing",
+	"audience is a number":  "is not for this server (aud)",
 }
 
 // challenge matches the header that RFC 6750, section 3, defines, with the characters that it allows.

@@ -38,6 +38,9 @@ func LoadSecretFile(path string, logger *slog.Logger) ([]byte, error) {
 		return nil, fmt.Errorf("%s is not a secret: %s", path, c)
 	}
 	secret, err := textfile.Secret(text)
+	if errors.Is(err, textfile.ErrEmpty) {
+		return nil, fmt.Errorf("the file %s %w: make one with herald token --new-secret FILE", path, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("JWT secret: %s %w", path, err)
 	}

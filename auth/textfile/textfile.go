@@ -106,6 +106,9 @@ func TrimLineBreak(text []byte) []byte {
 	return text
 }
 
+// ErrEmpty is the error of [Secret] for an empty text.
+var ErrEmpty = errors.New("is empty")
+
 // Secret returns a secret text without the line break at its end, see [TrimLineBreak]. It returns an error for an empty
 // text, and for a text with bytes that its owner probably does not see: another encoding, white space and invisible
 // characters at its ends, and control characters, such as further line breaks. The error continues a sentence that
@@ -117,7 +120,7 @@ func Secret(text []byte) ([]byte, error) {
 	text = TrimLineBreak(text)
 	switch {
 	case len(text) == 0:
-		return nil, errors.New("is empty")
+		return nil, ErrEmpty
 	case !utf8.Valid(text):
 		return nil, errors.New("is not text in UTF-8: write random bytes in base64, such as openssl rand -base64 48 does")
 	case bytes.HasSuffix(text, []byte("\n")) && len(bytes.TrimSpace(text)) > 0:

@@ -73,6 +73,12 @@ func (d *devCommand) config() server.Config {
 	cfg.AllowOrigin, cfg.AllowLoopbackOrigins = d.AllowOrigin, true
 	d.apply(&cfg)
 	cfg.InsecureNoAuth = d.JWTSecretFile == ""
+	cfg.FieldName = func(field string) string {
+		if field == "InsecureNoAuth" {
+			return "--jwt-secret-file" // without it, nobody is authenticated
+		}
+		return flagOf(field)
+	}
 	// Without Secure, because not every browser takes http on loopback for a secure connection.
 	cfg.InsecureSessionCookie = listener.LoopbackOnly(cfg.Listen)
 	return cfg

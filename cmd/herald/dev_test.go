@@ -113,3 +113,13 @@ func TestReadmeShowsTheWays(t *testing.T) {
 		t.Errorf("README.md lacks this block:\n%s", &block)
 	}
 }
+
+// TestFieldsOfDevHaveItsFlags wants messages of herald dev to name a flag that the command has.
+func TestFieldsOfDevHaveItsFlags(t *testing.T) {
+	cfg := new(devCommand).config()
+	for field, want := range map[string]string{"InsecureNoAuth": "--jwt-secret-file", "AllowOrigin": "--allow-origin", "Listen": "--listen"} {
+		if got := cfg.FieldName(field); got != want {
+			t.Errorf("%s: %s, want %s", field, got, want)
+		}
+	}
+}

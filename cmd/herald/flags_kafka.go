@@ -44,7 +44,9 @@ func checkBroker(flag, address string) error {
 	switch {
 	case strings.Contains(address, "://"):
 		return fmt.Errorf("%s %s: want HOST:PORT without a scheme, such as localhost:9092", flag, address)
-	case err != nil || host == "" || portErr != nil || number == 0 || strings.ContainsFunc(host, textfile.IsInvisible):
+	case err == nil && (errors.Is(portErr, strconv.ErrRange) || portErr == nil && number == 0):
+		return fmt.Errorf("%s %q: want a port from 1 to 65535", flag, address)
+	case err != nil || host == "" || portErr != nil || strings.ContainsFunc(host, textfile.IsInvisible):
 		return fmt.Errorf("%s %q: want HOST:PORT, such as localhost:9092", flag, address)
 	}
 	return nil

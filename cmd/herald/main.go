@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
@@ -61,7 +62,7 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 		_, _ = io.WriteString(stderr, firstSteps)
 		return exitUsage
 	}
-	parsed, err := parseArgs(ctx, args, new(commands))
+	parsed, err := parseArgs(ctx, helpArgs(args), new(commands))
 	if err != nil {
 		printError(stderr, err)
 		return exitUsage
@@ -74,6 +75,14 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 		return exitFailed
 	}
 	return 0
+}
+
+// helpArgs returns the arguments serve --help for help serve, and other arguments unchanged.
+func helpArgs(args []string) []string {
+	if args[0] == "help" {
+		return slices.Concat(args[1:], []string{"--help"})
+	}
+	return args
 }
 
 // printError prints the error of a command. Its text may have a part of a flag or of a server's answer.
@@ -92,6 +101,9 @@ func parseArgs(ctx context.Context, args []string, cli *commands) (*kong.Context
 	file := new(configFile)
 	parser := newParser(ctx, cli, file)
 	parsed, err := parser.Parse(args)
+	if err != nil {
+		err = explainFlag(err, args)
+	}
 	if wrong := checkEnvironment(os.Environ(), parser.Model); wrong != nil {
 		err = wrong // a misspelt variable may be the reason for which another setting is missing
 	}
@@ -143,20 +155,29 @@ func buildVersion() string {
 // kong's own errors show Go's types and functions.
 type explainedMapper struct {
 	kong.Mapper
-	want string
+	want    string
+	example string // for flags without a default, and for flags whose default is 0
 }
 
 // Decode implements [kong.Mapper].
 func (m explainedMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 	given := ctx.Scan.Peek()
-	switch err := m.Mapper.Decode(ctx, target); {
-	case err == nil:
+	err := m.Mapper.Decode(ctx, target)
+	if err == nil {
 		return nil
-	case given.IsEOL():
-		return errors.New("the value is missing: want " + m.want)
-	default:
-		return fmt.Errorf("%q: want %s", fmt.Sprint(given.Value), m.want)
 	}
+	want := m.want
+	if m.example != "" {
+		example := m.example
+		if ctx.Value.HasDefault && ctx.Value.Default != "0" { // 10 is too small for many flags
+			example = ctx.Value.Default
+		}
+		want += ", such as " + example
+	}
+	if given.IsEOL() {
+		return errors.New("the value is missing: want " + want)
+	}
+	return fmt.Errorf("%q: want %s", fmt.Sprint(given.Value), want)
 }
 
 // flagErrors returns the parser's options that explain the errors of flags of Go's basic types.
@@ -164,18 +185,19 @@ func flagErrors() []kong.Option {
 	defaults := kong.NewRegistry().RegisterDefaults()
 	var options []kong.Option
 	for _, t := range []struct {
-		example any
+		value   any
 		want    string
+		example string
 	}{
-		{time.Duration(0), "a duration with its unit, such as 500ms, 15s or 10m"},
-		{int(0), "a whole number, such as 10"},
-		{int32(0), "a whole number up to 2147483647, such as 10"},
-		{int64(0), "a whole number, such as 10"},
-		{float64(0), "a number, such as 2.5"},
-		{"", "a text"},
+		{time.Duration(0), "a duration with its unit, such as 500ms, 15s or 10m", ""},
+		{int(0), "a whole number without a sign or a unit", "10"},
+		{int32(0), "a whole number without a sign or a unit, at most 2147483647", "10"},
+		{int64(0), "a whole number without a sign or a unit", "10"},
+		{float64(0), "a number without a sign or a unit", "2.5"},
+		{"", "a text", ""},
 	} {
-		kind := reflect.TypeOf(t.example)
-		options = append(options, kong.TypeMapper(kind, explainedMapper{defaults.ForType(kind), t.want}))
+		kind := reflect.TypeOf(t.value)
+		options = append(options, kong.TypeMapper(kind, explainedMapper{defaults.ForType(kind), t.want, t.example}))
 	}
 	return options
 }

@@ -36,6 +36,7 @@ func TestMistakesAtStart(t *testing.T) {
 		want string
 	}{
 		"nothing":           {nil, exitUsage, "herald dev"},
+		"help of nothing":   {[]string{"help", "sevre"}, exitUsage, `did you mean "serve"`},
 		"unknown command":   {[]string{"sevre"}, exitUsage, `did you mean "serve"`},
 		"public port":       {with(serve, "--listen="+busy), exitFailed, "--listen " + busy + ": bind: address already in use: stop what listens there, or choose another port"},
 		"admin port":        {with(serve, "--admin-listen="+busy), exitFailed, "--admin-listen " + busy + ": bind: address already in use"},
@@ -44,7 +45,7 @@ func TestMistakesAtStart(t *testing.T) {
 		"foreign address":   {with(serve, "--listen=192.0.2.1:80"), exitFailed, "choose an address of this machine"},
 		"data in a file":    {with(dev, "--data-dir="+file), exitFailed, "choose a directory that this user can write to"},
 		"no secret file":    {with(serve[:3], "--jwt-secret-file="+file+"x"), exitUsage, "--jwt-secret-file: "},
-		"empty secret file": {with(serve[:3], "--jwt-secret-file="+file), exitUsage, "--jwt-secret-file: "},
+		"empty secret file": {with(serve[:3], "--jwt-secret-file="+file), exitUsage, "--jwt-secret-file: the file " + file + " is empty: make one with herald token --new-secret FILE"},
 		"no secret of dev":  {with(dev, "--jwt-secret-file="+file), exitUsage, "--jwt-secret-file: "},
 		"key set by http":   {with(serve[:3], "--jwks-url=http://keys.example/jwks.json"), exitUsage, "--jwks-url: want https: an attacker who can change the response can sign tokens (http is allowed for this machine, and with --insecure-jwks-http"},
 		"key set by https":  {with(serve[:3], "--jwks-url=https://keys.example/jwks.json", "--insecure-jwks-http"), exitUsage, "--jwks-url: --insecure-jwks-http has no effect with this URL"},
@@ -264,6 +265,15 @@ func TestVersionFlag(t *testing.T) {
 	_, _ = parser.Parse([]string{"--version"}) // an error because this test's Exit returns and there is no command
 	if want := versionLine() + "\n"; out.String() != want || ended != 0 {
 		t.Errorf("%q and exit code %d, want %q and 0", out.String(), ended, want)
+	}
+}
+
+// TestHelpCommand wants herald help to print what --help prints.
+func TestHelpCommand(t *testing.T) {
+	for want, args := range map[string][]string{"--help": {"help"}, "serve --help": {"help", "serve"}, "token --help": {"token", "--help"}} {
+		if got := strings.Join(helpArgs(args), " "); got != want {
+			t.Errorf("herald %s: herald %s, want %s", strings.Join(args, " "), got, want)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/alecthomas/kong"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"herald/auth"
 	"herald/auth/textfile"
@@ -141,7 +142,7 @@ func (p *produceCommand) Run(ctx context.Context) error {
 	}
 	written, err := producer.Produce(ctx, m)
 	if err != nil {
-		return p.explain(err)
+		return p.explain(m.Value, err)
 	}
 	if written.Created {
 		_, _ = fmt.Fprintf(os.Stderr, "herald produce: topic %s did not exist: it was created, partitions: %d\n", written.Topic, written.Partitions)
@@ -192,8 +193,11 @@ func (p *produceCommand) value(ctx context.Context, stdin *os.File, notes io.Wri
 	return text, nil
 }
 
-// explain says what to do about the most frequent error.
-func (p *produceCommand) explain(err error) error {
+// explain says what to do about the most frequent errors.
+func (p *produceCommand) explain(value []byte, err error) error {
+	if errors.Is(err, kerr.MessageTooLarge) || errors.Is(err, kerr.RecordListTooLarge) {
+		return fmt.Errorf("the value has %d bytes, and the topic takes no record of this size: shorten it, or raise max.message.bytes of the topic (%w)", len(value), err)
+	}
 	if errors.Is(err, consumer.ErrNoTopic) {
 		return fmt.Errorf("%w, and the cluster does not create it: correct --topic, or create the topic", err)
 	}

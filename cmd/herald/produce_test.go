@@ -3,12 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"herald/consumer"
 )
 
 // TestProduceFromStandardInput gives the value - and checks what of standard input becomes the record.
@@ -81,6 +85,20 @@ func TestProduceChoosesTheTopic(t *testing.T) {
 		client.Close()
 		if len(records) != 1 || string(records[0].Key) != test.key || string(records[0].Value) != "x" {
 			t.Errorf("%s: %s has %v, want one record with the key %q", test.who, test.topic, records, test.key)
+		}
+	}
+}
+
+// TestProduceExplainsErrors wants what to do about a topic that does not exist, and about a value that is too large.
+func TestProduceExplainsErrors(t *testing.T) {
+	for want, err := range map[string]error{
+		"and the cluster does not create it: correct --topic":                           consumer.ErrNoTopic,
+		"the value has 5 bytes, and the topic takes no record of this size: shorten it": kerr.MessageTooLarge,
+		"or raise max.message.bytes of the topic":                                       kerr.RecordListTooLarge,
+		"interrupted": errors.New("interrupted"),
+	} {
+		if got := new(produceCommand).explain([]byte("value"), err); !errors.Is(got, err) || !strings.Contains(got.Error(), want) {
+			t.Errorf("%v: %v, want %q", err, got, want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -12,6 +13,7 @@ import (
 
 	"herald/auth/textfile"
 	"herald/consumer"
+	"herald/consumer/spelling"
 )
 
 // verbatimTag marks an argument that is data and not a setting. Every text is allowed in it.
@@ -59,8 +61,21 @@ func (m settingMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) err
 		if err := checkText(text); err != nil {
 			return err
 		}
+		if err := checkChoice(text, ctx.Value); err != nil {
+			return err
+		}
 	}
 	return m.Mapper.Decode(ctx, target)
+}
+
+// checkChoice returns an error for a text that is not one of the flag's values. kong's own error does not say what a
+// text in the wrong case was meant for.
+func checkChoice(text string, flag *kong.Value) error {
+	choices := slices.DeleteFunc(flag.EnumSlice(), func(choice string) bool { return choice == "" })
+	if flag.Enum == "" || text == "" || slices.Contains(choices, text) {
+		return nil
+	}
+	return fmt.Errorf("%q: want %s%s", text, strings.Join(choices, " or "), spelling.Suggest(text, choices))
 }
 
 // decodeList decodes the elements one by one.

@@ -18,7 +18,10 @@ func CheckAddress(address, example string) error {
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, strconv.ErrRange):
+		return fmt.Errorf("%s: the port is above 65535", address)
+	case err != nil:
 		return fmt.Errorf("%s: want HOST:PORT, such as %s", address, example)
 	}
 	return nil

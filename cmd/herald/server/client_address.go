@@ -50,6 +50,11 @@ func newClientAddresses(cfg *Config) (*clientAddresses, error) {
 		trusted: trusted, read: "X-Forwarded-For", ignored: "Forwarded", cutLast: cutLastComma, parse: parseNode,
 		setting: cfg.name("TrustedProxyHeader"), log: cfg.Logger,
 	}
+	for _, p := range trusted {
+		if p.Bits() == 0 {
+			cfg.Logger.Warn("EVERY CLIENT CAN FORGE ITS ADDRESS: a network of trusted proxies holds all addresses", "network", p, "setting", cfg.name("TrustedProxies"))
+		}
+	}
 	if cfg.TrustedProxyHeader == headerForwarded {
 		a.read, a.ignored = a.ignored, a.read
 		a.cutLast, a.parse = cutLastForwarded, parseForwarded
@@ -63,6 +68,9 @@ func (c *Config) trustedNetworks() ([]netip.Prefix, error) {
 	var networks []netip.Prefix
 	for _, text := range c.TrustedProxies {
 		p, err := netip.ParsePrefix(text)
+		if at, noNetwork := netip.ParseAddr(text); noNetwork == nil && at.Zone() == "" {
+			return nil, fmt.Errorf("%s %s: want networks, did you mean %s?", c.name("TrustedProxies"), text, netip.PrefixFrom(at, at.BitLen()))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: want networks such as 10.0.0.0/8", c.name("TrustedProxies"), text)
 		}

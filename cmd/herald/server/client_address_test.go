@@ -316,6 +316,21 @@ func TestLimitsBehindAProxy(t *testing.T) {
 	}
 }
 
+// TestTrustInEverybodyIsWarnedOf wants a warning if a network of trusted proxies holds all addresses.
+func TestTrustInEverybodyIsWarnedOf(t *testing.T) {
+	for network, want := range map[string]bool{"0.0.0.0/0": true, "::/0": true, "::ffff:0.0.0.0/96": true, "10.0.0.0/8": false, "fd00::/8": false} {
+		log := new(logBuffer)
+		cfg := DefaultConfig()
+		cfg.Logger, cfg.TrustedProxies = slog.New(slog.NewTextHandler(log, nil)), []string{network}
+		if _, err := newClientAddresses(&cfg); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "level=WARN msg=\"EVERY CLIENT CAN FORGE ITS ADDRESS"); got != want {
+			t.Errorf("%s: warned %v, want %v", network, got, want)
+		}
+	}
+}
+
 // TestTrustedProxySettings checks values of the two settings.
 func TestTrustedProxySettings(t *testing.T) {
 	for _, test := range []struct {
@@ -327,8 +342,9 @@ func TestTrustedProxySettings(t *testing.T) {
 		{[]string{"10.0.0.0/8", "2001:db8::/32"}, headerForwarded, ""},
 		{nil, headerForwarded, "TrustedProxyHeader needs TrustedProxies"},
 		{nil, "x-real-ip", "want x-forwarded-for or forwarded"},
-		{[]string{"10.0.0.1"}, headerXForwardedFor, "TrustedProxies 10.0.0.1: want networks"},
-		{[]string{"proxy.example"}, headerXForwardedFor, "TrustedProxies proxy.example: want networks"},
+		{[]string{"10.0.0.1"}, headerXForwardedFor, "TrustedProxies 10.0.0.1: want networks, did you mean 10.0.0.1/32?"},
+		{[]string{"2001:db8::1"}, headerXForwardedFor, "TrustedProxies 2001:db8::1: want networks, did you mean 2001:db8::1/128?"},
+		{[]string{"proxy.example"}, headerXForwardedFor, "TrustedProxies proxy.example: want networks such as 10.0.0.0/8"},
 	} {
 		cfg := DefaultConfig()
 		cfg.TrustedProxies, cfg.TrustedProxyHeader = test.proxies, test.header
