@@ -39,8 +39,8 @@ func (p demoPage) submit(form string) {
 
 // TestDemoPageAdvice makes mistakes on the page. The page must explain them.
 func TestDemoPageAdvice(t *testing.T) {
-	page := openDemo(t, startChromium(t), "http://"+startDev(t).public, "a b")
-	page.waitText("user-error", "“a b”, which is not possible here. The page shows alice instead")
+	page := openDemo(t, startChromium(t), "http://"+startDev(t).public, strings.Repeat("é", 129))
+	page.waitText("user-error", "é”, which is not possible here. The page shows alice instead. A user has 1 to 256 bytes")
 	page.waitText("log-empty", "No notification yet.")
 
 	page.do(chromedp.SetValue(chromedp.CSS("#send-value"), "{broken"))

@@ -55,9 +55,10 @@ type Producer interface {
 
 // Demo serves the page and runs its tasks. New returns one.
 type Demo struct {
-	producer Producer
-	signIn   bool // the page signs in
-	log      *slog.Logger
+	producer  Producer
+	checkUser func(name string) error
+	signIn    bool // the page signs in
+	log       *slog.Logger
 
 	workers sync.WaitGroup
 	mu      sync.Mutex // guards the fields below
@@ -73,9 +74,9 @@ type running struct {
 
 // New returns a Demo whose tasks report to p. With signIn the page signs in through
 // /session and opens streams with the session cookie. Without it the page names the
-// user itself.
-func New(p Producer, signIn bool, log *slog.Logger) *Demo {
-	return &Demo{producer: p, signIn: signIn, log: log, running: make(map[string]running)}
+// user itself. checkUser returns an error for a name that no user of the server can have; clients get its text.
+func New(p Producer, checkUser func(name string) error, signIn bool, log *slog.Logger) *Demo {
+	return &Demo{producer: p, checkUser: checkUser, signIn: signIn, log: log, running: make(map[string]running)}
 }
 
 // Files returns handlers of GET and HEAD for the page and the files that it loads,

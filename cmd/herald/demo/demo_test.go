@@ -37,7 +37,7 @@ func get(t *testing.T, e http.Handler, method, path, etag string) *httptest.Resp
 }
 
 func TestPageHeaders(t *testing.T) {
-	e := newServer(New(&producer{}, false, discard))
+	e := newServer(New(&producer{}, checkName, false, discard))
 	for path, wantType := range map[string]string{
 		"/":                 "text/html; charset=utf-8",
 		"/demo/app.css":     "text/css; charset=utf-8",
@@ -77,7 +77,7 @@ func TestPageHeaders(t *testing.T) {
 // TestPageKeepsItsPolicy looks for parts of the page that its own policy forbids.
 // They look fine in a review and fail in the browser.
 func TestPageKeepsItsPolicy(t *testing.T) {
-	e := newServer(New(&producer{}, false, discard))
+	e := newServer(New(&producer{}, checkName, false, discard))
 	html := get(t, e, http.MethodGet, "/", "").Body.String()
 	for name, pattern := range map[string]string{
 		"inline script":        `<script(?:\s+type="module")?>`,
@@ -109,7 +109,7 @@ func TestPageKeepsItsPolicy(t *testing.T) {
 func TestSignIn(t *testing.T) {
 	for _, signIn := range []bool{false, true} {
 		p := &producer{}
-		d := New(p, signIn, discard)
+		d := New(p, checkName, signIn, discard)
 		defer d.Close()
 		e := newServer(d)
 		if got := strings.Contains(get(t, e, http.MethodGet, "/", "").Body.String(), "<html data-sign-in "); got != signIn {

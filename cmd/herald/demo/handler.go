@@ -7,7 +7,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -18,10 +17,6 @@ const (
 	maxName    = 120     // characters of a task's name
 	maxSeconds = 120
 )
-
-// userName matches the names that a user may have on the page. A name must be able
-// to be a part of a Kafka topic's name, and must leave room for the other parts.
-var userName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
 // taskRequest is the body of POST /demo/tasks.
 type taskRequest struct {
@@ -47,7 +42,7 @@ func (r *refusal) Error() string { return r.Message }
 // send this type without a CORS preflight (Fetch, "CORS-safelisted request-header"),
 // so no other site can start tasks.
 func (d *Demo) StartTask(w http.ResponseWriter, req *http.Request, by string) {
-	task, err := readTask(w, req)
+	task, err := d.readTask(w, req)
 	if err == nil {
 		var id string
 		if id, err = d.start(req.Context(), by, task); err == nil {
@@ -99,7 +94,7 @@ func answerJSON(w http.ResponseWriter, status int, answer any) {
 }
 
 // readTask reads and checks the request. Its errors have the type *refusal.
-func readTask(w http.ResponseWriter, req *http.Request) (taskRequest, error) {
+func (d *Demo) readTask(w http.ResponseWriter, req *http.Request) (taskRequest, error) {
 	var r taskRequest
 	mediaType, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
 	if err != nil || mediaType != "application/json" {
@@ -124,7 +119,13 @@ func readTask(w http.ResponseWriter, req *http.Request) (taskRequest, error) {
 			`send one JSON object like {"user":"alice","name":"Quarterly report","seconds":10}: ` + err.Error(),
 		}
 	}
-	return r, r.validate()
+	if err := r.validate(); err != nil {
+		return r, err
+	}
+	if err := d.checkUser(r.User); err != nil {
+		return r, &refusal{http.StatusBadRequest, "invalid", "user: " + err.Error()}
+	}
+	return r, nil
 }
 
 // validate explains the first mistake in the request, as a *refusal.
@@ -134,8 +135,8 @@ func (r *taskRequest) validate() error {
 		return &refusal{http.StatusBadRequest, "invalid", message}
 	}
 	switch {
-	case !userName.MatchString(r.User):
-		return invalid("user must be 1 to 128 characters of A-Z a-z 0-9 . _ -")
+	case strings.ContainsRune(r.User, utf8.RuneError): // as below
+		return invalid("user must be text in UTF-8")
 	case r.Name == "" || utf8.RuneCountInString(r.Name) > maxName:
 		return invalid(fmt.Sprintf("name must have 1 to %d characters", maxName))
 	case strings.ContainsRune(r.Name, utf8.RuneError): // the JSON package puts it in the place of bytes that are not UTF-8

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -59,6 +60,14 @@ func (p *producer) reports(t *testing.T) []progress {
 	return reports
 }
 
+// checkName has the rules that the server passes.
+func checkName(name string) error {
+	if name == "" || len(name) > 256 || strings.ContainsFunc(name, unicode.IsControl) {
+		return errors.New("not allowed")
+	}
+	return nil
+}
+
 func post(t *testing.T, e http.Handler, contentType, body string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/demo/tasks", strings.NewReader(body))
@@ -86,7 +95,7 @@ func startTask(t *testing.T, e http.Handler) string {
 func TestTaskReportsUpToComplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &producer{}
-		d := New(p, false, discard)
+		d := New(p, checkName, false, discard)
 		id := startTask(t, newServer(d))
 		time.Sleep(4 * time.Second)
 		d.Close()
@@ -123,7 +132,7 @@ func TestTaskReportsUpToComplete(t *testing.T) {
 func TestCloseCancelsTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &producer{}
-		d := New(p, false, discard)
+		d := New(p, checkName, false, discard)
 		e := newServer(d)
 		startTask(t, e)
 		time.Sleep(time.Second + progressInterval/2)
@@ -144,7 +153,7 @@ func TestCloseCancelsTasks(t *testing.T) {
 func TestKafkaAwayForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &producer{}
-		d := New(p, false, discard)
+		d := New(p, checkName, false, discard)
 		startTask(t, newServer(d))
 		time.Sleep(time.Second + progressInterval/2)
 		p.setFail(errors.New("broker away"))
@@ -164,7 +173,7 @@ func TestKafkaAwayForAWhile(t *testing.T) {
 func TestKafkaAwayForGood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &producer{}
-		d := New(p, false, discard)
+		d := New(p, checkName, false, discard)
 		startTask(t, newServer(d))
 		p.setFail(errors.New("broker away"))
 		time.Sleep(2 * giveUpAfter)
@@ -177,7 +186,7 @@ func TestKafkaAwayForGood(t *testing.T) {
 }
 
 func TestTaskRefusedWhenKafkaIsAway(t *testing.T) {
-	d := New(&producer{fail: errors.New("broker at secret-host away")}, false, discard)
+	d := New(&producer{fail: errors.New("broker at secret-host away")}, checkName, false, discard)
 	defer d.Close()
 	w := post(t, newServer(d), "application/json", goodTask)
 	if w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "secret-host") {
@@ -192,7 +201,7 @@ func TestTaskRefusedWhenKafkaIsAway(t *testing.T) {
 func TestTooManyTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		by := "mallory"
-		d := New(&producer{}, true, discard)
+		d := New(&producer{}, checkName, true, discard)
 		defer d.Close()
 		e := newServerFor(d, func() string { return by })
 		refused := func() {
@@ -217,6 +226,25 @@ func TestTooManyTasks(t *testing.T) {
 		by = "mallory"
 		startTask(t, e)
 	})
+}
+
+// TestEveryUserHasTasks starts tasks for users whose names cannot be a part of a topic's name.
+func TestEveryUserHasTasks(t *testing.T) {
+	for _, user := range []string{"alice@example.com", "auth0|5", "日本", "a b/c", "o'neill", strings.Repeat("a", 256)} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &producer{}
+			d := New(p, checkName, false, discard)
+			body, err := json.Marshal(taskRequest{User: user, Name: "x", Seconds: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := post(t, newServer(d), "application/json", string(body))
+			d.Close()
+			if w.Code != http.StatusAccepted || len(p.messages) == 0 || p.messages[0].User != user {
+				t.Errorf("%q: POST = %d %s, %d messages, want 202 and messages for the user", user, w.Code, w.Body, len(p.messages))
+			}
+		})
+	}
 }
 
 func errorCode(t *testing.T, w *httptest.ResponseRecorder) string {
@@ -248,9 +276,9 @@ func TestTaskRequestChecked(t *testing.T) {
 		"too large":           {jsonType, `{"user":"alice","name":"` + strings.Repeat("x", maxBody) + `","seconds":1}`, 413, "too-large"},
 		"too large, after":    {jsonType, goodTask + strings.Repeat(" ", maxBody), 413, "too-large"},
 		"no user":             {jsonType, `{"name":"x","seconds":1}`, 400, "invalid"},
-		"user with a slash":   {jsonType, `{"user":"a/b","name":"x","seconds":1}`, 400, "invalid"},
+		"user not in UTF-8":   {jsonType, `{"user":"a` + "\xff" + `","name":"x","seconds":1}`, 400, "invalid"},
 		"user with newline":   {jsonType, `{"user":"alice\n","name":"x","seconds":1}`, 400, "invalid"},
-		"user too long":       {jsonType, `{"user":"` + long + `","name":"x","seconds":1}`, 400, "invalid"},
+		"user too long":       {jsonType, `{"user":"` + long + long + `","name":"x","seconds":1}`, 400, "invalid"},
 		"blank name":          {jsonType, `{"user":"alice","name":"  ","seconds":1}`, 400, "invalid"},
 		"name too long":       {jsonType, `{"user":"alice","name":"` + long + `","seconds":1}`, 400, "invalid"},
 		"name with a control": {jsonType, `{"user":"alice","name":"a\u0000b","seconds":1}`, 400, "invalid"},
@@ -261,7 +289,7 @@ func TestTaskRequestChecked(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			p := &producer{}
-			d := New(p, false, discard)
+			d := New(p, checkName, false, discard)
 			defer d.Close()
 			w := post(t, newServer(d), test.contentType, test.body)
 			if code := errorCode(t, w); w.Code != test.status || code != test.code {

@@ -38,7 +38,7 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 		e.POST("/broadcast", pub.publishToAll, query.only(true, paramType))
 	}
 	if s.cfg.Demo {
-		s.page = demo.New(demoProducer{pub}, query.signIn, s.cfg.Logger)
+		s.page = demo.New(demoProducer{pub}, auth.CheckUser, query.signIn, s.cfg.Logger)
 		s.registerDemo(e, pub, query)
 	}
 	*present = publicEndpoints(e.Routes(), &s.cfg, query.signIn)

@@ -7,7 +7,7 @@ import { View, announce, byId, copy, setText } from "./view.js";
 
 const saveAfter = 200; // milliseconds
 const checkEvery = 3000; // milliseconds between two questions about Kafka
-const userName = /^[A-Za-z0-9._-]{1,128}$/;
+const maxUser = 256; // bytes of UTF-8, as the server has it
 const userRule = byId("user-error").textContent;
 const signsIn = document.documentElement.dataset.signIn !== undefined; // without sign-in, the page chooses the user
 const sessionEnded = "Your session has ended. Sign in again: the stream continues where it stopped.";
@@ -34,6 +34,16 @@ let condition = "ready"; // the server's last answer: ready, kafka-down or not-r
 let workingSince = 0; // when the stream and Kafka began to work; 0: they do not
 let checking = false;
 
+// isUser reports whether a user of the server can have the name.
+function isUser(name) {
+  return name !== "" && !/[\p{Cc}\p{Cs}]/u.test(name) && new TextEncoder().encode(name).length <= maxUser;
+}
+
+// quoteName returns a name as a part of an address that stands between the quotes of a shell's word.
+function quoteName(name) {
+  return encodeURIComponent(name).replaceAll("'", "%27");
+}
+
 // watch shows a user's stream. It closes the stream shown before.
 function watch(user) {
   stream?.close();
@@ -53,7 +63,7 @@ function watch(user) {
   byId("connected").checked = true;
   for (const chip of document.querySelectorAll(".chip[data-user]")) chip.setAttribute("aria-pressed", chip.dataset.user === user);
   setText(byId("curl"), signsIn ? `herald tail --url '${new URL("events", document.baseURI)}' --token-file FILE`
-    : `curl -N '${new URL(`events?user=${user}`, document.baseURI)}'`);
+    : `curl -N '${new URL(`events?user=${quoteName(user)}`, document.baseURI)}'`);
   setText(byId("task-result"), "");
   setText(byId("send-result"), "");
   view.draw(state);
@@ -163,7 +173,7 @@ async function send() {
   const everyone = byId("send-to").value === "all";
   const type = byId("send-type").value.trim();
   const user = byId("send-user").value.trim();
-  if (!everyone && !userName.test(user)) throw new Error(userRule);
+  if (!everyone && !isUser(user)) throw new Error(userRule);
   const contentType = byId("send-content-type").value;
   const value = byId("send-value").value;
   if (contentType === "application/json") checkJSON(value);
@@ -242,7 +252,7 @@ async function checkSession() {
 }
 
 function chooseUser(user) {
-  const valid = userName.test(user);
+  const valid = isUser(user);
   setText(byId("user-error"), userRule);
   byId("user-error").hidden = valid;
   byId("user").setAttribute("aria-invalid", !valid);
@@ -295,7 +305,7 @@ addEventListener("pageshow", (event) => {
 function begin() {
   byId("main").hidden = false;
   const asked = new URLSearchParams(location.search).get("user") ?? "";
-  watch(userName.test(asked) ? asked : "alice");
+  watch(isUser(asked) ? asked : "alice");
   if (asked && state.user !== asked) {
     setText(byId("user-error"), `The address names the user “${asked}”, which is not possible here. The page shows ${state.user} instead. ${userRule}`);
     byId("user-error").hidden = false;
