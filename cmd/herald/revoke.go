@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"herald/auth"
@@ -80,5 +81,8 @@ func (r *revokeCommand) Run(ctx context.Context) error {
 		return fmt.Errorf("revoke: %w", err)
 	}
 	fmt.Printf("topic=%s partition=%d offset=%d\n", written.Topic, written.ID, written.Offset)
+	if err := producer.CheckCompacted(ctx, r.Topic); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "herald revoke: revocations will be lost:", err)
+	}
 	return nil
 }

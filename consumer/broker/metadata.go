@@ -66,3 +66,29 @@ func (c *Cluster) FetchMetadata(ctx context.Context, names []string, create bool
 	}
 	return topics, nil
 }
+
+// FetchTopicConfig returns the value of one setting of a topic. Kafka wants the right DESCRIBE_CONFIGS on the topic.
+func (c *Cluster) FetchTopicConfig(ctx context.Context, topic, setting string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	defer cancel()
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	req.Version = 4
+	resource := kmsg.NewDescribeConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName, resource.ConfigNames = kmsg.ConfigResourceTypeTopic, topic, []string{setting}
+	req.Resources = append(req.Resources, resource)
+	res, err := c.RequestAny(ctx, req)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range res.(*kmsg.DescribeConfigsResponse).Resources {
+		if err := kerr.ErrorForCode(r.ErrorCode); err != nil {
+			return "", fmt.Errorf("settings of topic %s: %w", topic, err)
+		}
+		for _, config := range r.Configs {
+			if config.Name == setting && config.Value != nil {
+				return *config.Value, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("settings of topic %s: no %s in the answer", topic, setting)
+}

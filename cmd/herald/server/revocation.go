@@ -85,6 +85,7 @@ func (r *revocations) run(ctx context.Context, streams *stream.Handler) error {
 }
 
 // logUnread logs why the revocations are not read yet, until they are read or ctx ends. Until then no token is accepted.
+// Then it logs whether Kafka deletes revocations by age.
 func (r *revocations) logUnread(ctx context.Context) {
 	logged := ""
 	for !r.IsComplete() {
@@ -97,6 +98,9 @@ func (r *revocations) logUnread(ctx context.Context) {
 			logged = err.Error()
 			r.log.Warn("no token is accepted until the revocations are read", "topic", r.topic, "error", err)
 		}
+	}
+	if err := r.reader.CheckCompacted(ctx); err != nil {
+		r.log.Warn("revocations will be lost: their topic is not compacted", "topic", r.topic, "error", err)
 	}
 }
 

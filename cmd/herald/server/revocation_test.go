@@ -108,6 +108,9 @@ func TestRevocationTopicIsMissing(t *testing.T) {
 	r.create(t, 3)
 	r.revoke(t, "alice")
 	await(t, "herald is ready", "ok\n", func() string { return r.admin(t, "/readyz") })
+	await(t, "the log says that the topic is not compacted", true, func() bool {
+		return strings.Contains(r.log.String(), `level=WARN msg="revocations will be lost: their topic is not compacted" topic=revocations error="topic revocations has cleanup.policy=delete`)
+	})
 	if alice, bob := r.taken(t, "alice"), r.taken(t, "bob"); alice != http.StatusUnauthorized || bob != http.StatusOK {
 		t.Errorf("alice %d, bob %d, want 401 and 200", alice, bob)
 	}
