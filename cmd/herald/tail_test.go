@@ -66,7 +66,7 @@ func TestTailSendsItsFlags(t *testing.T) {
 		args []string
 		want string
 	}{
-		"since": {[]string{"--since=yesterday"}, "since: want now, earliest, delivered, a time like 2026-01-31T08:00:00Z or an age like 90m"},
+		"since": {[]string{"--since=yesterday"}, `since: "yesterday": want now, earliest, delivered, a time like 2026-01-31T08:00:00Z or an age like 90m`},
 		"types": {[]string{"--types=news,gap"}, `types: "gap" cannot be the type of an event`},
 	} {
 		code, stderr := start(t, with([]string{"tail", "--url=" + url, "--user=alice"}, test.args...)...)
