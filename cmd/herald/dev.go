@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 
 	"herald/cmd/herald/listener"
 	"herald/cmd/herald/server"
@@ -116,6 +119,9 @@ func (d *devCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if err := d.checkFree(ctx); err != nil {
+		return err
+	}
 	broker, public, err := d.broker(ctx)
 	if err != nil {
 		return err
@@ -130,6 +136,28 @@ func (d *devCommand) Run(ctx context.Context) error {
 	return runServer(ctx, cfg, func(srv *server.Server) {
 		d.printInstructions(os.Stdout, reachable(srv.Addr()), reachable(srv.AdminAddr()), public)
 	})
+}
+
+// checkFree returns an error if more than one address is taken, as by another herald dev. It names all of them, and all
+// flags that move them: the listeners themselves would report one taken address in each try.
+func (d *devCommand) checkFree(ctx context.Context) error {
+	var taken, flags []string
+	for _, at := range []struct{ flag, address string }{
+		{"--kafka-listen", d.KafkaListen}, {"--listen", d.Listen}, {"--admin-listen", d.AdminListen},
+	} {
+		l, err := listener.Listen(ctx, at.address)
+		if err == nil {
+			_ = l.Close()
+		} else if errors.Is(err, syscall.EADDRINUSE) {
+			host, _, _ := net.SplitHostPort(at.address)
+			taken = append(taken, at.address)
+			flags = append(flags, at.flag+" "+net.JoinHostPort(host, "0"))
+		}
+	}
+	if len(taken) < 2 {
+		return nil
+	}
+	return fmt.Errorf("%s are taken: stop what listens there, or choose other ports, such as free ones with %s", strings.Join(taken, ", "), strings.Join(flags, " "))
 }
 
 // kept returns a sentence that says where the records are.

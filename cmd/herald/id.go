@@ -10,12 +10,14 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"herald/consumer"
 	"herald/stream"
 )
 
 type idCommand struct {
 	ID    string   `arg:"" name:"id" help:"The event id."`
-	Topic []string `placeholder:"NAME" help:"Names of topics that the id may contain, such as notifications.alice. An id contains only hashes of names. Default: the topics of herald dev." env:"-"`
+	Topic []string `placeholder:"NAME" help:"Names of topics that the id may contain, such as notifications.alice or, with --user, notifications.{user}. An id contains only hashes of names. Default: the topics of herald dev." env:"-"`
+	User  string   `placeholder:"NAME" help:"User whose name stands for {user} in the names of topics. Default: none; the id's topics with a user in their name are then shown by their hash." env:"-"`
 }
 
 // Help implements kong.HelpProvider.
@@ -23,6 +25,7 @@ func (*idCommand) Help() string {
 	return `Example:
 
     herald id --topic notifications '1~her949gt2mqv.2-41'
+    herald id --user alice '1~jh7b196t3g0c'
 
 An id holds a position for each topic of a stream: for each partition, the offset of the last record that the stream has considered. A stream that resumes from the id continues after these offsets. It reads a partition that is not in the id from the partition's start. If the --topic of a topic has a partitioner, the id holds only the partitions that can contain the user's records, and the stream reads only these. If a topic is not in the id, the stream begins with the topic's next records and sends a gap event.
 
@@ -43,22 +46,35 @@ func (*idCommand) Validate(ctx *kong.Context) error {
 }
 
 // Run implements the command.
-func (i *idCommand) Run() error { return i.explain(os.Stdout) }
+func (i *idCommand) Run() error { return i.explain(os.Stdout, os.Stderr) }
 
-func (i *idCommand) explain(w io.Writer) error {
-	topics := i.Topic
-	if len(topics) == 0 {
+// topics returns the names that the id is searched for.
+func (i *idCommand) topics() []string {
+	names := slices.Clone(i.Topic)
+	if len(names) == 0 {
 		for _, r := range devRoutes {
-			topics = append(topics, r.Topic)
+			names = append(names, r.Topic)
 		}
 	}
-	sources, err := stream.ExplainID(i.ID, topics...)
+	for n := range names {
+		if i.User != "" {
+			names[n] = (&consumer.Route{Topic: names[n]}).TopicFor(i.User)
+		}
+	}
+	return names
+}
+
+// explain writes what the id says. notes gets a line if the names of topics are not known.
+func (i *idCommand) explain(w, notes io.Writer) error {
+	sources, err := stream.ExplainID(i.ID, i.topics()...)
 	if err != nil {
 		return err
 	}
+	unnamed := false
 	for _, s := range sources {
 		name := s.Topic
 		if name == "" {
+			unnamed = true
 			name = "topic with hash " + s.Tag
 		}
 		state := "incarnation " + s.Incarnation
@@ -85,5 +101,8 @@ func (i *idCommand) explain(w io.Writer) error {
 			}
 		}
 	}
-	return nil
+	if unnamed {
+		_, err = fmt.Fprintln(notes, "herald id: an id holds a hash of each topic's name; to see a name, give the topics that it may be with --topic NAME, and the user with --user NAME for topics such as notifications.{user}")
+	}
+	return err
 }
