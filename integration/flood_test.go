@@ -115,7 +115,7 @@ func TestHalfOpenConnections(t *testing.T) {
 	b := sharedBroker(t)
 	shared := b.newTopic(t, "shared", 1)
 	h := newHerald(t, b, "--topic="+shared)
-	h.binary, h.args = "/bin/sh", append([]string{"-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, files), h.binary}, h.args...)
+	h.through(fmt.Sprintf("ulimit -n %d && exec %%s", files))
 	h.Start()
 	c := newCrowd(t, h, streams)
 	c.Connect()

@@ -1,8 +1,13 @@
 package listener
 
 import (
+	"context"
+	"io"
 	"net"
+	"net/http/httptest"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -37,5 +42,46 @@ func TestFirstToClose(t *testing.T) {
 	}
 	if len(w.networks) != 0 {
 		t.Errorf("%d networks are kept", len(w.networks))
+	}
+}
+
+// TestRoomIsNotMadeOfStreams opens streams on a server with few places while other connections crowd in.
+// A stream whose answer has begun stays open.
+func TestRoomIsNotMadeOfStreams(t *testing.T) {
+	const streams = 50
+	_, listener, evicted := limitedServer(t, streams+2, (*httptest.Server).Start)
+	address := listener.Addr().String()
+	ctx, stop := context.WithCancel(t.Context())
+	var crowd sync.WaitGroup
+	for range 4 {
+		crowd.Go(func() {
+			for ctx.Err() == nil {
+				if conn, err := new(net.Dialer).DialContext(ctx, "tcp", address); err == nil {
+					_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\n")
+					time.Sleep(time.Millisecond)
+					_ = conn.Close()
+				}
+			}
+		})
+	}
+	var open []net.Conn
+	for deadline := time.Now().Add(20 * time.Second); len(open) < streams; {
+		conn := dial(t, address)
+		if err := ask(conn, []string{"/", "/taken"}[len(open)%2], 20*time.Second); err == nil { // else it was closed to make room before its request was complete
+			open = append(open, conn)
+		} else if time.Now().After(deadline) {
+			t.Fatalf("%d streams: %v", len(open), err)
+		}
+	}
+	time.Sleep(100 * time.Millisecond)
+	stop()
+	crowd.Wait()
+	for i, conn := range open {
+		if err := lives(conn); err != nil {
+			t.Fatalf("stream %d: %v", i, err)
+		}
+	}
+	if evicted.Load() == 0 {
+		t.Error("no connection gave way")
 	}
 }
