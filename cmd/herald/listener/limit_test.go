@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -30,6 +31,7 @@ func limitedServer(t *testing.T, most int, start func(*httptest.Server)) (*httpt
 	t.Helper()
 	evicted := new(atomic.Int64)
 	var listener *Limited
+	taken := new(sync.Map)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer listener.Hold(r.Context())()
 		_ = http.NewResponseController(w).Flush()
@@ -38,7 +40,8 @@ func limitedServer(t *testing.T, most int, start func(*httptest.Server)) (*httpt
 		case "/body":
 			_, _ = io.WriteString(w, "x")
 		case "/taken":
-			_, _, _ = http.NewResponseController(w).Hijack()
+			conn, _, err := http.NewResponseController(w).Hijack()
+			taken.Store(conn, err) // otherwise the garbage collector would close the connection
 		default:
 			<-r.Context().Done()
 		}
@@ -50,6 +53,7 @@ func limitedServer(t *testing.T, most int, start func(*httptest.Server)) (*httpt
 	start(s)
 	t.Cleanup(s.Close)
 	t.Cleanup(s.CloseClientConnections)
+	t.Cleanup(taken.Clear)
 	return s, listener, evicted
 }
 
