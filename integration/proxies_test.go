@@ -40,8 +40,16 @@ backend herald
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	startProxy(t, address, path, "-db", "-f", file)
+	return address
+}
+
+// startProxy starts a proxy of this machine in front of Herald, and waits until it answers at the address. The signal at
+// the end of the test ends the proxy's workers, too.
+func startProxy(t *testing.T, address, program string, args ...string) {
+	t.Helper()
 	var printed output
-	command := exec.Command(path, "-db", "-f", file) //nolint:noctx // the HAProxy of this machine, ended by a signal
+	command := exec.Command(program, args...) //nolint:noctx // ended by a signal
 	command.Stdout, command.Stderr = &printed, &printed
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -55,11 +63,10 @@ backend herald
 		_ = command.Process.Signal(syscall.SIGTERM)
 		<-ended
 		if t.Failed() {
-			t.Logf("haproxy\n%s", printed.String())
+			t.Logf("%s\n%s", program, printed.String())
 		}
 	})
-	waitStatus(t, "http://"+address+"/", http.StatusNotFound, ended)
-	return address
+	waitStatus(t, "http://"+address+"/", http.StatusNotFound, ended) // of Herald: it serves no page
 }
 
 // startKeepingNginx starts nginx in front of the address, which keeps its connections to it. It returns its own

@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -274,24 +273,6 @@ http {
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var printed output
-	command := exec.Command(path, "-e", "stderr", "-c", file) //nolint:noctx // the nginx of this machine; SIGTERM ends its workers, too
-	command.Stdout, command.Stderr = &printed, &printed
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = command.Wait()
-	}()
-	t.Cleanup(func() {
-		_ = command.Process.Signal(syscall.SIGTERM)
-		<-ended
-		if t.Failed() {
-			t.Logf("nginx\n%s", printed.String())
-		}
-	})
-	waitStatus(t, "http://"+address+"/", http.StatusNotFound, ended) // of Herald: it serves no page
+	startProxy(t, address, path, "-e", "stderr", "-c", file)
 	return address
 }

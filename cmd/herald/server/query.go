@@ -117,7 +117,7 @@ func (q queryRules) explainUnknown(name string, names []string) string {
 	return text + ": this route takes " + strings.Join(names, ", ")
 }
 
-// shownName returns the name in quotes, unless it is so long that it may be a token.
+// shownName returns the name in quotes. It does not show a long name, because the name may be a token.
 func shownName(name string) string {
 	if len(name) > maxShownName {
 		return "with a long name"
