@@ -85,6 +85,19 @@ type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
+// wantTooLong fetches a key set, and wants the error that it is too long.
+func wantTooLong(t *testing.T, url string) {
+	t.Helper()
+	j, err := NewJWKS(JWKSConfig{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.client.CloseIdleConnections()
+	if _, err := j.fetchKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // TestHugeKeySetIsNotRead fetches a key set of 1 GiB over a real connection. Herald must close the connection
 // early.
 func TestHugeKeySetIsNotRead(t *testing.T) {
@@ -94,14 +107,7 @@ func TestHugeKeySetIsNotRead(t *testing.T) {
 		sent.Store(n)
 	}))
 	defer server.Close()
-	j, err := NewJWKS(JWKSConfig{URL: server.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer j.client.CloseIdleConnections()
-	if _, err := j.fetchKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than") {
-		t.Errorf("error %v", err)
-	}
+	wantTooLong(t, server.URL)
 	server.Close() // waits for the handler
 	if got := sent.Load(); got > 100<<20 {
 		t.Errorf("the server sent %d bytes of a response that is too long after 1 MiB", got)
@@ -120,14 +126,7 @@ func TestCompressedKeySetIsBounded(t *testing.T) {
 		_ = z.Close()
 	}))
 	defer server.Close()
-	j, err := NewJWKS(JWKSConfig{URL: server.URL})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer j.client.CloseIdleConnections()
-	if _, err := j.fetchKeys(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than") {
-		t.Errorf("error %v", err)
-	}
+	wantTooLong(t, server.URL)
 }
 
 // TestNonsenseIsExplainedSoon wants an error for texts of 256 KiB whose parts look like the beginning of a key.
