@@ -12,9 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestAdvertisedAddress connects to the in-process broker of --kafka-advertise as a container does, with its own
-// way to the advertised name, and as the server does. The client must be told the advertised address only, and
-// the server the broker's own.
+// TestAdvertisedAddress makes two connections to the in-process broker with --kafka-advertise. A client in a container
+// must learn only the advertised address. The server in the same process must learn only the broker's own address.
 func TestAdvertisedAddress(t *testing.T) {
 	const advertised = "kafka.example:4711"
 	dev := &devCommand{KafkaListen: "127.0.0.1:0", KafkaAdvertise: advertised}
