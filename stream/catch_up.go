@@ -55,7 +55,7 @@ func (c *catchUp) run(ctx context.Context) error {
 		}
 	}
 	if err == nil && c.writer.moved >= checkpointAfterReplay {
-		c.writer.appendCheckpoint()
+		c.writer.appendCheckpoint(checkpointData{})
 	}
 	c.stopRetry() // otherwise each catch-up would leave a timer that requests another one
 	if len(c.waiting) > 0 {

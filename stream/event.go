@@ -135,6 +135,13 @@ type gapRange struct {
 	To        int64 `json:"to"`
 }
 
+// checkpointData is the data of a checkpoint. A plain checkpoint has none of the members.
+type checkpointData struct {
+	Live      bool             `json:"live,omitzero"`      // replay has met live: the client has all records up to here
+	Heartbeat int64            `json:"heartbeat,omitzero"` // milliseconds between heartbeats; where heartbeats are events
+	Pos       map[string]int64 `json:"pos,omitzero"`       // by partition: the last offset that the stream has considered; -1: none
+}
+
 type endData struct {
 	Reason EndError `json:"reason"`
 }

@@ -125,7 +125,7 @@ type receivedGap struct {
 // checkpoints. If an event is torn apart or takes lines of its neighbour, a checkpoint or the gap shows it.
 func framed(r *consumer.Record, topic string, large bool) ([]byte, error) {
 	const id = "1~abcdef0123.0-7"
-	b := appendOwn([]byte("id: before\n"), TypeCheckpoint, struct{}{})
+	b := appendOwn([]byte("id: before\n"), TypeCheckpoint, checkpointData{})
 	b = append(b, "id: "+id+"\n"...) // as the writer writes it
 	if eventType := eventTypeOf(r, "event-type"); large {
 		shared := newLarges()
@@ -140,7 +140,7 @@ func framed(r *consumer.Record, topic string, large bool) ([]byte, error) {
 		b = appendRecord(b, eventType, r.Value)
 	}
 	b = appendOwn(b, TypeGap, gapData{Source: topic, gapRange: &gapRange{From: 1, To: math.MaxInt64}, Reason: consumer.GapRetention})
-	return appendOwn(append(b, "id: after\n"...), TypeCheckpoint, struct{}{}), nil
+	return appendOwn(append(b, "id: after\n"...), TypeCheckpoint, checkpointData{}), nil
 }
 
 // checkFraming checks that the stream has exactly the events that were written, with any content.

@@ -137,10 +137,10 @@ func (w *eventWriter) appendGap(g gapData) {
 	b.b = appendOwn(b.b, TypeGap, g)
 }
 
-// appendCheckpoint appends a checkpoint, an event that carries the cursor and nothing else.
-func (w *eventWriter) appendCheckpoint() {
+// appendCheckpoint appends a checkpoint, an event that carries the cursor and no record.
+func (w *eventWriter) appendCheckpoint(data checkpointData) { //nolint:unparam // no checkpoint has data yet
 	b := w.appendIDLine()
-	b.b = appendOwn(b.b, TypeCheckpoint, struct{}{})
+	b.b = appendOwn(b.b, TypeCheckpoint, data)
 }
 
 // appendHeartbeat appends a heartbeat.

@@ -62,7 +62,7 @@ func (c *catchUp) updateHomes(topic, seam *topicCursor) {
 		return
 	}
 	if topic.addHomes(c.sub.user, homes) {
-		c.writer.appendCheckpoint() // the client's next replica may not know the new homes
+		c.writer.appendCheckpoint(checkpointData{}) // the client's next replica may not know the new homes
 	}
 	seam.positions = slices.DeleteFunc(seam.positions, func(p position) bool { return !topic.hasPartition(p.partition) })
 }

@@ -35,7 +35,7 @@ func (s *clientStream) gather() (behind bool, ended error) {
 		s.advance(*now)
 	}
 	if s.writer.moved >= checkpointAfter {
-		s.writer.appendCheckpoint()
+		s.writer.appendCheckpoint(checkpointData{})
 	} else {
 		s.writer.appendHeartbeat()
 	}

@@ -68,7 +68,7 @@ func (s *clientStream) begin(ctx context.Context, r streamRequest) error {
 			return err
 		}
 	}
-	w.appendCheckpoint()
+	w.appendCheckpoint(checkpointData{})
 	s.begun = true
 	if s.env.longIDs != nil {
 		s.env.longIDs.checkCursor(w.cursor)
