@@ -2,6 +2,8 @@ module herald
 
 go 1.26.0
 
+ignore ./stream/client/node_modules // packages of npm may hold Go files
+
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/MicahParks/jwkset v0.11.4

@@ -62,6 +62,8 @@
 //	                streams share, such as the interval of heartbeats), metrics.go
 //	positions       cursor.go, id.go, long_id.go (a warning)
 //
+// The module for pages that read streams is in package stream/client.
+//
 // # Lock order
 //
 // This is the order for consumer and stream together. A goroutine that holds a lock

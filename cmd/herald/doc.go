@@ -8,6 +8,7 @@
 //   - tail: the client of event streams
 //   - bench: measurements of a server under load
 //   - demo: the demo page and its tasks
+//   - webfile: the headers of files that the program embeds and serves
 //   - visible: text that is safe to show in a terminal or in a log
 //
 // Where things are: main.go has signals, exit codes, the parser and the version; hangup.go has SIGHUP; config.go the

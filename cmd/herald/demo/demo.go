@@ -15,9 +15,7 @@ package demo
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,7 +23,8 @@ import (
 	"net/http"
 	"path"
 	"sync"
-	"time"
+
+	"herald/cmd/herald/webfile"
 )
 
 //go:embed page
@@ -104,10 +103,8 @@ func (d *Demo) Close() {
 
 // asset is one file of the page.
 type asset struct {
-	route   string
-	name    string // its extension gives the Content-Type
-	etag    string
-	content []byte
+	route string
+	file  http.Handler
 }
 
 // assets returns the files of the page: index.html at /, the other files under
@@ -131,44 +128,15 @@ func assets(signIn bool) []asset {
 				content = bytes.Replace(content, []byte("<html "), []byte("<html data-sign-in "), 1)
 			}
 		}
-		sum := sha256.Sum256(content)
-		files = append(files, asset{
-			route:   route,
-			name:    entry.Name(),
-			etag:    `"` + hex.EncodeToString(sum[:12]) + `"`,
-			content: content,
-		})
+		files = append(files, asset{route, webfile.New(entry.Name(), content)})
 	}
 	return files
 }
 
-// ServeHTTP answers with the file. Browsers keep it and ask each time whether it
-// is still current (RFC 9111, no-cache), so the page of a new binary shows at once.
+// ServeHTTP answers with the file and the page's policy.
 func (a asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Cache-Control", "no-cache")
 	h.Set("Content-Security-Policy", contentSecurityPolicy)
-	h.Set("Etag", a.etag)
 	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Content-Type-Options", "nosniff")
-	if t := contentType(a.name); t != "" {
-		h.Set("Content-Type", t)
-	}
-	http.ServeContent(w, r, a.name, time.Time{}, bytes.NewReader(a.content))
-}
-
-// contentType returns the media type of a file of the page. It does not use the
-// mime package, whose answer depends on the machine's own tables.
-func contentType(name string) string {
-	switch path.Ext(name) {
-	case ".html":
-		return "text/html; charset=utf-8"
-	case ".css":
-		return "text/css; charset=utf-8"
-	case ".js":
-		return "text/javascript; charset=utf-8"
-	case ".svg":
-		return "image/svg+xml"
-	}
-	return ""
+	a.file.ServeHTTP(w, r)
 }

@@ -17,7 +17,8 @@ import (
 var (
 	adminPaths   = []string{"/livez", "/readyz", "/metrics"}
 	publishPaths = []string{"/broadcast", "/users/{user}/notifications"}
-	publicPaths  = append([]string{"/", "/events", "/session"}, publishPaths...)
+	clientPaths  = []string{"/herald.js", "/herald-share.js"} // the module for pages
+	publicPaths  = slices.Concat([]string{"/", "/events", "/session"}, clientPaths, publishPaths)
 )
 
 // endpoint is a path of a listener, with the methods that it takes.
@@ -44,12 +45,12 @@ type endpoints struct {
 }
 
 // publicEndpoints returns the endpoints of the public listener, from all of its routes. The files of the demo page are
-// not among them, because only the page asks for them.
+// not among them, because only the page asks for them, and neither is HEAD: each path that takes GET takes HEAD.
 func publicEndpoints(routes []*echo.Route, cfg *Config, signIn bool) endpoints {
 	e := endpoints{absent: make(map[string]string)}
 	for _, route := range routes {
 		path := strings.ReplaceAll(route.Path, ":user", "{user}")
-		if path == "/" || strings.HasPrefix(path, "/demo/") {
+		if path == "/" || strings.HasPrefix(path, "/demo/") || route.Method == http.MethodHead {
 			continue
 		}
 		if i := slices.IndexFunc(e.list, func(e endpoint) bool { return e.path == path }); i >= 0 {
@@ -80,7 +81,7 @@ func publicEndpoints(routes []*echo.Route, cfg *Config, signIn bool) endpoints {
 }
 
 func methodOrder(method string) int {
-	return slices.Index([]string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete}, method)
+	return slices.Index([]string{http.MethodGet, http.MethodPost, http.MethodDelete}, method)
 }
 
 // explain answers requests for paths and methods that do not exist: it says what exists instead.
@@ -91,7 +92,7 @@ func (e *endpoints) explain(next echo.HandlerFunc) echo.HandlerFunc {
 			return refuse(http.StatusNotFound, statusCode(http.StatusNotFound), e.explainPath(c.Request().Method, c.Request().URL.Path))
 		case errors.Is(err, echo.ErrMethodNotAllowed):
 			allowed := strings.Split(c.Response().Header().Get("Allow"), ", ")
-			allowed = slices.DeleteFunc(allowed, func(method string) bool { return method == http.MethodOptions })
+			allowed = slices.DeleteFunc(allowed, func(method string) bool { return method == http.MethodOptions || method == http.MethodHead })
 			return refuse(http.StatusMethodNotAllowed, statusCode(http.StatusMethodNotAllowed), explainMethod(allowed))
 		default:
 			return err

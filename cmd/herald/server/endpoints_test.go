@@ -31,7 +31,7 @@ func TestWrongPathsAndMethods(t *testing.T) {
 		{http.MethodPost, all + "/user/alice/notifications", 404, "did you mean POST /users/{user}/notifications?"},
 		{http.MethodPost, all + "/herald/users/alice/notifications", 404, "did you mean POST /users/{user}/notifications?"},
 		{http.MethodPost, all + "/broadcasts", 404, "did you mean POST /broadcast?"},
-		{http.MethodGet, all + "/stream", 404, nothing + ": this listener has POST /broadcast; GET /events; POST /users/{user}/notifications"},
+		{http.MethodGet, all + "/stream", 404, nothing + ": this listener has POST /broadcast; GET /events; GET /herald-share.js; GET /herald.js; POST /users/{user}/notifications"},
 		{http.MethodGet, all + "/" + strings.Repeat("a/", 10_000), 404, nothing + ": this listener has"},
 		{http.MethodGet, all + "/" + strings.Repeat("e", 10_000), 404, nothing + ": this listener has"},
 		{http.MethodGet, all + "/metrics", 404, "/metrics is on the admin listener (AdminListen)"},
@@ -46,7 +46,9 @@ func TestWrongPathsAndMethods(t *testing.T) {
 		{http.MethodGet, all + "/broadcast", 405, "use POST"},
 		{http.MethodGet, all + "/users/alice/notifications", 405, "use POST"},
 		{http.MethodPut, some + "/session", 405, "use DELETE, GET or POST"},
-		{http.MethodPost, all + "/", 405, "use GET or HEAD"},
+		{http.MethodPost, all + "/", 405, "use GET"},
+		{http.MethodPost, some + "/herald.js", 405, "use GET"},
+		{http.MethodGet, some + "/heral.js", 404, "did you mean GET /herald.js?"},
 	} {
 		status, header, body := request(t, test.method, test.url, nil)
 		var answer struct{ Error errorBody }
@@ -68,6 +70,7 @@ func TestWrongPathsAndMethods(t *testing.T) {
 		{http.MethodGet, "/events", 404, "this is the admin listener: /events is on the public one (Listen)", ""},
 		{http.MethodPost, "/users/alice/notifications", 404, "/users/{user}/notifications is on the public one", ""},
 		{http.MethodGet, "/", 404, "this is the admin listener", ""},
+		{http.MethodGet, "/herald.js", 404, "/herald.js is on the public one (Listen)", ""},
 		{http.MethodGet, "/metric", 404, "did you mean GET /metrics?", ""},
 		{http.MethodGet, "/healthz", 404, "this listener has GET /livez; GET /readyz; GET /metrics", ""},
 		{http.MethodPost, "/metrics", 405, "use GET", "GET, HEAD"},

@@ -3,14 +3,19 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
 	"herald/auth"
 	"herald/cmd/herald/demo"
 	"herald/cmd/herald/listener"
+	"herald/cmd/herald/webfile"
 	"herald/stream"
+	"herald/stream/client"
 )
 
 // publicRoutes returns the handler of the public listener.
@@ -33,6 +38,7 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 		(&sessions{cookie: a.cookie, jwt: a.jwt, front: front, publish: s.cfg.EnablePublish}).register(e, query)
 	}
 	e.GET("/events", s.streams.Events, query.only(true, ofStream...))
+	registerClient(e)
 	if s.cfg.EnablePublish {
 		e.POST("/users/:user/notifications", pub.publishToUser, query.only(true, paramType))
 		e.POST("/broadcast", pub.publishToAll, query.only(true, paramType))
@@ -43,6 +49,25 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 	}
 	*present = publicEndpoints(e.Routes(), &s.cfg, query.signIn)
 	return stream.Detach(e, answerTimeout), nil
+}
+
+// registerClient adds the files of the module for pages. Pages of every origin may load them: a browser asks for a
+// module's right to be read (HTML, "fetch a single module script"), and the files hold nothing of a user.
+func registerClient(e *echo.Echo) {
+	for _, path := range clientPaths {
+		content, err := fs.ReadFile(client.Scripts, strings.TrimPrefix(path, "/"))
+		if err != nil {
+			panic(fmt.Sprintf("server: read an embedded file: %v", err)) // the name is wrong
+		}
+		file := webfile.New(path, content)
+		e.Match([]string{http.MethodGet, http.MethodHead}, path, func(c echo.Context) error {
+			if h := c.Response().Header(); h.Get(echo.HeaderAccessControlAllowOrigin) == "" { // origins.cors sets it for a listed origin
+				h.Set(echo.HeaderAccessControlAllowOrigin, "*")
+			}
+			file.ServeHTTP(c.Response(), c.Request())
+			return nil
+		})
+	}
 }
 
 // registerDemo adds the demo page at /, the route that starts its tasks, and the route that answers with

@@ -1,0 +1,2 @@
+// The types of the module: what each part means.
+export {};
