@@ -49,7 +49,7 @@
 // # Files
 //
 //	requests        handler.go (the only import of Echo; registers a stream), detach.go (the goroutine of
-//	                an HTTP/2 request), request.go (the query parameters), start.go, roster.go
+//	                an HTTP/2 request), query.go, request.go (the query parameters), start.go, roster.go
 //	                (limits, the heartbeats of quiet streams, the end of all streams), end_reason.go (why
 //	                a stream ends; why records are lost: consumer/gap.go)
 //	one stream      client_stream.go (life cycle), live.go, subscription.go (what others leave for it), engine.go

@@ -115,7 +115,11 @@ func (h *Handler) Events(c echo.Context) error {
 	if refused != nil && later == "" {
 		return refused
 	}
-	req, err := parseRequest(c.Request(), time.Now())
+	query, err := QueryOf(c)
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, err.Error())
+	}
+	req, err := readRequest(c.Request().Header, query, time.Now())
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, err.Error())
 	}
@@ -146,6 +150,22 @@ func (h *Handler) Events(c echo.Context) error {
 	conn.watchForEnd(&h.watcher, s.sub)
 	go s.start(req) // this goroutine, with all that net/http keeps for it, ends
 	return nil
+}
+
+// queryKey is the key of a request's [Query] in its [echo.Context].
+const queryKey = "herald.query"
+
+// QueryOf returns the query of the request. The first call decodes it, and the later calls return the same. The error
+// is that of [ParseQuery].
+func QueryOf(c echo.Context) (Query, error) {
+	if query, ok := c.Get(queryKey).(Query); ok {
+		return query, nil
+	}
+	query, err := ParseQuery(c.Request().URL.RawQuery)
+	if err == nil {
+		c.Set(queryKey, query)
+	}
+	return query, err
 }
 
 // ClientNetwork returns the network that counts as one client in limits by address: the IPv4 address, or the /64

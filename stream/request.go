@@ -2,10 +2,8 @@ package stream
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -21,67 +19,90 @@ type streamRequest struct {
 	topics   []string  // the broadcast topics to send; nil: all, empty: none
 }
 
-// The query parameters of a stream, which servers read beside the user's token.
-const (
-	ParamSince  = "since"
-	ParamTypes  = "types"
-	ParamLastID = "lastEventId" // for clients that cannot set the header Last-Event-ID, which takes precedence
-)
+// ParamLastID is the parameter for clients that cannot set the header Last-Event-ID, which takes precedence. It may
+// be empty: a page has no id yet.
+const ParamLastID = "lastEventId"
+
+// params are the query parameters of a stream. Each has a function that reads a value into the request.
+var params = []struct {
+	name string
+	read func(r *streamRequest, value string, now time.Time) error
+}{
+	{"since", (*streamRequest).readSince},
+	{"types", (*streamRequest).readTypes},
+	{ParamLastID, (*streamRequest).readLastID},
+}
+
+// Params returns the names of the query parameters of a stream, which servers read beside the user's token.
+func Params() []string {
+	names := make([]string, len(params))
+	for i := range params {
+		names[i] = params[i].name
+	}
+	return names
+}
 
 // maxTypes bounds the event types that a client chooses, because each stream keeps them, and looks through them for
 // each of its events.
 const maxTypes = 100
 
-// parseRequest reads the header Last-Event-ID and the query parameters. The error is meant for the client.
-func parseRequest(req *http.Request, now time.Time) (streamRequest, error) {
-	query := req.URL.Query()
-	r := streamRequest{lastID: req.Header.Get("Last-Event-ID")}
-	if r.lastID == "" {
-		r.lastID = cmp.Or(query[ParamLastID]...) // a page may send an empty one, and a polyfill adds another
-	}
-	for pair := range strings.SplitSeq(req.URL.RawQuery, "&") {
-		if _, err := url.ParseQuery(pair); err == nil { // net/url silently drops other pairs
-			continue
-		}
-		switch {
-		case strings.Contains(pair, ParamLastID+"="):
-			r.lastID = cmp.Or(r.lastID, pair) // this text is not an id, so a gap reports it
-		case strings.HasPrefix(pair, ParamSince+"="), strings.HasPrefix(pair, ParamTypes+"="):
-			return r, fmt.Errorf("%q is not a query parameter: percent-encode what is not a letter or a digit", pair)
-		}
-	}
-	switch since := query.Get(ParamSince); since {
-	case "", "now":
-	case "earliest":
-		r.earliest = true
-	case "delivered":
-		r.unseen = true
-	default:
-		at, err := time.Parse(time.RFC3339, since)
-		if err != nil {
-			var age time.Duration
-			if age, err = time.ParseDuration(since); err == nil && age < 0 {
-				err = errors.New("an age has no sign")
+// readRequest reads the header Last-Event-ID and the query parameters. An empty parameter counts as absent. The error is
+// meant for the client.
+func readRequest(h http.Header, query Query, now time.Time) (streamRequest, error) {
+	r := streamRequest{lastID: h.Get("Last-Event-ID")}
+	for _, given := range query {
+		for i := range params {
+			if params[i].name != given.Name || given.Value == "" {
+				continue
 			}
-			at = now.Add(-age)
-		}
-		if err != nil {
-			return r, explainSince(since)
-		}
-		r.since, r.earliest = at, at.IsZero()
-	}
-	if list := query.Get(ParamTypes); list != "" {
-		if strings.Count(list, ",") >= maxTypes {
-			return r, fmt.Errorf("types: more than %d", maxTypes)
-		}
-		r.types = strings.Split(strings.Clone(list), ",") // the stream keeps the types, and with them the rest of the query
-		for _, t := range r.types {
-			if err := CheckType(t); err != nil {
-				return r, fmt.Errorf("types: %q cannot be the type of an event: %w", t, err)
+			if err := params[i].read(&r, given.Value, now); err != nil {
+				return r, fmt.Errorf("%s: %w", given.Name, err)
 			}
 		}
 	}
 	return r, nil
+}
+
+// readLastID keeps the first id: a polyfill adds another one to the URL of the page.
+func (r *streamRequest) readLastID(value string, _ time.Time) error {
+	r.lastID = cmp.Or(r.lastID, value)
+	return nil
+}
+
+func (r *streamRequest) readSince(value string, now time.Time) error {
+	switch value {
+	case "now":
+		return nil
+	case "earliest":
+		r.earliest = true
+		return nil
+	case "delivered":
+		r.unseen = true
+		return nil
+	}
+	at, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		age, err := time.ParseDuration(value)
+		if err != nil || age < 0 { // an age has no sign
+			return explainSince(value)
+		}
+		at = now.Add(-age)
+	}
+	r.since, r.earliest = at, at.IsZero()
+	return nil
+}
+
+func (r *streamRequest) readTypes(value string, _ time.Time) error {
+	if strings.Count(value, ",") >= maxTypes {
+		return fmt.Errorf("more than %d", maxTypes)
+	}
+	r.types = strings.Split(strings.Clone(value), ",") // the stream keeps the types, and with them the rest of the query
+	for _, t := range r.types {
+		if err := CheckType(t); err != nil {
+			return fmt.Errorf("%q cannot be the type of an event: %w", t, err)
+		}
+	}
+	return nil
 }
 
 // explainSince returns the error for a value that is not a start. It shows the value as it arrived, because a plus sign
@@ -89,9 +110,9 @@ func parseRequest(req *http.Request, now time.Time) (streamRequest, error) {
 func explainSince(value string) error {
 	const want = "want now, earliest, delivered, a time like 2026-01-31T08:00:00Z or an age like 90m"
 	if strings.Contains(value, " ") {
-		return fmt.Errorf("since: %.40q has a space: encode a plus sign as %%2B; %s", value, want)
+		return fmt.Errorf("%.40q has a space: encode a plus sign as %%2B; %s", value, want)
 	}
-	return fmt.Errorf("since: %.40q: %s", value, want)
+	return fmt.Errorf("%.40q: %s", value, want)
 }
 
 // allow restricts the request to the event types and topics that the viewer may see.

@@ -27,7 +27,7 @@ func TestParseRequest(t *testing.T) {
 		"lastEventId=1~x&since=earliest": {lastID: "1~x", earliest: true},
 	} {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?"+query, nil)
-		got, err := parseRequest(req, now)
+		got, err := parseRequest(t, req, now)
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(streamRequest{})); diff != "" || err != nil {
 			t.Errorf("%q: %v %s", query, err, diff)
 		}
@@ -47,7 +47,7 @@ func TestParseRequest(t *testing.T) {
 		"types=a" + strings.Repeat(",a", maxTypes): "more than",
 	} {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?"+query, nil)
-		if got, err := parseRequest(req, now); err == nil || !strings.Contains(err.Error(), want) {
+		if got, err := parseRequest(t, req, now); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %+v, error %v, want one with %s", query, got, err, want)
 		}
 	}

@@ -51,7 +51,11 @@ func (p *publisher) readNotification(c echo.Context, n *notification) (auth.Iden
 			return by, err
 		}
 	}
-	n.eventType, n.contentType = c.QueryParam("type"), c.Request().Header.Get("Content-Type")
+	query, err := stream.QueryOf(c)
+	if err != nil {
+		return by, refuse(http.StatusBadRequest, codeBadRequest, err.Error())
+	}
+	n.eventType, n.contentType = query.Get(paramType), c.Request().Header.Get("Content-Type")
 	if n.eventType != "" {
 		if err := stream.CheckType(n.eventType); err != nil {
 			return by, refuse(http.StatusBadRequest, codeBadRequest, err.Error())

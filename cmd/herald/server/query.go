@@ -1,9 +1,9 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -19,17 +19,8 @@ const (
 	paramType = "type" // of a notification that is published
 )
 
-var streamParams = []string{stream.ParamSince, stream.ParamTypes, stream.ParamLastID}
-
 // tokenParams are names under which clients send a token in the query.
 var tokenParams = []string{"token", "access_token", "jwt", "bearer", "auth"}
-
-// maxShownName bounds the name of an unknown parameter in an answer. A token without a name is longer.
-const maxShownName = 64
-
-// maxParams bounds the parameters of a query, empty ones too. [url.ParseQuery] returns none of them if there are more
-// than 10,000: a token beside another one would then be overlooked.
-const maxParams = 100
 
 // queryRules refuse query parameters without an effect. A client would rely on the effect: with ?sinse=earliest, it would
 // take a stream from now for a stream from the beginning.
@@ -47,46 +38,32 @@ func (q queryRules) only(byToken bool, names ...string) echo.MiddlewareFunc {
 	}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			if err := q.check(c.Request().URL.RawQuery, names); err != nil {
+			query, err := stream.QueryOf(c)
+			if err == nil {
+				err = q.check(query, names)
+			}
+			if err != nil {
 				q.front.recordRefusal(c, reasonQuery, err)
-				return err
+				return refuse(http.StatusBadRequest, codeBadRequest, err.Error())
 			}
 			return next(c)
 		}
 	}
 }
 
-// check returns a refusal that names the first wrong parameter. It never repeats a parameter's value, which may be a
+// check returns an error that names the first wrong parameter. It never repeats a parameter's value, which may be a
 // token.
-func (q queryRules) check(rawQuery string, names []string) error {
-	wrong := func(message string) error { return refuse(http.StatusBadRequest, codeBadRequest, message) }
-	if strings.Count(rawQuery, "&") > maxParams {
-		return wrong("the query has too many parameters")
-	}
-	given := make(map[string]bool, len(names))
-	for pair := range strings.SplitSeq(rawQuery, "&") {
-		if pair == "" {
-			continue
-		}
-		if _, err := url.ParseQuery(pair); err != nil {
-			if slices.Contains(names, stream.ParamLastID) && strings.HasPrefix(pair, stream.ParamLastID+"=") {
-				continue // an unknown id, which a gap reports
-			}
-			name, _, _ := strings.Cut(pair, "=")
-			return wrong("the query parameter " + shownName(name) + " cannot be decoded: percent-encode what is not a letter or a digit")
-		}
-		name, value, _ := strings.Cut(pair, "=")
-		name, _ = url.QueryUnescape(name) // ParseQuery has accepted it
+func (q queryRules) check(query stream.Query, names []string) error {
+	for i, given := range query {
+		name := given.Name
 		switch {
 		case !slices.Contains(names, name):
-			return wrong(q.explainUnknown(name, names))
-		case value == "" && name == stream.ParamLastID: // a page has no id yet
-		case value == "":
-			return wrong("the query parameter " + name + " is empty: leave it out, or give it a value")
-		case given[name] && name != q.token: // auth refuses two tokens
-			return wrong("the query has the parameter " + name + " twice: give it once")
-		default:
-			given[name] = true
+			return errors.New(q.explainUnknown(name, names))
+		case given.Unknown, given.Value == "" && name == stream.ParamLastID: // a page has no id yet
+		case given.Value == "":
+			return fmt.Errorf("the query parameter %s is empty: leave it out, or give it a value", name)
+		case query[:i].Has(name) && name != q.token: // auth refuses two tokens
+			return fmt.Errorf("the query has the parameter %s twice: give it once", name)
 		}
 	}
 	return nil
@@ -104,7 +81,7 @@ func (q queryRules) explainUnknown(name string, names []string) string {
 	case name == q.token, q.token == "" && slices.Contains(tokenParams, name):
 		return "the query parameter " + name + " has no effect: this route takes no token in the query; send the header Authorization: Bearer TOKEN, or the session cookie"
 	}
-	text := "unknown query parameter " + shownName(name)
+	text := "unknown query parameter " + stream.ShowParam(name)
 	if q.token != "" && slices.Contains(names, q.token) && slices.Contains(tokenParams, name) {
 		return fmt.Sprintf("%s, did you mean %q?", text, q.token)
 	}
@@ -115,12 +92,4 @@ func (q queryRules) explainUnknown(name string, names []string) string {
 		return text + ": this route takes none"
 	}
 	return text + ": this route takes " + strings.Join(names, ", ")
-}
-
-// shownName returns the name in quotes. It does not show a long name, because the name may be a token.
-func shownName(name string) string {
-	if len(name) > maxShownName {
-		return "with a long name"
-	}
-	return fmt.Sprintf("%q", name)
 }

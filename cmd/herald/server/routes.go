@@ -32,9 +32,9 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 	}
 	present := new(endpoints)
 	e.Use(s.holdConnection, discardUnreadBody, o.refusePreflight(front), o.cors(), o.refuse(front), present.explain)
-	query, ofStream := queryRules{front: front}, append([]string{paramUser}, streamParams...)
+	query, ofStream := queryRules{front: front}, append([]string{paramUser}, stream.Params()...)
 	if a.jwt != nil {
-		query, ofStream = queryRules{front: front, signIn: true, token: s.cfg.TokenQueryParameter}, streamParams
+		query, ofStream = queryRules{front: front, signIn: true, token: s.cfg.TokenQueryParameter}, stream.Params()
 		(&sessions{cookie: a.cookie, jwt: a.jwt, front: front, publish: s.cfg.EnablePublish}).register(e, query)
 	}
 	e.GET("/events", s.streams.Events, query.only(true, ofStream...))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"herald/cmd/herald/listener"
+	"herald/stream"
 )
 
 // Validate returns an error if a field has a value that no server can work with. The error names the
@@ -124,7 +125,7 @@ func (c *Config) checkAuth() error {
 		return fmt.Errorf("%s is empty: name the claim that holds the user", c.name("JWTUserClaim"))
 	case c.TokenQueryParameter != "" && !queryName.MatchString(c.TokenQueryParameter):
 		return fmt.Errorf("%s %q: want 1 to 64 characters of A-Z a-z 0-9 _ -", c.name("TokenQueryParameter"), c.TokenQueryParameter)
-	case slices.Contains(slices.Concat(streamParams, []string{paramUser, paramType}), c.TokenQueryParameter):
+	case slices.Contains(slices.Concat(stream.Params(), []string{paramUser, paramType}), c.TokenQueryParameter):
 		return fmt.Errorf("%s %s: this parameter has a meaning already", c.name("TokenQueryParameter"), c.TokenQueryParameter)
 	}
 	return nil
