@@ -81,8 +81,8 @@ func (s *eventSource) connect() error {
 		return fmt.Errorf("GET %s: %w", s.url, err)
 	}
 	context.AfterFunc(ctx, func() { _ = response.Body.Close() })
-	if kind := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || kind != "text/event-stream" {
-		return fmt.Errorf("GET %s = %s, Content-Type %q; want 200 and text/event-stream", s.url, response.Status, kind)
+	if kind := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || kind != "text/event-stream; charset=utf-8" {
+		return fmt.Errorf("GET %s = %s, Content-Type %q; want 200 and text/event-stream; charset=utf-8", s.url, response.Status, kind)
 	}
 	var body io.Reader = response.Body
 	if s.limit > 0 {

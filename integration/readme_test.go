@@ -211,7 +211,7 @@ func TestReadmeNginx(t *testing.T) {
 
 	h.Kill()
 	status, header, body := getFrom(t, base+"/events?user=alice")
-	if diff := cmp.Diff([]string{"200", "text/event-stream", ":\nretry: 5000\n"}, []string{fmt.Sprint(status), header.Get("Content-Type"), body}); diff != "" {
+	if diff := cmp.Diff([]string{"200", "text/event-stream; charset=utf-8", "no-store, no-transform", ":\nretry: 5000\n"}, []string{fmt.Sprint(status), header.Get("Content-Type"), header.Get("Cache-Control"), body}); diff != "" {
 		t.Errorf("the answer while Herald is down (-want +got):\n%s", diff)
 	}
 	waitFor(t, "the browser has asked again", func(context.Context) bool { return evaluate[int](t, browser, "stream.readyState") == 0 })

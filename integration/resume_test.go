@@ -151,7 +151,7 @@ func TestStreamHeaders(t *testing.T) {
 		got[name] = strings.Join(response.Header.Values(name), ", ")
 	}
 	want := map[string]string{
-		"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no",
+		"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no",
 		"Content-Encoding": "", "Content-Length": "",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

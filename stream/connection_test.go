@@ -83,7 +83,7 @@ func TestHead(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, want := range map[string]string{
-			"X-Middleware": "kept", "X-Before": "kept", "Content-Encoding": "", "Content-Type": "text/event-stream", "Cache-Control": "no-store",
+			"X-Middleware": "kept", "X-Before": "kept", "Content-Encoding": "", "Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store, no-transform",
 		} {
 			if got := res.Header.Get(name); got != want {
 				t.Errorf("HTTP/%s: %s is %q, want %q", version, name, got, want)

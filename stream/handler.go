@@ -106,9 +106,17 @@ func (h *Handler) EndTokens(reason EndError, users, tokenIDs []string, match fun
 	h.roster.endStreams(reason, match, func(fn func(*clientStream)) { h.roster.visitTokens(users, tokenIDs, fn) })
 }
 
-// Events serves the caller's stream (GET). The stream resumes from the header Last-Event-ID or, without the header,
-// from the query parameter lastEventId. Without an id it begins at the time of the parameter since. The parameter
-// types chooses event types.
+// CacheControl is the header Cache-Control of streams. Without no-transform, a proxy that compresses, such as one with
+// npm's compression, holds back even the head of the response until it has enough bytes for a block.
+const CacheControl = "no-store, no-transform"
+
+// contentType names the charset, although a text/event-stream is always in UTF-8: Python's requests takes a text
+// without it for Latin-1.
+const contentType = "text/event-stream; charset=utf-8"
+
+// Events serves the caller's stream (GET), or the head of that answer (HEAD), which opens no stream. The stream resumes
+// from the header Last-Event-ID or, without the header, from the query parameter lastEventId. Without an id it begins at
+// the time of the parameter since. The parameter types chooses event types.
 func (h *Handler) Events(c echo.Context) error {
 	viewer, refused := h.cfg.Viewer(c)
 	later, _ := errors.AsType[EndError](refused)
@@ -128,9 +136,12 @@ func (h *Handler) Events(c echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, "a stream is asked for without a body")
 	}
 	header := c.Response().Header()
-	header.Set("Content-Type", "text/event-stream")
-	header.Set("Cache-Control", "no-store")
+	header.Set("Content-Type", contentType)
+	header.Set("Cache-Control", CacheControl)
 	header.Set("X-Accel-Buffering", "no")
+	if c.Request().Method == http.MethodHead {
+		return c.NoContent(http.StatusOK)
+	}
 	if later != "" {
 		return h.refuse(c, req, later)
 	}

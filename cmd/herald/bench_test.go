@@ -98,7 +98,7 @@ func meddler(t *testing.T, upstream string, meddle func(n int64, e tail.Event, s
 			return
 		}
 		defer res.Body.Close()
-		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 		send := func(e tail.Event) {
 			fmt.Fprintf(w, "id: %s\nevent: %s\ndata: %s\n\n", e.ID, e.Type, e.Data)
 			_ = http.NewResponseController(w).Flush()

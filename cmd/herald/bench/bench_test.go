@@ -79,7 +79,7 @@ func TestNetworks(t *testing.T) {
 func TestOpensAgain(t *testing.T) {
 	var first, resumed atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 		id := r.Header.Get("Last-Event-ID")
 		if id == "" {
 			first.Add(1)
@@ -121,7 +121,7 @@ func TestNoStream(t *testing.T) {
 			fmt.Fprint(w, `{"error":{"message":"because"}}`)
 		}, "the server says 403 Forbidden: because"},
 		"no checkpoint": {func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "text/event-stream")
+			w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 		}, "the first stream does not begin: 0 of 1, and none for 1s: is the server ready? Its /readyz"},
@@ -131,13 +131,13 @@ func TestNoStream(t *testing.T) {
 			case "/readyz":
 				http.Error(w, "topic t is not read yet", http.StatusServiceUnavailable)
 			default:
-				w.Header().Set("Content-Type", "text/event-stream")
+				w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 				_ = http.NewResponseController(w).Flush()
 				<-r.Context().Done()
 			}
 		}, "none for 1s: the server is not ready: topic t is not read yet"},
 		"too many": {func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/event-stream")
+			w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 			fmt.Fprint(w, "retry: 10\n\nevent: checkpoint\ndata: {}\n\nevent: end\ndata: {\"reason\":\"too-many-streams\"}\n\n")
 		}, "lower --streams-per-user"},
 		"cut": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "times: the server ended a stream: cut"},

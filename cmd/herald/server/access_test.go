@@ -67,7 +67,7 @@ func TestKeySet(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, header, body := request(t, http.MethodGet, public+"/events", bearer(token))
-	if status != http.StatusOK || header.Get("Content-Type") != "text/event-stream" || !strings.Contains(body, "retry: ") || !strings.Contains(body, "keys-unavailable") {
+	if status != http.StatusOK || header.Get("Content-Type") != "text/event-stream; charset=utf-8" || !strings.Contains(body, "retry: ") || !strings.Contains(body, "keys-unavailable") {
 		t.Errorf("stream without keys: %d %v %s, want it asked to come again", status, header, body)
 	}
 	// The stream has waited for the first fetch.

@@ -21,6 +21,9 @@ var (
 	publicPaths  = slices.Concat([]string{"/", "/events", "/session"}, clientPaths, publishPaths)
 )
 
+// getAndHead are the methods of what can be read. HEAD gets the head of the answer to GET (RFC 9110, section 9.3.2).
+var getAndHead = []string{http.MethodGet, http.MethodHead}
+
 // endpoint is a path of a listener, with the methods that it takes.
 type endpoint struct {
 	path    string // with {user} for a user's name

@@ -42,7 +42,7 @@ func TestWrongPathsAndMethods(t *testing.T) {
 		{http.MethodPost, some + "/users/alice/notifications", 404, "they need --EnablePublish"},
 		{http.MethodGet, some + "/", 404, "the demo page needs --Demo"},
 		{http.MethodPost, all + "/events", 405, "this path does not take this method: use GET"},
-		{http.MethodHead, all + "/events", 405, ""},
+		{http.MethodHead, all + "/broadcast", 405, ""},
 		{http.MethodGet, all + "/broadcast", 405, "use POST"},
 		{http.MethodGet, all + "/users/alice/notifications", 405, "use POST"},
 		{http.MethodPut, some + "/session", 405, "use DELETE, GET or POST"},

@@ -60,7 +60,7 @@ func (o *origins) refusePreflight(f *frontDoor) echo.MiddlewareFunc {
 // its console.
 func (o *origins) recordHidden(c echo.Context, f *frontDoor) {
 	origin := c.Request().Header.Get("Origin")
-	if err := o.checkAll(c.Request()); err != nil && origin != "" && f.lines.Allow() {
+	if err := o.checkAll(c.Request()); err != nil && origin != "" && c.Request().Method == http.MethodGet && f.lines.Allow() {
 		f.log.Info("stream opened, but the browser keeps it from the page", "origin", visible.Excerpt(origin), "remote", c.RealIP(), "error", err)
 	}
 }

@@ -44,7 +44,7 @@ var rawRequests = map[string]struct {
 	"a host with a user":                {"GET /events HTTP/1.1\r\nHost: localhost@evil\r\n\r\nNEXT", "400"},
 	"a proxy's target":                  {"GET http://evil/nothing HTTP/1.1\r\nHEAD\r\n\r\n", "404"},
 	"CONNECT":                           {"CONNECT localhost:80 HTTP/1.1\r\nHEAD\r\n\r\nNEXT", "404 404"},
-	"HEAD":                              {"HEAD /events HTTP/1.1\r\nHEAD\r\n\r\nNEXT", "405 404"},
+	"HEAD":                              {"HEAD /events HTTP/1.1\r\nHEAD\r\n\r\nNEXT", "200 404"},
 	"a folded line":                     {"GET /nothing HTTP/1.1\r\nHEAD\r\nX: a\r\n Content-Length: 500\r\n\r\nNEXT", "404 404"},
 	"lines that end with LF only":       {"GET /nothing HTTP/1.1\nHEAD\n\nNEXT", "404 404"},
 	"CR within a line":                  {"GET /events HTTP/1.1\r\nHEAD\r\nX: a\rContent-Length: 5\r\n\r\nNEXT", "400"},

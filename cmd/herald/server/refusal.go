@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"herald/stream"
 )
 
 // refusal is an answer in JSON that is not a success: {"error":{"code":"…","message":"…"}}. The code is
@@ -104,6 +106,7 @@ func answerError(log *slog.Logger) echo.HTTPErrorHandler {
 		if c.Response().Committed {
 			return
 		}
+		c.Response().Header().Set(echo.HeaderCacheControl, stream.CacheControl)
 		_ = c.JSON(r.status, map[string]errorBody{"error": {r.code, r.reason, r.message}})
 	}
 }

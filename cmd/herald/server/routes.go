@@ -37,7 +37,7 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 		query, ofStream = queryRules{front: front, signIn: true, token: s.cfg.TokenQueryParameter}, stream.Params()
 		(&sessions{cookie: a.cookie, jwt: a.jwt, front: front, publish: s.cfg.EnablePublish}).register(e, query)
 	}
-	e.GET("/events", s.streams.Events, query.only(true, ofStream...))
+	e.Match(getAndHead, "/events", s.streams.Events, query.only(true, ofStream...))
 	registerClient(e)
 	if s.cfg.EnablePublish {
 		e.POST("/users/:user/notifications", pub.publishToUser, query.only(true, paramType))
@@ -60,7 +60,7 @@ func registerClient(e *echo.Echo) {
 			panic(fmt.Sprintf("server: read an embedded file: %v", err)) // the name is wrong
 		}
 		file := webfile.New(path, content)
-		e.Match([]string{http.MethodGet, http.MethodHead}, path, func(c echo.Context) error {
+		e.Match(getAndHead, path, func(c echo.Context) error {
 			if h := c.Response().Header(); h.Get(echo.HeaderAccessControlAllowOrigin) == "" { // origins.cors sets it for a listed origin
 				h.Set(echo.HeaderAccessControlAllowOrigin, "*")
 			}
@@ -74,9 +74,9 @@ func registerClient(e *echo.Echo) {
 // the server's condition. Users who sign in need the right to publish to start a task.
 func (s *Server) registerDemo(e *echo.Echo, pub *publisher, query queryRules) {
 	for path, file := range s.page.Files() {
-		e.Match([]string{http.MethodGet, http.MethodHead}, path, echo.WrapHandler(file))
+		e.Match(getAndHead, path, echo.WrapHandler(file))
 	}
-	e.GET("/demo/condition", func(c echo.Context) error {
+	e.Match(getAndHead, "/demo/condition", func(c echo.Context) error {
 		demo.AnswerCondition(c.Response(), s.condition())
 		return nil
 	}, query.only(false))

@@ -62,7 +62,7 @@ type session struct {
 
 func (s *sessions) register(e *echo.Echo, query queryRules) {
 	e.POST("/session", s.create, query.only(false))
-	e.GET("/session", s.show, query.only(true))
+	e.Match(getAndHead, "/session", s.show, query.only(true))
 	e.DELETE("/session", s.remove, query.only(false))
 }
 

@@ -38,7 +38,7 @@ func TestTailResumes(t *testing.T) {
 	var asked []string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.Header.Get("Last-Event-ID"))
-		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 		switch len(asked) {
 		case 1:
 			fmt.Fprint(w, "retry: 100\n\nid: 1\ndata: one\n\nid: 2\ndata: tw")
@@ -114,7 +114,7 @@ func TestTailPrintsIDsWhenAsked(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
-		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 		fmt.Fprint(w, "retry: 100\n\nid: 1\ndata: one\n\nid: 2\nevent: news\ndata: two\n\n")
 	}))
 	defer server.Close()
@@ -189,7 +189,7 @@ func TestTailOfAHostileServer(t *testing.T) {
 	const escape = "\x1b]0;owned\x07\x9b2J\u009b2J\u0085\x7f\u202e"
 	for name, answer := range map[string]func(http.ResponseWriter){
 		"event": func(w http.ResponseWriter) {
-			w.Header().Set("Content-Type", "text/event-stream")
+			w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 			fmt.Fprintf(w, "id: '; touch owned; '%s\nevent: %[1]s\ndata: %[1]s\n\nevent: gap\ndata: %[1]s\n\nevent: end\ndata: too-many %[1]s\n\n", escape)
 		},
 		"content type": func(w http.ResponseWriter) { w.Header().Set("Content-Type", "text/"+escape) },
