@@ -15,16 +15,15 @@
 //   - state({state, reason, message, until, shared}) takes each change, at last "closed". After "connecting", events count
 //     as replayed until a checkpoint with "live":true.
 //
-// A Connection is the source with a stream of its own. share(name, {connect, poll, sink, begins}) in herald-share.js
+// A Connection is the source with a stream of its own. share(name, {connect, sink, begins}) in herald-share.js
 // returns a source that is one among tabs. Its arguments:
 //
 //   - name is the same for the tabs that may share a stream.
-//   - connect(sink, query) returns a Connection whose requests have further parameters.
-//   - poll(position, wait, signal) yields the events of one response to a request with wait=…, and throws an error with
-//     reason, message and status.
+//   - connect(sink, query) returns a Connection whose requests have further parameters. With wait=…, the responses end
+//     by themselves; the next request follows at once, in the same state.
 //   - begins: the caller gave since or lastEventId, so the stream does not begin at now.
 //
-// Access sends the requests of a tab, with the tab's token or session; a Connection and poll use it.
+// Access sends the requests of a tab, with the tab's token or session.
 //
 // The tests of the module are the files *.test.js and *.test-d.ts; they and the examples need the packages that
 // package.json lists: run npm ci in this directory. go test runs them too.

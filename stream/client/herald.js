@@ -203,7 +203,8 @@ class Connection {
   attempt = new AbortController();
   ended = new AbortController();
 
-  constructor(access, sink, staleAfter, query) {
+  // query has further parameters. With wait, responses end by themselves, and the next request follows at once.
+  constructor(access, sink, staleAfter, query = {}) {
     Object.assign(this, { access, sink, staleAfter, query });
   }
 
@@ -260,9 +261,12 @@ class Connection {
     this.heardAt = Date.now();
     this.watch();
     this.change({ state: "connecting" });
-    const parser = new Parser(this.sink.position());
+    let parser;
     try {
-      if (!signal.aborted) await this.read(await this.access.open(this.query, parser.lastEventId, signal), parser, signal);
+      while (!signal.aborted) {
+        parser = new Parser(this.sink.position());
+        await this.read(await this.access.open(this.query, parser.lastEventId, signal), parser, signal);
+      }
     } catch (failure) {
       this.retry = parser.retry ?? this.retry;
       if (!signal.aborted) this.settle(failure, failure.told ?? parser.retry ?? 0);
@@ -272,7 +276,9 @@ class Connection {
   // read gives the events to the sink until the stream ends, and throws the reason. While the sink is not ready, the
   // stream is not read, so nothing is heard.
   async read(response, parser, signal) {
+    let none = true;
     for await (const event of parseEvents(response.body, parser, () => (this.heardAt = Date.now()))) {
+      none = false;
       if (event.type === "end") this.readEnd(parseJSON(event.data));
       if (!signal.aborted && this.state !== "open") this.change({ state: "open" });
       for (let ready; !signal.aborted && (ready = this.sink.event(event)); this.heardAt = Date.now()) {
@@ -282,7 +288,7 @@ class Connection {
       if (signal.aborted) return;
       if (event.type === "checkpoint") this.readCheckpoint(parseJSON(event.data));
     }
-    throw fail("network", "The connection was cut.");
+    if (none || !this.query.wait) throw fail("network", "The connection was cut.");
   }
 
   readEnd(told) {
@@ -368,12 +374,8 @@ class Stream {
     if (since) query.set("since", since);
     const access = (this.#access = new Access(url, options));
     const sink = { position: () => this.lastEventId, event: (event) => this.#receive(event), state: (change) => this.#change(change) };
-    const connection = (sink, query) => new Connection(access, sink, staleAfter, query);
-    const poll = async function* (position, wait, signal) {
-      const response = await access.open({ wait }, position, signal);
-      yield* parseEvents(response.body, new Parser(position));
-    };
-    this.#source = group ? share(name, { connect: connection, poll, sink, begins: Boolean(since || lastEventId) }) : connection(sink);
+    const openConnection = (sink, query) => new Connection(access, sink, staleAfter, query);
+    this.#source = group ? share(name, { connect: openConnection, sink, begins: Boolean(since || lastEventId) }) : openConnection(sink);
   }
 
   on(type, listener) {
