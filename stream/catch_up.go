@@ -224,11 +224,11 @@ func (c *catchUp) rangesToSeam(seam cursor) (ranges []consumer.Range) {
 // take all bytes sent.
 func (c *catchUp) replayRecord(p consumer.Partition, r *consumer.Record) (more bool, err error) {
 	w, hub := c.writer, c.env.hub
-	eventType := eventTypeOf(r, hub.typeHeader)
-	if r.Value == nil || !w.wantsType(eventType) {
+	eventType, shape := hub.eventTypeOf(r), c.sub.shape
+	if !shape.wantsRecord(r) || !w.wantsType(eventType) {
 		return true, nil
 	}
-	if n := w.pending(); n > 0 && n+len(r.Value) > c.env.replayPiece() {
+	if n := w.pending(); n > 0 && n+len(r.Value)+hub.fieldsSize(shape, r) > c.env.replayPiece() {
 		if more, err := w.trySend(); !more {
 			return false, err
 		}
@@ -237,11 +237,11 @@ func (c *catchUp) replayRecord(p consumer.Partition, r *consumer.Record) (more b
 	topic.setNextOffset(p.ID, r.Offset+1)
 	b := w.appendRecordID(p, topic.topicID, r.Offset+1, c.sub.topic(p.Topic).Own)
 	hub.metrics.replayed.Inc()
-	if event := hub.larges.shareEvent(eventType, r.Value); event != nil {
-		w.attachLarge(event)
+	var large *large
+	if b.b, large = hub.appendRecord(b.b, shape, p, eventType, r); large != nil {
+		w.attachLarge(large)
 		return w.trySend()
 	}
-	b.b = appendRecord(b.b, eventType, r.Value)
 	return true, nil
 }
 

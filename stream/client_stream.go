@@ -56,6 +56,9 @@ func newClientStream(svc *service, out output, user string, maxQueue int) *clien
 	return s
 }
 
+// setShape sets how the client wants events. The stream must not have started.
+func (s *clientStream) setShape(shape shape) { s.sub.shape, s.writer.shape = shape, shape }
+
 // serveQuick does what can be done without waiting. If something remains, it starts a goroutine that may
 // wait.
 func (s *clientStream) serveQuick() {

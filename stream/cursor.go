@@ -2,6 +2,7 @@ package stream
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
@@ -108,6 +109,22 @@ func (c cursor) topic(topic string) *topicCursor {
 		return nil
 	}
 	return &c[i]
+}
+
+// lastOffsets returns, for each partition, the offset of the last record that the stream has considered; -1 if there is
+// none. The position of a sought partition says nothing about the records before it.
+func (c cursor) lastOffsets() map[string]int64 {
+	last := make(map[string]int64)
+	for i := range c {
+		for _, p := range c[i].positions {
+			offset := p.next - 1
+			if p.sought {
+				offset = -1
+			}
+			last[fmt.Sprintf("%s-%d", c[i].name, p.partition)] = offset
+		}
+	}
+	return last
 }
 
 // since returns the time of the sought positions, which is the same for all of them; false if none is sought.

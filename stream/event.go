@@ -20,6 +20,9 @@ const (
 	TypeEnd        = "end"        // the last event of a stream that the server ends
 )
 
+// TypeDelete is the type of a tombstone's event. Records with a value may have it too.
+const TypeDelete = "delete"
+
 // TypeMessage is the type of an event that has no "event" field (WHATWG HTML, section 9.2.6).
 const TypeMessage = "message"
 
@@ -74,20 +77,23 @@ func eventTypeOf(r *consumer.Record, typeHeader string) string {
 // appendRecord appends the event and data lines of a record and the blank line that ends the event. The stream
 // writes the id line before them.
 func appendRecord(b []byte, eventType string, value []byte) []byte {
+	return append(appendData(appendType(b, eventType), value), '\n')
+}
+
+// appendType appends the event line, which the type message does not need.
+func appendType(b []byte, eventType string) []byte {
 	if eventType != TypeMessage {
 		b = append(b, "event: "...)
 		b = append(b, eventType...)
 		b = append(b, '\n')
 	}
-	return append(appendData(b, value), '\n')
+	return b
 }
 
 // appendData appends value as data lines. CR LF, CR and LF each end a line, as in the event stream format, and
 // reach the client as LF. Bytes that are not UTF-8 become U+FFFD.
 func appendData(b, value []byte) []byte {
-	if !utf8.Valid(value) {
-		value = bytes.ToValidUTF8(value, []byte("\uFFFD"))
-	}
+	value = toUTF8(value)
 	for {
 		b = append(b, "data: "...)
 		end := bytes.IndexAny(value, "\r\n")

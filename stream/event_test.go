@@ -21,7 +21,8 @@ import (
 // parsed is a stream as a client understands it.
 type parsed struct {
 	events []event
-	retry  []string // the values of the retry fields
+	fields []map[string]string // for each event, the last value of each field that the standard does not know
+	retry  []string            // the values of the retry fields
 }
 
 // parse reads a whole stream by the steps of WHATWG HTML 9.2.6, one character at a time. It shares no code
@@ -35,6 +36,7 @@ func parse(stream []byte) parsed {
 		out                parsed
 		data, kind, lastID string
 		line               []rune
+		others             map[string]string
 	)
 	field := func(name, value string) {
 		switch name {
@@ -48,6 +50,11 @@ func parse(stream []byte) parsed {
 			}
 		case "retry":
 			out.retry = append(out.retry, value)
+		default:
+			if others == nil {
+				others = make(map[string]string)
+			}
+			others[name] = value
 		}
 	}
 	endOfLine := func() {
@@ -59,8 +66,9 @@ func parse(stream []byte) parsed {
 					kind = "message"
 				}
 				out.events = append(out.events, event{lastID, kind, data[:len(data)-1]})
+				out.fields = append(out.fields, others)
 			}
-			data, kind = "", ""
+			data, kind, others = "", "", nil
 		case colon == 0: // a comment
 		case colon > 0:
 			value := line[colon+1:]
@@ -130,7 +138,7 @@ func framed(r *consumer.Record, topic string, large bool) ([]byte, error) {
 	if eventType := eventTypeOf(r, "event-type"); large {
 		shared := newLarges()
 		shared.least = 0
-		e := shared.shareEvent(eventType, r.Value)
+		e := shared.shareValue(0, eventType, r.Value)
 		text, err := io.ReadAll(httputil.NewChunkedReader(io.MultiReader(bytes.NewReader(e.chunk), strings.NewReader("0\r\n\r\n"))))
 		if err != nil || !bytes.Equal(text, e.text) {
 			return nil, fmt.Errorf("the chunk %q is not of %q: %w", e.chunk, e.text, err)

@@ -35,6 +35,7 @@ type eventWriter struct {
 	out    output
 	types  []string // the event types to send; nil: all
 	cursor cursor   // after everything sent, appended, or considered and not for this user
+	shape  shape    // how the client wants events
 	moved  int64    // offsets by which the cursor has moved since the last id
 
 	buf     *buffer    // events that wait to be sent; nil: none do
@@ -139,6 +140,9 @@ func (w *eventWriter) appendGap(g gapData) {
 
 // appendCheckpoint appends a checkpoint, an event that carries the cursor and no record.
 func (w *eventWriter) appendCheckpoint(data checkpointData) { //nolint:unparam // no checkpoint has data yet
+	if w.shape.has(showPos) {
+		data.Pos = w.cursor.lastOffsets()
+	}
 	b := w.appendIDLine()
 	b.b = appendOwn(b.b, TypeCheckpoint, data)
 }

@@ -116,7 +116,8 @@ const contentType = "text/event-stream; charset=utf-8"
 
 // Events serves the caller's stream (GET), or the head of that answer (HEAD), which opens no stream. The stream resumes
 // from the header Last-Event-ID or, without the header, from the query parameter lastEventId. Without an id it begins at
-// the time of the parameter since. The parameter types chooses event types.
+// the time of the parameter since. The parameter types chooses event types; fields and format choose what an event
+// has besides the record's value.
 func (h *Handler) Events(c echo.Context) error {
 	viewer, refused := h.cfg.Viewer(c)
 	later, _ := errors.AsType[EndError](refused)
@@ -219,6 +220,7 @@ func (h *Handler) serveShared(c echo.Context, viewer Viewer, from netip.Addr, re
 func (h *Handler) register(viewer Viewer, from netip.Addr, req streamRequest, out output) *clientStream {
 	// A name from the query would keep the whole request line, which may have a long event id.
 	s := newClientStream(h.service, out, strings.Clone(viewer.User), h.cfg.MaxQueue)
+	s.setShape(req.shape)
 	s.catchUp.turn = rand.Uint32N(1 << 16) //nolint:gosec // for fairness, not a secret
 	s.admission = admitted{from: from, opened: time.Now().UnixMilli(), tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt}
 	if !viewer.Expires.IsZero() {

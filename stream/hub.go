@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 	"sync"
@@ -15,6 +14,7 @@ import (
 // Hub queues live records for the open streams of their users. It is a [consumer.Sink].
 type Hub struct {
 	typeHeader string
+	headers    []string // the record headers that streams may show
 	metrics    *metrics
 
 	larges     *larges
@@ -36,17 +36,20 @@ type hubTopic struct {
 // hubPartition is a partition that is read. Its lock is held while records are delivered, until next is the
 // offset after them. Nobody waits for it who holds the hub's lock: a broadcast to many streams takes long.
 type hubPartition struct {
-	id    int32
-	mu    sync.Mutex
-	event []byte       // the lines of the record that is being delivered, encoded once for all streams
-	next  atomic.Int64 // the offset that is read next
+	id   int32
+	mu   sync.Mutex
+	next atomic.Int64 // the offset that is read next
+
+	encodings encodings // of the record that is being delivered
 }
 
 // NewHub returns a hub without streams. typeHeader names the record header that holds the event
-// type. registry, which may be nil, gets the metrics of all streams.
-func NewHub(typeHeader string, registry prometheus.Registerer) *Hub {
+// type. registry, which may be nil, gets the metrics of all streams. headers name the record headers that a client
+// may ask for.
+func NewHub(typeHeader string, registry prometheus.Registerer, headers ...string) *Hub {
 	return &Hub{
 		typeHeader: typeHeader,
+		headers:    headers,
 		metrics:    newMetrics(registry),
 		larges:     newLarges(),
 		interleave: func() {},
@@ -119,9 +122,7 @@ func (h *Hub) Deliver(p consumer.Partition, records []consumer.Record, next int6
 	} else {
 		h.queueRecordsLocked(part, p, records)
 	}
-	if cap(part.event) > keepBuffer {
-		part.event = nil
-	}
+	part.encodings.end()
 	part.next.Store(next)
 }
 
@@ -151,51 +152,33 @@ func (h *Hub) queueRecordsLocked(part *hubPartition, p consumer.Partition, recor
 	defer h.mu.RUnlock()
 	for i := range records {
 		r := &records[i]
-		if r.Value == nil { // a tombstone is not a notification
+		if r.Value == nil {
 			h.metrics.tombstones.Inc()
-			continue
 		}
-		if newest := h.users[string(r.User)]; newest != nil {
-			it := h.encodeRecordLocked(part, p, r)
-			for s := newest; s != nil; s = s.older {
-				s.pushRecord(it, part.event)
+		part.encodings.begin()
+		for s := h.users[string(r.User)]; s != nil; s = s.older {
+			if s.shape.wantsRecord(r) {
+				e := h.encodeRecordLocked(part, p, r, s.shape, false)
+				s.pushRecord(e.item, e.lines)
 			}
 		}
 	}
 }
 
-// broadcastRecordsLocked queues each record for all streams that have the topic. The streams share the lines of
-// the event: with a copy each, a record would take its size times the number of streams. The lock of the
-// partition is held.
+// broadcastRecordsLocked queues each record for all streams that have the topic. The lock of the partition is held.
 func (h *Hub) broadcastRecordsLocked(t *hubTopic, part *hubPartition, p consumer.Partition, records []consumer.Record) {
 	for i := range records {
 		r := &records[i]
 		if r.Value == nil {
 			h.metrics.tombstones.Inc()
-			continue
 		}
-		if t.readers.count() == 0 {
-			continue
-		}
-		it := h.encodeRecordLocked(part, p, r)
-		if it.large == nil {
-			lines := bytes.Clone(part.event)
-			it.shared = &lines
-		}
-		t.readers.visit(func(s *subscription) { s.pushRecord(it, nil) })
+		part.encodings.begin()
+		t.readers.visit(func(s *subscription) {
+			if s.shape.wantsRecord(r) {
+				s.pushRecord(h.encodeRecordLocked(part, p, r, s.shape, true).item, nil)
+			}
+		})
 	}
-}
-
-// encodeRecordLocked encodes the record's event: into part.event, or as a large event that the item refers to.
-// The lock of the partition is held.
-func (h *Hub) encodeRecordLocked(part *hubPartition, p consumer.Partition, r *consumer.Record) item {
-	eventType := eventTypeOf(r, h.typeHeader)
-	it := item{partition: p, offset: r.Offset, eventType: eventType, large: h.larges.shareEvent(eventType, r.Value)}
-	part.event = part.event[:0]
-	if it.large == nil {
-		part.event = appendRecord(part.event, eventType, r.Value)
-	}
-	return it
 }
 
 // Gap implements [consumer.Sink]. The records that a stream loses depend on the stream's own cursor. So each

@@ -12,7 +12,8 @@ import (
 // smaller event is copied for each stream, which is faster than a separate write.
 const largeValue = 32 << 10
 
-// large is an event without its id that streams share: its lines, and the same lines as an HTTP chunk.
+// large is the part of an event after its id and fields that streams share: its lines, and the same lines as an HTTP
+// chunk.
 type large struct {
 	encoding    sync.Once
 	text, chunk []byte
@@ -26,7 +27,7 @@ func (l *large) size() int {
 	return len(l.chunk)
 }
 
-// largeKey is the SHA-256 of an event's type and value. The position of the record would not be enough: after an
+// largeKey is the SHA-256 of the lines, or of what they are made of. The position of the record would not be enough: after an
 // unclean leader election another user's record may have the same position.
 type largeKey [sha256.Size]byte
 
@@ -43,26 +44,45 @@ func newLarges() *larges {
 	return &larges{least: largeValue, events: make(map[largeKey]weak.Pointer[large])}
 }
 
-// shareEvent returns the shared event of a record, and encodes it if no stream has it; nil if the event is small.
-func (l *larges) shareEvent(eventType string, value []byte) *large {
-	if len(value) < l.least {
-		return nil
+// What a shared event is made of. It distinguishes events that are made of the same bytes.
+const (
+	ofValue    = "value\x00"    // a type and a value
+	ofEnvelope = "envelope\x00" // a value, as the last member of a JSON object
+	ofLines    = "lines\x00"    // the lines themselves
+)
+
+// shareValue returns the shared lines of a value (see [appendValue]), and encodes them if no stream has them.
+func (l *larges) shareValue(s shape, eventType string, value []byte) *large {
+	madeOf := ofValue + eventType + "\x00" // an event type contains no NUL
+	if s.has(showEnvelope) {
+		madeOf = ofEnvelope
 	}
-	e := l.findEvent(keyOf(eventType, value))
+	e := l.findEvent(keyOf(madeOf, value))
 	e.encoding.Do(func() {
-		b := appendRecord(make([]byte, headroom, headroom+len(value)+1024), eventType, value)
-		size := len(b) - headroom
-		e.chunk = chunk(b)
-		end := len(e.chunk) - len("\r\n")
-		e.text = e.chunk[end-size : end]
+		e.setLines(appendValue(make([]byte, headroom, headroom+len(value)+1024), s, eventType, value))
 	})
 	return e
 }
 
-func keyOf(eventType string, value []byte) (key largeKey) {
+// shareLines returns the shared event that has these lines.
+func (l *larges) shareLines(lines []byte) *large {
+	e := l.findEvent(keyOf(ofLines, lines))
+	e.encoding.Do(func() { e.setLines(append(make([]byte, headroom, headroom+len(lines)+len("\r\n")), lines...)) })
+	return e
+}
+
+// setLines sets the lines of the event, which b has after the headroom.
+func (l *large) setLines(b []byte) {
+	size := len(b) - headroom
+	l.chunk = chunk(b)
+	end := len(l.chunk) - len("\r\n")
+	l.text = l.chunk[end-size : end]
+}
+
+func keyOf(madeOf string, bytes []byte) (key largeKey) {
 	h := sha256.New()
-	_, _ = io.WriteString(h, eventType+"\x00") // an event type contains no NUL
-	_, _ = h.Write(value)
+	_, _ = io.WriteString(h, madeOf)
+	_, _ = h.Write(bytes)
 	h.Sum(key[:0])
 	return key
 }

@@ -17,6 +17,7 @@ type streamRequest struct {
 	unseen   bool      // begin after the records of the user's own topics that any device was delivered
 	types    []string  // the event types to send; nil: all, empty: none
 	topics   []string  // the broadcast topics to send; nil: all, empty: none
+	shape    shape     // how the client wants events
 }
 
 // ParamLastID is the parameter for clients that cannot set the header Last-Event-ID, which takes precedence. It may
@@ -31,6 +32,8 @@ var params = []struct {
 	{"since", (*streamRequest).readSince},
 	{"types", (*streamRequest).readTypes},
 	{ParamLastID, (*streamRequest).readLastID},
+	{"fields", (*streamRequest).readFields},
+	{"format", (*streamRequest).readFormat},
 }
 
 // Params returns the names of the query parameters of a stream, which servers read beside the user's token.

@@ -25,6 +25,11 @@ func TestParseRequest(t *testing.T) {
 		"since=2026-01-30T08:00:00Z":     {since: now.Add(-24 * time.Hour)},
 		"types=a,message":                {types: []string{"a", "message"}},
 		"lastEventId=1~x&since=earliest": {lastID: "1~x", earliest: true},
+		"fields=pos":                     {shape: showPos},
+		"fields=time,key,pos,headers":    {shape: showTime | showKey | showPos | showHeaders},
+		"fields=key,key":                 {shape: showKey},
+		"format=json":                    {shape: showEnvelope},
+		"format=json&fields=headers":     {shape: showEnvelope | showHeaders},
 	} {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?"+query, nil)
 		got, err := parseRequest(t, req, now)
@@ -44,6 +49,11 @@ func TestParseRequest(t *testing.T) {
 		"types=a,":                          `""`,
 		"types=checkpoint":                  `"checkpoint"`,
 		"types=a%0Ab":                       `"a\nb"`,
+		"fields=tme":                        `"tme" is not a field: want some of time, key, pos and headers`,
+		"fields=time,":                      `"" is not a field`,
+		"fields=time;key":                   "percent-encode",
+		"format=xml":                        `format: "xml": want json`,
+		"format=%zz":                        "percent-encode",
 		"types=a" + strings.Repeat(",a", maxTypes): "more than",
 	} {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?"+query, nil)

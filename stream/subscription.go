@@ -16,7 +16,7 @@ type item struct {
 	eventType string
 	end       int     // where its event and data lines end in the queue's text; they begin where the lines before end
 	shared    *[]byte // the lines of a broadcast, which are not in the text
-	large     *large  // a large event, which has no lines in the text
+	large     *large  // what follows the lines of a large event
 }
 
 // itemOverhead is the memory of a waiting item without its text, in bytes.
@@ -24,10 +24,11 @@ const itemOverhead = 72
 
 // sharedSize returns the size, in bytes, of the lines that the item shares with the queues of other streams.
 func (it *item) sharedSize() int {
+	size := it.large.size()
 	if it.shared != nil {
-		return len(*it.shared)
+		size += len(*it.shared)
 	}
-	return it.large.size()
+	return size
 }
 
 // queue holds the records that wait for one stream. A stream has a queue only while records wait. Queues come
@@ -81,6 +82,7 @@ type subscription struct {
 	behind       bool   // the stream drops live records; a replay will send them
 	heartbeatDue bool
 	busy         bool                    // the stream is being served, or is scheduled
+	shape        shape                   // not guarded: set before the hub has the subscription
 	ended        error                   // why the stream has to end
 	cancel       context.CancelCauseFunc // ends the context of contextUntilEnd; nil: the stream waits for nothing
 }

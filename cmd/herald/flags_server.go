@@ -23,6 +23,7 @@ type serverFlags struct {
 	AdminListen string `default:"${default_admin_listen}" placeholder:"HOST:PORT" help:"Address of the admin listener, which serves /livez, /readyz and /metrics without authentication. Default: ${default}." group:"Listeners"`
 
 	EventTypeHeader   string        `default:"${default_event_type_header}" placeholder:"NAME" help:"Record header that holds the event type. Default: ${default}." group:"Streams"`
+	RecordHeader      []string      `placeholder:"NAME" help:"Record headers that a client gets if it asks for them (?fields=headers). Clients see no other header, but every header listed here is visible to all users who get the record. Default: none." group:"Streams"`
 	Heartbeat         time.Duration `default:"${default_heartbeat}" placeholder:"DURATION" help:"Time between comments on a quiet stream, which keep proxies from closing it. Default: ${default}." group:"Streams"`
 	Retry             time.Duration `default:"${default_retry}" placeholder:"DURATION" help:"Time after which a client reconnects. The server sends each client a random value from half of it to one and a half of it. Default: ${default}." group:"Streams"`
 	WriteTimeout      time.Duration `default:"${default_write_timeout}" placeholder:"DURATION" help:"Time that a client may take to accept bytes. The server closes a stream whose client accepts nothing for this long. Default: ${default}." group:"Streams"`
@@ -82,6 +83,7 @@ func serverDefaults() kong.Vars {
 func (s *serverFlags) apply(cfg *server.Config) {
 	cfg.Listen, cfg.AdminListen = s.Listen, s.AdminListen
 	cfg.EventTypeHeader, cfg.Heartbeat, cfg.Retry, cfg.WriteTimeout = s.EventTypeHeader, s.Heartbeat, s.Retry, s.WriteTimeout
+	cfg.RecordHeader = s.RecordHeader
 	cfg.MaxQueueBytes, cfg.ReplayMaxAge, cfg.ReplayMaxRecords = s.MaxQueueBytes, s.ReplayMaxAge, s.ReplayMaxRecords
 	cfg.ReplayRatePerUser, cfg.ReplayCacheBytes = s.ReplayRatePerUser, s.ReplayCacheBytes
 	cfg.DrainWindow, cfg.DrainTimeout = s.DrainWindow, s.DrainTimeout

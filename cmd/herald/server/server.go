@@ -108,7 +108,7 @@ func (s *Server) buildKafka(known *auth.Revocations) error {
 	cfg := s.cfg.Consumer
 	cfg.Logger, cfg.Registry = s.cfg.Logger, s.registry
 	cfg.ReplayCacheBytes, cfg.ReplayRatePerUser = s.cfg.ReplayCacheBytes, s.cfg.ReplayRatePerUser
-	s.hub = stream.NewHub(s.cfg.EventTypeHeader, s.registry)
+	s.hub = stream.NewHub(s.cfg.EventTypeHeader, s.registry, s.cfg.RecordHeader...)
 	var err error
 	if s.consumer, err = consumer.New(cfg, s.hub); err != nil {
 		return err

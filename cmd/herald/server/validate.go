@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"herald/cmd/herald/listener"
 	"herald/stream"
@@ -98,6 +100,20 @@ func (c *Config) checkLimits() error {
 	}
 	if c.EventTypeHeader == "" {
 		return fmt.Errorf("%s is empty: name the record header that holds the event type", c.name("EventTypeHeader"))
+	}
+	return c.checkRecordHeaders()
+}
+
+// checkRecordHeaders checks that each name can stand in a line "header.NAME: value" of an event, and that it stands in
+// one line only.
+func (c *Config) checkRecordHeaders() error {
+	for i, name := range c.RecordHeader {
+		switch {
+		case name == "" || !utf8.ValidString(name) || strings.ContainsAny(name, ":\r\n\x00"):
+			return fmt.Errorf("%s %q: want the name of a record header in UTF-8, without a colon, a line break and a NUL", c.name("RecordHeader"), name)
+		case slices.Contains(c.RecordHeader[:i], name):
+			return fmt.Errorf("%s %q is given twice", c.name("RecordHeader"), name)
+		}
 	}
 	return nil
 }
