@@ -13,11 +13,12 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// crossOriginPage signs in and opens a stream at a server of another origin, and notes how that ended.
+// crossOriginPage signs in and opens a stream at a server of another origin, and notes how that ended. As libraries for
+// tracing do, it adds headers to its request, which a preflight asks for.
 const crossOriginPage = `void (async () => {
 	window.result = "";
 	const credentials = %[3]v;
-	const headers = { Authorization: "Bearer %[2]s" };
+	const headers = { Authorization: "Bearer %[2]s", traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "X-Request-ID": "1" };
 	try {
 		const answer = await fetch("%[1]s/session", { method: "POST", headers, credentials: credentials ? "include" : "same-origin" });
 		if (!answer.ok) throw new Error(answer.status);
@@ -43,7 +44,7 @@ func TestCrossOriginPage(t *testing.T) {
 	byAddress := app.URL
 	byName := strings.Replace(app.URL, "127.0.0.1", "localhost", 1)
 	h := newProcess(t, "serve", "--brokers="+b.addresses[0], "--group="+topicName(t, "group"), "--replica=test",
-		"--topic=notifications", "--jwt-secret-file="+secret, "--allow-origin="+byName)
+		"--topic=notifications", "--jwt-secret-file="+secret, "--allow-origin="+byName, "--allow-header=X-Request-ID")
 	h.Start()
 	port := portOf(t, h.public)
 	for _, test := range []struct {

@@ -141,6 +141,7 @@ var refusedConfigurations = map[string]struct {
 	"dev: advertise all":       {args: []string{"dev", "--kafka-advertise=0.0.0.0:9092"}, want: "--kafka-advertise 0.0.0.0:9092: name one address"},
 	"dev: topic twice":         {args: []string{"dev", "--topic=a", "--topic=a"}, want: `--topic: topic "a" is given twice`},
 	"dev: any origin":          {args: []string{"dev", "--allow-origin=*"}, want: `--allow-origin "*": want a list of origins`},
+	"dev: any header":          {args: []string{"dev", "--allow-header=*"}, want: `--allow-header "*": want a list of headers`},
 	"dev broker without port":  {args: []string{"dev", "--kafka-listen=localhost"}, want: "--kafka-listen localhost: want HOST:PORT"},
 	"secret and key set":       {args: with(goodServe[:3], "--jwt-secret-file=x", "--jwks-url=https://a/b"), want: "--jwt-secret-file and --jwks-url exclude each other"},
 	"issuer of nobody":         {args: with(goodServe, "--jwt-issuer=x"), want: "have no effect with --insecure-no-auth"},
@@ -162,6 +163,7 @@ var refusedConfigurations = map[string]struct {
 	"the last words of a flag": {args: with(goodProduce, "--event-type", "news"), want: `unknown flag --event-type, did you mean "--type"?`},
 
 	"any origin":               {args: with(goodServe, "--allow-origin=*"), want: `--allow-origin "*": want a list of origins`},
+	"header of no origin":      {args: with(goodServe, "--allow-header=X-A"), want: "--allow-header needs --allow-origin"},
 	"demo without publishing":  {args: with(goodServe, "--demo"), want: "--demo needs --enable-publish"},
 	"notification of nothing":  {args: with(goodServe, "--publish-max-bytes=0"), want: "--publish-max-bytes=0: want 1 to 67108864"},
 	"rate that is none":        {args: with(goodServe, "--publish-rate=NaN"), want: "--publish-rate=NaN: want 0 to 1000000"},

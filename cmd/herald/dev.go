@@ -23,6 +23,7 @@ type devCommand struct {
 
 	JWTSecretFile string   `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs tokens. Users are then authenticated, and the demo page signs in with a token. Default: none; nobody is authenticated, and the query parameter user names the user." group:"Tokens"`
 	AllowOrigin   []string `placeholder:"ORIGIN" help:"Origins, such as https://app.example, whose pages may use this server, also with the session cookie. Pages on loopback, such as http://localhost:3000, always may. Default: only loopback." group:"Browsers"`
+	AllowHeader   []string `placeholder:"NAME" help:"Request headers that pages of other origins may send, such as X-Request-ID, besides the headers that the server reads and the headers of tracing (traceparent, tracestate, baggage, sentry-trace). Default: no others." group:"Browsers"`
 
 	serverFlags
 }
@@ -73,7 +74,7 @@ func (d *devCommand) config() server.Config {
 	cfg := server.DefaultConfig()
 	cfg.Consumer = consumer.Config{Group: "herald", Replica: "dev", Routes: d.routes()}
 	cfg.EnablePublish, cfg.PublishRate, cfg.Demo = true, 0, true
-	cfg.AllowOrigin, cfg.AllowLoopbackOrigins = d.AllowOrigin, true
+	cfg.AllowOrigin, cfg.AllowHeader, cfg.AllowLoopbackOrigins = d.AllowOrigin, d.AllowHeader, true
 	d.apply(&cfg)
 	cfg.InsecureNoAuth = d.JWTSecretFile == ""
 	cfg.FieldName = func(field string) string {

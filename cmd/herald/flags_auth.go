@@ -38,6 +38,7 @@ type authFlags struct {
 	SessionSameSite       string   `default:"strict" enum:"strict,lax" placeholder:"VALUE" help:"Attribute SameSite of the session cookie: strict or lax. With strict, browsers leave the cookie out when a link on another site opens the page. Default: ${default}." group:"Browsers"`
 	InsecureSessionCookie bool     `help:"Leave the attribute Secure out of the session cookie, so that every browser sends it over plain HTTP. For development: only with --listen on loopback. Default: off." group:"Browsers"`
 	AllowOrigin           []string `placeholder:"ORIGIN" help:"Origins whose pages may use this server, also with the session cookie, as browsers write them: https://app.example, capacitor://localhost. In https://*.app.example, the wildcard stands for one whole label. Default: only the server's own origin." group:"Browsers"`
+	AllowHeader           []string `placeholder:"NAME" help:"Request headers that pages of --allow-origin may send, such as X-Request-ID, besides the headers that the server reads and the headers of tracing (traceparent, tracestate, baggage, sentry-trace). Default: no others." group:"Browsers"`
 	Demo                  bool     `help:"Serve a demo page at /, which signs in with a token and shows the stream. Needs --enable-publish. Default: off." group:"Browsers"`
 }
 
@@ -91,7 +92,7 @@ func (a *authFlags) apply(cfg *server.Config) {
 	if a.SessionSameSite == "lax" {
 		cfg.SessionSameSite = http.SameSiteLaxMode
 	}
-	cfg.AllowOrigin, cfg.Demo = a.AllowOrigin, a.Demo
+	cfg.AllowOrigin, cfg.AllowHeader, cfg.Demo = a.AllowOrigin, a.AllowHeader, a.Demo
 }
 
 // keys reads the keys from the one source that is given. It returns nil with --insecure-no-auth.

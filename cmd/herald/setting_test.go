@@ -111,6 +111,7 @@ func TestInvisibleCharactersAreNamed(t *testing.T) {
 
 // listElements are two elements of each flag that takes a list. A new flag needs a line here.
 var listElements = map[string][2]string{
+	"allow-header":        {"X-A", "X-B"},
 	"allow-origin":        {"https://a.example", "https://b.example"},
 	"brokers":             {"a:1", "b:2"},
 	"jwt-algorithms":      {"RS256", "ES256"},

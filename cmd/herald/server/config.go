@@ -123,6 +123,9 @@ type Config struct {
 	// browsers write them: https://app.example, capacitor://localhost. In https://*.app.example, the wildcard
 	// stands for one whole label. Default: none.
 	AllowOrigin []string
+	// AllowHeader are request headers that pages of other origins may send besides the headers that Herald reads and
+	// the headers of tracing, such as X-Request-ID. Default: none.
+	AllowHeader []string
 	// AllowLoopbackOrigins lets pages that this machine serves (http or https on localhost or a loopback address, any
 	// port) use the server like pages of AllowOrigin. For development: every program on the user's machine can
 	// serve such a page. Default: false.

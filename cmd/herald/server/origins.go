@@ -16,6 +16,7 @@ const preflightAge = 600
 // origins are the origins whose pages may use the server: its own and the allowed ones.
 type origins struct {
 	allowed    []allowedOrigin
+	headers    []string                    // request headers that their pages may send, besides requestHeaders
 	loopback   bool                        // pages on this machine are allowed too, see Config.AllowLoopbackOrigins
 	secure     bool                        // the session cookie is Secure
 	setting    string                      // the setting that lists the allowed ones
@@ -88,8 +89,8 @@ func (o *origins) cors() echo.MiddlewareFunc {
 	return middleware.CORSWithConfig(middleware.CORSConfig{
 		// A function, because Echo's patterns match several labels.
 		AllowOriginFunc:  func(origin string) (bool, error) { return o.allows(origin), nil },
-		AllowMethods:     []string{http.MethodGet, http.MethodPost, http.MethodDelete},
-		AllowHeaders:     []string{"Authorization", "Cache-Control", "Content-Type", "Idempotency-Key", "Last-Event-ID"},
+		AllowMethods:     []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete},
+		AllowHeaders:     slices.Concat(requestHeaders, o.headers),
 		ExposeHeaders:    []string{"Retry-After", "WWW-Authenticate"},
 		AllowCredentials: true,
 		MaxAge:           preflightAge,

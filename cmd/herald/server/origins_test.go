@@ -12,7 +12,9 @@ import (
 // TestOrigins sends requests as browsers do for pages of several origins, with the cookie and with the header.
 func TestOrigins(t *testing.T) {
 	const app, view, tenant = "https://app.example", "capacitor://localhost", "https://a.tenants.example"
-	s := startSecured(t, func(cfg *Config) { cfg.AllowOrigin = []string{app, view, "https://*.tenants.example"} })
+	s := startSecured(t, func(cfg *Config) {
+		cfg.AllowOrigin, cfg.AllowHeader = []string{app, view, "https://*.tenants.example"}, []string{"X-Request-ID"}
+	})
 	token := s.token(t, auth.Identity{User: "alice", Publish: true})
 	own := s.url
 	for name, test := range map[string]struct {
@@ -89,7 +91,7 @@ func TestOrigins(t *testing.T) {
 		"foreign":         {"https://evil.example", "/events", false},
 	} {
 		status, header, _ := request(t, http.MethodOptions, s.url+test.path, headers("Origin", test.origin, "Sec-Fetch-Site", "cross-site",
-			"Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "authorization,cache-control,last-event-id"))
+			"Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "authorization,cache-control,last-event-id,sentry-trace"))
 		allowed := header.Get("Access-Control-Allow-Headers")
 		wantStatus := http.StatusForbidden
 		if test.want {
@@ -98,8 +100,8 @@ func TestOrigins(t *testing.T) {
 		if status != wantStatus || (header.Get("Access-Control-Allow-Origin") == test.origin) != test.want {
 			t.Errorf("preflight of %s: %d %v, want it allowed: %v", name, status, header, test.want)
 		}
-		for _, want := range []string{"Authorization", "Cache-Control", "Last-Event-ID"} {
-			if strings.Contains(allowed, want) != test.want {
+		for _, want := range []string{"Authorization", "Cache-Control", "Last-Event-ID", "baggage", "sentry-trace", "traceparent", "tracestate", "X-Request-ID"} {
+			if slices.Contains(strings.Split(allowed, ","), want) != test.want {
 				t.Errorf("preflight of %s: %s in %q, want %v", name, want, allowed, test.want)
 			}
 		}

@@ -68,7 +68,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	o.loopback, o.secure = cfg.AllowLoopbackOrigins, !cfg.InsecureSessionCookie
+	o.headers, o.loopback, o.secure = cfg.AllowHeader, cfg.AllowLoopbackOrigins, !cfg.InsecureSessionCookie
 	access, err := newAccess(&cfg, o)
 	if err != nil {
 		return nil, &ConfigError{err}

@@ -155,5 +155,13 @@ func (c *Config) checkBrowsers() error {
 	if _, err := newOrigins(c.AllowOrigin, c.name("AllowOrigin")); err != nil {
 		return fmt.Errorf("%s %w", c.name("AllowOrigin"), err)
 	}
+	for _, name := range c.AllowHeader {
+		if err := checkAllowedHeader(name); err != nil {
+			return fmt.Errorf("%s %w", c.name("AllowHeader"), err)
+		}
+	}
+	if len(c.AllowHeader) > 0 && len(c.AllowOrigin) == 0 && !c.AllowLoopbackOrigins {
+		return fmt.Errorf("%s needs %s: pages of the server's own origin send what they like", c.name("AllowHeader"), c.name("AllowOrigin"))
+	}
 	return nil
 }
