@@ -14,7 +14,7 @@ const maxTimer = 86_400_000;
 const finalStates = {
   "too-many-streams": "replaced",
   revoked: "signed-out", 401: "signed-out", 403: "signed-out",
-  400: "closed", "not-found": "closed", 405: "closed", 421: "closed", 431: "closed",
+  "not-found": "closed", 400: "closed", 405: "closed", 413: "closed", 414: "closed", 421: "closed", 431: "closed",
 };
 
 export function connect(url, options = {}) {
@@ -118,8 +118,9 @@ class Access {
     }
   }
 
-  // renew makes the next request ask for a new token.
+  // renew makes the next request ask for a new token, unless the session outlives the stream that has expired.
   renew(reason) {
+    if (reason === "token-expired" && Date.now() < this.expires) return;
     Object.assign(this, { renewed: true, bearer: undefined, expires: 0, refusal: reason });
   }
 
@@ -465,12 +466,15 @@ class Stream {
   #end({ reason, message }) {
     this.#access.close();
     if (reason) this.#error = fail(reason, message);
-    if (reason && !this.#loops.size && !this.#listeners.size) report(this.#error);
+    const noticed = this.#loops.size || [...this.#listeners].some(({ type }) => type === "state");
+    if (reason && !noticed) report(this.#error);
     for (const loop of this.#loops) loop.take?.();
   }
 
+  // emit stops if a listener closes the stream, or changes the state again.
   #emit(type, value) {
     for (const entry of [...this.#listeners]) {
+      if (type === "state" ? value.state !== this.state : this.state === "closed") return;
       if (entry.type !== type || !this.#listeners.has(entry)) continue;
       try {
         entry.listener(value);
