@@ -1,6 +1,7 @@
 package server
 
 import (
+	"io"
 	"net/http"
 	"slices"
 	"testing"
@@ -22,7 +23,7 @@ func TestClientFiles(t *testing.T) {
 			if origin != "" {
 				h.Set("Origin", origin)
 			}
-			status, header, body := request(t, http.MethodGet, s.url+path, h)
+			status, header, body := wholeFile(t, s.url+path, h)
 			if status != http.StatusOK || body != string(content) {
 				t.Errorf("GET %s from %q: %d with %d bytes, want 200 with the file", path, origin, status, len(body))
 			}
@@ -44,4 +45,24 @@ func TestClientFiles(t *testing.T) {
 			}
 		}
 	}
+}
+
+// wholeFile returns the answer to a GET with its whole body.
+func wholeFile(t *testing.T, url string, header http.Header) (int, http.Header, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = header.Clone()
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, res.Header, string(body)
 }
