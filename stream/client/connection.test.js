@@ -148,20 +148,20 @@ test("1,000 clients of a server that answers 503 are no storm", async (t) => {
   t.after(() => streams.forEach((s) => s.close()));
   const begin = Date.now();
   await turns();
-  await clock.tick(300_000, 500);
-  const seconds = Array(300).fill(0);
-  for (const { at } of server.requests) seconds[Math.min(299, Math.floor((at - begin) / 1_000))]++;
+  await clock.tick(120_000, 500);
+  const seconds = Array(120).fill(0);
+  for (const { at } of server.requests) seconds[Math.min(119, Math.floor((at - begin) / 1_000))]++;
   assert.equal(Math.max(...seconds), seconds[0]);
   assert.ok(seconds[1] < 700, `${seconds[1]} in the second second`);
   assert.ok(Math.max(...seconds.slice(2, 10)) < 600, `${seconds.slice(2, 10)}`);
-  const later = seconds.slice(60);
+  const later = seconds.slice(60, 119);
   assert.ok(Math.max(...later) < 130, `at most ${Math.max(...later)} a second, of 67 on average`);
   assert.ok(Math.min(...later) > 20, `at least ${Math.min(...later)} a second`);
 });
 
-test("a token that was refused twice is a sign-out, and reconnect() asks for another", async (t) => {
+test("a token that was refused twice is a sign-out, and reconnect() tries again", async (t) => {
   fakeClock(t);
-  const server = new FakeServer(refused(401, "invalid-token", "expired"), refused(401, "invalid-token", "signature"), stream(live()));
+  const server = new FakeServer(refused(401, "invalid-token", "expired"), refused(401, "invalid-token", "signature"), refused(401, "invalid-token", "signature"), stream(live()));
   const reasons = [];
   const { seen, opened } = open(t, server, { token: async (reason) => { reasons.push(reason); return "t"; } });
   await turns();
@@ -170,7 +170,20 @@ test("a token that was refused twice is a sign-out, and reconnect() asks for ano
   opened.reconnect();
   await turns();
   assert.deepEqual(seen.states.slice(2), ["connecting", "open"]);
-  assert.deepEqual(reasons, [undefined, "expired"], "reconnect() uses the token that was not refused twice");
+  assert.deepEqual(reasons, [undefined, "expired", "signature"]);
+});
+
+test("a token that ages while the network is down is renewed", async (t) => {
+  const clock = fakeClock(t);
+  const server = new FakeServer(stream(live()), unreachable, unreachable, refused(401, "invalid-token", "expired"), stream(live()));
+  const { seen, tokens } = open(t, server);
+  await turns();
+  end("token-expired")(server.last);
+  await turns();
+  await clock.tick(20_000);
+  assert.equal(seen.states.at(-1), "open");
+  assert.ok(!seen.states.includes("signed-out"));
+  assert.equal(tokens.count, 3);
 });
 
 test("a token() that rejects is asked again later", async (t) => {

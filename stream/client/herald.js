@@ -33,6 +33,10 @@ function parseJSON(text, otherwise) {
   }
 }
 
+function discard({ body }) {
+  body?.cancel().catch(() => {});
+}
+
 function report(error) {
   (globalThis.reportError ?? console.error)(error);
 }
@@ -100,8 +104,7 @@ export async function* parseEvents(body, parser = new Parser(), heard = () => {}
 
 // Access sends requests, with the token or the session cookie.
 class Access {
-  renewed = false; // since the server accepted a token
-  expires = 0; // of the session
+  expires = 0; // when the session ends
 
   constructor(url, { token, session, fetch = globalThis.fetch }) {
     Object.assign(this, { url, token, fetch, session: session && new URL(session === true ? "session" : session, url) });
@@ -112,7 +115,7 @@ class Access {
     try {
       return await this.get(query, lastEventId, signal);
     } catch (failure) {
-      if (failure.status !== 401 || !this.token || this.renewed) throw failure;
+      if (failure.status !== 401 || !this.token) throw failure;
       this.renew(failure.reason);
       return this.get(query, lastEventId, signal);
     }
@@ -121,13 +124,7 @@ class Access {
   // renew makes the next request ask for a new token, unless the session outlives the stream that has expired.
   renew(reason) {
     if (reason === "token-expired" && Date.now() < this.expires) return;
-    Object.assign(this, { renewed: true, bearer: undefined, expires: 0, refusal: reason });
-  }
-
-  // forget makes the next request call token() again, although a call has not returned or was in vain.
-  forget() {
-    this.renewed = false;
-    this.pending = undefined;
+    Object.assign(this, { bearer: undefined, expires: 0, refusal: reason });
   }
 
   close() {
@@ -144,12 +141,8 @@ class Access {
     for (const name in query) url.searchParams.set(name, query[name]);
     const response = await this.request(url, { headers, signal });
     const type = response.headers.get("Content-Type");
-    if (/^text\/event-stream\b/i.test(type)) {
-      this.renewed = false;
-      this.refusal = undefined;
-      return response;
-    }
-    response.body?.cancel();
+    if (/^text\/event-stream\b/i.test(type)) return response;
+    discard(response);
     throw fail("not-a-stream", `The answer is not an event stream but ${type}.`);
   }
 
@@ -168,6 +161,7 @@ class Access {
     } catch (error) {
       throw fail("token", `token() failed: ${error?.message ?? error}`);
     }
+    this.refusal = undefined;
     if (!this.session) return (this.bearer = token);
     const headers = { Authorization: `Bearer ${token}` };
     const response = await this.request(this.session, { method: "POST", headers, signal: AbortSignal.timeout(maxBackOff) });
@@ -189,6 +183,7 @@ class Access {
     const response = await fetch(url, { cache: "no-store", credentials: session ? "include" : "same-origin", redirect: "manual", ...init });
     const { ok, status, headers } = response;
     if (ok) return response;
+    if (status < 400) discard(response);
     if (status < 400) throw fail("redirect", "The server redirects the request, perhaps to a page that signs in.");
     const { code, reason, message } = (await response.json().catch(() => {}))?.error ?? {};
     const told = headers.get("Retry-After") * 1000 || undefined;
@@ -222,7 +217,7 @@ class Connection {
 
   reconnect() {
     this.failures = 1;
-    this.access.forget();
+    this.access.pending = undefined; // a call of token() that hangs
     this.open();
   }
 
@@ -446,7 +441,7 @@ class Stream {
 
   #read(type, data, id) {
     if (type === "gap") return { ...parseJSON(data), id };
-    if (type === "delete") return null;
+    if (type === "delete" && data === "") return null; // a tombstone; producers may use the type, too
     try {
       return this.#parse(data, type);
     } catch (error) {

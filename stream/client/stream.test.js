@@ -23,13 +23,14 @@ function open(t, server, options) {
 test("an event", async (t) => {
   fakeClock(t);
   const fields = "time: 1764400000123\nkey: k\npos: n-2@41\nheader.trace: a: b\n";
-  const server = new FakeServer(stream(opening("1~a"), `id: 1~b\n${fields}data: {"n":1}\n\n`, live("1~c"), `id: 1~d\nevent: x\ndata: text\n\n`, "id: 1~e\nevent: delete\nkey: k\ndata:\n\n"));
+  const server = new FakeServer(stream(opening("1~a"), `id: 1~b\n${fields}data: {"n":1}\n\n`, live("1~c"), `id: 1~d\nevent: x\ndata: text\n\n`, "id: 1~e\nevent: delete\nkey: k\ndata:\n\n", record("1~f", "1", "delete")));
   const seen = watch(open(t, server));
   await turns();
   assert.deepEqual(seen.events, [
     { type: "message", data: { n: 1 }, id: "1~b", pos: "n-2@41", time: new Date(1764400000123), key: "k", headers: { trace: "a: b" }, replayed: true },
     { type: "x", data: "text", id: "1~d", pos: undefined, time: undefined, key: undefined, headers: {}, replayed: false },
     { type: "delete", data: null, id: "1~e", pos: undefined, time: undefined, key: "k", headers: {}, replayed: false },
+    { type: "delete", data: 1, id: "1~f", pos: undefined, time: undefined, key: undefined, headers: {}, replayed: false },
   ]);
   assert.equal(seen.lives, 1);
 });
