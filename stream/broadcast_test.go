@@ -59,7 +59,7 @@ type broadcastClient struct {
 func (c *broadcastClient) open() {
 	c.out = &closingOutput{closed: make(chan struct{})}
 	r := streamRequest{lastID: c.lastID}
-	_ = c.handler.roster.admit(netip.Addr{}, "") // there are no limits
+	_ = c.handler.roster.admit(netip.Addr{}, "", false) // there are no limits
 	c.stream = c.handler.register(Viewer{User: "alice"}, netip.Addr{}, r, c.out)
 	c.stream.start(r)
 }

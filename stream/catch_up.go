@@ -48,7 +48,7 @@ func (c *catchUp) run(ctx context.Context) error {
 		return err
 	}
 	var err error
-	for more := true; more && err == nil; {
+	for more := true; more && err == nil && !c.writer.poll.isFull(); {
 		// Each replay needs the limits: it may find a log shorter than expected, which is then read from its start.
 		if err = c.applyLimits(ctx, seam); err == nil {
 			more, err = c.replayOnce(ctx, seam)
@@ -221,9 +221,12 @@ func (c *catchUp) rangesToSeam(seam cursor) (ranges []consumer.Range) {
 }
 
 // replayRecord frames one record of a replay. more is false if the replay must stop, because the client did not
-// take all bytes sent.
+// take all bytes sent, or a poll has as many records as it may.
 func (c *catchUp) replayRecord(p consumer.Partition, r *consumer.Record) (more bool, err error) {
 	w, hub := c.writer, c.env.hub
+	if w.poll.isFull() {
+		return false, nil
+	}
 	eventType, shape := hub.eventTypeOf(r), c.sub.shape
 	if !shape.wantsRecord(r) || !w.wantsType(eventType) {
 		return true, nil

@@ -18,7 +18,8 @@ import (
 //	live ──────────────────┘  the writer gets each record as it is delivered (live.go);
 //	  │    have passed by     nothing to do: no goroutine
 //	  ▼
-//	close                     from each of the states above
+//	close                     from each of the states above; a poll closes when it is live and has something to
+//	                          send, or when its time is over (poll.go)
 //
 // One goroutine at a time serves a stream, see [engine]. The subscription holds what other goroutines
 // leave for it.
@@ -75,7 +76,7 @@ func (s *clientStream) serveQuick() {
 		case s.writer.state() == writerPartial || s.taken == nil && (behind || ended != nil):
 			s.env.spawn(s.serveSlow)
 			return
-		case s.taken == nil && s.sub.release():
+		case s.taken == nil && s.release():
 			return
 		}
 	}
@@ -106,11 +107,18 @@ func (s *clientStream) serveSlow() {
 		default:
 			err = s.writer.flush()
 		}
-		if err == nil && s.sub.release() {
+		if err == nil && s.release() {
 			return
 		}
 	}
 	s.close(err)
+}
+
+// release ends the serving of the stream if nothing is left to do. Then it returns true, and the caller may not touch
+// the stream again.
+func (s *clientStream) release() bool {
+	s.endPoll()
+	return s.sub.release()
 }
 
 // waitFor calls fn, which waits for Kafka, with a context that ends with the stream.
@@ -132,11 +140,16 @@ func (s *clientStream) discard() {
 // then the reason.
 func (s *clientStream) close(cause error) {
 	reason, clean := errors.AsType[EndError](cause)
-	if clean {
+	switch {
+	case clean:
 		s.writer.appendEnd(reason)
-		clean = s.writer.flush() == nil
+	case errors.Is(cause, errAnswered):
+		clean = true
+		s.appendLast()
 	}
+	clean = clean && s.writer.flush() == nil
 	s.catchUp.stopRetry()
+	s.writer.poll.stop()
 	s.writer.out.close(clean)
 	if s.joined {
 		s.env.hub.removeSubscription(s.sub)

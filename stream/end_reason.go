@@ -28,6 +28,7 @@ var errGone = errors.New("the client has gone")
 // Labels of ended streams that Herald did not end.
 const (
 	endClient       = "client"        // the client closed the connection
+	endPolled       = "polled"        // a poll was answered
 	endWriteTimeout = "write-timeout" // the client took nothing for the write time-out
 	endError        = "error"
 )
@@ -39,6 +40,8 @@ func endLabel(err error) string {
 	switch {
 	case told:
 		return string(reason)
+	case errors.Is(err, errAnswered):
+		return endPolled
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return endWriteTimeout
 	case errors.Is(err, errGone), network: // a write may notice it first

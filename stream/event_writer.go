@@ -34,6 +34,7 @@ type eventWriter struct {
 	env    *writerEnv
 	out    output
 	types  []string // the event types to send; nil: all
+	poll   *poll    // nil: the stream does not end by itself
 	cursor cursor   // after everything sent, appended, or considered and not for this user
 	shape  shape    // how the client wants events
 	moved  int64    // offsets by which the cursor has moved since the last id
@@ -114,6 +115,7 @@ func (w *eventWriter) appendIDLine() *buffer {
 // A stream that has chosen event types reports no delivery: the records that it leaves out were delivered
 // to nobody.
 func (w *eventWriter) appendRecordID(p consumer.Partition, topicID [16]byte, next int64, own bool) *buffer {
+	w.poll.countRecord()
 	b := w.appendIDLine()
 	if !own || w.types != nil {
 		return b
@@ -133,6 +135,7 @@ func (w *eventWriter) attachLarge(event *large) { w.large = event }
 
 // appendGap appends a gap event, which reports lost records. Its id is after the gap.
 func (w *eventWriter) appendGap(g gapData) {
+	w.poll.countGap()
 	w.env.metrics.gaps.WithLabelValues(string(g.Reason)).Inc()
 	b := w.appendIDLine()
 	b.b = appendOwn(b.b, TypeGap, g)

@@ -147,15 +147,18 @@ func (h *Handler) Events(c echo.Context) error {
 		return h.refuse(c, req, later)
 	}
 	from := ClientNetwork(c).Addr()
-	if reason := h.roster.admit(from, viewer.User); reason != "" {
+	if reason := h.roster.admit(from, viewer.User, req.polls); reason != "" {
 		return h.refuse(c, req, reason)
+	}
+	if req.polls {
+		return h.serveShared(c, viewer, from, req)
 	}
 	conn, err := takeOver(c.Response().Writer, c.Request(), func() http.Header { return runBeforeHooks(c.Response()) }, h.cfg.WriteTimeout, h.cfg.Hub.metrics)
 	if errors.Is(err, http.ErrNotSupported) {
 		return h.serveShared(c, viewer, from, req)
 	}
 	if err != nil {
-		h.roster.leave(from)
+		h.roster.leave(from, viewer.User, false)
 		return err
 	}
 	s := h.register(viewer, from, req, conn)
@@ -193,11 +196,12 @@ func ClientNetwork(c echo.Context) netip.Prefix {
 	return network
 }
 
-// serveShared serves a stream on a connection that carries other streams, or that cannot be taken over.
+// serveShared serves a stream on a connection that carries other streams, or that cannot be taken over. It serves
+// polls too: a connection that was taken over cannot be used again, and the client's next poll would need another one.
 func (h *Handler) serveShared(c echo.Context, viewer Viewer, from netip.Addr, req streamRequest) error {
 	out := newResponse(c.Response().Writer, h.cfg.WriteTimeout, h.cfg.Hub.metrics) // not Echo's Response, which Echo uses again for other requests
 	if err := out.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		h.roster.leave(from)
+		h.roster.leave(from, viewer.User, req.polls)
 		return fmt.Errorf("free the stream of the read time-out: %w", err)
 	}
 	c.Response().WriteHeader(http.StatusOK)
@@ -228,6 +232,9 @@ func (h *Handler) register(viewer Viewer, from netip.Addr, req streamRequest, ou
 		early := min(left/10, 5*time.Second)                                                              // viewers who signed in together then do not all reconnect together
 		s.admission.expiry = time.AfterFunc(left-rand.N(max(1, early)), func() { s.sub.end(ErrExpired) }) //nolint:gosec // jitter
 	}
+	if req.polls {
+		s.writer.poll = newPoll(req.wait, req.limit)
+	}
 	h.roster.addStream(s)
 	if viewer.Holds != nil && !viewer.Holds() {
 		s.sub.end(ErrRevoked)
@@ -250,7 +257,7 @@ func (h *Handler) closed(s *clientStream, cause error) {
 	m.open.Dec()
 	m.ended.WithLabelValues(endLabel(cause)).Inc()
 	h.cfg.Logger.Debug("stream ended", "cause", cause)
-	h.roster.leave(s.admission.from) // last: [Handler.Drain] may return
+	h.roster.leave(s.admission.from, s.sub.user, s.writer.poll != nil) // last: [Handler.Drain] may return
 }
 
 // jitter spreads a reconnection time by half up and down.

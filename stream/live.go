@@ -28,11 +28,16 @@ func (s *clientStream) gather() (behind bool, ended error) {
 	s.taken, behind, ended = s.sub.takeQueue()
 	s.done = 0
 	s.frameTaken(ended)
-	if s.taken != nil || now == nil { // if records are left, a large event is sent next and serves as the heartbeat
+	switch {
+	case s.taken != nil, now == nil: // if records are left, a large event is sent next and serves as the heartbeat
 		return behind, ended
-	}
-	if !behind {
+	case ended != nil, s.writer.poll.isFull(): // records before these positions may have been dropped
+		return behind, ended
+	case !behind:
 		s.advance(*now)
+	}
+	if s.writer.poll.isOver(s.isCurrent()) { // a checkpoint follows
+		return behind, ended
 	}
 	if s.writer.moved >= checkpointAfter {
 		s.writer.appendCheckpoint(checkpointData{})
@@ -59,14 +64,14 @@ func (s *clientStream) advance(now cursor) {
 }
 
 // frameTaken frames the taken records, up to the first large one. s.taken is nil afterwards if no record
-// is left. If access was revoked, the records are dropped.
+// is left. If access was revoked, or a poll has as many records as it may, the other records are dropped.
 func (s *clientStream) frameTaken(ended error) {
 	q := s.taken
 	if q == nil {
 		return
 	}
 	done := int(s.done)
-	if errors.Is(ended, ErrRevoked) {
+	if errors.Is(ended, ErrRevoked) || s.writer.poll.isFull() {
 		done = len(q.items)
 	}
 	live, text := 0, 0
@@ -74,7 +79,7 @@ func (s *clientStream) frameTaken(ended error) {
 		text = q.items[done-1].end
 	}
 	w := &s.writer
-	for ; done < len(q.items) && w.large == nil; done++ {
+	for ; done < len(q.items) && w.large == nil && !w.poll.isFull(); done++ {
 		it := &q.items[done]
 		lines := q.text[text:it.end]
 		if it.shared != nil {

@@ -85,7 +85,7 @@ func newManyStreams(b *testing.B, count int) *manyStreams {
 
 // open opens the stream of a user.
 func (m *manyStreams) open(user int) {
-	if reason := m.handler.roster.admit(netip.Addr{}, ""); reason != "" {
+	if reason := m.handler.roster.admit(netip.Addr{}, "", false); reason != "" {
 		m.b.Error(reason)
 		return
 	}

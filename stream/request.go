@@ -2,9 +2,11 @@ package stream
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -18,6 +20,10 @@ type streamRequest struct {
 	types    []string  // the event types to send; nil: all, empty: none
 	topics   []string  // the broadcast topics to send; nil: all, empty: none
 	shape    shape     // how the client wants events
+
+	polls bool          // the stream is a poll, which ends by itself
+	wait  time.Duration // how long a poll waits for the first event
+	limit int           // the most records of a poll; 0: no limit
 }
 
 // ParamLastID is the parameter for clients that cannot set the header Last-Event-ID, which takes precedence. It may
@@ -31,6 +37,8 @@ var params = []struct {
 }{
 	{"since", (*streamRequest).readSince},
 	{"types", (*streamRequest).readTypes},
+	{"wait", (*streamRequest).readWait},
+	{"limit", (*streamRequest).readLimit},
 	{ParamLastID, (*streamRequest).readLastID},
 	{"fields", (*streamRequest).readFields},
 	{"format", (*streamRequest).readFormat},
@@ -62,6 +70,9 @@ func readRequest(h http.Header, query Query, now time.Time) (streamRequest, erro
 				return r, fmt.Errorf("%s: %w", given.Name, err)
 			}
 		}
+	}
+	if r.limit > 0 && !r.polls {
+		return r, errors.New("limit: it has no effect on a stream, which stays open: add wait, such as wait=0")
 	}
 	return r, nil
 }
@@ -104,6 +115,26 @@ func (r *streamRequest) readTypes(value string, _ time.Time) error {
 		if err := CheckType(t); err != nil {
 			return fmt.Errorf("%q cannot be the type of an event: %w", t, err)
 		}
+	}
+	return nil
+}
+
+func (r *streamRequest) readWait(value string, _ time.Time) (err error) {
+	r.polls = true
+	r.wait, err = time.ParseDuration(value)
+	if _, number := strconv.ParseUint(value, 10, 32); err != nil && number == nil {
+		return fmt.Errorf("%q has no unit: write wait=%ss for seconds", value, value)
+	}
+	if err != nil || r.wait < 0 || r.wait > maxWait {
+		return fmt.Errorf("%.40q: want a time from 0 to 5m, such as 30s", value)
+	}
+	return nil
+}
+
+func (r *streamRequest) readLimit(value string, _ time.Time) (err error) {
+	r.limit, err = strconv.Atoi(value)
+	if err != nil || r.limit < 1 || r.limit > maxLimit {
+		return fmt.Errorf("%.40q: want a number of records from 1 to %d", value, maxLimit)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 // Admission bounds the streams. A zero value is no limit.
 type Admission struct {
 	Streams        int     // the most streams in all
-	PerUser        int     // the most streams of one user; a new stream takes the place of the oldest. See also [shortStream]
+	PerUser        int     // the most streams of one user; a new stream takes the place of the oldest. And the most polls of one user. See also [shortStream]
 	PerAddress     int     // the most streams of one client address, see [ClientNetwork]
 	OpensPerSecond float64 // the rate of opens, and the most opens at once
 }
@@ -28,7 +28,9 @@ const beatSlots = 128
 
 // A stream that ends before the age shortStream is short. In a time of shortStream, a user may have as many short streams
 // as streams at once, but at least minShortStreams. After that the user's requests are refused for a moment. Otherwise
-// one user could open streams as fast as the server can, and each time make Herald ask Kafka for offsets.
+// one user could open streams as fast as the server can, and each time make Herald ask Kafka for offsets. Polls count
+// in the same way, but apart from streams: a client that polls quickly does not keep the user's pages from opening
+// streams.
 const (
 	shortStream     = 10 * time.Second
 	minShortStreams = 16
@@ -45,7 +47,9 @@ type roster struct {
 	tokens    map[string][]*clientStream // by the id of the viewer's token, if it has one
 	addresses map[netip.Addr]int
 	opens     *rate.Limiter     // nil: opens are not limited
+	polls     map[string]int    // the number of each user's polls, if it is limited
 	short     *userrate.Limiter // counts the short streams of each user that have ended
+	shortPoll *userrate.Limiter // counts the short polls in the same way
 	draining  bool
 	empty     chan struct{} // closed when the last stream has ended, once draining
 
@@ -57,11 +61,12 @@ type roster struct {
 func newRoster(limits Admission, heartbeat time.Duration) *roster {
 	r := &roster{
 		limits: limits, heartbeat: heartbeat, addresses: make(map[netip.Addr]int), empty: make(chan struct{}),
-		users: make(map[string][]*clientStream), tokens: make(map[string][]*clientStream),
+		polls: make(map[string]int), users: make(map[string][]*clientStream), tokens: make(map[string][]*clientStream),
 	}
 	if limits.PerUser > 0 {
 		burst := max(limits.PerUser, minShortStreams)
 		r.short = userrate.New(float64(burst)/shortStream.Seconds(), burst)
+		r.shortPoll = userrate.New(float64(burst)/shortStream.Seconds(), burst)
 	}
 	if limits.OpensPerSecond > 0 {
 		r.opens = rate.NewLimiter(rate.Limit(limits.OpensPerSecond), int(min(max(1, limits.OpensPerSecond), math.MaxInt32)))
@@ -70,8 +75,8 @@ func newRoster(limits Admission, heartbeat time.Duration) *roster {
 }
 
 // admit counts one more stream of the user, or returns the reason why there is no room. Each stream that it admits needs
-// one leave.
-func (r *roster) admit(from netip.Addr, user string) EndError {
+// one leave. A poll never takes the place of another poll or of a stream: it is refused.
+func (r *roster) admit(from netip.Addr, user string, polls bool) EndError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := &r.limits
@@ -80,11 +85,15 @@ func (r *roster) admit(from netip.Addr, user string) EndError {
 		return ErrDraining
 	case l.Streams > 0 && r.count >= l.Streams,
 		l.PerAddress > 0 && r.addresses[from] >= l.PerAddress,
-		r.short.Debt(user, time.Now()) > 0,
+		polls && l.PerUser > 0 && r.polls[user] >= l.PerUser,
+		r.shortOf(polls).Debt(user, time.Now()) > 0,
 		r.opens != nil && !r.opens.Allow(): // last, because Allow takes from the rate
 		return ErrBusy
 	}
 	r.count++
+	if polls && l.PerUser > 0 {
+		r.polls[user]++
+	}
 	if l.PerAddress > 0 {
 		r.addresses[from]++
 	}
@@ -92,18 +101,34 @@ func (r *roster) admit(from netip.Addr, user string) EndError {
 }
 
 // leave takes back one admit.
-func (r *roster) leave(from netip.Addr) {
+func (r *roster) leave(from netip.Addr, user string, polls bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.count--
-	if n := r.addresses[from]; n > 1 {
-		r.addresses[from] = n - 1
-	} else {
-		delete(r.addresses, from)
+	countDown(r.addresses, from)
+	if polls {
+		countDown(r.polls, user)
 	}
 	if r.count == 0 && r.draining {
 		close(r.empty)
 	}
+}
+
+// countDown takes one from the count of a key. It removes the key with the last one.
+func countDown[K comparable](counts map[K]int, key K) {
+	if n := counts[key]; n > 1 {
+		counts[key] = n - 1
+	} else {
+		delete(counts, key)
+	}
+}
+
+// shortOf returns the limiter of short streams, or of short polls.
+func (r *roster) shortOf(polls bool) *userrate.Limiter {
+	if polls {
+		return r.shortPoll
+	}
+	return r.short
 }
 
 // addStream adds a stream that was admitted. If its user has too many streams, the oldest ends.
@@ -121,9 +146,15 @@ func (r *roster) addStream(f *clientStream) {
 	if id := f.admission.tokenID; id != "" {
 		r.tokens[id] = append(r.tokens[id], f)
 	}
-	if r.limits.PerUser > 0 {
-		for _, oldest := range all[:max(0, len(all)-r.limits.PerUser)] {
-			oldest.sub.end(ErrTooMany)
+	if r.limits.PerUser > 0 && len(all) > r.limits.PerUser {
+		newer := 0 // streams that are not polls; r.polls bounds the polls
+		for _, other := range slices.Backward(all) {
+			if other.writer.poll != nil {
+				continue
+			}
+			if newer++; newer > r.limits.PerUser {
+				other.sub.end(ErrTooMany)
+			}
 		}
 	}
 	if r.timer == nil {
@@ -141,7 +172,7 @@ func (r *roster) removeStream(f *clientStream) {
 	r.slots[f.slot] = slot[:len(slot)-1]
 	removeFrom(r.users, f.sub.user, f)
 	if now := time.Now(); now.Sub(time.UnixMilli(f.admission.opened)) < shortStream {
-		r.short.Charge(f.sub.user, 1, now)
+		r.shortOf(f.writer.poll != nil).Charge(f.sub.user, 1, now)
 	}
 	if id := f.admission.tokenID; id != "" {
 		removeFrom(r.tokens, id, f)

@@ -2,8 +2,10 @@ package stream
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"regexp"
+	"time"
 )
 
 // This part of the model has the clients: their connections, and what they do.
@@ -12,6 +14,7 @@ import (
 type simClient struct {
 	user     string
 	unseen   bool // the client begins with since=delivered
+	polls    bool // the client polls: its streams end by themselves
 	since    int  // the client's since parameter: it asks for records appended at this time or later; 0: it has none
 	replica  *replica
 	stream   *clientStream
@@ -36,6 +39,7 @@ type cutBody struct {
 	text   []byte
 	limit  int // the number of bytes that arrive before the connection breaks; -1: it does not break
 	ended  bool
+	clean  bool // the response has ended with its last chunk
 
 	noted int    // the number of bytes of text that note has parsed
 	id    string // the last id in those bytes
@@ -77,8 +81,8 @@ func (c *cutBody) finish(b []byte) error {
 	return nil
 }
 
-func (c *cutBody) close(bool) { c.ended = true }
-func (c *cutBody) cut()       {}
+func (c *cutBody) close(clean bool) { c.ended, c.clean = true, clean }
+func (c *cutBody) cut()             {}
 
 // connect opens a stream for the client at a random replica.
 func (w *world) connect(c *simClient) {
@@ -90,6 +94,13 @@ func (w *world) connect(c *simClient) {
 	turn := uint32(w.random.IntN(10))
 	c.stream = newClientStream(c.replica.service, c.body, c.user, 64+w.random.IntN(400))
 	c.stream.catchUp.turn, c.stream.sub.serve = turn, func(*clientStream) { c.ready = true }
+	if c.polls {
+		limit := w.random.IntN(5)
+		if w.calm {
+			limit = 0
+		}
+		c.stream.writer.poll = newPoll(time.Duration(w.random.IntN(2))*time.Minute, limit)
+	}
 	if w.planted == "overflow not noticed" {
 		c.stream.sub.overflow = func() { c.stream.sub.behind = false }
 	}
@@ -128,6 +139,9 @@ func (w *world) collect(c *simClient) {
 	}
 	got := parse(c.body.text)
 	c.wire = append(c.wire, c.body.text...)
+	if c.polls {
+		w.checkAnswer(c, got.events)
+	}
 	if os.Getenv("HERALD_SIMULATION_SEED") != "" {
 		w.t.Logf("%p %s asked with %q and got\n%s", c, c.user, c.lastID, c.body.text)
 	}
@@ -145,6 +159,22 @@ func (w *world) collect(c *simClient) {
 		}
 	}
 	c.stream, c.ready = nil, false
+}
+
+// checkAnswer checks that a poll that was not cut ends with a checkpoint, and has no more records than were asked for.
+func (w *world) checkAnswer(c *simClient, got []event) {
+	if !c.body.clean {
+		return
+	}
+	records := 0
+	for _, e := range got {
+		if e.kind == TypeMessage {
+			records++
+		}
+	}
+	if limit := c.stream.writer.poll.limit; len(got) == 0 || got[len(got)-1].kind != TypeCheckpoint || limit > 0 && records > limit {
+		w.wrong = append(w.wrong, fmt.Sprintf("a poll for %d records was answered with %v", limit, got))
+	}
 }
 
 // disconnect ends the client's connection.
@@ -174,6 +204,11 @@ func (w *world) step(c *simClient) {
 			c.stream.writer.moved += checkpointAfter // the position now seems to have moved far
 		}
 		c.stream.sub.requestHeartbeat()
+	case 2:
+		if p := c.stream.writer.poll; p != nil { // its timer fires
+			p.over, p.patient = time.Now(), time.Now()
+			c.stream.sub.requestHeartbeat()
+		}
 	default:
 		if len(c.stream.catchUp.waiting) > 0 && w.random.IntN(2) == 0 {
 			c.stream.sub.requestCatchUp() // the retry timer fires

@@ -108,7 +108,7 @@ func newWorld(t *testing.T, seed uint64, planted string) *world {
 // arrive adds a client without an event id.
 func (w *world) arrive() {
 	c := &simClient{
-		user: []string{"alice", "bob"}[w.random.IntN(2)], unseen: w.random.IntN(3) == 0,
+		user: []string{"alice", "bob"}[w.random.IntN(2)], unseen: w.random.IntN(3) == 0, polls: w.random.IntN(3) == 0,
 		promised: make(map[place]int), reach: make(map[string]int64), from: make(map[place]int64), read: make(map[place]int64),
 	}
 	if !c.unseen && w.random.IntN(2) == 0 {
@@ -216,7 +216,7 @@ func (w *world) run() []string {
 	}
 	w.calm = true
 	for _, c := range w.clients {
-		if c.stream != nil && c.body.limit >= 0 {
+		if c.stream != nil && (c.body.limit >= 0 || c.polls) {
 			w.disconnect(c)
 		}
 	}
@@ -246,11 +246,13 @@ func (w *world) run() []string {
 	}
 	wrong := w.wrong
 	for i, c := range w.clients {
-		if c.stream == nil {
+		if c.stream == nil && !c.polls {
 			wrong = append(wrong, fmt.Sprintf("client %d was cut in the calm", i))
 			continue
 		}
-		w.disconnect(c)
+		if c.stream != nil {
+			w.disconnect(c)
+		}
 		for _, text := range w.verify(c) {
 			wrong = append(wrong, fmt.Sprintf("client %d (%s): %s", i, c.user, text))
 		}

@@ -12,13 +12,15 @@ import (
 // start begins a new stream where the request says, and serves it. serveSlow replays the missed records first.
 func (s *clientStream) start(r streamRequest) {
 	err := s.waitFor(func(ctx context.Context) error {
+		ctx, done := s.writer.poll.limitStart(ctx)
+		defer done()
 		if err := s.joinTopics(ctx, r.topics); err != nil {
 			return err
 		}
 		return s.begin(ctx, r)
 	})
 	if err != nil {
-		if _, ended := errors.AsType[EndError](err); ended && !s.begun {
+		if _, ended := errors.AsType[EndError](err); !s.begun && (ended || errors.Is(err, errAnswered)) {
 			b := s.writer.buffer()
 			b.b = r.appendOwnID(b.b)
 		}

@@ -171,6 +171,16 @@ func (s *subscription) end(cause error) {
 	s.serveLocked()
 }
 
+// endCaughtUp is end, but it does nothing if the stream has to catch up first. The records in the queue are still
+// sent.
+func (s *subscription) endCaughtUp(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended == nil && !s.behind {
+		s.ended = cause
+	}
+}
+
 // discard drops the records that wait.
 func (s *subscription) discard() {
 	s.mu.Lock()

@@ -1,0 +1,128 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+const (
+	maxWait  = 5 * time.Minute // the most that a client may ask a poll to wait
+	maxLimit = 10_000          // the most records that a client may ask a poll for
+
+	// pollPatience is how long a poll waits for partitions for which Kafka has no answer. A leader is elected within
+	// this time. A poll that ended at once would make its client ask again at once.
+	pollPatience = 10 * time.Second
+)
+
+// errAnswered is the end of a poll: the client has what it asked for.
+var errAnswered = errors.New("the poll is answered")
+
+// poll makes a stream end by itself: once the stream is live and has sent something, or once its time is over. All
+// else is a stream's: the cursor, the ids, the catching up. So a client that polls with the id of the answer before
+// gets what a stream would have sent.
+type poll struct {
+	limit   int       // the most records; 0: no limit
+	over    time.Time // when the poll ends without an event
+	patient time.Time // until when events wait for partitions for which Kafka has no answer
+
+	records int // the records sent, or appended
+	gaps    int
+	timer   *time.Timer // makes the stream look at the clock; nil until the stream waits
+}
+
+// newPoll returns a poll that begins now.
+func newPoll(wait time.Duration, limit int) *poll {
+	now := time.Now()
+	return &poll{limit: limit, over: now.Add(wait), patient: now.Add(pollPatience)}
+}
+
+// The methods below may be called with nil, which stands for a stream that is not a poll.
+
+func (p *poll) countRecord() {
+	if p != nil {
+		p.records++
+	}
+}
+
+func (p *poll) countGap() {
+	if p != nil {
+		p.gaps++
+	}
+}
+
+// isFull reports whether the poll has as many records as the client asked for.
+func (p *poll) isFull() bool { return p != nil && p.limit > 0 && p.records >= p.limit }
+
+// deadline returns when the poll ends. current says that no partition waits for Kafka.
+func (p *poll) deadline(current bool) time.Time {
+	waiting := p.records+p.gaps == 0
+	switch {
+	case current && waiting:
+		return p.over
+	case current:
+		return time.Time{} // at once
+	case waiting && p.over.After(p.patient):
+		return p.over
+	default:
+		return p.patient
+	}
+}
+
+// isOver reports whether the poll ends now. current says that no partition waits for Kafka.
+func (p *poll) isOver(current bool) bool {
+	return p != nil && (p.isFull() || !time.Now().Before(p.deadline(current)))
+}
+
+// limitStart returns a context that ends when the poll no longer waits for Kafka to say where the stream begins.
+func (p *poll) limitStart(ctx context.Context) (context.Context, context.CancelFunc) {
+	if p == nil {
+		return ctx, func() {}
+	}
+	return context.WithDeadlineCause(ctx, p.deadline(false), errAnswered)
+}
+
+// stop stops the timer.
+func (p *poll) stop() {
+	if p != nil && p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+// endPoll ends the stream if it is a poll that is over. It is called when the stream has nothing else to do. If the
+// poll is not over, endPoll sets the timer to the time at which it will be.
+func (s *clientStream) endPoll() {
+	p := s.writer.poll
+	if p == nil {
+		return
+	}
+	current := s.isCurrent()
+	switch {
+	case p.isFull():
+		s.sub.end(errAnswered)
+		return
+	case p.isOver(current):
+		s.sub.endCaughtUp(errAnswered)
+		return
+	}
+	left := time.Until(p.deadline(current))
+	if p.timer == nil {
+		p.timer = time.AfterFunc(left, s.sub.requestHeartbeat) // which moves the cursor to the present, too
+	} else {
+		p.timer.Reset(left)
+	}
+}
+
+// appendLast appends the checkpoint with which a poll ends. If Kafka has not said where the stream begins, the client's
+// own id is in the buffer and becomes the checkpoint's.
+func (s *clientStream) appendLast() {
+	if !s.begun {
+		b := s.writer.buffer()
+		b.b = appendOwn(b.b, TypeCheckpoint, checkpointData{})
+		return
+	}
+	s.writer.appendCheckpoint(checkpointData{Live: s.isCurrent() && !s.writer.poll.isFull()})
+}
+
+// isCurrent reports whether the stream has all records that its topics have, if nothing waits in the subscription.
+func (s *clientStream) isCurrent() bool { return len(s.catchUp.waiting) == 0 }
