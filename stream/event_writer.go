@@ -142,7 +142,7 @@ func (w *eventWriter) appendGap(g gapData) {
 }
 
 // appendCheckpoint appends a checkpoint, an event that carries the cursor and no record.
-func (w *eventWriter) appendCheckpoint(data checkpointData) { //nolint:unparam // no checkpoint has data yet
+func (w *eventWriter) appendCheckpoint(data checkpointData) {
 	if w.shape.has(showPos) {
 		data.Pos = w.cursor.lastOffsets()
 	}

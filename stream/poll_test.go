@@ -32,7 +32,7 @@ type poller struct {
 }
 
 // poll sends one request and takes the events of the answer. It stops to read after that many bytes; -1: it does not.
-func (p *poller) poll(url string, bytes int) parsed {
+func (p *poller) poll(url string, bytes int) {
 	p.t.Helper()
 	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -70,7 +70,6 @@ func (p *poller) poll(url string, bytes int) parsed {
 	if last := len(got.events) - 1; bytes < 0 && (last < 0 || got.events[last].kind != TypeCheckpoint) {
 		p.t.Errorf("%s: the last event is not a checkpoint: %q", url, text)
 	}
-	return got
 }
 
 // isLive reports whether the answer says that there is nothing more.
@@ -105,7 +104,9 @@ func TestPollsAreExact(t *testing.T) {
 		"since delivered": {query: "&wait=20ms&since=delivered", limit: func(int) int { return 3 }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &poller{t: t, ignore: func(data string) bool { return strings.Contains(data, " alice of ") && !strings.HasPrefix(data, name+" alice of ") }}
+			p := &poller{t: t, ignore: func(data string) bool {
+				return strings.Contains(data, " alice of ") && !strings.HasPrefix(data, name+" alice of ")
+			}}
 			p.poll(first.url+"alice&wait=0", -1) // from now
 			random := rand.New(rand.NewPCG(1, 1))
 			done := make(chan error, 1)

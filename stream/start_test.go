@@ -30,6 +30,8 @@ func TestParseRequest(t *testing.T) {
 		"fields=key,key":                 {shape: showKey},
 		"format=json":                    {shape: showEnvelope},
 		"format=json&fields=headers":     {shape: showEnvelope | showHeaders},
+		"wait=0":                         {polls: true},
+		"limit=10000&wait=5m":            {polls: true, wait: 5 * time.Minute, limit: 10_000},
 	} {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?"+query, nil)
 		got, err := parseRequest(t, req, now)
@@ -54,6 +56,14 @@ func TestParseRequest(t *testing.T) {
 		"fields=time;key":                   "percent-encode",
 		"format=xml":                        `format: "xml": want json`,
 		"format=%zz":                        "percent-encode",
+		"wait=1":                            `wait: "1" has no unit: write wait=1s for seconds`,
+		"wait=-1s":                          `wait: "-1s": want a time from 0 to 5m`,
+		"wait=5m1ms":                        `wait: "5m1ms": want a time from 0 to 5m`,
+		"wait=soon":                         `wait: "soon": want a time from 0 to 5m`,
+		"limit=5":                           `limit: it has no effect on a stream, which stays open: add wait, such as wait=0`,
+		"wait=0&limit=0":                    `limit: "0": want a number of records from 1 to 10000`,
+		"wait=0&limit=10001":                `limit: "10001": want a number`,
+		"wait=0&limit=1e3":                  `limit: "1e3": want a number`,
 		"types=a" + strings.Repeat(",a", maxTypes): "more than",
 	} {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events?"+query, nil)

@@ -67,7 +67,7 @@ type Config struct {
 	MaxStreams int
 	// MaxStreamsPerUser bounds the streams of one user; a new stream ends the user's oldest one. In 10 s
 	// a user may also close this many streams, but at least 16. After that, the server asks the user's clients to
-	// come back later. Zero: no limit. Default: 256.
+	// come back later. The same number bounds the user's polls, apart from the streams. Zero: no limit. Default: 256.
 	MaxStreamsPerUser int
 	// MaxStreamsPerAddress bounds the streams of one client address. All clients of a proxy have the
 	// proxy's address, unless TrustedProxies names it. Zero, the default: no limit.
