@@ -128,8 +128,10 @@ export interface StateChange {
 /** Maps event types to the types of their data. */
 export type EventMap = Record<string, any>;
 
-/** The records of an event map: a union that `event.type` narrows. */
-export type RecordOf<Events> = { [K in keyof Events & string]: HeraldEvent<Events[K], K> }[keyof Events & string];
+/** The records of an event map, and tombstones: a union that `event.type` narrows. */
+export type RecordOf<Events> =
+  | { [K in keyof Events & string]: HeraldEvent<Events[K], K> }[keyof Events & string]
+  | ("delete" extends keyof Events ? never : HeraldEvent<null, "delete">);
 
 /** What a `for await` loop gets: records, and gaps as events of the type "gap", which no record has. */
 export type LoopEvent<Events> = RecordOf<Events> | HeraldEvent<Gap, "gap">;
