@@ -71,6 +71,7 @@ test("the parser agrees with eventsource-parser wherever a stream is cut", () =>
 const cases = {
   "an event without its blank line is none": ["data: a\n", []],
   "a blank line by CR counts before an LF comes": ["data: a\r\r", [{ data: "a" }]],
+  "CR LF is one line's end, also with an empty chunk inside": ["data: a\r\ndata: b\r\n\r\n", [{ data: "a\nb" }]],
   "an id without data moves the id": ["id: 1\n\ndata: a\n\n", [{ data: "a", id: "1" }]],
   "an id stays for the events after it": ["id: 1\ndata: a\n\ndata: b\n\n", [{ data: "a", id: "1" }, { data: "b", id: "1" }]],
   "an id with NUL is ignored": ["id: 1\ndata: a\n\nid: 2\0\ndata: b\n\n", [{ data: "a", id: "1" }, { data: "b", id: "1" }]],
@@ -92,7 +93,7 @@ for (const [name, [text, want]] of Object.entries(cases)) {
     const bytes = typeof text === "string" ? encoder.encode(text) : text;
     for (let at = 0; at <= bytes.length; at++) {
       const parser = new Parser();
-      const events = [bytes.subarray(0, at), bytes.subarray(at)].flatMap((part) => [...parser.push(part)]);
+      const events = [bytes.subarray(0, at), new Uint8Array(), bytes.subarray(at)].flatMap((part) => [...parser.push(part)]);
       for (const { fields } of events) delete fields.other;
       assert.deepEqual(events, want.map((event) => ({ type: "message", id: "", fields: {}, ...event })), `cut at ${at}`);
     }
