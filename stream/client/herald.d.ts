@@ -55,11 +55,17 @@ export interface Options {
   lastEventId?: string;
 
   /**
-   * All tabs of the page's origin that name the same stream share one connection. A string separates users: give the
-   * user's id where several users may be signed in at once in one browser. Without Web Locks (which need HTTPS or
-   * localhost) or BroadcastChannel, each tab has a connection of its own. Default: false.
+   * All tabs of the page's origin that name the same stream share one connection: see {@link StateChange.shared}. Each tab
+   * gets each record once, from its own position. Two users never share, nor two tokens that may see different records:
+   * the server tells each tab whose records it gets, and a tab asks by its own token or cookie before it shares. A string
+   * separates further: tabs with different strings do not share. Without Web Locks (which need HTTPS or localhost) or
+   * BroadcastChannel, and with a server that does not name the viewer, each tab has a connection of its own. Default: false.
    *
-   * Hazard: with `true`, two tabs that are signed in as different users would share the stream of one of them.
+   * A tab whose token the server refuses is `signed-out`; another tab then tries its own token for all. A tab that is
+   * signed out tries again when another tab has a stream. {@link Stream.close} and {@link Options.signal} concern their tab only.
+   *
+   * Hazards: the owner's token counts for the tabs that follow, so a tab stays with its user until the owner's stream ends.
+   * If a `for await` loop of the owner falls back by more than 256 events, the other tabs wait with it.
    */
   share?: boolean | string;
 
@@ -121,7 +127,10 @@ export interface StateChange {
   message?: string;
   /** When the next attempt begins, in the states `waiting` and `offline`. */
   until?: Date;
-  /** Whether this tab has the connection for itself, for all tabs, or uses another tab's. */
+  /**
+   * Whether this tab has the connection for itself, for all tabs, or uses another tab's. The states of a follower are the
+   * owner's, and while it catches up, its own.
+   */
   shared: "alone" | "owner" | "follower";
 }
 
