@@ -1,9 +1,8 @@
-// A bell for Vue. The stream ends with the component.
+// A bell for Vue. Its stream ends with the component.
 import { connect, type State } from "herald-client";
 import { defineComponent, h, onScopeDispose, ref } from "vue";
 
 type Note = { text: string };
-
 export function useNotes(url: string | URL) {
   const notes = ref<Note[]>([]), state = ref<State>("connecting");
   const stream = connect<{ message: Note }>(url, { session: true, share: true });
