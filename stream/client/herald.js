@@ -292,8 +292,11 @@ class Connection {
   }
 
   readCheckpoint(told) {
-    this.heartbeat = told?.heartbeat ?? this.heartbeat;
     if (told?.live) this.failures = 0;
+    if (!told?.heartbeat) return;
+    this.heartbeat = told.heartbeat;
+    clearTimeout(this.timer); // the watchdog has looked at the time by the default until now
+    this.watch();
   }
 
   // settle decides what follows a failure. told is the time that the server wants clients to wait.

@@ -59,6 +59,13 @@ for (const [interval, staleAfter, want] of [[15_000, undefined, 37_500], [2_000,
   });
 }
 
+test("the heartbeat that the first checkpoint tells counts at once", async (t) => {
+  const server = new FakeServer(stream(opening("1~a", { heartbeat: 1_000, live: true })));
+  const { clock, seen } = await open(t, server);
+  await clock.tick(2_500 * 1.25 + 250, 250);
+  assert.deepEqual(seen.states, ["connecting", "open", "stale", "connecting", "open"]);
+});
+
 test("a comment keeps a stream alive", async (t) => {
   const server = new FakeServer(stream(live()));
   const { clock, seen } = await open(t, server);
