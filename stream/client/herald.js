@@ -143,7 +143,7 @@ class Access {
     const type = response.headers.get("Content-Type");
     if (/^text\/event-stream\b/i.test(type)) return response;
     discard(response);
-    throw fail("not-a-stream", `The answer is not an event stream but ${type}.`);
+    throw fail("not-a-stream", `The answer is not an event stream: status ${response.status}, Content-Type ${type}.`);
   }
 
   // getToken never calls token() twice at a time: the second token may invalidate the first.

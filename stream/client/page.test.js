@@ -143,6 +143,8 @@ test("a replaced stream takes its place back when the user looks, not when the n
   page.fire("online");
   page.hide();
   await clock.tick(7_200_000, 600_000);
+  page.fire("online");
+  await turns();
   assert.deepEqual(seen.states, ["connecting", "replaced"]);
   page.show();
   await turns();
@@ -157,6 +159,9 @@ test("a stream that is signed out stays so", async (t) => {
   page.fire("pagehide", true);
   page.fire("pageshow", true);
   await clock.tick(3_600_000, 600_000);
+  page.fire("online");
+  page.show();
+  await turns();
   assert.equal(server.requests.length, 1);
 });
 
