@@ -9,7 +9,8 @@
 //
 //  1. The consumer fetches a batch and calls [Hub.Deliver] with its records and the next offset.
 //  2. Hub.queueRecordsLocked finds the subscriptions of the record's user. Hub.broadcastRecordsLocked visits all
-//     readers of a broadcast topic (topicReaders). Hub.encodeRecordLocked encodes the event once for all of them.
+//     readers of a broadcast topic (topicReaders). Hub.encodeRecordLocked encodes the event once for all streams of
+//     one shape, see shape.go.
 //  3. subscription.pushRecord queues the event. If the stream is behind, or if the queue is full, it drops the
 //     event, and a replay sends the record later. If the stream is not being served, pushRecord calls engine.schedule.
 //  4. An engine worker calls clientStream.serveQuick. clientStream.gather takes the queue, and
@@ -55,7 +56,8 @@
 //	one stream      client_stream.go (life cycle), live.go, subscription.go (what others leave for it), engine.go
 //	catching up     catch_up.go, replay_limit.go, home.go (partitions that concern a user)
 //	writing         event_writer.go, heartbeat.go (while a stream waits for Kafka), event.go (format),
-//	                large_event.go (shared events)
+//	                shape.go (what a client asks for), fields.go (the record's other fields), encoding.go (an
+//	                event in each shape, live and by replay), large_event.go (shared events)
 //	sockets         output.go, response.go (HTTP/2), connection.go, connection_write_*.go,
 //	                user_timeout_*.go, watcher_*.go
 //	all streams     hub.go, topic_readers.go (the streams of a topic), kafka.go, service.go (settings that all
@@ -70,7 +72,7 @@
 // takes only locks to the right of it.
 //
 //	live:       livePartition.mu → hubPartition.mu → Hub.mu → topicReaders.mu → subscription.mu → engine.mu
-//	                               hubPartition.mu → larges.mu
+//	                               hubPartition.mu → Hub.mu → topicReaders.mu → larges.mu
 //	ends:       roster.mu → subscription.mu → engine.mu
 //	            roster.mu → response.mu
 //	replay:     replay.mu → eventWriter.mu → deliveredPositions.mu → topicRegistry.mu
