@@ -110,7 +110,7 @@ func newWorld(t *testing.T, seed uint64, planted string) *world {
 func (w *world) arrive() {
 	c := &simClient{
 		user: []string{"alice", "bob"}[w.random.IntN(2)], unseen: w.random.IntN(3) == 0, polls: w.random.IntN(3) == 0,
-		shape: w.chooseShape(),
+		shape:    w.chooseShape(),
 		promised: make(map[place]int), reach: make(map[string]int64), from: make(map[place]int64), read: make(map[place]int64),
 	}
 	if !c.unseen && w.random.IntN(2) == 0 {
