@@ -141,6 +141,31 @@ test("the waits double up to 30 s, and begin again after a live stream", async (
   assert.deepEqual(waits, [2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000, 2_000, 2_000, 4_000]);
 });
 
+test("reconnect() begins the waits again", async (t) => {
+  const clock = fakeClock(t);
+  t.mock.method(Math, "random", () => 1);
+  const { seen, opened } = open(t, new FakeServer(unreachable));
+  await clock.tick(20_000, 1_000);
+  opened.reconnect();
+  await turns();
+  assert.equal(seen.changes.at(-1).until - Date.now(), 2_000);
+});
+
+test("a long replay over a bad network makes progress without long waits", async (t) => {
+  const clock = fakeClock(t);
+  t.mock.method(Math, "random", () => 1);
+  const server = new FakeServer(stream(opening("1~a"), record("1~b")));
+  const { seen } = open(t, server);
+  for (let n = 0; n < 5; n++) {
+    await turns();
+    server.last.cut();
+    await turns();
+    await clock.tick(4_000);
+  }
+  const waits = seen.changes.filter(({ state }) => state === "waiting").map(({ until, at }) => until - at);
+  assert.deepEqual(waits, Array(5).fill(4_000));
+});
+
 test("1,000 clients of a server that answers 503 are no storm", async (t) => {
   const clock = fakeClock(t);
   const server = new FakeServer(page(503));

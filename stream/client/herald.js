@@ -283,6 +283,7 @@ class Connection {
       }
       if (signal.aborted) return;
       if (event.type === "checkpoint") this.readCheckpoint(parseJSON(event.data));
+      else if (event.type !== "heartbeat") this.failures = Math.min(this.failures, 1); // a long replay makes progress
     }
     if (none || !this.query.wait) throw fail("network", "The connection was cut.");
   }

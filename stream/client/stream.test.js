@@ -130,7 +130,8 @@ for (const type of ["state", "live", "message", "gap", "*"]) {
   test(`close() in a listener of ${type}`, async (t) => {
     const clock = fakeClock(t);
     const server = new FakeServer(stream(live(), record("1~b"), gap("1~c"), record("1~d")));
-    const opened = open(t, server);
+    let tokens = 0;
+    const opened = open(t, server, { token: () => String(++tokens) });
     let closed = false;
     opened.on(type, () => { opened.close(); closed = true; });
     const after = [];
@@ -142,6 +143,7 @@ for (const type of ["state", "live", "message", "gap", "*"]) {
     assert.equal(states.at(-1), "closed");
     assert.equal(opened.state, "closed");
     assert.equal(server.requests.length, type === "state" ? 0 : 1);
+    assert.equal(tokens, server.requests.length);
   });
 }
 
