@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -75,6 +76,9 @@ func run(t *testing.T, program string, args ...string) []byte {
 	return out
 }
 
+// said is whether a reason has been written: all tests have the same one.
+var said atomic.Bool
+
 // skip skips the test, or fails it if HERALD_REQUIRE_LANGUAGES is 1. It writes the reason to the file that
 // HERALD_TEST_SKIPS names, which make test prints.
 func skip(t *testing.T, what string) {
@@ -83,7 +87,7 @@ func skip(t *testing.T, what string) {
 	if os.Getenv("HERALD_REQUIRE_LANGUAGES") == "1" {
 		t.Fatal(line)
 	}
-	if name := os.Getenv("HERALD_TEST_SKIPS"); name != "" {
+	if name := os.Getenv("HERALD_TEST_SKIPS"); name != "" && said.CompareAndSwap(false, true) {
 		f, err := os.OpenFile(name, os.O_APPEND|os.O_WRONLY, 0) //nolint:gosec // make test names the file
 		if err != nil {
 			t.Fatal(err)
