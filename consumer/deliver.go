@@ -18,7 +18,7 @@ const maxDelivery = 512
 // deliverResponse handles the response to a fetch of the asked offsets. It returns false unless all of the
 // response was records that the next fetch may follow.
 func (r *liveReader) deliverResponse(s *shard, partitions map[topicIDPartition]*livePartition, res *kmsg.FetchResponse, asked map[topicIDPartition]int64) bool {
-	steady := true
+	steady, answered := true, time.Now()
 	for i := range res.Topics {
 		t := &res.Topics[i]
 		for j := range t.Partitions {
@@ -32,11 +32,17 @@ func (r *liveReader) deliverResponse(s *shard, partitions map[topicIDPartition]*
 			steady = asked[key] <= next && r.deliverPartition(s, p, &t.Partitions[j]) && steady
 		}
 	}
+	confirmEnds(partitions, res, answered)
 	return steady
 }
 
 // deliverPartition hands one partition's records to the sink, or handles its error and returns false.
 func (r *liveReader) deliverPartition(s *shard, p *livePartition, part *kmsg.FetchResponseTopicPartition) bool {
+	end := part.LastStableOffset
+	if part.ErrorCode != 0 {
+		end = endUnknown
+	}
+	defer func() { p.recordEnd(end) }() // once the records before it are delivered
 	switch err := kerr.ErrorForCode(part.ErrorCode); {
 	case err == nil && part.PreferredReadReplica != s.broker && r.cluster.Lists(part.PreferredReadReplica):
 		r.preferFollower(p, part.PreferredReadReplica)

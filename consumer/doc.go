@@ -63,6 +63,7 @@
 //
 //	live_reader.go         which partitions are read live, and from which brokers
 //	live_partition.go      a partition that is read live
+//	current.go             whether live reading has come to the ends of the logs, as the brokers report them
 //	look_back.go           the records before the end of a log that live reading begins with
 //	shard.go               the partitions of one fetch session, and the loop that reads them
 //	fetch_request.go       the fields that all fetch requests share

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"herald/consumer/batch"
@@ -19,6 +20,10 @@ type livePartition struct {
 	first   int64        // the offset at which live reading began: liveFrom, or before it
 
 	ownerless *ownerlessRecords // of the topic; nil: its records always have an owner
+
+	// See [Consumer.IsCurrent].
+	end   atomic.Int64 // the end of the log, to which live reading has come; or endUnknown
+	endAt atomic.Int64 // when a broker last answered that the log ends there, in Unix nanoseconds
 
 	mu       sync.Mutex // held while records are delivered
 	closed   bool

@@ -76,6 +76,11 @@ func (r *liveReader) beginPartition(start *pendingStart, next int64) {
 		tail: r.tail.Begin(first), added: time.Now(), first: first, liveFrom: next, next: first, logEnd: next, moved: time.Now(),
 		ownerless: r.ownerless[start.Topic],
 	}
+	p.end.Store(endUnknown)
+	if start.startAt == broker.LatestOffset {
+		p.end.Store(next)
+		p.endAt.Store(p.added.UnixNano())
+	}
 	r.sink.Begin(start.Partition, start.topicID, next)
 	r.addPartition(p)
 	r.assign(p, start.leader)

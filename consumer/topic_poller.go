@@ -212,7 +212,7 @@ func (p *topicPoller) adoptErrorLocked(t *topicState, m *broker.TopicMetadata) b
 			t.missed = true
 			return false
 		}
-		t.missing, t.starts = true, nil
+		t.missing, t.absent, t.starts = true, time.Now(), nil
 		if t.route.Kind != PerUser && t.failed == "" {
 			t.failed = m.Err.Error()
 			p.log.Warn("topic does not exist; it will be read from its start once it does", "topic", t.name)

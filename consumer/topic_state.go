@@ -20,6 +20,7 @@ type topicState struct {
 	claim   topicClaim // what one metadata response said and no other has confirmed
 	known   bool       // the cluster has reported what the topic is; partitions that appear later are read from their start
 	missing bool       // the cluster reports that the topic does not exist
+	absent  time.Time  // when the cluster last reported that
 	missed  bool       // one metadata response says so; a topic that is always read waits for another
 	failed  string     // the last error logged
 	unread  error      // why the last partition that could not start did not

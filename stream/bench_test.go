@@ -137,6 +137,8 @@ func TestReaderProcess(t *testing.T) {
 // stillKafka is a Kafka without new records.
 type stillKafka struct{ Kafka }
 
+func (stillKafka) IsCurrent(string, [16]byte, func(int32) (int64, bool)) bool { return true }
+
 func (stillKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
 	return []consumer.UserTopic{{Topic: "all"}, {Topic: "shared"}}, nil
 }

@@ -37,6 +37,7 @@ type catchUp struct {
 	retry   *time.Timer                     // requests a catch-up for the waiting partitions
 	ends    map[consumer.Partition]int64    // of logs that turned out shorter than this replica has read
 	turn    uint32                          // selects which partition is replayed first
+	live    bool                            // the client knows that replay has met live
 }
 
 // run catches up: it compares the cursor with the logs and replays from the cursor to the seam.
@@ -47,6 +48,7 @@ func (c *catchUp) run(ctx context.Context) error {
 	if err := c.compareWith(ctx, seam); err != nil {
 		return err
 	}
+	current := !c.live && c.isCurrent(seam)
 	var err error
 	for more := true; more && err == nil && !c.writer.poll.isFull(); {
 		// Each replay needs the limits: it may find a log shorter than expected, which is then read from its start.
@@ -54,12 +56,18 @@ func (c *catchUp) run(ctx context.Context) error {
 			more, err = c.replayOnce(ctx, seam)
 		}
 	}
-	if err == nil && c.writer.moved >= checkpointAfterReplay {
+	switch {
+	case err != nil:
+	case current && c.hasReached(seam):
+		c.meetLive()
+	case c.writer.moved >= checkpointAfterReplay:
 		c.writer.appendCheckpoint(checkpointData{})
 	}
 	c.stopRetry() // otherwise each catch-up would leave a timer that requests another one
 	if len(c.waiting) > 0 {
 		c.retry = time.AfterFunc(retryAfter, c.sub.requestCatchUp)
+	} else {
+		c.checkLiveLater()
 	}
 	return err
 }

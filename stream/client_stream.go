@@ -51,7 +51,7 @@ type admitted struct {
 // newClientStream returns a stream of the user that writes to out. It is not registered anywhere yet. At
 // most maxQueue bytes wait for it.
 func newClientStream(svc *service, out output, user string, maxQueue int) *clientStream {
-	s := &clientStream{env: &svc.streams, writer: eventWriter{env: &svc.writers, out: out}}
+	s := &clientStream{env: &svc.streams, writer: eventWriter{env: &svc.writers, out: out, beat: heartbeatComment}}
 	s.sub = newSubscription(user, maxQueue, s.env.overflow, s, s.env.schedule)
 	s.catchUp = catchUp{env: &svc.catchUps, writer: &s.writer, sub: s.sub}
 	return s

@@ -9,8 +9,7 @@
 //
 //  1. The consumer fetches a batch and calls [Hub.Deliver] with its records and the next offset.
 //  2. Hub.queueRecordsLocked finds the subscriptions of the record's user. Hub.broadcastRecordsLocked visits all
-//     readers of a broadcast topic (topicReaders). Hub.encodeRecordLocked encodes the event once for all streams of
-//     one shape, see shape.go.
+//     readers of a broadcast topic (topicReaders). Hub.encodeRecordLocked encodes the event once for all of them.
 //  3. subscription.pushRecord queues the event. If the stream is behind, or if the queue is full, it drops the
 //     event, and a replay sends the record later. If the stream is not being served, pushRecord calls engine.schedule.
 //  4. An engine worker calls clientStream.serveQuick. clientStream.gather takes the queue, and
@@ -37,6 +36,10 @@
 //  6. When the cursor has reached the seam, serveSlow takes the queue. It drops queued records before the cursor,
 //     because the replay has sent them.
 //
+// Once, catchUp.meetLive appends the checkpoint that says that replay has met live: catchUp.isCurrent asks Kafka
+// whether the logs end at the seam, and catchUp.hasReached whether the cursor has come there. If nothing was missed,
+// this checkpoint takes the place of the first one. If the stream is not live, gather finds out each second.
+//
 // A stream catches up whenever something other than a record has happened: it begins, its queue is full,
 // partitions appear or are created again, or retention has overtaken the reader. So each loss is found from
 // the client's own cursor. Partitions for which Kafka has no answer wait; the others continue.
@@ -53,11 +56,11 @@
 //	                an HTTP/2 request), query.go, request.go (the query parameters), start.go, roster.go
 //	                (limits, the heartbeats of quiet streams, the end of all streams), end_reason.go (why
 //	                a stream ends; why records are lost: consumer/gap.go)
-//	one stream      client_stream.go (life cycle), live.go, subscription.go (what others leave for it), engine.go
+//	one stream      client_stream.go (life cycle), live.go, met_live.go (when replay has met live), subscription.go
+//	                (what others leave for it), engine.go
 //	catching up     catch_up.go, replay_limit.go, home.go (partitions that concern a user)
 //	writing         event_writer.go, heartbeat.go (while a stream waits for Kafka), event.go (format),
-//	                shape.go (what a client asks for), fields.go (the record's other fields), encoding.go (an
-//	                event in each shape, live and by replay), large_event.go (shared events)
+//	                large_event.go (shared events)
 //	sockets         output.go, response.go (HTTP/2), connection.go, connection_write_*.go,
 //	                user_timeout_*.go, watcher_*.go
 //	all streams     hub.go, topic_readers.go (the streams of a topic), kafka.go, service.go (settings that all
@@ -72,7 +75,7 @@
 // takes only locks to the right of it.
 //
 //	live:       livePartition.mu → hubPartition.mu → Hub.mu → topicReaders.mu → subscription.mu → engine.mu
-//	                               hubPartition.mu → Hub.mu → topicReaders.mu → larges.mu
+//	                               hubPartition.mu → larges.mu
 //	ends:       roster.mu → subscription.mu → engine.mu
 //	            roster.mu → response.mu
 //	replay:     replay.mu → eventWriter.mu → deliveredPositions.mu → topicRegistry.mu

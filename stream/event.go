@@ -16,6 +16,7 @@ import (
 // [CheckType].
 const (
 	TypeCheckpoint = "checkpoint" // carries an id to resume from, and no record
+	TypeHeartbeat  = "heartbeat"  // shows that the stream is alive, where the client wants heartbeats as events
 	TypeGap        = "gap"        // records were lost to this stream
 	TypeEnd        = "end"        // the last event of a stream that the server ends
 )
@@ -30,7 +31,7 @@ const TypeMessage = "message"
 // an EventSource dispatches it itself.
 func reserved(eventType string) bool {
 	switch eventType {
-	case TypeCheckpoint, TypeGap, TypeEnd, "open", "error":
+	case TypeCheckpoint, TypeHeartbeat, TypeGap, TypeEnd, "open", "error":
 		return true
 	}
 	return false
@@ -45,7 +46,7 @@ var (
 	errTypeLong     = fmt.Errorf("this event type is longer than %d bytes", maxType)
 	errTypeEncoding = errors.New("this event type is not UTF-8")
 	errTypeLines    = errors.New("this event type has a line break or a NUL")
-	errTypeReserved = errors.New("this event type is reserved: checkpoint, gap and end are Herald's own events, open and error are events of EventSource itself")
+	errTypeReserved = errors.New("this event type is reserved: checkpoint, heartbeat, gap and end are Herald's own events, open and error are events of EventSource itself")
 )
 
 // CheckType returns an error, which says why, for an event type that a record cannot have. A record with such a

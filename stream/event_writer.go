@@ -38,6 +38,7 @@ type eventWriter struct {
 	cursor cursor   // after everything sent, appended, or considered and not for this user
 	shape  shape    // how the client wants events
 	moved  int64    // offsets by which the cursor has moved since the last id
+	beat   string   // a heartbeat: [heartbeatComment] or an event
 
 	buf     *buffer    // events that wait to be sent; nil: none do
 	large   *large     // the large event whose id ends buf
@@ -141,20 +142,35 @@ func (w *eventWriter) appendGap(g gapData) {
 	b.b = appendOwn(b.b, TypeGap, g)
 }
 
-// appendCheckpoint appends a checkpoint, an event that carries the cursor and no record.
+// appendCheckpoint appends a checkpoint, an event that carries the cursor and no record. If the buffer ends with a
+// checkpoint, the new one takes its place and its data.
 func (w *eventWriter) appendCheckpoint(data checkpointData) {
 	if w.shape.has(showPos) {
 		data.Pos = w.cursor.lastOffsets()
 	}
-	b := w.appendIDLine()
+	b := w.buffer()
+	if last := &b.checkpoint; last.to == len(b.b) {
+		data.Live = data.Live || last.data.Live
+		data.Heartbeat = max(data.Heartbeat, last.data.Heartbeat)
+		b.b = b.b[:last.from]
+	}
+	b.checkpoint.from = len(b.b)
+	w.appendIDLine()
 	b.b = appendOwn(b.b, TypeCheckpoint, data)
+	b.checkpoint.to, b.checkpoint.data = len(b.b), data
 }
 
-// appendHeartbeat appends a heartbeat.
+// appendHeartbeat appends a heartbeat. An event has an id if the cursor has moved since the last id.
 func (w *eventWriter) appendHeartbeat() {
+	if w.moved > 0 && w.sendsBeats() {
+		w.appendIDLine()
+	}
 	b := w.buffer()
-	b.b = append(b.b, heartbeat...)
+	b.b = append(b.b, w.beat...)
 }
+
+// sendsBeats reports whether heartbeats are events.
+func (w *eventWriter) sendsBeats() bool { return w.beat != heartbeatComment }
 
 // appendEnd appends the event that ends the stream, without an id.
 func (w *eventWriter) appendEnd(reason EndError) {

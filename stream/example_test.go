@@ -27,6 +27,8 @@ func (topicOfRecords) Join(context.Context, string) ([]consumer.UserTopic, error
 
 func (topicOfRecords) Leave(string) {}
 
+func (topicOfRecords) IsCurrent(string, [16]byte, func(int32) (int64, bool)) bool { return true }
+
 func (topicOfRecords) Delivered(consumer.Partition, [16]byte, int64) {}
 
 // Replay brings the records that were delivered before the stream accepted live records.

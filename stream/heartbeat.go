@@ -5,9 +5,12 @@ import (
 	"time"
 )
 
-// heartbeat is a comment of the event stream format. Proxies and clients see from it that the connection
-// is in use.
-const heartbeat = ":\n"
+// A heartbeat shows proxies and clients that the connection is in use. It is a comment of the event stream format,
+// which an EventSource does not show to a page, or an event.
+const (
+	heartbeatComment = ":\n"
+	heartbeatEvent   = "event: " + TypeHeartbeat + "\ndata: {}\n\n"
+)
 
 // holdFor is how long events may wait for the events that follow them. It lets a stream that resumes from memory
 // send everything in one write: the head of the response, the first checkpoint and the missed records.
@@ -84,7 +87,7 @@ func (w *eventWriter) writePastLocked() error {
 	b := w.held
 	if w.held = nil; b == nil {
 		b = newBuffer()
-		b.b = append(b.b, heartbeat...)
+		b.b = append(b.b, w.beat...)
 	}
 	rest, err := w.out.send(b.b)
 	if err == nil && len(rest) > 0 {

@@ -17,6 +17,8 @@ type slowKafka struct {
 	delivered int64
 }
 
+func (*slowKafka) IsCurrent(string, [16]byte, func(int32) (int64, bool)) bool { return true }
+
 func (*slowKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
 	return []consumer.UserTopic{{Topic: "own", Own: true}}, nil
 }

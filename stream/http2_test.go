@@ -75,6 +75,8 @@ func TestIdleOverHTTP2(t *testing.T) {
 // floodKafka is a Kafka that adds the topic flood.
 type floodKafka struct{ Kafka }
 
+func (floodKafka) IsCurrent(string, [16]byte, func(int32) (int64, bool)) bool { return true }
+
 func (l floodKafka) Join(ctx context.Context, user string) ([]consumer.UserTopic, error) {
 	sources, err := l.Kafka.Join(ctx, user)
 	if err == nil {
@@ -247,6 +249,8 @@ func (o *partOutput) cut()       {}
 
 // lateKafka is a Kafka whose Replay returns late.
 type lateKafka struct{ Kafka }
+
+func (lateKafka) IsCurrent(string, [16]byte, func(int32) (int64, bool)) bool { return true }
 
 func (lateKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
 	return []consumer.UserTopic{{Topic: "shared"}}, nil

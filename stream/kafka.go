@@ -17,4 +17,5 @@ type Kafka interface {
 	Since(ctx context.Context, partitions []consumer.Partition, t time.Time) (map[consumer.Partition]int64, error)
 	Confirm(ctx context.Context, topic string, topicID [16]byte) error
 	Range(ctx context.Context, p consumer.Partition, topicID [16]byte) (start, end int64, err error)
+	IsCurrent(topic string, topicID [16]byte, next func(partition int32) (offset int64, ok bool)) bool
 }

@@ -10,41 +10,53 @@ import (
 // checkpoint. It bounds the replay for a returning client.
 const checkpointAfter = 10_000
 
-// gather frames what waits in the subscription: the records up to the first large one, and, if a heartbeat
-// is due, a heartbeat or a checkpoint. If s.taken is not nil afterwards, the caller sends what the writer has and
-// calls gather again. behind is true if the subscription has dropped live records. ended is the reason for the
-// stream to end.
+// gather frames what waits in the subscription: the records up to the first large one, and, if they are due, a heartbeat
+// or a checkpoint, and the checkpoint that says that the stream is live. If s.taken is not nil afterwards, the caller
+// sends what the writer has and calls gather again. behind is true if the subscription has dropped live records. ended
+// is the reason for the stream to end.
 func (s *clientStream) gather() (behind bool, ended error) {
 	if s.taken != nil {
 		s.frameTaken(s.sub.endCause())
 		return false, nil
 	}
+	heartbeat, check := s.sub.takeRequests()
 	var now *cursor
-	if s.sub.takeHeartbeatRequest() {
+	if heartbeat || check {
 		// Read before the queue is taken: then all records before these positions are in the queue.
 		now = s.env.hub.positions(s.sub.topics)
 		defer cursors.Put(now)
 	}
+	current := check && s.catchUp.isCurrent(*now)
 	s.taken, behind, ended = s.sub.takeQueue()
 	s.done = 0
 	s.frameTaken(ended)
-	switch {
-	case s.taken != nil, now == nil: // if records are left, a large event is sent next and serves as the heartbeat
+	if now == nil || s.writer.poll.isFull() { // records before these positions may have been dropped
 		return behind, ended
-	case ended != nil, s.writer.poll.isFull(): // records before these positions may have been dropped
-		return behind, ended
-	case !behind:
+	}
+	if s.taken == nil && !behind && ended == nil {
 		s.advance(*now)
 	}
-	if s.writer.poll.isOver(s.isCurrent()) { // a checkpoint follows
-		return behind, ended
+	switch {
+	case current && s.taken == nil && s.catchUp.hasReached(*now):
+		s.catchUp.meetLive()
+	case check:
+		s.catchUp.checkLiveLater()
 	}
-	if s.writer.moved >= checkpointAfter {
+	// If records are left, a large event is sent next and serves as the heartbeat. If a poll is over, a checkpoint follows.
+	over := s.writer.poll != nil && s.writer.poll.isOver(s.isLive())
+	if heartbeat && s.taken == nil && ended == nil && !over {
+		s.appendHeartbeat()
+	}
+	return behind, ended
+}
+
+// appendHeartbeat appends a heartbeat, or a checkpoint if the position has moved far.
+func (s *clientStream) appendHeartbeat() {
+	if s.writer.moved >= checkpointAfter && !s.writer.sendsBeats() {
 		s.writer.appendCheckpoint(checkpointData{})
 	} else {
 		s.writer.appendHeartbeat()
 	}
-	return behind, ended
 }
 
 // advance moves the cursor to positions that the hub has reached without a record for this user.

@@ -13,6 +13,8 @@ import (
 // wideKafka is a Kafka with two topics without new records.
 type wideKafka struct{ Kafka }
 
+func (wideKafka) IsCurrent(string, [16]byte, func(int32) (int64, bool)) bool { return true }
+
 func (wideKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
 	return []consumer.UserTopic{{Topic: "other"}, {Topic: "wide"}}, nil
 }

@@ -34,16 +34,25 @@ const keepBuffer = 64 << 10
 // newBufferSize is the size of a new buffer, in bytes.
 const newBufferSize = 4 << 10
 
-var buffers = sync.Pool{New: func() any { return &buffer{make([]byte, headroom, newBufferSize)} }}
+var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, headroom, newBufferSize)} }}
 
 // buffer holds bytes on their way to a client. A stream has a buffer only while it writes.
-type buffer struct{ b []byte }
+type buffer struct {
+	b          []byte
+	checkpoint lastCheckpoint
+}
+
+// lastCheckpoint is the last checkpoint of a buffer. If it ends the buffer, another checkpoint takes its place.
+type lastCheckpoint struct {
+	from, to int
+	data     checkpointData
+}
 
 func newBuffer() *buffer { return buffers.Get().(*buffer) } //nolint:forcetypeassert // nothing else is in there
 
 func (b *buffer) free() {
 	if cap(b.b) <= keepBuffer {
-		b.b = b.b[:headroom]
+		b.b, b.checkpoint = b.b[:headroom], lastCheckpoint{}
 		buffers.Put(b)
 	}
 }

@@ -28,6 +28,7 @@ type poll struct {
 
 	records int // the records sent, or appended
 	gaps    int
+	live    bool        // the stream was live when the poll ended
 	timer   *time.Timer // makes the stream look at the clock; nil until the stream waits
 }
 
@@ -54,7 +55,7 @@ func (p *poll) countGap() {
 // isFull reports whether the poll has as many records as the client asked for.
 func (p *poll) isFull() bool { return p != nil && p.limit > 0 && p.records >= p.limit }
 
-// deadline returns when the poll ends. current says that no partition waits for Kafka.
+// deadline returns when the poll ends. current says that the stream is live.
 func (p *poll) deadline(current bool) time.Time {
 	waiting := p.records+p.gaps == 0
 	switch {
@@ -69,7 +70,7 @@ func (p *poll) deadline(current bool) time.Time {
 	}
 }
 
-// isOver reports whether the poll ends now. current says that no partition waits for Kafka.
+// isOver reports whether the poll ends now. current says that the stream is live.
 func (p *poll) isOver(current bool) bool {
 	return p != nil && (p.isFull() || !time.Now().Before(p.deadline(current)))
 }
@@ -96,12 +97,13 @@ func (s *clientStream) endPoll() {
 	if p == nil {
 		return
 	}
-	current := s.isCurrent()
-	switch {
-	case p.isFull():
+	if p.isFull() {
 		s.sub.end(errAnswered)
 		return
-	case p.isOver(current):
+	}
+	current := s.isLive()
+	if p.isOver(current) {
+		p.live = current
 		s.sub.endCaughtUp(errAnswered)
 		return
 	}
@@ -121,8 +123,15 @@ func (s *clientStream) appendLast() {
 		b.b = appendOwn(b.b, TypeCheckpoint, checkpointData{})
 		return
 	}
-	s.writer.appendCheckpoint(checkpointData{Live: s.isCurrent() && !s.writer.poll.isFull()})
+	s.writer.appendCheckpoint(checkpointData{Live: s.writer.poll.live && !s.writer.poll.isFull()})
 }
 
-// isCurrent reports whether the stream has all records that its topics have, if nothing waits in the subscription.
-func (s *clientStream) isCurrent() bool { return len(s.catchUp.waiting) == 0 }
+// isLive reports whether the stream has all records that its topics have, if nothing waits in the subscription.
+func (s *clientStream) isLive() bool {
+	if !s.catchUp.live || len(s.catchUp.waiting) > 0 {
+		return false
+	}
+	now := s.env.hub.positions(s.sub.topics)
+	defer cursors.Put(now)
+	return s.catchUp.isCurrent(*now)
+}

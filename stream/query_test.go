@@ -39,6 +39,8 @@ func TestParseQuery(t *testing.T) {
 	for raw, want := range map[string]string{
 		"a=%zz":                                  `"a" cannot be decoded`,
 		"a=1;b=2":                                `"a" cannot be decoded`,
+		"a;lastEventId=1":                        `"a;lastEventId" cannot be decoded`,
+		"b;c&lastEventId=1":                      `"b;c" cannot be decoded`,
 		"%zz=1":                                  `"%zz" cannot be decoded`,
 		"last%45ventId=%zz":                      `"last%45ventId" cannot be decoded`,
 		strings.Repeat("x%", 65):                 "with a long name cannot be decoded",

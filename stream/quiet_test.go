@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"herald/consumer"
@@ -16,7 +18,11 @@ import (
 type foreignKafka struct {
 	Kafka
 	scanned int64
+	delay   time.Duration // of a replay
+	old     bool          // the replica does not know that it is current
 }
+
+func (l *foreignKafka) IsCurrent(string, [16]byte, func(int32) (int64, bool)) bool { return !l.old }
 
 func (*foreignKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
 	return []consumer.UserTopic{{Topic: "shared"}}, nil
@@ -26,6 +32,7 @@ func (*foreignKafka) Leave(string)                                  {}
 func (*foreignKafka) Delivered(consumer.Partition, [16]byte, int64) {}
 
 func (l *foreignKafka) Replay(_ context.Context, _ string, ranges []consumer.Range, _ func(*consumer.Range, *consumer.Record) bool) {
+	time.Sleep(l.delay)
 	for i := range ranges {
 		l.scanned += ranges[i].To - ranges[i].Next
 		ranges[i].Next = ranges[i].To
@@ -125,8 +132,8 @@ func TestIDsPassChosenTypes(t *testing.T) {
 	}
 	again := newQuiet(t, hub, kafka, streamRequest{lastID: begun, types: []string{"a"}})
 	checkpoints := bytes.Count(again.text.text, []byte("event: checkpoint"))
-	if n, id := again.beat(1); checkpoints != 2 || n != 0 || id != fmt.Sprintf("%s.0-%d", begun, offset) {
-		t.Errorf("%d checkpoints after a replay of nothing that was chosen, want 2; %d with the heartbeat, the last id %q", checkpoints, n, id)
+	if n, id := again.beat(1); checkpoints != 1 || n != 0 || id != fmt.Sprintf("%s.0-%d", begun, offset) {
+		t.Errorf("%d checkpoints after a replay of nothing that was chosen, want 1; %d with the heartbeat, the last id %q", checkpoints, n, id)
 	}
 }
 
@@ -178,20 +185,55 @@ func BenchmarkHeartbeat(b *testing.B) {
 }
 
 // TestCheckpointAfterAReplayOfOthersRecords checks a client that returns after other users' records. A checkpoint
-// after the replay gives the client the new position, if it is far from the old one.
+// after the replay gives the client the new position, in place of the first checkpoint if that one has not been sent.
+// While the replica does not know that it is current, a checkpoint follows only if the new position is far from the
+// old one.
 func TestCheckpointAfterAReplayOfOthersRecords(t *testing.T) {
-	for others, want := range map[int64]int{checkpointAfterReplay - 1: 1, checkpointAfterReplay: 2} {
-		hub, kafka := NewHub("event-type", nil), new(foreignKafka)
-		p := consumer.Partition{Topic: "shared"}
-		hub.Begin(p, [16]byte{1}, 0)
-		_, begun := newQuiet(t, hub, kafka, streamRequest{}).beat(1)
-		hub.Deliver(p, nil, others)
-		q := newQuiet(t, hub, kafka, streamRequest{lastID: begun})
-		if got := bytes.Count(q.text.text, []byte("event: checkpoint")); got != want || kafka.scanned != others {
-			t.Errorf("after %d records of others: %d checkpoints, want %d", others, got, want)
-		}
-		if _, id := q.beat(1); want == 2 && id != fmt.Sprint(begun, ".0-", others-1) {
-			t.Errorf("the last id is %q after %d records of others", id, others)
+	for _, test := range []struct {
+		others int64
+		old    bool // the replica does not know that it is current
+		late   bool // the replay takes longer than events are held back
+		want   []string
+		moved  bool // the last checkpoint has the new position
+	}{
+		{others: 1, want: []string{`{"live":true}`}, moved: true},
+		{others: checkpointAfterReplay, want: []string{`{"live":true}`}, moved: true},
+		{others: 1, late: true, want: []string{`{}`, `{"live":true}`}, moved: true},
+		{others: checkpointAfterReplay - 1, old: true, want: []string{`{}`}},
+		{others: checkpointAfterReplay, old: true, want: []string{`{}`}, moved: true},
+		{others: checkpointAfterReplay, old: true, late: true, want: []string{`{}`, `{}`}, moved: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			hub, kafka := NewHub("event-type", nil), new(foreignKafka)
+			p := consumer.Partition{Topic: "shared"}
+			hub.Begin(p, [16]byte{1}, 0)
+			_, begun := newQuiet(t, hub, kafka, streamRequest{}).beat(1)
+			hub.Deliver(p, nil, test.others)
+			kafka.old = test.old
+			if test.late {
+				kafka.delay = 2 * holdFor
+			}
+			q := newQuiet(t, hub, kafka, streamRequest{lastID: begun})
+			if got := checkpointsIn(q.text.text); !slices.Equal(got, test.want) || kafka.scanned != test.others {
+				t.Errorf("%+v: checkpoints %q", test, got)
+			}
+			want := begun
+			if test.moved {
+				want += fmt.Sprint(".0-", test.others-1)
+			}
+			if _, id := q.beat(1); id != want {
+				t.Errorf("%+v: the last id is %q, want %q", test, id, want)
+			}
+		})
+	}
+}
+
+// checkpointsIn returns the data of the checkpoints in the text.
+func checkpointsIn(text []byte) (data []string) {
+	for _, e := range parse(text).events {
+		if e.kind == TypeCheckpoint {
+			data = append(data, e.data)
 		}
 	}
+	return data
 }

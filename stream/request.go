@@ -20,6 +20,7 @@ type streamRequest struct {
 	types    []string  // the event types to send; nil: all, empty: none
 	topics   []string  // the broadcast topics to send; nil: all, empty: none
 	shape    shape     // how the client wants events
+	beats    bool      // heartbeats are events
 
 	polls bool          // the stream is a poll, which ends by itself
 	wait  time.Duration // how long a poll waits for the first event
@@ -42,6 +43,7 @@ var params = []struct {
 	{ParamLastID, (*streamRequest).readLastID},
 	{"fields", (*streamRequest).readFields},
 	{"format", (*streamRequest).readFormat},
+	{"heartbeat", (*streamRequest).readHeartbeat},
 }
 
 // Params returns the names of the query parameters of a stream, which servers read beside the user's token.
@@ -136,6 +138,14 @@ func (r *streamRequest) readLimit(value string, _ time.Time) (err error) {
 	if err != nil || r.limit < 1 || r.limit > maxLimit {
 		return fmt.Errorf("%.40q: want a number of records from 1 to %d", value, maxLimit)
 	}
+	return nil
+}
+
+func (r *streamRequest) readHeartbeat(value string, _ time.Time) error {
+	if value != "event" {
+		return fmt.Errorf("%.40q: want event", value)
+	}
+	r.beats = true
 	return nil
 }
 

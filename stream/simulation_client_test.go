@@ -13,7 +13,6 @@ import (
 // simClient is a client with all of its connections, one after the other.
 type simClient struct {
 	user     string
-	shape    shape
 	unseen   bool // the client begins with since=delivered
 	polls    bool // the client polls: its streams end by themselves
 	since    int  // the client's since parameter: it asks for records appended at this time or later; 0: it has none
@@ -30,6 +29,8 @@ type simClient struct {
 	read     map[place]int64  // how far the replica had read when the client's stream began
 	reach    map[string]int64 // the largest end that a gap may have, by the gap's id and data
 	wire     []byte           // all bytes that the client received
+
+	currentAt int // when the stream last asked whether its replica is current
 }
 
 // cutBody is the response to a client that accepts writes in parts, and whose connection breaks at some
@@ -42,6 +43,7 @@ type cutBody struct {
 	ended  bool
 	clean  bool // the response has ended with its last chunk
 
+	lives []liveClaim
 	noted int    // the number of bytes of text that note has parsed
 	id    string // the last id in those bytes
 }
@@ -94,7 +96,6 @@ func (w *world) connect(c *simClient) {
 	}
 	turn := uint32(w.random.IntN(10))
 	c.stream = newClientStream(c.replica.service, c.body, c.user, 64+w.random.IntN(400))
-	c.stream.setShape(c.shape)
 	c.stream.catchUp.turn, c.stream.sub.serve = turn, func(*clientStream) { c.ready = true }
 	if c.polls {
 		limit := w.random.IntN(5)
@@ -147,10 +148,9 @@ func (w *world) collect(c *simClient) {
 	if os.Getenv("HERALD_SIMULATION_SEED") != "" {
 		w.t.Logf("%p %s asked with %q and got\n%s", c, c.user, c.lastID, c.body.text)
 	}
+	w.verifyLive(c, got.events)
 	if n := len(got.events); n > 0 {
-		for i := range got.events {
-			c.events = append(c.events, w.unwrap(c, got.events[i], got.fields[i]))
-		}
+		c.events = append(c.events, got.events...)
 		c.lastID = got.events[n-1].id
 		for _, e := range got.events {
 			w.promises(c, e.id)
@@ -216,6 +216,8 @@ func (w *world) step(c *simClient) {
 	default:
 		if len(c.stream.catchUp.waiting) > 0 && w.random.IntN(2) == 0 {
 			c.stream.sub.requestCatchUp() // the retry timer fires
+		} else if !c.stream.catchUp.live && w.random.IntN(2) == 0 {
+			c.stream.sub.requestLiveCheck() // the same timer
 		}
 	}
 	w.serve(c)

@@ -25,9 +25,8 @@ import (
 // record without a value.
 type logRecord struct {
 	user  string
-	value string // no other record has it
-	null  bool   // it is a tombstone: it has no value, and the model's value is its key
-	time  int    // when the record was appended, counted in events of the world
+	value string
+	time  int // when the record was appended, counted in events of the world
 
 	count   int  // the number of partitions that its producer knew; 0: the record is misplaced, or the topic has no partitioner
 	current bool // the topic had that number of partitions when the record was written
@@ -68,9 +67,9 @@ type world struct {
 	depth    int
 
 	limits    Limits
-	values    map[string]logRecord // each record by its value, also if the log has lost it
-	delivered map[place]int64      // committed delivered positions of users' own topics
-	serving   *simClient           // the client whose stream is running
+	values    map[string]string // the user of each record, by the record's value
+	delivered map[place]int64   // committed delivered positions of users' own topics
+	serving   *simClient        // the client whose stream is running
 }
 
 // largeInModel is the length from which the model treats an event as large. Records from offset 10 on
@@ -79,7 +78,7 @@ const largeInModel = len("1/0/10")
 
 func newWorld(t *testing.T, seed uint64, planted string) *world {
 	t.Helper()
-	w := &world{t: t, random: rand.New(rand.NewPCG(seed, 1)), planted: planted, past: make(map[[16]byte]*logTopic), values: make(map[string]logRecord), delivered: make(map[place]int64)}
+	w := &world{t: t, random: rand.New(rand.NewPCG(seed, 1)), planted: planted, past: make(map[[16]byte]*logTopic), values: make(map[string]string), delivered: make(map[place]int64)}
 	if w.random.IntN(4) == 0 {
 		w.limits.Records = 1 + w.random.Int64N(8)
 	}
@@ -110,7 +109,6 @@ func newWorld(t *testing.T, seed uint64, planted string) *world {
 func (w *world) arrive() {
 	c := &simClient{
 		user: []string{"alice", "bob"}[w.random.IntN(2)], unseen: w.random.IntN(3) == 0, polls: w.random.IntN(3) == 0,
-		shape:    w.chooseShape(),
 		promised: make(map[place]int), reach: make(map[string]int64), from: make(map[place]int64), read: make(map[place]int64),
 	}
 	if !c.unseen && w.random.IntN(2) == 0 {
@@ -194,8 +192,8 @@ func (w *world) append(topic *logTopic) {
 		if topic.partitioner != "" {
 			w.place(topic, &rec, &i)
 		}
-		rec.value, rec.null = topic.value(i), w.random.IntN(8) == 0
-		w.values[rec.value] = rec
+		rec.value = topic.value(i)
+		w.values[rec.value] = rec.user
 	}
 	part := topic.partitions[i]
 	part.records = append(part.records, rec)
@@ -246,20 +244,23 @@ func (w *world) run() []string {
 			}
 		}
 	}
-	wrong := w.wrong
+	var wrong []string
 	for i, c := range w.clients {
 		if c.stream == nil && !c.polls {
 			wrong = append(wrong, fmt.Sprintf("client %d was cut in the calm", i))
 			continue
 		}
 		if c.stream != nil {
+			if !c.polls && !c.stream.catchUp.live {
+				wrong = append(wrong, fmt.Sprintf("client %d is not told that replay has met live", i))
+			}
 			w.disconnect(c)
 		}
-		for _, text := range w.verify(c) {
+		for _, text := range w.verify(c, w.now) {
 			wrong = append(wrong, fmt.Sprintf("client %d (%s): %s", i, c.user, text))
 		}
 	}
-	return wrong
+	return append(w.wrong, wrong...)
 }
 
 func simulate(t *testing.T, seed uint64, planted string) (wrong []string) {
@@ -303,6 +304,7 @@ func TestSimulationFindsPlantedBugs(t *testing.T) {
 		"seam one too early", "replay begins one too early", "gap too long", "delivered too far", "position before the records", "overflow not noticed", "checkpoint ahead of the queue",
 		"a new home begins where the replica is", "only the last home counts", "what is misplaced comes", "homes at their start are not in ids", "rest of a write forgotten",
 		"large event forgotten", "what is sought is not in ids", "since one too late",
+		"an old position is current", "current later than the seam",
 		"the tail forgets a batch", "the tail serves another incarnation", "the tail has a hole",
 	} {
 		t.Run(bug, func(t *testing.T) {

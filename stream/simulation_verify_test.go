@@ -15,8 +15,9 @@ import (
 // verify compares the client's events with the log and returns the violations. Each record of the client's
 // user must come once and in order, or lie within a gap. A gap must not cover records that the log still
 // held. Records of a later incarnation of a topic must follow a gap. After an unclean election of a
-// partition, the records that were never lost must come at least once.
-func (w *world) verify(c *simClient) []string {
+// partition, the records that were never lost must come at least once. Only records that were written by the time until
+// must have come.
+func (w *world) verify(c *simClient, until int) []string {
 	var wrong []string
 	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	seen := make(map[string]bool)
@@ -82,7 +83,7 @@ func (w *world) verify(c *simClient) []string {
 		if topic.partitioner != "" && !topic.wasHome(c.user, int(partition)) {
 			complain("misplaced: %s", e.data)
 		}
-		if rec, ok := w.values[e.data]; !ok || topic.kind != consumer.Broadcast && rec.user != c.user {
+		if user, ok := w.values[e.data]; !ok || topic.kind != consumer.Broadcast && user != c.user {
 			complain("not for this user: %s", e.data)
 		}
 	}
@@ -94,11 +95,11 @@ func (w *world) verify(c *simClient) []string {
 			}
 			for o := range part.records {
 				rec := topic.record(part, int64(o))
-				if rec == nil || !rec.Broadcast && string(rec.User) != c.user || !c.due(topic, i, o) {
+				if rec == nil || !rec.Broadcast && string(rec.User) != c.user || part.records[o].time > until || !c.due(topic, i, o) {
 					continue
 				}
-				if value := part.records[o].value; !seen[value] && !covered(int64(o)) {
-					complain("lost: %s", value)
+				if !seen[string(rec.Value)] && !covered(int64(o)) {
+					complain("lost: %s", rec.Value)
 				}
 			}
 		}
@@ -115,7 +116,7 @@ func (c *simClient) due(topic *logTopic, partition, offset int) bool {
 	if from, ok := c.from[place{topic.id, int32(partition)}]; ok && int64(offset) >= from {
 		begun = true
 	}
-	if part.cuts > 0 && offset >= part.kept || rec.null && !c.shape.has(showFields) {
+	if part.cuts > 0 && offset >= part.kept {
 		return false
 	}
 	return begun && (topic.partitioner == "" || c.dueAtHome(topic, partition, rec))
@@ -146,6 +147,7 @@ func (c *cutBody) note() {
 		if id, ok := strings.CutPrefix(string(line), "id: "); ok {
 			c.id = id
 		}
+		c.claim(string(line))
 		var g receivedGap
 		data, ok := strings.CutPrefix(string(line), "data: {")
 		if !ok || json.Unmarshal([]byte("{"+data), &g) != nil {

@@ -11,6 +11,9 @@ import (
 
 // start begins a new stream where the request says, and serves it. serveSlow replays the missed records first.
 func (s *clientStream) start(r streamRequest) {
+	if r.beats {
+		s.writer.beat = string(r.appendOwnID(nil)) + heartbeatEvent
+	}
 	err := s.waitFor(func(ctx context.Context) error {
 		ctx, done := s.writer.poll.limitStart(ctx)
 		defer done()
@@ -70,7 +73,11 @@ func (s *clientStream) begin(ctx context.Context, r streamRequest) error {
 			return err
 		}
 	}
-	w.appendCheckpoint(checkpointData{})
+	var first checkpointData
+	if r.beats {
+		w.beat, first.Heartbeat = heartbeatEvent, w.env.heartbeat.Milliseconds()
+	}
+	w.appendCheckpoint(first)
 	s.begun = true
 	if s.env.longIDs != nil {
 		s.env.longIDs.checkCursor(w.cursor)

@@ -18,6 +18,7 @@ func TestParseRequest(t *testing.T) {
 	for query, want := range map[string]streamRequest{
 		"":                               {},
 		"since=now":                      {},
+		"heartbeat=event":                {beats: true},
 		"since=earliest":                 {earliest: true},
 		"since=delivered":                {unseen: true},
 		"since=0001-01-01T00:00:00Z":     {earliest: true},
@@ -40,6 +41,7 @@ func TestParseRequest(t *testing.T) {
 		}
 	}
 	for query, want := range map[string]string{
+		"heartbeat=comment":                 `heartbeat: "comment": want event`,
 		"since=yesterday":                   `since: "yesterday": want now, earliest`,
 		"since=2026-11-29T13:00:00+01:00":   `since: "2026-11-29T13:00:00 01:00" has a space: encode a plus sign as %2B; want now`,
 		"since=+90m":                        `since: " 90m" has a space: encode a plus sign as %2B`,

@@ -81,6 +81,7 @@ type subscription struct {
 	queue        *queue // nil: no record waits
 	behind       bool   // the stream drops live records; a replay will send them
 	heartbeatDue bool
+	liveDue      bool                    // the stream is to find out whether it is live
 	busy         bool                    // the stream is being served, or is scheduled
 	shape        shape                   // not guarded: set before the hub has the subscription
 	ended        error                   // why the stream has to end
@@ -157,6 +158,14 @@ func (s *subscription) requestHeartbeat() {
 	s.serveLocked()
 }
 
+// requestLiveCheck makes the stream find out whether it is live.
+func (s *subscription) requestLiveCheck() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.liveDue = true
+	s.serveLocked()
+}
+
 // end makes the stream end. The first cause counts.
 func (s *subscription) end(cause error) {
 	s.mu.Lock()
@@ -203,13 +212,14 @@ func (s *subscription) serveLocked() {
 	}
 }
 
-// takeHeartbeatRequest reports whether a heartbeat is due, and takes the request back.
-func (s *subscription) takeHeartbeatRequest() bool {
+// takeRequests reports whether a heartbeat is due, and whether the stream is to find out whether it is live. It takes
+// the requests back.
+func (s *subscription) takeRequests() (heartbeat, live bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was := s.heartbeatDue
-	s.heartbeatDue = false
-	return was
+	heartbeat, live = s.heartbeatDue, s.liveDue
+	s.heartbeatDue, s.liveDue = false, false
+	return heartbeat, live
 }
 
 // takeQueue takes the queue, which may be nil. It reports whether the stream is behind, and why it has to end.
@@ -218,6 +228,13 @@ func (s *subscription) takeQueue() (q *queue, behind bool, ended error) {
 	defer s.mu.Unlock()
 	q, s.queue = s.queue, nil
 	return q, s.behind, s.ended
+}
+
+// isBehind reports whether the stream must catch up.
+func (s *subscription) isBehind() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.behind
 }
 
 // acceptLiveRecords makes the subscription queue live records again.
@@ -232,7 +249,7 @@ func (s *subscription) acceptLiveRecords() {
 func (s *subscription) release() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.queue != nil || s.behind || s.heartbeatDue || s.ended != nil {
+	if s.queue != nil || s.behind || s.heartbeatDue || s.liveDue || s.ended != nil {
 		return false
 	}
 	s.busy = false

@@ -190,7 +190,7 @@ var refusedConfigurations = map[string]struct {
 	"produce: user in value":   {args: with(goodProduce, "--topic=t,user=json:/u"), want: "topic t has the user in the value"},
 	"produce: user of all":     {args: with(goodProduce, "--topic=t,kind=broadcast"), want: "topic t is for everyone: give --everyone instead of --user"},
 	"produce: no topic's name": {args: []string{"produce", "x", "--topic=t.{user}", "--user=a b"}, want: `--user "a b": topic "t.a b": character ' ' cannot be in a topic name`},
-	"produce: gap":             {args: with(goodProduce, "--type=gap"), want: `--type "gap": this event type is reserved: checkpoint, gap and end are Herald's own events`},
+	"produce: gap":             {args: with(goodProduce, "--type=gap"), want: `--type "gap": this event type is reserved: checkpoint, heartbeat, gap and end are Herald's own events`},
 	"produce: open":            {args: with(goodProduce, "--type=open"), want: `--type "open": this event type is reserved`},
 	"produce: a long type":     {args: with(goodProduce, "--type="+strings.Repeat("x", 129)), want: "this event type is longer than 128 bytes"},
 	"produce: two kinds":       {args: with(goodProduce, "--topic=t,kind=broadcast,kind=shared"), want: "the option kind is given twice"},

@@ -22,7 +22,7 @@ type eventPrinter struct {
 }
 
 func (p *eventPrinter) print(e Event) error {
-	own := e.Type == stream.TypeCheckpoint || e.Type == stream.TypeGap || e.Type == stream.TypeEnd
+	own := e.Type == stream.TypeCheckpoint || e.Type == stream.TypeHeartbeat || e.Type == stream.TypeGap || e.Type == stream.TypeEnd
 	switch {
 	case own && !p.all:
 		return nil
