@@ -21,7 +21,9 @@ export interface Options {
    * `--insecure-no-auth` and for sessions that the page has opened itself.
    *
    * It is called for the first connection, and when the server no longer accepts the token; `reason` is then the
-   * server's, such as "expired". It is never called twice at a time. If it rejects, the stream waits and tries again.
+   * server's, such as "expired" or "token-expired". It is never called twice at a time, except by `reconnect()`. If it
+   * rejects, or does not answer within {@link Options.staleAfter}, the stream waits and tries again; a call that has not
+   * answered stays the call that counts.
    *
    * Hazard: a token that is returned again although the server refused it ends in the state `signed-out`.
    */
@@ -186,7 +188,12 @@ export interface Stream<Events = EventMap> extends AsyncIterable<LoopEvent<Event
 /**
  * Opens a stream that stays open: it connects again by itself, and continues after the last event.
  *
- * @param url the URL of `/events`, relative to the document in browsers.
+ * The first request follows in a microtask, so listeners that are added at once miss nothing. A redirect is not
+ * followed, because the token is for one server: the stream waits with the reason "redirect". Cookies of the page's own
+ * origin go with the requests, also without {@link Options.session}.
+ *
+ * @param url the URL of `/events`, relative to the document in browsers. It may have parameters. A URL that is not valid
+ * throws a TypeError.
  */
 export function connect<Events = EventMap>(url: string | URL, options?: Options): Stream<Events>;
 
