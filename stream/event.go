@@ -145,6 +145,7 @@ type gapRange struct {
 // checkpointData is the data of a checkpoint. A plain checkpoint has none of the members.
 type checkpointData struct {
 	Live      bool             `json:"live,omitzero"`      // replay has met live: the client has all records up to here
+	Viewer    string           `json:"viewer,omitzero"`    // [Viewer.name], in the first checkpoint of a stream with positions
 	Heartbeat int64            `json:"heartbeat,omitzero"` // milliseconds between heartbeats; where heartbeats are events
 	Pos       map[string]int64 `json:"pos,omitzero"`       // by partition: the last offset that the stream has considered; -1: none
 }

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -151,6 +152,7 @@ func (w *eventWriter) appendCheckpoint(data checkpointData) {
 	b := w.buffer()
 	if last := &b.checkpoint; last.to == len(b.b) {
 		data.Live = data.Live || last.data.Live
+		data.Viewer = cmp.Or(data.Viewer, last.data.Viewer)
 		data.Heartbeat = max(data.Heartbeat, last.data.Heartbeat)
 		b.b = b.b[:last.from]
 	}

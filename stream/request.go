@@ -19,6 +19,7 @@ type streamRequest struct {
 	unseen   bool      // begin after the records of the user's own topics that any device was delivered
 	types    []string  // the event types to send; nil: all, empty: none
 	topics   []string  // the broadcast topics to send; nil: all, empty: none
+	viewer   string    // the viewer's name, where the client asks for positions
 	shape    shape     // how the client wants events
 	beats    bool      // heartbeats are events
 
@@ -162,6 +163,9 @@ func explainSince(value string) error {
 // allow restricts the request to the event types and topics that the viewer may see.
 func (r *streamRequest) allow(v Viewer) {
 	r.topics = v.Topics
+	if r.shape.has(showPos) {
+		r.viewer = v.name()
+	}
 	switch {
 	case v.Types == nil:
 	case r.types == nil:

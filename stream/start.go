@@ -73,7 +73,7 @@ func (s *clientStream) begin(ctx context.Context, r streamRequest) error {
 			return err
 		}
 	}
-	var first checkpointData
+	first := checkpointData{Viewer: r.viewer}
 	if r.beats {
 		w.beat, first.Heartbeat = heartbeatEvent, w.env.heartbeat.Milliseconds()
 	}
