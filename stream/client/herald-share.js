@@ -339,21 +339,20 @@ class Member {
   }
 
   // meetFeed looks for the place where the tab and the feed have considered the same records. A page that has nothing yet
-  // begins where the feed is.
+  // may begin a little earlier, where the feed is.
   meetFeed() {
     const { place, queue, tab } = this;
     const own = decode(tab.sink.position());
     const lacks = (others) => !own || !others || !covers(own, others);
-    if (!(this.fresh && place.live)) {
-      if (lacks(decode(this.need))) return queue.some(({ event }) => event?.type === "gap") ? this.join() : this.poll();
-      this.need = "1~";
-      // A topic may have been created again.
-      for (const key in this.shown) if (!(key in own)) delete this.shown[key];
-      for (; !covers(decode(place.id) ?? {}, this.shown); move(place, queue.shift())) {
-        if (!queue.length) return this.disconnect();
-        const { event } = queue[0];
-        if (event && !isQuiet(event) && lacks(placeOf(event))) return this.poll();
-      }
+    if (lacks(decode(this.need))) return queue.some(({ event }) => event?.type === "gap") ? this.join() : this.poll();
+    this.need = "1~";
+    const shown = this.fresh && place.live ? {} : this.shown;
+    // A topic may have been created again.
+    for (const key in shown) if (!(key in own)) delete shown[key];
+    for (; !covers(decode(place.id) ?? {}, shown); move(place, queue.shift())) {
+      if (!queue.length) return this.disconnect();
+      const { event } = queue[0];
+      if (event && !isQuiet(event) && lacks(placeOf(event))) return this.poll();
     }
     this.joined = true;
     this.disconnect();

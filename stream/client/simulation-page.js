@@ -4,7 +4,7 @@ import { Connection } from "./simulation-server.js";
 
 // Story is what a page has shown, over its reloads.
 export class Story {
-  fresh = true; // it begins at now, or wherever the stream puts it
+  fresh = true; // it began without an id or a time, and has had nothing yet
   id = ""; // what the page has stored
   user = undefined; // whose records the tab may show
   gaps = new Set(); // of retention
@@ -35,7 +35,7 @@ export class Story {
   take(event) {
     const { world } = this;
     const id = world.decode(event.id);
-    if (this.fresh) this.place = this.world.decode(event.type === "checkpoint" || event.type === "heartbeat" ? event.id : this.id); // the page has nothing yet
+    if (this.fresh) this.goBack(event, id);
     if (event.type === "message" || event.type === "gap") this.fresh = false;
     if (!this.place) {
       this.place = world.decode(event.id);
@@ -45,6 +45,16 @@ export class Story {
     else if (event.type === "message") this.takeRecord(event);
     for (const topic in id) this.compare(topic, id[topic], event);
     this.id = event.id;
+  }
+
+  // goBack lets a page that has nothing yet begin earlier.
+  goBack(event, id) {
+    this.place ??= this.world.decode(event.id);
+    for (const topic in id) {
+      const { incarnation, offsets } = this.place[topic];
+      if (incarnation !== id[topic].incarnation) continue;
+      if (event.type === "checkpoint" || event.type === "heartbeat") id[topic].offsets.forEach((offset, i) => (offsets[i] = Math.min(offset, offsets[i])));
+    }
   }
 
   takeRecord({ data, fields }) {
