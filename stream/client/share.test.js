@@ -13,7 +13,7 @@ test("each tab gets each record once, whatever happens to the tabs", async () =>
 
 // Each bug is a text of herald-share.js, what stands in its place, and the seed to begin with.
 const bugs = {
-  "a missing message is not noticed": ["message.n !== this.next || ", "", 60],
+  "a missing message is not noticed": ["message.n !== this.next || ", "", 130],
   "a tab that is ahead takes the owner's id": ["!covers(decode(place.id) ?? {}, shown)", "false"],
   "a tab that is behind takes the owner's id": ["if (lacks(decode(this.need)))", "if (false)"],
   "a record that the tab lacks is passed over": ["if (event && !isQuiet(event) && lacks(placeOf(event)))", "if (false)"],
