@@ -147,7 +147,9 @@ func (s *clientStream) close(cause error) {
 		clean = true
 		s.appendLast()
 	}
-	clean = clean && s.writer.flush() == nil
+	if clean = clean && s.writer.flush() == nil; clean {
+		s.writer.reportWhole()
+	}
 	s.catchUp.stopRetry()
 	s.writer.poll.stop()
 	s.writer.out.close(clean)

@@ -226,18 +226,32 @@ func (w *eventWriter) continueLocked(err error) error {
 	return err
 }
 
-// reportSentLocked informs Kafka of the delivered records and frees the buffer, all of which was sent.
+// reportSentLocked informs Kafka of the delivered records and frees the buffer, all of which was sent. If the client has
+// nothing until it has the whole answer, reportWhole informs Kafka later.
 func (w *eventWriter) reportSentLocked() {
-	for _, p := range w.written {
-		w.env.kafka.Delivered(p.Partition, p.topicID, p.next)
+	if !w.poll.isWhole() {
+		w.reportLocked()
 	}
-	clear(w.written)
-	w.written = w.written[:0]
 	w.rest = nil
 	if w.buf != nil {
 		w.buf.free()
 		w.buf = nil
 	}
+}
+
+func (w *eventWriter) reportLocked() {
+	for _, p := range w.written {
+		w.env.kafka.Delivered(p.Partition, p.topicID, p.next)
+	}
+	clear(w.written)
+	w.written = w.written[:0]
+}
+
+// reportWhole informs Kafka of the records of an answer that was sent to its end.
+func (w *eventWriter) reportWhole() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reportLocked()
 }
 
 // finish sends the rest and waits until the client has taken it.

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -110,10 +112,6 @@ func (h *Handler) EndTokens(reason EndError, users, tokenIDs []string, match fun
 // npm's compression, holds back even the head of the response until it has enough bytes for a block.
 const CacheControl = "no-store, no-transform"
 
-// contentType names the charset, although a text/event-stream is always in UTF-8: Python's requests takes a text
-// without it for Latin-1.
-const contentType = "text/event-stream; charset=utf-8"
-
 // Events serves the caller's stream (GET), or the head of that answer (HEAD), which opens no stream. The stream resumes
 // from the header Last-Event-ID or, without the header, from the query parameter lastEventId. Without an id it begins at
 // the time of the parameter since. The parameter types chooses event types; fields and format choose what an event
@@ -137,7 +135,7 @@ func (h *Handler) Events(c echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, "a stream is asked for without a body")
 	}
 	header := c.Response().Header()
-	header.Set("Content-Type", contentType)
+	header.Set("Content-Type", contentTypes[req.format])
 	header.Set("Cache-Control", CacheControl)
 	header.Set("X-Accel-Buffering", "no")
 	if c.Request().Method == http.MethodHead {
@@ -208,7 +206,11 @@ func (h *Handler) serveShared(c echo.Context, viewer Viewer, from netip.Addr, re
 	if h.cfg.Hold != nil {
 		out.free = h.cfg.Hold(c.Request().Context())
 	}
-	s := h.register(viewer, from, req, out)
+	var to output = out
+	if req.format != eventStream {
+		to = newJSONAnswer(out, req.format == jsonLines, req.lastID)
+	}
+	s := h.register(viewer, from, req, to)
 	if d := detachedFrom(c.Request()); d != nil {
 		d.out, d.stream, d.begin = out, s, req
 		return nil
@@ -233,7 +235,7 @@ func (h *Handler) register(viewer Viewer, from netip.Addr, req streamRequest, ou
 		s.admission.expiry = time.AfterFunc(left-rand.N(max(1, early)), func() { s.sub.end(ErrExpired) }) //nolint:gosec // jitter
 	}
 	if req.polls {
-		s.writer.poll = newPoll(req.wait, req.limit)
+		s.writer.poll = newPoll(req)
 	}
 	h.roster.addStream(s)
 	if viewer.Holds != nil && !viewer.Holds() {
@@ -266,14 +268,19 @@ func (h *Handler) jitter(d time.Duration) time.Duration {
 }
 
 // refuse answers a request that cannot have a stream now, by a stream that ends at once. After any status but 200 a
-// native EventSource would never reconnect (WHATWG HTML, section 9.2.3).
+// native EventSource would never reconnect (WHATWG HTML, section 9.2.3). A client that asks for JSON gets a status.
 func (h *Handler) refuse(c echo.Context, r streamRequest, reason EndError) error {
 	h.cfg.Hub.metrics.refused.WithLabelValues(string(reason)).Inc()
+	later := h.jitter(refusedRetry * h.cfg.Retry)
+	if r.format != eventStream {
+		c.Response().Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(later.Seconds()))))
+		return echo.NewHTTPError(http.StatusServiceUnavailable, "this poll cannot be answered now: ask again after the time of Retry-After").SetInternal(reason)
+	}
 	if c.Request().ProtoMajor == 1 { // over HTTP/2 this would end the other streams of the connection too
 		c.Response().Header().Set("Connection", "close")
 	}
 	c.Response().WriteHeader(http.StatusOK)
-	b := r.appendOwnID(appendOpening(nil, h.jitter(refusedRetry*h.cfg.Retry)))
+	b := r.appendOwnID(appendOpening(nil, later))
 	_, err := c.Response().Write(appendOwn(b, TypeEnd, endData{reason}))
 	return err
 }

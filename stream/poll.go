@@ -10,6 +10,9 @@ const (
 	maxWait  = 5 * time.Minute // the most that a client may ask a poll to wait
 	maxLimit = 10_000          // the most records that a client may ask a poll for
 
+	// defaultLimit is the most records of a JSON object without the parameter limit: clients read an object as a whole.
+	defaultLimit = 1000
+
 	// pollPatience is how long a poll waits for partitions for which Kafka has no answer. A leader is elected within
 	// this time. A poll that ended at once would make its client ask again at once.
 	pollPatience = 10 * time.Second
@@ -23,6 +26,7 @@ var errAnswered = errors.New("the poll is answered")
 // gets what a stream would have sent.
 type poll struct {
 	limit   int       // the most records; 0: no limit
+	whole   bool      // the client has nothing until it has all: see [eventWriter.reportSentLocked]
 	over    time.Time // when the poll ends without an event
 	patient time.Time // until when events wait for partitions for which Kafka has no answer
 
@@ -32,10 +36,10 @@ type poll struct {
 	timer   *time.Timer // makes the stream look at the clock; nil until the stream waits
 }
 
-// newPoll returns a poll that begins now.
-func newPoll(wait time.Duration, limit int) *poll {
+// newPoll returns the poll that a request asks for. It begins now.
+func newPoll(r streamRequest) *poll {
 	now := time.Now()
-	return &poll{limit: limit, over: now.Add(wait), patient: now.Add(pollPatience)}
+	return &poll{limit: r.limit, whole: r.format == jsonObject, over: now.Add(r.wait), patient: now.Add(pollPatience)}
 }
 
 // The methods below may be called with nil, which stands for a stream that is not a poll.
@@ -51,6 +55,9 @@ func (p *poll) countGap() {
 		p.gaps++
 	}
 }
+
+// isWhole reports whether the client takes the answer as a whole, and throws away a part.
+func (p *poll) isWhole() bool { return p != nil && p.whole }
 
 // isFull reports whether the poll has as many records as the client asked for.
 func (p *poll) isFull() bool { return p != nil && p.limit > 0 && p.records >= p.limit }

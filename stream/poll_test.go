@@ -321,7 +321,7 @@ func TestPollWithoutKafka(t *testing.T) {
 				s := newStream(t, streamOptions{hub: hub, kafka: kafka, out: out})
 				s.env.schedule = func(s *clientStream) { go s.serveQuick() }
 				s.sub.serve = s.env.schedule
-				s.writer.poll = newPoll(test.req.wait, 0)
+				s.writer.poll = newPoll(test.req)
 				begun := time.Now()
 				go s.start(test.req)
 				clean := <-out.ended

@@ -23,9 +23,10 @@ type streamRequest struct {
 	shape    shape     // how the client wants events
 	beats    bool      // heartbeats are events
 
-	polls bool          // the stream is a poll, which ends by itself
-	wait  time.Duration // how long a poll waits for the first event
-	limit int           // the most records of a poll; 0: no limit
+	polls  bool          // the stream is a poll, which ends by itself
+	wait   time.Duration // how long a poll waits for the first event
+	limit  int           // the most records of a poll; 0: no limit
+	format answerFormat  // JSON only if it is a poll
 }
 
 // ParamLastID is the parameter for clients that cannot set the header Last-Event-ID, which takes precedence. It may
@@ -63,7 +64,8 @@ const maxTypes = 100
 // readRequest reads the header Last-Event-ID and the query parameters. An empty parameter counts as absent. The error is
 // meant for the client.
 func readRequest(h http.Header, query Query, now time.Time) (streamRequest, error) {
-	r := streamRequest{lastID: h.Get("Last-Event-ID")}
+	r := streamRequest{lastID: h.Get("Last-Event-ID"), format: readAccept(h.Values("Accept"))}
+	r.polls = r.format != eventStream
 	for _, given := range query {
 		for i := range params {
 			if params[i].name != given.Name || given.Value == "" {
@@ -74,8 +76,16 @@ func readRequest(h http.Header, query Query, now time.Time) (streamRequest, erro
 			}
 		}
 	}
-	if r.limit > 0 && !r.polls {
+	switch {
+	case r.limit > 0 && !r.polls:
 		return r, errors.New("limit: it has no effect on a stream, which stays open: add wait, such as wait=0")
+	case r.format != eventStream && r.shape.has(showEnvelope):
+		return r, errors.New("format: it has no effect, because the header Accept asks for JSON")
+	case r.format == jsonObject && r.limit == 0:
+		r.limit = defaultLimit
+	}
+	if r.format != eventStream {
+		r.shape |= showEnvelope // see jsonAnswer
 	}
 	return r, nil
 }

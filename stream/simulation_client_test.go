@@ -102,7 +102,7 @@ func (w *world) connect(c *simClient) {
 		if w.calm {
 			limit = 0
 		}
-		c.stream.writer.poll = newPoll(time.Duration(w.random.IntN(2))*time.Minute, limit)
+		c.stream.writer.poll = newPoll(streamRequest{wait: time.Duration(w.random.IntN(2)) * time.Minute, limit: limit})
 	}
 	if w.planted == "overflow not noticed" {
 		c.stream.sub.overflow = func() { c.stream.sub.behind = false }

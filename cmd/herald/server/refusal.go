@@ -90,6 +90,9 @@ func asRefusal(err error) *refusal {
 		if !ok {
 			message = http.StatusText(e.Code)
 		}
+		if reason, ok := errors.AsType[stream.EndError](err); ok { // of a poll for JSON
+			return refuse(e.Code, string(reason), message)
+		}
 		return refuse(e.Code, statusCode(e.Code), message)
 	}
 	return refuse(http.StatusInternalServerError, statusCode(http.StatusInternalServerError), "internal error")
