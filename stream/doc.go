@@ -53,16 +53,17 @@
 // # Files
 //
 //	requests        handler.go (the only import of Echo; registers a stream), detach.go (the goroutine of
-//	                an HTTP/2 request), query.go, request.go (the query parameters), start.go, roster.go
+//	                an HTTP/2 request), query.go, request.go (the query parameters), accept.go, start.go, roster.go
 //	                (limits, the heartbeats of quiet streams, the end of all streams), end_reason.go (why
 //	                a stream ends; why records are lost: consumer/gap.go)
-//	one stream      client_stream.go (life cycle), live.go, met_live.go (when replay has met live), subscription.go
-//	                (what others leave for it), engine.go
+//	one stream      client_stream.go (life cycle), poll.go (streams that end by themselves), live.go,
+//	                met_live.go (when replay has met live), subscription.go (what others leave for it), engine.go
 //	catching up     catch_up.go, replay_limit.go, home.go (partitions that concern a user)
 //	writing         event_writer.go, heartbeat.go (while a stream waits for Kafka), event.go (format),
-//	                large_event.go (shared events)
-//	sockets         output.go, response.go (HTTP/2), connection.go, connection_write_*.go,
-//	                user_timeout_*.go, watcher_*.go
+//	                shape.go (what a client asks for), fields.go (the record's other fields), encoding.go (an
+//	                event in each shape, live and by replay), large_event.go (shared events)
+//	sockets         output.go, response.go (HTTP/2, and polls), json_answer.go (polls for JSON), connection.go,
+//	                connection_write_*.go, user_timeout_*.go, watcher_*.go
 //	all streams     hub.go, topic_readers.go (the streams of a topic), kafka.go, service.go (settings that all
 //	                streams share, such as the interval of heartbeats), metrics.go
 //	positions       cursor.go, id.go, long_id.go (a warning)

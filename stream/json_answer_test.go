@@ -276,7 +276,7 @@ func TestWholeAnswersAreReportedAtTheirEnd(t *testing.T) {
 			s.writer.poll = newPoll(streamRequest{format: format, wait: time.Minute})
 			s.start(streamRequest{})
 			hub.Deliver(p, []consumer.Record{{Record: batch.Record{Offset: 0, Value: []byte("v")}, User: []byte("alice")}}, 1)
-			s.gather()
+			_, _ = s.gather()
 			if err := s.writer.flush(); err != nil {
 				t.Fatal(err)
 			}

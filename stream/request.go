@@ -81,6 +81,8 @@ func readRequest(h http.Header, query Query, now time.Time) (streamRequest, erro
 		return r, errors.New("limit: it has no effect on a stream, which stays open: add wait, such as wait=0")
 	case r.format != eventStream && r.shape.has(showEnvelope):
 		return r, errors.New("format: it has no effect, because the header Accept asks for JSON")
+	case r.format != eventStream && r.beats:
+		return r, errors.New("heartbeat: it has no effect, because the header Accept asks for JSON, whose heartbeats are white space")
 	case r.format == jsonObject && r.limit == 0:
 		r.limit = defaultLimit
 	}
