@@ -43,7 +43,7 @@ func (s *clientStream) gather() (behind bool, ended error) {
 		s.catchUp.checkLiveLater()
 	}
 	// If records are left, a large event is sent next and serves as the heartbeat. If a poll is over, a checkpoint follows.
-	over := s.writer.poll != nil && s.writer.poll.isOver(s.isLive())
+	over := s.writer.poll != nil && s.writer.poll.isOver(s.hasMetLive())
 	if heartbeat && s.taken == nil && ended == nil && !over {
 		s.appendHeartbeat()
 	}

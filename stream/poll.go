@@ -108,9 +108,9 @@ func (s *clientStream) endPoll() {
 		s.sub.end(errAnswered)
 		return
 	}
-	current := s.isLive()
+	current := s.hasMetLive()
 	if p.isOver(current) {
-		p.live = current
+		p.live = current && s.isLive()
 		s.sub.endCaughtUp(errAnswered)
 		return
 	}
@@ -133,9 +133,13 @@ func (s *clientStream) appendLast() {
 	s.writer.appendCheckpoint(checkpointData{Live: s.writer.poll.live && !s.writer.poll.isFull()})
 }
 
+// hasMetLive reports whether replay has met live, and no partition waits for Kafka. A record may have been written since,
+// which this replica has not read yet: a poll that has something to send does not wait for it.
+func (s *clientStream) hasMetLive() bool { return s.catchUp.live && len(s.catchUp.waiting) == 0 }
+
 // isLive reports whether the stream has all records that its topics have, if nothing waits in the subscription.
 func (s *clientStream) isLive() bool {
-	if !s.catchUp.live || len(s.catchUp.waiting) > 0 {
+	if !s.hasMetLive() {
 		return false
 	}
 	now := s.env.hub.positions(s.sub.topics)
