@@ -9,7 +9,8 @@
 //
 //  1. The consumer fetches a batch and calls [Hub.Deliver] with its records and the next offset.
 //  2. Hub.queueRecordsLocked finds the subscriptions of the record's user. Hub.broadcastRecordsLocked visits all
-//     readers of a broadcast topic (topicReaders). Hub.encodeRecordLocked encodes the event once for all of them.
+//     readers of a broadcast topic (topicReaders). Hub.encodeRecordLocked encodes the event once for all streams of
+//     one shape, see shape.go.
 //  3. subscription.pushRecord queues the event. If the stream is behind, or if the queue is full, it drops the
 //     event, and a replay sends the record later. If the stream is not being served, pushRecord calls engine.schedule.
 //  4. An engine worker calls clientStream.serveQuick. clientStream.gather takes the queue, and
@@ -76,7 +77,7 @@
 // takes only locks to the right of it.
 //
 //	live:       livePartition.mu → hubPartition.mu → Hub.mu → topicReaders.mu → subscription.mu → engine.mu
-//	                               hubPartition.mu → larges.mu
+//	                               hubPartition.mu → Hub.mu → topicReaders.mu → larges.mu
 //	ends:       roster.mu → subscription.mu → engine.mu
 //	            roster.mu → response.mu
 //	replay:     replay.mu → eventWriter.mu → deliveredPositions.mu → topicRegistry.mu

@@ -98,12 +98,11 @@ func (h *Hub) eventTypeOf(r *consumer.Record) string {
 // records and shapes that have it. If the fields are large themselves, the whole event is shared.
 func (h *Hub) appendRecord(b []byte, s shape, p consumer.Partition, eventType string, r *consumer.Record) ([]byte, *large) {
 	if h.fieldsSize(s, r) >= h.larges.least {
-		whole := h.appendFields(nil, s, p, eventType, r)
-		return b, h.larges.shareLines(appendValue(whole, s, eventType, r.Value))
+		return b, h.larges.shareEvent(h.appendFields(nil, s, p, eventType, r), s, eventType, r.Value)
 	}
 	b = h.appendFields(b, s, p, eventType, r)
 	if len(r.Value) >= h.larges.least {
-		return b, h.larges.shareValue(s, eventType, r.Value)
+		return b, h.larges.shareEvent(nil, s, eventType, r.Value)
 	}
 	return appendValue(b, s, eventType, r.Value), nil
 }

@@ -138,7 +138,7 @@ func framed(r *consumer.Record, topic string, large bool) ([]byte, error) {
 	if eventType := eventTypeOf(r, "event-type"); large {
 		shared := newLarges()
 		shared.least = 0
-		e := shared.shareValue(0, eventType, r.Value)
+		e := shared.shareEvent(nil, 0, eventType, r.Value)
 		text, err := io.ReadAll(httputil.NewChunkedReader(io.MultiReader(bytes.NewReader(e.chunk), strings.NewReader("0\r\n\r\n"))))
 		if err != nil || !bytes.Equal(text, e.text) {
 			return nil, fmt.Errorf("the chunk %q is not of %q: %w", e.chunk, e.text, err)

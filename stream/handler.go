@@ -138,11 +138,11 @@ func (h *Handler) Events(c echo.Context) error {
 	header.Set("Content-Type", contentTypes[req.format])
 	header.Set("Cache-Control", CacheControl)
 	header.Set("X-Accel-Buffering", "no")
-	if c.Request().Method == http.MethodHead {
-		return c.NoContent(http.StatusOK)
-	}
 	if later != "" {
 		return h.refuse(c, req, later)
+	}
+	if c.Request().Method == http.MethodHead {
+		return c.NoContent(http.StatusOK)
 	}
 	from := ClientNetwork(c).Addr()
 	if reason := h.roster.admit(from, viewer.User, req.polls); reason != "" {

@@ -2,7 +2,7 @@ package stream
 
 import (
 	"crypto/sha256"
-	"io"
+	"fmt"
 	"runtime"
 	"sync"
 	"weak"
@@ -27,8 +27,8 @@ func (l *large) size() int {
 	return len(l.chunk)
 }
 
-// largeKey is the SHA-256 of the lines, or of what they are made of. The position of the record would not be enough: after an
-// unclean leader election another user's record may have the same position.
+// largeKey is the SHA-256 of what the lines are made of: the fields, the type and the value. The position of the
+// record would not be enough: after an unclean leader election another user's record may have the same position.
 type largeKey [sha256.Size]byte
 
 // larges holds the large events that a stream has still to write. Each is in memory once, whether it came live or
@@ -44,45 +44,29 @@ func newLarges() *larges {
 	return &larges{least: largeValue, events: make(map[largeKey]weak.Pointer[large])}
 }
 
-// What a shared event is made of. It distinguishes events that are made of the same bytes.
-const (
-	ofValue    = "value\x00"    // a type and a value
-	ofEnvelope = "envelope\x00" // a value, as the last member of a JSON object
-	ofLines    = "lines\x00"    // the lines themselves
-)
-
-// shareValue returns the shared lines of a value (see [appendValue]), and encodes them if no stream has them.
-func (l *larges) shareValue(s shape, eventType string, value []byte) *large {
-	madeOf := ofValue + eventType + "\x00" // an event type contains no NUL
-	if s.has(showEnvelope) {
-		madeOf = ofEnvelope
-	}
-	e := l.findEvent(keyOf(madeOf, value))
+// shareEvent returns the shared lines of a value (see [appendValue]) after the fields, which may be empty. It encodes
+// them if no stream has them.
+func (l *larges) shareEvent(fields []byte, s shape, eventType string, value []byte) *large {
+	e := l.findEvent(keyOf(fields, s, eventType, value))
 	e.encoding.Do(func() {
-		e.setLines(appendValue(make([]byte, headroom, headroom+len(value)+1024), s, eventType, value))
+		b := append(make([]byte, headroom, headroom+len(fields)+len(value)+1024), fields...)
+		b = appendValue(b, s, eventType, value)
+		size := len(b) - headroom
+		e.chunk = chunk(b)
+		end := len(e.chunk) - len("\r\n")
+		e.text = e.chunk[end-size : end]
 	})
 	return e
 }
 
-// shareLines returns the shared event that has these lines.
-func (l *larges) shareLines(lines []byte) *large {
-	e := l.findEvent(keyOf(ofLines, lines))
-	e.encoding.Do(func() { e.setLines(append(make([]byte, headroom, headroom+len(lines)+len("\r\n")), lines...)) })
-	return e
-}
-
-// setLines sets the lines of the event, which b has after the headroom.
-func (l *large) setLines(b []byte) {
-	size := len(b) - headroom
-	l.chunk = chunk(b)
-	end := len(l.chunk) - len("\r\n")
-	l.text = l.chunk[end-size : end]
-}
-
-func keyOf(madeOf string, bytes []byte) (key largeKey) {
+func keyOf(fields []byte, s shape, eventType string, value []byte) (key largeKey) {
+	if s.has(showEnvelope) {
+		eventType = "" // it stands before the value, with the fields
+	}
 	h := sha256.New()
-	_, _ = io.WriteString(h, madeOf)
-	_, _ = h.Write(bytes)
+	_, _ = fmt.Fprintf(h, "%d %t %t %s\x00", len(fields), s.has(showEnvelope), value == nil, eventType) // an event type contains no NUL
+	_, _ = h.Write(fields)
+	_, _ = h.Write(value)
 	h.Sum(key[:0])
 	return key
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"herald/consumer"
 	"herald/consumer/batch"
@@ -137,11 +138,25 @@ func TestRevokedBehindLarge(t *testing.T) {
 }
 
 // TestLargeBroadcast delivers an event of 7 MiB to many streams whose clients read nothing. The event must be
-// in memory once, live and by replay, and must be freed when the streams end.
+// in memory once, live and by replay, and must be freed when the streams end. The same holds with the fields of the
+// event, although each stream has other ones, and in the format JSON.
 func TestLargeBroadcast(t *testing.T) {
+	for name, query := range map[string]string{"plain": "", "fields": "&fields=time,key,pos", "JSON": "&fields=time,key,pos&format=json"} {
+		t.Run(name, func(t *testing.T) { broadcastLarge(t, query, "k") })
+	}
+	t.Run("key", func(t *testing.T) { broadcastLarge(t, "&fields=key", strings.Repeat("k", 1<<19)) })
+}
+
+func broadcastLarge(t *testing.T, query, key string) {
+	t.Helper()
 	const count = 100
-	s := serveWith(t, Config{Heartbeat: time.Hour, WriteTimeout: time.Hour}, (*httptest.Server).Start)
-	value := strings.Repeat("\n", 1<<20-1000)
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "all")) // one partition, so that streams get the records in order
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	s := serveOn(t, broker, Config{Heartbeat: time.Hour, WriteTimeout: time.Hour}, (*httptest.Server).Start, []consumer.Route{{Topic: "all", Kind: consumer.Broadcast}})
+	value := strings.Repeat("\n", 1<<20-1000-len(key))
 	await := func(want float64) {
 		t.Helper()
 		given := func() float64 {
@@ -153,9 +168,9 @@ func TestLargeBroadcast(t *testing.T) {
 			}
 		}
 	}
-	stuck := func(query string) {
+	stuck := func(since string) {
 		for i := range count {
-			_, r := dial(t, fmt.Sprint(s.url, "user", i, query), "1.1")
+			_, r := dial(t, fmt.Sprint(s.url, "user", i, query, since), "1.1")
 			readUntil(t, r, "checkpoint")
 		}
 	}
@@ -169,7 +184,7 @@ func TestLargeBroadcast(t *testing.T) {
 	stuck("")
 	put(t, s.producer, "all", "", "small") // a stream that gets this record has caught up
 	await(count)
-	put(t, s.producer, "all", "", value)
+	put(t, s.producer, "all", key, value)
 	await(2 * count)
 	holds("live")
 	stuck("&since=earliest")

@@ -40,7 +40,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		bytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_written_bytes_total", Help: "Bytes written to streams."}),
 		gaps:       counter("herald_stream_gaps_total", "Gap events written to streams, by reason: retention, recreated, unknown-id, unreadable or replay-limit.", "reason", string(consumer.GapRetention), string(consumer.GapRecreated), string(consumer.GapUnknownID), string(consumer.GapUnreadable), string(consumer.GapReplayLimit)),
 		overflows:  prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_overflows_total", Help: "Times that a slow stream's queue was full and the stream fell back to replay."}),
-		tombstones: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_tombstones_total", Help: "Live records with a null value, which are not delivered."}),
+		tombstones: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_tombstones_total", Help: "Live records with a null value, which only clients that ask for fields get."}),
 	}
 	if reg != nil {
 		reg.MustRegister(m.open, m.opened, m.ended, m.refused, events, m.bytes, m.gaps, m.overflows, m.tombstones)

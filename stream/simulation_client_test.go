@@ -13,6 +13,7 @@ import (
 // simClient is a client with all of its connections, one after the other.
 type simClient struct {
 	user     string
+	shape    shape
 	unseen   bool // the client begins with since=delivered
 	polls    bool // the client polls: its streams end by themselves
 	since    int  // the client's since parameter: it asks for records appended at this time or later; 0: it has none
@@ -96,6 +97,7 @@ func (w *world) connect(c *simClient) {
 	}
 	turn := uint32(w.random.IntN(10))
 	c.stream = newClientStream(c.replica.service, c.body, c.user, 64+w.random.IntN(400))
+	c.stream.setShape(c.shape)
 	c.stream.catchUp.turn, c.stream.sub.serve = turn, func(*clientStream) { c.ready = true }
 	if c.polls {
 		limit := w.random.IntN(5)
@@ -147,6 +149,9 @@ func (w *world) collect(c *simClient) {
 	}
 	if os.Getenv("HERALD_SIMULATION_SEED") != "" {
 		w.t.Logf("%p %s asked with %q and got\n%s", c, c.user, c.lastID, c.body.text)
+	}
+	for i := range got.events {
+		got.events[i] = w.unwrap(c, got.events[i], got.fields[i])
 	}
 	w.verifyLive(c, got.events)
 	if n := len(got.events); n > 0 {

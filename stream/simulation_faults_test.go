@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"herald/consumer"
@@ -59,7 +58,7 @@ func (w *world) contend(give func() bool) bool {
 // Delivered implements Kafka. It reports a violation if the delivered record was never written.
 func (r *replica) Delivered(p consumer.Partition, topicID [16]byte, next int64) {
 	part := r.past[topicID].partitions[p.ID]
-	if part.cuts == 0 && !strings.Contains(string(r.serving.body.text), "data: "+part.records[next-1].value+"\n") {
+	if part.cuts == 0 && !r.serving.body.has(part.records[next-1]) {
 		r.wrong = append(r.wrong, fmt.Sprintf("%d of %v is delivered and was not written", next, p))
 	}
 	at := place{topicID, p.ID}

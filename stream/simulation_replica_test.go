@@ -33,7 +33,7 @@ const tailInModel = 4096
 
 // start makes the replica begin to read and forget everything it knew.
 func (r *replica) start() {
-	r.hub = NewHub("event-type", nil)
+	r.hub = NewHub("event-type", nil, "trace")
 	r.service = newService(r.t.Context(), r.hub, r, time.Minute, r.limits)
 	r.service.streams.spawn = func(fn func()) { fn() }
 	r.read, r.ids = make(map[consumer.Partition]int64), make(map[string][16]byte)
@@ -154,7 +154,12 @@ func (t *logTopic) record(part *logPartition, offset int64) *consumer.Record {
 	if rec.value == "" {
 		return nil
 	}
-	return &consumer.Record{Record: batch.Record{Offset: offset, Value: []byte(rec.value)}, User: []byte(rec.user), Broadcast: t.kind == consumer.Broadcast}
+	key := []byte(rec.key())
+	r := batch.Record{Offset: offset, Time: time.UnixMilli(int64(rec.time)), Key: key, Headers: []consumer.Header{{Key: "trace", Value: key}}, Value: []byte(rec.value)}
+	if rec.null {
+		r.Value = nil
+	}
+	return &consumer.Record{Record: r, User: []byte(rec.user), Broadcast: t.kind == consumer.Broadcast}
 }
 
 // Join implements Kafka.

@@ -25,8 +25,9 @@ import (
 // record without a value.
 type logRecord struct {
 	user  string
-	value string
-	time  int // when the record was appended, counted in events of the world
+	value string // no other record has it
+	null  bool   // it is a tombstone: it has no value, and the model's value is its key
+	time  int    // when the record was appended, counted in events of the world
 
 	count   int  // the number of partitions that its producer knew; 0: the record is misplaced, or the topic has no partitioner
 	current bool // the topic had that number of partitions when the record was written
@@ -67,9 +68,9 @@ type world struct {
 	depth    int
 
 	limits    Limits
-	values    map[string]string // the user of each record, by the record's value
-	delivered map[place]int64   // committed delivered positions of users' own topics
-	serving   *simClient        // the client whose stream is running
+	values    map[string]logRecord // each record by its value, also if the log has lost it
+	delivered map[place]int64      // committed delivered positions of users' own topics
+	serving   *simClient           // the client whose stream is running
 }
 
 // largeInModel is the length from which the model treats an event as large. Records from offset 10 on
@@ -78,7 +79,7 @@ const largeInModel = len("1/0/10")
 
 func newWorld(t *testing.T, seed uint64, planted string) *world {
 	t.Helper()
-	w := &world{t: t, random: rand.New(rand.NewPCG(seed, 1)), planted: planted, past: make(map[[16]byte]*logTopic), values: make(map[string]string), delivered: make(map[place]int64)}
+	w := &world{t: t, random: rand.New(rand.NewPCG(seed, 1)), planted: planted, past: make(map[[16]byte]*logTopic), values: make(map[string]logRecord), delivered: make(map[place]int64)}
 	if w.random.IntN(4) == 0 {
 		w.limits.Records = 1 + w.random.Int64N(8)
 	}
@@ -109,6 +110,7 @@ func newWorld(t *testing.T, seed uint64, planted string) *world {
 func (w *world) arrive() {
 	c := &simClient{
 		user: []string{"alice", "bob"}[w.random.IntN(2)], unseen: w.random.IntN(3) == 0, polls: w.random.IntN(3) == 0,
+		shape:    w.chooseShape(),
 		promised: make(map[place]int), reach: make(map[string]int64), from: make(map[place]int64), read: make(map[place]int64),
 	}
 	if !c.unseen && w.random.IntN(2) == 0 {
@@ -192,8 +194,8 @@ func (w *world) append(topic *logTopic) {
 		if topic.partitioner != "" {
 			w.place(topic, &rec, &i)
 		}
-		rec.value = topic.value(i)
-		w.values[rec.value] = rec.user
+		rec.value, rec.null = topic.value(i), w.random.IntN(8) == 0
+		w.values[rec.value] = rec
 	}
 	part := topic.partitions[i]
 	part.records = append(part.records, rec)

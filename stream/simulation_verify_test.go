@@ -83,7 +83,7 @@ func (w *world) verify(c *simClient, until int) []string {
 		if topic.partitioner != "" && !topic.wasHome(c.user, int(partition)) {
 			complain("misplaced: %s", e.data)
 		}
-		if user, ok := w.values[e.data]; !ok || topic.kind != consumer.Broadcast && user != c.user {
+		if rec, ok := w.values[e.data]; !ok || topic.kind != consumer.Broadcast && rec.user != c.user {
 			complain("not for this user: %s", e.data)
 		}
 	}
@@ -98,8 +98,8 @@ func (w *world) verify(c *simClient, until int) []string {
 				if rec == nil || !rec.Broadcast && string(rec.User) != c.user || part.records[o].time > until || !c.due(topic, i, o) {
 					continue
 				}
-				if !seen[string(rec.Value)] && !covered(int64(o)) {
-					complain("lost: %s", rec.Value)
+				if value := part.records[o].value; !seen[value] && !covered(int64(o)) {
+					complain("lost: %s", value)
 				}
 			}
 		}
@@ -116,7 +116,7 @@ func (c *simClient) due(topic *logTopic, partition, offset int) bool {
 	if from, ok := c.from[place{topic.id, int32(partition)}]; ok && int64(offset) >= from {
 		begun = true
 	}
-	if part.cuts > 0 && offset >= part.kept {
+	if part.cuts > 0 && offset >= part.kept || rec.null && !c.shape.has(showFields) {
 		return false
 	}
 	return begun && (topic.partitioner == "" || c.dueAtHome(topic, partition, rec))

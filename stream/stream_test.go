@@ -117,12 +117,16 @@ func serveWith(t *testing.T, cfg Config, start func(*httptest.Server), middlewar
 
 func serveOn(t *testing.T, broker *kfake.Cluster, cfg Config, start func(*httptest.Server), routes []consumer.Route, middleware ...echo.MiddlewareFunc) *site {
 	t.Helper()
-	s := &site{hub: NewHub("event-type", nil), producer: consumer.NewProducer(broker.ListenAddrs(), nil, nil)}
+	return serveConsumer(t, broker, cfg, consumer.Config{Routes: routes}, start, middleware...)
+}
+
+// serveConsumer fills in the rest of both configurations.
+func serveConsumer(t *testing.T, broker *kfake.Cluster, cfg Config, of consumer.Config, start func(*httptest.Server), middleware ...echo.MiddlewareFunc) *site {
+	t.Helper()
+	s := &site{hub: NewHub("event-type", nil, "trace"), producer: consumer.NewProducer(broker.ListenAddrs(), nil, nil)}
 	t.Cleanup(s.producer.Close)
-	c, err := consumer.New(consumer.Config{
-		Brokers: broker.ListenAddrs(), Group: "g", Replica: "r", Routes: routes,
-		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	}, s.hub)
+	of.Brokers, of.Group, of.Replica, of.Logger = broker.ListenAddrs(), "g", "r", slog.New(slog.NewTextHandler(t.Output(), nil))
+	c, err := consumer.New(of, s.hub)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -156,6 +156,8 @@ var refusedConfigurations = map[string]struct {
 	"a choice in upper case":   {args: with(goodServe, "--session-same-site=Lax"), want: `--session-same-site: "Lax": want strict or lax, did you mean "lax"?`},
 	"Kafka's mechanism":        {args: with(goodServe, "--kafka-sasl-mechanism=SCRAM-SHA-256"), want: `--kafka-sasl-mechanism: "SCRAM-SHA-256": want plain or scram-sha-256 or scram-sha-512, did you mean "scram-sha-256"?`},
 	"an address for a network": {args: with(goodServe, "--trusted-proxies=127.0.0.1"), want: "--trusted-proxies 127.0.0.1: want networks, did you mean 127.0.0.1/32?"},
+	"a header with a colon":    {args: with(goodServe, "--record-header=a:b"), want: `--record-header "a:b": want the name of a record header in UTF-8, without a colon`},
+	"a header twice":           {args: with(goodServe, "--record-header=a,b", "--record-header=a"), want: `--record-header "a" is given twice`},
 	"one dash":                 {args: with(goodServe, "-topic", "notifications"), want: `unknown flag -topic, did you mean "--topic"?`},
 	"one dash, misspelt":       {args: with(goodServe, "-heartbeet=1s"), want: `unknown flag -heartbeet, did you mean "--heartbeat"?`},
 	"one letter":               {args: []string{"-v"}, want: "unknown flag -v"},

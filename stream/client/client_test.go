@@ -48,15 +48,21 @@ func TestTypes(t *testing.T) {
 	run(t, filepath.Join("node_modules", ".bin", "tsc"))
 }
 
-// run runs a program of the module's tests in this directory, and returns its output. It skips the test if Node.js or the packages of
-// package.json are missing.
+// run runs a program of the module's tests in this directory, and returns its output. It skips the test if Node.js or
+// the packages of package.json are missing.
 func run(t *testing.T, program string, args ...string) []byte {
 	t.Helper()
-	if _, err := exec.LookPath("node"); err != nil {
+	version, err := exec.CommandContext(t.Context(), "node", "--version").Output() // v20.20.2
+	if err != nil {
 		skip(t, "the module for pages: no node")
 	}
-	if _, err := os.Stat("node_modules"); err != nil {
-		skip(t, "the module for pages: no packages; run npm ci in stream/client")
+	if major, _, _ := strings.Cut(strings.TrimPrefix(string(version), "v"), "."); len(major) < 2 || major < "20" {
+		skip(t, fmt.Sprintf("the module for pages: node %s is older than 20", bytes.TrimSpace(version)))
+	}
+	for _, needed := range []string{"node_modules", program} {
+		if _, err := os.Stat(needed); err != nil && needed != "node" {
+			skip(t, "the module for pages: packages are missing; run npm ci in stream/client")
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()

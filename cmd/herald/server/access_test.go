@@ -70,6 +70,9 @@ func TestKeySet(t *testing.T) {
 	if status != http.StatusOK || header.Get("Content-Type") != "text/event-stream; charset=utf-8" || !strings.Contains(body, "retry: ") || !strings.Contains(body, "keys-unavailable") {
 		t.Errorf("stream without keys: %d %v %s, want it asked to come again", status, header, body)
 	}
+	if status, header, _ := request(t, http.MethodHead, public+"/events", bearer(token)); status != http.StatusOK || header.Get("Content-Type") != "text/event-stream; charset=utf-8" {
+		t.Errorf("HEAD without keys: %d %v, want the head of a stream", status, header)
+	}
 	// The stream has waited for the first fetch.
 	if status, _, body := request(t, http.MethodGet, admin+"/readyz", nil); status != http.StatusServiceUnavailable || !strings.Contains(body, "status 503") {
 		t.Errorf("/readyz without keys: %d %s, want 503 and why", status, body)

@@ -20,6 +20,8 @@ func TestHeadIsAsGet(t *testing.T) {
 	alice := bearer(s.token(t, auth.Identity{User: "alice"}))
 	page := alice.Clone()
 	page.Set("Origin", "https://app.example")
+	program := alice.Clone()
+	program.Set("Accept", "application/json")
 	foreign := headers("Cookie", "__Host-herald="+s.token(t, auth.Identity{User: "alice"}), "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")
 	admin := "http://" + s.AdminAddr().String()
 	tests := []struct {
@@ -30,6 +32,8 @@ func TestHeadIsAsGet(t *testing.T) {
 		{s.url + "/events", alice, 200},
 		{s.url + "/events?since=earliest&types=a", alice, 200},
 		{s.url + "/events", page, 200},
+		{s.url + "/events?wait=0", alice, 200},
+		{s.url + "/events?wait=0", program, 200},
 		{s.url + "/events", nil, 401},
 		{s.url + "/events", bearer("x"), 401},
 		{s.url + "/events", foreign, 403},
@@ -76,7 +80,7 @@ func TestHeadIsAsGet(t *testing.T) {
 			if strings.Contains(test.url, "/events") && got.header.Get("Cache-Control") != "no-store, no-transform" {
 				t.Errorf("%s HEAD %s: Cache-Control %q", got.proto, test.url, got.header.Get("Cache-Control"))
 			}
-			if kind := got.header.Get("Content-Type"); test.status == 200 && strings.Contains(test.url, "/events") && kind != "text/event-stream; charset=utf-8" {
+			if kind := got.header.Get("Content-Type"); test.status == 200 && strings.Contains(test.url, "/events") && test.header.Get("Accept") == "" && kind != "text/event-stream; charset=utf-8" {
 				t.Errorf("%s HEAD %s: Content-Type %q", got.proto, test.url, kind)
 			}
 		}

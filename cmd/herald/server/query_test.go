@@ -27,6 +27,7 @@ func TestQueryParameters(t *testing.T) {
 		{http.MethodGet, url + "/events?user=alice&lastEventId=", nil, ""}, // the page of the README
 		{http.MethodGet, url + "/events?user=alice&lastEventId=&lastEventId=x", nil, ""},
 		{http.MethodGet, url + "/events?&user=alice&&", nil, ""},
+		{http.MethodGet, url + "/events?user=alice&fields=time,key,pos,headers&format=json", nil, ""},
 		{http.MethodGet, url + "/events?us%65r=alice", nil, ""},
 		{http.MethodGet, url + "/events?user=alice&lastEventId=%zz", nil, ""}, // an unknown id
 		{http.MethodPost, url + "/broadcast?type=news", nil, ""},
@@ -52,6 +53,11 @@ func TestQueryParameters(t *testing.T) {
 		{http.MethodGet, url + "/events?user=alice" + strings.Repeat("&", 10_001), nil, "too many parameters"},
 		{http.MethodGet, url + "/events?user=alice&since=now;types=a", nil, `\"since\" cannot be decoded: percent-encode`},
 		{http.MethodGet, url + "/events?user=alice&token=" + secretText, nil, "this server authenticates nobody"},
+		{http.MethodGet, url + "/events?user=alice&field=key", nil, `did you mean \"fields\"?`},
+		{http.MethodGet, url + "/events?user=alice&fields=tme", nil, `fields: \"tme\" is not a field: want some of time, key, pos and headers`},
+		{http.MethodGet, url + "/events?user=alice&fields=", nil, "fields is empty"},
+		{http.MethodGet, url + "/events?user=alice&format=xml", nil, `format: \"xml\": want json`},
+		{http.MethodPost, url + "/broadcast?fields=key", nil, `unknown query parameter \"fields\"`},
 		{http.MethodPost, url + "/broadcast?types=news", nil, `did you mean \"type\"?`},
 		{http.MethodPost, url + "/broadcast?type=", nil, "type is empty"},
 		{http.MethodPost, url + "/broadcast?user=alice", nil, "POST /users/{user}/notifications is for one user"},
