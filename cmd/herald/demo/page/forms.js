@@ -1,9 +1,10 @@
 // Forms and requests: sends what a person enters, and shows the answer.
 
-import { byId, setText } from "./view.js";
+import { setText } from "./view.js";
+import { sentence } from "./words.js";
 
-export const slowAfter = 5000; // milliseconds
-const connectionRule = byId("connection-rule").textContent;
+const slowAfter = 5000; // milliseconds
+export const connectionRule = "Over HTTP/1.1 a browser opens at most six connections to one host, and a tab that shares none uses one for each stream: close another tab.";
 
 const readingTime = 5000; // for an error that may disappear
 
@@ -19,7 +20,7 @@ export async function ask(method, address, headers, body) {
   }
   const answer = await response.json().catch(() => null);
   if (!response.ok) {
-    throw Object.assign(new Error(answer?.error?.message ?? `The server answered ${response.status} ${response.statusText}.`),
+    throw Object.assign(new Error(sentence(answer?.error?.message) || `The server answered ${response.status} ${response.statusText}.`),
       { passes: response.status >= 500 });
   }
   return answer ?? {};
@@ -30,13 +31,12 @@ export function post(address, contentType, body) {
 }
 
 // onSubmit runs a form's action, one at a time, and shows its result.
-export function onSubmit(form, result, action) {
-  byId(form).addEventListener("submit", async (event) => {
+export function onSubmit(form, output, action) {
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const button = event.target.querySelector("[type=submit]");
+    const button = form.querySelector("[type=submit]");
     if (button.ariaDisabled === "true") return;
     button.ariaDisabled = "true";
-    const output = byId(result);
     const slow = setTimeout(() => showResult(output, `No answer yet. ${connectionRule}`), slowAfter);
     try {
       showResult(output, await action());
@@ -49,7 +49,7 @@ export function onSubmit(form, result, action) {
   });
 }
 
-function showResult(output, text) {
+export function showResult(output, text) {
   setText(output, text);
   output.classList.remove("error");
   delete output.dataset.passes;
@@ -61,17 +61,9 @@ export function showError(output, error) {
   if (error.passes) output.dataset.passes = Date.now() + readingTime;
 }
 
-// clearPassed removes the errors whose cause has passed: the stream is open and Kafka answers.
+// clearPassed removes the errors whose cause has passed: a stream is open and Kafka answers.
 export function clearPassed() {
   for (const output of document.querySelectorAll("[data-passes]")) {
     if (Date.now() > Number(output.dataset.passes)) showResult(output, "");
-  }
-}
-
-export function checkJSON(text) {
-  try {
-    JSON.parse(text);
-  } catch (error) {
-    throw new Error(`The value is not JSON (${error.message}). Correct it, or choose plain text.`);
   }
 }

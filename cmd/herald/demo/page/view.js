@@ -1,14 +1,12 @@
-// Draws the page. Received text is inserted with textContent, never as markup.
+// Draws a person. Received text is inserted with textContent, never as markup.
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", fractionalSecondDigits: 3 });
+import { count, describeAge, describeCut, describeShare, describeStream } from "./words.js";
 
 const announceAfter = 800; // milliseconds
 let announceTimer = 0;
 let news = "";
 
-export function byId(id) {
-  return document.getElementById(id);
-}
+export function byId(id) { return document.getElementById(id); }
 
 // setText changes the element only if the text differs.
 export function setText(element, text) {
@@ -16,16 +14,12 @@ export function setText(element, text) {
 }
 
 // clone returns a copy of a template's only element.
-function clone(id) {
-  return byId(id).content.firstElementChild.cloneNode(true);
-}
+function clone(id) { return byId(id).content.firstElementChild.cloneNode(true); }
 
-function part(element, name) {
-  return element.querySelector(`[data-part="${name}"]`);
-}
+export function part(element, name) { return element.querySelector(`[data-part="${name}"]`); }
 
-// List makes the children of an element match a list. It adds, moves and removes
-// as few children as possible, so that a selection or a focus remains.
+// List makes the children of an element match a list. It adds, moves and removes as few children as possible, so
+// that a selection or a focus remains.
 class List {
   #children = new Map();
 
@@ -47,42 +41,81 @@ class List {
         child = this.create(item);
         this.#children.set(this.key(item), child);
       }
-      this.update?.(child, item);
+      this.update(child, item);
       if (child === at) at = at.nextElementSibling;
       else this.element.insertBefore(child, at);
     }
   }
 }
 
-export class View {
-  #tasks = new List(byId("task-list"), {
-    key: (task) => task.task,
-    create: (task) => createTask(task),
-    update: (element, task) => updateTask(element, task),
-  });
-  #log = new List(byId("log-list"), { key: (entry) => entry.n, create: (entry) => createEntry(entry) });
+const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-  // reset empties the lists before another user's state is drawn.
-  reset() {
-    this.#tasks.draw([]);
-    this.#log.draw([]);
+export class PersonView {
+  element = clone("person-template");
+  #tasks = new List(this.part("tasks"), { key: (task) => task.task, create: createTask, update: updateTask });
+  #records = 0; // drawn
+  #items = new List(this.part("items"), { key: (item) => item.n, create: createItem, update: updateAge });
+
+  constructor(user, curl) {
+    this.element.dataset.user = this.element.ariaLabel = user;
+    for (const initial of this.element.querySelectorAll('[data-part="initial"]')) setText(initial, [...user][0].toUpperCase());
+    setText(this.part("name"), user);
+    setText(this.part("signed-in"), user);
+    setText(this.part("curl"), curl);
+    this.part("user").value = user;
   }
 
-  // draw shows a user's state.
-  draw(state) {
-    for (const [name, count] of Object.entries(state.counters)) {
-      const element = byId(`count-${name}`);
-      setText(element, count.toLocaleString("en"));
-      element.classList.toggle("alarm", count > 0 && element.dataset.alarm !== undefined);
+  part(name) { return part(this.element, name); }
+
+  draw(person) {
+    const { state, cut, change, tabs } = person;
+    const [key, title, hint] = describeStream(person);
+    this.element.dataset.state = key;
+    setText(this.part("badge"), title);
+    setText(this.part("shared"), hint || (person.connected && key === "open" ? describeShare(change.shared, tabs) : ""));
+    this.#drawCut(key, cut);
+    for (const element of this.element.querySelectorAll("[data-count]")) {
+      const number = state.counters[element.dataset.count];
+      setText(element, number.toLocaleString("en"));
+      element.classList.toggle("alarm", number > 0 && element.dataset.alarm !== undefined);
     }
-    setText(byId("last-event-id"), state.lastEventId || "none yet");
-    byId("copy-id").disabled = !state.lastEventId;
-    byId("task-empty").hidden = state.tasks.length > 0;
-    byId("log-empty").hidden = state.log.some((entry) => entry.type !== "checkpoint");
-    byId("clear-tasks").disabled = !state.anyFinished;
-    byId("clear-log").disabled = state.log.length === 0;
+    setText(this.part("position"), state.position || "the start");
+    setText(this.part("last-event-id"), state.lastEventId || "none yet");
+    this.part("copy-id").disabled = !state.lastEventId;
+    this.part("items-empty").hidden = state.items.length > 0;
+    this.part("tasks-empty").hidden = state.tasks.length > 0 || this.element.classList.contains("reads");
+    this.part("clear").disabled = state.items.length === 0;
+    this.part("clear-tasks").hidden = !state.anyFinished;
+    if (state.counters.records > this.#records && key === "open") this.#showPassage();
+    this.#records = state.counters.records;
     this.#tasks.draw(state.tasks);
-    this.#log.draw(state.log);
+    this.#items.draw(state.items);
+  }
+
+  // showPassage shows that records have come through the wire. Nothing moves while nothing comes.
+  #showPassage() {
+    if (still.matches) return;
+    for (const line of this.element.querySelectorAll(".line")) {
+      line.animate({ translate: ["-100%", "250%"] }, { duration: 600, easing: "ease-in-out", pseudoElement: "::after" });
+    }
+  }
+
+  #drawCut(key, cut) {
+    const isCut = key === "cut";
+    const again = isCut || key === "waiting" || key === "replaced" || key === "closed";
+    const button = this.part("cut");
+    setText(button, again ? "Reconnect" : "Cut the connection");
+    button.dataset.does = again ? "reconnect" : "cut";
+    this.part("counter").hidden = !isCut;
+    if (isCut) setText(this.part("counter"), `Cut for ${describeAge(Date.now() - cut.began).replace("now", "0 s")}`);
+    const waiting = this.part("waiting");
+    waiting.hidden = !isCut || cut.missed === 0;
+    if (!waiting.hidden) setText(waiting, String(cut.missed));
+    this.part("burst").hidden = !isCut || this.element.classList.contains("reads");
+    const outcome = this.part("outcome");
+    setText(outcome, (cut && describeCut(cut)) || "Cut it, send something, reconnect: nothing is missed.");
+    const done = cut && cut.took !== null && (cut.missed > 0 || cut.others > 0);
+    outcome.dataset.kind = !done ? "" : cut.caught === cut.missed && !cut.twice ? "good" : "bad";
   }
 }
 
@@ -99,32 +132,36 @@ function updateTask(element, task) {
   element.dataset.state = task.quiet ? "quiet" : task.state;
   const percent = Math.round(task.percent);
   part(element, "bar").value = percent;
-  setText(part(element, "state"), task.quiet ? "no news" : task.state);
+  setText(part(element, "state"), task.quiet ? "No news" : task.state[0].toUpperCase() + task.state.slice(1));
   setText(part(element, "percent"), `${percent} %`);
-  setText(part(element, "step"), task.quiet ? `No news for ${describeAge(Date.now() - task.heard)}: its worker may have stopped` : task.step);
-  setText(part(element, "received"), `${task.received} ${task.received === 1 ? "record" : "records"}${task.first > 1 ? ", joined late" : ""}`);
+  setText(part(element, "step"), task.quiet ? `Nothing for ${describeAge(Date.now() - task.heard)}: its worker may have stopped` : task.step);
+  setText(part(element, "received"), `${count(task.received, "record")}${task.first > 1 ? ", joined late" : ""}`);
 }
 
-// describeAge returns a time in milliseconds as seconds or minutes.
-function describeAge(age) {
-  return age < 60_000 ? `${Math.floor(age / 1000)} s` : `${Math.floor(age / 60_000)} min`;
-}
-
-function createEntry(entry) {
-  const element = clone("entry-template");
-  element.dataset.type = entry.type;
-  setText(part(element, "type"), entry.type);
-  const time = part(element, "time");
-  time.dateTime = new Date(entry.time).toISOString();
-  setText(time, clock.format(entry.time));
-  const value = part(element, "value");
-  setText(value, entry.value || "(empty value)");
-  value.classList.toggle("muted", !entry.value);
-  const cut = part(element, "cut");
-  cut.hidden = entry.length <= entry.value.length;
-  setText(cut, `The first ${entry.value.length.toLocaleString("en")} of ${entry.length.toLocaleString("en")} characters.`);
-  setText(part(element, "id"), entry.id || "no id");
+function createItem(item) {
+  const element = clone("item-template");
+  element.dataset.type = item.type;
+  if (item.gap) element.dataset.gap = "";
+  setText(part(element, "value"), item.value || "(Empty)");
+  part(element, "value").classList.toggle("hint", !item.value || Boolean(item.deleted));
+  setText(part(element, "type"), item.gap ? "Gap" : item.type);
+  part(element, "type").hidden = item.type === "message";
+  setText(part(element, "pos"), item.pos ?? "");
+  const caught = part(element, "caught");
+  caught.hidden = !item.caught && !item.earlier;
+  setText(caught, item.earlier ? "Earlier" : "Caught up");
+  const length = part(element, "length");
+  length.hidden = item.length <= item.value.length;
+  setText(length, `First ${item.value.length.toLocaleString("en")} of ${item.length.toLocaleString("en")} characters`);
+  const age = part(element, "age");
+  const time = new Date(item.time);
+  age.dateTime = time.toISOString();
+  age.title = time.toLocaleString();
   return element;
+}
+
+function updateAge(element, item) {
+  setText(part(element, "age"), describeAge(Date.now() - item.time));
 }
 
 // announce passes text to a screen reader: only the latest text, and not too often.
@@ -137,9 +174,8 @@ export function announce(text) {
   }, announceAfter);
 }
 
-// copy copies the text of the element that the button names to the clipboard.
-export async function copy(button) {
-  const source = byId(button.dataset.copy);
+// copy copies the text of an element to the clipboard.
+export async function copy(button, source) {
   try {
     await navigator.clipboard.writeText(source.textContent);
     setText(button, "Copied");
