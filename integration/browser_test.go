@@ -39,31 +39,28 @@ func driveDemoPage(t *testing.T, browser context.Context, base string) {
 
 	// Two tasks at once, by keyboard.
 	page.do(
-		chromedp.SetValue(chromedp.CSS("#task-seconds"), "8"),
-		chromedp.SendKeys(chromedp.CSS("#task-seconds"), "\r"))
+		chromedp.SetValue(firstPerson("task-seconds"), "8"),
+		chromedp.SendKeys(firstPerson("task-seconds"), "\r"))
 	page.wait("the first task", func(s demoState) bool { return len(s.Tasks) == 1 })
 	page.do(
-		chromedp.SetValue(chromedp.CSS("#task-name"), "Second <b>report</b>"),
-		chromedp.SendKeys(chromedp.CSS("#task-name"), "\r"))
+		chromedp.SetValue(firstPerson("task-name"), "Second <b>report</b>"),
+		chromedp.SendKeys(firstPerson("task-name"), "\r"))
 	page.wait("two tasks under way", func(s demoState) bool {
 		return len(s.Tasks) == 2 && s.Tasks[0].Percent >= 10 && s.Tasks[1].Percent >= 10
 	})
 
 	// A notification from the page itself.
-	page.do(
-		chromedp.SetValue(chromedp.CSS("#send-content-type"), "text/plain"),
-		chromedp.SetValue(chromedp.CSS("#send-value"), "one"),
-		chromedp.Click(chromedp.CSS("#send-form [type=submit]")))
+	page.send("one")
 	page.wait("the notification one", shows("one"))
 
-	// Disconnect and connect again. The record written meanwhile waits in Kafka.
-	page.do(chromedp.Click(chromedp.CSS("#connected")))
-	cut := page.wait("the cut", func(s demoState) bool { return s.Badge == "paused" })
+	// Cut the connection and reconnect. The record written meanwhile waits in Kafka.
+	page.do(chromedp.Click(firstPerson("cut")))
+	cut := page.wait("the cut", func(s demoState) bool { return s.Badge == "cut" })
 	notify(t, base, "/users/"+alice+"/notifications?type=notification", "two")
 	if diff := cmp.Diff(cut, page.state()); diff != "" {
 		t.Errorf("the page changed while it was cut off (-before +after):\n%s", diff)
 	}
-	page.do(chromedp.Click(chromedp.CSS("#connected")))
+	page.do(chromedp.Click(firstPerson("cut")))
 	page.wait("the notification two", shows("two"))
 
 	// Reload in the middle of the tasks.
@@ -86,11 +83,9 @@ func driveDemoPage(t *testing.T, browser context.Context, base string) {
 	// A broadcast. The page must show markup as text.
 	const markup = `<img src=x onerror="document.title='broken into'">`
 	page.do(
-		chromedp.SetValue(chromedp.CSS("#send-to"), "all"),
-		chromedp.SetValue(chromedp.CSS("#send-type"), "notice.all"),
-		chromedp.SetValue(chromedp.CSS("#send-content-type"), "text/plain"),
-		chromedp.SetValue(chromedp.CSS("#send-value"), markup),
-		chromedp.Click(chromedp.CSS("#send-form [type=submit]")))
+		chromedp.Click(chromedp.CSS("#send-to label:has([value=all])")),
+		chromedp.SetValue(chromedp.CSS("#send-type"), "notice.all"))
+	page.send(markup)
 	page.wait("the broadcast", shows(markup))
 	notify(t, base, "/broadcast?type=notification", "for everyone")
 
@@ -106,8 +101,8 @@ func driveDemoPage(t *testing.T, browser context.Context, base string) {
 	if diff := cmp.Diff(want, end.received()); diff != "" {
 		t.Errorf("notifications shown (-want +got):\n%s", diff)
 	}
-	if c := end.Counters; c["duplicates"] != "0" || c["missing"] != "0" || c["gaps"] != "0" {
-		t.Errorf("counters = %v, want no duplicates, missing or gaps", c)
+	if c := end.Counters; c["twice"] != "0" || c["missing"] != "0" || c["gaps"] != "0" {
+		t.Errorf("counters = %v, want nothing twice, missing or lost", c)
 	}
 
 	got := other.wait("the broadcast at "+bob, shows("for everyone"))
@@ -116,7 +111,7 @@ func driveDemoPage(t *testing.T, browser context.Context, base string) {
 	}
 }
 
-// demoState is what the page shows.
+// demoState is what the page shows of its first person.
 type demoState struct {
 	Badge       string
 	LastEventID string
@@ -127,35 +122,35 @@ type demoState struct {
 		Records int
 		Seq     int
 	}
-	Log      []struct{ Type, Value string } // newest first
+	Log      []struct{ Type, Value, Pos string } // notifications and gaps, newest first
 	Counters map[string]string
 }
 
 const readDemoState = `(() => {
-	const all = (selector, read) => [...document.querySelectorAll(selector)].map(read);
+	const person = document.querySelector('.person');
+	if (!person) return {};
+	const all = (selector, read) => [...person.querySelectorAll(selector)].map(read);
 	const text = (element, part) => element.querySelector('[data-part=' + part + ']').textContent;
 	return {
-		Badge: document.getElementById('badge')?.dataset.state ?? '',
-		LastEventID: document.getElementById('last-event-id')?.textContent ?? '',
+		Badge: person.dataset.state,
+		LastEventID: text(person, 'last-event-id'),
 		Tasks: all('.task', (e) => ({
 			ID: e.dataset.task,
 			Percent: e.querySelector('progress').value,
-			State: text(e, 'state'),
+			State: text(e, 'state').toLowerCase(),
 			Records: parseInt(text(e, 'received')),
 			Seq: Number(e.dataset.seq),
 		})),
-		Log: all('.entry', (e) => ({ Type: text(e, 'type'), Value: text(e, 'value') })),
-		Counters: Object.fromEntries(all('.counters dd', (e) => [e.id.replace('count-', ''), e.textContent])),
+		Log: all('.item', (e) => ({ Type: text(e, 'type'), Value: text(e, 'value'), Pos: text(e, 'pos') })),
+		Counters: Object.fromEntries(all('[data-count]', (e) => [e.dataset.count, e.textContent])),
 	};
 })()`
 
-// received returns the values on the page without the values of Herald's own events.
+// received returns the values on the page.
 func (s demoState) received() []string {
 	var values []string
-	for _, entry := range s.Log {
-		if !slices.Contains([]string{"checkpoint", "end"}, entry.Type) {
-			values = append(values, entry.Value)
-		}
+	for _, item := range s.Log {
+		values = append(values, item.Value)
 	}
 	return values
 }
@@ -165,10 +160,22 @@ func shows(value string) func(demoState) bool {
 	return func(s demoState) bool { return slices.Contains(s.received(), value) }
 }
 
-// demoPage is a tab with the demo page of one user.
+// demoPage is a tab with the demo page. Its methods are about the first person on it.
 type demoPage struct {
 	t   *testing.T
 	ctx context.Context //nolint:containedctx // chromedp's tabs are contexts
+}
+
+// firstPerson selects a part of the first person's panel.
+func firstPerson(part string) chromedp.CSS {
+	return chromedp.CSS(".person:first-child [data-part=" + part + "]")
+}
+
+// send sends a text by the page's form.
+func (p demoPage) send(text string) {
+	p.t.Helper()
+	p.do(chromedp.SetValue(chromedp.CSS("#send-value"), text))
+	p.submit("#send-form")
 }
 
 // brokenConnection matches what Chromium itself prints when a server has ended.

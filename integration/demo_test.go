@@ -4,29 +4,31 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/google/go-cmp/cmp"
 )
 
-// text returns what an element of the page shows.
-func (p demoPage) text(id string) string {
+// text returns what an element of the page shows. Its name is an id, or a part of the first person's panel.
+func (p demoPage) text(name string) string {
 	p.t.Helper()
-	text, err := chromedp.Run(p.ctx, chromedp.Evaluate[string]("document.getElementById('"+id+"').innerText"))
+	text, err := chromedp.Run(p.ctx, chromedp.Evaluate[string]("(document.getElementById('"+name+"') ?? document.querySelector('.person [data-part="+name+"]'))?.innerText ?? ''"))
 	if err != nil {
-		p.t.Fatalf("read #%s: %v", id, err)
+		p.t.Fatalf("read %s: %v", name, err)
 	}
 	return text
 }
 
 // waitText waits until the element shows the text.
-func (p demoPage) waitText(id, want string) {
+func (p demoPage) waitText(name, want string) {
 	p.t.Helper()
 	text := ""
-	waitWithin(p.t, pagePatience, func() string { return fmt.Sprintf("#%s shows %q; it shows %q", id, want, text) }, func(context.Context) bool {
-		text = p.text(id)
+	waitWithin(p.t, pagePatience, func() string { return fmt.Sprintf("%s shows %q; it shows %q", name, want, text) }, func(context.Context) bool {
+		text = p.text(name)
 		return strings.Contains(text, want)
 	})
 }
@@ -34,37 +36,41 @@ func (p demoPage) waitText(id, want string) {
 // submit submits the form as its button does.
 func (p demoPage) submit(form string) {
 	p.t.Helper()
-	p.do(chromedp.Click(chromedp.CSS("#" + form + " [type=submit]")))
+	p.do(chromedp.Click(chromedp.CSS(form + " [type=submit]")))
+}
+
+// startTask starts a task of the first person.
+func (p demoPage) startTask() {
+	p.t.Helper()
+	p.submit(".person:first-child [data-part=task-form]")
 }
 
 // TestDemoPageAdvice makes mistakes on the page. The page must explain them.
 func TestDemoPageAdvice(t *testing.T) {
 	page := openDemo(t, startChromium(t), "http://"+startDev(t).public, strings.Repeat("é", 129))
 	page.waitText("user-error", "é”, which is not possible here. The page shows alice instead. A user has 1 to 256 bytes")
-	page.waitText("log-empty", "No notification yet.")
+	page.waitText("items-empty", "No notification yet.")
 
-	page.do(chromedp.SetValue(chromedp.CSS("#send-value"), "{broken"))
-	page.submit("send-form")
-	page.waitText("send-result", "The value is not JSON")
+	page.send(" ")
+	page.waitText("send-result", "Write a text first.")
 	if got := page.state(); len(got.received()) != 0 {
 		t.Errorf("%q was sent", got.received())
 	}
 
-	// A pause is no alarm.
-	page.do(chromedp.Click(chromedp.CSS("#connected")))
-	page.wait("the pause", func(s demoState) bool { return s.Badge == "paused" })
-	page.waitText("badge", "paused")
-	page.waitText("connected-hint", "You disconnected.")
-	if page.eval("getComputedStyle(document.getElementById('badge')).color !== getComputedStyle(document.body).color") {
-		t.Error("the badge of a pause has a colour of its own")
+	// A cut on purpose is no alarm.
+	page.do(chromedp.Click(firstPerson("cut")))
+	page.wait("the cut", func(s demoState) bool { return s.Badge == "cut" })
+	page.waitText("badge", "Cut")
+	page.waitText("outcome", "Records now wait in Kafka.")
+	if page.eval("getComputedStyle(document.querySelector('[data-part=badge]')).color !== getComputedStyle(document.body).color") {
+		t.Error("the badge of a cut has a colour of its own")
 	}
-	page.submit("task-form")
-	page.waitText("task-result", "Connect to see it.")
-	page.do(chromedp.SetValue(chromedp.CSS("#send-value"), `"now JSON"`))
-	page.submit("send-form")
-	page.waitText("send-result", "Connect to see it.")
-	page.do(chromedp.Click(chromedp.CSS("#connected")))
-	page.wait("what was sent", shows(`"now JSON"`))
+	page.startTask()
+	page.waitText("task-result", "Reconnect to see it.")
+	page.send("now a text")
+	page.waitText("outcome", "2 records wait in Kafka.")
+	page.do(chromedp.Click(firstPerson("cut")))
+	page.wait("what was sent", shows("now a text"))
 }
 
 // eval returns the value of a condition on the page.
@@ -90,27 +96,27 @@ func TestDemoPageTasks(t *testing.T) {
 	base := "http://" + startDev(t).public
 	page := openDemo(t, startChromium(t), base, "alice")
 	page.progressOf(base, "a", 32)
-	page.waitText("task-list", "1 record, joined late")
-	page.waitText("task-list", "running")
+	page.waitText("tasks", "1 record, joined late")
+	page.waitText("tasks", "Running")
 	notify(t, base, "/users/alice/notifications?type=news", "read all about it")
-	page.waitText("log-list", "news")
+	page.waitText("items", "news")
 	page.wait("the news", shows("read all about it"))
 
 	// Silence while the page is disconnected says nothing about the worker.
-	page.do(chromedp.Click(chromedp.CSS("#connected")))
+	page.do(chromedp.Click(firstPerson("cut")))
 	time.Sleep(6 * time.Second) // longer than the page waits for news
-	page.waitText("task-list", "running")
+	page.waitText("tasks", "Running")
 	page.progressOf(base, "a", 33)
-	page.do(chromedp.Click(chromedp.CSS("#connected")))
+	page.do(chromedp.Click(firstPerson("cut")))
 	s := page.wait("the record written meanwhile", func(s demoState) bool { return len(s.Tasks) == 1 && s.Tasks[0].Records == 2 })
 	if s.Tasks[0].State != "running" {
 		t.Errorf("task = %+v, want it running", s.Tasks[0])
 	}
 
 	page.wait("no news", func(s demoState) bool { return s.Tasks[0].State == "no news" })
-	page.waitText("task-list", "No news for 6 s: its worker may have stopped")
+	page.waitText("tasks", "Nothing for 6 s: its worker may have stopped")
 	page.do(chromedp.Reload())
-	page.waitText("task-list", "No news for")
+	page.waitText("tasks", "No news")
 	page.waitStream()
 	page.progressOf(base, "a", 34)
 	page.wait("the news of a worker that was only slow", func(s demoState) bool { return s.Tasks[0].State == "running" && s.Tasks[0].Records == 3 })
@@ -128,13 +134,13 @@ func TestDemoPageWithoutKafka(t *testing.T) {
 	h := newHerald(t, &broker{addresses: []string{address}}, "--topic=notifications", "--enable-publish", "--demo")
 	h.Start()
 	page := openDemo(t, startChromium(t), "http://"+h.public, "alice")
-	page.waitText("badge", "connected")
-	page.submit("task-form")
+	page.waitText("badge", "Live")
+	page.startTask()
 	page.wait("a task under way", func(s demoState) bool { return len(s.Tasks) == 1 && s.Tasks[0].Percent >= 5 })
 
 	h.Kill()
-	page.waitText("badge", "reconnecting")
-	page.submit("send-form")
+	page.waitText("badge", "Reconnecting")
+	page.submit("#send-form")
 	page.waitText("send-result", "The server did not answer.")
 	h.Start()
 	page.wait("a stream", func(s demoState) bool { return s.Badge == "open" })
@@ -142,16 +148,15 @@ func TestDemoPageWithoutKafka(t *testing.T) {
 	page.wait("no error", func(demoState) bool { return page.text("send-result") == "" })
 
 	kafka.Kill()
-	page.waitText("badge", "connected · Kafka is down")
-	if page.eval("document.getElementById('badge').dataset.state === 'open'") {
+	page.waitText("badge", "Kafka is unreachable")
+	if page.eval("document.querySelector('.person').dataset.state === 'open'") {
 		t.Error("the badge is green while Kafka is down")
 	}
 	screenshot(t, page, "without-kafka")
 	kafka.Start()
 	page.wait("a stream that works", func(s demoState) bool { return s.Badge == "open" })
-	page.do(chromedp.SetValue(chromedp.CSS("#send-value"), `"after all"`))
-	page.submit("send-form")
-	page.wait("what was sent", shows(`"after all"`))
+	page.send("after all")
+	page.wait("what was sent", shows("after all"))
 }
 
 // TestDemoPageFits wants the newest task and the newest event on the screen of a laptop and of a phone, without
@@ -166,7 +171,7 @@ func TestDemoPageFits(t *testing.T) {
 	page.wait("the last news", shows("news 7"))
 	for _, size := range [][2]int64{{1280, 800}, {390, 844}} {
 		page.do(chromedp.EmulateViewport(size[0], size[1]))
-		for _, newest := range []string{".task", ".entry"} {
+		for _, newest := range []string{".task", ".item"} {
 			page.wait(fmt.Sprintf("%s within %v", newest, size), func(demoState) bool {
 				return page.eval("document.querySelector('" + newest + "').getBoundingClientRect().bottom <= innerHeight && scrollY === 0")
 			})
@@ -182,26 +187,78 @@ func TestDemoPageFits(t *testing.T) {
 func TestDemoPageAfterRestart(t *testing.T) {
 	browser, dev := startChromium(t), startDev(t)
 	page := openDemo(t, browser, "http://"+dev.public, "alice")
-	page.submit("task-form")
+	page.startTask()
 	page.wait("a task under way", func(s demoState) bool { return len(s.Tasks) == 1 && s.Tasks[0].Percent >= 5 })
 	dev.End(os.Interrupt)
 	dev.Start()
 	page.wait("the loss", func(s demoState) bool { return s.Badge == "open" && s.Tasks[0].State == "lost" })
-	page.waitText("log-list", "the topic was made again; what it held is gone.")
-	page.submit("task-form")
+	page.waitText("items", "the topic was made again; what it held is gone.")
+	page.startTask()
 	page.wait("a new task", func(s demoState) bool { return len(s.Tasks) == 2 && s.Tasks[0].Percent >= 5 })
 }
 
-// TestDemoPageInSixTabs opens six streams, which use all connections that a browser opens to one host.
-func TestDemoPageInSixTabs(t *testing.T) {
+// TestDemoPageInTabs opens seven tabs, which use one stream for each of their two people: over HTTP/1.1, a browser
+// opens six connections to one host. Each tab shows each record once.
+func TestDemoPageInTabs(t *testing.T) {
 	browser, dev := startChromium(t), startDev(t)
-	var page demoPage
-	for range 6 {
-		page = openDemo(t, browser, "http://"+dev.public, "alice")
+	base := "http://" + dev.public
+	var pages []demoPage
+	for range 7 {
+		pages = append(pages, openDemo(t, browser, base, "alice"))
 	}
-	page.do(chromedp.Func(func(ctx context.Context, target *chromedp.Target) error { // the tab may be in the background
-		_, err := chromedp.Evaluate[any]("document.querySelector('#task-form [type=submit]').click()")(ctx, target)
-		return err
-	}))
-	page.waitText("task-result", "six connections")
+	first, last := pages[0], pages[len(pages)-1]
+	first.waitText("shared", "This tab holds the connection for 6 other tabs.")
+	last.waitText("shared", "This tab shares its connection with 6 other tabs.")
+	if got := dev.Metric("herald_streams"); got != 2 {
+		t.Errorf("%v streams, want one for each of the two people", got)
+	}
+	notify(t, base, "/users/alice/notifications", "to all tabs")
+	for _, page := range pages {
+		if s := page.wait("the record", shows("to all tabs")); len(s.Log) != 1 {
+			t.Errorf("a tab shows %+v", s.Log)
+		}
+	}
+}
+
+// TestDemoPageCountsWhatACutMissed cuts a person's connection, writes 28 records for the person, and reconnects. The page's own account, and what it shows, must agree with Kafka.
+func TestDemoPageCountsWhatACutMissed(t *testing.T) {
+	kafka := freeAddress(t)
+	dev := newProcess(t, "dev", "--kafka-listen="+kafka)
+	dev.Start()
+	b := &broker{addresses: []string{kafka}}
+	page := openDemo(t, startChromium(t), "http://"+dev.public, "alice")
+	page.send("before")
+	page.wait("the record before", shows("before"))
+	page.do(chromedp.Click(firstPerson("cut")))
+	page.wait("the cut", func(s demoState) bool { return s.Badge == "cut" })
+	page.do(chromedp.Click(firstPerson("burst")))
+	page.waitText("outcome", "28 records wait in Kafka.")
+	page.waitText("counter", "Cut for ")
+	page.do(chromedp.Click(firstPerson("cut")))
+	page.waitText("outcome", "Missed 28, caught up 28 in ")
+	page.waitText("outcome", ", none twice.")
+
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := b.connect(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.producer.Close)
+	var want []string
+	for partition := range int32(3) { // the records of a user are in one of them
+		for _, r := range b.recordsOf(t, "notifications", partition) {
+			want = append(want, fmt.Sprintf("notifications-%d@%d %s", partition, r.Offset, r.Value))
+		}
+	}
+	slices.Reverse(want)
+	var got []string
+	for _, item := range page.state().Log {
+		got = append(got, item.Pos+" "+item.Value)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("records on the page, newest first (-in Kafka +on the page):\n%s", diff)
+	}
+	if len(got) != 29 {
+		t.Errorf("%d records, want the record before the cut and 28", len(got))
+	}
 }

@@ -98,36 +98,34 @@ func TestDemoPageSignIn(t *testing.T) {
 	page.waitText("sign-in", "This server wants a token")
 	screenshot(t, page, "sign-in")
 	page.signIn("nonsense")
-	page.waitText("sign-in-result", "the token is not a signed JWT")
+	page.waitText("sign-in-result", "The token is not a signed JWT")
 	page.signIn(alice)
-	page.waitText("session", "alice")
+	page.waitText("signed-in", "alice")
 	page.waitStream()
-	page.do(chromedp.SetValue(chromedp.CSS("#send-value"), `"to myself"`))
-	page.submit("send-form")
-	page.wait("what was sent", shows(`"to myself"`))
+	page.send("to myself")
+	page.wait("what was sent", shows("to myself"))
 	screenshot(t, page, "signed-in")
 
 	// The session lives on without the token.
 	page.do(chromedp.Reload())
-	page.waitText("session", "alice")
+	page.waitText("signed-in", "alice")
 	b.produce(t, record(topic, "alice", "after the reload"), record(topic, "bob", "not hers"))
 	page.checkNoToken(alice)
 
-	page.do(chromedp.SetValue(chromedp.CSS("#send-value"), `"still here"`))
-	page.submit("send-form")
-	page.wait("what was sent", shows(`"still here"`))
+	page.send("still here")
+	page.wait("what was sent", shows("still here"))
 	if got := page.state().received(); !slices.Contains(got, "after the reload") || slices.Contains(got, "not hers") {
 		t.Errorf("the page shows %q", got)
 	}
 
-	page.do(chromedp.Click(chromedp.CSS("#sign-out")))
+	page.do(chromedp.Click(firstPerson("sign-out")))
 	page.waitText("sign-in", "Sign in")
 	page.do(chromedp.Reload())
 	page.waitText("sign-in", "Sign in")
 	page.signIn(bob)
-	page.waitText("session", "bob")
+	page.waitText("signed-in", "bob")
 	page.waitStream()
-	page.waitText("tasks", "may not publish")
+	page.waitText("people", "may not publish")
 	b.produce(t, record(topic, "alice", "not his"), record(topic, "bob", "his"))
 	page.wait("bob's", shows("his"))
 	if got := page.state().received(); len(got) != 1 {
@@ -181,7 +179,7 @@ func signedIn(t *testing.T, token ...string) (b *broker, h *herald, topic, secre
 	page.do(chromedp.Navigate("https://" + h.public + "/"))
 	page.waitText("sign-in", "Sign in")
 	page.signIn(newToken(t, append([]string{"--jwt-secret-file=" + secret, "--user=alice"}, token...)...))
-	page.waitText("session", "alice")
+	page.waitText("signed-in", "alice")
 	page.waitStream()
 	return b, h, topic, secret, page
 }
@@ -209,7 +207,7 @@ func TestDemoPageWithoutHTTPS(t *testing.T) {
 	page.do(chromedp.Navigate("http://localhost:" + port + "/"))
 	page.waitText("sign-in", "Sign in")
 	page.signIn(token)
-	page.waitText("session", "alice")
+	page.waitText("signed-in", "alice")
 }
 
 // TestDemoPageAfterAnotherSignIn has somebody else sign in by the same browser while the page is open: when its
@@ -222,29 +220,29 @@ func TestDemoPageAfterAnotherSignIn(t *testing.T) {
 	// When alice opens the stream again, the page continues.
 	reopen := func(meanwhile ...string) {
 		t.Helper()
-		page.do(chromedp.Click(chromedp.CSS("#connected")))
+		page.do(chromedp.Click(firstPerson("cut")))
 		for _, user := range []string{"alice", "bob"} {
 			for _, value := range meanwhile {
 				b.produce(t, record(topic, user, value+" of "+user))
 			}
 		}
-		page.do(chromedp.Click(chromedp.CSS("#connected")))
+		page.do(chromedp.Click(firstPerson("cut")))
 	}
 	reopen("second")
 	page.wait("alice's", shows("second of alice"))
 
 	if _, err := chromedp.Run(page.ctx, chromedp.Evaluate[any](`void fetch("session", {method: "POST", headers: {Authorization: "Bearer `+
-		newToken(t, "--jwt-secret-file="+secret, "--user=bob")+`"}}).then(() => { document.getElementById("session-hint").textContent = "swapped"; })`)); err != nil {
+		newToken(t, "--jwt-secret-file="+secret, "--user=bob")+`"}}).then(() => { document.title = "swapped"; })`)); err != nil {
 		t.Fatal(err)
 	}
-	page.waitText("session-hint", "swapped")
+	page.wait("the other cookie", func(demoState) bool { return page.eval("document.title === 'swapped'") })
 	reopen("third")
 	page.waitText("sign-in-result", "now signed in as bob; this page was alice")
 	if got := page.state().received(); slices.ContainsFunc(got, func(value string) bool { return strings.Contains(value, "bob") || strings.Contains(value, "third") }) {
 		t.Errorf("alice's page shows %q", got)
 	}
 	page.do(chromedp.Reload())
-	page.waitText("session", "bob")
+	page.waitText("signed-in", "bob")
 	h.Stop()
 }
 
@@ -260,7 +258,7 @@ func TestDemoPageSessionEnds(t *testing.T) {
 	b.produce(t, record(topic, "alice", "meanwhile"))
 	page.signIn(newToken(t, "--jwt-secret-file="+secret, "--user=alice"))
 	page.wait("the record meanwhile", shows("meanwhile"))
-	if got := fmt.Sprint(page.state().Counters); !strings.Contains(got, "duplicates:0") || !strings.Contains(got, "gaps:0") {
+	if got := fmt.Sprint(page.state().Counters); !strings.Contains(got, "twice:0") || !strings.Contains(got, "gaps:0") {
 		t.Errorf("counters %s", got)
 	}
 }
@@ -269,7 +267,7 @@ func TestDemoPageSessionEnds(t *testing.T) {
 func (p demoPage) signIn(token string) {
 	p.t.Helper()
 	p.do(chromedp.SetValue(chromedp.CSS("#token"), token))
-	p.submit("sign-in-form")
+	p.submit("#sign-in-form")
 }
 
 // checkNoToken looks where a script could find the tokens.
