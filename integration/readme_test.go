@@ -26,13 +26,19 @@ import (
 // readmeBlock returns the README's code block in the language; there must be exactly one.
 func readmeBlock(t *testing.T, language string) string {
 	t.Helper()
-	text, err := os.ReadFile("../README.md")
+	return codeBlock(t, "../README.md", language)
+}
+
+// codeBlock returns a document's code block in the language; there must be exactly one.
+func codeBlock(t *testing.T, document, language string) string {
+	t.Helper()
+	text, err := os.ReadFile(document)
 	if err != nil {
 		t.Fatal(err)
 	}
 	blocks := regexp.MustCompile("(?s)\n```"+language+"\n(.*?)\n```\n").FindAllSubmatch(text, -1)
 	if len(blocks) != 1 {
-		t.Fatalf("README.md has %d blocks of %s, want 1", len(blocks), language)
+		t.Fatalf("%s has %d blocks of %s, want 1", document, len(blocks), language)
 	}
 	return string(blocks[0][1])
 }
