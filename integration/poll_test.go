@@ -93,7 +93,7 @@ func (e *exampleRunner) run(t *testing.T) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	command := exec.CommandContext(ctx, e.command[0], e.command[1:]...) //nolint:gosec // the example
+	command := exec.CommandContext(ctx, e.command[0], e.command[1:]...)
 	command.Dir, command.Env = e.directory, e.env
 	out, err := command.Output()
 	return string(out), err

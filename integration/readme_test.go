@@ -32,7 +32,7 @@ func readmeBlock(t *testing.T, language string) string {
 // codeBlock returns a document's code block in the language; there must be exactly one.
 func codeBlock(t *testing.T, document, language string) string {
 	t.Helper()
-	text, err := os.ReadFile(document)
+	text, err := os.ReadFile(document) //nolint:gosec // a document of this project
 	if err != nil {
 		t.Fatal(err)
 	}
