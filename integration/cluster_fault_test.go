@@ -129,7 +129,7 @@ func TestAllBrokersStopped(t *testing.T) {
 // TestBrokerPaused pauses a broker, which then accepts connections and requests and never answers. Records of
 // partitions with other leaders must keep arriving. Records of its own partitions must arrive when another broker
 // leads them or, for a partition whose only replica it has, when it answers again. Herald's --brokers names no
-// other broker.
+// other broker. A stream that is opened meanwhile must not be told that replay has met live until the broker answers.
 func TestBrokerPaused(t *testing.T) {
 	c := sharedCluster(t)
 	n := c.nodes[0]
@@ -143,7 +143,17 @@ func TestBrokerPaused(t *testing.T) {
 	c.pause(t, n)
 	tr.AdvanceIn(tr.lanes[1:]...)
 	tr.checkUp()
+	live := newStream(t, tr.h.public, "carol") // who gets no records but those for everyone
+	live.Connect()
+	for before := time.Now(); time.Since(before) < 3*time.Second; {
+		if e := live.Event(); strings.Contains(e.Data, `"live":true`) {
+			t.Errorf("a new stream is told that replay has met live while a partition's only broker does not answer: %+v", e)
+		}
+	}
 	c.unpause(t, n)
+	for !strings.Contains(live.Event().Data, `"live":true`) {
+	}
+	live.Cut()
 	tr.Advance()
 	tr.Finish()
 	tr.checkUp()
