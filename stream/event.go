@@ -150,6 +150,19 @@ type checkpointData struct {
 	Pos       map[string]int64 `json:"pos,omitzero"`       // by partition: the last offset that the stream has considered; -1: none
 }
 
+// appendEvent appends the lines of the checkpoint after its id. Most checkpoints have one of two texts, which need no
+// encoding: each stream that opens has one or two.
+func (d checkpointData) appendEvent(b []byte) []byte {
+	switch {
+	case d.Heartbeat != 0, d.Pos != nil:
+		return appendOwn(b, TypeCheckpoint, d)
+	case d.Live:
+		return append(b, "event: "+TypeCheckpoint+"\ndata: {\"live\":true}\n\n"...)
+	default:
+		return append(b, "event: "+TypeCheckpoint+"\ndata: {}\n\n"...)
+	}
+}
+
 type endData struct {
 	Reason EndError `json:"reason"`
 }

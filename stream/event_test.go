@@ -257,3 +257,12 @@ func FuzzFraming(f *testing.F) {
 		}
 	})
 }
+
+// TestCheckpointText compares the texts of checkpoints with the encoding of their data.
+func TestCheckpointText(t *testing.T) {
+	for _, data := range []checkpointData{{}, {Live: true}, {Heartbeat: 1}, {Live: true, Heartbeat: 1}, {Pos: map[string]int64{"t-0": -1}}} {
+		if got, want := string(data.appendEvent(nil)), string(appendOwn(nil, TypeCheckpoint, data)); got != want {
+			t.Errorf("%+v: %q, want %q", data, got, want)
+		}
+	}
+}

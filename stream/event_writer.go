@@ -158,7 +158,7 @@ func (w *eventWriter) appendCheckpoint(data checkpointData) {
 	}
 	b.checkpoint.from = len(b.b)
 	w.appendIDLine()
-	b.b = appendOwn(b.b, TypeCheckpoint, data)
+	b.b = data.appendEvent(b.b)
 	b.checkpoint.to, b.checkpoint.data = len(b.b), data
 }
 
