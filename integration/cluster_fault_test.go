@@ -151,7 +151,8 @@ func TestBrokerPaused(t *testing.T) {
 		}
 	}
 	c.unpause(t, n)
-	for !strings.Contains(live.Event().Data, `"live":true`) {
+	for e := live.Event(); !strings.Contains(e.Data, `"live":true`); {
+		e = live.Event()
 	}
 	live.Cut()
 	tr.Advance()
