@@ -25,7 +25,8 @@ export interface Options {
    * rejects, or does not answer within {@link Options.staleAfter}, the stream waits and tries again; a call that has not
    * answered stays the call that counts.
    *
-   * Hazard: a token that is returned again although the server refused it ends in the state `signed-out`.
+   * Hazard: a token that is returned again although the server refused it ends in the state `signed-out`. So does
+   * whatever is not a token: an empty text, nothing, or a `Response`.
    */
   token?: (reason?: string) => string | Promise<string>;
 
@@ -74,6 +75,8 @@ export interface Options {
   /**
    * Turns the text of a record into {@link HeraldEvent.data}. Default: `JSON.parse`, or the text itself if it is not JSON.
    * If it throws, the error is reported and the event has the text.
+   *
+   * Hazard: `JSON.parse` also takes texts such as `12`, and rounds whole numbers above 2^53.
    */
   parse?: (data: string, type: string) => unknown;
 

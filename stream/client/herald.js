@@ -8,13 +8,16 @@ const firstHeartbeat = 15_000;
 const maxBackOff = 30_000;
 const maxRetryAfter = 300_000;
 const maxTimer = 86_400_000;
+const minDelay = 100;
+// The characters of an event. Kafka's records have far fewer; a proxy may send a line that never ends.
+const maxEvent = 64 << 20;
 
 // The state that follows an end reason, an error code or a status. After all others, the stream waits. Herald answers
 // 404 to a wrong path only; another server may answer 404 while Herald is deployed.
 const finalStates = {
   "too-many-streams": "replaced",
-  revoked: "signed-out", 401: "signed-out", 403: "signed-out",
-  "not-found": "closed", 400: "closed", 405: "closed", 413: "closed", 414: "closed", 421: "closed", 431: "closed",
+  revoked: "signed-out", "no-token": "signed-out", 401: "signed-out", 403: "signed-out",
+  "foreign-origin": "closed", "not-found": "closed", 400: "closed", 405: "closed", 413: "closed", 414: "closed", 421: "closed", 431: "closed",
 };
 
 export function connect(url, options = {}) {
@@ -48,6 +51,7 @@ export class Parser {
   #afterCR = false; // an LF that comes next belongs to this CR
   #data = [];
   #fields = {};
+  #size = 0;
   #decoder = new TextDecoder(); // it removes a byte order mark
 
   constructor(lastEventId = "") {
@@ -57,6 +61,7 @@ export class Parser {
   // push yields the events that bytes complete.
   *push(bytes) {
     const text = this.#decoder.decode(bytes, { stream: true });
+    if ((this.#size += text.length) > maxEvent) throw fail("too-large", "An event is too large.");
     const lineEnd = /\r\n?|\n/g;
     let from = (lineEnd.lastIndex = this.#afterCR && text[0] === "\n" ? 1 : 0);
     for (let end; (end = lineEnd.exec(text)); from = lineEnd.lastIndex) {
@@ -85,6 +90,7 @@ export class Parser {
     const data = this.#data;
     this.#data = [];
     this.#fields = {};
+    this.#size = 0;
     if (data.length) yield { type: event || "message", data: data.join("\n"), id: this.lastEventId, fields };
   }
 }
@@ -105,6 +111,7 @@ export async function* parseEvents(body, parser = new Parser(), heard = () => {}
 // Access sends requests, with the token or the session cookie.
 class Access {
   expires = 0; // when the session ends
+  ended = new AbortController();
 
   constructor(url, { token, session, fetch = globalThis.fetch }) {
     Object.assign(this, { url, token, fetch, session: session && new URL(session === true ? "session" : session, url) });
@@ -128,7 +135,7 @@ class Access {
   }
 
   close() {
-    this.closed = true;
+    this.ended.abort();
     clearTimeout(this.timer);
   }
 
@@ -136,7 +143,7 @@ class Access {
     const headers = { Accept: "text/event-stream" };
     if (this.token && !(this.bearer || Date.now() < this.expires)) await this.getToken();
     if (this.bearer) headers.Authorization = `Bearer ${this.bearer}`;
-    if (lastEventId) headers["Last-Event-ID"] = lastEventId;
+    if (lastEventId) headers["Last-Event-ID"] = encodeURIComponent(lastEventId); // Herald's ids do not change
     const url = new URL(this.url);
     for (const name in query) url.searchParams.set(name, query[name]);
     const response = await this.request(url, { headers, signal });
@@ -161,6 +168,8 @@ class Access {
     } catch (error) {
       throw fail("token", `token() failed: ${error?.message ?? error}`);
     }
+    // A page that has closed the stream may have signed out: it gets no session.
+    if (typeof token !== "string" || !token || this.ended.signal.aborted) throw fail("no-token", "token() has returned no token.");
     this.refusal = undefined;
     if (!this.session) return (this.bearer = token);
     const headers = { Authorization: `Bearer ${token}` };
@@ -173,7 +182,7 @@ class Access {
   renewSession() {
     const left = this.expires - Date.now();
     clearTimeout(this.timer);
-    if (this.closed || left < 1_000) return;
+    if (this.ended.signal.aborted || !(left > 1_000)) return;
     this.timer = setTimeout(() => this.getToken().catch(() => this.renewSession()), Math.min(left * 0.8, maxTimer));
   }
 
@@ -184,7 +193,7 @@ class Access {
     const { ok, status, headers } = response;
     if (ok) return response;
     if (status < 400) discard(response);
-    if (status < 400) throw fail("redirect", "The server redirects the request, perhaps to a page that signs in.");
+    if (status < 400) throw fail("redirect", "The server redirects, perhaps to a page that signs in.");
     const { code, reason, message } = (await response.json().catch(() => {}))?.error ?? {};
     const told = headers.get("Retry-After") * 1000 || undefined;
     throw fail(reason ?? code ?? String(status), message ?? `The server answers with status ${status}.`, { status, told });
@@ -252,9 +261,10 @@ class Connection {
   }
 
   async open() {
+    if (this.ended.signal.aborted) return; // by a listener
     this.rest();
     const { signal } = (this.attempt = new AbortController());
-    this.heardAt = Date.now();
+    this.heardAt = this.openedAt = Date.now();
     this.watch();
     this.change({ state: "connecting" });
     let parser;
@@ -278,7 +288,7 @@ class Connection {
       if (event.type === "end") this.readEnd(parseJSON(event.data));
       if (!signal.aborted && this.state !== "open") this.change({ state: "open" });
       for (let ready; !signal.aborted && (ready = this.sink.event(event)); this.heardAt = Date.now()) {
-        this.heardAt = Infinity;
+        this.heardAt = NaN;
         await ready;
       }
       if (signal.aborted) return;
@@ -305,7 +315,7 @@ class Connection {
     const state = finalStates[reason] ?? finalStates[status];
     if (reason === "token-expired") {
       this.access.renew(reason);
-      if (!this.failures) return this.open();
+      if (!this.failures && Date.now() - this.openedAt > firstRetry) return this.open();
     }
     if (state === "closed") this.close({ reason, message });
     else if (state) this.rest({ state, reason, message });
@@ -316,7 +326,7 @@ class Connection {
   // server has chosen the time after a live stream at random already.
   wait(reason, message, told) {
     const bound = this.failures && Math.min(maxBackOff, this.retry * 2 ** (this.failures - 1));
-    const delay = told + Math.random() * bound;
+    const delay = Math.max(told + Math.random() * bound, minDelay);
     this.failures++;
     this.rest();
     this.timer = setTimeout(() => this.open(), delay);
@@ -328,18 +338,19 @@ class Connection {
     return Math.max(this.staleAfter ?? 2.5 * this.heartbeat, 1.1 * this.heartbeat);
   }
 
+  // isSilent is true after a clock is set back, too: otherwise a dead connection would stay as long.
   isSilent() {
-    return Date.now() - this.heardAt > this.limit();
+    return Math.abs(Date.now() - this.heardAt) > this.limit();
   }
 
   // watch compares times of day: timers sleep with the computer.
   watch() {
     this.timer = setTimeout(() => {
       if (!this.isSilent()) return this.watch();
-      if (this.state !== "open") return this.wait("timeout", "There is no answer from the server or token().", 0);
+      if (this.state !== "open") return this.wait("timeout", "The server or token() does not answer.", 0);
       this.change({ state: "stale", reason: "timeout" });
       this.open();
-    }, this.limit() / 4);
+    }, Math.min(this.limit() / 4, maxTimer));
   }
 }
 
@@ -359,7 +370,7 @@ class Stream {
     this.lastEventId = options.lastEventId ?? "";
     this.#parse = options.parse ?? ((data) => parseJSON(data, data));
     this.#makeSource(url, options);
-    options.signal?.addEventListener("abort", () => this.close());
+    options.signal?.addEventListener("abort", () => this.close(), { signal: this.#access.ended.signal });
     if (options.signal?.aborted) this.close();
     // Listeners that the page adds in this turn get everything.
     queueMicrotask(() => this.state !== "closed" && this.#source.start());

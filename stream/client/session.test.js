@@ -116,13 +116,14 @@ test("a token that is too long for a cookie closes the stream, with the server's
 });
 
 test("without token(), a cookie that exists is used", async (t) => {
-  fakeClock(t);
+  const clock = fakeClock(t);
   const server = sessionServer([], [stream(live()), stream(live()), refused(401, "invalid-token", "expired")]);
   const { seen } = open(t, server, { token: undefined });
-  await turns();
+  await clock.tick(3_000);
   server.last.send("event: end\ndata: {\"reason\":\"token-expired\"}\n\n");
   await turns();
   assert.deepEqual(seen.states, ["connecting", "open", "connecting", "open"], "the page may have renewed the session");
+  await clock.tick(3_000);
   server.last.send("event: end\ndata: {\"reason\":\"token-expired\"}\n\n");
   await turns();
   assert.equal(seen.states.at(-1), "signed-out");
