@@ -282,7 +282,7 @@ func startChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.C
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium's sandbox refuses root
 	}
-	ctx, cancelTimeout := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancelTimeout := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancelTimeout)
 	ctx, stop := chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(stop)

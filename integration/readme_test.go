@@ -12,176 +12,129 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
-	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
 )
 
-// readmeBlock returns the README's code block in the language; there must be exactly one.
-func readmeBlock(t *testing.T, language string) string {
-	t.Helper()
-	return codeBlock(t, "../README.md", language)
-}
-
 // codeBlock returns a document's code block in the language; there must be exactly one.
 func codeBlock(t *testing.T, document, language string) string {
+	t.Helper()
+	return codeBlocks(t, document, language, 1)[0]
+}
+
+// codeBlocks returns a document's code blocks in the language; there must be count.
+func codeBlocks(t *testing.T, document, language string, count int) []string {
 	t.Helper()
 	text, err := os.ReadFile(document) //nolint:gosec // a document of this project
 	if err != nil {
 		t.Fatal(err)
 	}
-	blocks := regexp.MustCompile("(?s)\n```"+language+"\n(.*?)\n```\n").FindAllSubmatch(text, -1)
-	if len(blocks) != 1 {
-		t.Fatalf("%s has %d blocks of %s, want 1", document, len(blocks), language)
+	var blocks []string
+	for _, found := range regexp.MustCompile("(?s)\n```"+language+"\n(.*?)\n```\n").FindAllSubmatch(text, -1) {
+		blocks = append(blocks, string(found[1]))
 	}
-	return string(blocks[0][1])
+	if len(blocks) != count {
+		t.Fatalf("%s has %d blocks of %s, want %d", document, len(blocks), language, count)
+	}
+	return blocks
 }
 
-// appServer is an app in front of Herald: it serves the README's page, issues tokens that live for a few
-// seconds, and passes everything else on to Herald.
-type appServer struct {
-	*httptest.Server
-	down     atomic.Bool  // answers 502 as a proxy does whose upstream is down
-	failed   atomic.Int64 // answers with 502 to requests for a stream
-	sessions atomic.Int64 // sessions that Herald gave
-	refused  atomic.Int64 // streams that Herald answered with a status other than 200
-}
-
-// tokenLife is how long Herald accepts a token of appServer.
-const tokenLife = 8 * time.Second
-
-func startAppServer(t *testing.T, page string, h *herald, secret []byte) *appServer {
+// readmePages returns the README's page with the module, and its page without the module.
+func readmePages(t *testing.T) (module, eventSource string) {
 	t.Helper()
-	a := new(appServer)
-	front := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(&url.URL{Scheme: "http", Host: h.public})
-			r.Out.Host = r.In.Host
-		},
-		FlushInterval: -1,
-		ModifyResponse: func(r *http.Response) error {
-			switch {
-			case r.Request.URL.Path == "/session" && r.StatusCode == http.StatusOK:
-				a.sessions.Add(1)
-			case r.Request.URL.Path == "/events" && r.StatusCode != http.StatusOK:
-				a.refused.Add(1)
-			}
-			return nil
-		},
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, page) })
-	mux.HandleFunc("POST /token", func(w http.ResponseWriter, _ *http.Request) {
-		expires := time.Now().Add(tokenLife - 30*time.Second) // Herald accepts a token for 30 s longer, as clocks differ
-		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "alice", "exp": expires.Unix()}).SignedString(secret)
-		if err != nil {
-			t.Error(err)
-		}
-		_, _ = io.WriteString(w, token)
-	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		if a.down.Load() {
-			if r.URL.Path == "/events" {
-				a.failed.Add(1)
-			}
-			http.Error(w, "bad gateway", http.StatusBadGateway)
-			return
-		}
-		front.ServeHTTP(w, r)
-	})
-	a.Server = httptest.NewServer(mux)
-	t.Cleanup(a.Close)
-	return a
+	pages := codeBlocks(t, "../README.md", "html", 2)
+	return pages[0], pages[1]
 }
 
-// TestReadmePage runs the page of README.md, as it stands there, in Chromium. It signs in, shows what is
-// written, renews its session before the session expires, opens a new stream after a proxy's 502, and
-// shows each record once.
-func TestReadmePage(t *testing.T) {
+// startApp starts an app in front of Herald: it serves the page, answers requests for a token, and passes everything
+// else on to Herald. It returns the app's URL, with the host name localhost, for the session cookie, and a function that
+// cuts the app's connections.
+func startApp(t *testing.T, h *herald, page, token string) (address string, cut func()) {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", servePage("<!doctype html>\n"+page))
+	mux.HandleFunc("POST /token", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, token) })
+	mux.Handle("/", &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: h.public})
+		r.Out.Host = r.In.Host
+	}})
+	app := httptest.NewServer(mux)
+	t.Cleanup(func() {
+		app.CloseClientConnections()
+		app.Close()
+	})
+	return byName(app.URL), app.CloseClientConnections
+}
+
+// TestReadmePages runs the pages of README.md, as they stand there, in Chromium: each signs in and shows the user's
+// records, also after a cut. TestModule has what else the module does.
+func TestReadmePages(t *testing.T) {
 	browser := startChromium(t)
 	b := devBroker(t)
-	secret := []byte("a secret of the test, 32 bytes+++")
-	file := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(file, secret, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	secret := newSecretFile(t)
 	h := newProcess(t, "serve", "--brokers="+b.addresses[0], "--group="+topicName(t, "group"), "--replica=test",
-		"--topic=notifications", "--jwt-secret-file="+file, "--retry=200ms")
+		"--topic=notifications", "--jwt-secret-file="+secret, "--retry=200ms")
 	h.Start()
-	app := startAppServer(t, readmeBlock(t, "html"), h, secret)
-
-	var want []string
-	write := func(value string) {
-		t.Helper()
-		b.produce(t, record("notifications", "bob", "for bob"), record("notifications", "alice", value))
-		want = append(want, value)
-	}
-	show := func(what string) {
-		t.Helper()
-		waitFor(t, what, func(context.Context) bool { return slices.Contains(shown(t, browser), want[len(want)-1]) })
-	}
-	if err := chromedp.Do(browser, chromedp.Navigate(strings.Replace(app.URL, "127.0.0.1", "localhost", 1)+"/")); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "the page is connected", func(context.Context) bool { return stateOf(t, browser) == "connected" })
-	write("first")
-	show("the first record")
-
-	// The first token expires, and its stream ends. The session was renewed before that, so no request for
-	// a stream is refused.
-	ended := func() float64 { return h.Metric(`herald_streams_ended_total{reason="token-expired"}`) }
-	waitFor(t, "the first stream ends with its token", func(context.Context) bool { return ended() >= 1 })
-	if n := app.sessions.Load(); n < 2 {
-		t.Errorf("%d sessions when the first token expired, want the renewed one, too", n)
-	}
-	write("with the renewed session")
-	show("a record after the renewal")
-	if n := app.refused.Load(); n > 0 {
-		t.Errorf("Herald refused %d streams, want none: the session is renewed in time", n)
-	}
-
-	// A proxy cuts the stream and answers 502. The browser gives up; the page does not.
-	app.down.Store(true)
-	app.CloseClientConnections()
-	waitFor(t, "the browser gets a 502", func(context.Context) bool { return app.failed.Load() > 0 })
-	write("during the outage")
-	waitFor(t, "the page shows that it is not connected", func(context.Context) bool {
-		state := stateOf(t, browser)
-		return state != "connected" && state != "reconnecting"
-	})
-	app.down.Store(false)
-	show("the record of the outage")
-	write("last")
-	show("the last record")
-	if diff := cmp.Diff(want, shown(t, browser)); diff != "" {
-		t.Errorf("the page shows (-want +got):\n%s", diff)
+	module, eventSource := readmePages(t)
+	token := newToken(t, "--jwt-secret-file="+secret, "--user=alice")
+	for _, test := range []struct {
+		name, page string
+		want       []string
+	}{
+		{"with the module", module, []string{`{"n":1}`, `"two"`}},
+		{"without the module", eventSource, []string{`{"n":1}`, "two"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			opened := h.Metric(`herald_streams_opened_total{start="now"}`)
+			app, cut := startApp(t, h, test.page, token)
+			if test.page == eventSource {
+				signIn(t, browser, app)
+			}
+			if err := chromedp.Do(browser, chromedp.Navigate(app+"/")); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, "a stream", func(context.Context) bool { return h.Metric(`herald_streams_opened_total{start="now"}`) > opened })
+			b.produce(t, record("notifications", "bob", "for bob"), record("notifications", "alice", `{"n":1}`))
+			waitFor(t, "the first record", func(context.Context) bool { return len(shown(t, browser)) == 1 })
+			if state := stateOf(t, browser); test.page == module && state != "open" {
+				t.Errorf("the page shows the state %q, want open", state)
+			}
+			cut()
+			b.produce(t, record("notifications", "alice", "two"))
+			waitFor(t, "the second record", func(context.Context) bool { return len(shown(t, browser)) == 2 })
+			if diff := cmp.Diff(test.want, shown(t, browser)); diff != "" {
+				t.Errorf("the page shows (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
-// shown returns the items that the README's page shows.
+// signIn gets the session cookie, as an app does before it opens an EventSource.
+func signIn(t *testing.T, browser context.Context, app string) {
+	t.Helper()
+	if err := chromedp.Do(browser, chromedp.Navigate(app+"/livez")); err != nil { // a page of the origin
+		t.Fatal(err)
+	}
+	evaluate[any](t, browser, `void (async () => {
+		const token = await (await fetch("/token", { method: "POST" })).text();
+		window.signedIn = (await fetch("/session", { method: "POST", headers: { Authorization: "Bearer " + token } })).ok;
+	})()`)
+	waitFor(t, "a session", func(context.Context) bool { return evaluate[bool](t, browser, "window.signedIn === true") })
+}
+
+// shown returns the items that a page of the README shows.
 func shown(t *testing.T, browser context.Context) []string {
 	t.Helper()
-	items, err := chromedp.Run(browser, chromedp.Evaluate[[]string](`[...document.querySelectorAll("#list li")].map((item) => item.textContent)`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return items
+	return evaluate[[]string](t, browser, `[...document.querySelectorAll("#list li")].map((item) => item.textContent)`)
 }
 
-// stateOf returns the state that the README's page shows.
+// stateOf returns the state that a page of the README shows, or "".
 func stateOf(t *testing.T, browser context.Context) string {
 	t.Helper()
-	text, err := chromedp.Run(browser, chromedp.Evaluate[string](`document.getElementById("state").textContent`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return evaluate[string](t, browser, `document.getElementById("state")?.textContent ?? ""`)
 }
 
 // requireNginx is the environment variable that makes a missing nginx a failure.
@@ -200,7 +153,7 @@ func TestReadmeNginx(t *testing.T) {
 	h := newProcess(t, "serve", "--brokers="+b.addresses[0], "--group="+topicName(t, "group"), "--replica=test",
 		"--topic=notifications", "--insecure-no-auth", "--retry=200ms")
 	h.Start()
-	base := "http://" + startNginx(t, nginx, "", strings.ReplaceAll(readmeBlock(t, "nginx"), "127.0.0.1:8080", h.public))
+	base := "http://" + startNginx(t, nginx, "", strings.ReplaceAll(codeBlock(t, "../README.md", "nginx"), "127.0.0.1:8080", h.public))
 
 	const listen = `void (() => {
 		window.shown = [];
