@@ -10,16 +10,15 @@ import (
 // quietMaxWait. The rest is for a busy machine.
 const currentFor = 2 * time.Second
 
-// endUnknown takes the place of the end of a log.
+// endUnknown stands for a log's end that is not known.
 const endUnknown = -1
 
 // IsCurrent reports whether a stream has all records of a topic that Kafka held within the last currentFor. next
 // returns how far the stream has come in a partition, and false for a partition that does not concern the stream. The
-// topic must have the id topicID, or not exist.
+// topic must have the id topicID, or not exist. A topic that does not exist is current.
 //
 // The answers to live fetches say where the logs end. A partition is not current while it is not read, while its
-// broker does not answer, and while live reading is behind. It does not matter what the partition's last known
-// position is.
+// broker does not answer, and while live reading has not come to its end.
 func (c *Consumer) IsCurrent(topic string, topicID [16]byte, next func(partition int32) (offset int64, ok bool)) bool {
 	now := time.Now()
 	partitions, missing := c.topics.countPartitions(topic, topicID, now.Add(-currentFor))

@@ -37,7 +37,7 @@ type catchUp struct {
 	retry   *time.Timer                     // requests a catch-up for the waiting partitions
 	ends    map[consumer.Partition]int64    // of logs that turned out shorter than this replica has read
 	turn    uint32                          // selects which partition is replayed first
-	live    bool                            // the client knows that replay has met live
+	metLive bool                            // the client knows that replay has met live
 }
 
 // run catches up: it compares the cursor with the logs and replays from the cursor to the seam.
@@ -48,7 +48,7 @@ func (c *catchUp) run(ctx context.Context) error {
 	if err := c.compareWith(ctx, seam); err != nil {
 		return err
 	}
-	current := !c.live && c.isCurrent(seam)
+	current := !c.metLive && c.isCurrent(seam)
 	var err error
 	for more := true; more && err == nil && !c.writer.poll.isFull(); {
 		// Each replay needs the limits: it may find a log shorter than expected, which is then read from its start.

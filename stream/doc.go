@@ -39,7 +39,7 @@
 //
 // Once, catchUp.meetLive appends the checkpoint that says that replay has met live: catchUp.isCurrent asks Kafka
 // whether the logs end at the seam, and catchUp.hasReached whether the cursor has come there. If nothing was missed,
-// this checkpoint takes the place of the first one. If the stream is not live, gather finds out each second.
+// this checkpoint takes the place of the first one. Otherwise clientStream.gather checks again each second.
 //
 // A stream catches up whenever something other than a record has happened: it begins, its queue is full,
 // partitions appear or are created again, or retention has overtaken the reader. So each loss is found from

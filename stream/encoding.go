@@ -14,7 +14,7 @@ type encoding struct {
 }
 
 // encodings are the events of the record that is being delivered, one for each shape among the streams that get it.
-// Most records have one. The memory of lines is used again for later records.
+// Most records have one encoding. Later records use the memory of its lines again.
 type encodings struct {
 	list []encoding
 }
@@ -53,16 +53,16 @@ func (e *encodings) find(s shape) *encoding {
 	return nil
 }
 
-// add adds an encoding, which may have memory for lines. The pointer is good until another one is added.
+// add adds an encoding. Its lines may have the memory of an earlier record's. The pointer is good until another one is added.
 func (e *encodings) add() *encoding {
 	n := len(e.list)
 	e.list = slices.Grow(e.list, 1)[:n+1]
 	return &e.list[n]
 }
 
-// encodeRecordLocked returns the record's event in a shape. share has streams share the lines of the event: a queue's
-// own copy, for each of very many streams, would take the size of the event times their number. The lock of the
-// partition is held.
+// encodeRecordLocked returns the record's event in a shape. With share, all queues share the lines of the event: if each
+// of very many queues had a copy, the copies would take the size of the event times the number of queues. The lock of
+// the partition is held.
 func (h *Hub) encodeRecordLocked(part *hubPartition, p consumer.Partition, r *consumer.Record, s shape, share bool) *encoding {
 	if e := part.encodings.find(s); e != nil {
 		return e
@@ -78,8 +78,8 @@ func (h *Hub) encodeRecordLocked(part *hubPartition, p consumer.Partition, r *co
 	return e
 }
 
-// wantsRecord reports whether streams of the shape get the record at all: tombstones are only for clients that show
-// to know of them.
+// wantsRecord reports whether streams of the shape get the record at all. Tombstones are only for clients that ask for
+// fields: those clients are written for Herald.
 func (s shape) wantsRecord(r *consumer.Record) bool { return r.Value != nil || s.has(showFields) }
 
 // eventTypeOf returns the type of a record's event, which the record's type header names.
@@ -87,15 +87,18 @@ func (h *Hub) eventTypeOf(r *consumer.Record) string {
 	if r.Value == nil {
 		return TypeDelete
 	}
-	return eventTypeOf(r, h.typeHeader)
+	if eventType, ok := r.Header(h.typeHeader); ok && CheckType(string(eventType)) == nil {
+		return string(eventType)
+	}
+	return TypeMessage
 }
 
 // appendRecord appends the event of a record in a shape, without its id. If the event is large, appendRecord leaves
 // out the part that other streams can share, and returns it as a large event to send after b. Live records and
 // replayed ones are encoded here, so that a client gets the same bytes in both ways.
 //
-// A stream's own part of a large event has the fields, such as the record's position: the value is then shared by all
-// records and shapes that have it. If the fields are large themselves, the whole event is shared.
+// Of a large event, each stream has its own copy of the fields, such as the record's offset. All records and shapes with
+// the same value share the rest. If the fields are large themselves, streams share the whole event.
 func (h *Hub) appendRecord(b []byte, s shape, p consumer.Partition, eventType string, r *consumer.Record) ([]byte, *large) {
 	if h.fieldsSize(s, r) >= h.larges.least {
 		return b, h.larges.shareEvent(h.appendFields(nil, s, p, eventType, r), s, eventType, r.Value)

@@ -27,11 +27,10 @@ const TypeDelete = "delete"
 // TypeMessage is the type of an event that has no "event" field (WHATWG HTML, section 9.2.6).
 const TypeMessage = "message"
 
-// reserved reports whether records may not have this event type, because Herald uses it for its own events or
-// an EventSource dispatches it itself.
-func reserved(eventType string) bool {
+// IsOwn reports whether events of the type are Herald's own, and not records.
+func IsOwn(eventType string) bool {
 	switch eventType {
-	case TypeCheckpoint, TypeHeartbeat, TypeGap, TypeEnd, "open", "error":
+	case TypeCheckpoint, TypeHeartbeat, TypeGap, TypeEnd:
 		return true
 	}
 	return false
@@ -61,18 +60,10 @@ func CheckType(eventType string) error {
 		return errTypeEncoding
 	case strings.ContainsAny(eventType, "\r\n\x00"):
 		return errTypeLines
-	case reserved(eventType):
+	case IsOwn(eventType), eventType == "open", eventType == "error":
 		return errTypeReserved
 	}
 	return nil
-}
-
-// eventTypeOf returns the type of a record's event, which the header called typeHeader holds.
-func eventTypeOf(r *consumer.Record, typeHeader string) string {
-	if eventType, ok := r.Header(typeHeader); ok && CheckType(string(eventType)) == nil {
-		return string(eventType)
-	}
-	return TypeMessage
 }
 
 // appendRecord appends the event and data lines of a record and the blank line that ends the event. The stream

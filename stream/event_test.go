@@ -135,7 +135,7 @@ func framed(r *consumer.Record, topic string, large bool) ([]byte, error) {
 	const id = "1~abcdef0123.0-7"
 	b := appendOwn([]byte("id: before\n"), TypeCheckpoint, checkpointData{})
 	b = append(b, "id: "+id+"\n"...) // as the writer writes it
-	if eventType := eventTypeOf(r, "event-type"); large {
+	if eventType := NewHub("event-type", nil).eventTypeOf(r); large {
 		shared := newLarges()
 		shared.least = 0
 		e := shared.shareEvent(nil, 0, eventType, r.Value)

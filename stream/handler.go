@@ -168,8 +168,8 @@ func (h *Handler) Events(c echo.Context) error {
 // queryKey is the key of a request's [Query] in its [echo.Context].
 const queryKey = "herald.query"
 
-// QueryOf returns the query of the request. The first call decodes it, and the later calls return the same. The error
-// is that of [ParseQuery].
+// QueryOf returns the query of the request. The first call decodes it, and the later calls return the same. It
+// returns the error of [ParseQuery].
 func QueryOf(c echo.Context) (Query, error) {
 	if query, ok := c.Get(queryKey).(Query); ok {
 		return query, nil

@@ -18,13 +18,13 @@ type jsonAnswer struct {
 	lines bool // application/x-ndjson
 
 	line     []byte // the part of a line that has arrived, without a record's data
-	inData   bool   // the rest of the line is the rest of a record's data
-	id, kind string // of the event that arrives
+	inData   bool   // the line is a record's data, whose beginning has arrived
+	id, kind string // the id and the type of the event that arrives
 	opened   bool   // the comment that opens the event stream has arrived
 	begun    bool   // the answer's first bytes are written
 	events   int
 
-	last checkpointData
+	last checkpointData // zero: an event came after the last checkpoint
 	end  EndError // why Herald ends the poll early; empty: it does not
 }
 
@@ -54,7 +54,7 @@ func (a *jsonAnswer) translate(text []byte) []byte {
 		if !a.inData {
 			a.line = append(a.line, part...)
 			part = nil
-			if data, ok := bytes.CutPrefix(a.line, []byte("data: {")); ok && !isOwn(a.kind) {
+			if data, ok := bytes.CutPrefix(a.line, []byte("data: {")); ok && !IsOwn(a.kind) {
 				b = append(a.appendHead(b), data...)
 				a.line, a.inData = a.line[:0], true
 			}
@@ -66,9 +66,6 @@ func (a *jsonAnswer) translate(text []byte) []byte {
 	}
 	return b
 }
-
-// isOwn reports whether an event of the type is one of Herald's own, whose data is not a record's.
-func isOwn(kind string) bool { return kind == TypeCheckpoint || kind == TypeGap || kind == TypeEnd }
 
 // appendLine appends what a line of the event stream becomes, and begins the next line. The data of a record is in b
 // already.
@@ -129,7 +126,7 @@ func (a *jsonAnswer) appendHead(b []byte) []byte {
 	return append(appendJSONText(append(b, `","type":`...), []byte(kind)), ',')
 }
 
-// appendTail appends what follows an event.
+// appendTail ends an event, so that no checkpoint is the last one of the answer.
 func (a *jsonAnswer) appendTail(b []byte) []byte {
 	a.last = checkpointData{}
 	if a.lines {

@@ -27,8 +27,8 @@ func (l *large) size() int {
 	return len(l.chunk)
 }
 
-// largeKey is the SHA-256 of what the lines are made of: the fields, the type and the value. The position of the
-// record would not be enough: after an unclean leader election another user's record may have the same position.
+// largeKey is the SHA-256 of the parts of the lines: the fields, the type and the value. The record's offset would
+// not be enough: after an unclean leader election another user's record may have the same offset.
 type largeKey [sha256.Size]byte
 
 // larges holds the large events that a stream has still to write. Each is in memory once, whether it came live or

@@ -10,8 +10,8 @@ import (
 // checkpoint. It bounds the replay for a returning client.
 const checkpointAfter = 10_000
 
-// gather frames what waits in the subscription: the records up to the first large one, and, if they are due, a heartbeat
-// or a checkpoint, and the checkpoint that says that the stream is live. If s.taken is not nil afterwards, the caller
+// gather frames what waits in the subscription: the records up to the first large one, a heartbeat or a checkpoint if it
+// is due, and the checkpoint that says that replay has met live. If s.taken is not nil afterwards, the caller
 // sends what the writer has and calls gather again. behind is true if the subscription has dropped live records. ended
 // is the reason for the stream to end.
 func (s *clientStream) gather() (behind bool, ended error) {
@@ -43,7 +43,7 @@ func (s *clientStream) gather() (behind bool, ended error) {
 		s.catchUp.checkLiveLater()
 	}
 	// If records are left, a large event is sent next and serves as the heartbeat. If a poll is over, a checkpoint follows.
-	over := s.writer.poll != nil && s.writer.poll.isOver(s.hasMetLive())
+	over := s.writer.poll.isOver(s.hasMetLive())
 	if heartbeat && s.taken == nil && ended == nil && !over {
 		s.appendHeartbeat()
 	}

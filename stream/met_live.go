@@ -6,8 +6,8 @@ import "time"
 // began. A catch-up says so when it ends, if it can. Otherwise the stream finds out each second: a partition may wait
 // for Kafka, or the position that this replica knows may be old.
 
-// isCurrent reports whether Kafka has confirmed within about the last second that the logs of the stream's partitions
-// end where at is, or before it.
+// isCurrent reports whether Kafka has confirmed in the last two seconds that at has all records of the logs of the
+// stream's partitions.
 func (c *catchUp) isCurrent(at cursor) bool {
 	for i := range at {
 		topic := c.writer.cursor.topic(at[i].name)
@@ -21,8 +21,8 @@ func (c *catchUp) isCurrent(at cursor) bool {
 	return true
 }
 
-// hasReached reports whether the stream has considered all records before at, and none after it. A partition that waits, that is sought,
-// or that this replica does not read has not been reached.
+// hasReached reports whether the stream has considered all records before at, and none after it. It returns false if
+// a partition waits for Kafka, is sought, or is not read by this replica.
 func (c *catchUp) hasReached(at cursor) bool {
 	if len(c.waiting) > 0 || c.sub.isBehind() { // for example because a partition was added
 		return false
@@ -49,17 +49,17 @@ func (c *catchUp) hasReached(at cursor) bool {
 	return true
 }
 
-// meetLive notes that replay has met live, and tells the client. A poll tells it at its end.
+// meetLive notes that replay has met live, and appends the checkpoint that says so. In a poll, the last checkpoint does.
 func (c *catchUp) meetLive() {
-	c.live = true
+	c.metLive = true
 	if c.writer.poll == nil {
 		c.writer.appendCheckpoint(checkpointData{Live: true})
 	}
 }
 
-// checkLiveLater has a stream that is not live find out again whether it is.
+// checkLiveLater schedules the next check whether replay has met live, if the client does not know it yet.
 func (c *catchUp) checkLiveLater() {
-	if c.live || len(c.waiting) > 0 { // the next catch-up finds out
+	if c.metLive || len(c.waiting) > 0 { // with partitions that wait, the next catch-up checks
 		return
 	}
 	c.stopRetry()

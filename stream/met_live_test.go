@@ -68,14 +68,14 @@ func eventsOf(out *partOutput) (events []string) {
 	return events
 }
 
-// TestLiveIsSaidOnceAndNeverEarly opens streams while something is missing, and mends it after a while. The checkpoint
+// TestLiveIsSaidOnceAndNeverEarly opens streams while something is missing, and ends the fault after a while. The checkpoint
 // that says that replay has met live comes when nothing is missing, and no second one.
 func TestLiveIsSaidOnceAndNeverEarly(t *testing.T) {
 	const plain, live = `checkpoint {}`, `checkpoint {"live":true}`
 	for name, test := range map[string]struct {
 		request     streamRequest
 		id          string // the offsets of the client's id
-		old, down   bool   // until the mending
+		old, down   bool   // until the fault ends
 		first, then []string
 	}{
 		"nothing was missed":                       {first: []string{live}},

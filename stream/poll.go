@@ -21,17 +21,17 @@ const (
 // errAnswered is the end of a poll: the client has what it asked for.
 var errAnswered = errors.New("the poll is answered")
 
-// poll makes a stream end by itself: once the stream is live and has sent something, or once its time is over. All
-// else is a stream's: the cursor, the ids, the catching up. So a client that polls with the id of the answer before
-// gets what a stream would have sent.
+// poll makes a stream end by itself: once the stream is live and has something to send, or once its time is over. The
+// cursor, the ids and the catch-up are the same as in other streams. So a client that polls from the id of the previous
+// answer gets the events that an open stream would have sent.
 type poll struct {
 	limit   int       // the most records; 0: no limit
-	whole   bool      // the client has nothing until it has all: see [eventWriter.reportSentLocked]
-	over    time.Time // when the poll ends without an event
-	patient time.Time // until when events wait for partitions for which Kafka has no answer
+	whole   bool      // the client uses the answer only as a whole: see [eventWriter.reportSentLocked]
+	waitEnd time.Time // when the poll ends although it has no event
+	giveUp  time.Time // when the poll ends although Kafka has no answer for some partitions
 
-	records int // the records sent, or appended
-	gaps    int
+	records int         // the records sent, or appended
+	gaps    int         // the gaps sent, or appended
 	live    bool        // the stream was live when the poll ended
 	timer   *time.Timer // makes the stream look at the clock; nil until the stream waits
 }
@@ -39,7 +39,7 @@ type poll struct {
 // newPoll returns the poll that a request asks for. It begins now.
 func newPoll(r streamRequest) *poll {
 	now := time.Now()
-	return &poll{limit: r.limit, whole: r.format == jsonObject, over: now.Add(r.wait), patient: now.Add(pollPatience)}
+	return &poll{limit: r.limit, whole: r.format == jsonObject, waitEnd: now.Add(r.wait), giveUp: now.Add(pollPatience)}
 }
 
 // The methods below may be called with nil, which stands for a stream that is not a poll.
@@ -56,30 +56,30 @@ func (p *poll) countGap() {
 	}
 }
 
-// isWhole reports whether the client takes the answer as a whole, and throws away a part.
+// isWhole reports whether the client uses the answer only as a whole, and throws away a part.
 func (p *poll) isWhole() bool { return p != nil && p.whole }
 
 // isFull reports whether the poll has as many records as the client asked for.
 func (p *poll) isFull() bool { return p != nil && p.limit > 0 && p.records >= p.limit }
 
-// deadline returns when the poll ends. current says that the stream is live.
-func (p *poll) deadline(current bool) time.Time {
-	waiting := p.records+p.gaps == 0
+// deadline returns when the poll ends. live says that replay has met live.
+func (p *poll) deadline(live bool) time.Time {
+	empty := p.records+p.gaps == 0
 	switch {
-	case current && waiting:
-		return p.over
-	case current:
+	case live && empty:
+		return p.waitEnd
+	case live:
 		return time.Time{} // at once
-	case waiting && p.over.After(p.patient):
-		return p.over
+	case empty && p.waitEnd.After(p.giveUp):
+		return p.waitEnd
 	default:
-		return p.patient
+		return p.giveUp
 	}
 }
 
-// isOver reports whether the poll ends now. current says that the stream is live.
-func (p *poll) isOver(current bool) bool {
-	return p != nil && (p.isFull() || !time.Now().Before(p.deadline(current)))
+// isOver reports whether the poll ends now. live says that replay has met live.
+func (p *poll) isOver(live bool) bool {
+	return p != nil && (p.isFull() || !time.Now().Before(p.deadline(live)))
 }
 
 // limitStart returns a context that ends when the poll no longer waits for Kafka to say where the stream begins.
@@ -108,15 +108,15 @@ func (s *clientStream) endPoll() {
 		s.sub.end(errAnswered)
 		return
 	}
-	current := s.hasMetLive()
-	if p.isOver(current) {
-		p.live = current && s.isLive()
+	live := s.hasMetLive()
+	if p.isOver(live) {
+		p.live = live && s.isLive()
 		s.sub.endCaughtUp(errAnswered)
 		return
 	}
-	left := time.Until(p.deadline(current))
+	left := time.Until(p.deadline(live))
 	if p.timer == nil {
-		p.timer = time.AfterFunc(left, s.sub.requestHeartbeat) // which moves the cursor to the present, too
+		p.timer = time.AfterFunc(left, s.sub.requestHeartbeat) // a heartbeat also moves the cursor to the present
 	} else {
 		p.timer.Reset(left)
 	}
@@ -133,9 +133,9 @@ func (s *clientStream) appendLast() {
 	s.writer.appendCheckpoint(checkpointData{Live: s.writer.poll.live && !s.writer.poll.isFull()})
 }
 
-// hasMetLive reports whether replay has met live, and no partition waits for Kafka. A record may have been written since,
-// which this replica has not read yet: a poll that has something to send does not wait for it.
-func (s *clientStream) hasMetLive() bool { return s.catchUp.live && len(s.catchUp.waiting) == 0 }
+// hasMetLive reports whether replay has met live, and no partition waits for Kafka. Kafka may have newer records that
+// this replica has not read yet: a poll that has something to send does not wait for them.
+func (s *clientStream) hasMetLive() bool { return s.catchUp.metLive && len(s.catchUp.waiting) == 0 }
 
 // isLive reports whether the stream has all records that its topics have, if nothing waits in the subscription.
 func (s *clientStream) isLive() bool {

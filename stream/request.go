@@ -16,10 +16,10 @@ type streamRequest struct {
 	lastID   string    // the last event id; it takes precedence over since
 	since    time.Time // the time to begin at; zero: now
 	earliest bool      // begin with the first record retained
-	unseen   bool      // begin after the records of the user's own topics that any device was delivered
+	unseen   bool      // begin where delivery of the user's own topics to any device stopped
 	types    []string  // the event types to send; nil: all, empty: none
 	topics   []string  // the broadcast topics to send; nil: all, empty: none
-	viewer   string    // the viewer's name, where the client asks for positions
+	viewer   string    // the viewer's name, if the client asks for the field pos
 	shape    shape     // how the client wants events
 	beats    bool      // heartbeats are events
 
@@ -48,7 +48,7 @@ var params = []struct {
 	{"heartbeat", (*streamRequest).readHeartbeat},
 }
 
-// Params returns the names of the query parameters of a stream, which servers read beside the user's token.
+// Params returns the names of the query parameters that [Handler.Events] reads.
 func Params() []string {
 	names := make([]string, len(params))
 	for i := range params {

@@ -17,7 +17,7 @@ import (
 // Admission bounds the streams. A zero value is no limit.
 type Admission struct {
 	Streams        int     // the most streams in all
-	PerUser        int     // the most streams of one user; a new stream takes the place of the oldest. And the most polls of one user. See also [shortStream]
+	PerUser        int     // the most streams of one user, and the most polls; a new stream takes the place of the oldest. See also [shortStream]
 	PerAddress     int     // the most streams of one client address, see [ClientNetwork]
 	OpensPerSecond float64 // the rate of opens, and the most opens at once
 }
@@ -75,7 +75,7 @@ func newRoster(limits Admission, heartbeat time.Duration) *roster {
 }
 
 // admit counts one more stream of the user, or returns the reason why there is no room. Each stream that it admits needs
-// one leave. A poll never takes the place of another poll or of a stream: it is refused.
+// one leave. A poll without room is refused: it never takes the place of a stream or of another poll.
 func (r *roster) admit(from netip.Addr, user string, polls bool) EndError {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -215,13 +215,13 @@ func (w *world) step(c *simClient) {
 		c.stream.sub.requestHeartbeat()
 	case 2:
 		if p := c.stream.writer.poll; p != nil { // its timer fires
-			p.over, p.patient = time.Now(), time.Now()
+			p.waitEnd, p.giveUp = time.Now(), time.Now()
 			c.stream.sub.requestHeartbeat()
 		}
 	default:
 		if len(c.stream.catchUp.waiting) > 0 && w.random.IntN(2) == 0 {
 			c.stream.sub.requestCatchUp() // the retry timer fires
-		} else if !c.stream.catchUp.live && w.random.IntN(2) == 0 {
+		} else if !c.stream.catchUp.metLive && w.random.IntN(2) == 0 {
 			c.stream.sub.requestLiveCheck() // the same timer
 		}
 	}

@@ -253,7 +253,7 @@ func (w *world) run() []string {
 			continue
 		}
 		if c.stream != nil {
-			if !c.polls && !c.stream.catchUp.live {
+			if !c.polls && !c.stream.catchUp.metLive {
 				wrong = append(wrong, fmt.Sprintf("client %d is not told that replay has met live", i))
 			}
 			w.disconnect(c)

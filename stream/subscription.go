@@ -81,7 +81,7 @@ type subscription struct {
 	queue        *queue // nil: no record waits
 	behind       bool   // the stream drops live records; a replay will send them
 	heartbeatDue bool
-	liveDue      bool                    // the stream is to find out whether it is live
+	liveDue      bool                    // the stream must check whether replay has met live
 	busy         bool                    // the stream is being served, or is scheduled
 	shape        shape                   // not guarded: set before the hub has the subscription
 	ended        error                   // why the stream has to end
@@ -158,7 +158,7 @@ func (s *subscription) requestHeartbeat() {
 	s.serveLocked()
 }
 
-// requestLiveCheck makes the stream find out whether it is live.
+// requestLiveCheck makes the stream check whether replay has met live.
 func (s *subscription) requestLiveCheck() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,8 +212,7 @@ func (s *subscription) serveLocked() {
 	}
 }
 
-// takeRequests reports whether a heartbeat is due, and whether the stream is to find out whether it is live. It takes
-// the requests back.
+// takeRequests takes the requests for a heartbeat and for a check whether replay has met live.
 func (s *subscription) takeRequests() (heartbeat, live bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

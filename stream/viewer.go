@@ -7,10 +7,9 @@ import (
 	"slices"
 )
 
-// name returns an opaque name of the viewer. On all replicas, requests have the same name if they may see the same
-// records: those of one user, of the same event types and topics. Tabs of a browser share a stream only under one
-// name, so the name differs wherever a record could reach a wrong viewer. Nobody can choose a user whose name is
-// another user's: the name has 120 bits of a hash.
+// name returns an opaque name of the viewer: a hash of the user, the event types and the topics. It is the same on all
+// replicas. Tabs of a browser share a stream only if their viewers have the same name, so two viewers that may get
+// different records have different names. Nobody can choose a user to get another user's name: it has 120 bits.
 func (v Viewer) name() string {
 	sorted := func(list []string) []string {
 		list = slices.Clone(list)

@@ -24,7 +24,7 @@ type serverFlags struct {
 
 	EventTypeHeader   string        `default:"${default_event_type_header}" placeholder:"NAME" help:"Record header that holds the event type. Default: ${default}." group:"Streams"`
 	RecordHeader      []string      `placeholder:"NAME" help:"Record headers that a client gets if it asks for them (?fields=headers). Clients see no other header, but every header listed here is visible to all users who get the record. Default: none." group:"Streams"`
-	Heartbeat         time.Duration `default:"${default_heartbeat}" placeholder:"DURATION" help:"Time between comments on a quiet stream, which keep proxies from closing it. Default: ${default}." group:"Streams"`
+	Heartbeat         time.Duration `default:"${default_heartbeat}" placeholder:"DURATION" help:"Time between heartbeats on a quiet stream, which keep proxies from closing it. Default: ${default}." group:"Streams"`
 	Retry             time.Duration `default:"${default_retry}" placeholder:"DURATION" help:"Time after which a client reconnects. The server sends each client a random value from half of it to one and a half of it. Default: ${default}." group:"Streams"`
 	WriteTimeout      time.Duration `default:"${default_write_timeout}" placeholder:"DURATION" help:"Time that a client may take to accept bytes. The server closes a stream whose client accepts nothing for this long. Default: ${default}." group:"Streams"`
 	MaxQueueBytes     int           `default:"${default_max_queue_bytes}" placeholder:"BYTES" help:"Most bytes that wait for one slow stream. The server drops what exceeds it, and reads it from Kafka again once the client has caught up. Default: ${default}." group:"Streams"`

@@ -10,8 +10,8 @@ import (
 )
 
 // requestHeaders are the request headers that pages of other origins may always send, in the order of the answer to a
-// preflight. The lower-case ones are of tracing (W3C Trace Context and Baggage, Sentry), which libraries add
-// to each request of a page. A page may send Accept without asking, unless its value is long (Fetch, "CORS-safelisted
+// preflight. Libraries for tracing (W3C Trace Context and Baggage, Sentry) add the lower-case ones to each request of a
+// page. A page may send Accept without asking, unless its value is long (Fetch, "CORS-safelisted
 // request-header").
 var requestHeaders = []string{
 	"Accept", "Authorization", "Cache-Control", "Content-Type", "Idempotency-Key", "Last-Event-ID",

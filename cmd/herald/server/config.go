@@ -31,7 +31,7 @@ type Config struct {
 	// RecordHeader names the record headers that clients get if they ask for them with the parameter fields. A header
 	// of a broadcast reaches every user. Default: none.
 	RecordHeader []string
-	// Heartbeat is the time between comments on a quiet stream. Proxies close a stream that is quiet
+	// Heartbeat is the time between heartbeats on a quiet stream. Proxies close a stream that is quiet
 	// for longer than their own time-out. Shorter ones cost traffic and CPU for each stream. Default: 15 s.
 	Heartbeat time.Duration
 	// Retry is the reconnection time that clients are sent. Each client gets a value from half of it to

@@ -24,14 +24,15 @@
 //     giving way to a newcomer meanwhile, and discardUnreadBody bounds the time for a body that no handler has read.
 //     endpoints.explain says what exists, if no route takes the path or the method (endpoints.go).
 //  4. queryRules.only refuses parameters that the route does not take (query.go). Then the route's handler
-//     runs: stream.Handler.Events, which calls frontDoor.viewer; sessions;
-//     publisher.publish, which calls frontDoor.identify; or a file of package stream/client.
+//     runs: stream.Handler.Events, which calls frontDoor.viewer; sessions; publisher.publish, which calls
+//     frontDoor.identify; or a file of package stream/client.
 //  5. An error of any of them reaches answerError, which answers in JSON with a code (refusal.go). The reason
 //     why a token is not accepted comes from auth.Explain.
 //
 // Where things are: config.go, validate.go and access.go turn a Config into parts; server.go has the life of a Server;
-// routes.go the public routes, the files of package stream/client, and what wraps all of them; endpoints.go the answers about paths that do not exist;
-// query.go the parameters that have an effect; http_server.go the time-outs of both HTTP servers; admin.go the admin
+// routes.go the public routes, the files of package stream/client, and what wraps all of them; endpoints.go the answers
+// about paths that do not exist; query.go the parameters that have an effect; allowed_header.go the request headers that
+// pages of other origins may send; http_server.go the time-outs of both HTTP servers; admin.go the admin
 // listener. front_door.go asks who sends a request; client_address.go and forwarded.go find the client's address behind
 // proxies; session.go signs browsers in. publish.go and publish_request.go write notifications, with idempotency.go,
 // and bound their bodies (PublishMaxBytes, body_room.go); content.go wants bodies to be text. demo/handler.go bounds the body of a

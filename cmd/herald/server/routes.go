@@ -51,8 +51,8 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 	return stream.Detach(e, answerTimeout), nil
 }
 
-// registerClient adds the files of the module for pages. Pages of every origin may load them: a browser asks for a
-// module's right to be read (HTML, "fetch a single module script"), and the files hold nothing of a user.
+// registerClient adds the files of the module for pages. Pages of every origin may load them. A browser loads a module
+// of another origin only if the answer allows it (HTML, "fetch a single module script"), and no file has a user's data.
 func registerClient(e *echo.Echo) {
 	for _, path := range clientPaths {
 		content, err := fs.ReadFile(client.Scripts, strings.TrimPrefix(path, "/"))

@@ -22,9 +22,8 @@ type eventPrinter struct {
 }
 
 func (p *eventPrinter) print(e Event) error {
-	own := e.Type == stream.TypeCheckpoint || e.Type == stream.TypeHeartbeat || e.Type == stream.TypeGap || e.Type == stream.TypeEnd
 	switch {
-	case own && !p.all:
+	case stream.IsOwn(e.Type) && !p.all:
 		return nil
 	case p.json:
 		return p.printJSON(e)
