@@ -25,7 +25,7 @@ type jsonAnswer struct {
 	events   int
 
 	last checkpointData // zero: an event came after the last checkpoint
-	end  EndError // why Herald ends the poll early; empty: it does not
+	end  EndError       // why Herald ends the poll early; empty: it does not
 }
 
 // newJSONAnswer returns an answer to a client that has the id lastID. If Kafka does not say where the client is, the
