@@ -57,8 +57,8 @@ func (c *cutBody) claim(line string) {
 	}
 }
 
-// verifyLive compares what the client has received before it was told that replay has met live with the log: it must
-// have each record that was written before.
+// verifyLive compares the log with the events that came before the checkpoint that says that replay has met live: they must
+// include each record that was written before.
 func (w *world) verifyLive(c *simClient, got []event) {
 	claims := 0
 	for i, e := range got {

@@ -46,7 +46,7 @@ class LogServer {
   }
 }
 
-// Who reads the stream. read resolves when it has seen the last record.
+// The readers of the stream. read resolves when it has seen the last record.
 const readers = {
   "a listener": (opened, seen, last) => new Promise((resolve) => opened.on("message", ({ data, id }) => {
     assert.equal(opened.lastEventId, id);

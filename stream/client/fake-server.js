@@ -20,7 +20,7 @@ export function fakeClock(t) {
   };
 }
 
-// turns lets promises and streams go on.
+// turns waits until promises and streams have run.
 export async function turns() {
   for (let n = 0; n < 12; n++) await new Promise((resolve) => setImmediate(resolve));
 }

@@ -12,7 +12,7 @@
 //  4. Where it is neither, it takes the owner's id. From there on, the page gets each message of the feed.
 //
 // Two replicas may send the records of two partitions in different order. A tab then polls several times, and each poll
-// brings what is new. The feed's messages are numbered: after a missing number, a tab joins again.
+// brings new records. The feed's messages are numbered: after a missing number, a tab joins again.
 //
 // Two users never share a stream. The first checkpoint of each response names the viewer, and a tab learns it by its own
 // credentials before it enters the group.
@@ -90,7 +90,7 @@ class Member {
     this.ended.abort();
     this.browser.clearInterval(this.timer);
     this.pause();
-    this.tell({ state: "closed", ...change });
+    this.report({ state: "closed", ...change });
   }
 
   // pause leaves the group, so that another tab owns the stream at once, and the browser may cache the page.
@@ -184,12 +184,12 @@ class Member {
     }
     move(this.own, { state: change });
     if (this.feed) this.send({ state: change });
-    else if (!this.joined) this.tell(change);
+    else if (!this.joined) this.report(change);
   }
 
-  tell(change) {
+  report(change) {
     const shared = this.feed ? "owner" : this.channel ? "follower" : "alone";
-    this.told = change.state + shared;
+    this.reported = change.state + shared;
     this.tab.sink.state({ ...change, shared });
   }
 
@@ -262,7 +262,7 @@ class Member {
     this.next = 0;
     this.feed = { ...this.own, id: this.tab.sink.position(), n: 0 };
     this.welcome();
-    this.tell(this.feed.state);
+    this.report(this.feed.state);
   }
 
   hear(message) {
@@ -271,7 +271,7 @@ class Member {
       if (hello) this.welcome(hello);
       if (wake) this.connection[wake]("replaced");
     } else if (this.refused) {
-      // Another tab has a stream, so token() may have a good token by now.
+      // Another tab has a stream, so token() may return a good token now.
       if (event && owner !== this.tried) this.connection?.reconnect();
       if (event) this.tried = owner;
     } else if (feed && (!to || to === this.name)) this.meet(message);
@@ -331,7 +331,7 @@ class Member {
     while (this.joined && !this.busy && this.queue.length) {
       const { queue } = this;
       const [{ state, event }] = queue;
-      if (state) this.tell(state);
+      if (state) this.report(state);
       else if (this.deliver(event)) break;
       queue.shift();
     }
@@ -356,7 +356,7 @@ class Member {
     }
     this.joined = true;
     this.disconnect();
-    if (this.told !== `${place.state.state}follower`) this.tell(place.state);
+    if (this.reported !== `${place.state.state}follower`) this.report(place.state);
     tab.sink.event({ type: "checkpoint", data: JSON.stringify({ live: place.live }), id: place.id, fields: {} });
   }
 

@@ -3,7 +3,7 @@
 import { share } from "./herald-share.js";
 
 // Milliseconds.
-const firstRetry = 2_000; // until a stream tells its own
+const firstRetry = 2_000; // until a stream sends one
 const firstHeartbeat = 15_000;
 const maxBackOff = 30_000;
 const maxRetryAfter = 300_000;
@@ -195,8 +195,8 @@ class Access {
     if (status < 400) discard(response);
     if (status < 400) throw fail("redirect", "The server redirects, perhaps to a page that signs in.");
     const { code, reason, message } = (await response.json().catch(() => {}))?.error ?? {};
-    const told = headers.get("Retry-After") * 1000 || undefined;
-    throw fail(reason ?? code ?? String(status), message ?? `The server answers with status ${status}.`, { status, told });
+    const retryAfter = headers.get("Retry-After") * 1000 || undefined;
+    throw fail(reason ?? code ?? String(status), message ?? `The server answers with status ${status}.`, { status, retryAfter });
   }
 }
 
@@ -275,7 +275,7 @@ class Connection {
       }
     } catch (failure) {
       this.retry = parser.retry ?? this.retry;
-      if (!signal.aborted) this.settle(failure, failure.told ?? parser.retry ?? 0);
+      if (!signal.aborted) this.settle(failure, failure.retryAfter ?? parser.retry ?? 0);
     }
   }
 
@@ -298,20 +298,20 @@ class Connection {
     if (none || !this.query.wait) throw fail("network", "The connection was cut.");
   }
 
-  readEnd(told) {
-    throw fail(told?.reason, `The server has ended the stream: ${told?.reason}.`);
+  readEnd(data) {
+    throw fail(data?.reason, `The server has ended the stream: ${data?.reason}.`);
   }
 
-  readCheckpoint(told) {
-    if (told?.live) this.failures = 0;
-    if (!told?.heartbeat) return;
-    this.heartbeat = told.heartbeat;
+  readCheckpoint(data) {
+    if (data?.live) this.failures = 0;
+    if (!data?.heartbeat) return;
+    this.heartbeat = data.heartbeat;
     clearTimeout(this.timer); // the watchdog has looked at the time by the default until now
     this.watch();
   }
 
-  // settle decides what follows a failure. told is the time that the server wants clients to wait.
-  settle({ reason = "network", message, status }, told) {
+  // settle decides what follows a failure. least is the least time to wait, as the server has sent it.
+  settle({ reason = "network", message, status }, least) {
     const state = finalStates[reason] ?? finalStates[status];
     if (reason === "token-expired") {
       this.access.renew(reason);
@@ -319,14 +319,14 @@ class Connection {
     }
     if (state === "closed") this.close({ reason, message });
     else if (state) this.rest({ state, reason, message });
-    else this.wait(reason, message, Math.min(told, maxRetryAfter));
+    else this.wait(reason, message, Math.min(least, maxRetryAfter));
   }
 
   // wait adds a random time, whose bound doubles, so that clients which failed together do not return together. The
   // server has chosen the time after a live stream at random already.
-  wait(reason, message, told) {
+  wait(reason, message, least) {
     const bound = this.failures && Math.min(maxBackOff, this.retry * 2 ** (this.failures - 1));
-    const delay = Math.max(told + Math.random() * bound, minDelay);
+    const delay = Math.max(least + Math.random() * bound, minDelay);
     this.failures++;
     this.rest();
     this.timer = setTimeout(() => this.open(), delay);

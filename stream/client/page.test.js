@@ -41,7 +41,7 @@ test("a URL is relative to the document", async (t) => {
   assert.equal(opened.url, "https://app.example/events");
 });
 
-// After how many milliseconds of silence a stream is cut, by the heartbeat that the server tells and the option.
+// After how many milliseconds of silence a stream is cut, by the heartbeat that the server sends and the option.
 for (const [interval, staleAfter, want] of [[15_000, undefined, 37_500], [2_000, undefined, 5_000], [15_000, 20_000, 20_000], [15_000, 5_000, 16_500], [15_000, 60_000, 60_000]]) {
   test(`a heartbeat of ${interval} ms and staleAfter ${staleAfter}: silent for ${want} ms is stale`, async (t) => {
     const server = new FakeServer(stream(opening("1~a", { heartbeat: interval, live: true })));

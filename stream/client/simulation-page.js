@@ -1,4 +1,4 @@
-// A page of the simulation: it shows what its stream gives it, and checks each event against the logs.
+// A page of the simulation: it shows the events of its stream, and checks each of them against the logs.
 import { share as realShare } from "./herald-share.js";
 import { Connection } from "./simulation-server.js";
 
@@ -126,7 +126,7 @@ export class Tab {
     this.source.start();
   }
 
-  // seen is told the viewer of each response that the tab gets by its own credentials.
+  // seen notes the viewer of each response that the tab gets by its own credentials.
   seen(user) {
     if (user === undefined || user === this.story.user) return;
     this.story.user = user;

@@ -1,5 +1,5 @@
 // A simulation of tabs that share a stream. One seed is one history of tabs that open, close, reload, crash, freeze and
-// thaw, of connections that break, of replicas that lag behind one another, of topics that lose records, and of users
+// thaw, of connections that break, of replicas that lag, of topics that lose records, and of users
 // who sign in and out. Each page checks each event; see Story.
 import { World } from "./simulation-world.js";
 import { Story, Tab } from "./simulation-page.js";
@@ -50,7 +50,7 @@ export class History {
     for (let i = 1 + world.below(4); i > 0; i--) world.produce(world.pick(Object.keys(world.logs)), world.pick(["alice", "alice", "bob", "all", "other", "other"]));
   }
 
-  // settle ends the faults of the network, then those of the tabs. In the end each tab has everything, by one stream for
+  // settle ends the faults of the network, then the faults of the tabs. In the end each tab has everything, by one stream for
   // each user.
   async settle() {
     const { world } = this;

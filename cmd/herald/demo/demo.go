@@ -3,9 +3,9 @@
 //
 // The page uses the module /herald.js as any page would: each person on it has one stream by GET /events, which all
 // tabs share. The answer to the start of a task has the task's id and nothing else; every step of the task travels
-// through Kafka. Whoever cuts a person's connection on the page and reconnects reads what was missed: cut.js compares
-// the records that the page itself has written meanwhile, whose places in Kafka it knows from the answers, with the
-// records that the stream brings.
+// through Kafka. After a cut and a reconnection of a person's stream, the page shows which records were missed and came
+// later: cut.js compares the records that the page itself has written meanwhile, whose places in Kafka it knows from the
+// answers, with the records that the stream brings.
 //
 // The page asks GET /demo/condition whether Kafka answers, because an open stream does not show that. If a task sends
 // no news for five seconds although everything works, the page says so: the worker may have ended with its server.

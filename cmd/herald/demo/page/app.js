@@ -1,4 +1,4 @@
-// The demo page of `herald dev` and `herald serve --demo`: who is on the page, signing in, and the clock.
+// The demo page of `herald dev` and `herald serve --demo`: the people on the page, signing in, and the clock.
 
 import { isUser, send, suggest, userRule } from "./composer.js";
 import { ask, clearPassed, onSubmit, showError } from "./forms.js";
@@ -166,7 +166,7 @@ byId("send-value").addEventListener("keydown", (event) => {
   byId("send-form").requestSubmit();
 });
 
-// A page that the browser hides or closes saves what it shows. The streams themselves close when the browser
+// A page that the browser hides or closes saves its events. The streams themselves close when the browser
 // keeps the page in its memory, and continue when it comes back.
 addEventListener("pagehide", () => {
   for (const person of page.people()) person.hide();

@@ -1,4 +1,4 @@
-// Writes notifications and tasks, and tells each person on the page what was written.
+// Writes notifications and tasks, and reports each written record to the people on the page.
 
 import { ask, post } from "./forms.js";
 import { byId } from "./view.js";

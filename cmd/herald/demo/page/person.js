@@ -1,4 +1,4 @@
-// One person on the page: the stream, what it brought, and the account of the last cut.
+// One person on the page: the stream, its records, and the account of the last cut.
 
 import { connect } from "../herald.js";
 import { Cut } from "./cut.js";

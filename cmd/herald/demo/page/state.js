@@ -102,7 +102,7 @@ export class State {
     return text;
   }
 
-  // gap records a loss, and returns the text to announce. Offsets may begin anew after it. Tasks whose topic was
+  // gap records a loss, and returns the text to announce. Offsets may begin at 0 again after it. Tasks whose topic was
   // made again get no more progress.
   gap(gap) {
     this.counters.gaps++;
