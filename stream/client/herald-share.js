@@ -74,7 +74,7 @@ class Member {
 
   async start() {
     const { document, navigator } = this.browser;
-    const on = (target, type, listener) => target?.addEventListener(type, listener, { signal: this.ended.signal });
+    const on = (target, type, listener) => target?.addEventListener?.(type, listener, { signal: this.ended.signal }); // Node.js has locks and no window
     on(document, "visibilitychange", () => document.hidden || this.feed || this.wake("wake"));
     on(document, "freeze", () => this.pause());
     on(document, "resume", () => this.resume());
@@ -344,7 +344,8 @@ class Member {
     const { place, queue, tab } = this;
     const own = decode(tab.sink.position());
     const lacks = (others) => !own || !others || !covers(own, others);
-    if (lacks(decode(this.need))) return queue.some(({ event }) => event?.type === "gap") ? this.join() : this.poll();
+    // The owner's id has no place yet while the server looks for the beginning of its stream: the next message may have one.
+    if (lacks(decode(this.need))) return queue.some(({ event }) => event?.type === "gap" || !decode(this.need)) ? this.join() : this.poll();
     this.need = "1~";
     const shown = this.fresh && place.live ? {} : this.shown;
     // A topic may have been created again.
