@@ -47,7 +47,10 @@ type closingOutput struct {
 	closed chan struct{}
 }
 
-func (o *closingOutput) close(bool) { close(o.closed) }
+func (o *closingOutput) close(clean bool) bool {
+	close(o.closed)
+	return clean
+}
 
 // broadcastClient is a client whose stream ends and is resumed.
 type broadcastClient struct {

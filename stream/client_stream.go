@@ -147,12 +147,12 @@ func (s *clientStream) close(cause error) {
 		clean = true
 		s.appendLast()
 	}
-	if clean = clean && s.writer.flush() == nil; clean {
-		s.writer.reportWhole()
-	}
+	clean = clean && s.writer.flush() == nil
 	s.catchUp.stopRetry()
 	s.writer.poll.stop()
-	s.writer.out.close(clean)
+	if s.writer.out.close(clean) {
+		s.writer.reportWhole()
+	}
 	if s.joined {
 		s.env.hub.removeSubscription(s.sub)
 		s.env.kafka.Leave(s.sub.user)

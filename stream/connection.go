@@ -152,16 +152,18 @@ func (o *connection) finish(b []byte) error {
 	return o.SetWriteDeadline(time.Time{}) // otherwise a later send would fail
 }
 
-func (o *connection) close(clean bool) {
+func (o *connection) close(clean bool) (whole bool) {
+	whole = clean
 	tcp, ok := innermost(o.Conn).(interface{ SetLinger(seconds int) error })
 	switch {
 	case clean && o.chunked:
-		_ = o.finish([]byte("0\r\n\r\n")) // the last chunk
+		whole = o.finish([]byte("0\r\n\r\n")) == nil // the last chunk
 	case !clean && ok:
 		_ = tcp.SetLinger(0) // the kernel need not keep the bytes that the client has not taken
 	}
 	o.forget()
 	_ = o.Close()
+	return whole
 }
 
 func (o *connection) cut() { _ = o.Close() }

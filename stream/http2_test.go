@@ -244,8 +244,8 @@ func (o *partOutput) finish(b []byte) error {
 	return nil
 }
 
-func (o *partOutput) close(bool) {}
-func (o *partOutput) cut()       {}
+func (o *partOutput) close(clean bool) bool { return clean }
+func (o *partOutput) cut()                  {}
 
 // lateKafka is a Kafka whose Replay returns late.
 type lateKafka struct{ Kafka }

@@ -20,6 +20,7 @@ type jsonAnswer struct {
 	line     []byte // the part of a line that has arrived, without a record's data
 	inData   bool   // the line is a record's data, whose beginning has arrived
 	id, kind string // the id and the type of the event that arrives
+	head     []byte // what the client gets before the rest that sendLarge has returned
 	opened   bool   // the comment that opens the event stream has arrived
 	begun    bool   // the answer's first bytes are written
 	events   int
@@ -34,15 +35,42 @@ func newJSONAnswer(r *response, lines bool, lastID string) *jsonAnswer {
 	return &jsonAnswer{response: r, lines: lines, id: lastID}
 }
 
-func (a *jsonAnswer) send(b []byte) ([]byte, error)      { return a.translate(b[headroom:]), nil }
-func (a *jsonAnswer) sendLarge(l *large) ([]byte, error) { return a.translate(l.text), nil }
+func (a *jsonAnswer) send(b []byte) ([]byte, error) { return a.translate(b[headroom:]), nil }
+
+// sendLarge returns the event's own bytes, which all streams share: a copy for each of very many polls would take the
+// event's size times their number. The answer has these bytes, too, except for the lines before the data and the line
+// breaks after it.
+func (a *jsonAnswer) sendLarge(l *large) ([]byte, error) {
+	text := l.text
+	if begin := []byte("data: {"); !a.inData {
+		if !bytes.HasPrefix(text, begin) {
+			begin = []byte("\ndata: {") // after the type, which has no line break
+		}
+		end := bytes.Index(text, begin) + len(begin)
+		a.head, text = a.translate(text[:end]), text[end:]
+	}
+	text = text[:len(text)-len("\n\n")]
+	if a.lines {
+		text = text[:len(text)+len("\n")]
+	}
+	a.inData, a.kind, a.last = false, "", checkpointData{} // the blank line after the event has arrived
+	return text, nil
+}
+
+// finish writes what comes before a large event's value, and then the rest.
+func (a *jsonAnswer) finish(rest []byte) error {
+	if head := a.head; len(head) > 0 {
+		a.head = nil
+		if err := a.response.finish(head); err != nil {
+			return err
+		}
+	}
+	return a.response.finish(rest)
+}
 
 // close writes the end of the answer. A client that does not get the end throws the answer away.
-func (a *jsonAnswer) close(clean bool) {
-	if clean {
-		clean = a.finish(a.appendEnd(nil)) == nil
-	}
-	a.response.close(clean)
+func (a *jsonAnswer) close(clean bool) (whole bool) {
+	return a.response.close(clean && a.finish(a.appendEnd(nil)) == nil)
 }
 
 // translate returns the translation of a part of the event stream.

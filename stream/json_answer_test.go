@@ -322,3 +322,83 @@ func TestRefusedJSON(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeEventsAreNotCopiedForJSON sends events whose values, or keys, are large. The answer is the same as if each byte
+// was translated, but it has the event's own bytes: very many polls may have to write the event.
+func TestLargeEventsAreNotCopiedForJSON(t *testing.T) {
+	p, hub, long := consumer.Partition{Topic: "shared"}, NewHub("event-type", nil), strings.Repeat("x", 2*largeValue)
+	for name, record := range map[string]batch.Record{
+		"value":                  {Value: []byte(long)},
+		"value of a type":        {Value: []byte(long), Headers: []batch.Header{{Key: "event-type", Value: []byte("data: {")}}},
+		"key":                    {Value: []byte("v"), Key: []byte(long)},
+		"key of a type":          {Value: []byte("v"), Key: []byte(long), Headers: []batch.Header{{Key: "event-type", Value: []byte("data: {")}}},
+		"both":                   {Value: []byte(long), Key: []byte(long)},
+		"tombstone with the key": {Key: []byte(long)},
+	} {
+		for _, lines := range []bool{false, true} {
+			r := &consumer.Record{Record: record}
+			begin := append(appendOpening(nil, 1000), "id: 1~a\n"...)
+			begin, event := hub.appendRecord(begin, showEnvelope|showKey, p, hub.eventTypeOf(r), r)
+			end := appendOwn([]byte("id: 1~b\n"), TypeCheckpoint, checkpointData{Live: true})
+			want := newJSONAnswer(nil, lines, "").translated(begin, event.text, begin, event.text, end)
+
+			recorder := httptest.NewRecorder()
+			a := newJSONAnswer(newResponse(recorder, time.Minute, hub.metrics), lines, "")
+			for range 2 {
+				rest, _ := a.send(append(make([]byte, headroom), begin...))
+				if err := a.finish(rest); err != nil {
+					t.Fatal(err)
+				}
+				rest, _ = a.sendLarge(event)
+				if i := bytes.Index(event.text, rest); i < 0 || len(rest) < len(long) || &rest[0] != &event.text[i] {
+					t.Errorf("%s, lines %v: %d bytes are not the event's own", name, lines, len(rest))
+				}
+				if err := a.finish(rest); err != nil {
+					t.Fatal(err)
+				}
+			}
+			rest, _ := a.send(append(make([]byte, headroom), end...))
+			if err := a.finish(rest); err != nil || !a.close(true) {
+				t.Fatalf("the answer did not end: %v", err)
+			}
+			if got := recorder.Body.String(); got != want {
+				t.Errorf("%s, lines %v: the answer has %d bytes, want %d", name, lines, len(got), len(want))
+			}
+			readJSON(t, lines, want)
+		}
+	}
+}
+
+// brokenWriter is a response that fails from the write of some text on.
+type brokenWriter struct {
+	*httptest.ResponseRecorder
+	from string
+}
+
+func (w brokenWriter) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte(w.from)) {
+		return 0, io.ErrClosedPipe
+	}
+	return w.ResponseRecorder.Write(b)
+}
+
+// TestAnswersWithoutTheirEndAreNotReported cuts an answer before its end, which a client throws away. Kafka must not learn
+// of a delivery.
+func TestAnswersWithoutTheirEndAreNotReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for from, want := range map[string]int64{"lastEventId": 0, "no such text": 1} {
+			hub, kafka, p := NewHub("event-type", nil), new(deafKafka), consumer.Partition{Topic: "own"}
+			kafka.joins = true
+			hub.Begin(p, [16]byte{1}, 0)
+			out := newJSONAnswer(newResponse(brokenWriter{httptest.NewRecorder(), from}, time.Minute, hub.metrics), false, "")
+			s := newStream(t, streamOptions{hub: hub, kafka: kafka, out: out, inline: true})
+			s.setShape(showEnvelope)
+			s.writer.poll = newPoll(streamRequest{format: jsonObject, wait: time.Minute})
+			s.start(streamRequest{})
+			hub.Deliver(p, []consumer.Record{{Record: batch.Record{Offset: 0, Value: []byte("v")}, User: []byte("alice")}}, 1)
+			if s.serveSlow(); kafka.delivered != want {
+				t.Errorf("the write of %q fails: Kafka knows of records delivered up to %d, want %d", from, kafka.delivered, want)
+			}
+		}
+	})
+}

@@ -15,8 +15,9 @@ type output interface {
 	// os.ErrDeadlineExceeded if the client takes nothing for the write time-out.
 	finish(rest []byte) error
 
-	// close ends the response. The client can distinguish a clean end from a cut.
-	close(clean bool)
+	// close ends the response. The client can distinguish a clean end from a cut. whole is false if the client cannot
+	// have got all of a response that should end cleanly.
+	close(clean bool) (whole bool)
 
 	// cut closes the connection. It may be called while another goroutine writes.
 	cut()

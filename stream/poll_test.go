@@ -346,7 +346,10 @@ type endedOutput struct {
 	ended chan bool
 }
 
-func (o *endedOutput) close(clean bool) { o.ended <- clean }
+func (o *endedOutput) close(clean bool) bool {
+	o.ended <- clean
+	return clean
+}
 
 // TestEndAndHeartbeatKeepTheirOrder ends a stream whose heartbeat is due. A record that arrives after the end is
 // dropped. No checkpoint may lie after it, or the client would never get it.

@@ -78,9 +78,10 @@ func (r *response) deadline(t time.Time) error {
 }
 
 // close reports the end to the handler, which ends the response.
-func (r *response) close(clean bool) {
+func (r *response) close(clean bool) (whole bool) {
 	r.free()
 	r.ended <- clean
+	return clean
 }
 
 // watchForEnd makes the stream end with the request's context, which ends when the client is gone or has not taken

@@ -85,8 +85,12 @@ func (c *cutBody) finish(b []byte) error {
 	return nil
 }
 
-func (c *cutBody) close(clean bool) { c.ended, c.clean = true, clean }
-func (c *cutBody) cut()             {}
+func (c *cutBody) cut() {}
+
+func (c *cutBody) close(clean bool) bool {
+	c.ended, c.clean = true, clean
+	return clean
+}
 
 // connect opens a stream for the client at a random replica.
 func (w *world) connect(c *simClient) {
