@@ -1,6 +1,9 @@
-// Package client has the module herald-client for pages and back ends that read streams: herald.js, which imports
-// herald-share.js, with its types in herald.d.ts. The program serves the two scripts, so that a page needs neither
-// npm nor a build.
+// Package client has the module herald-client for pages and back ends that read streams. The program serves its three
+// scripts, so that a page needs neither npm nor a build:
+//
+//	herald.js             what a page imports: connect, and the Stream that it returns; herald.d.ts has the types
+//	herald-connection.js  one stream that stays open: the parser, Access (tokens, sessions), Connection
+//	herald-share.js       one connection for all tabs
 //
 // # How the parts of the module work together
 //
@@ -23,7 +26,7 @@
 //     by themselves; the next request follows at once, in the same state.
 //   - begins: the caller gave since or lastEventId, so the stream does not begin at now.
 //
-// Access sends the requests of a tab, with the tab's token or session.
+// Access sends the requests of a tab, with the tab's token or session. The Stream has one Access for all its connections.
 //
 // The tests of the module are the files *.test.js and *.test-d.ts; they and the examples need the packages that
 // package.json lists: run npm ci in this directory. go test runs them too.
@@ -33,5 +36,5 @@ import "embed"
 
 // Scripts has the files of the module that a browser loads, by name.
 //
-//go:embed herald.js herald-share.js
+//go:embed herald.js herald-connection.js herald-share.js
 var Scripts embed.FS

@@ -13,7 +13,7 @@ import (
 func TestClientFiles(t *testing.T) {
 	const listed = "https://app.example"
 	s := startSecured(t, func(cfg *Config) { cfg.AllowOrigin = []string{listed} })
-	for _, path := range []string{"/herald.js", "/herald-share.js"} {
+	for _, path := range clientPaths {
 		content, err := client.Scripts.ReadFile(path[1:])
 		if err != nil {
 			t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 var (
 	adminPaths   = []string{"/livez", "/readyz", "/metrics"}
 	publishPaths = []string{"/broadcast", "/users/{user}/notifications"}
-	clientPaths  = []string{"/herald.js", "/herald-share.js"} // the module for pages
+	clientPaths  = []string{"/herald.js", "/herald-connection.js", "/herald-share.js"} // the module for pages
 	publicPaths  = slices.Concat([]string{"/", "/events", "/session"}, clientPaths, publishPaths)
 )
 

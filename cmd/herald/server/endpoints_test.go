@@ -31,7 +31,7 @@ func TestWrongPathsAndMethods(t *testing.T) {
 		{http.MethodPost, all + "/user/alice/notifications", 404, "did you mean POST /users/{user}/notifications?"},
 		{http.MethodPost, all + "/herald/users/alice/notifications", 404, "did you mean POST /users/{user}/notifications?"},
 		{http.MethodPost, all + "/broadcasts", 404, "did you mean POST /broadcast?"},
-		{http.MethodGet, all + "/stream", 404, nothing + ": this listener has POST /broadcast; GET /events; GET /herald-share.js; GET /herald.js; POST /users/{user}/notifications"},
+		{http.MethodGet, all + "/stream", 404, nothing + ": this listener has POST /broadcast; GET /events; GET /herald-connection.js; GET /herald-share.js; GET /herald.js; POST /users/{user}/notifications"},
 		{http.MethodGet, all + "/" + strings.Repeat("a/", 10_000), 404, nothing + ": this listener has"},
 		{http.MethodGet, all + "/" + strings.Repeat("e", 10_000), 404, nothing + ": this listener has"},
 		{http.MethodGet, all + "/metrics", 404, "/metrics is on the admin listener (AdminListen)"},
