@@ -36,7 +36,9 @@ export interface Options {
    * stream's. The session is renewed at 80 % of its life. Without {@link Options.token}, a cookie that exists is used.
    * Default: false; the token goes in the header `Authorization`.
    *
-   * Hazard: a page of another site never gets the cookie; see "Other origins" in stream/PROTOCOL.md.
+   * Hazards: a page of another site never gets the cookie; see "Other origins" in stream/PROTOCOL.md. A stream that
+   * connects again gets the records of the user whose cookie the browser then has: if another user may sign in in another
+   * tab, a page closes its stream and reloads.
    */
   session?: boolean | string;
 
@@ -97,7 +99,7 @@ export interface Options {
 export interface HeraldEvent<T = unknown, K extends string = string> {
   /** The event type: "message" for records without a type, "delete" for tombstones. */
   type: K;
-  /** The record's value by {@link Options.parse}; null for a tombstone. */
+  /** The record's value by {@link Options.parse}; null for a tombstone, and for a "delete" of a producer with an empty value. */
   data: T;
   /** The stream's position after this event; see {@link Options.lastEventId}. */
   id: string;
