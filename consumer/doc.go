@@ -111,6 +111,7 @@
 // Tables and writing:
 //
 //	table_reader.go        reads a compacted topic whole, then follows it
+//	compacted.go           whether Kafka compacts a topic
 //	table_sink.go          the Sink of a table reader
 //	produce.go             writes single records
 //

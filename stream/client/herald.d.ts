@@ -5,7 +5,7 @@
  *
  * - `connecting`: it asks the server.
  * - `open`: the server sends events.
- * - `stale`: nothing has come for {@link Options.staleAfter}; the connection is cut and made anew.
+ * - `stale`: nothing has come for {@link Options.staleAfter}; the connection is cut and made again.
  * - `waiting`: it tries again at {@link StateChange.until}.
  * - `offline`: as `waiting`, but the browser has no network; it tries again at once when the network returns.
  * - `signed-out`: the server does not accept the user. Only `reconnect()` tries again.

@@ -171,7 +171,7 @@ func TestInterruptedWhileOpening(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	const text = `# HELP herald_streams Streams that are open.
+	const text = `# HELP herald_streams Streams and polls that are open.
 # TYPE herald_streams gauge
 herald_streams 3
 herald_kafka_read_bytes_total{use="replay"} 1.5e+06

@@ -36,5 +36,6 @@
 // listener. front_door.go asks who sends a request; client_address.go and forwarded.go find the client's address behind
 // proxies; session.go signs browsers in. publish.go and publish_request.go write notifications, with idempotency.go,
 // and bound their bodies (PublishMaxBytes, body_room.go); content.go wants bodies to be text. demo/handler.go bounds the body of a
-// demo task. revocation.go reads the topic of revocations.
+// demo task. revocation.go reads the topic of revocations. admission.go derives limits from the limit of open files;
+// parts.go runs the server's parts and keeps their errors; metrics.go has the registry.
 package server
