@@ -165,12 +165,12 @@ func (m *moduleTest) testFrozenTabs(t *testing.T) {
 	}
 }
 
-// testHungOwner makes the script of the tab that owns the stream run for a long time. Another tab takes the stream,
-// and the first tab becomes a follower.
+// testHungOwner makes the script of the tab that owns the stream run for longer than the other tabs wait: 2.5 heartbeats,
+// and 2 to 8 s for its answer. Another tab takes the stream, and the first tab becomes a follower.
 func (m *moduleTest) testHungOwner(t *testing.T) {
 	t.Helper()
 	s, f, owner, others := m.openThree(t, "hung")
-	m.tabsOfChromium().hang(t, owner.name, 4*moduleHeartbeat)
+	m.tabsOfChromium().hang(t, owner.name, 12*moduleHeartbeat)
 	awaitOwner(t, "hung", others)
 	waitFor(t, "the tab that hung is a follower", func(context.Context) bool { return owner.state().Shared == "follower" })
 	s.written = f.end()
@@ -182,6 +182,7 @@ func (m *moduleTest) testHungOwner(t *testing.T) {
 
 // chromiumTabs drives tabs of Chromium.
 type chromiumTabs struct {
+	t       *testing.T      // the test with the browser: its tabs outlive the tests that open them
 	browser context.Context //nolint:containedctx // chromedp's browsers and tabs are contexts
 	mu      sync.Mutex
 	tabs    map[string]context.Context
@@ -190,7 +191,7 @@ type chromiumTabs struct {
 
 func startTabs(t *testing.T) *chromiumTabs {
 	t.Helper()
-	return &chromiumTabs{browser: startChromium(t), tabs: make(map[string]context.Context), cancels: make(map[string]context.CancelFunc)}
+	return &chromiumTabs{t: t, browser: startChromium(t), tabs: make(map[string]context.Context), cancels: make(map[string]context.CancelFunc)}
 }
 
 func (m *moduleTest) tabsOfChromium() *chromiumTabs { return m.site.drive.(*chromiumTabs) }
@@ -198,7 +199,7 @@ func (m *moduleTest) tabsOfChromium() *chromiumTabs { return m.site.drive.(*chro
 func (c *chromiumTabs) open(t *testing.T, name, address string) {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(c.browser)
-	t.Cleanup(cancel)
+	c.t.Cleanup(cancel)
 	if err := chromedp.Do(ctx, chromedp.Navigate(address)); err != nil {
 		t.Fatalf("open a tab: %v", err)
 	}

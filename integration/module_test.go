@@ -35,7 +35,7 @@ func TestModule(t *testing.T) {
 				m.site.openFrames(t, b)
 			}
 			tabs := m.openSeven(t)
-			m.runAtOnce(t, b)
+			m.runAll(t, b)
 			m.killServer(t, tabs)
 			if b != &webKit { // it keeps no Secure cookie of http://localhost
 				t.Run("session", m.testSession) // last: a request with the cookie and another token is refused
@@ -125,15 +125,20 @@ func (m *moduleTest) write(t *testing.T, lanes []*lane, numbers ...int) {
 	}
 }
 
-// runAtOnce runs the tests that disturb no other, each with its own user and link, all at once.
-func (m *moduleTest) runAtOnce(t *testing.T, b *browser) {
+// runAll runs the tests that disturb no other, each with its own user and link. At most five streams are open at a time
+// beside the seven tabs' stream: over HTTP/1.1 a browser has six connections to a host.
+func (m *moduleTest) runAll(t *testing.T, b *browser) {
 	t.Helper()
-	tests := map[string]func(*testing.T){
+	runAtOnce(t, map[string]func(*testing.T){
 		"cut": m.testCuts, "silent": m.testSilence, "token": m.testToken, "revoked": m.testRevoked, "closed": m.testClosedOwner,
-	}
+	})
 	if b == &chromium {
-		tests["crashed"], tests["frozen"], tests["hung"] = m.testCrashedOwner, m.testFrozenTabs, m.testHungOwner
+		runAtOnce(t, map[string]func(*testing.T){"crashed": m.testCrashedOwner, "frozen": m.testFrozenTabs, "hung": m.testHungOwner})
 	}
+}
+
+func runAtOnce(t *testing.T, tests map[string]func(*testing.T)) {
+	t.Helper()
 	var all sync.WaitGroup
 	for name, test := range tests {
 		all.Go(func() { t.Run(name, test) })
