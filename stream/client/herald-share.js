@@ -64,6 +64,18 @@ function move(place, { event, state }) {
   else Object.assign(place, { id: event.id, live: place.live || (event.type === "checkpoint" && JSON.parse(event.data).live) });
 }
 
+// Member is the source of a tab. Its fields, besides those of the constructor:
+//
+//  - viewer, group, channel, name: the viewer's name, the name of the viewer's group, its channel, and the tab's own name there.
+//  - connection, current, streaming: the tab's own connection, its sink, and whether it is the stream of all or a poll.
+//  - own: where that connection is, {id, live, state}. verified: its response has named the viewer.
+//  - lock, feed: the request for the lock, and in the owner only, where the feed is, {id, live, state, n}.
+//  - owner, next, queue: the owner's name, the number of its next message, and the messages that wait.
+//  - place, need: where the feed is before the queue, and the id up to which the tab polls. joined: the page gets the queue.
+//  - shown, fresh: by partition, the last offset that the page has had; and whether it may still begin where the feed is.
+//  - busy: a promise, while the page is not ready for an event.
+//  - refused, tried: the server refuses the tab's token, and the last owner whose stream made the tab try again.
+//  - heardAt, askedAt: when the owner was heard last, and since when it has been asked for an answer.
 class Member {
   heartbeat = 15_000;
   ended = new AbortController();
@@ -274,8 +286,8 @@ class Member {
       // Another tab has a stream, so token() may return a good token now.
       if (event && owner !== this.tried) this.connection?.reconnect();
       if (event) this.tried = owner;
-    } else if (feed && (!to || to === this.name)) this.meet(message);
-    else if (!feed && owner && owner === this.owner) this.take(message);
+    } else if (feed && (!to || to === this.name)) this.hearWelcome(message);
+    else if (!feed && owner && owner === this.owner) this.hearMessage(message);
   }
 
   // ---- The feed
@@ -284,6 +296,7 @@ class Member {
     this.post({ to, owner: this.owner, feed: this.feed });
   }
 
+  // publish gives an event of the stream to all tabs, unless the page of this tab is too slow.
   publish(event) {
     if (this.queue.length > maxQueue) return this.busy;
     this.send({ event });
@@ -293,7 +306,7 @@ class Member {
     const numbered = { owner: this.owner, n: this.feed.n++, ...message };
     move(this.feed, message);
     this.post(numbered);
-    this.take(numbered);
+    this.hearMessage(numbered);
   }
 
   // join begins to follow whatever tab owns the stream.
@@ -307,7 +320,8 @@ class Member {
     this.queue = [];
   }
 
-  meet({ owner, feed }) {
+  // hearWelcome begins at the place of the feed that an owner reports.
+  hearWelcome({ owner, feed }) {
     this.heard();
     if (owner === this.owner && feed.n === this.next) return;
     this.part();
@@ -315,7 +329,8 @@ class Member {
     this.follow();
   }
 
-  take(message) {
+  // hearMessage takes the next message of the feed. After a missing one, the tab joins again.
+  hearMessage(message) {
     this.heard();
     if (message.n !== this.next || (this.queue.length > maxQueue && !this.feed)) return this.join();
     this.next++;
@@ -346,7 +361,7 @@ class Member {
     const lacks = (others) => !own || !others || !covers(own, others);
     // The owner's id has no place yet while the server looks for the beginning of its stream: the next message may have one.
     if (lacks(decode(this.need))) return queue.some(({ event }) => event?.type === "gap" || !decode(this.need)) ? this.join() : this.poll();
-    this.need = "1~";
+    this.need = "1~"; // the id is reached: nothing is needed any more
     const shown = this.fresh && place.live ? {} : this.shown;
     // A topic may have been created again.
     for (const key in shown) if (!(key in own)) delete shown[key];
