@@ -174,7 +174,7 @@ func (a *jsonAnswer) appendBegin(b []byte) []byte {
 
 // appendEnd appends the end of the answer.
 func (a *jsonAnswer) appendEnd(b []byte) []byte {
-	place := struct {
+	ending := struct {
 		Type string           `json:"type,omitempty"`
 		ID   *string          `json:"id,omitempty"`
 		Last *string          `json:"lastEventId,omitempty"`
@@ -183,11 +183,11 @@ func (a *jsonAnswer) appendEnd(b []byte) []byte {
 		End  EndError         `json:"end,omitempty"`
 	}{Live: a.last.Live, Pos: a.last.Pos}
 	if a.lines {
-		place.Type, place.ID = TypeCheckpoint, &a.id
+		ending.Type, ending.ID = TypeCheckpoint, &a.id
 	} else {
-		place.Last, place.End = &a.id, a.end
+		ending.Last, ending.End = &a.id, a.end
 	}
-	text, _ := json.Marshal(place) // no such value fails
+	text, _ := json.Marshal(ending) // no such value fails
 	if !a.lines {
 		return append(append(append(a.appendBegin(b), "],"...), text[1:]...), '\n')
 	}

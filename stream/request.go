@@ -79,17 +79,24 @@ func readRequest(h http.Header, query Query, now time.Time) (streamRequest, erro
 	switch {
 	case r.limit > 0 && !r.polls:
 		return r, errors.New("limit: it has no effect on a stream, which stays open: add wait, such as wait=0")
-	case r.format != eventStream && r.shape.has(showEnvelope):
-		return r, errors.New("format: it has no effect, because the header Accept asks for JSON")
-	case r.format != eventStream && r.beats:
-		return r, errors.New("heartbeat: it has no effect, because the header Accept asks for JSON, whose heartbeats are white space")
+	case r.format != eventStream:
+		return r, r.adaptToJSON()
+	}
+	return r, nil
+}
+
+// adaptToJSON sets what an answer in JSON needs. It refuses parameters that have no effect on such an answer.
+func (r *streamRequest) adaptToJSON() error {
+	switch {
+	case r.shape.has(showEnvelope):
+		return errors.New("format: it has no effect, because the header Accept asks for JSON")
+	case r.beats:
+		return errors.New("heartbeat: it has no effect, because the header Accept asks for JSON, whose heartbeats are white space")
 	case r.format == jsonObject && r.limit == 0:
 		r.limit = defaultLimit
 	}
-	if r.format != eventStream {
-		r.shape |= showEnvelope // see jsonAnswer
-	}
-	return r, nil
+	r.shape |= showEnvelope // see jsonAnswer
+	return nil
 }
 
 // readLastID keeps the first id: a polyfill adds another one to the URL of the page.
