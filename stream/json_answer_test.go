@@ -293,7 +293,7 @@ func TestWholeAnswersAreReportedAtTheirEnd(t *testing.T) {
 
 // TestRefusedJSON refuses polls for JSON. They get a status, when to come back, and the reason for the server's error.
 func TestRefusedJSON(t *testing.T) {
-	var refused error
+	refusals := make(chan error, 1)
 	s := serveWith(t, Config{Admission: Admission{Streams: 1}, Viewer: func(c echo.Context) (Viewer, error) {
 		if c.QueryParam("user") == "bob" {
 			return Viewer{}, ErrUnchecked
@@ -301,8 +301,11 @@ func TestRefusedJSON(t *testing.T) {
 		return Viewer{User: c.QueryParam("user")}, nil
 	}}, (*httptest.Server).Start, func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			refused = next(c)
-			return refused
+			err := next(c)
+			if err != nil {
+				refusals <- err
+			}
+			return err
 		}
 	})
 	open(t, s.url+"alice", "").next()
@@ -317,6 +320,7 @@ func TestRefusedJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = res.Body.Close()
+		refused := <-refusals
 		if later := res.Header.Get("Retry-After"); res.StatusCode != http.StatusServiceUnavailable || later < "5" && len(later) == 1 || !strings.Contains(refused.Error(), string(want)) {
 			t.Errorf("%s: %s, Retry-After %q, error %v, want %s", user, res.Status, later, refused, want)
 		}
