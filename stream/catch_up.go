@@ -38,6 +38,7 @@ type catchUp struct {
 	ends    map[consumer.Partition]int64    // of logs that turned out shorter than this replica has read
 	turn    uint32                          // selects which partition is replayed first
 	metLive bool                            // the client knows that replay has met live
+	checks  uint8                           // how often the stream has checked whether replay has met live
 }
 
 // run catches up: it compares the cursor with the logs and replays from the cursor to the seam.

@@ -3,8 +3,15 @@ package stream
 import "time"
 
 // A client learns once from a stream that replay has met live: it then has all records that Kafka held when the stream
-// began. A catch-up says so when it ends, if it can. Otherwise the stream finds out each second: a partition may wait
-// for Kafka, or the position that this replica knows may be old.
+// began. A catch-up says so when it ends, if it can. Otherwise the stream checks again, because a partition may wait for
+// Kafka, or the position that this replica knows may be old.
+
+// A stream checks each second, quickChecks times, and then each slowCheck. The cause may last: where Herald has no right
+// to read a topic, no stream ever meets live.
+const (
+	quickChecks = 60
+	slowCheck   = 15 * time.Second
+)
 
 // isCurrent reports whether Kafka has confirmed in the last two seconds that at has all records of the logs of the
 // stream's partitions.
@@ -63,5 +70,10 @@ func (c *catchUp) checkLiveLater() {
 		return
 	}
 	c.stopRetry()
-	c.retry = time.AfterFunc(retryAfter, c.sub.requestLiveCheck)
+	after := slowCheck
+	if c.checks < quickChecks {
+		c.checks++
+		after = retryAfter
+	}
+	c.retry = time.AfterFunc(after, c.sub.requestLiveCheck)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +18,7 @@ import (
 // liveKafka is a Kafka with one topic, whose records before the seam are the user's.
 type liveKafka struct {
 	foreignKafka
-	down   bool // Kafka does not answer replays and questions
+	down   atomic.Bool // Kafka does not answer replays and questions
 	joined chan struct{}
 }
 
@@ -35,7 +36,7 @@ func (k *liveKafka) Join(ctx context.Context, user string) ([]consumer.UserTopic
 func (k *liveKafka) Replay(_ context.Context, _ string, ranges []consumer.Range, fn func(*consumer.Range, *consumer.Record) bool) {
 	for i := range ranges {
 		r := &ranges[i]
-		if k.down {
+		if k.down.Load() {
 			r.Err = errors.New("kafka has no answer")
 		}
 		for ; r.Err == nil && r.Next < r.To; r.Next++ {
@@ -45,14 +46,14 @@ func (k *liveKafka) Replay(_ context.Context, _ string, ranges []consumer.Range,
 }
 
 func (k *liveKafka) Since(context.Context, []consumer.Partition, time.Time) (map[consumer.Partition]int64, error) {
-	if k.down {
+	if k.down.Load() {
 		return map[consumer.Partition]int64{{Topic: "shared"}: 2}, errors.New("kafka has no answer for the other partition")
 	}
 	return map[consumer.Partition]int64{{Topic: "shared"}: 2, {Topic: "shared", ID: 1}: 0}, nil
 }
 
 func (k *liveKafka) Range(context.Context, consumer.Partition, [16]byte) (start, end int64, err error) {
-	if k.down {
+	if k.down.Load() {
 		return 0, 0, errors.New("kafka has no answer")
 	}
 	return 0, 9, nil
@@ -92,7 +93,8 @@ func TestLiveIsSaidOnceAndNeverEarly(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			hub, kafka, out := NewHub("event-type", nil), new(liveKafka), new(partOutput)
-			kafka.old, kafka.down = test.old, test.down
+			kafka.old.Store(test.old)
+			kafka.down.Store(test.down)
 			hub.Begin(consumer.Partition{Topic: "shared"}, [16]byte{1}, 2)
 			hub.Begin(consumer.Partition{Topic: "shared", ID: 1}, [16]byte{1}, 1)
 			s := newStream(t, streamOptions{hub: hub, kafka: kafka, out: out, inline: true})
@@ -106,7 +108,8 @@ func TestLiveIsSaidOnceAndNeverEarly(t *testing.T) {
 			if !slices.Equal(got, test.first) {
 				t.Errorf("%s: %q, want %q", name, got, test.first)
 			}
-			kafka.old, kafka.down = false, false
+			kafka.old.Store(false)
+			kafka.down.Store(false)
 			time.Sleep(2 * retryAfter)
 			s.sub.requestHeartbeat()
 			s.sub.requestCatchUp()
@@ -118,6 +121,36 @@ func TestLiveIsSaidOnceAndNeverEarly(t *testing.T) {
 			synctest.Wait()
 		})
 	}
+}
+
+// TestLiveChecksBecomeRare has a stream that never meets live, for example because Herald may not read a topic. The
+// stream checks for ever, but not each second.
+func TestLiveChecksBecomeRare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub, kafka, out := NewHub("event-type", nil), new(liveKafka), new(partOutput)
+		kafka.old.Store(true)
+		hub.Begin(consumer.Partition{Topic: "shared"}, [16]byte{1}, 2)
+		s := newStream(t, streamOptions{hub: hub, kafka: kafka, out: out, inline: true})
+		var checks atomic.Int32
+		s.sub.serve = func(s *clientStream) {
+			checks.Add(1)
+			go s.serveQuick()
+		}
+		s.start(streamRequest{})
+		time.Sleep(quickChecks*retryAfter + time.Minute)
+		synctest.Wait()
+		if got, want := int(checks.Load()), quickChecks+int(time.Minute/slowCheck); got < want-1 || got > want+1 {
+			t.Errorf("%d checks, want about %d", got, want)
+		}
+		kafka.old.Store(false)
+		time.Sleep(slowCheck)
+		synctest.Wait()
+		if got, want := eventsOf(out), []string{`checkpoint {}`, `checkpoint {"live":true}`}; !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+		s.sub.end(errGone)
+		synctest.Wait()
+	})
 }
 
 // TestHeartbeatEvents has a client ask for heartbeats as events. The first checkpoint has their interval. While the

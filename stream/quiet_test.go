@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,10 +20,12 @@ type foreignKafka struct {
 	Kafka
 	scanned int64
 	delay   time.Duration // of a replay
-	old     bool          // the replica does not know that it is current
+	old     atomic.Bool   // the replica does not know that it is current
 }
 
-func (l *foreignKafka) IsCurrent(string, [16]byte, func(int32) (int64, bool)) bool { return !l.old }
+func (l *foreignKafka) IsCurrent(string, [16]byte, func(int32) (int64, bool)) bool {
+	return !l.old.Load()
+}
 
 func (*foreignKafka) Join(context.Context, string) ([]consumer.UserTopic, error) {
 	return []consumer.UserTopic{{Topic: "shared"}}, nil
@@ -209,7 +212,7 @@ func TestCheckpointAfterAReplayOfOthersRecords(t *testing.T) {
 			hub.Begin(p, [16]byte{1}, 0)
 			_, begun := newQuiet(t, hub, kafka, streamRequest{}).beat(1)
 			hub.Deliver(p, nil, test.others)
-			kafka.old = test.old
+			kafka.old.Store(test.old)
 			if test.late {
 				kafka.delay = 2 * holdFor
 			}
