@@ -75,6 +75,43 @@ for (const [name, [answer, want]] of Object.entries(answers)) {
   });
 }
 
+// What a state says to people. A URL that may be wrong is named without its parameters; this page is Herald's, or another.
+const messages = {
+  "the network": [unreachable, "There is no connection to the server (fetch failed)."],
+  "the network, from another origin": [unreachable, "There is no connection to the server (fetch failed). Does --allow-origin list https://app.example?", { origin: "https://app.example" }],
+  "the network, from its own origin": [unreachable, "There is no connection to the server (fetch failed).", { origin: "https://herald.example" }],
+  "the network, from another origin that was served before": [unreachable, "There is no connection to the server (fetch failed).", { origin: "https://app.example", lastEventId: "1~a" }],
+  "404 of Herald": [refused(404, "not-found"), `${url}: because of not-found`],
+  "404 of another server": [page(404), `${url}: not an answer of Herald: 404, status 404, Content-Type text/html`],
+  "a page": [page(200), `${url}: not an answer of Herald: not-a-stream, status 200, Content-Type text/html`],
+  "a redirect": [page(302), `${url}: not an answer of Herald: redirect, status 302, Content-Type text/html`],
+  "400 of Herald": [refused(400, "bad-request"), "because of bad-request"],
+  "an object instead of a token": [never, "token() must return a string.", { token: async () => ({ token: "abc" }) }],
+};
+
+for (const [name, [answer, want, { origin, ...options } = {}]] of Object.entries(messages)) {
+  test(`the message after ${name}`, async (t) => {
+    fakeClock(t);
+    globalThis.origin = origin;
+    t.after(() => delete globalThis.origin);
+    const { seen } = open(t, new FakeServer(answer), { since: "1h", ...options });
+    await turns();
+    assert.equal(seen.changes.at(-1).message, want);
+  });
+}
+
+test("the message after a cut", async (t) => {
+  fakeClock(t);
+  globalThis.origin = "https://app.example";
+  t.after(() => delete globalThis.origin);
+  const server = new FakeServer(stream(live()));
+  const { seen } = open(t, server);
+  await turns();
+  server.last.end();
+  await turns();
+  assert.equal(seen.changes.at(-1).message, "There is no connection to the server (it was cut).");
+});
+
 // What follows the end of a stream that was live.
 const ends = {
   "a cut": [(s) => s.cut(), { states: ["waiting", "connecting", "open"], delay: 2_000, tokens: 1 }],

@@ -31,10 +31,6 @@ export function parseJSON(text, otherwise) {
   }
 }
 
-function discard({ body }) {
-  body?.cancel().catch(() => {});
-}
-
 // Parser follows WHATWG HTML, section 9.2.6, and keeps one event in memory.
 export class Parser {
   retry;
@@ -104,18 +100,18 @@ export class Access {
   expires = 0; // when the session ends
   ended = new AbortController();
 
-  constructor(url, { token, session, fetch = globalThis.fetch }) {
+  constructor(url, token, session, fetch = globalThis.fetch) {
     Object.assign(this, { url, token, fetch, session: session && new URL(session === true ? "session" : session, url) });
   }
 
   // open returns the response of a stream. It answers one 401 by a new token.
   async open(query, lastEventId, signal) {
     try {
-      return await this.get(query, lastEventId, signal);
+      return await this.#get(query, lastEventId, signal);
     } catch (failure) {
       if (failure.status !== 401 || !this.token) throw failure;
       this.renew(failure.reason);
-      return this.get(query, lastEventId, signal);
+      return this.#get(query, lastEventId, signal);
     }
   }
 
@@ -130,29 +126,25 @@ export class Access {
     clearTimeout(this.timer);
   }
 
-  async get(query, lastEventId, signal) {
+  async #get(query, lastEventId, signal) {
     const headers = { Accept: "text/event-stream" };
-    if (this.token && !(this.bearer || Date.now() < this.expires)) await this.getToken();
+    if (this.token && !(this.bearer || Date.now() < this.expires)) await this.#getToken();
     if (this.bearer) headers.Authorization = `Bearer ${this.bearer}`;
     if (lastEventId) headers["Last-Event-ID"] = encodeURIComponent(lastEventId); // Herald's ids do not change
     const url = new URL(this.url);
     for (const name in query) url.searchParams.set(name, query[name]);
-    const response = await this.request(url, { headers, signal });
-    const type = response.headers.get("Content-Type");
-    if (/^text\/event-stream\b/i.test(type)) return response;
-    discard(response);
-    throw fail("not-a-stream", `The answer is not an event stream: status ${response.status}, Content-Type ${type}.`);
+    return this.#request(url, { headers, signal });
   }
 
   // getToken never calls token() twice at a time: the second token may invalidate the first.
-  getToken() {
-    const pending = (this.pending ??= this.askForToken().finally(() => {
+  #getToken() {
+    const pending = (this.pending ??= this.#askForToken().finally(() => {
       if (this.pending === pending) this.pending = undefined;
     }));
     return pending;
   }
 
-  async askForToken() {
+  async #askForToken() {
     let token;
     try {
       token = await this.token(this.refusal);
@@ -160,34 +152,38 @@ export class Access {
       throw fail("token", `token() failed: ${error?.message ?? error}`);
     }
     // A page that has closed the stream may have signed out: it gets no session.
-    if (typeof token !== "string" || !token || this.ended.signal.aborted) throw fail("no-token", "token() has returned no token.");
+    if (typeof token !== "string" || !token || this.ended.signal.aborted) throw fail("no-token", "token() must return a string.");
     this.refusal = undefined;
     if (!this.session) return (this.bearer = token);
     const headers = { Authorization: `Bearer ${token}` };
-    const response = await this.request(this.session, { method: "POST", headers, signal: AbortSignal.timeout(maxBackOff) });
+    const response = await this.#request(this.session, { method: "POST", headers, signal: AbortSignal.timeout(maxBackOff) });
     this.expires = Date.parse((await response.json()).expires);
-    this.renewSession();
+    this.#renewSession();
   }
 
   // renewSession renews the session at 80 % of its life, and after a failure at 80 % of the rest.
-  renewSession() {
+  #renewSession() {
     const left = this.expires - Date.now();
     clearTimeout(this.timer);
     if (this.ended.signal.aborted || !(left > 1_000)) return;
-    this.timer = setTimeout(() => this.getToken().catch(() => this.renewSession()), Math.min(left * 0.8, maxTimer));
+    this.timer = setTimeout(() => this.#getToken().catch(() => this.#renewSession()), Math.min(left * 0.8, maxTimer));
   }
 
-  // request follows no redirect: the token is for this server only.
-  async request(url, init) {
+  // request returns the answer to a POST, or a stream. It follows no redirect: the token is for this server only.
+  async #request(url, init) {
     const { fetch, session } = this;
     const response = await fetch(url, { cache: "no-store", credentials: session ? "include" : "same-origin", redirect: "manual", ...init });
-    const { ok, status, headers } = response;
-    if (ok) return response;
-    if (status < 400) discard(response);
-    if (status < 400) throw fail("redirect", "The server redirects, perhaps to a page that signs in.");
-    const { code, reason, message } = (await response.json().catch(() => {}))?.error ?? {};
+    const { ok, status, headers, body } = response;
+    const type = headers.get("Content-Type");
+    if (ok && (init.method || /^text\/event-stream\b/i.test(type))) return response;
+    if (status < 400) body?.cancel().catch(() => {}); // it may never end
+    const other = ok ? "not-a-stream" : status < 400 ? "redirect" : String(status);
+    const { code = other, reason = code, message } = (await response.json().catch(() => {}))?.error ?? {};
     const retryAfter = headers.get("Retry-After") * 1000 || undefined;
-    throw fail(reason ?? code ?? String(status), message ?? `The server answers with status ${status}.`, { status, retryAfter });
+    // The URL may be wrong. Its parameters are long.
+    const place = !message || status === 404 ? `${url.origin}${url.pathname}: ` : "";
+    const said = message ?? `not an answer of Herald: ${reason}, status ${status}, Content-Type ${type}`;
+    throw fail(reason, place + said, { status, retryAfter });
   }
 }
 
@@ -211,7 +207,7 @@ export class Connection {
     document?.addEventListener("visibilitychange", () => document.hidden || this.wake("replaced"), { signal });
     on("online", () => this.wake());
     on("pageshow", (event) => event.persisted && this.wake("hidden"));
-    on("pagehide", (event) => event.persisted && this.hide());
+    on("pagehide", (event) => event.persisted && this.#hide());
     this.open();
   }
 
@@ -223,124 +219,132 @@ export class Connection {
 
   close(change) {
     this.ended.abort();
-    this.rest({ state: "closed", ...change });
+    this.#rest({ state: "closed", ...change });
   }
 
   // wake connects if the stream waits, is in the given state, or is dead.
   wake(state) {
-    const dead = ["connecting", "open"].includes(this.state) && this.isSilent();
+    const dead = ["connecting", "open"].includes(this.state) && this.#isSilent();
     if (dead || ["waiting", "offline", state].includes(this.state)) this.open();
   }
 
   // hide closes the connection of a page that the browser keeps for the user's return (bfcache).
-  hide() {
+  #hide() {
     if (["signed-out", "replaced"].includes(this.state)) return;
-    this.rest();
+    this.#rest();
     this.state = "hidden";
   }
 
   // rest ends the attempt, or the wait for the next.
-  rest(change) {
+  #rest(change) {
     this.attempt.abort();
     clearTimeout(this.timer);
-    if (change) this.change(change);
+    if (change) this.#change(change);
   }
 
-  change(change) {
+  #change(change) {
     this.state = change.state;
     this.sink.state(change);
   }
 
   async open() {
     if (this.ended.signal.aborted) return; // by a listener
-    this.rest();
+    this.#rest();
     const { signal } = (this.attempt = new AbortController());
     this.heardAt = this.openedAt = Date.now();
-    this.watch();
-    this.change({ state: "connecting" });
+    this.#watch();
+    this.#change({ state: "connecting" });
     let parser;
     try {
       while (!signal.aborted) {
         parser = new Parser(this.sink.position());
-        await this.read(await this.access.open(this.query, parser.lastEventId, signal), parser, signal);
+        await this.#read(await this.access.open(this.query, parser.lastEventId, signal), parser, signal);
       }
     } catch (failure) {
       this.retry = parser.retry ?? this.retry;
-      if (!signal.aborted) this.settle(failure, failure.retryAfter ?? parser.retry ?? 0);
+      if (!signal.aborted) this.#settle(failure, failure.retryAfter ?? parser.retry ?? 0);
     }
   }
 
   // read gives the events to the sink until the stream ends, and throws the reason. While the sink is not ready, the
   // stream is not read, so nothing is heard.
-  async read(response, parser, signal) {
+  async #read(response, parser, signal) {
     let none = true;
     for await (const event of parseEvents(response.body, parser, () => (this.heardAt = Date.now()))) {
       none = false;
-      if (event.type === "end") this.readEnd(parseJSON(event.data));
-      if (!signal.aborted && this.state !== "open") this.change({ state: "open" });
+      if (event.type === "end") this.#readEnd(parseJSON(event.data) ?? {});
+      if (!signal.aborted && this.state !== "open") this.#change({ state: "open" });
       for (let ready; !signal.aborted && (ready = this.sink.event(event)); this.heardAt = Date.now()) {
         this.heardAt = NaN;
         await ready;
       }
       if (signal.aborted) return;
-      if (event.type === "checkpoint") this.readCheckpoint(parseJSON(event.data));
+      if (event.type === "checkpoint") this.#readCheckpoint(parseJSON(event.data));
       else if (event.type !== "heartbeat") this.failures = Math.min(this.failures, 1); // a long replay makes progress
     }
-    if (none || !this.query.wait) throw fail("network", "The connection was cut.");
+    if (none || !this.query.wait) throw fail("", "it was cut");
   }
 
-  readEnd(data) {
-    throw fail(data?.reason, `The server has ended the stream: ${data?.reason}.`);
+  #readEnd({ reason }) {
+    throw fail(reason, `The server has ended the stream: ${reason}.`);
   }
 
-  readCheckpoint(data) {
+  #readCheckpoint(data) {
     if (data?.live) this.failures = 0;
     if (!data?.heartbeat) return;
     this.heartbeat = data.heartbeat;
     clearTimeout(this.timer); // the watchdog has looked at the time by the default until now
-    this.watch();
+    this.#watch();
   }
 
   // settle decides what follows a failure. least is the least time to wait, as the server has sent it.
-  settle({ reason = "network", message, status }, least) {
+  #settle({ reason, message, status }, least) {
+    if (!reason) {
+      reason = "network";
+      message = `There is no connection to the server (${message}).`;
+      // A browser does not say that the server does not allow the page's origin.
+      const server = this.access.url.origin;
+      const { origin = server } = globalThis; // Node.js has none
+      if (origin !== server && !this.sink.position()) message += ` Does --allow-origin list ${origin}?`;
+    }
     const state = finalStates[reason] ?? finalStates[status];
     if (reason === "token-expired") {
       this.access.renew(reason);
       if (!this.failures && Date.now() - this.openedAt > firstRetry) return this.open();
     }
     if (state === "closed") this.close({ reason, message });
-    else if (state) this.rest({ state, reason, message });
-    else this.wait(reason, message, Math.min(least, maxRetryAfter));
+    else if (state) this.#rest({ state, reason, message });
+    else this.#wait(reason, message, Math.min(least, maxRetryAfter));
   }
 
   // wait adds a random time, whose bound doubles, so that clients which failed together do not return together. The
   // server has chosen the time after a live stream at random already.
-  wait(reason, message, least) {
+  #wait(reason, message, least) {
     const bound = this.failures && Math.min(maxBackOff, this.retry * 2 ** (this.failures - 1));
     const delay = Math.max(least + Math.random() * bound, minDelay);
     this.failures++;
-    this.rest();
+    this.#rest();
     this.timer = setTimeout(() => this.open(), delay);
     const state = globalThis.navigator?.onLine === false ? "offline" : "waiting";
-    this.change({ state, reason, message, until: new Date(Date.now() + delay) });
+    this.#change({ state, reason, message, until: new Date(Date.now() + delay) });
   }
 
-  limit() {
+  #limit() {
     return Math.max(this.staleAfter ?? 2.5 * this.heartbeat, 1.1 * this.heartbeat);
   }
 
   // isSilent is true after a clock is set back, too: otherwise a dead connection would stay as long.
-  isSilent() {
-    return Math.abs(Date.now() - this.heardAt) > this.limit();
+  #isSilent() {
+    return Math.abs(Date.now() - this.heardAt) > this.#limit();
   }
 
   // watch compares times of day: timers sleep with the computer.
-  watch() {
+  #watch() {
     this.timer = setTimeout(() => {
-      if (!this.isSilent()) return this.watch();
-      if (this.state !== "open") return this.wait("timeout", "The server or token() does not answer.", 0);
-      this.change({ state: "stale", reason: "timeout" });
+      if (!this.#isSilent()) return this.#watch();
+      if (this.state !== "open") return this.#wait("timeout", "The server or token() does not answer.", 0);
+      this.#change({ state: "stale", reason: "timeout" });
       this.open();
-    }, Math.min(this.limit() / 4, maxTimer));
+    }, Math.min(this.#limit() / 4, maxTimer));
   }
 }

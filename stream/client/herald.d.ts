@@ -20,21 +20,27 @@ export interface Options {
    * Returns a token for the user, mostly by asking your own server. Default: none, for servers with
    * `--insecure-no-auth` and for sessions that the page has opened itself.
    *
-   * It is called for the first connection, and when the server no longer accepts the token; `reason` is then the
-   * server's, such as "expired" or "token-expired". It is never called twice at a time, except by `reconnect()`. If it
-   * rejects, or does not answer within {@link Options.staleAfter}, the stream waits and tries again; a call that has not
-   * answered stays the call that counts.
+   * It is called for the first connection, and when the server no longer accepts the token. `reason` is then
+   * "token-expired" (a stream was open when its token expired), or the reason of a 401 in stream/PROTOCOL.md, such as
+   * "expired", "revoked" or "signature". For the first connection, and when a session is renewed at 80 % of its life, there
+   * is no `reason`.
+   *
+   * It is never called twice at a time, except by `reconnect()`. If it rejects, or does not answer within
+   * {@link Options.staleAfter}, the stream waits and tries again; a call that has not answered stays the call that counts.
+   * `connect` throws a TypeError if it is not a function.
    *
    * Hazard: a token that is returned again although the server refused it ends in the state `signed-out`. So does
-   * whatever is not a token: an empty text, nothing, or a `Response`.
+   * whatever is not a string: nothing, a `Response`, or an object that has the token; and an empty string.
    */
   token?: (reason?: string) => string | Promise<string>;
 
   /**
    * Exchanges the token for the session cookie by POST, and sends the cookie with the streams
    * (`credentials: "include"`). `true` means `session` beside the stream's URL; a string is another URL, relative to the
-   * stream's. The session is renewed at 80 % of its life. Without {@link Options.token}, a cookie that exists is used.
-   * Default: false; the token goes in the header `Authorization`.
+   * stream's: for "https://events.example.com/a/events", "login" is "https://events.example.com/a/login". The session is
+   * renewed at 80 % of its life, by a new call of {@link Options.token}; its life ends 30 s after its token's, because the
+   * server tolerates clocks that differ. Without `token`, a cookie that exists is used, and nothing renews it. For browsers
+   * only: Node.js keeps no cookies. Default: false; the token goes in the header `Authorization`.
    *
    * Hazards: a page of another site never gets the cookie; see "Other origins" in stream/PROTOCOL.md. A stream that
    * connects again gets the records of the user whose cookie the browser then has: if another user may sign in in another
@@ -44,18 +50,23 @@ export interface Options {
 
   /**
    * Where the stream begins if there is no {@link Options.lastEventId}: "now", "earliest", "delivered", a time such as
-   * "2026-01-31T08:00:00Z", or an age such as "90m". Default: "now".
+   * "2026-01-31T08:00:00Z" or a `Date`, or an age such as "90m". Default: "now".
    */
-  since?: string;
+  since?: string | Date;
 
-  /** The event types to send, at most 100; records without a type have the type "message". Default: all. */
-  types?: string[];
+  /**
+   * The event types to send, at most 100: a list, or a string with commas. Records without a type have the type "message".
+   * Default: all.
+   */
+  types?: string[] | string;
 
   /**
    * The id of the last event that the page had, from {@link Stream.lastEventId} or {@link HeraldEvent.id}. The stream
    * continues after that event. It takes precedence over {@link Options.since}. Default: none.
    *
-   * Hazard: keep the id together with what you show. An id that is newer than the kept events skips events.
+   * Hazards: keep the id together with what you show. An id that is newer than the kept events skips events. Each tab has
+   * its own position, so tabs that write to one store overwrite each other's. Give each tab a store (`sessionStorage`), or
+   * let them keep the oldest position and pass over a {@link HeraldEvent.pos} that the store has.
    */
   lastEventId?: string;
 
@@ -76,7 +87,8 @@ export interface Options {
 
   /**
    * Turns the text of a record into {@link HeraldEvent.data}. Default: `JSON.parse`, or the text itself if it is not JSON.
-   * If it throws, the error is reported and the event has the text.
+   * If it throws, the error goes to `reportError` (to `console.error` in Node.js), the event has the text as its data, and
+   * the stream continues.
    *
    * Hazard: `JSON.parse` also takes texts such as `12`, and rounds whole numbers above 2^53.
    */
@@ -105,13 +117,16 @@ export interface HeraldEvent<T = unknown, K extends string = string> {
   id: string;
   /** The record's place in Kafka, such as "notifications-2@41": the same in every stream. */
   pos?: string;
-  /** The record's timestamp. */
+  /** The record's timestamp. Absent for a record that has none. */
   time?: Date;
-  /** The record's key. */
+  /** The record's key. Absent for a record that has none. */
   key?: string;
   /** The record headers that the server's `--record-header` lists. */
   headers: Record<string, string>;
-  /** The event came before the stream had caught up: it was missed, or `since` asked for it. */
+  /**
+   * The event came before "live" on its connection: `since` asked for it, or it was missed while the page was closed, or
+   * during a cut. So it says nothing about whether the user has seen the event: what comes after each cut is replayed, and new.
+   */
   replayed: boolean;
 }
 
@@ -130,13 +145,17 @@ export interface StateChange {
   state: State;
   /** Why: an `end` reason or error code of the server ("token-expired", "busy"), a status ("503"), "network", "timeout"… */
   reason?: string;
-  /** The same for people, in the server's words where there are any. */
+  /**
+   * The same for people, in the server's words where there are any. Where the URL may be wrong, it names the URL; where no
+   * connection to another origin was possible yet, it asks for `--allow-origin`.
+   */
   message?: string;
   /** When the next attempt begins, in the states `waiting` and `offline`. */
   until?: Date;
   /**
    * Whether this tab has the connection for itself, for all tabs, or uses another tab's. The states of a follower are the
-   * owner's, and while it catches up, its own.
+   * owner's, and while it catches up, its own. With {@link Options.share}, the first `open` says "alone", because the tab does
+   * not know yet whose records it gets; a second `open` says "owner" or "follower".
    */
   shared: "alone" | "owner" | "follower";
 }
@@ -157,7 +176,8 @@ export interface Stream<Events = EventMap> extends AsyncIterable<LoopEvent<Event
    * Adds a listener, and returns the function that removes it. "*" gets every record. "live" is called each time that
    * the stream has caught up. A listener that throws stops nothing: its error goes to `reportError`.
    *
-   * Records whose own type is "live", "state" or "*" come to "*" and to loops only.
+   * Records whose own type is "live", "state" or "*" come to "*" and to loops only. It throws a TypeError if the listener is
+   * not a function.
    */
   on(type: "state", listener: (change: StateChange) => void): () => void;
   on(type: "gap", listener: (gap: Gap) => void): () => void;
@@ -197,8 +217,8 @@ export interface Stream<Events = EventMap> extends AsyncIterable<LoopEvent<Event
  * followed, because the token is for one server: the stream waits with the reason "redirect". Cookies of the page's own
  * origin go with the requests, also without {@link Options.session}.
  *
- * @param url the URL of `/events`, relative to the document in browsers. It may have parameters. A URL that is not valid
- * throws a TypeError.
+ * @param url the URL of `/events`: relative to the document in browsers, absolute in Node.js. It may have parameters. A URL
+ * that is not valid throws a TypeError, and so does an option that does not exist.
  */
 export function connect<Events = EventMap>(url: string | URL, options?: Options): Stream<Events>;
 

@@ -1,13 +1,20 @@
 // A client of Herald's event streams, for browsers and for Node 20 and later: see herald.d.ts and stream/PROTOCOL.md.
 // client.go says how the parts work together.
 import { Access, Connection, fail, parseJSON } from "./herald-connection.js";
-import { share } from "./herald-share.js";
+import { isQuiet, share } from "./herald-share.js";
 
 export { Parser, parseEvents } from "./herald-connection.js";
 
 export function connect(url, options = {}) {
-  return new Stream(new URL(url, globalThis.document?.baseURI), options);
+  return new Stream(url, options);
 }
+
+// must throws a TypeError for a mistake of the page.
+function must(good, message) {
+  if (!good) throw new TypeError(message);
+}
+
+const isFunction = (value) => typeof value === "function";
 
 function report(error) {
   (globalThis.reportError ?? console.error)(error);
@@ -24,31 +31,33 @@ class Stream {
   #source;
   #error;
 
-  constructor(url, options) {
+  constructor(address, { token, session, since, types, lastEventId, share: group, parse, staleAfter, signal, fetch, ...others }) {
+    for (const name in others) must(false, `connect has no option ${name}`);
+    must(!token || isFunction(token), "token must be a function that returns the token");
+    // Without a document, a relative URL has no base.
+    const url = new URL(address, globalThis.document?.baseURI ?? "none://");
+    must(/^http/.test(url), `${address} is not an absolute URL`);
     this.url = url.href;
-    this.lastEventId = options.lastEventId ?? "";
-    this.#parse = options.parse ?? ((data) => parseJSON(data, data));
-    this.#makeSource(url, options);
-    options.signal?.addEventListener("abort", () => this.close(), { signal: this.#access.ended.signal });
-    if (options.signal?.aborted) this.close();
-    // Listeners that the page adds in this turn get everything.
-    queueMicrotask(() => this.state !== "closed" && this.#source.start());
-  }
-
-  #makeSource(url, { since, types, lastEventId, share: group, staleAfter, ...options }) {
+    this.lastEventId = lastEventId ?? "";
+    this.#parse = parse ?? ((data) => parseJSON(data, data));
     const query = url.searchParams;
     query.set("heartbeat", "event");
     query.set("fields", "time,key,pos,headers");
     if (types) query.set("types", types);
     const name = `herald:${url}#${group}`;
-    if (since) query.set("since", since);
-    const access = (this.#access = new Access(url, options));
+    if (since) query.set("since", since.toISOString?.() ?? since);
+    const access = (this.#access = new Access(url, token, session, fetch));
     const sink = { position: () => this.lastEventId, event: (event) => this.#receive(event), state: (change) => this.#change(change) };
     const openConnection = (sink, query) => new Connection(access, sink, staleAfter, query);
     this.#source = group ? share(name, { connect: openConnection, sink, begins: Boolean(since || lastEventId) }) : openConnection(sink);
+    signal?.addEventListener("abort", () => this.close(), { signal: access.ended.signal });
+    if (signal?.aborted) this.close();
+    // Listeners that the page adds in this turn get everything.
+    queueMicrotask(() => this.state !== "closed" && this.#source.start());
   }
 
   on(type, listener) {
+    must(isFunction(listener), "a listener must be a function");
     const entry = { type, listener };
     this.#listeners.add(entry);
     return () => void this.#listeners.delete(entry);
@@ -85,7 +94,7 @@ class Stream {
   // receive takes an event of the source. If it returns a promise, a loop is not ready, and the event was not taken.
   #receive(event) {
     if (this.state === "closed") return;
-    const own = event.type === "checkpoint" || event.type === "heartbeat";
+    const own = isQuiet(event);
     const busy = own ? undefined : [...this.#loops].find((loop) => !loop.take);
     if (busy) return new Promise((ready) => (busy.onReady = ready));
     this.lastEventId = event.id;

@@ -81,8 +81,11 @@ connect("/events", { tokens: () => "token" });
 connect("/events", { token: "token" });
 // @ts-expect-error: a token is a text
 connect("/events", { token: () => 1 });
-// @ts-expect-error: types are a list
-connect("/events", { types: "message" });
+connect("/events", { types: "message,news", since: new Date() });
+// @ts-expect-error: a time is a Date or a text
+connect("/events", { since: 1_764_400_000_000 });
+// @ts-expect-error: types are texts
+connect("/events", { types: [1] });
 // @ts-expect-error: no such state
 const state: State = "opened";
 void state;

@@ -19,7 +19,7 @@ const bugs = {
   "a record that the tab lacks is passed over": ["if (event && !isQuiet(event) && lacks(placeOf(event)))", "if (false)"],
   "a page that was reloaded forgets where it began": ["this.shown ??= decode(event.id)", "this.shown ??= {}"],
   "the viewer is not looked at again": ["if (this.verified) return", "if (this.verified || this.viewer) return"],
-  "a silent owner keeps the stream": ["this.request({ steal: true })", "this.request()", 75],
+  "a silent owner keeps the stream": ["this.#request({ steal: true })", "this.#request()", 75],
 };
 
 for (const [name, [text, bug, from = 1]] of Object.entries(bugs)) {

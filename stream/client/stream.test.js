@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { connect } from "./herald.js";
-import { FakeServer, fakeClock, live, opening, record, refused, stream, turns, unreachable, watch } from "./fake-server.js";
+import { FakeServer, fakeClock, live, never, opening, record, refused, stream, turns, unreachable, watch } from "./fake-server.js";
 
 const url = "https://herald.example/events";
 const gap = (id) => `id: ${id}\nevent: gap\ndata: {"source":"n","partition":2,"from":1,"to":9,"reason":"retention"}\n\n`;
@@ -173,9 +173,50 @@ test("an abort closes the stream", async (t) => {
   assert.equal(server.requests.length, 1);
 });
 
-test("a wrong URL throws at once", () => {
-  assert.throws(() => connect("/events"), TypeError); // Node.js has no document
+// What connect and on refuse at once, with a TypeError that names the mistake.
+const refusals = {
+  "a relative URL in Node.js": [() => connect("/events"), "/events is not an absolute URL"],
+  "a host without a scheme": [() => connect("localhost:8080/events"), "localhost:8080/events is not an absolute URL"],
+  "an option that is misspelt": [() => connect(url, { lastEventID: "1" }), "connect has no option lastEventID"],
+  "an option of EventSource": [() => connect(url, { withCredentials: undefined }), "connect has no option withCredentials"],
+  "an option of the server": [() => connect(url, { fields: "pos" }), "connect has no option fields"],
+  "a token that is a text": [() => connect(url, { token: "abc" }), "token must be a function that returns the token"],
+  "a token that is a promise": [() => connect(url, { token: Promise.resolve("abc") }), "token must be a function that returns the token"],
+  "no listener": [(t) => open(t, new FakeServer(never)).on("message"), "a listener must be a function"],
+  "a listener that is an object": [(t) => open(t, new FakeServer(never)).on("message", { handleEvent() {} }), "a listener must be a function"],
+};
+
+for (const [name, [act, message]] of Object.entries(refusals)) {
+  test(`refused at once: ${name}`, (t) => {
+    assert.throws(() => act(t), { name: "TypeError", message });
+  });
+}
+
+test("options that are undefined or null are as none", async (t) => {
+  fakeClock(t);
+  const server = new FakeServer(stream(live()));
+  const options = { token: undefined, since: null, types: undefined, lastEventId: null, share: undefined, parse: null, staleAfter: undefined, signal: undefined };
+  const seen = watch(open(t, server, options));
+  await turns();
+  assert.deepEqual(seen.states, ["connecting", "open"]);
+  assert.deepEqual([...server.requests[0].url.searchParams.keys()], ["heartbeat", "fields"]);
 });
+
+for (const [name, options, want] of [
+  ["a Date", { since: new Date(1764400000123) }, { since: "2025-11-29T07:06:40.123Z" }],
+  ["a text", { since: "90m" }, { since: "90m" }],
+  ["types as a list", { types: ["message", "news"] }, { types: "message,news" }],
+  ["types as a text", { types: "message,news" }, { types: "message,news" }],
+]) {
+  test(`where a stream begins, and what it has: ${name}`, async (t) => {
+    fakeClock(t);
+    const server = new FakeServer(never);
+    open(t, server, options);
+    await turns();
+    const { heartbeat, fields, ...asked } = Object.fromEntries(server.requests[0].url.searchParams);
+    assert.deepEqual(asked, want);
+  });
+}
 
 test("a refusal that nobody would notice is reported", async (t) => {
   fakeClock(t);

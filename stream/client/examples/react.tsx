@@ -3,6 +3,7 @@ import { connect } from "herald-client";
 import { useSyncExternalStore } from "react";
 
 type Note = { text: string };
+// Without token(), nothing renews the session cookie: give connect a token() if the page outlives the session.
 const stream = connect<{ message: Note }>("/events", { session: true, share: true });
 let notes: Note[] = [];
 stream.on("message", (event) => { notes = [event.data, ...notes]; });
