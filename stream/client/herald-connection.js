@@ -181,9 +181,8 @@ export class Access {
     const { code = other, reason = code, message } = (await response.json().catch(() => {}))?.error ?? {};
     const retryAfter = headers.get("Retry-After") * 1000 || undefined;
     // The URL may be wrong. Its parameters are long.
-    const place = !message || status === 404 ? `${url.origin}${url.pathname}: ` : "";
-    const said = message ?? `not an answer of Herald: ${reason}, status ${status}, Content-Type ${type}`;
-    throw fail(reason, place + said, { status, retryAfter });
+    const place = status === 404 || !message ? url.origin + url.pathname + ": " : "";
+    throw fail(reason, place + (message ?? `not an answer of Herald: ${reason}, status ${status}, Content-Type ${type}`), { status, retryAfter });
   }
 }
 
