@@ -16,6 +16,8 @@ import (
 var (
 	// ErrNoToken: the request carries no token.
 	ErrNoToken = errors.New("no token")
+	// ErrNotBearer is an ErrNoToken: the header Authorization may hold a token, but lacks the word Bearer.
+	ErrNotBearer = fmt.Errorf("%w: the header Authorization does not begin with the word Bearer", ErrNoToken)
 	// ErrConflict: the request carries more than one token. A proxy in front of Herald may have checked
 	// a different token than Herald would use.
 	ErrConflict = errors.New("more than one token")

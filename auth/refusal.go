@@ -19,6 +19,7 @@ const ReasonNoToken = "no-token"
 // The refusals. A refusal that concerns the claims comes only after a key has verified the token's signature.
 var (
 	refusedNoToken    = Refusal{ReasonNoToken, "the request has no token: send the header Authorization: Bearer TOKEN, or the session cookie"}
+	refusedNotBearer  = Refusal{ReasonNoToken, "the header Authorization does not begin with the word Bearer: send Authorization: Bearer TOKEN"}
 	refusedTooLong    = Refusal{"too-long", fmt.Sprintf("the token is longer than %d bytes: ask the issuer for a token with fewer claims", maxToken)}
 	refusedMalformed  = Refusal{"malformed", "the token is not a signed JWT: send all of its three parts, with the dots between them"}
 	refusedAlgorithm  = Refusal{"algorithm", "this server has no key for the token's algorithm (alg): sign the token with another algorithm"}
@@ -75,6 +76,8 @@ func Explain(err error) Refusal {
 		return e.refusal
 	}
 	switch {
+	case errors.Is(err, ErrNotBearer):
+		return refusedNotBearer
 	case errors.Is(err, ErrNoToken):
 		return refusedNoToken
 	case errors.Is(err, ErrExpired):

@@ -49,6 +49,8 @@ func (s Sources) Token(r *http.Request) (string, error) {
 		}
 	}
 	switch {
+	case token == "" && hasOtherScheme(r.Header):
+		return "", ErrNotBearer
 	case token == "":
 		return "", ErrNoToken
 	case len(token) > maxToken:
@@ -76,6 +78,13 @@ func bearerToken(h http.Header) (string, error) {
 		return "", nil // for example the password of a proxy
 	}
 	return strings.Trim(token, " "), nil
+}
+
+// hasOtherScheme reports whether the Authorization header seems to hold a token without the word Bearer. The password of
+// a proxy (Basic) does not.
+func hasOtherScheme(h http.Header) bool {
+	scheme, _, _ := strings.Cut(strings.TrimSpace(h.Get("Authorization")), " ")
+	return scheme != "" && !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "Basic")
 }
 
 // cookieToken returns the token of the cookie, or an empty string without the cookie. Unless the cookie's

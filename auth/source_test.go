@@ -29,8 +29,10 @@ func TestTokenIsFoundInTheRequest(t *testing.T) {
 		"scheme alone":                     {sources: all, headers: []string{"Bearer"}, err: ErrNoToken},
 		"scheme and a space":               {sources: all, headers: []string{"Bearer "}, err: ErrNoToken},
 		"another scheme":                   {sources: all, headers: []string{"Basic YTpi"}, err: ErrNoToken},
-		"token without a scheme":           {sources: all, headers: []string{"a.b.c"}, err: ErrNoToken},
-		"no space after the scheme":        {sources: all, headers: []string{"Bearera.b.c"}, err: ErrNoToken},
+		"token without a scheme":           {sources: all, headers: []string{"a.b.c"}, err: ErrNotBearer},
+		"no space after the scheme":        {sources: all, headers: []string{"Bearera.b.c"}, err: ErrNotBearer},
+		"a scheme of another server":       {sources: all, headers: []string{"JWT a.b.c"}, err: ErrNotBearer},
+		"cookie and another scheme":        {sources: all, headers: []string{"JWT a.b.c"}, cookies: []string{"__Host-herald=a"}, want: "a"},
 		"two headers":                      {sources: all, headers: []string{"Bearer a", "Bearer a"}, err: ErrConflict},
 		"huge":                             {sources: all, headers: []string{"Bearer " + strings.Repeat("a", maxToken+1)}, err: ErrInvalidToken},
 		"cookie":                           {sources: all, cookies: []string{"__Host-herald=a"}, want: "a"},
@@ -56,7 +58,7 @@ func TestTokenIsFoundInTheRequest(t *testing.T) {
 			r.Header["Authorization"] = test.headers
 			r.Header["Cookie"] = test.cookies
 			got, err := test.sources.Token(r)
-			if got != test.want || !errors.Is(err, test.err) {
+			if got != test.want || !errors.Is(err, test.err) || errors.Is(err, ErrNotBearer) != errors.Is(test.err, ErrNotBearer) {
 				t.Errorf("%q, %v; want %q, %v", got, err, test.want, test.err)
 			}
 		})

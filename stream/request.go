@@ -133,7 +133,9 @@ func (r *streamRequest) readTypes(value string, _ time.Time) error {
 		return fmt.Errorf("more than %d", maxTypes)
 	}
 	r.types = strings.Split(strings.Clone(value), ",") // the stream keeps the types, and with them the rest of the query
-	for _, t := range r.types {
+	for i, t := range r.types {
+		t = strings.TrimSpace(t) // as in the lists of flags: no record's type would equal " b" of "a, b"
+		r.types[i] = t
 		if err := CheckType(t); err != nil {
 			return fmt.Errorf("%q cannot be the type of an event: %w", t, err)
 		}
@@ -176,7 +178,26 @@ func explainSince(value string) error {
 	if strings.Contains(value, " ") {
 		return fmt.Errorf("%.40q has a space: encode a plus sign as %%2B; %s", value, want)
 	}
+	if hours := inHours(value); hours != "" {
+		return fmt.Errorf("%.40q: an age has no such unit: write %s", value, hours)
+	}
 	return fmt.Errorf("%.40q: %s", value, want)
+}
+
+// inHours returns an age in days or weeks, such as 7d, in hours, or "" if value is nothing of the kind. Go's durations
+// have no days, because not every day has 24 hours.
+func inHours(value string) string {
+	hours := uint64(24)
+	number, days := strings.CutSuffix(value, "d")
+	if !days {
+		hours = 7 * 24
+		number, days = strings.CutSuffix(value, "w")
+	}
+	count, err := strconv.ParseUint(number, 10, 16)
+	if !days || err != nil {
+		return ""
+	}
+	return strconv.FormatUint(count*hours, 10) + "h"
 }
 
 // allow restricts the request to the event types and topics that the viewer may see.

@@ -29,7 +29,7 @@ var fieldBits = map[string]shape{"time": showTime, "key": showKey, "pos": showPo
 // readFields reads the query parameter fields.
 func (r *streamRequest) readFields(list string, _ time.Time) error {
 	for name := range strings.SplitSeq(list, ",") {
-		bit, known := fieldBits[name]
+		bit, known := fieldBits[strings.TrimSpace(name)]
 		if !known {
 			return fmt.Errorf("%.40q is not a field: want some of time, key, pos and headers, with commas between them", name)
 		}

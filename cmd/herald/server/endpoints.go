@@ -78,7 +78,7 @@ func publicEndpoints(routes []*echo.Route, cfg *Config, signIn bool) endpoints {
 		}
 	}
 	if !cfg.Demo {
-		e.absent["/"] = fmt.Sprintf("this server has no page: the demo page needs %s", cfg.name("Demo"))
+		e.absent["/"] = fmt.Sprintf("this server has no page: the stream is at /events, and the demo page needs %s", cfg.name("Demo"))
 	}
 	return e
 }

@@ -40,7 +40,7 @@ func TestWrongPathsAndMethods(t *testing.T) {
 		{http.MethodDelete, some + "/sessions", 404, "did you mean DELETE /session?"},
 		{http.MethodPost, some + "/broadcast", 404, "they need --EnablePublish"},
 		{http.MethodPost, some + "/users/alice/notifications", 404, "they need --EnablePublish"},
-		{http.MethodGet, some + "/", 404, "the demo page needs --Demo"},
+		{http.MethodGet, some + "/", 404, "the stream is at /events, and the demo page needs --Demo"},
 		{http.MethodPost, all + "/events", 405, "this path does not take this method: use GET"},
 		{http.MethodHead, all + "/broadcast", 405, ""},
 		{http.MethodGet, all + "/broadcast", 405, "use POST"},

@@ -75,30 +75,31 @@ func (e *noCookieError) Unwrap() error { return auth.ErrNoToken }
 
 // What a page of another origin needs before browsers send the cookie, see stream/PROTOCOL.md, "Other origins".
 const (
-	needsCredentials = `EventSource needs withCredentials: true, and fetch needs credentials: "include", also for POST /session`
-	needsSite        = "browsers send no cookie to another site, and localhost and 127.0.0.1 are two sites: use one host name, or send the header Authorization"
-	needsTLS         = "browsers keep the Secure session cookie from plain HTTP, except on localhost and 127.0.0.1: serve Herald and the page by HTTPS"
+	needsCredentials = `it needs session: true in herald.js, withCredentials: true in EventSource, credentials: "include" in fetch and in POST /session`
+	needsSite        = "browsers send it to no other site, and localhost and 127.0.0.1 are two sites: use one host name, or a token"
+	needsTLS         = "over plain HTTP browsers throw it away, except on localhost and 127.0.0.1: use HTTPS, or a token"
 )
 
 // explainNoCookie returns err or, if it is an [auth.ErrNoToken] of a page of another origin, a [noCookieError].
 // Sec-Fetch-Site says whether the page's site is the server's; browsers send it to HTTPS and to loopback only.
 func (o *origins) explainNoCookie(r *http.Request, err error) error {
-	if !errors.Is(err, auth.ErrNoToken) || o.isOwnPage(r) {
+	if !errors.Is(err, auth.ErrNoToken) || errors.Is(err, auth.ErrNotBearer) || o.isOwnPage(r) {
 		return err
 	}
 	var needs []string
+	site := r.Header.Get("Sec-Fetch-Site")
+	if origin := r.Header.Get("Origin"); o.secure && site == "" && strings.HasPrefix(origin, "http://") && !isLoopbackOrigin(origin) {
+		needs = append(needs, needsTLS)
+	}
 	if !o.allows(r.Header.Get("Origin")) {
 		needs = append(needs, o.setting+" must list the page's origin")
 	}
-	site := r.Header.Get("Sec-Fetch-Site")
 	if site != "cross-site" {
 		needs = append(needs, needsCredentials)
 	}
 	if site != "same-site" {
 		needs = append(needs, needsSite)
 	}
-	if origin := r.Header.Get("Origin"); o.secure && site == "" && strings.HasPrefix(origin, "http://") && !isLoopbackOrigin(origin) {
-		needs = append(needs, needsTLS)
-	}
-	return &noCookieError{"the browser sent no session cookie for a page of another origin: " + strings.Join(needs, "; ")}
+	return &noCookieError{"the page, of another origin, sent no token (herald.js: the option token; fetch: the header Authorization), " +
+		"and the browser sent no session cookie: " + strings.Join(needs, "; ")}
 }

@@ -73,7 +73,7 @@ func TestForeignPagesAreExplained(t *testing.T) {
 		},
 		"no cookie, not listed": {
 			http.MethodGet, "/events", evil, "", nil, 401,
-			[]string{"origin=https://evil.example", "no token: the browser sent no session cookie", "--allow-origin must list"},
+			[]string{"origin=https://evil.example", "no token: the page, of another origin, sent no token", "the browser sent no session cookie", "--allow-origin must list"},
 			[]string{`"no-token"`, "no session cookie", "--allow-origin must list"},
 			"",
 		},
@@ -86,7 +86,7 @@ func TestForeignPagesAreExplained(t *testing.T) {
 		"no cookie, the same site": {
 			http.MethodGet, "/events", app, "same-site", nil, 401,
 			[]string{"origin=https://app.example", "withCredentials: true"},
-			[]string{"withCredentials: true", `credentials: \"include\"`},
+			[]string{"withCredentials: true", `credentials: \"include\"`, "session: true in herald.js", "herald.js: the option token"},
 			"127.0.0.1 are",
 		},
 		"no cookie, an unknown site": {
@@ -97,8 +97,8 @@ func TestForeignPagesAreExplained(t *testing.T) {
 		},
 		"no cookie, plain HTTP": {
 			http.MethodGet, "/events", "http://app.test:8300", "", nil, 401,
-			[]string{"origin=http://app.test:8300", "Secure session cookie from plain HTTP"},
-			[]string{"serve Herald and the page by HTTPS"},
+			[]string{"origin=http://app.test:8300", "no session cookie: over plain HTTP browsers throw it away"},
+			[]string{"use HTTPS, or a token"},
 			"",
 		},
 		"no cookie, plain HTTP on loopback": {
@@ -111,6 +111,14 @@ func TestForeignPagesAreExplained(t *testing.T) {
 			http.MethodGet, "/events", "", "same-origin", nil, 401,
 			[]string{"no token"},
 			[]string{"the request has no token"},
+			"withCredentials",
+		},
+		"a token without its scheme": {
+			http.MethodGet, "/events", app, "same-site",
+			[]string{"Authorization", "CREDENTIALS"},
+			401,
+			[]string{"no token: the header Authorization does not begin with the word Bearer"},
+			[]string{`"no-token"`, "send Authorization: Bearer TOKEN"},
 			"withCredentials",
 		},
 		"no token for a session": {
