@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,29 +33,14 @@ func TestPollingExamples(t *testing.T) {
 	}
 	h := newProcess(t, "serve", "--brokers="+b.addresses[0], "--group="+topicName(t, "group"), "--replica=test", "--topic=notifications", "--jwt-secret-file="+file)
 	h.Start()
-	for _, example := range []struct {
-		language string
-		needs    []string
-		command  []string
-	}{
-		{"sh", []string{"curl", "jq"}, []string{"sh", "-c"}},
-		{"python", []string{"python3"}, []string{"python3", "-c"}},
-	} {
+	for _, example := range pollingExamples {
 		t.Run(example.language, func(t *testing.T) {
-			for _, program := range example.needs {
-				if _, err := exec.LookPath(program); err != nil {
-					notTested(t, requireLanguages, "no "+program+": an example of PROTOCOL.md is not tested")
-				}
-			}
 			user := "user-of-" + example.language
 			token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": user, "exp": time.Now().Add(time.Hour).Unix()}).SignedString(secret)
 			if err != nil {
 				t.Fatal(err)
 			}
-			run := exampleRunner{
-				directory: t.TempDir(), command: append(example.command, codeBlock(t, "../stream/PROTOCOL.md", example.language)),
-				env: append(os.Environ(), "TOKEN="+token, "HERALD=http://"+h.public),
-			}
+			run := example.runner(t, "http://"+h.public, token)
 			var want []string
 			write := func() {
 				value := fmt.Sprintf(`{"n":%d,"text":"\"quoted\" and ü"}`, len(want))
@@ -78,6 +64,84 @@ func TestPollingExamples(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestPollingExamplesOnBadAnswers gives the two examples answers that a server or a proxy may give. An example stops
+// only when it has everything. Otherwise it fails and says why, and never loses its place.
+func TestPollingExamplesOnBadAnswers(t *testing.T) {
+	for name, test := range map[string]struct {
+		status  int
+		answers []string // the last one is for all later requests
+		out     string
+		failure string // nothing: the example succeeds
+		place   string
+	}{
+		"more is there": {
+			200, []string{
+				`{"events":[{"id":"1","type":"message","data":"one"}],"lastEventId":"1","live":false}`,
+				`{"events":[{"id":"2","type":"message","data":"two"}],"lastEventId":"2","live":true}`,
+			}, "message one\nmessage two\n", "", "2",
+		},
+		"Kafka does not answer":    {200, []string{`{"events":[],"lastEventId":"0","live":false}`}, "", "Kafka", "0"},
+		"a page of a proxy":        {200, []string{"<p>Please sign in.</p>"}, "", "line 1", "0"},
+		"an answer without a body": {200, []string{""}, "", "rror", "0"},
+		"a token that has expired": {401, []string{`{"error":{"message":"the token has expired"}}`}, "", "the token has expired", "0"},
+		"a proxy's error":          {502, []string{"<p>Bad Gateway</p>"}, "", "502", "0"},
+	} {
+		for _, example := range pollingExamples {
+			t.Run(name+"/"+example.language, func(t *testing.T) {
+				requests := 0
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					w.WriteHeader(test.status)
+					_, _ = io.WriteString(w, test.answers[min(requests, len(test.answers)-1)])
+					requests++
+				}))
+				defer server.Close()
+				run := example.runner(t, server.URL, "token")
+				place := filepath.Join(run.directory, "last-id")
+				if err := os.WriteFile(place, []byte("0"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				out, err := run.run(t)
+				failure := ""
+				if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+					failure = string(exit.Stderr)
+				}
+				if (err != nil) != (test.failure != "") || !strings.Contains(failure, test.failure) || out != test.out {
+					t.Errorf("it prints %q, error %v %q; want %q and an error with %q", out, err, failure, test.out, test.failure)
+				}
+				if got, err := os.ReadFile(place); strings.TrimSpace(string(got)) != test.place { //nolint:gosec // a file of this test
+					t.Errorf("it keeps the place %q, %v; want %q", got, err, test.place)
+				}
+			})
+		}
+	}
+}
+
+// pollingExample is an example of PROTOCOL.md that polls.
+type pollingExample struct {
+	language string
+	needs    []string
+	command  []string
+}
+
+var pollingExamples = []pollingExample{
+	{"sh", []string{"curl", "jq"}, []string{"sh", "-c"}},
+	{"python", []string{"python3"}, []string{"python3", "-c"}},
+}
+
+// runner returns what runs the example as it stands in PROTOCOL.md.
+func (e *pollingExample) runner(t *testing.T, server, token string) exampleRunner {
+	t.Helper()
+	for _, program := range e.needs {
+		if _, err := exec.LookPath(program); err != nil {
+			notTested(t, requireLanguages, "no "+program+": an example of PROTOCOL.md is not tested")
+		}
+	}
+	return exampleRunner{
+		directory: t.TempDir(), command: append(slices.Clone(e.command), codeBlock(t, "../stream/PROTOCOL.md", e.language)),
+		env: append(os.Environ(), "TOKEN="+token, "HERALD="+server),
 	}
 }
 
