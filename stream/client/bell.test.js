@@ -1,4 +1,4 @@
-// Runs the bell of PROTOCOL.md as it stands there: what it shows and counts through a cut and a reload.
+// Runs the bell of PROTOCOL.md as it stands there, through a cut and a reload.
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";

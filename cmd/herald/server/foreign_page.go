@@ -75,7 +75,7 @@ func (e *noCookieError) Unwrap() error { return auth.ErrNoToken }
 
 // What a page of another origin needs before browsers send the cookie, see stream/PROTOCOL.md, "Other origins".
 const (
-	needsCredentials = `it needs session: true in herald.js, withCredentials: true in EventSource, credentials: "include" in fetch and in POST /session`
+	needsCredentials = `it needs session: true in herald.js, withCredentials: true in EventSource, credentials: "include" in fetch (POST /session, too)`
 	needsSite        = "browsers send it to no other site, and localhost and 127.0.0.1 are two sites: use one host name, or a token"
 	needsTLS         = "over plain HTTP browsers throw it away, except on localhost and 127.0.0.1: use HTTPS, or a token"
 )
