@@ -49,6 +49,7 @@ func (l *link) relay(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer server.Close() //nolint:errcheck // cut
+	r.Close = true       // after the response: the page must not send another request on this connection
 	if err := r.Write(server); err != nil {
 		http.Error(w, "herald has gone", http.StatusBadGateway)
 		return

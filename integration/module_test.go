@@ -27,6 +27,7 @@ type moduleTest struct {
 func TestModule(t *testing.T) {
 	for _, b := range []*browser{&chromium, &firefox, &webKit} {
 		t.Run(b.name, func(t *testing.T) {
+			t.Parallel() // mostly they wait
 			b.require(t, "the module")
 			m := startModuleTest(t)
 			if b == &chromium {
