@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/twmb/franz-go/pkg/kfake"
 
 	"herald/consumer"
 	"herald/consumer/batch"
@@ -59,12 +58,7 @@ func readRecords(t *testing.T, body io.Reader, count int) (records []string) {
 // live, by replay from the tail, and by replay from Kafka. Each stream must get the same bytes in the three ways, and
 // nothing of another user.
 func TestFieldsLiveAndByReplay(t *testing.T) {
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "shared", "all"), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
-	routes := []consumer.Route{{Topic: "shared"}, {Topic: "all", Kind: consumer.Broadcast}, {Topic: "own.{user}", Kind: consumer.PerUser}}
+	broker, routes := startBrokerOfEachKind(t)
 	registries := []*prometheus.Registry{prometheus.NewRegistry(), prometheus.NewRegistry()}
 	first := serveConsumer(t, broker, Config{MaxQueue: 8 << 20}, consumer.Config{Routes: routes, Registry: registries[0]}, (*httptest.Server).Start)
 	put(t, first.producer, "own.alice", "", "the topic exists")

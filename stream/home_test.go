@@ -45,11 +45,7 @@ func named(t *testing.T, id string) string {
 // stream, so that the user's home moves to a partition that existed before. Records in both homes must
 // arrive.
 func TestHomePartition(t *testing.T) {
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "homes"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := startBroker(t, kfake.SeedTopics(3, "homes"))
 	server := serveOn(t, broker, Config{}, (*httptest.Server).Start, []consumer.Route{{Topic: "homes", Partitioner: consumer.CRC32}})
 	url, hub, c := server.url, server.hub, server.consumer
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))

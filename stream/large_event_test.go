@@ -150,11 +150,7 @@ func TestLargeBroadcast(t *testing.T) {
 func broadcastLarge(t *testing.T, query, key string) {
 	t.Helper()
 	const count = 100
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "all")) // one partition, so that streams get the records in order
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := startBroker(t, kfake.SeedTopics(1, "all")) // one partition, so that streams get the records in order
 	s := serveOn(t, broker, Config{Heartbeat: time.Hour, WriteTimeout: time.Hour}, (*httptest.Server).Start, []consumer.Route{{Topic: "all", Kind: consumer.Broadcast}})
 	value := strings.Repeat("\n", 1<<20-1000-len(key))
 	await := func(want float64) {

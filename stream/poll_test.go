@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/twmb/franz-go/pkg/kfake"
 
 	"herald/consumer"
 	"herald/consumer/batch"
@@ -81,12 +80,7 @@ func (p parsed) isLive() bool {
 // TestPollsAreExact polls while records of several topics and users arrive: with limits, with answers that are cut,
 // and on a replica that restarts. Each record must come once, and in the order of its topic.
 func TestPollsAreExact(t *testing.T) {
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "shared", "all"), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
-	routes := []consumer.Route{{Topic: "shared"}, {Topic: "all", Kind: consumer.Broadcast}, {Topic: "own.{user}", Kind: consumer.PerUser}}
+	broker, routes := startBrokerOfEachKind(t)
 	first, second := serveOn(t, broker, Config{}, (*httptest.Server).Start, routes), serveOn(t, broker, Config{}, (*httptest.Server).Start, routes)
 	topics := []string{"shared", "all", "own.alice"}
 	const count = 120

@@ -106,13 +106,26 @@ func serve(t *testing.T) (url string, producer *consumer.Producer) {
 // serveWith fills in the rest of cfg and serves it. The query parameter user names the user.
 func serveWith(t *testing.T, cfg Config, start func(*httptest.Server), middleware ...echo.MiddlewareFunc) *site {
 	t.Helper()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "shared", "all"), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
+	broker, routes := startBrokerOfEachKind(t)
+	return serveOn(t, broker, cfg, start, routes, middleware...)
+}
+
+// startBrokerOfEachKind starts a broker with topics of each kind, and returns their routes.
+func startBrokerOfEachKind(t *testing.T) (*kfake.Cluster, []consumer.Route) {
+	t.Helper()
+	broker := startBroker(t, kfake.SeedTopics(3, "shared", "all"), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1))
+	return broker, []consumer.Route{{Topic: "shared"}, {Topic: "all", Kind: consumer.Broadcast}, {Topic: "own.{user}", Kind: consumer.PerUser}}
+}
+
+// startBroker starts an in-process broker.
+func startBroker(t *testing.T, options ...kfake.Opt) *kfake.Cluster {
+	t.Helper()
+	broker, err := kfake.NewCluster(append(options, kfake.NumBrokers(1))...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
-	routes := []consumer.Route{{Topic: "shared"}, {Topic: "all", Kind: consumer.Broadcast}, {Topic: "own.{user}", Kind: consumer.PerUser}}
-	return serveOn(t, broker, cfg, start, routes, middleware...)
+	return broker
 }
 
 func serveOn(t *testing.T, broker *kfake.Cluster, cfg Config, start func(*httptest.Server), routes []consumer.Route, middleware ...echo.MiddlewareFunc) *site {
