@@ -129,7 +129,8 @@ func TestAllBrokersStopped(t *testing.T) {
 // TestBrokerPaused pauses a broker, which then accepts connections and requests and never answers. Records of
 // partitions with other leaders must keep arriving. Records of its own partitions must arrive when another broker
 // leads them or, for a partition whose only replica it has, when it answers again. Herald's --brokers names no
-// other broker. A stream that is opened meanwhile must not be told that replay has met live until the broker answers.
+// other broker. While the broker is paused, the test opens a stream. Herald must not report to this stream that replay
+// has met live until the broker answers.
 func TestBrokerPaused(t *testing.T) {
 	c := sharedCluster(t)
 	n := c.nodes[0]

@@ -27,7 +27,8 @@ func fieldsHub(large int) *Hub {
 	return h
 }
 
-// inShape returns the lines of a record's event in a shape, with those that streams share.
+// inShape returns all lines of a record's event in a shape: the lines of the stream itself, and the lines that streams
+// share.
 func inShape(t *testing.T, h *Hub, s shape, p consumer.Partition, r *consumer.Record) []byte {
 	t.Helper()
 	lines, large := h.appendRecord(nil, s, p, h.eventTypeOf(r), r)

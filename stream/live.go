@@ -11,9 +11,9 @@ import (
 const checkpointAfter = 10_000
 
 // gather frames what waits in the subscription: the records up to the first large one, a heartbeat or a checkpoint if it
-// is due, and the checkpoint that says that replay has met live. If s.taken is not nil afterwards, the caller
-// sends what the writer has and calls gather again. behind is true if the subscription has dropped live records. ended
-// is the reason for the stream to end.
+// is due, and the checkpoint that says that replay has met live. If s.taken is not nil afterwards, some records are not
+// framed yet: the caller sends the framed events and calls gather again. behind is true if the subscription has dropped
+// live records. ended is the reason why the stream ends.
 func (s *clientStream) gather() (behind bool, ended error) {
 	if s.taken != nil {
 		s.frameTaken(s.sub.endCause())

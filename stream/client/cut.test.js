@@ -6,8 +6,9 @@ import { fakeClock, record, opening, turns } from "./fake-server.js";
 
 const encoder = new TextEncoder();
 
-// LogServer has a log of numbers; an id is the number of records before it. Each response has a random part of what is
-// left, in random chunks, and ends by a cut, by a clean end, or by an end event. Some requests fail.
+// LogServer has a log of numbers. An event's id is the number of records up to this event. Each response begins after
+// the client's id, has a random number of records in random chunks, and ends by a cut, by a clean end, or by an end
+// event. Some requests fail.
 class LogServer {
   requests = 0;
 

@@ -6,10 +6,10 @@
 // repeat a record. So a tab joins thus:
 //
 //  1. It says hello, and the owner answers by its id. From then on the messages of the feed wait.
-//  2. While the tab is behind (the owner or a waiting message has a record that the tab lacks), it polls the server from
-//     its own position, and gives the page what comes.
-//  3. While the tab is ahead (the page has a record that the owner lacks), it passes over the waiting messages.
-//  4. Where it is neither, it takes the owner's id. From there on, the page gets each message of the feed.
+//  2. The tab is behind if the owner or a waiting message has a record that the tab lacks. Then it polls the server from
+//     its own position, and gives the new events to the page.
+//  3. The tab is ahead if the page has a record that the owner lacks. Then it passes over waiting messages.
+//  4. Once the tab is neither, it takes the owner's id. From there on, the page gets each message of the feed.
 //
 // Two replicas may send the records of two partitions in different order. A tab then polls several times, and each poll
 // brings new records. The feed's messages are numbered: after a missing number, a tab joins again.
@@ -64,7 +64,7 @@ function move(place, { event, state }) {
   else Object.assign(place, { id: event.id, live: place.live || (event.type === "checkpoint" && JSON.parse(event.data).live) });
 }
 
-// Member is the source of a tab. Its fields, besides those of the constructor:
+// Member is the source of one tab. The constructor sets some fields. These are the others:
 //
 //  - viewer, group, channel, name: the viewer's name, the name of the viewer's group, its channel, and the tab's own name there.
 //  - connection, current, streaming: the tab's own connection, its sink, and whether it is the stream of all or a poll.

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestAllowedHeaders checks which names are taken. An error says what is wrong with the name.
+// TestAllowedHeaders checks which names --allow-header accepts. For each other name, an error says what is wrong.
 func TestAllowedHeaders(t *testing.T) {
 	for name, want := range map[string]string{
 		"X-Request-ID": "", "x-datadog-trace-id": "", "Accept": "", "traceparent": "", "b3": "", "X_A": "", "!#$%&'+-.^_`|~": "", "Secret": "",

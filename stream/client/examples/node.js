@@ -1,4 +1,4 @@
-// Prints a user's notifications, also those of the time while it did not run:
+// Prints a user's notifications. At the next start, it first prints the notifications that came while it did not run:
 // HERALD_TOKEN=… node node.js https://events.example.com/events
 import { readFile, writeFile } from "node:fs/promises";
 import { connect } from "herald-client";
