@@ -21,6 +21,7 @@ type serverFlags struct {
 
 	Listen      string `default:"${default_listen}" placeholder:"HOST:PORT" help:"Address of the public listener; port 0 takes a free port, which the log names. Default: ${default}." group:"Listeners"`
 	AdminListen string `default:"${default_admin_listen}" placeholder:"HOST:PORT" help:"Address of the admin listener, which serves /livez, /readyz and /metrics without authentication. Default: ${default}." group:"Listeners"`
+	AdminPprof  bool   `help:"Serve profiles of CPU, memory and goroutines on the admin listener, at /debug/pprof/. Default: off." group:"Listeners"`
 
 	EventTypeHeader   string        `default:"${default_event_type_header}" placeholder:"NAME" help:"Record header that holds the event type. Default: ${default}." group:"Streams"`
 	RecordHeader      []string      `placeholder:"NAME" help:"Record headers that a client gets if it asks for them (?fields=headers). Clients see no other header, but every header listed here is visible to all users who get the record. Default: none." group:"Streams"`
@@ -81,7 +82,7 @@ func serverDefaults() kong.Vars {
 
 // apply sets the fields of cfg.
 func (s *serverFlags) apply(cfg *server.Config) {
-	cfg.Listen, cfg.AdminListen = s.Listen, s.AdminListen
+	cfg.Listen, cfg.AdminListen, cfg.AdminPprof = s.Listen, s.AdminListen, s.AdminPprof
 	cfg.EventTypeHeader, cfg.Heartbeat, cfg.Retry, cfg.WriteTimeout = s.EventTypeHeader, s.Heartbeat, s.Retry, s.WriteTimeout
 	cfg.RecordHeader = s.RecordHeader
 	cfg.MaxQueueBytes, cfg.ReplayMaxAge, cfg.ReplayMaxRecords = s.MaxQueueBytes, s.ReplayMaxAge, s.ReplayMaxRecords

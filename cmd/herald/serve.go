@@ -67,6 +67,8 @@ On the admin listener, for operators only:
     GET /readyz     200 while Kafka answers, the shared topics are read, there are keys for tokens and,
                     with --revocation-topic, that topic is read; otherwise 503 and the reason
     GET /metrics    for Prometheus
+    GET /debug/pprof/
+                    with --admin-pprof, profiles of CPU, memory and goroutines
 
 Configuration. A flag takes precedence over its environment variable, the variable over the file of --config, and the file over the default. The file's keys are the names of flags:
 

@@ -24,6 +24,9 @@ func (s *Server) adminRoutes(registry *prometheus.Registry) http.Handler {
 		_, _ = fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	if s.cfg.AdminPprof {
+		addProfiles(mux)
+	}
 	mux.Handle("/", refuseAbsent(&s.cfg))
 	if listener.LoopbackOnly(s.cfg.AdminListen) {
 		return onlyOwnHost(mux)
@@ -35,18 +38,26 @@ func (s *Server) adminRoutes(registry *prometheus.Registry) http.Handler {
 func refuseAbsent(cfg *Config) http.HandlerFunc {
 	e := endpoints{absent: make(map[string]string)}
 	for _, path := range adminPaths {
+		if path == profilePath && !cfg.AdminPprof {
+			e.absent[path] = fmt.Sprintf("this server shows no profiles: they need %s", cfg.name("AdminPprof"))
+			continue
+		}
 		e.list = append(e.list, endpoint{path, []string{http.MethodGet}})
 	}
 	for _, path := range publicPaths {
 		e.absent[path] = fmt.Sprintf("this is the admin listener: %s is on the public one (%s)", path, cfg.name("Listen"))
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
-		if slices.Contains(adminPaths, r.URL.Path) { // the routes take GET and HEAD
+		path := r.URL.Path
+		if isProfilePath(path) {
+			path = profilePath
+		}
+		if slices.ContainsFunc(e.list, func(one endpoint) bool { return one.path == path }) { // the routes take GET and HEAD
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, explainMethod([]string{http.MethodGet}), http.StatusMethodNotAllowed)
 			return
 		}
-		http.Error(w, e.explainPath(r.Method, r.URL.Path), http.StatusNotFound)
+		http.Error(w, e.explainPath(r.Method, path), http.StatusNotFound)
 	}
 }
 

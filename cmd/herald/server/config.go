@@ -19,6 +19,9 @@ type Config struct {
 	// AdminListen is the address of the admin listener. Its routes show operators' figures and need no
 	// token, so clients must not reach it. Default: 127.0.0.1:8081.
 	AdminListen string
+	// AdminPprof serves the profiles of net/http/pprof on the admin listener. A profile costs CPU while it is taken, and
+	// shows the command line and the code that runs. Default: false.
+	AdminPprof bool
 	// Certificate makes the public listener speak TLS. Nil: plain HTTP.
 	Certificate *listener.Certificate
 
