@@ -69,6 +69,7 @@ type JWKS struct {
 	lastTry  time.Time        // end of the last fetch, successful or not
 	lastErr  error            // error of the last fetch; nil: it was successful
 	noUse    error            // why none of keys can verify a token; nil: some can
+	usable   bool             // a fetch has brought keys that can verify tokens
 	pause    time.Duration    // time after lastTry in which tokens cause no fetch
 	fetching bool             // whether a fetch is under way or has been requested
 	ended    chan struct{}    // closed at the end of the next fetch
@@ -164,6 +165,17 @@ func (j *JWKS) Ready() error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, j.lastErr)
 	}
 	return fmt.Errorf("%w: not fetched yet", ErrUnavailable)
+}
+
+// Loaded returns nil once there have been keys for the allowed algorithms, and before that the error of [JWKS.Ready].
+func (j *JWKS) Loaded() error {
+	j.mu.Lock()
+	usable := j.usable
+	j.mu.Unlock()
+	if usable {
+		return nil
+	}
+	return j.Ready()
 }
 
 // algorithms implements [Keys]. It returns nil because the issuer may add keys of any kind later.

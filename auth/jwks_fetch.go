@@ -65,6 +65,7 @@ func (j *JWKS) finishFetch(set jwkSet, err error) time.Duration {
 			j.cfg.Logger.Error("key set verifies no token", "url", j.cfg.URL, "error", noUse)
 		}
 		j.keys, j.leftOut, j.noUse, j.fetched, j.pause = set.keys, set.leftOut, noUse, time.Now(), jwksPause
+		j.usable = j.usable || noUse == nil
 	case j.lastErr == nil || j.lastErr.Error() != err.Error():
 		j.cfg.Logger.Error("key set fetch failed; retrying", "url", j.cfg.URL, "no_keys", j.keys == nil, "error", err)
 		fallthrough

@@ -2,7 +2,6 @@ package consumer
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
@@ -93,10 +92,26 @@ func (c *Consumer) Run(ctx context.Context) error {
 // Ready returns nil if Kafka answers and all topics are being read that are always read. The error says what
 // is missing.
 func (c *Consumer) Ready() error {
-	if reason := c.contact.failure.Load(); reason != nil {
-		return fmt.Errorf("kafka does not answer: %w", *reason)
+	if err := c.Contact(); err != nil {
+		return err
 	}
-	return c.topics.checkReady()
+	return c.TopicsRead()
+}
+
+// Contact returns nil if Kafka answered the last metadata request, and otherwise why not.
+func (c *Consumer) Contact() error { return c.contact.check() }
+
+// TopicsRead returns nil if all topics are being read that are always read and exist. The error names one that is not,
+// such as a topic that has just been created. It does not say whether Kafka still answers.
+func (c *Consumer) TopicsRead() error { return c.topics.checkReady() }
+
+// Started returns nil once Kafka has answered and all topics that are always read, and existed then, have begun. It
+// still returns nil when Kafka is unreachable later, and when topics or partitions are added.
+func (c *Consumer) Started() error {
+	if !c.contact.answered.Load() {
+		return c.Contact()
+	}
+	return c.topics.checkStarted()
 }
 
 // Online reports whether Kafka answered the last metadata request.

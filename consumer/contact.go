@@ -16,6 +16,7 @@ type contact struct {
 	log     *slog.Logger
 
 	failure    atomic.Pointer[error] // why the last metadata request failed; nil: a broker answered
+	answered   atomic.Bool           // a broker has answered at least once
 	lastLogged time.Time             // when the log last reported that Kafka does not answer
 }
 
@@ -45,6 +46,7 @@ func (c *contact) record(ctx context.Context, err error) {
 	}
 	c.metrics.recordContact(err)
 	if err == nil {
+		c.answered.Store(true)
 		if c.failure.Swap(nil) != nil {
 			c.log.Info("kafka answers", "brokers", c.brokers)
 			c.lastLogged = time.Time{}
@@ -56,6 +58,14 @@ func (c *contact) record(ctx context.Context, err error) {
 		c.lastLogged = time.Now()
 		c.log.Warn("kafka does not answer; streams stay open, retrying", "brokers", c.brokers, "error", err)
 	}
+}
+
+// check returns why Kafka did not answer the last metadata request; nil if it did.
+func (c *contact) check() error {
+	if reason := c.failure.Load(); reason != nil {
+		return fmt.Errorf("kafka does not answer: %w", *reason)
+	}
+	return nil
 }
 
 // isOnline reports whether Kafka answered the last metadata request.

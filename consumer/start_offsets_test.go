@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,6 +112,30 @@ func TestTopicIsReadAtStartWhileTheLeaderOfAnotherIsSilent(t *testing.T) {
 	ready(t, c)
 	write("zero", 0, "a", "y")
 	sink.wantLines(t, []string{"a x", "a y"})
+}
+
+// TestTopicAppearsOnASilentBroker creates a topic that was missing at the start while its leader does not answer. The
+// consumer stays started, and TopicsRead names the topic until the leader answers.
+func TestTopicAppearsOnASilentBroker(t *testing.T) {
+	t.Parallel()
+	var hearing ears
+	broker := twoBrokers(t, &hearing, "zero", "one")
+	if err := broker.DeleteTopic("zero"); err != nil {
+		t.Fatal(err)
+	}
+	c := configured(t, broker.ListenAddrs()[1:], newLedger(), "zero", "one")
+	run(t, c)
+	ready(t, c)
+	hearing[0].Store(true)
+	if err := broker.CreateTopic("zero", 16, nil); err != nil { // broker 0 leads some of the partitions
+		t.Fatal(err)
+	}
+	waitFor(t, "the topic is missed", func() bool { return c.TopicsRead() != nil })
+	if err := c.TopicsRead(); !strings.Contains(err.Error(), "topic zero is not read yet") || c.Started() != nil {
+		t.Errorf("TopicsRead returns %v and Started %v, want the topic and nil", err, c.Started())
+	}
+	hearing[0].Store(false)
+	ready(t, c)
 }
 
 // reads reports whether the topic's first partition is read.

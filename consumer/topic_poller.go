@@ -155,7 +155,8 @@ func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before readSam
 	}
 	old := len(t.leaders)
 	t.id, t.leaders, t.missing, t.missed, t.failed = m.ID, m.Leaders, false, false, ""
-	t.denied = t.denied && old > 0 // a topic with live partitions is allowed again by its next records
+	t.partial = t.partial || recreated || read < len(m.Leaders) // until settleIfRead finds all of them
+	t.denied = t.denied && old > 0                              // a topic with live partitions is allowed again by its next records
 	p.topics.mu.Unlock()
 	if h := p.topics.homes[name]; h != nil { // before the topic's partitions begin: streams look up the homes when a partition begins
 		h.RecordPartitions(m.ID, len(m.Leaders), before.asked, before.read)
@@ -212,7 +213,7 @@ func (p *topicPoller) adoptErrorLocked(t *topicState, m *broker.TopicMetadata) b
 			t.missed = true
 			return false
 		}
-		t.missing, t.absent, t.starts = true, time.Now(), nil
+		t.missing, t.absent, t.starts, t.partial = true, time.Now(), nil, false
 		if t.route.Kind != PerUser && t.failed == "" {
 			t.failed = m.Err.Error()
 			p.log.Warn("topic does not exist; it will be read from its start once it does", "topic", t.name)

@@ -60,12 +60,24 @@ func newTopicRegistry(rs routes, log *slog.Logger, countMisplaced func()) *topic
 	return t
 }
 
-// checkReady returns an error that names a topic that must be read always and is not read yet.
+// checkStarted returns an error that names a topic that must be read always and has never been read. A topic that
+// was missing when the cluster was first asked does not count.
+func (t *topicRegistry) checkStarted() error {
+	return t.checkAlways(func(state *topicState) bool { return state.known })
+}
+
+// checkReady is checkStarted for the topics and partitions of the present: it names also a topic that has appeared or
+// has got partitions, as long as not all of them are read.
 func (t *topicRegistry) checkReady() error {
+	return t.checkAlways(func(state *topicState) bool { return state.known && !state.partial })
+}
+
+// checkAlways returns an error that names a topic that must be read always and that isRead refuses.
+func (t *topicRegistry) checkAlways(isRead func(*topicState) bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for name := range t.always {
-		if state := t.states[name]; !state.known {
+		if state := t.states[name]; !isRead(state) {
 			return fmt.Errorf("topic %s is not read yet%s", name, state.reasonLocked())
 		}
 	}
@@ -248,6 +260,7 @@ func (t *topicRegistry) isPresent(state *topicState) bool {
 func (t *topicRegistry) settle(state *topicState) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	state.partial = false
 	state.settleLocked(true)
 }
 

@@ -19,6 +19,7 @@ type topicState struct {
 	leaders []int32    // by partition; -1: no leader
 	claim   topicClaim // what one metadata response said and no other has confirmed
 	known   bool       // the cluster has reported what the topic is; partitions that appear later are read from their start
+	partial bool       // the topic exists, and not all of its partitions have begun
 	missing bool       // the cluster reports that the topic does not exist
 	absent  time.Time  // when the cluster last reported that
 	missed  bool       // one metadata response says so; a topic that is always read waits for another

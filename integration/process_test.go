@@ -111,7 +111,7 @@ func newProcess(t *testing.T, command string, args ...string) *herald {
 	return h
 }
 
-// Start starts the process and waits until /readyz answers 200.
+// Start starts the process and waits until it is ready.
 func (h *herald) Start() {
 	h.t.Helper()
 	h.Launch()
@@ -134,15 +134,15 @@ func (h *herald) Launch() {
 	}()
 }
 
-// WaitReady waits until /readyz answers 200.
+// WaitReady waits until /readyz?strict answers 200: Kafka answers, and all topics are read.
 func (h *herald) WaitReady() { h.t.Helper(); h.waitStatus(http.StatusOK) }
 
-// WaitNotReady waits until /readyz answers 503.
+// WaitNotReady waits until /readyz?strict answers 503.
 func (h *herald) WaitNotReady() { h.t.Helper(); h.waitStatus(http.StatusServiceUnavailable) }
 
 func (h *herald) waitStatus(want int) {
 	h.t.Helper()
-	waitStatus(h.t, "http://"+h.admin+"/readyz", want, h.ended)
+	waitStatus(h.t, "http://"+h.admin+"/readyz?strict", want, h.ended)
 }
 
 // Metric returns the value of a series of /metrics, such as name{label="value"}; 0 if there is none.

@@ -64,8 +64,12 @@ A token is a JWT, signed with the secret or with a key of the files or the key s
 On the admin listener, for operators only:
 
     GET /livez      200 while the process runs
-    GET /readyz     200 while Kafka answers, the shared topics are read, there are keys for tokens and,
-                    with --revocation-topic, that topic is read; otherwise 503 and the reason
+    GET /readyz     200 once Kafka has answered, the shared topics are read, there are keys for tokens and,
+                    with --revocation-topic, that topic is read; before that, and while the server stops,
+                    503 and the reason. It stays 200 when Kafka is unreachable later
+    GET /readyz?strict
+                    503 and the reason also while Kafka is unreachable later. With Accept: application/json,
+                    both list all conditions
     GET /metrics    for Prometheus
     GET /debug/pprof/
                     with --admin-pprof, profiles of CPU, memory and goroutines

@@ -96,7 +96,7 @@ func (s *server) unready(ctx context.Context) string {
 	if s.admin == "" {
 		return unknown
 	}
-	res, err := s.ask(ctx, "/readyz")
+	res, err := s.ask(ctx, "/readyz?strict")
 	if err != nil {
 		return unknown
 	}

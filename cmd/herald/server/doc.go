@@ -33,7 +33,7 @@
 // routes.go the public routes, the files of package stream/client, and what wraps all of them; endpoints.go the answers
 // about paths that do not exist; query.go the parameters that have an effect; allowed_header.go the request headers
 // that pages of other origins may send; http_server.go the time-outs of both HTTP servers; admin.go the admin listener,
-// and profile.go its profiles. front_door.go asks who sends a request; client_address.go and forwarded.go find the
+// readiness.go the conditions of /readyz, and profile.go its profiles. front_door.go asks who sends a request; client_address.go and forwarded.go find the
 // client's address behind proxies; session.go signs browsers in. publish.go and publish_request.go write notifications,
 // with idempotency.go, and bound their bodies (PublishMaxBytes, body_room.go); content.go wants bodies to be text.
 // demo/handler.go bounds the body of a demo task. revocation.go reads the topic of revocations. admission.go derives

@@ -142,7 +142,7 @@ func (p *publisher) publishOnce(c echo.Context, n notification) (published, erro
 	}
 	p.published.WithLabelValues(resultOK).Inc()
 	answer := published{Topic: written.Topic, Partition: written.ID, Offset: written.Offset}
-	if p.consumer.Ready() == nil { // before that, the positions of an id are not known
+	if p.consumer.Started() == nil { // before that, the positions of an id are not known
 		answer.EventID, _ = p.hub.IDAfter(p.consumer.UserTopics(n.user), n.user, written)
 	}
 	return answer, nil

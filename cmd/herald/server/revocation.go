@@ -119,6 +119,14 @@ func (r *revocations) ready() error {
 	}
 }
 
+// loaded returns nil once all revocations have been read, and before that why not.
+func (r *revocations) loaded() error {
+	if r.IsComplete() {
+		return nil
+	}
+	return r.ready()
+}
+
 // Apply implements [consumer.Table].
 func (r *revocations) Apply(p consumer.Partition, topicID [16]byte, rec *consumer.Record) {
 	at := auth.Place{Topic: topicID, Partition: p.ID, Offset: rec.Offset, Time: rec.Time}

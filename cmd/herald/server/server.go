@@ -87,6 +87,7 @@ func New(cfg Config) (*Server, error) {
 	})
 	pub := newPublisher(&cfg, s.producer, s.consumer, s.hub, front)
 	s.registry.MustRegister(front.refused, pub.published)
+	s.registry.MustRegister(s.conditionMetrics()...)
 	if s.jwks != nil {
 		s.registry.MustRegister(s.jwks)
 	}
