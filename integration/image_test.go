@@ -29,6 +29,9 @@ func TestImage(t *testing.T) {
 			"--group="+topicName(t, "group"), "--replica=image"),
 		tcnetwork.WithNetwork(nil, b.network), testcontainers.WithExposedPorts("8080/tcp", "8081/tcp"),
 		bindPort("8080/tcp", public), bindPort("8081/tcp", admin),
+		testcontainers.WithConfigModifier(func(c *container.Config) {
+			c.Healthcheck = &container.HealthConfig{Interval: time.Second} // the command is the image's
+		}),
 		testcontainers.WithHostConfigModifier(func(c *container.HostConfig) {
 			c.ReadonlyRootfs = true
 			c.CapDrop = []string{"ALL"}
@@ -54,6 +57,10 @@ func TestImage(t *testing.T) {
 		t.Errorf("the image's user is %q, want one that is not root", details.Config.User)
 	}
 
+	waitFor(t, "the image's health check finds the replica healthy", func(ctx context.Context) bool {
+		state, err := c.State(ctx)
+		return err == nil && state.Health != nil && state.Health.Status == container.Healthy
+	})
 	alice := openStreamAt(t, public, "alice")
 	b.produce(t, record(topic, "bob", "not alice's"), record(topic, "alice", "hello"))
 	if got := alice.Record().Data; got != "hello" {

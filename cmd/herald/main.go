@@ -33,6 +33,7 @@ type commands struct {
 	Bench   benchCommand   `cmd:"" help:"Measure a server under load."`
 	Token   tokenCommand   `cmd:"" help:"Print a token for development."`
 	Revoke  revokeCommand  `cmd:"" help:"Revoke tokens before they expire."`
+	Ready   readyCommand   `cmd:"" help:"Say whether a running server is ready, for health checks."`
 	ID      idCommand      `cmd:"" name:"id" help:"Explain an event id."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
