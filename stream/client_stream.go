@@ -160,4 +160,5 @@ func (s *clientStream) close(cause error) {
 	s.sub.end(cause) // has no effect if the stream was to end already
 	s.discard()
 	s.env.closed(s, s.sub.endCause())
+	s.writer.out.leave()
 }

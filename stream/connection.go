@@ -166,6 +166,8 @@ func (o *connection) close(clean bool) (whole bool) {
 	return whole
 }
 
+func (o *connection) leave() {}
+
 func (o *connection) cut() { _ = o.Close() }
 
 // maxSaid is how many bytes a client may send after its request. A client has no reason to send any.

@@ -142,3 +142,72 @@ func TestDetachedStreamFreesItsRequest(t *testing.T) {
 		t.Errorf("got %+v", e)
 	}
 }
+
+// TestHandlerOutlivesItsStream opens and abandons streams over HTTP/2, and asks polls. A handler must return only after
+// its stream has left: net/http counts handlers and so bounds the streams of a connection, and the client of a poll may
+// send its next poll as soon as it has the answer.
+func TestHandlerOutlivesItsStream(t *testing.T) {
+	for name, test := range map[string]struct {
+		serve func(start func(*httptest.Server)) func(*httptest.Server)
+		start func(*httptest.Server)
+	}{
+		"detached":     {detach, overHTTP2(time.Minute)},
+		"not detached": {direct, overHTTP2(time.Minute)},
+		"HTTP/1.1":     {direct, (*httptest.Server).Start},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s *site
+			left := make(chan float64, 1)
+			s = serveWith(t, Config{Heartbeat: time.Hour, Admission: Admission{Streams: 1}}, test.serve(func(server *httptest.Server) {
+				next := server.Config.Handler
+				server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					defer func() { left <- testutil.ToFloat64(s.hub.metrics.open) }() // net/http may run the next request
+					next.ServeHTTP(w, r)
+				})
+				test.start(server)
+			}))
+			for n := range 300 {
+				if name != "HTTP/1.1" && n%2 == 0 { // without HTTP/2 the handler returns while the stream is open
+					ctx, abandon := context.WithCancel(t.Context())
+					req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"alice", nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					res, err := s.Client().Do(req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					abandon()
+					_ = res.Body.Close()
+				} else if status := pollOnce(t, s); status != http.StatusOK {
+					t.Fatalf("request %d: the poll has the status %d, want 200: the stream before it has not left", n, status)
+				}
+				if open := <-left; open != 0 {
+					t.Fatalf("request %d: the handler has returned with %v open streams", n, open)
+				}
+			}
+		})
+	}
+}
+
+// direct serves the site's handler as it is.
+func direct(start func(*httptest.Server)) func(*httptest.Server) { return start }
+
+// pollOnce asks a poll that is answered at once, and returns its status.
+func pollOnce(t *testing.T, s *site) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"alice&wait=0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/json")
+	res, err := s.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode
+}

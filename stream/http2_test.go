@@ -245,6 +245,7 @@ func (o *partOutput) finish(b []byte) error {
 }
 
 func (o *partOutput) close(clean bool) bool { return clean }
+func (o *partOutput) leave()                {}
 func (o *partOutput) cut()                  {}
 
 // lateKafka is a Kafka whose Replay returns late.

@@ -64,6 +64,7 @@ func (o *counted) send(text []byte) ([]byte, error) {
 func (o *counted) sendLarge(*large) ([]byte, error) { return nil, nil }
 func (o *counted) finish([]byte) error              { return nil }
 func (o *counted) close(clean bool) bool            { return clean }
+func (o *counted) leave()                           {}
 func (o *counted) cut()                             {}
 
 func newManyStreams(b *testing.B, count int) *manyStreams {

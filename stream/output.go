@@ -19,6 +19,11 @@ type output interface {
 	// have got all of a response that should end cleanly.
 	close(clean bool) (whole bool)
 
+	// leave is called last, when nothing counts the stream any more. The handler of a connection that carries other
+	// streams may return now. net/http then runs the connection's next request, so the streams of a connection are
+	// never more than its handlers.
+	leave()
+
 	// cut closes the connection. It may be called while another goroutine writes.
 	cut()
 }

@@ -147,6 +147,7 @@ func (discard) send([]byte) ([]byte, error)      { return nil, nil }
 func (discard) sendLarge(*large) ([]byte, error) { return nil, nil }
 func (discard) finish([]byte) error              { return nil }
 func (discard) close(clean bool) bool            { return clean }
+func (discard) leave()                           {}
 func (discard) cut()                             {}
 
 // BenchmarkHeartbeat measures one heartbeat of one of 100,000 streams, without the write: over a topic without

@@ -20,7 +20,8 @@ type response struct {
 	control *http.ResponseController
 	timeout time.Duration
 	metrics *metrics
-	ended   chan bool   // reports to the handler that the response has ended, and whether cleanly
+	clean   bool        // the response has ended cleanly; set by close
+	ended   chan bool   // reports to the handler that the stream has left, and whether the response has ended cleanly
 	ignore  func() bool // makes the response ignore the end of the request's context
 	free    func()      // releases the connection, which the stream holds
 
@@ -77,12 +78,14 @@ func (r *response) deadline(t time.Time) error {
 	return nil
 }
 
-// close reports the end to the handler, which ends the response.
 func (r *response) close(clean bool) (whole bool) {
 	r.free()
-	r.ended <- clean
+	r.clean = clean
 	return clean
 }
+
+// leave makes the handler end the response.
+func (r *response) leave() { r.ended <- r.clean }
 
 // watchForEnd makes the stream end with the request's context, which ends when the client is gone or has not taken
 // a write in time.
@@ -90,13 +93,13 @@ func (r *response) watchForEnd(ctx context.Context, sub *subscription) {
 	r.ignore = context.AfterFunc(ctx, func() { sub.end(r.endCause()) })
 }
 
-// hold waits until the response has ended. The handler calls it last.
+// hold waits until the stream has left. The handler calls it last.
 func (r *response) hold(ctx context.Context) {
 	clean := <-r.ended
 	r.finishHold(ctx, clean)
 }
 
-// finishHold is called after the response has ended. If the response was cut, finishHold panics as net/http wants
+// finishHold is called after the stream has left. If the response was cut, finishHold panics as net/http wants
 // it, so that the client notices.
 func (r *response) finishHold(ctx context.Context, clean bool) {
 	r.release()

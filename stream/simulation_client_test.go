@@ -85,6 +85,8 @@ func (c *cutBody) finish(b []byte) error {
 	return nil
 }
 
+func (c *cutBody) leave() {}
+
 func (c *cutBody) cut() {}
 
 func (c *cutBody) close(clean bool) bool {
