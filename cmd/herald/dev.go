@@ -48,8 +48,14 @@ A front end on another port of this machine may use the server. With --jwt-secre
 
 // Validate implements kong.Validatable.
 func (d *devCommand) Validate() error {
-	if err := listener.CheckAddress(d.KafkaListen, "127.0.0.1:9092"); err != nil {
-		return fmt.Errorf("--kafka-listen %w", err)
+	for _, l := range []struct{ flag, address, example string }{
+		{"--kafka-listen", d.KafkaListen, "127.0.0.1:9092"},
+		{"--listen", d.Listen, "127.0.0.1:8080"}, // the demo page needs an address that browsers reach
+		{"--admin-listen", d.AdminListen, "127.0.0.1:8081"},
+	} {
+		if err := listener.CheckHostPort(l.address, l.example); err != nil {
+			return fmt.Errorf("%s %w", l.flag, err)
+		}
 	}
 	switch {
 	case d.KafkaAdvertise == "" && isWildcard(d.KafkaListen):

@@ -19,9 +19,10 @@ import (
 type serverFlags struct {
 	Config string `placeholder:"FILE" help:"YAML file whose keys are names of flags, such as \"listen: 0.0.0.0:8080\". Flags and environment variables take precedence over it. Default: no file." group:"Configuration"`
 
-	Listen      string `default:"${default_listen}" placeholder:"HOST:PORT" help:"Address of the public listener; port 0 takes a free port, which the log names. Default: ${default}." group:"Listeners"`
-	AdminListen string `default:"${default_admin_listen}" placeholder:"HOST:PORT" help:"Address of the admin listener, which serves /livez, /readyz and /metrics without authentication. Default: ${default}." group:"Listeners"`
-	AdminPprof  bool   `help:"Serve profiles of CPU, memory and goroutines on the admin listener, at /debug/pprof/. Default: off." group:"Listeners"`
+	Listen        string `default:"${default_listen}" placeholder:"ADDRESS" help:"Address of the public listener: HOST:PORT (port 0 takes a free port, which the log names), unix:PATH for a Unix socket with mode 0660, or systemd for the socket that systemd passes (FileDescriptorName=public). Default: ${default}." group:"Listeners"`
+	AdminListen   string `default:"${default_admin_listen}" placeholder:"ADDRESS" help:"Address of the admin listener, which serves /livez, /readyz and /metrics without authentication: HOST:PORT, unix:PATH, or systemd (FileDescriptorName=admin). Default: ${default}." group:"Listeners"`
+	AdminPprof    bool   `help:"Serve profiles of CPU, memory and goroutines on the admin listener, at /debug/pprof/. Default: off." group:"Listeners"`
+	ProxyProtocol bool   `help:"Want a PROXY header, version 1 or 2, at the beginning of each connection from --trusted-proxies to the public listener, and take the client's address from it. Connections of others must not have one. Default: off." group:"Listeners"`
 
 	EventTypeHeader   string        `default:"${default_event_type_header}" placeholder:"NAME" help:"Record header that holds the event type. Default: ${default}." group:"Streams"`
 	RecordHeader      []string      `placeholder:"NAME" help:"Record headers that a client gets if it asks for them (?fields=headers). Clients see no other header, but every header listed here is visible to all users who get the record. Default: none." group:"Streams"`
@@ -40,7 +41,7 @@ type serverFlags struct {
 	MaxStreamsPerUser    int      `default:"${default_max_streams_per_user}" placeholder:"NUMBER" help:"Most streams of one user; a new stream ends the oldest one. In 10 seconds a user may also close this many streams, but at least 16; after that the server refuses new streams for a moment. The same number bounds the user's polls (?wait=), apart from the streams. 0: no limit. Default: ${default}." group:"Limits"`
 	MaxStreamsPerAddress int      `default:"0" placeholder:"NUMBER" help:"Most streams of one client address. The server asks clients above it to come back later. Behind a proxy, set --trusted-proxies too. 0: no limit. Default: ${default}." group:"Limits"`
 	MaxOpensPerSecond    float64  `default:"0" placeholder:"NUMBER" help:"Most streams opened in a second. The server asks clients above it to come back later. 0: no limit. Default: ${default}." group:"Limits"`
-	TrustedProxies       []string `placeholder:"CIDR" help:"Networks of proxies, such as 10.0.0.0/8, whose header names the client's address: see --trusted-proxy-header. Default: none; the client's address is the address of the connection." group:"Limits"`
+	TrustedProxies       []string `placeholder:"CIDR" help:"Networks of proxies, such as 10.0.0.0/8, whose header names the client's address: see --trusted-proxy-header and --proxy-protocol; unix stands for the clients of a Unix socket. Default: none; the client's address is the address of the connection." group:"Limits"`
 	TrustedProxyHeader   string   `default:"${default_trusted_proxy_header}" enum:"x-forwarded-for,forwarded" placeholder:"NAME" help:"Header to which the trusted proxies append the client's address: x-forwarded-for, or forwarded (RFC 7239). The server reads only this one, because a client can send the other one through a proxy. Default: ${default}." group:"Limits"`
 
 	LogLevel  logLevel `default:"info" placeholder:"LEVEL" help:"Lowest level that is logged: debug, info, warn or error. Default: ${default}." group:"Log"`
@@ -82,7 +83,7 @@ func serverDefaults() kong.Vars {
 
 // apply sets the fields of cfg.
 func (s *serverFlags) apply(cfg *server.Config) {
-	cfg.Listen, cfg.AdminListen, cfg.AdminPprof = s.Listen, s.AdminListen, s.AdminPprof
+	cfg.Listen, cfg.AdminListen, cfg.AdminPprof, cfg.ProxyProtocol = s.Listen, s.AdminListen, s.AdminPprof, s.ProxyProtocol
 	cfg.EventTypeHeader, cfg.Heartbeat, cfg.Retry, cfg.WriteTimeout = s.EventTypeHeader, s.Heartbeat, s.Retry, s.WriteTimeout
 	cfg.RecordHeader = s.RecordHeader
 	cfg.MaxQueueBytes, cfg.ReplayMaxAge, cfg.ReplayMaxRecords = s.MaxQueueBytes, s.ReplayMaxAge, s.ReplayMaxRecords

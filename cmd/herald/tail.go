@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -11,11 +12,12 @@ import (
 	"time"
 
 	"herald/auth/textfile"
+	"herald/cmd/herald/listener"
 	"herald/cmd/herald/tail"
 )
 
 type tailCommand struct {
-	URL         string        `name:"url" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Address of the stream. An address without a path gets the path /events. Default: ${default}."`
+	URL         string        `name:"url" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Address of the stream. An address without a path gets the path /events. unix:PATH is the Unix socket of a server. Default: ${default}."`
 	User        string        `placeholder:"NAME" help:"User whose stream to follow, for a server with --insecure-no-auth. Default: the user of the token."`
 	TokenFile   string        `placeholder:"FILE" help:"File with a bearer token, one line of text. It is read again for each connection. Default: the token in the variable HERALD_TOKEN, or no token."`
 	LastEventID string        `name:"last-event-id" placeholder:"ID" help:"Continue after the event with this id. Default: begin where --since says."`
@@ -90,6 +92,12 @@ func parseStreamURL(text string) (*url.URL, error) {
 func (t *tailCommand) newTransport() (*http.Transport, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableCompression = true
+	if path, ok := listener.UnixPath(t.URL); ok {
+		transport.Proxy = nil
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}
+	}
 	if t.CAFile == "" {
 		return transport, nil
 	}
@@ -103,7 +111,11 @@ func (t *tailCommand) newTransport() (*http.Transport, error) {
 
 // streamURL returns the stream's address. The flags that the server evaluates are in its query.
 func (t *tailCommand) streamURL() (string, error) {
-	u, err := parseStreamURL(t.URL)
+	address := t.URL
+	if _, ok := listener.UnixPath(address); ok { // newTransport connects to the path
+		address = "http://localhost/events"
+	}
+	u, err := parseStreamURL(address)
 	if err != nil {
 		return "", err
 	}

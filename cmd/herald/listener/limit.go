@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"syscall"
 )
 
 // Limited is a listener that bounds how many of its connections are open. Clients that open many
@@ -52,13 +53,13 @@ func (l *Limited) Open() int {
 	return l.open
 }
 
-// Accept implements [net.Listener]. Connections that are not TCP connections are not counted.
+// Accept implements [net.Listener]. Connections over something else than TCP and Unix sockets are not counted.
 func (l *Limited) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	tcp, ok := conn.(*net.TCPConn)
+	s, ok := conn.(socket)
 	if !ok {
 		return conn, nil
 	}
@@ -66,7 +67,7 @@ func (l *Limited) Accept() (net.Conn, error) {
 		_ = conn.Close()
 		return nil, net.ErrClosed
 	}
-	return &limitedConn{TCPConn: tcp, listener: l, from: networkOf(conn.RemoteAddr())}, nil
+	return &limitedConn{socket: s, listener: l, from: networkOf(conn.RemoteAddr())}, nil
 }
 
 // takePlace waits for a place. It returns false if the listener was closed.
@@ -80,7 +81,7 @@ func (l *Limited) takePlace() bool {
 			continue
 		}
 		// The lock is held while the connection closes. Once a connection is held, it stays open.
-		_ = c.TCPConn.Close()
+		_ = c.socket.Close()
 		l.returnPlaceLocked(c)
 		l.onEvict()
 	}
@@ -166,13 +167,36 @@ func (l *Limited) Close() error {
 	return l.Listener.Close()
 }
 
+// moveClient notes the address of the client of a proxy. Until then the connection counts as the proxy's.
+func (l *Limited) moveClient(c *limitedConn, client net.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	waits := c.place != nil
+	l.waiting.remove(c)
+	c.from = networkOf(client)
+	if waits {
+		l.waitLocked(c)
+	}
+}
+
+// socket is what [net.TCPConn] and [net.UnixConn] have in common. Package stream needs the file descriptor and the
+// buffers: without them an idle stream costs a goroutine. net/http needs CloseWrite: without it, a client that still
+// sends its request gets a reset connection in place of the refusal.
+type socket interface {
+	net.Conn
+	syscall.Conn
+	SetReadBuffer(bytes int) error
+	SetWriteBuffer(bytes int) error
+	CloseWrite() error
+}
+
 // limitedConn gives its place back when it is closed. Only the first Close counts.
 type limitedConn struct {
-	*net.TCPConn
+	socket
 	listener *Limited
-	from     netip.Prefix
 
 	// The listener's lock guards these:
+	from   netip.Prefix
 	closed bool
 	holds  int           // it stays open while this is not 0
 	place  *list.Element // its element in the list of its network; nil: it does not wait for its client
@@ -181,9 +205,29 @@ type limitedConn struct {
 
 // Close implements [net.Conn].
 func (c *limitedConn) Close() error {
-	err := c.TCPConn.Close()
+	err := c.socket.Close()
 	c.listener.mu.Lock()
 	defer c.listener.mu.Unlock()
 	c.listener.returnPlaceLocked(c)
 	return err
+}
+
+// unixPeer is the address of all clients of a Unix socket. A client chooses the address that the kernel reports: it may
+// bind its own socket to a path such as 10.0.0.1:80.
+var unixPeer = &net.UnixAddr{Name: "@", Net: "unix"}
+
+// RemoteAddr implements [net.Conn].
+func (c *limitedConn) RemoteAddr() net.Addr {
+	if _, ok := c.socket.(*net.UnixConn); ok {
+		return unixPeer
+	}
+	return c.socket.RemoteAddr()
+}
+
+// SetLinger is [net.TCPConn.SetLinger]. A Unix socket does not linger: its bytes are the client's once they are written.
+func (c *limitedConn) SetLinger(seconds int) error {
+	if tcp, ok := c.socket.(*net.TCPConn); ok {
+		return tcp.SetLinger(seconds)
+	}
+	return nil
 }

@@ -6,14 +6,39 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
-// CheckAddress returns an error unless the address is HOST:PORT with a numeric port. An empty host
-// stands for all addresses of the machine; port 0 for any free port. The error's text begins with the
+// Systemd is the address of the sockets that systemd passes (socket activation, sd_listen_fds(3)).
+const Systemd = "systemd"
+
+// unixPrefix begins the address of a Unix socket: unix:/run/herald/herald.sock.
+const unixPrefix = "unix:"
+
+// UnixPath returns the path of an address that begins with unix:.
+func UnixPath(address string) (path string, ok bool) { return strings.CutPrefix(address, unixPrefix) }
+
+// CheckAddress returns an error unless the address is HOST:PORT with a numeric port, unix:PATH or [Systemd]. An empty
+// host stands for all addresses of the machine; port 0 for any free port. The error's text begins with the
 // address, so that a caller can put the name of a setting in front. example is an address that the
 // error recommends.
 func CheckAddress(address, example string) error {
+	if path, ok := UnixPath(address); ok {
+		return checkUnixPath(address, path)
+	}
+	if address == Systemd {
+		return nil
+	}
+	err := CheckHostPort(address, example)
+	if err != nil && !strings.Contains(err.Error(), "65535") {
+		return fmt.Errorf("%w, unix:PATH or %s", err, Systemd)
+	}
+	return err
+}
+
+// CheckHostPort is CheckAddress for a listener that takes HOST:PORT only.
+func CheckHostPort(address, example string) error {
 	_, port, err := net.SplitHostPort(address)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
@@ -27,8 +52,11 @@ func CheckAddress(address, example string) error {
 	return nil
 }
 
-// Listen listens on a TCP address. The error's text begins with the address and ends with advice.
+// Listen listens on an address HOST:PORT or unix:PATH. The error's text begins with the address and ends with advice.
 func Listen(ctx context.Context, address string) (net.Listener, error) {
+	if path, ok := UnixPath(address); ok {
+		return listenUnix(ctx, address, path)
+	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err == nil {
 		return l, nil
@@ -42,14 +70,27 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		advice = "choose an address of this machine"
 	}
+	return nil, adviceOn(address, err, advice)
+}
+
+// adviceOn returns an error that begins with the address and ends with advice.
+func adviceOn(address string, err error, advice string) error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err
 	}
-	return nil, fmt.Errorf("%s: %w: %s", address, err, advice)
+	return fmt.Errorf("%s: %w: %s", address, err, advice)
+}
+
+// Name returns the address of a listener as [CheckAddress] takes it.
+func Name(address net.Addr) string {
+	if address.Network() == "unix" {
+		return unixPrefix + address.String()
+	}
+	return address.String()
 }
 
 // LoopbackOnly says whether a listener on the address can be reached from this machine only. Of names
-// it knows localhost; it does not look up others.
+// it knows localhost; it does not look up others. A Unix socket is not loopback: its clients are usually a proxy's.
 func LoopbackOnly(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	ip := net.ParseIP(host)

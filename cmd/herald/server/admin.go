@@ -7,8 +7,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"herald/cmd/herald/listener"
 )
 
 // adminRoutes returns the handler of the admin listener.
@@ -21,10 +19,7 @@ func (s *Server) adminRoutes(registry *prometheus.Registry) http.Handler {
 		addProfiles(mux)
 	}
 	mux.Handle("/", refuseAbsent(&s.cfg))
-	if listener.LoopbackOnly(s.cfg.AdminListen) {
-		return onlyOwnHost(mux)
-	}
-	return mux
+	return onlyOwnHost(mux, s.adminOnLoopback)
 }
 
 // refuseAbsent returns a handler that refuses requests for anything that the admin listener does not have.

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -32,6 +33,7 @@ const (
 // everything to the left of this address may be forged.
 type clientAddresses struct {
 	trusted       []netip.Prefix
+	trustsUnix    bool   // clients of a Unix socket are proxies
 	read, ignored string // names of headers, as http.Header has them
 	cutLast       func(line string) (element, rest string, more bool)
 	parse         func(element string) (netip.Addr, bool)
@@ -42,12 +44,12 @@ type clientAddresses struct {
 }
 
 func newClientAddresses(cfg *Config) (*clientAddresses, error) {
-	trusted, err := cfg.trustedNetworks()
+	trusted, unix, err := cfg.trustedNetworks()
 	if err != nil {
 		return nil, err
 	}
 	a := &clientAddresses{
-		trusted: trusted, read: "X-Forwarded-For", ignored: "Forwarded", cutLast: cutLastComma, parse: parseNode,
+		trusted: trusted, trustsUnix: unix, read: "X-Forwarded-For", ignored: "Forwarded", cutLast: cutLastComma, parse: parseNode,
 		setting: cfg.name("TrustedProxyHeader"), log: cfg.Logger,
 	}
 	for _, p := range trusted {
@@ -62,24 +64,30 @@ func newClientAddresses(cfg *Config) (*clientAddresses, error) {
 	return a, nil
 }
 
-// trustedNetworks returns TrustedProxies as networks. An IPv4 network in IPv6's notation becomes an IPv4
+// trustedUnix is the element of TrustedProxies for clients of a Unix socket.
+const trustedUnix = "unix"
+
+// trustedNetworks returns TrustedProxies as networks, and whether clients of a Unix socket are among them. An IPv4 network in IPv6's notation becomes an IPv4
 // network, because all addresses are compared as IPv4 addresses where they can be.
-func (c *Config) trustedNetworks() ([]netip.Prefix, error) {
-	var networks []netip.Prefix
+func (c *Config) trustedNetworks() (networks []netip.Prefix, unix bool, err error) {
 	for _, text := range c.TrustedProxies {
+		if text == trustedUnix {
+			unix = true
+			continue
+		}
 		p, err := netip.ParsePrefix(text)
 		if at, noNetwork := netip.ParseAddr(text); noNetwork == nil && at.Zone() == "" {
-			return nil, fmt.Errorf("%s %s: want networks, did you mean %s?", c.name("TrustedProxies"), text, netip.PrefixFrom(at, at.BitLen()))
+			return nil, false, fmt.Errorf("%s %s: want networks, did you mean %s?", c.name("TrustedProxies"), text, netip.PrefixFrom(at, at.BitLen()))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: want networks such as 10.0.0.0/8", c.name("TrustedProxies"), text)
+			return nil, false, fmt.Errorf("%s %s: want networks such as 10.0.0.0/8, or %s", c.name("TrustedProxies"), text, trustedUnix)
 		}
 		if p.Addr().Is4In6() && p.Bits() >= 96 {
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 		}
 		networks = append(networks, p)
 	}
-	return networks, nil
+	return networks, unix, nil
 }
 
 // of is an [echo.IPExtractor]. It returns an address without a port and without a zone; an IPv4 address is never in
@@ -87,14 +95,28 @@ func (c *Config) trustedNetworks() ([]netip.Prefix, error) {
 // a request of the proxy that wrote the element, because nobody vouches for the elements further to the left.
 func (a *clientAddresses) of(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return ""
-	}
-	at := plainAddress(peer.Addr())
-	if a.trusts(at) {
+	at := plainAddress(peer.Addr()) // invalid for the client of a Unix socket
+	if err != nil && a.trustsUnix || err == nil && a.trusts(at) {
 		at = a.clientOf(at, r.Header)
 	}
+	return addressText(at)
+}
+
+// addressText returns the text of an address. Clients of a Unix socket have none.
+func addressText(at netip.Addr) string {
+	if !at.IsValid() {
+		return trustedUnix
+	}
 	return at.String()
+}
+
+// trustsPeer says whether the address is a trusted proxy's.
+func (a *clientAddresses) trustsPeer(peer net.Addr) bool {
+	tcp, ok := peer.(*net.TCPAddr)
+	if !ok {
+		return a.trustsUnix
+	}
+	return a.trusts(plainAddress(tcp.AddrPort().Addr()))
 }
 
 // clientOf returns the address of the client that the header of a trusted proxy names.
@@ -102,7 +124,7 @@ func (a *clientAddresses) clientOf(proxy netip.Addr, header http.Header) netip.A
 	lines := header[a.read]
 	if len(lines) == 0 && len(header[a.ignored]) > 0 {
 		a.warnOfHeader.Do(func() {
-			a.log.Warn("client address not found: the trusted proxy sends another header; the client counts as the proxy", "proxy", proxy, "header", a.ignored, "header_read", a.read, "setting", a.setting)
+			a.log.Warn("client address not found: the trusted proxy sends another header; the client counts as the proxy", "proxy", addressText(proxy), "header", a.ignored, "header_read", a.read, "setting", a.setting)
 		})
 	}
 	hops := 0
@@ -113,7 +135,7 @@ func (a *clientAddresses) clientOf(proxy netip.Addr, header http.Header) netip.A
 			at, ok := a.parseElement(element)
 			if !ok {
 				a.warnOfElement.Do(func() {
-					a.log.Warn("client address not found: an element of the trusted proxy's header is not an address; the client counts as the proxy", "proxy", proxy, "header", a.read, "element", visible.Excerpt(element))
+					a.log.Warn("client address not found: an element of the trusted proxy's header is not an address; the client counts as the proxy", "proxy", addressText(proxy), "header", a.read, "element", visible.Excerpt(element))
 				})
 				return proxy
 			}

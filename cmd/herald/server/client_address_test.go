@@ -92,14 +92,14 @@ func TestXForwardedFor(t *testing.T) {
 // the header that is not read.
 func TestForgedHeaders(t *testing.T) {
 	for name, test := range map[string]struct{ read, peer, header, value, want string }{
-		"no trusted proxy":                {headerXForwardedFor, "192.0.2.1:5100", "X-Forwarded-For", "203.0.113.7", "192.0.2.1"},
-		"no trusted proxy, IPv6":          {headerForwarded, "[2001:db8::1%eth0]:5100", "Forwarded", "for=203.0.113.7", "2001:db8::1"},
-		"IPv4 in IPv6's notation":         {headerXForwardedFor, "[::ffff:192.0.2.1]:5100", "X-Forwarded-For", "203.0.113.7", "192.0.2.1"},
-		"a proxy in IPv6's notation":      {headerXForwardedFor, "[::ffff:10.0.0.1]:5100", "X-Forwarded-For", "203.0.113.7", "203.0.113.7"},
-		"Forwarded, which is not read":    {headerXForwardedFor, "10.0.0.1:5100", "Forwarded", "for=203.0.113.7", "10.0.0.1"},
-		"X-Forwarded-For, the same":       {headerForwarded, "10.0.0.1:5100", "X-Forwarded-For", "203.0.113.7", "10.0.0.1"},
-		"another header":                  {headerXForwardedFor, "10.0.0.1:5100", "X-Real-Ip", "203.0.113.7", "10.0.0.1"},
-		"an address that is not of a TCP": {headerXForwardedFor, "@", "X-Forwarded-For", "203.0.113.7", ""},
+		"no trusted proxy":             {headerXForwardedFor, "192.0.2.1:5100", "X-Forwarded-For", "203.0.113.7", "192.0.2.1"},
+		"no trusted proxy, IPv6":       {headerForwarded, "[2001:db8::1%eth0]:5100", "Forwarded", "for=203.0.113.7", "2001:db8::1"},
+		"IPv4 in IPv6's notation":      {headerXForwardedFor, "[::ffff:192.0.2.1]:5100", "X-Forwarded-For", "203.0.113.7", "192.0.2.1"},
+		"a proxy in IPv6's notation":   {headerXForwardedFor, "[::ffff:10.0.0.1]:5100", "X-Forwarded-For", "203.0.113.7", "203.0.113.7"},
+		"Forwarded, which is not read": {headerXForwardedFor, "10.0.0.1:5100", "Forwarded", "for=203.0.113.7", "10.0.0.1"},
+		"X-Forwarded-For, the same":    {headerForwarded, "10.0.0.1:5100", "X-Forwarded-For", "203.0.113.7", "10.0.0.1"},
+		"another header":               {headerXForwardedFor, "10.0.0.1:5100", "X-Real-Ip", "203.0.113.7", "10.0.0.1"},
+		"a Unix socket":                {headerXForwardedFor, "@", "X-Forwarded-For", "203.0.113.7", "unix"},
 	} {
 		a, _ := newTestAddresses(t, test.read)
 		if got := addressOf(a, test.peer, test.header, test.value); got != test.want {

@@ -13,15 +13,18 @@ import (
 // Config is what a [Server] needs. [DefaultConfig] fills in the defaults; a zero field has the meaning
 // that its comment gives, and no default. [Config.Validate] explains the bounds.
 type Config struct {
-	// Listen is the address of the public listener, HOST:PORT. Port 0 takes a free port, see
-	// [Server.Addr]. Default: 127.0.0.1:8080.
+	// Listen is the address of the public listener: HOST:PORT, unix:PATH, or systemd for the socket that systemd
+	// passes. Port 0 takes a free port, see [Server.Addr]. Default: 127.0.0.1:8080.
 	Listen string
-	// AdminListen is the address of the admin listener. Its routes show operators' figures and need no
+	// AdminListen is the address of the admin listener, in the same forms. Its routes show operators' figures and need no
 	// token, so clients must not reach it. Default: 127.0.0.1:8081.
 	AdminListen string
 	// AdminPprof serves the profiles of net/http/pprof on the admin listener. A profile costs CPU while it is taken, and
 	// shows the command line and the code that runs. Default: false.
 	AdminPprof bool
+	// ProxyProtocol wants a PROXY header at the beginning of each connection of TrustedProxies to the public listener.
+	// Connections of others must not have one. Default: false.
+	ProxyProtocol bool
 	// Certificate makes the public listener speak TLS. Nil: plain HTTP.
 	Certificate *listener.Certificate
 
@@ -78,7 +81,8 @@ type Config struct {
 	// MaxOpensPerSecond bounds the streams opened in a second. The server asks clients above it to come
 	// back later. Zero, the default: no limit.
 	MaxOpensPerSecond float64
-	// TrustedProxies are networks, such as 10.0.0.0/8, of proxies whose header names the client's address. A
+	// TrustedProxies are networks, such as 10.0.0.0/8, of proxies whose header names the client's address; unix stands
+	// for the clients of a Unix socket. A
 	// network that is not a proxy's lets its clients forge their address. Default: none.
 	TrustedProxies []string
 	// TrustedProxyHeader is the header to which all TrustedProxies append: x-forwarded-for, or forwarded

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -28,6 +29,7 @@ const (
 	reasonKeys   = "keys"
 	reasonQuota  = "quota"
 	reasonQuery  = "query"
+	reasonProxy  = "proxy-header"
 )
 
 // frontDoor finds out who sends a request, and refuses requests in HTTP's terms.
@@ -44,8 +46,8 @@ type frontDoor struct {
 func newFrontDoor(authenticator auth.Authenticator, revocations *auth.Revocations, o *origins, checkUser func(string) error, log *slog.Logger) *frontDoor {
 	return &frontDoor{
 		auth: authenticator, revocations: revocations, origins: o, checkUser: checkUser, log: log, lines: oncePerSecond(),
-		refused: counterVec("herald_http_refusals_total", "Requests refused, by reason: token, user, origin, host, keys, quota or query.",
-			"reason", reasonToken, reasonUser, reasonOrigin, reasonHost, reasonKeys, reasonQuota, reasonQuery),
+		refused: counterVec("herald_http_refusals_total", "Requests refused, by reason: token, user, origin, host, keys, quota, query or proxy-header.",
+			"reason", reasonToken, reasonUser, reasonOrigin, reasonHost, reasonKeys, reasonQuota, reasonQuery, reasonProxy),
 	}
 }
 
@@ -64,6 +66,14 @@ func (f *frontDoor) recordRefusal(c echo.Context, reason string, err error) {
 		facts = append(facts, "origin", visible.Excerpt(origin))
 	}
 	f.log.Info("request refused", append(facts, "error", err)...)
+}
+
+// recordConnection counts a connection that is refused because of its PROXY header, and logs it, at most once a second.
+func (f *frontDoor) recordConnection(peer net.Addr, err error) {
+	f.refused.WithLabelValues(reasonProxy).Inc()
+	if f.lines.Allow() {
+		f.log.Warn("connection refused", "peer", peer.String(), "error", err)
+	}
 }
 
 // identify returns the identity in the request's token, or a refusal.

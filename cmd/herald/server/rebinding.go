@@ -25,11 +25,11 @@ func ownHost(header string) bool {
 	return err == nil || host == "" || strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
 }
 
-// refuseForeignHost is for a public listener on loopback that authenticates nobody.
-func refuseForeignHost(f *frontDoor) echo.MiddlewareFunc {
+// refuseForeignHost is for a public listener that authenticates nobody.
+func refuseForeignHost(f *frontDoor, onLoopback func() bool) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			if !ownHost(c.Request().Host) {
+			if onLoopback() && !ownHost(c.Request().Host) {
 				f.recordRefusal(c, reasonHost, errForeignHost)
 				return errForeignHost
 			}
@@ -38,10 +38,10 @@ func refuseForeignHost(f *frontDoor) echo.MiddlewareFunc {
 	}
 }
 
-// onlyOwnHost is for an admin listener on loopback.
-func onlyOwnHost(next http.Handler) http.Handler {
+// onlyOwnHost is for the admin listener.
+func onlyOwnHost(next http.Handler, onLoopback func() bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !ownHost(r.Host) {
+		if onLoopback() && !ownHost(r.Host) {
 			http.Error(w, errForeignHost.message, errForeignHost.status)
 			return
 		}

@@ -12,23 +12,18 @@ import (
 
 	"herald/auth"
 	"herald/cmd/herald/demo"
-	"herald/cmd/herald/listener"
 	"herald/cmd/herald/webfile"
 	"herald/stream"
 	"herald/stream/client"
 )
 
 // publicRoutes returns the handler of the public listener.
-func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publisher) (http.Handler, error) {
+func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publisher) http.Handler {
 	e := echo.New()
 	e.HTTPErrorHandler = answerError(s.cfg.Logger)
-	clients, err := newClientAddresses(&s.cfg)
-	if err != nil {
-		return nil, err
-	}
-	e.IPExtractor = clients.of
-	if _, insecure := a.auth.(auth.Insecure); insecure && listener.LoopbackOnly(s.cfg.Listen) {
-		e.Use(refuseForeignHost(front))
+	e.IPExtractor = s.clients.of
+	if _, insecure := a.auth.(auth.Insecure); insecure {
+		e.Use(refuseForeignHost(front, s.publicOnLoopback))
 	}
 	present := new(endpoints)
 	e.Use(s.holdConnection, discardUnreadBody, o.refusePreflight(front), o.cors(), o.refuse(front), present.explain)
@@ -48,7 +43,7 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 		s.registerDemo(e, pub, query)
 	}
 	*present = publicEndpoints(e.Routes(), &s.cfg, query.signIn)
-	return stream.Detach(e, answerTimeout), nil
+	return stream.Detach(e, answerTimeout)
 }
 
 // registerClient adds the files of the module for pages. Pages of every origin may load them. A browser loads a module

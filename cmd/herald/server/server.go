@@ -33,6 +33,8 @@ type Server struct {
 	jwks        *auth.JWKS   // nil: the keys do not change
 	revocations *revocations // nil: RevocationTopic is empty
 	page        *demo.Demo   // nil: no demo page
+	front       *frontDoor
+	clients     *clientAddresses
 
 	public, admin *http.Server
 	adminListener net.Listener
@@ -79,6 +81,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	front := newFrontDoor(access.auth, access.revocations, o, s.consumer.CheckUser, cfg.Logger)
+	s.front = front
 	s.streams = stream.NewHandler(stream.Config{
 		Hub: s.hub, Kafka: s.consumer, Viewer: front.viewer, Logger: cfg.Logger,
 		Heartbeat: cfg.Heartbeat, WriteTimeout: cfg.WriteTimeout, Retry: cfg.Retry, MaxQueue: cfg.MaxQueueBytes,
@@ -91,11 +94,10 @@ func New(cfg Config) (*Server, error) {
 	if s.jwks != nil {
 		s.registry.MustRegister(s.jwks)
 	}
-	public, err := s.publicRoutes(access, o, front, pub)
-	if err != nil {
+	if s.clients, err = newClientAddresses(&cfg); err != nil {
 		return nil, &ConfigError{err}
 	}
-	s.public = newPublicServer(&cfg, public)
+	s.public = newPublicServer(&cfg, s.publicRoutes(access, o, front, pub))
 	if cfg.Certificate != nil {
 		s.registry.MustRegister(certificateExpiry(cfg.Certificate))
 	}
@@ -133,7 +135,7 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := s.listen(ctx); err != nil {
 		return errors.Join(err, s.Stop())
 	}
-	s.cfg.Logger.Info("server started", "version", s.cfg.Version, "listen", s.Addr().String(), "admin_listen", s.AdminAddr().String())
+	s.cfg.Logger.Info("server started", "version", s.cfg.Version, "listen", listener.Name(s.Addr()), "admin_listen", listener.Name(s.AdminAddr()))
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.onStop(func() error { stop(); return s.parts.wait() }) // the consumer commits its last offsets meanwhile
 	if s.page != nil {
@@ -155,32 +157,6 @@ func (s *Server) Start(ctx context.Context) error {
 	s.parts.run(s.servePublic)
 	s.parts.run(func() error { return s.admin.Serve(s.adminListener) })
 	return nil
-}
-
-// listen opens both listeners.
-func (s *Server) listen(ctx context.Context) error {
-	unlimited, err := listener.Listen(ctx, s.cfg.Listen)
-	if err != nil {
-		return fmt.Errorf("%s %w", s.cfg.name("Listen"), err)
-	}
-	evicted, connections := connectionMetrics(func() int { return s.limited.Open() })
-	s.limited = listener.Limit(unlimited, maxConnections(), evicted.Inc)
-	s.public.ConnState, s.public.ConnContext = s.limited.ConnState, s.limited.ConnContext
-	s.registry.MustRegister(evicted, connections)
-	s.onStop(func() error { _ = s.limited.Close(); return nil }) // it is closed already once the HTTP server has shut down
-	if s.adminListener, err = listener.Listen(ctx, s.cfg.AdminListen); err != nil {
-		return fmt.Errorf("%s %w", s.cfg.name("AdminListen"), err)
-	}
-	s.onStop(func() error { _ = s.adminListener.Close(); return nil })
-	return nil
-}
-
-// servePublic serves TLS if there is a certificate.
-func (s *Server) servePublic() error {
-	if s.public.TLSConfig != nil {
-		return s.public.Serve(listener.TLS(s.limited, s.public.TLSConfig))
-	}
-	return s.public.Serve(s.limited)
 }
 
 // Addr returns the address of the public listener, with the port that it got.

@@ -86,8 +86,11 @@ func (c *Config) checkLimits() error {
 	if !(c.MaxOpensPerSecond >= 0) { // also refuses NaN
 		return fmt.Errorf("%s=%v: want 0 or more", c.name("MaxOpensPerSecond"), c.MaxOpensPerSecond)
 	}
-	if _, err := c.trustedNetworks(); err != nil {
+	if _, _, err := c.trustedNetworks(); err != nil {
 		return err
+	}
+	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
+		return fmt.Errorf("%s needs %s: a header of any other client is refused", c.name("ProxyProtocol"), c.name("TrustedProxies"))
 	}
 	switch c.TrustedProxyHeader {
 	case headerXForwardedFor:
