@@ -22,10 +22,11 @@ build: ## build a static binary, bin/herald
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/herald ./cmd/herald
 
 # -count=1 turns off go test's cache, which does not notice changes of the binary that the integration tests build.
+# The integration tests take longest and mostly wait, so they start first. The other packages run beside them.
 test: ## vet and test all packages
 	go vet ./...
 	@skips=$$(mktemp); said=$$(mktemp); trap 'rm "$$skips" "$$said"' EXIT; \
-	HERALD_TEST_SKIPS=$$skips go test -count=1 -timeout 30m ./... 2>&1 | tee "$$said"; code=$$?; cat "$$skips"; \
+	HERALD_TEST_SKIPS=$$skips go test -count=1 -timeout 30m ./integration ./... 2>&1 | tee "$$said"; code=$$?; cat "$$skips"; \
 	if ((code)); then echo 'Failures, without the output of the servers:'; grep -E '$(failures)' "$$said" | cut -c -400 | head -80; fi; exit $$code
 
 race: ## test under the race detector
