@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,10 +22,13 @@ type eventSource struct {
 	url    string
 	LastID string // sent as Last-Event-ID when connecting
 	Token  string // sent as bearer token; empty: none
-	reader *eventReader
-	stop   context.CancelFunc
-	limit  int64 // bytes after which the connection is cut; 0: none
-	dialer net.Dialer
+	tls    *tls.Config
+
+	forwardedFor string // sent as X-Forwarded-For; empty: none
+	reader       *eventReader
+	stop         context.CancelFunc
+	limit        int64 // bytes after which the connection is cut; 0: none
+	dialer       net.Dialer
 
 	patience time.Duration // how long a read waits for an event
 }
@@ -71,11 +75,14 @@ func (s *eventSource) connect() error {
 	if s.LastID != "" {
 		request.Header.Set("Last-Event-ID", s.LastID)
 	}
+	if s.forwardedFor != "" {
+		request.Header.Set("X-Forwarded-For", s.forwardedFor)
+	}
 	if s.Token != "" {
 		request.Header.Set("Authorization", "Bearer "+s.Token)
 	}
 	// A new connection each time, as in a browser after a cut.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.dialer.DialContext}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: s.dialer.DialContext, TLSClientConfig: s.tls, ForceAttemptHTTP2: s.tls != nil}}
 	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("GET %s: %w", s.url, err)

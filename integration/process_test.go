@@ -98,7 +98,13 @@ func startDev(t *testing.T) *herald {
 // for each listener. A process that still runs at the end of the test is killed.
 func newProcess(t *testing.T, command string, args ...string) *herald {
 	t.Helper()
-	h := &herald{t: t, binary: heraldBinary(t), public: freeAddress(t), admin: freeAddress(t)}
+	return newProcessAt(t, freeAddress(t), freeAddress(t), command, args...)
+}
+
+// newProcessAt is newProcess with the addresses of the listeners.
+func newProcessAt(t *testing.T, public, admin, command string, args ...string) *herald {
+	t.Helper()
+	h := &herald{t: t, binary: heraldBinary(t), public: public, admin: admin}
 	h.args = append([]string{command, "--listen=" + h.public, "--admin-listen=" + h.admin}, args...)
 	t.Cleanup(func() {
 		if h.command != nil {

@@ -44,12 +44,20 @@ backend herald
 	return address
 }
 
-// startProxy starts a proxy of this machine in front of Herald, and waits until it answers at the address. The signal at
-// the end of the test ends the proxy's workers, too.
+// startProxy starts a proxy of this machine in front of Herald, and waits until it answers at the address.
 func startProxy(t *testing.T, address, program string, args ...string) {
+	t.Helper()
+	ended := launchProxy(t, program, args...)
+	waitStatus(t, "http://"+address+"/", http.StatusNotFound, ended) // of Herald: it serves no page
+}
+
+// launchProxy starts a proxy without waiting, and returns a channel that is closed when the proxy has ended. The signal
+// at the end of the test ends the proxy's workers, too.
+func launchProxy(t *testing.T, program string, args ...string) <-chan struct{} {
 	t.Helper()
 	var printed output
 	command := exec.Command(program, args...) //nolint:noctx // ended by a signal
+	command.Env = append(os.Environ(), "HOME="+t.TempDir())
 	command.Stdout, command.Stderr = &printed, &printed
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -66,7 +74,7 @@ func startProxy(t *testing.T, address, program string, args ...string) {
 			t.Logf("%s\n%s", program, printed.String())
 		}
 	})
-	waitStatus(t, "http://"+address+"/", http.StatusNotFound, ended) // of Herald: it serves no page
+	return ended
 }
 
 // startKeepingNginx starts nginx in front of the address, which keeps its connections to it. It returns its own
