@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/MicahParks/jwkset"
 
@@ -18,6 +19,7 @@ import (
 type jwkSet struct {
 	keys    []key
 	leftOut map[string]error // by id: why a key cannot verify tokens
+	date    time.Time        // the server's time, from the header Date; zero: it did not say
 }
 
 // parseKeySet reads a key set. It leaves out keys that cannot verify tokens: a set may hold keys of other kinds

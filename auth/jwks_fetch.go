@@ -33,6 +33,16 @@ func (j *JWKS) Run(ctx context.Context) {
 	}
 }
 
+// Probe fetches the keys once, in place of [JWKS.Run]. It returns the error of [JWKS.Ready], and the time of the key
+// set's server: zero if the server does not say.
+func (j *JWKS) Probe(ctx context.Context) (time.Time, error) {
+	defer j.client.CloseIdleConnections()
+	j.startFetch()
+	set, err := j.fetchKeys(ctx)
+	j.finishFetch(set, err)
+	return set.date, j.Ready()
+}
+
 // startFetch records that a fetch is under way and drops a pending request for one, which the fetch serves.
 func (j *JWKS) startFetch() {
 	j.mu.Lock()
@@ -114,6 +124,7 @@ func (j *JWKS) fetchKeys(ctx context.Context) (jwkSet, error) {
 		return jwkSet{}, err
 	}
 	set, err := parseKeySet(text)
+	set.date, _ = http.ParseTime(answer.Header.Get("Date")) // zero without the header
 	for id, reason := range set.leftOut {
 		j.cfg.Logger.Debug("key of the key set left out", "url", j.cfg.URL, "kid", id, "error", reason)
 	}

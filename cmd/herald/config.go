@@ -144,7 +144,7 @@ func foreignFlags(model *kong.Application, flags map[string]*kong.Flag) map[stri
 			continue
 		}
 		for _, f := range node.Flags {
-			if flags[f.Name] == nil {
+			if _, known := foreign[f.Name]; !known && flags[f.Name] == nil { // check has the flags of serve, too
 				foreign[f.Name] = node.Name
 			}
 		}

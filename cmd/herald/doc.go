@@ -16,9 +16,10 @@
 // all missing flags. Each command is in the file of its name. flags_server.go has the flags of serve and dev,
 // flags_auth.go the flags of tokens, browsers and TLS, flags_kafka.go the flags of connections to Kafka, of which it
 // makes the TLS configuration and the SASL mechanism (consumer/broker/advice.go names these flags). dev_broker.go
-// starts dev's broker, dev_advertiser.go changes the address that the broker tells its clients, and
-// dev_instructions.go prints how to use both. lock_flock.go and lock_other.go keep a second process out of dev's
-// --data-dir.
+// starts dev's broker, dev_advertiser.go changes the address that the broker tells its clients, and dev_instructions.go
+// prints how to use both. check_setting.go lists settings for herald check, check_files.go and check_connect.go find
+// what is wrong, and check_finding.go collects it. admin.go asks the admin listener of a running server. lock_flock.go
+// and lock_other.go keep a second process out of dev's --data-dir.
 //
 // A start of herald serve:
 //

@@ -28,6 +28,7 @@ const (
 type commands struct {
 	Dev     devCommand     `cmd:"" help:"Start a broker, the server and the demo page in one process."`
 	Serve   serveCommand   `cmd:"" help:"Serve the topics of a Kafka cluster."`
+	Check   checkCommand   `cmd:"" help:"Check the configuration of serve, and with --connect what it needs of Kafka."`
 	Produce produceCommand `cmd:"" help:"Write one notification to Kafka."`
 	Tail    tailCommand    `cmd:"" help:"Follow a stream in the terminal. It resumes after a broken connection."`
 	Bench   benchCommand   `cmd:"" help:"Measure a server under load."`
@@ -69,6 +70,9 @@ func run(ctx context.Context, args []string, stderr io.Writer) int {
 		return exitUsage
 	}
 	if err := parsed.Run(); err != nil {
+		if status, ok := errors.AsType[exitError](err); ok {
+			return int(status)
+		}
 		printError(stderr, err)
 		if _, ok := errors.AsType[usageError](err); ok {
 			return exitUsage
@@ -97,6 +101,11 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// exitError is an exit code whose reason the command has printed.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
 // parseArgs fills cli from the command line, the environment and the configuration file.
 func parseArgs(ctx context.Context, args []string, cli *commands) (*kong.Context, error) {
 	file := new(configFile)
@@ -119,7 +128,7 @@ func newParser(ctx context.Context, cli *commands, file *configFile) *kong.Kong 
 		kong.Name("herald"), kong.Description(description), kong.Vars{"version": versionLine()}, serverDefaults(),
 		kong.DefaultEnvars(envPrefix), kong.Resolvers(file),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
-		kong.BindTo(ctx, (*context.Context)(nil)))...)
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(file))...)
 	checkSettings(parser.Model)
 	return parser
 }

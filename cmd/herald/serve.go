@@ -94,25 +94,35 @@ func (s *serveCommand) Validate() error {
 	if err := s.complete(); err != nil {
 		return err
 	}
-	if err := checkBrokers(s.Brokers); err != nil {
-		return err
+	if problems := s.problems(); len(problems) > 0 {
+		return problems[0]
 	}
-	if err := consumer.CheckRoutes(s.Topic); err != nil {
-		return fmt.Errorf("--topic: %w", err)
-	}
-	if s.FetchMaxBytes < 64<<10 || s.FetchMaxBytes > 128<<20 {
-		return fmt.Errorf("--kafka-fetch-max-bytes=%d: want %d to %d", s.FetchMaxBytes, 64<<10, 128<<20)
-	}
-	if s.Session < 1 {
-		return fmt.Errorf("--kafka-session-partitions=%d: want 1 or more", s.Session)
-	}
-	for _, err := range []error{s.kafkaFlags.check(), s.tlsFlags.check(), s.authFlags.check()} {
+	return nil
+}
+
+// problems returns what is wrong with the values of the flags, without a look at files.
+func (s *serveCommand) problems() []error {
+	var list []error
+	add := func(err error) {
 		if err != nil {
-			return err
+			list = append(list, err)
 		}
 	}
+	add(checkBrokers(s.Brokers))
+	if err := consumer.CheckRoutes(s.Topic); err != nil {
+		add(fmt.Errorf("--topic: %w", err))
+	}
+	if s.FetchMaxBytes < 64<<10 || s.FetchMaxBytes > 128<<20 {
+		add(fmt.Errorf("--kafka-fetch-max-bytes=%d: want %d to %d", s.FetchMaxBytes, 64<<10, 128<<20))
+	}
+	if s.Session < 1 {
+		add(fmt.Errorf("--kafka-session-partitions=%d: want 1 or more", s.Session))
+	}
+	for _, err := range []error{s.kafkaFlags.check(), s.tlsFlags.check(), s.authFlags.check()} {
+		add(err)
+	}
 	cfg := s.config()
-	return cfg.Validate()
+	return append(list, cfg.Problems()...)
 }
 
 // config returns the settings that need no file. Run adds the certificate, the keys and the log.
@@ -152,12 +162,22 @@ func (s *serveCommand) Run(ctx context.Context) error {
 	if cfg.Certificate, err = s.certificate(cfg.Logger); err != nil {
 		return err
 	}
-	if cfg.Consumer.Replica == "" {
-		if cfg.Consumer.Replica, err = os.Hostname(); err != nil {
-			return fmt.Errorf("no host name: give --replica: %w", err)
-		}
+	if cfg.Consumer.Replica, err = s.replica(); err != nil {
+		return err
 	}
 	return runServer(ctx, cfg, func(*server.Server) {})
+}
+
+// replica returns the name of this replica.
+func (s *serveCommand) replica() (string, error) {
+	if s.Replica != "" {
+		return s.Replica, nil
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("no host name: give --replica: %w", err)
+	}
+	return name, nil
 }
 
 // gcPercent trades CPU for memory, of which streams need most: 10,000 idle streams take a sixth less

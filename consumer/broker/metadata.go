@@ -17,6 +17,7 @@ type TopicMetadata struct {
 	ID      [16]byte
 	Leaders []int32 // the broker that leads each partition; -1 for none
 	Err     error   // why the topic cannot be read; nil if it can
+	Rights  Rights  // only from [Cluster.DescribeTopics]
 }
 
 // Missing reports whether the cluster is sure that the topic does not exist.
@@ -28,11 +29,23 @@ func (t *TopicMetadata) Missing() bool {
 // no names it does only the latter, and shows that a broker answers. With create, the broker creates
 // topics that do not exist if it allows that (auto.create.topics.enable).
 func (c *Cluster) FetchMetadata(ctx context.Context, names []string, create bool) (map[string]TopicMetadata, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	req.AllowAutoTopicCreation = create
+	return c.requestMetadata(ctx, req, names)
+}
+
+// DescribeTopics is [Cluster.FetchMetadata] with the rights that this client has on each topic (KIP-430). It creates
+// no topic.
+func (c *Cluster) DescribeTopics(ctx context.Context, names []string) (map[string]TopicMetadata, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	req.IncludeTopicAuthorizedOperations = true
+	return c.requestMetadata(ctx, req, names)
+}
+
+func (c *Cluster) requestMetadata(ctx context.Context, req *kmsg.MetadataRequest, names []string) (map[string]TopicMetadata, error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
-	req := kmsg.NewPtrMetadataRequest()
 	req.Version = metadataVersion
-	req.AllowAutoTopicCreation = create
 	req.Topics = []kmsg.MetadataRequestTopic{} // empty: no topics; nil would mean all topics
 	for _, name := range names {
 		topic := kmsg.NewMetadataRequestTopic()
@@ -49,7 +62,7 @@ func (c *Cluster) FetchMetadata(ctx context.Context, names []string, create bool
 		if t.Topic == nil {
 			continue
 		}
-		m := TopicMetadata{ID: t.TopicID, Leaders: make([]int32, len(t.Partitions))}
+		m := TopicMetadata{ID: t.TopicID, Leaders: make([]int32, len(t.Partitions)), Rights: Rights(t.AuthorizedOperations)}
 		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
 			m.Err = fmt.Errorf("topic %s: %w", *t.Topic, err)
 		}

@@ -16,14 +16,23 @@ import (
 // field, see [Config.FieldName], and the values that it may have. Validate does not look at Keys and
 // Consumer, so that a command can check its flags before it reads files.
 func (c *Config) Validate() error {
+	if problems := c.Problems(); len(problems) > 0 {
+		return problems[0]
+	}
+	return nil
+}
+
+// Problems returns what Validate finds, one error for each kind of setting.
+func (c *Config) Problems() []error {
+	var list []error
 	for _, check := range []func() error{
 		c.checkListeners, c.checkDurations, c.checkSizes, c.checkLimits, c.checkPublish, c.checkAuth, c.checkBrowsers,
 	} {
 		if err := check(); err != nil {
-			return err
+			list = append(list, err)
 		}
 	}
-	return nil
+	return list
 }
 
 func (c *Config) checkListeners() error {

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"herald/auth/textfile"
+	"herald/cmd/herald/listener"
+	"herald/cmd/herald/server"
+)
+
+// checkSettings checks everything that shows without a connection, and returns the configuration of the server as far
+// as its files could be read. The checks are the server's own: checkSettings builds a server and does not start it.
+func (c *checkCommand) checkSettings(f *findings) server.Config {
+	for _, err := range c.problems() {
+		f.refuse(err)
+	}
+	cfg := c.loadFiles(f)
+	if f.exit() != exitUsage {
+		if _, err := server.New(cfg); err != nil {
+			f.refuse(err)
+		} else {
+			f.ok("settings and files: a server takes them")
+		}
+	}
+	c.checkSecretFiles(f)
+	checkPair(f, "--tls-cert-file", c.TLSCertFile, c.TLSKeyFile)
+	checkPair(f, "--kafka-cert-file", c.KafkaCertFile, c.KafkaKeyFile)
+	_, isSocket := listener.UnixPath(c.Listen)
+	isSocket = isSocket || c.Listen == listener.Systemd
+	if !c.InsecureNoAuth && c.TLSCertFile == "" && len(c.TrustedProxies) == 0 && !isSocket && !listener.LoopbackOnly(c.Listen) {
+		f.note("--listen %s speaks plain HTTP, and --trusted-proxies names no proxy that adds TLS: without TLS, everybody on the way reads tokens, and browsers keep no session cookie", c.Listen)
+	}
+	for _, allowed := range c.AllowOrigin {
+		if strings.HasPrefix(allowed, "http://") && !c.InsecureSessionCookie && !c.InsecureNoAuth {
+			f.note("--allow-origin %s: browsers take a page without TLS for another site than a server with TLS, and do not send the session cookie: the page needs a token in the header", allowed)
+		}
+	}
+	f.ok("open files: the limit is %d", listener.OpenFiles())
+	checkMemory(f, c.ReplayCacheBytes)
+	return cfg
+}
+
+// loadFiles reads the files that the settings name, as serve does.
+func (c *checkCommand) loadFiles(f *findings) server.Config {
+	cfg := c.config()
+	cfg.Logger = f.logger()
+	var errs [4]error
+	cfg.Consumer.TLS, cfg.Consumer.SASL, errs[0] = c.security()
+	cfg.Keys, errs[1] = c.keys(cfg.Logger)
+	cfg.Certificate, errs[2] = c.certificate(cfg.Logger)
+	cfg.Consumer.Replica, errs[3] = c.replica()
+	for _, err := range errs {
+		f.refuse(err)
+	}
+	return cfg
+}
+
+// checkSecretFiles warns of secrets that every user of this machine can read. The server warns of --jwt-secret-file
+// itself.
+func (c *checkCommand) checkSecretFiles(f *findings) {
+	for flag, path := range map[string]string{
+		"--kafka-sasl-password-file": c.KafkaSASLPasswordFile, "--kafka-key-file": c.KafkaKeyFile, "--tls-key-file": c.TLSKeyFile,
+	} {
+		if info, err := os.Stat(path); path != "" && err == nil && info.Mode().Perm()&0o004 != 0 {
+			f.warn("%s: every user of this machine can read %s (mode %s): chmod 600 the file", flag, path, info.Mode().Perm())
+		}
+	}
+}
+
+// expiresSoon is the time before a certificate's end at which deploy/OPERATING.md alerts.
+const expiresSoon = 7 * 24 * time.Hour
+
+// checkPair checks the end of a certificate, and that each certificate of the chain is signed by the next one. The
+// server checks that the key fits.
+func checkPair(f *findings, flag, certFile, keyFile string) {
+	if certFile == "" || keyFile == "" {
+		return
+	}
+	pair, err := textfile.LoadKeyPair(certFile, keyFile)
+	if err != nil {
+		return // which is a finding already
+	}
+	switch left := time.Until(pair.Leaf.NotAfter); {
+	case left <= 0:
+		f.fail("%s: the certificate expired on %s: renew it", flag, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	case left < expiresSoon:
+		f.warn("%s: the certificate expires in %v: renew it", flag, left.Round(time.Hour))
+	case time.Now().Before(pair.Leaf.NotBefore):
+		f.fail("%s: the certificate is not valid before %s: is this machine's clock right?", flag, pair.Leaf.NotBefore.UTC().Format(time.RFC3339))
+	default:
+		f.ok("%s: the key fits, and the certificate expires on %s", flag, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
+	if err := checkChain(&pair); err != nil {
+		f.warn("%s: %v", flag, err)
+	}
+}
+
+func checkChain(pair *tls.Certificate) error {
+	certificate := pair.Leaf
+	for i, raw := range pair.Certificate[1:] {
+		next, err := x509.ParseCertificate(raw)
+		if err == nil {
+			err = certificate.CheckSignatureFrom(next)
+		}
+		if err != nil {
+			return fmt.Errorf("certificate %d of the file is not signed by the next one, so clients may not accept it: put the certificate of each authority after the one that it signed: %w", i+1, err)
+		}
+		certificate = next
+	}
+	return nil
+}
+
+// memoryLimitFile has the limit of memory of this process's control group (cgroup v2), as containers see it.
+const memoryLimitFile = "/sys/fs/cgroup/memory.max"
+
+// checkMemory compares the settings with the memory of the container, if it has a limit.
+func checkMemory(f *findings, replayCache int) {
+	text, err := os.ReadFile(memoryLimitFile)
+	limit, parseErr := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil || parseErr != nil {
+		return
+	}
+	const mib = 1 << 20
+	switch {
+	case int64(replayCache) > limit/2:
+		f.warn("--replay-cache-bytes=%d: more than half of the memory that this container may take (%d MiB)", replayCache, limit/mib)
+	case os.Getenv("GOMEMLIMIT") == "":
+		f.note("memory: this container may take %d MiB, and GOMEMLIMIT is not set: with GOMEMLIMIT=%dMiB, Go collects garbage more often before the kernel ends the process", limit/mib, limit*9/10/mib)
+	default:
+		f.ok("memory: this container may take %d MiB, and GOMEMLIMIT is %s", limit/mib, os.Getenv("GOMEMLIMIT"))
+	}
+}

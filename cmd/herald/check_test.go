@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/pem"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"herald/auth"
+	"herald/cmd/herald/listener/certtest"
+)
+
+// check runs herald check and returns what it has printed in JSON. The answer is empty if the command ended before.
+func check(t *testing.T, args ...string) (code int, answer checkAnswer, stderr string) {
+	t.Helper()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := make(chan []byte)
+	go func() {
+		var b bytes.Buffer
+		_, _ = b.ReadFrom(read)
+		printed <- b.Bytes()
+	}()
+	before := os.Stdout
+	os.Stdout = write
+	code, stderr = start(t, with([]string{"check", "--json"}, args...)...)
+	os.Stdout = before
+	_ = write.Close()
+	if text := <-printed; len(text) > 0 {
+		if err := json.Unmarshal(text, &answer); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+	}
+	_ = read.Close()
+	return code, answer, stderr
+}
+
+// has says whether there is a finding of the level with the words.
+func (a *checkAnswer) has(level, words string) bool {
+	for _, f := range a.Findings {
+		if f.Level == level && strings.Contains(f.Text, words) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestCheckSettings gives herald check configurations that an operator gets wrong on the first day.
+func TestCheckSettings(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	secret := filepath.Join(dir, "secret")
+	if err := auth.WriteSecretFile(secret); err != nil {
+		t.Fatal(err)
+	}
+	open := file("open", strings.Repeat("s", 32), 0o644)
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	certtest.WriteKeyPair(t, cert, key, 1)
+	otherCert, otherKey := filepath.Join(dir, "other.pem"), filepath.Join(dir, "other.key")
+	certtest.WriteKeyPair(t, otherCert, otherKey, 2)
+	good := []string{"--brokers=127.0.0.1:1", "--topic=t", "--jwt-secret-file=" + secret}
+	inFile := file("wrong.yaml", "topic: t\nbrokers: [127.0.0.1:1]\njwt-secret-file: "+secret+"\nheartbeat: 1ms\npublish-rate: -1\n", 0o600)
+	for name, test := range map[string]struct {
+		args         []string
+		code         int
+		level, words string
+	}{
+		"all is right":       {good, 0, levelOK, "settings and files: a server takes them"},
+		"TLS":                {with(good, "--tls-cert-file="+cert, "--tls-key-file="+key), exitFailed, levelWarning, "--tls-cert-file: the certificate expires in 1h0m0s"},
+		"another key":        {with(good, "--tls-cert-file="+cert, "--tls-key-file="+otherKey), exitUsage, levelError, "--tls-cert-file and --tls-key-file: "},
+		"no such secret":     {[]string{"--brokers=a:1", "--topic=t", "--jwt-secret-file=" + dir + "/no"}, exitUsage, levelError, "--jwt-secret-file: JWT secret: open " + dir + "/no"},
+		"everybody's secret": {[]string{"--brokers=a:1", "--topic=t", "--jwt-secret-file=" + open}, exitFailed, levelWarning, "every user of this machine can read (file=" + open},
+		"everybody's password": {
+			with(good, "--kafka-sasl-mechanism=plain", "--kafka-sasl-user=u", "--kafka-sasl-password-file="+open), exitFailed, levelWarning,
+			"--kafka-sasl-password-file: every user of this machine can read " + open + " (mode -rw-r--r--): chmod 600",
+		},
+		"nobody is authenticated": {[]string{"--brokers=a:1", "--topic=t", "--insecure-no-auth", "--listen=:80"}, exitFailed, levelWarning, "NOBODY IS AUTHENTICATED"},
+		"all may be proxies":      {with(good, "--trusted-proxies=0.0.0.0/0"), exitFailed, levelWarning, "EVERY CLIENT CAN FORGE ITS ADDRESS"},
+		"any audience":            {[]string{"--brokers=a:1", "--topic=t", "--jwks-url=https://issuer.example"}, exitFailed, levelWarning, "name this service's audience"},
+		"wrong algorithm":         {with(good, "--jwt-algorithms=RS256"), exitUsage, levelError, "--jwt-algorithms: "},
+		"too many streams":        {with(good, "--max-streams=10000000"), exitFailed, levelWarning, "the limit of open files has no room for the allowed streams"},
+		"plain HTTP":              {with(good, "--listen=:0"), 0, levelWarning, "--listen :0 speaks plain HTTP"},
+		"page without TLS":        {with(good, "--allow-origin=http://app.example"), 0, levelWarning, "--allow-origin http://app.example: browsers take a page without TLS"},
+		"revocations of users":    {with(good, "--topic=n.{user}", "--revocation-topic=n.revoked"), exitUsage, levelError, "--revocation-topic: n.revoked is read for users"},
+		"line of the file":        {[]string{"--config=" + inFile}, exitUsage, levelError, "--config " + inFile + ": line 4: --heartbeat=1ms: want 1s to 1h0m0s"},
+		"second line":             {[]string{"--config=" + inFile}, exitUsage, levelError, "--config " + inFile + ": line 5: --publish-rate=-1: want 0 to 1000000"},
+	} {
+		code, answer, stderr := check(t, test.args...)
+		if code != test.code || answer.Exit != code || !answer.has(test.level, test.words) {
+			t.Errorf("%s: exit code %d, %+v %s, want %d, %s %q", name, code, answer, stderr, test.code, test.level, test.words)
+		}
+	}
+	for name, args := range map[string][]string{"nothing": nil, "no key": {"--brokers=a:1", "--topic=t"}, "unknown": with(good, "--topics=x")} {
+		if code, answer, stderr := check(t, args...); code != exitUsage || answer.Findings != nil || stderr == "" {
+			t.Errorf("%s: exit code %d, %+v, %q, want %d and an error", name, code, answer, stderr, exitUsage)
+		}
+	}
+}
+
+// TestCheckOrigins gives settings in each way. The list must have the value in the flag's form, and where it comes from.
+func TestCheckOrigins(t *testing.T) {
+	path := writeConfig(t, "topic:\n  - a\n  - b,kind=broadcast\nretry: 3s\nlisten: :1\njwt-audience: [\"x,y\", z]\n")
+	t.Setenv("HERALD_LOG_LEVEL", "WARN")
+	t.Setenv("HERALD_LISTEN", "127.0.0.1:2")
+	_, answer, stderr := check(t, "--config="+path, "--brokers=a:1,b:1", "--jwks-url=https://u:secret@x.example")
+	want := []shownSetting{
+		{"brokers", "a:1,b:1", "flag"},
+		{"topic", "a;b,kind=broadcast", path + ":2"},
+		{"jwks-url", "https://u:xxxxx@x.example", "flag"},
+		{"jwt-audience", `x\,y,z`, path + ":6"},
+		{"config", path, "flag"},
+		{"listen", "127.0.0.1:2", "HERALD_LISTEN"},
+		{"retry", "3s", path + ":4"},
+		{"log-level", "warn", "HERALD_LOG_LEVEL"},
+	}
+	if diff := cmp.Diff(want, answer.Settings); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", stderr, diff)
+	}
+	_, answer, _ = check(t, "--all", "--config="+path, "--brokers=a:1", "--insecure-no-auth")
+	if !slices.Contains(answer.Settings, shownSetting{"heartbeat", "15s", fromDefault}) {
+		t.Errorf("with --all: %+v", answer.Settings)
+	}
+}
+
+// TestCheckConnect checks configurations against a broker, and against key sets.
+func TestCheckConnect(t *testing.T) {
+	_, broker := startServer(t, devRoutes)
+	address := broker.ListenAddrs()[0]
+	date := time.Now()
+	answer := `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`
+	keys := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", date.UTC().Format(http.TimeFormat))
+		_, _ = w.Write([]byte(answer))
+	}))
+	t.Cleanup(keys.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: keys.Certificate().Raw})
+	if err := os.WriteFile(ca, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	free := []string{"--connect", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"}
+	open := with(free, "--insecure-no-auth", "--brokers="+address)
+	keySet := with(free, "--brokers="+address, "--topic=notifications", "--jwks-url="+keys.URL, "--jwks-ca-file="+ca, "--jwt-audience=herald")
+	for name, test := range map[string]struct {
+		args         []string
+		change       func()
+		code         int
+		level, words string
+	}{
+		"all is right":    {with(open, "--topic=notifications"), nil, 0, levelOK, "topic notifications: exists, partitions: 3, and each has a leader"},
+		"the broker":      {with(open, "--topic=notifications"), nil, 0, levelOK, "at " + address + ": answers, and knows all requests"},
+		"a missing topic": {with(open, "--topic=notification"), nil, exitFailed, levelError, "topic notification does not exist: create it, or correct --topic"},
+		"topics of users": {with(open, "--topic=own.{user}"), nil, 0, levelOK, "topic own.{user}: the topics of users need not exist"},
+		"no broker":       {with(free, "--insecure-no-auth", "--topic=t", "--brokers=127.0.0.1:1"), nil, exitFailed, levelError, "no Kafka broker answers at 127.0.0.1:1: connection refused"},
+		"one of two":      {with(open, "--topic=notifications", "--brokers=127.0.0.1:1"), nil, exitFailed, levelWarning, "--brokers: no Kafka broker answers at 127.0.0.1:1"},
+		"a busy port":     {with(open, "--topic=notifications", "--listen="+taken(t)), nil, 0, levelWarning, "; perhaps Herald runs already"},
+		"a foreign address": {
+			with(open, "--topic=notifications", "--listen="+net.JoinHostPort("192.0.2.1", "1")), nil, exitUsage, levelError,
+			"choose an address of this machine",
+		},
+		"wrong settings too": {with(open, "--topic=notifications", "--retry=1ms"), nil, exitUsage, levelOK, "topic notifications: exists"},
+		"wrong connection":   {with(open, "--topic=notifications", "--kafka-sasl-user=u"), nil, exitUsage, levelWarning, "kafka: not asked"},
+		"no revocations":     {with(keySet, "--revocation-topic=revoked"), nil, exitFailed, levelError, "revocation topic revoked does not exist: create it with cleanup.policy=compact"},
+		"key set":            {keySet, nil, 0, levelOK, "--jwks-url: the key set has keys for tokens"},
+		"clock":              {keySet, nil, 0, levelOK, "clock: differs by "},
+		"no key":             {with(keySet, "--jwt-algorithms=RS256"), nil, exitFailed, levelError, "the key set has no key for --jwt-algorithms RS256"},
+		"wrong clock":        {keySet, func() { date = date.Add(-time.Hour) }, exitFailed, levelWarning, "clock: this machine's clock differs by 1h0m"},
+		"no key set":         {keySet, func() { answer = "<html>" }, exitFailed, levelError, "--jwks-url " + keys.URL + ": "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dateBefore, answerBefore := date, answer
+			defer func() { date, answer = dateBefore, answerBefore }()
+			if test.change != nil {
+				test.change()
+			}
+			code, found, stderr := check(t, test.args...)
+			if code != test.code || !found.has(test.level, test.words) {
+				t.Errorf("exit code %d, %+v %s, want %d, %s %q", code, found, stderr, test.code, test.level, test.words)
+			}
+		})
+	}
+	if broker.TopicInfo("notification") != nil || broker.TopicInfo("own.herald-check") != nil {
+		t.Error("herald check created a topic")
+	}
+}
