@@ -12,10 +12,10 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// TestLeaderKilled kills a broker, as kill -9 does, and starts it again. The broker is the only one in Herald's
+// testLeaderKilled kills a broker, as kill -9 does, and starts it again. The broker is the only one in Herald's
 // --brokers, leads a partition and coordinates Herald's consumer group. The offsets of the records read meanwhile
 // must be committed to the next coordinator.
-func TestLeaderKilled(t *testing.T) {
+func testLeaderKilled(t *testing.T) {
 	c := sharedCluster(t)
 	n := c.nodes[0]
 	tr := startTraffic(t, c, n)
@@ -57,8 +57,8 @@ func TestLeaderKilled(t *testing.T) {
 // offsetsPartitions is how many partitions start.sh gives __consumer_offsets.
 const offsetsPartitions = 4
 
-// TestBrokersRestarted stops and starts each broker, one after the other, as an upgrade does.
-func TestBrokersRestarted(t *testing.T) {
+// testBrokersRestarted stops and starts each broker, one after the other, as an upgrade does.
+func testBrokersRestarted(t *testing.T) {
 	c := sharedCluster(t)
 	tr := startTraffic(t, c)
 	for _, n := range c.nodes {
@@ -76,8 +76,8 @@ func TestBrokersRestarted(t *testing.T) {
 	tr.h.wantLine(`level=WARN msg="broker cannot be read; retrying" broker=\d+ sessions=\d+ partitions=\d+ topic=\S+ partition=\d+ offset=\d+ error=`)
 }
 
-// TestLeaderMoved gives a partition of each kind of topic to each broker in turn.
-func TestLeaderMoved(t *testing.T) {
+// testLeaderMoved gives a partition of each kind of topic to each broker in turn.
+func testLeaderMoved(t *testing.T) {
 	c := sharedCluster(t)
 	tr := startTraffic(t, c)
 	for _, n := range c.nodes {
@@ -99,8 +99,8 @@ func TestLeaderMoved(t *testing.T) {
 	}
 }
 
-// TestAllBrokersStopped stops Kafka as a whole for a while.
-func TestAllBrokersStopped(t *testing.T) {
+// testAllBrokersStopped stops Kafka as a whole for a while.
+func testAllBrokersStopped(t *testing.T) {
 	c := sharedCluster(t)
 	tr := startTraffic(t, c)
 	tr.checkUp()
@@ -126,12 +126,12 @@ func TestAllBrokersStopped(t *testing.T) {
 	tr.h.wantLine(`level=INFO msg="kafka answers" brokers=(.*\n)*.*level=INFO msg="kafka answers" brokers=`)
 }
 
-// TestBrokerPaused pauses a broker, which then accepts connections and requests and never answers. Records of
+// testBrokerPaused pauses a broker, which then accepts connections and requests and never answers. Records of
 // partitions with other leaders must keep arriving. Records of its own partitions must arrive when another broker
 // leads them or, for a partition whose only replica it has, when it answers again. Herald's --brokers names no
 // other broker. While the broker is paused, the test opens a stream. Herald must not report to this stream that replay
 // has met live until the broker answers.
-func TestBrokerPaused(t *testing.T) {
+func testBrokerPaused(t *testing.T) {
 	c := sharedCluster(t)
 	n := c.nodes[0]
 	tr := startTraffic(t, c, n)
@@ -164,10 +164,10 @@ func TestBrokerPaused(t *testing.T) {
 	tr.h.wantLine(fmt.Sprintf(`level=INFO msg="broker is read again" broker=%d `, n.id))
 }
 
-// TestTooFewReplicasInSync stops a broker without which a topic has too few replicas in sync (min.insync.replicas). A record
+// testTooFewReplicasInSync stops a broker without which a topic has too few replicas in sync (min.insync.replicas). A record
 // published there must not be confirmed and never be delivered, while another topic works. When the broker is
 // back, the first topic must work again.
-func TestTooFewReplicasInSync(t *testing.T) {
+func testTooFewReplicasInSync(t *testing.T) {
 	c := sharedCluster(t)
 	strict, other := topicName(t, "strict"), c.newTopic(t, "other", 1)
 	all := "3"

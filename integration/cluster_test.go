@@ -215,8 +215,24 @@ func (c *cluster) remove() error {
 	return errors.Join(err, c.network.Remove(context.Background()))
 }
 
-// TestCluster checks the tests' own cluster: leaders move, and racks are known.
+// TestCluster runs the tests of the shared cluster one after the other, because each stops or moves brokers. They mostly
+// wait for brokers, so they run beside other tests. TestCluster takes longest of all parallel tests. It is the first one in the
+// order of files, so it starts first.
 func TestCluster(t *testing.T) {
+	t.Parallel()
+	t.Run("OwnNodes", testOwnNodes)
+	t.Run("LeaderKilled", testLeaderKilled)
+	t.Run("BrokersRestarted", testBrokersRestarted)
+	t.Run("LeaderMoved", testLeaderMoved)
+	t.Run("AllBrokersStopped", testAllBrokersStopped)
+	t.Run("BrokerPaused", testBrokerPaused)
+	t.Run("TooFewReplicasInSync", testTooFewReplicasInSync)
+	t.Run("ReadsFromBrokerOfItsRack", testReadsFromBrokerOfItsRack)
+	t.Run("SinceWithoutALeader", testSinceWithoutALeader)
+}
+
+// testOwnNodes checks the tests' own cluster: leaders move, and racks are known.
+func testOwnNodes(t *testing.T) {
 	c := sharedCluster(t)
 	topic := c.newTopic(t, "records", 1)
 	for _, n := range c.nodes {

@@ -20,6 +20,7 @@ import (
 // certificates and the issuer's key, issuer.sh serves the key set, and herald token makes a token. The test then
 // does what a browser does: it exchanges the token for a cookie and opens a stream with the cookie.
 func TestComposeSecure(t *testing.T) {
+	t.Parallel()
 	if err := pull(kafkaImage()); err != nil {
 		notTested(t, requireDocker, "deploy/secure, without a Docker engine or an image of Kafka. "+err.Error())
 	}

@@ -17,6 +17,7 @@ import (
 // TestCompose starts deploy/compose.yaml and follows the instructions at its top: open the page and a stream, write to a
 // topic that does not exist yet, stop. [TestImage] tests the image.
 func TestCompose(t *testing.T) {
+	t.Parallel()
 	if err := pull(kafkaImage()); err != nil {
 		notTested(t, requireDocker, "deploy/compose.yaml, without a Docker engine or an image of Kafka. "+err.Error())
 	}

@@ -13,6 +13,7 @@ import (
 // TestInterleavedTransactions writes to one partition with two transactional producers and one producer without
 // transactions, in turn. In each round, none, one or both of the transactions are aborted.
 func TestInterleavedTransactions(t *testing.T) {
+	t.Parallel()
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "transactions", 1)
 	h := startHerald(t, b, "--topic="+topic)
@@ -72,6 +73,7 @@ func TestInterleavedTransactions(t *testing.T) {
 // TestAllCodecsAreRead writes batches of one and of a thousand records in each of Kafka's codecs to one
 // partition, with headers and users mixed.
 func TestAllCodecsAreRead(t *testing.T) {
+	t.Parallel()
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "codecs", 1)
 	h := startHerald(t, b, "--topic="+topic+",user=header:owner")

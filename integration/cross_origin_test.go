@@ -35,6 +35,7 @@ const crossOriginPage = `void (async () => {
 // stream/PROTOCOL.md, "Other origins", the page has a stream. Without one of them it has none, and the log says what is
 // missing.
 func TestCrossOriginPage(t *testing.T) {
+	t.Parallel()
 	browser := startChromium(t)
 	b := devBroker(t)
 	secret := newSecretFile(t)

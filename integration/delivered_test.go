@@ -12,6 +12,7 @@ import (
 // then show how many notifications are unseen. Another device that asks for since=delivered must receive exactly the
 // unseen notifications, from another replica too.
 func TestUnseenNotificationsOnAnotherDevice(t *testing.T) {
+	t.Parallel()
 	b := sharedBroker(t)
 	own := topicName(t, "own")
 	b.createTopic(t, own+".alice", 1)

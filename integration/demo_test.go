@@ -47,6 +47,7 @@ func (p demoPage) startTask() {
 
 // TestDemoPageAdvice makes mistakes on the page. The page must explain them.
 func TestDemoPageAdvice(t *testing.T) {
+	t.Parallel()
 	page := openDemo(t, startChromium(t), "http://"+startDev(t).public, strings.Repeat("é", 129))
 	page.waitText("user-error", "é”, which is not possible here. The page shows alice instead. A user has 1 to 256 bytes")
 	page.waitText("items-empty", "No notification yet.")
@@ -93,6 +94,7 @@ func (p demoPage) progressOf(base, task string, seq int) {
 // TestDemoPageTasks shows a task whose first records the page has missed, and whose worker then stops and
 // continues. It also shows an event of a type that the page does not know.
 func TestDemoPageTasks(t *testing.T) {
+	t.Parallel()
 	base := "http://" + startDev(t).public
 	page := openDemo(t, startChromium(t), base, "alice")
 	page.progressOf(base, "a", 32)
@@ -128,6 +130,7 @@ func TestDemoPageTasks(t *testing.T) {
 // TestDemoPageWithoutKafka kills the server while a task runs, and then its broker. The page must say what works
 // and what does not, and leave no error after both have returned.
 func TestDemoPageWithoutKafka(t *testing.T) {
+	t.Parallel()
 	address := freeAddress(t)
 	kafka := newProcess(t, "dev", "--kafka-listen="+address, "--data-dir="+t.TempDir())
 	kafka.Start()
@@ -162,6 +165,7 @@ func TestDemoPageWithoutKafka(t *testing.T) {
 // TestDemoPageFits wants the newest task and the newest event on the screen of a laptop and of a phone, without
 // scrolling, beside older ones.
 func TestDemoPageFits(t *testing.T) {
+	t.Parallel()
 	base := "http://" + startDev(t).public
 	page := openDemo(t, startChromium(t), base, "alice")
 	for i := range 8 {
@@ -185,6 +189,7 @@ func TestDemoPageFits(t *testing.T) {
 
 // TestDemoPageAfterRestart restarts herald dev, which keeps its records in memory, while the page is open.
 func TestDemoPageAfterRestart(t *testing.T) {
+	t.Parallel()
 	browser, dev := startChromium(t), startDev(t)
 	page := openDemo(t, browser, "http://"+dev.public, "alice")
 	page.startTask()
@@ -200,6 +205,7 @@ func TestDemoPageAfterRestart(t *testing.T) {
 // TestDemoPageInTabs opens seven tabs, which use one stream for each of their two people: over HTTP/1.1, a browser
 // opens six connections to one host. Each tab shows each record once.
 func TestDemoPageInTabs(t *testing.T) {
+	t.Parallel()
 	browser, dev := startChromium(t), startDev(t)
 	base := "http://" + dev.public
 	var pages []demoPage
@@ -222,6 +228,7 @@ func TestDemoPageInTabs(t *testing.T) {
 
 // TestDemoPageCountsWhatACutMissed cuts a person's connection, writes 28 records for the person, and reconnects. The page's own account, and what it shows, must agree with Kafka.
 func TestDemoPageCountsWhatACutMissed(t *testing.T) {
+	t.Parallel()
 	kafka := freeAddress(t)
 	dev := newProcess(t, "dev", "--kafka-listen="+kafka)
 	dev.Start()

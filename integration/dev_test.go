@@ -13,6 +13,7 @@ import (
 // TestDevFrontEnd serves the page of README.md on another port than `herald dev`, with the one change that the
 // README describes: the address of Herald. The page signs in, and shows a record of the topic that the flag names.
 func TestDevFrontEnd(t *testing.T) {
+	t.Parallel()
 	browser := startChromium(t)
 	secret := newSecretFile(t)
 	kafka := freeAddress(t)

@@ -1,6 +1,9 @@
 // Package integration tests the built herald binary on Apache Kafka, as producers and browsers use it. The package
 // consists of tests only.
 //
+// First the tests that measure, or that stop what others share, run one after the other. Tests that mostly wait then run
+// in parallel (t.Parallel), two at a time on two processors. The tests of the cluster are one of them: [TestCluster].
+//
 // The tests share a Kafka container, a cluster of three for the faults of brokers, and a broker
 // that authenticates its clients. Each starts when the first test needs it. Environment:
 //

@@ -20,6 +20,7 @@ import (
 // deploy/Dockerfile.binary makes the image. No test builds deploy/Dockerfile, which compiles in a base image with
 // Go that only an image registry has.
 func TestImage(t *testing.T) {
+	t.Parallel()
 	b := sharedBroker(t)
 	b.ownContainer(t, "Herald's image")
 	topic := b.newTopic(t, "notifications", 1)

