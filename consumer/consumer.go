@@ -114,6 +114,9 @@ func (c *Consumer) Started() error {
 	return c.topics.checkStarted()
 }
 
+// Connections returns the number of connections to brokers that are open.
+func (c *Consumer) Connections() int { return c.cluster.Connections() }
+
 // Online reports whether Kafka answered the last metadata request.
 func (c *Consumer) Online() bool { return c.contact.isOnline() }
 

@@ -65,6 +65,9 @@ func NewProducer(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechani
 	return &Producer{broker.NewCluster(brokers, tlsConfig, mechanism, produceIdle)}
 }
 
+// Connections returns the number of connections to brokers that are open.
+func (p *Producer) Connections() int { return p.cluster.Connections() }
+
 // Close closes idle connections.
 func (p *Producer) Close() { p.cluster.Close() }
 

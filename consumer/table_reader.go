@@ -75,6 +75,9 @@ func (r *TableReader) Run(ctx context.Context) error {
 	return err
 }
 
+// Connections returns the number of connections to brokers that are open.
+func (r *TableReader) Connections() int { return r.consumer.Connections() }
+
 // Ready returns nil if the table is complete and changes to it are read. The error is [ErrUnread] while
 // the topic is being read for the first time, wraps [ErrNoTopic] while the topic does not exist, or
 // says what else is wrong.

@@ -35,7 +35,7 @@ type catchUp struct {
 
 	waiting map[consumer.Partition]struct{} // partitions that do not reach the seam before the retry
 	retry   *time.Timer                     // requests a catch-up for the waiting partitions
-	ends    map[consumer.Partition]int64    // of logs that turned out shorter than this replica has read
+	tally   *catchUpTally                   // of the catch-up under way; nil: none is
 	turn    uint32                          // selects which partition is replayed first
 	metLive bool                            // the client knows that replay has met live
 	checks  uint8                           // how often the stream has checked whether replay has met live
@@ -43,7 +43,8 @@ type catchUp struct {
 
 // run catches up: it compares the cursor with the logs and replays from the cursor to the seam.
 func (c *catchUp) run(ctx context.Context) error {
-	c.waiting, c.ends = nil, nil // most streams never need them
+	c.waiting = nil // most streams never need it
+	c.beginTally()
 	c.sub.acceptLiveRecords()
 	seam := c.env.hub.seam(c.sub.topics)
 	if err := c.compareWith(ctx, seam); err != nil {
@@ -69,6 +70,7 @@ func (c *catchUp) run(ctx context.Context) error {
 		c.retry = time.AfterFunc(retryAfter, c.sub.requestCatchUp)
 	} else {
 		c.checkLiveLater()
+		c.endTally(err == nil && !c.writer.poll.isFull())
 	}
 	return err
 }
@@ -174,6 +176,7 @@ func (c *catchUp) replayOnce(ctx context.Context, seam cursor) (more bool, err e
 	if len(behind) == 0 {
 		return false, nil
 	}
+	c.tally.missed = true
 	first := int(c.turn) % len(behind)
 	c.turn++
 	behind = slices.Concat(behind[first:], behind[:first])
@@ -249,6 +252,7 @@ func (c *catchUp) replayRecord(p consumer.Partition, r *consumer.Record) (more b
 	topic.setNextOffset(p.ID, r.Offset+1)
 	b := w.appendRecordID(p, topic.topicID, r.Offset+1, c.sub.topic(p.Topic).Own)
 	hub.metrics.replayed.Inc()
+	c.tally.records++
 	var large *large
 	if b.b, large = hub.appendRecord(b.b, shape, p, eventType, r); large != nil {
 		w.attachLarge(large)
@@ -288,10 +292,10 @@ func (c *catchUp) moveIntoLog(topic *topicCursor, p consumer.Partition, lost *co
 	case from > lost.End:
 		reason = consumer.GapUnknownID
 		topic.beginPartition(p.ID, lost.Start)
-		if c.ends == nil {
-			c.ends = make(map[consumer.Partition]int64)
+		if c.tally.ends == nil {
+			c.tally.ends = make(map[consumer.Partition]int64)
 		}
-		c.ends[p] = lost.End
+		c.tally.ends[p] = lost.End
 	case from >= lost.Start:
 		return
 	default:

@@ -133,7 +133,7 @@ func (s *clientStream) waitFor(fn func(context.Context) error) error {
 func (s *clientStream) discard() {
 	s.taken = nil
 	s.writer.discard()
-	s.sub.discard()
+	_, _, _ = s.takeQueue()
 }
 
 // close ends the response. If Herald ends the stream, the client gets everything that waits for it and

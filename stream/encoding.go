@@ -70,7 +70,8 @@ func (h *Hub) encodeRecordLocked(part *hubPartition, p consumer.Partition, r *co
 	e := part.encodings.add()
 	eventType := h.eventTypeOf(r)
 	lines, large := h.appendRecord(e.lines[:0], s, p, eventType, r)
-	*e = encoding{shape: s, item: item{partition: p, offset: r.Offset, eventType: eventType, large: large}, lines: lines}
+	times := h.metrics.delays.timesOf(r.Time, part.delivered)
+	*e = encoding{shape: s, item: item{partition: &part.Partition, offset: r.Offset, eventType: eventType, large: large, times: times}, lines: lines}
 	if share && len(lines) > 0 {
 		shared := slices.Clone(lines)
 		e.item.shared, e.lines = &shared, lines[:0]

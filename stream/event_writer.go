@@ -209,6 +209,7 @@ func (w *eventWriter) sendLocked() (err error) {
 		w.reportSentLocked() // withHeartbeats may have sent records past the buffer
 		return nil
 	}
+	w.env.metrics.delays.beginWrite(w.buf)
 	w.rest, err = w.out.send(w.buf.b)
 	return w.continueLocked(err)
 }
@@ -220,8 +221,12 @@ func (w *eventWriter) continueLocked(err error) error {
 		w.rest, err = w.out.sendLarge(w.large)
 		w.large = nil
 	}
-	if err == nil && len(w.rest) == 0 {
+	switch {
+	case err != nil:
+	case len(w.rest) == 0:
 		w.reportSentLocked()
+	case w.buf != nil:
+		w.buf.waits = true
 	}
 	return err
 }
@@ -234,6 +239,7 @@ func (w *eventWriter) reportSentLocked() {
 	}
 	w.rest = nil
 	if w.buf != nil {
+		w.env.metrics.delays.endWrite(w.buf)
 		w.buf.free()
 		w.buf = nil
 	}

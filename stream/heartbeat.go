@@ -76,6 +76,7 @@ func (w *eventWriter) joinHeldLocked() {
 	}
 	if w.buf != nil {
 		w.held.b = append(w.held.b, w.buf.b[headroom:]...)
+		w.held.live = append(w.held.live, w.buf.live...)
 		w.buf.free()
 	}
 	w.held, w.buf = nil, w.held
@@ -89,9 +90,14 @@ func (w *eventWriter) writePastLocked() error {
 		b = newBuffer()
 		b.b = append(b.b, w.beat...)
 	}
+	w.env.metrics.delays.beginWrite(b)
 	rest, err := w.out.send(b.b)
 	if err == nil && len(rest) > 0 {
+		b.waits = true
 		err = w.out.finish(rest)
+	}
+	if err == nil {
+		w.env.metrics.delays.endWrite(b)
 	}
 	b.free()
 	return err

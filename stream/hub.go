@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -36,11 +37,12 @@ type hubTopic struct {
 // hubPartition is a partition that is read. Its lock is held while records are delivered, until next is the
 // offset after them. Nobody waits for it who holds the hub's lock: a broadcast to many streams takes long.
 type hubPartition struct {
-	id   int32
+	consumer.Partition
 	mu   sync.Mutex
 	next atomic.Int64 // the offset that is read next
 
 	encodings encodings // of the record that is being delivered
+	delivered time.Time // when the hub got that record
 }
 
 // NewHub returns a hub without streams. typeHeader names the record header that holds the event
@@ -85,7 +87,7 @@ func (h *Hub) Begin(p consumer.Partition, topicID [16]byte, next int64) {
 	if t.topicID != topicID {
 		t.incarnation = newIncarnation(topicID)
 	}
-	part := &hubPartition{id: p.ID}
+	part := &hubPartition{Partition: p}
 	part.next.Store(next)
 	if i, known := t.searchPartition(p.ID); known {
 		t.partitions[i] = part
@@ -117,6 +119,7 @@ func (h *Hub) Deliver(p consumer.Partition, records []consumer.Record, next int6
 	}
 	part.mu.Lock()
 	defer part.mu.Unlock()
+	part.delivered = time.Now()
 	if len(records) > 0 && records[0].Broadcast { // then all records of the topic are
 		h.broadcastRecordsLocked(t, part, p, records)
 	} else {
@@ -143,13 +146,14 @@ func (h *Hub) findPartition(p consumer.Partition) (*hubTopic, *hubPartition) {
 }
 
 func (t *hubTopic) searchPartition(id int32) (int, bool) {
-	return slices.BinarySearchFunc(t.partitions, id, func(p *hubPartition, id int32) int { return cmp.Compare(p.id, id) })
+	return slices.BinarySearchFunc(t.partitions, id, func(p *hubPartition, id int32) int { return cmp.Compare(p.ID, id) })
 }
 
 // queueRecordsLocked queues each record for the streams of its user. The lock of the partition is held.
 func (h *Hub) queueRecordsLocked(part *hubPartition, p consumer.Partition, records []consumer.Record) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
+	queued := 0
 	for i := range records {
 		r := &records[i]
 		if r.Value == nil {
@@ -159,10 +163,11 @@ func (h *Hub) queueRecordsLocked(part *hubPartition, p consumer.Partition, recor
 		for s := h.users[string(r.User)]; s != nil; s = s.older {
 			if s.shape.wantsRecord(r) {
 				e := h.encodeRecordLocked(part, p, r, s.shape, false)
-				s.pushRecord(e.item, e.lines)
+				queued += s.pushRecord(e.item, e.lines)
 			}
 		}
 	}
+	h.metrics.queued.Add(int64(queued))
 }
 
 // broadcastRecordsLocked queues each record for all streams that have the topic. The lock of the partition is held.
@@ -173,11 +178,13 @@ func (h *Hub) broadcastRecordsLocked(t *hubTopic, part *hubPartition, p consumer
 			h.metrics.tombstones.Inc()
 		}
 		part.encodings.begin()
+		queued := 0
 		t.readers.visit(func(s *subscription) {
 			if s.shape.wantsRecord(r) {
-				s.pushRecord(h.encodeRecordLocked(part, p, r, s.shape, true).item, nil)
+				queued += s.pushRecord(h.encodeRecordLocked(part, p, r, s.shape, true).item, nil)
 			}
 		})
+		h.metrics.queued.Add(int64(queued))
 	}
 }
 
@@ -273,7 +280,7 @@ func (h *Hub) readPositions(at cursor, sources []consumer.UserTopic, parts *[]*h
 		s := t.topicCursor
 		s.positions = slices.Grow(at[i].positions[:0], len(t.partitions))
 		for _, part := range t.partitions {
-			s.positions = append(s.positions, position{partition: part.id, next: part.next.Load()})
+			s.positions = append(s.positions, position{partition: part.ID, next: part.next.Load()})
 		}
 		if parts != nil {
 			*parts = append(*parts, t.partitions...)

@@ -27,7 +27,7 @@ func (s *clientStream) gather() (behind bool, ended error) {
 		defer cursors.Put(now)
 	}
 	current := check && s.catchUp.isCurrent(*now)
-	s.taken, behind, ended = s.sub.takeQueue()
+	s.taken, behind, ended = s.takeQueue()
 	s.done = 0
 	s.frameTaken(ended)
 	if now == nil || s.writer.poll.isFull() { // records before these positions may have been dropped
@@ -48,6 +48,14 @@ func (s *clientStream) gather() (behind bool, ended error) {
 		s.appendHeartbeat()
 	}
 	return behind, ended
+}
+
+// takeQueue takes the subscription's queue, which then no longer counts as queued.
+func (s *clientStream) takeQueue() (q *queue, behind bool, ended error) {
+	if q, behind, ended = s.sub.takeQueue(); q != nil {
+		s.writer.env.metrics.queued.Add(-int64(q.size()))
+	}
+	return q, behind, ended
 }
 
 // appendHeartbeat appends a heartbeat, or a checkpoint if the position has moved far.
@@ -114,8 +122,9 @@ func (s *clientStream) frameTaken(ended error) {
 			w.moved += it.offset + 1 - from
 			continue
 		}
-		b := w.appendRecordID(it.partition, topic.topicID, it.offset+1, s.sub.topic(it.partition.Topic).Own)
+		b := w.appendRecordID(*it.partition, topic.topicID, it.offset+1, s.sub.topic(it.partition.Topic).Own)
 		b.b = append(b.b, lines...)
+		b.live = append(b.live, it.times)
 		w.attachLarge(it.large)
 		live++
 	}
@@ -138,7 +147,7 @@ func (s *clientStream) skipForeignPartition(topic *topicCursor, it *item) bool {
 	if _, home := begin[it.partition.ID]; home {
 		s.sub.requestCatchUp()
 	} else {
-		homes.RecordMisplaced(s.sub.user, consumer.Position{Partition: it.partition, Offset: it.offset})
+		homes.RecordMisplaced(s.sub.user, consumer.Position{Partition: *it.partition, Offset: it.offset})
 	}
 	return true
 }

@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"sync/atomic"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"herald/consumer"
@@ -18,6 +20,14 @@ type metrics struct {
 	gaps       *prometheus.CounterVec
 	overflows  prometheus.Counter
 	tombstones prometheus.Counter
+	delays     *delays
+
+	replayDuration prometheus.Histogram
+	replayRecords  prometheus.Histogram
+
+	// The hub adds to queued after it has queued records, and the streams take away what they take. So queued is
+	// below 0 for a moment if a stream is faster than the hub.
+	queued atomic.Int64
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -41,9 +51,21 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		gaps:       counter("herald_stream_gaps_total", "Gap events written to streams, by reason: retention, recreated, unknown-id, unreadable or replay-limit.", "reason", string(consumer.GapRetention), string(consumer.GapRecreated), string(consumer.GapUnknownID), string(consumer.GapUnreadable), string(consumer.GapReplayLimit)),
 		overflows:  prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_overflows_total", Help: "Times that a slow stream's queue was full and the stream fell back to replay."}),
 		tombstones: prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_tombstones_total", Help: "Live records with a null value, which only clients that ask for fields get."}),
+		delays:     newDelays(),
+		replayDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "herald_stream_replay_duration_seconds", Help: "Time that streams with missed offsets took to catch up with the live records.",
+			Buckets: []float64{.005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 300},
+		}),
+		replayRecords: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "herald_stream_replay_records", Help: "Records that streams with missed offsets were sent until they had caught up with the live records.",
+			Buckets: []float64{0, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000},
+		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.open, m.opened, m.ended, m.refused, events, m.bytes, m.gaps, m.overflows, m.tombstones)
+		queued := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "herald_stream_queued_bytes", Help: "Bytes that wait in the queues of all streams, counted as --max-queue-bytes counts them.",
+		}, func() float64 { return float64(max(0, m.queued.Load())) })
+		reg.MustRegister(m.open, m.opened, m.ended, m.refused, events, m.bytes, m.gaps, m.overflows, m.tombstones, m.delays, m.replayDuration, m.replayRecords, queued)
 	}
 	return m
 }

@@ -1,6 +1,10 @@
 package stream
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
 
 // output writes a stream's bytes to its client. One goroutine at a time uses it, except for cut.
 type output interface {
@@ -40,12 +44,20 @@ const keepBuffer = 64 << 10
 // newBufferSize is the size of a new buffer, in bytes.
 const newBufferSize = 4 << 10
 
-var buffers = sync.Pool{New: func() any { return &buffer{b: make([]byte, headroom, newBufferSize)} }}
+var buffers = sync.Pool{New: func() any {
+	return &buffer{b: make([]byte, headroom, newBufferSize), shard: bufferCount.Add(1)}
+}}
+
+var bufferCount atomic.Uint32
 
 // buffer holds bytes on their way to a client. A stream has a buffer only while it writes.
 type buffer struct {
 	b          []byte
 	checkpoint lastCheckpoint
+	live       []recordTimes // of the live records among the events
+	written    time.Duration // when the write of the events began, as [delays] tells the time
+	waits      bool          // the client did not take all bytes at once
+	shard      uint32        // of [delays]
 }
 
 // lastCheckpoint is the last checkpoint of a buffer. If it ends the buffer, another checkpoint takes its place.
@@ -58,7 +70,7 @@ func newBuffer() *buffer { return buffers.Get().(*buffer) } //nolint:forcetypeas
 
 func (b *buffer) free() {
 	if cap(b.b) <= keepBuffer {
-		b.b, b.checkpoint = b.b[:headroom], lastCheckpoint{}
+		b.b, b.checkpoint, b.live, b.waits = b.b[:headroom], lastCheckpoint{}, b.live[:0], false
 		buffers.Put(b)
 	}
 }

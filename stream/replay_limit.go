@@ -84,7 +84,7 @@ func (c *catchUp) freshRanges(seam cursor) (fresh []consumer.Range) {
 				continue
 			}
 			r := consumer.Range{Partition: consumer.Partition{Topic: at.name, ID: p.partition}, Next: at.nextOffset(p.partition), To: p.next}
-			if end, short := c.ends[r.Partition]; short {
+			if end, short := c.tally.ends[r.Partition]; short {
 				r.To = min(r.To, end)
 			}
 			if r.Next < r.To || at.isSought(p.partition) {

@@ -11,12 +11,13 @@ import (
 
 // item is one record waiting for a stream.
 type item struct {
-	partition consumer.Partition
+	partition *consumer.Partition // is shared by all items of the partition
 	offset    int64
 	eventType string
 	end       int     // where its event and data lines end in the queue's text; they begin where the lines before end
 	shared    *[]byte // the lines of a broadcast, which are not in the text
 	large     *large  // what follows the lines of a large event
+	times     recordTimes
 }
 
 // itemOverhead is the memory of a waiting item without its text, in bytes.
@@ -123,23 +124,26 @@ func (s *subscription) without(old *subscription) (newest *subscription) {
 func (s *subscription) placeIn(topic string) *int32 { return &s.places[s.topicIndex(topic)] }
 
 // pushRecord queues an item with its event and data lines. It does not wait. An empty queue takes an item that is
-// larger than the bound. If a queue is full, the stream falls behind.
-func (s *subscription) pushRecord(it item, text []byte) {
+// larger than the bound. If a queue is full, the stream falls behind. pushRecord returns by how many bytes the queue
+// has grown.
+func (s *subscription) pushRecord(it item, text []byte) (grown int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.behind || s.ended != nil {
-		return
+		return 0
 	}
+	grown = len(text) + it.sharedSize() + itemOverhead
 	if s.queue == nil {
 		s.queue = queues.Get().(*queue) //nolint:forcetypeassert // nothing else is in there
-	} else if s.queue.size()+len(text)+it.sharedSize()+itemOverhead > s.maxBytes {
+	} else if s.queue.size()+grown > s.maxBytes {
 		s.behind = true
 		s.overflow()
 		s.serveLocked()
-		return
+		return 0
 	}
 	s.queue.addItem(it, text)
 	s.serveLocked()
+	return grown
 }
 
 // requestCatchUp makes the stream compare its cursor with the log before it takes live records again.
@@ -188,13 +192,6 @@ func (s *subscription) endCaughtUp(cause error) {
 	if s.ended == nil && !s.behind {
 		s.ended = cause
 	}
-}
-
-// discard drops the records that wait.
-func (s *subscription) discard() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.queue = nil
 }
 
 // endCause returns why the stream has to end; nil if it does not.

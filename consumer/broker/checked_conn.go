@@ -35,6 +35,7 @@ var errUnasked = errors.New("response without a request")
 // kafka-go calls one Write and one Read at a time.
 type checkedConn struct {
 	net.Conn
+	forget func() // is called when the connection is closed; nil: nobody counts it
 
 	head [12]byte // of the request under way: size, key, version and correlation id
 	at   int      // how many bytes of the request were written
@@ -50,6 +51,14 @@ type checkedConn struct {
 type request struct {
 	key, version  int16
 	correlationID int32
+}
+
+// Close implements [net.Conn].
+func (c *checkedConn) Close() error {
+	if c.forget != nil {
+		c.forget()
+	}
+	return c.Conn.Close()
 }
 
 // Write implements [net.Conn].

@@ -34,13 +34,14 @@ var ErrUnsupported = errors.New("broker is too old: Herald needs Apache Kafka 3.
 
 // Cluster sends single requests to the brokers of one Kafka cluster. It is safe for concurrent use.
 type Cluster struct {
-	bootstrap []string // host:port
-	addr      net.Addr // of bootstrap
-	tls       *tls.Config
-	transport *kafka.Transport
-	roster    *roster
-	lastID    atomic.Int32 // the correlation id of the last request
-	answered  atomic.Bool  // a broker has answered a request, so address, TLS and SASL are right
+	bootstrap   []string // host:port
+	addr        net.Addr // of bootstrap
+	tls         *tls.Config
+	transport   *kafka.Transport
+	roster      *roster
+	lastID      atomic.Int32 // the correlation id of the last request
+	connections atomic.Int32
+	answered    atomic.Bool // a broker has answered a request, so address, TLS and SASL are right
 }
 
 // NewCluster returns the cluster that the bootstrap brokers (host:port) belong to. It connects when the
@@ -49,7 +50,7 @@ type Cluster struct {
 // idle is how long an unused connection is kept. A broker that restarts closes its connections, and
 // the next request on such a connection fails: a request that must not fail for that wants a short idle.
 func NewCluster(bootstrap []string, tlsConfig *tls.Config, mechanism sasl.Mechanism, idle time.Duration) *Cluster {
-	return &Cluster{
+	c := &Cluster{
 		bootstrap: bootstrap,
 		addr:      kafka.TCP(bootstrap...),
 		tls:       tlsConfig,
@@ -61,11 +62,10 @@ func NewCluster(bootstrap []string, tlsConfig *tls.Config, mechanism sasl.Mechan
 			MetadataTTL:    2 * time.Second,
 			MetadataTopics: []string{}, // none: the transport uses its metadata for brokers' addresses only
 			SASL:           mechanism,
-			Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-				return dial(ctx, tlsConfig, network, address)
-			},
 		},
 	}
+	c.transport.Dial = c.dial
+	return c
 }
 
 // Close closes idle connections. A connection with a request under way closes after its answer.

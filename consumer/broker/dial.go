@@ -4,22 +4,27 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"sync"
 
 	"github.com/segmentio/kafka-go"
 )
 
-// dial opens a connection to a broker, with TLS if tlsConfig is not nil.
-func dial(ctx context.Context, tlsConfig *tls.Config, network, address string) (net.Conn, error) {
+// dial opens a connection to a broker, with TLS if the cluster has it.
+func (c *Cluster) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	open := new(net.Dialer).DialContext
-	if tlsConfig != nil {
-		open = (&tls.Dialer{Config: tlsConfig}).DialContext
+	if c.tls != nil {
+		open = (&tls.Dialer{Config: c.tls}).DialContext
 	}
 	conn, err := open(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	return &checkedConn{Conn: conn}, nil
+	c.connections.Add(1)
+	return &checkedConn{Conn: conn, forget: sync.OnceFunc(func() { c.connections.Add(-1) })}, nil
 }
+
+// Connections returns the number of connections to brokers that are open.
+func (c *Cluster) Connections() int { return int(c.connections.Load()) }
 
 // GroupDialer returns a dialer for kafka-go's ConsumerGroup, which does not take the cluster's Transport.
 // Its connections create no topics.
@@ -27,7 +32,7 @@ func (c *Cluster) GroupDialer() *kafka.Dialer {
 	return &kafka.Dialer{
 		ClientID: clientID, Timeout: RequestTimeout, SASLMechanism: c.transport.SASL,
 		DialFunc: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dial(ctx, c.tls, network, address)
+			conn, err := c.dial(ctx, network, address)
 			if err != nil {
 				return nil, c.explainDial(err, address)
 			}

@@ -40,6 +40,7 @@ type frontDoor struct {
 	checkUser   func(user string) error // returns an error for a user that cannot have a stream
 	log         *slog.Logger
 	refused     *prometheus.CounterVec
+	sessions    *prometheus.CounterVec
 	lines       *rate.Limiter // lines of the log about refused requests
 }
 
@@ -48,6 +49,8 @@ func newFrontDoor(authenticator auth.Authenticator, revocations *auth.Revocation
 		auth: authenticator, revocations: revocations, origins: o, checkUser: checkUser, log: log, lines: oncePerSecond(),
 		refused: counterVec("herald_http_refusals_total", "Requests refused, by reason: token, user, origin, host, keys, quota, query or proxy-header.",
 			"reason", reasonToken, reasonUser, reasonOrigin, reasonHost, reasonKeys, reasonQuota, reasonQuery, reasonProxy),
+		sessions: counterVec("herald_sessions_total", "Requests to make or remove a session cookie, by result: created, refused or removed.",
+			"result", sessionCreated, sessionRefused, sessionRemoved),
 	}
 }
 

@@ -27,6 +27,19 @@ func counterVec(name, help, label string, values ...string) *prometheus.CounterV
 	return vec
 }
 
+// kafkaConnections counts the connections to brokers of all parts of the server.
+func (s *Server) kafkaConnections() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "herald_kafka_connections", Help: "Connections to Kafka's brokers that are open.",
+	}, func() float64 {
+		open := s.consumer.Connections() + s.producer.Connections()
+		if s.revocations != nil {
+			open += s.revocations.reader.Connections()
+		}
+		return float64(open)
+	})
+}
+
 // connectionMetrics count the public listener's connections. [listener.Limit] calls evicted.Inc, and
 // open returns [listener.Limited.Open].
 func connectionMetrics(open func() int) (evicted prometheus.Counter, gauge prometheus.Collector) {

@@ -41,6 +41,7 @@ type publisher struct {
 	front      *frontDoor
 	hub        *stream.Hub
 	published  *prometheus.CounterVec
+	durations  prometheus.Histogram
 	maxValue   int64             // bytes
 	quota      *userrate.Limiter // of notifications
 	repeats    *repeats
@@ -50,7 +51,7 @@ type publisher struct {
 func newPublisher(cfg *Config, producer *consumer.Producer, c *consumer.Consumer, hub *stream.Hub, front *frontDoor) *publisher {
 	return &publisher{
 		producer: producer, consumer: c, routes: cfg.Consumer.Routes, typeHeader: cfg.EventTypeHeader, front: front, hub: hub,
-		published: newPublishedCounter(), maxValue: cfg.PublishMaxBytes, quota: userrate.New(cfg.PublishRate, cfg.PublishBurst), repeats: newRepeats(),
+		published: newPublishedCounter(), durations: newPublishDurations(), maxValue: cfg.PublishMaxBytes, quota: userrate.New(cfg.PublishRate, cfg.PublishBurst), repeats: newRepeats(),
 		bodies: newBodyRoom(maxBodies, cfg.PublishMaxBytes),
 	}
 }
@@ -58,6 +59,13 @@ func newPublisher(cfg *Config, producer *consumer.Producer, c *consumer.Consumer
 func newPublishedCounter() *prometheus.CounterVec {
 	return counterVec("herald_http_published_total", "Notifications taken by POST, by result: ok, repeated, refused or error.",
 		"result", resultOK, resultRepeated, resultRefused, resultError)
+}
+
+func newPublishDurations() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "herald_http_publish_duration_seconds", Help: "Time from the end of a POST's body until Kafka had acknowledged the record.",
+		Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
+	})
 }
 
 // published is the answer to a notification that Kafka has confirmed.
@@ -136,10 +144,12 @@ func (p *publisher) publishOnce(c echo.Context, n notification) (published, erro
 	if n.key != "" { // a client that leaves will ask again; then there must be an answer
 		ctx = context.WithoutCancel(ctx)
 	}
+	begun := time.Now()
 	written, err := p.write(ctx, n)
 	if err != nil {
 		return published{}, p.recordFailure(c, err)
 	}
+	p.durations.Observe(time.Since(begun).Seconds())
 	p.published.WithLabelValues(resultOK).Inc()
 	answer := published{Topic: written.Topic, Partition: written.ID, Offset: written.Offset}
 	if p.consumer.Started() == nil { // before that, the positions of an id are not known

@@ -89,7 +89,7 @@ func New(cfg Config) (*Server, error) {
 		Limits: stream.Limits{Age: cfg.ReplayMaxAge, Records: cfg.ReplayMaxRecords}, Admission: cfg.admission(),
 	})
 	pub := newPublisher(&cfg, s.producer, s.consumer, s.hub, front)
-	s.registry.MustRegister(front.refused, pub.published)
+	s.registry.MustRegister(front.refused, pub.published, pub.durations, s.kafkaConnections(), front.sessions)
 	s.registry.MustRegister(s.conditionMetrics()...)
 	if s.jwks != nil {
 		s.registry.MustRegister(s.jwks)

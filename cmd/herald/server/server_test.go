@@ -66,6 +66,12 @@ func TestOperatingListsEveryMetric(t *testing.T) {
 			t.Errorf("no %s from the start", line)
 		}
 	}
+	if want := "herald_http_publish_duration_seconds_count 1\n"; !strings.Contains(text, want) {
+		t.Errorf("no %s after a notification", want)
+	}
+	if none := "herald_kafka_connections 0\n"; strings.Contains(text, none) {
+		t.Errorf("%s although Kafka was written to", none)
+	}
 	wantMetricsInOperating(t, text)
 }
 

@@ -45,6 +45,13 @@ func (s sessionCookie) removed() *http.Cookie {
 	return c
 }
 
+// Results of requests for a session cookie, the values of a label.
+const (
+	sessionCreated = "created"
+	sessionRefused = "refused"
+	sessionRemoved = "removed"
+)
+
 // sessions exchanges a token for a cookie.
 type sessions struct {
 	cookie  sessionCookie
@@ -69,19 +76,30 @@ func (s *sessions) register(e *echo.Echo, query queryRules) {
 // create answers with a cookie that holds the token of the Authorization header. It ignores the
 // request's cookie: a new token takes precedence over an old one.
 func (s *sessions) create(c echo.Context) error {
+	id, err := s.setCookie(c)
+	if err != nil {
+		s.front.sessions.WithLabelValues(sessionRefused).Inc()
+		return err
+	}
+	s.front.sessions.WithLabelValues(sessionCreated).Inc()
+	return s.answer(c, id)
+}
+
+// setCookie sets the cookie of a request with a valid token, and returns the identity in the token.
+func (s *sessions) setCookie(c echo.Context) (auth.Identity, error) {
 	token, err := auth.Sources{}.Token(c.Request())
 	if err != nil {
-		return s.front.refuseIdentity(c, err)
+		return auth.Identity{}, s.front.refuseIdentity(c, err)
 	}
 	id, err := s.jwt.Verify(c.Request().Context(), token)
 	if err != nil {
-		return s.front.refuseIdentity(c, err)
+		return auth.Identity{}, s.front.refuseIdentity(c, err)
 	}
 	if len(s.cookie.name())+len(token) > maxCookie {
-		return refuse(http.StatusRequestEntityTooLarge, codeTooLarge, fmt.Sprintf("the token is too long for a cookie: it may have %d bytes", maxCookie-len(s.cookie.name())))
+		return auth.Identity{}, refuse(http.StatusRequestEntityTooLarge, codeTooLarge, fmt.Sprintf("the token is too long for a cookie: it may have %d bytes", maxCookie-len(s.cookie.name())))
 	}
 	c.SetCookie(s.cookie.holding(token, time.Until(id.Expires)))
-	return s.answer(c, id)
+	return id, nil
 }
 
 // show answers whose session the request has. A page asks to find out whether a user is signed in, so
@@ -100,6 +118,7 @@ func (s *sessions) show(c echo.Context) error {
 
 func (s *sessions) remove(c echo.Context) error {
 	c.SetCookie(s.cookie.removed())
+	s.front.sessions.WithLabelValues(sessionRemoved).Inc()
 	noStore(c)
 	return c.NoContent(http.StatusNoContent)
 }

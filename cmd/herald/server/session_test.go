@@ -50,6 +50,12 @@ func TestSession(t *testing.T) {
 	if status, _, body := request(t, http.MethodPost, s.url+"/session", both); status != http.StatusOK || !strings.Contains(body, `"user":"bob","`) {
 		t.Errorf("POST /session beside an old cookie: %d %s, want the new one", status, body)
 	}
+	_, _, metrics := request(t, http.MethodGet, "http://"+s.AdminAddr().String()+"/metrics", nil)
+	for _, line := range []string{`herald_sessions_total{result="created"} 2`, `herald_sessions_total{result="removed"} 1`, `herald_sessions_total{result="refused"} 0`} {
+		if !strings.Contains(metrics, line+"\n") {
+			t.Errorf("no %s", line)
+		}
+	}
 	if strings.Contains(s.log.String(), token) || strings.Contains(s.log.String(), fresh) {
 		t.Error("a token is in the log")
 	}
