@@ -141,7 +141,7 @@ func (d *devCommand) Run(ctx context.Context) error {
 	defer stop()
 	cfg.Consumer.Brokers = broker.ListenAddrs()
 	return runServer(ctx, cfg, func(srv *server.Server) {
-		d.printInstructions(os.Stdout, reachable(srv.Addr()), reachable(srv.AdminAddr()), public)
+		d.printInstructions(os.Stdout, reachable(srv.Addr())+d.BasePath, reachable(srv.AdminAddr()), public)
 	})
 }
 

@@ -15,20 +15,23 @@ import (
 
 // printInstructions prints how to use the server and the broker, for the flags given.
 func (d *devCommand) printInstructions(w io.Writer, public, admin, broker string) {
-	program := os.Args[0]
+	program, stream := os.Args[0], "http://"+public
+	if d.BasePath != "" {
+		stream += "/"
+	}
 	lines := []string{"page       http://" + public + "/"}
 	if d.JWTSecretFile == "" {
 		lines = append(
 			lines,
 			"subscribe  curl -N 'http://"+public+"/events?user=alice'",
-			"           "+program+" tail --url http://"+public+" --user alice",
+			"           "+program+" tail --url "+stream+" --user alice",
 		)
 	} else {
 		lines = append(
 			[]string{"token      " + program + " token --jwt-secret-file " + quoted(d.JWTSecretFile) + " --user alice --publish > alice.token"},
 			lines[0]+", which signs in with the token",
 			`subscribe  curl -N -H "Authorization: Bearer $(cat alice.token)" http://`+public+"/events",
-			"           "+program+" tail --url http://"+public+" --token-file alice.token",
+			"           "+program+" tail --url "+stream+" --token-file alice.token",
 		)
 	}
 	route := d.routes()[0]

@@ -22,6 +22,7 @@ type serverFlags struct {
 	Listen        string `default:"${default_listen}" placeholder:"ADDRESS" help:"Address of the public listener: HOST:PORT (port 0 takes a free port, which the log names), unix:PATH for a Unix socket with mode 0660, or systemd for the socket that systemd passes (FileDescriptorName=public). Default: ${default}." group:"Listeners"`
 	AdminListen   string `default:"${default_admin_listen}" placeholder:"ADDRESS" help:"Address of the admin listener, which serves /livez, /readyz and /metrics without authentication: HOST:PORT, unix:PATH, or systemd (FileDescriptorName=admin). Default: ${default}." group:"Listeners"`
 	AdminPprof    bool   `help:"Serve profiles of CPU, memory and goroutines on the admin listener, at /debug/pprof/. Default: off." group:"Listeners"`
+	BasePath      string `placeholder:"/PREFIX" help:"Path under which the public listener has its routes, for a proxy that passes paths on as they are: with /herald, the stream is at /herald/events. Default: none." group:"Listeners"`
 	ProxyProtocol bool   `help:"Want a PROXY header, version 1 or 2, at the beginning of each connection from --trusted-proxies to the public listener, and take the client's address from it. Connections of others must not have one. Default: off." group:"Listeners"`
 
 	EventTypeHeader   string        `default:"${default_event_type_header}" placeholder:"NAME" help:"Record header that holds the event type. Default: ${default}." group:"Streams"`
@@ -84,6 +85,7 @@ func serverDefaults() kong.Vars {
 // apply sets the fields of cfg.
 func (s *serverFlags) apply(cfg *server.Config) {
 	cfg.Listen, cfg.AdminListen, cfg.AdminPprof, cfg.ProxyProtocol = s.Listen, s.AdminListen, s.AdminPprof, s.ProxyProtocol
+	cfg.BasePath = s.BasePath
 	cfg.EventTypeHeader, cfg.Heartbeat, cfg.Retry, cfg.WriteTimeout = s.EventTypeHeader, s.Heartbeat, s.Retry, s.WriteTimeout
 	cfg.RecordHeader = s.RecordHeader
 	cfg.MaxQueueBytes, cfg.ReplayMaxAge, cfg.ReplayMaxRecords = s.MaxQueueBytes, s.ReplayMaxAge, s.ReplayMaxRecords

@@ -17,7 +17,7 @@ import (
 )
 
 type tailCommand struct {
-	URL         string        `name:"url" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Address of the stream. An address without a path gets the path /events. unix:PATH is the Unix socket of a server. Default: ${default}."`
+	URL         string        `name:"url" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Address of the stream. An address without a path, or with a base path that ends with a slash, gets /events. unix:PATH is the Unix socket of a server. Default: ${default}."`
 	User        string        `placeholder:"NAME" help:"User whose stream to follow, for a server with --insecure-no-auth. Default: the user of the token."`
 	TokenFile   string        `placeholder:"FILE" help:"File with a bearer token, one line of text. It is read again for each connection. Default: the token in the variable HERALD_TOKEN, or no token."`
 	LastEventID string        `name:"last-event-id" placeholder:"ID" help:"Continue after the event with this id. Default: begin where --since says."`
@@ -76,14 +76,15 @@ func (t *tailCommand) Run(ctx context.Context) error {
 	})
 }
 
-// parseStreamURL parses the address of a stream. An address without a path gets the path /events.
+// parseStreamURL parses the address of a stream. An address without a path, and a path that ends with a slash, gets
+// /events.
 func parseStreamURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("--url %q: want the address of a stream, such as http://127.0.0.1:8080/events", text)
 	}
-	if u.Path == "" || u.Path == "/" {
-		u.Path = "/events"
+	if u.Path == "" || strings.HasSuffix(u.Path, "/") {
+		u.Path = strings.TrimSuffix(u.Path, "/") + "/events"
 	}
 	return u, nil
 }

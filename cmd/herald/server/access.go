@@ -32,7 +32,7 @@ func newAccess(cfg *Config, o *origins) (access, error) {
 	if cfg.Keys == nil {
 		return access{}, errors.New("there are neither keys for tokens nor " + cfg.name("InsecureNoAuth"))
 	}
-	a := access{cookie: sessionCookie{sameSite: cfg.SessionSameSite, insecure: cfg.InsecureSessionCookie}}
+	a := access{cookie: sessionCookie{sameSite: cfg.SessionSameSite, insecure: cfg.InsecureSessionCookie, basePath: cfg.BasePath}}
 	tokens := auth.JWTConfig{
 		Keys: cfg.Keys, Algorithms: cfg.JWTAlgorithms, Issuer: cfg.JWTIssuer, Audiences: cfg.JWTAudience, UserClaim: cfg.JWTUserClaim, Leeway: auth.DefaultLeeway,
 		Sources: auth.Sources{Cookie: a.cookie.name(), Query: cfg.TokenQueryParameter, SameOrigin: o.checkAll},

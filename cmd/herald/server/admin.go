@@ -33,7 +33,7 @@ func refuseAbsent(cfg *Config) http.HandlerFunc {
 		e.list = append(e.list, endpoint{path, []string{http.MethodGet}})
 	}
 	for _, path := range publicPaths {
-		e.absent[path] = fmt.Sprintf("this is the admin listener: %s is on the public one (%s)", path, cfg.name("Listen"))
+		e.absent[path] = fmt.Sprintf("this is the admin listener: %s is on the public one (%s)", cfg.BasePath+path, cfg.name("Listen"))
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.Path

@@ -22,6 +22,9 @@ type Config struct {
 	// AdminPprof serves the profiles of net/http/pprof on the admin listener. A profile costs CPU while it is taken, and
 	// shows the command line and the code that runs. Default: false.
 	AdminPprof bool
+	// BasePath is the path under which the public listener has its routes: with /herald, the stream is at
+	// /herald/events. It is empty or begins with a slash and does not end with one. Default: empty.
+	BasePath string
 	// ProxyProtocol wants a PROXY header at the beginning of each connection of TrustedProxies to the public listener.
 	// Connections of others must not have one. Default: false.
 	ProxyProtocol bool

@@ -43,17 +43,18 @@ func anyOf(texts []string) string {
 
 // endpoints are what a listener has, so that a refusal of anything else can name it.
 type endpoints struct {
-	list   []endpoint
+	base   string            // see [Config.BasePath]
+	list   []endpoint        // with paths below base
 	absent map[string]string // paths that the listener could have, and why it does not
 }
 
 // publicEndpoints returns the endpoints of the public listener, from all of its routes. The files of the demo page are
 // not among them, because only the page asks for them, and neither is HEAD: each path that takes GET takes HEAD.
 func publicEndpoints(routes []*echo.Route, cfg *Config, signIn bool) endpoints {
-	e := endpoints{absent: make(map[string]string)}
+	e := endpoints{base: cfg.BasePath, absent: make(map[string]string)}
 	for _, route := range routes {
-		path := strings.ReplaceAll(route.Path, ":user", "{user}")
-		if path == "/" || strings.HasPrefix(path, "/demo/") || route.Method == http.MethodHead {
+		path := strings.ReplaceAll(strings.TrimPrefix(route.Path, cfg.BasePath), ":user", "{user}")
+		if path == "" || path == "/" || strings.HasPrefix(path, "/demo/") || route.Method == http.MethodHead {
 			continue
 		}
 		if i := slices.IndexFunc(e.list, func(e endpoint) bool { return e.path == path }); i >= 0 {
@@ -78,7 +79,7 @@ func publicEndpoints(routes []*echo.Route, cfg *Config, signIn bool) endpoints {
 		}
 	}
 	if !cfg.Demo {
-		e.absent["/"] = fmt.Sprintf("this server has no page: the stream is at /events, and the demo page needs %s", cfg.name("Demo"))
+		e.absent["/"] = fmt.Sprintf("this server has no page: the stream is at %s/events, and the demo page needs %s", cfg.BasePath, cfg.name("Demo"))
 	}
 	return e
 }
@@ -119,12 +120,12 @@ func (e *endpoints) explainPath(method, path string) string {
 		paths = append(paths, absent)
 	}
 	slices.Sort(paths[len(e.list):])
-	meant := nearestPath(path, paths)
+	meant := nearestPath(strings.TrimPrefix(path, e.base), paths)
 	if why := e.absent[meant]; why != "" {
 		return why
 	}
 	if i := slices.IndexFunc(e.list, func(one endpoint) bool { return one.path == meant }); i >= 0 {
-		one := e.list[i]
+		one := endpoint{e.base + meant, e.list[i].methods}
 		if slices.Contains(one.methods, method) {
 			one.methods = []string{method}
 		}
@@ -132,7 +133,7 @@ func (e *endpoints) explainPath(method, path string) string {
 	}
 	all := make([]string, 0, len(e.list))
 	for _, one := range e.list {
-		all = append(all, one.String())
+		all = append(all, endpoint{e.base + one.path, one.methods}.String())
 	}
 	return "there is nothing at this path: this listener has " + strings.Join(all, "; ")
 }

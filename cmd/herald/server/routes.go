@@ -27,20 +27,21 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 	}
 	present := new(endpoints)
 	e.Use(s.holdConnection, discardUnreadBody, o.refusePreflight(front), o.cors(), o.refuse(front), present.explain)
+	g := e.Group(s.cfg.BasePath)
 	query, ofStream := queryRules{front: front}, append([]string{paramUser}, stream.Params()...)
 	if a.jwt != nil {
 		query, ofStream = queryRules{front: front, signIn: true, token: s.cfg.TokenQueryParameter}, stream.Params()
-		(&sessions{cookie: a.cookie, jwt: a.jwt, front: front, publish: s.cfg.EnablePublish}).register(e, query)
+		(&sessions{cookie: a.cookie, jwt: a.jwt, front: front, publish: s.cfg.EnablePublish}).register(g, query)
 	}
-	e.Match(getAndHead, "/events", s.streams.Events, query.only(true, ofStream...))
-	registerClient(e)
+	g.Match(getAndHead, "/events", s.streams.Events, query.only(true, ofStream...))
+	registerClient(g)
 	if s.cfg.EnablePublish {
-		e.POST("/users/:user/notifications", pub.publishToUser, query.only(true, paramType))
-		e.POST("/broadcast", pub.publishToAll, query.only(true, paramType))
+		g.POST("/users/:user/notifications", pub.publishToUser, query.only(true, paramType))
+		g.POST("/broadcast", pub.publishToAll, query.only(true, paramType))
 	}
 	if s.cfg.Demo {
 		s.page = demo.New(demoProducer{pub}, auth.CheckUser, query.signIn, s.cfg.Logger)
-		s.registerDemo(e, pub, query)
+		s.registerDemo(g, pub, query)
 	}
 	*present = publicEndpoints(e.Routes(), &s.cfg, query.signIn)
 	return stream.Detach(e, answerTimeout)
@@ -48,14 +49,14 @@ func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publi
 
 // registerClient adds the files of the module for pages. Pages of every origin may load them. A browser loads a module
 // of another origin only if the answer allows it (HTML, "fetch a single module script"), and no file has a user's data.
-func registerClient(e *echo.Echo) {
+func registerClient(g *echo.Group) {
 	for _, path := range clientPaths {
 		content, err := fs.ReadFile(client.Scripts, strings.TrimPrefix(path, "/"))
 		if err != nil {
 			panic(fmt.Sprintf("server: read an embedded file: %v", err)) // the name is wrong
 		}
 		file := webfile.New(path, content)
-		e.Match(getAndHead, path, func(c echo.Context) error {
+		g.Match(getAndHead, path, func(c echo.Context) error {
 			if h := c.Response().Header(); h.Get(echo.HeaderAccessControlAllowOrigin) == "" { // origins.cors sets it for a listed origin
 				h.Set(echo.HeaderAccessControlAllowOrigin, "*")
 			}
@@ -67,15 +68,18 @@ func registerClient(e *echo.Echo) {
 
 // registerDemo adds the demo page at /, the route that starts its tasks, and the route that answers with
 // the server's condition. Users who sign in need the right to publish to start a task.
-func (s *Server) registerDemo(e *echo.Echo, pub *publisher, query queryRules) {
+func (s *Server) registerDemo(g *echo.Group, pub *publisher, query queryRules) {
 	for path, file := range s.page.Files() {
-		e.Match(getAndHead, path, echo.WrapHandler(file))
+		g.Match(getAndHead, path, echo.WrapHandler(file))
 	}
-	e.Match(getAndHead, "/demo/condition", func(c echo.Context) error {
+	if base := s.cfg.BasePath; base != "" { // the page's links are relative to its directory
+		g.Match(getAndHead, "", func(c echo.Context) error { return c.Redirect(http.StatusPermanentRedirect, base+"/") })
+	}
+	g.Match(getAndHead, "/demo/condition", func(c echo.Context) error {
 		demo.AnswerCondition(c.Response(), s.condition())
 		return nil
 	}, query.only(false))
-	e.POST("/demo/tasks", func(c echo.Context) error {
+	g.POST("/demo/tasks", func(c echo.Context) error {
 		by := stream.ClientNetwork(c).String()
 		if query.signIn {
 			id, err := pub.permit(c)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -20,16 +21,19 @@ const maxCookie = 4096
 // browsers send it to this host only (__Host-).
 type sessionCookie struct {
 	sameSite http.SameSite
-	insecure bool // browsers send it over plain HTTP too
+	insecure bool   // browsers send it over plain HTTP too
+	basePath string // see [Config.BasePath]
 }
 
 // name returns the cookie's name. Its prefix makes browsers require Secure, Path=/ and no Domain, so
-// that no other host of the site can set the cookie (RFC 6265bis, section 4.1.3.2).
+// that no other host of the site can set the cookie (RFC 6265bis, section 4.1.3.2). So the Path cannot be the base
+// path. The base path is in the name instead: two servers of one host do not overwrite each other's cookie.
 func (s sessionCookie) name() string {
+	name := "herald" + strings.ReplaceAll(s.basePath, "/", ".")
 	if s.insecure {
-		return "herald"
+		return name
 	}
-	return "__Host-herald"
+	return "__Host-" + name
 }
 
 func (s sessionCookie) holding(token string, life time.Duration) *http.Cookie {
@@ -67,10 +71,10 @@ type session struct {
 	Publish bool      `json:"publish"`
 }
 
-func (s *sessions) register(e *echo.Echo, query queryRules) {
-	e.POST("/session", s.create, query.only(false))
-	e.Match(getAndHead, "/session", s.show, query.only(true))
-	e.DELETE("/session", s.remove, query.only(false))
+func (s *sessions) register(g *echo.Group, query queryRules) {
+	g.POST("/session", s.create, query.only(false))
+	g.Match(getAndHead, "/session", s.show, query.only(true))
+	g.DELETE("/session", s.remove, query.only(false))
 }
 
 // create answers with a cookie that holds the token of the Authorization header. It ignores the

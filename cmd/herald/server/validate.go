@@ -44,8 +44,17 @@ func (c *Config) checkListeners() error {
 			return fmt.Errorf("%s %w", c.name(l.field), err)
 		}
 	}
+	if c.BasePath != "" && (!basePath.MatchString(c.BasePath) || len(c.BasePath) > maxBasePath) {
+		return fmt.Errorf("%s %q: want a path such as /herald, of letters, digits, - and _, without a slash at its end", c.name("BasePath"), c.BasePath)
+	}
 	return nil
 }
+
+// basePath matches the values of BasePath. A dot is not among its characters: it stands for a slash in the session
+// cookie's name.
+var basePath = regexp.MustCompile(`^(/[A-Za-z0-9_-]+)+$`)
+
+const maxBasePath = 200
 
 func (c *Config) checkDurations() error {
 	for _, d := range []struct {
