@@ -86,6 +86,14 @@ func NewHandler(cfg Config) *Handler {
 	return h
 }
 
+// AwaitLocks returns when the locks of the roster and of the hub have been free.
+func (h *Handler) AwaitLocks() {
+	h.roster.mu.Lock()
+	h.roster.mu.Unlock() //nolint:staticcheck // to have had it is enough
+	h.cfg.Hub.mu.Lock()
+	h.cfg.Hub.mu.Unlock() //nolint:staticcheck // as above
+}
+
 // Drain ends all streams with the reason [ErrDraining], so that their clients reconnect to another replica. It ends
 // them one after the other within the window, at 200 a second or more. It returns when all streams have written
 // the events that waited for them. When ctx ends, it cuts the remaining streams. New streams are refused.

@@ -201,6 +201,7 @@ func runServer(ctx context.Context, cfg server.Config, started func(*server.Serv
 		return err
 	}
 	started(srv)
+	defer superviseBySystemd(ctx, srv, cfg.Logger)()
 	select {
 	case <-ctx.Done():
 		cfg.Logger.Info("server stopping")

@@ -169,6 +169,13 @@ func (s *Server) AdminAddr() net.Addr { return s.adminListener.Addr() }
 // is then of no use, and [Server.Stop] returns the error.
 func (s *Server) Failed() <-chan struct{} { return s.parts.failed }
 
+// AwaitLocks takes and releases the locks that every stream needs, one after the other. It returns when all of them have
+// been free, so a server in which it does not return serves nobody.
+func (s *Server) AwaitLocks() {
+	s.streams.AwaitLocks()
+	_, _ = s.registry.Gather() // takes the consumer's locks; what it counts does not matter here
+}
+
 // Stop ends the streams with a reason, so that their clients reconnect elsewhere, lets requests end, and
 // stops everything else. It takes DrainTimeout, plus a few seconds for the demo's tasks and for Kafka.
 // It returns the errors of all parts. Later calls wait for the first one and return the same error.

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestSystemdIsNotified runs a server as systemd starts it, and wants a notification of each state: of the start, of
+// life more than once, and of the stop.
+func TestSystemdIsNotified(t *testing.T) {
+	dir, err := os.MkdirTemp("", "h") //nolint:usetesting // the path of a socket must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a test's
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close() //nolint:errcheck // a test's
+	_ = socket.SetReadDeadline(time.Now().Add(30 * time.Second))
+	await := func(want string) {
+		t.Helper()
+		for b := make([]byte, 256); ; {
+			n, err := socket.Read(b)
+			if err != nil {
+				t.Fatalf("%s: %v", want, err)
+			}
+			if string(b[:n]) == want {
+				return
+			}
+			if want == "READY=1" {
+				t.Errorf("%s came before %s", b[:n], want)
+			}
+		}
+	}
+	srv, _ := startServer(t, devRoutes)
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	superviseBySystemd(t.Context(), srv, log)() // not started by systemd
+	t.Setenv("NOTIFY_SOCKET", socket.LocalAddr().String())
+	t.Setenv("WATCHDOG_USEC", "40000")
+	ctx, terminate := context.WithCancel(t.Context())
+	stop := superviseBySystemd(ctx, srv, log)
+	await("READY=1")
+	await("WATCHDOG=1")
+	await("WATCHDOG=1")
+	terminate()
+	await("STOPPING=1")
+	await("WATCHDOG=1") // until the process ends: the drain may take longer than the watchdog waits
+	stop()
+}
