@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"net/http"
@@ -24,7 +25,7 @@ func TestComposeSecure(t *testing.T) {
 	if err := pull(kafkaImage()); err != nil {
 		notTested(t, requireDocker, "deploy/secure, without a Docker engine or an image of Kafka. "+err.Error())
 	}
-	command := composeCommand(t)
+	s := &composed{command: composeCommand(t), project: "herald-test-" + strings.ToLower(rand.Text()[:12]), files: []string{"../deploy/secure/compose.yaml"}}
 	dir := t.TempDir()
 	prepare := exec.CommandContext(t.Context(), "../deploy/secure/prepare.sh", dir)
 	prepare.Env = append(os.Environ(), "HERALD="+heraldBinary(t))
@@ -38,7 +39,7 @@ func TestComposeSecure(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = issuer.Wait() })
 	public, admin, broker := freeAddress(t), freeAddress(t), freeAddress(t)
-	startCompose(t, command, "../deploy/secure/compose.yaml",
+	s.start(t,
 		"HERALD_KAFKA_IMAGE="+kafkaImage(), "HERALD_IMAGE="+buildImage(t), "SECURE_DIR="+dir, "SECURE_UID="+strconv.Itoa(os.Getuid()),
 		"JWKS_URL=https://host.docker.internal:"+keys+"/jwks.json",
 		"HERALD_PORT="+portOf(t, public), "HERALD_ADMIN_PORT="+portOf(t, admin), "KAFKA_PORT="+portOf(t, broker))
@@ -92,7 +93,7 @@ func TestComposeSecure(t *testing.T) {
 	if stream.StatusCode != http.StatusOK || stream.ProtoMajor != 2 {
 		t.Fatalf("GET /events by the cookie: %d %s", stream.StatusCode, stream.Proto)
 	}
-	producer, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.RecordDeliveryTimeout(patience))
+	producer, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(-1), kgo.RecordDeliveryTimeout(patience))
 	if err != nil {
 		t.Fatalf("producer: %v", err)
 	}

@@ -3,36 +3,52 @@ package integration
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // TestCompose starts deploy/compose.yaml and follows the instructions at its top: open the page and a stream, write to a
-// topic that does not exist yet, stop. [TestImage] tests the image.
+// topic that does not exist yet, kill replicas, stop. [TestImage] tests the image.
 func TestCompose(t *testing.T) {
 	t.Parallel()
 	if err := pull(kafkaImage()); err != nil {
 		notTested(t, requireDocker, "deploy/compose.yaml, without a Docker engine or an image of Kafka. "+err.Error())
 	}
-	command := composeCommand(t)
-	public, admin, broker := freeAddress(t), freeAddress(t), freeAddress(t)
-	startCompose(t, command, "../deploy/compose.yaml",
-		"HERALD_KAFKA_IMAGE="+kafkaImage(), "HERALD_IMAGE="+buildImage(t),
-		"HERALD_PORT="+portOf(t, public), "HERALD_ADMIN_PORT="+portOf(t, admin), "KAFKA_PORT="+portOf(t, broker))
-	waitStatus(t, "http://"+admin+"/readyz", http.StatusOK, nil)
-
-	if status, _, body := getFrom(t, "http://"+public+"/"); status != http.StatusOK || !strings.Contains(body, "<title>") {
-		t.Errorf("GET /: %d %.100s, want the demo page", status, body)
+	s := &composed{
+		command: composeCommand(t), project: "herald-test-" + strings.ToLower(rand.Text()[:12]),
+		files: []string{"../deploy/compose.yaml"}, services: []string{"kafka", "herald-1", "herald-2", "nginx", "prometheus"},
+	}
+	if err := errors.Join(pull("nginx:1.28"), pull("prom/prometheus:v3.5.0"), pull("grafana/grafana:12.2.0")); err == nil {
+		s.services = append(s.services, "grafana")
+	} else {
+		s.files = append(s.files, composeStandIns(t))
+	}
+	public, broker, prometheus := freeAddress(t), freeAddress(t), freeAddress(t)
+	replicas := []*herald{{t: t, admin: freeAddress(t)}, {t: t, admin: freeAddress(t)}}
+	s.start(t, "HERALD_KAFKA_IMAGE="+kafkaImage(), "HERALD_IMAGE="+buildImage(t), "HERALD_PORT="+portOf(t, public), "KAFKA_PORT="+portOf(t, broker),
+		"HERALD_ADMIN_PORT="+portOf(t, replicas[0].admin), "HERALD_2_ADMIN_PORT="+portOf(t, replicas[1].admin),
+		"PROMETHEUS_PORT="+portOf(t, prometheus), "GRAFANA_PORT="+portOf(t, freeAddress(t)))
+	for _, h := range replicas {
+		h.WaitReady()
+	}
+	waitStatus(t, "http://"+public+"/", http.StatusOK, nil)
+	if _, _, body := getFrom(t, "http://"+public+"/"); !strings.Contains(body, "<title>") {
+		t.Errorf("GET /: %.100s, want the demo page", body)
 	}
 	alice := openStreamAt(t, public, "alice")
-	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.RecordDeliveryTimeout(patience))
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(-1), kgo.RecordDeliveryTimeout(patience))
 	if err != nil {
 		t.Fatalf("producer: %v", err)
 	}
@@ -52,33 +68,167 @@ func TestCompose(t *testing.T) {
 	if got := alice.Record().Data; got != "to all" {
 		t.Errorf("got %q, want to all", got)
 	}
+	t.Run("replicas are killed", func(t *testing.T) { s.killReplicas(t, "http://"+public, replicas) })
+	t.Run("Prometheus", func(t *testing.T) { checkPrometheus(t, "http://"+prometheus) })
 }
 
-// startCompose starts what the file says by the command with these variables. Its containers,
-// network and volume are removed at the end.
-func startCompose(t *testing.T, command []string, file string, environment ...string) {
+// killReplicas kills one replica after the other while a page is open. The second one has all streams. The page must
+// show every notification once.
+func (s *composed) killReplicas(t *testing.T, base string, replicas []*herald) {
 	t.Helper()
-	project := "herald-test-" + strings.ToLower(rand.Text()[:12])
-	compose := func(ctx context.Context, args ...string) ([]byte, error) {
-		args = slices.Concat(command[1:], []string{"-p", project, "-f", file}, args)
-		c := exec.CommandContext(ctx, command[0], args...)
-		c.Env = append(os.Environ(), environment...)
-		return c.CombinedOutput()
+	page := openDemo(t, startChromium(t), base, "carol")
+	var want []string
+	send := func(when string) {
+		for n := range 5 {
+			want = append(want, fmt.Sprint(when, " ", n))
+			notify(t, base, "/users/carol/notifications?type=notification", want[len(want)-1])
+		}
 	}
+	for i, h := range replicas {
+		name := fmt.Sprint("herald-", i+1)
+		send("before " + name)
+		s.must(t, "kill", name)
+		send("without " + name)
+		page.wait("the notifications through the other replica", shows(want[len(want)-1]))
+		s.must(t, "start", name)
+		h.WaitReady()
+	}
+	send("at the end")
+	end := page.wait("the last notifications", shows(want[len(want)-1]))
+	got := end.received()
+	slices.Reverse(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("notifications shown (-want +got):\n%s", diff)
+	}
+	if c := end.Counters; c["twice"] != "0" || c["missing"] != "0" || c["gaps"] != "0" {
+		t.Errorf("counters = %v, want nothing twice, missing or lost", c)
+	}
+}
+
+// checkPrometheus checks that Prometheus has read the metrics of both replicas, and has loaded the alert rules.
+func checkPrometheus(t *testing.T, base string) {
+	t.Helper()
+	ask := func(path string, answer any) {
+		t.Helper()
+		status, _, body := getFrom(t, base+path)
+		if err := json.Unmarshal([]byte(body), answer); err != nil || status != http.StatusOK {
+			t.Fatalf("GET %s: %d, %v: %.200s", path, status, err, body)
+		}
+	}
+	waitFor(t, "Prometheus has read both replicas", func(context.Context) bool {
+		var targets struct {
+			Data struct {
+				ActiveTargets []struct {
+					Health string
+					Labels map[string]string
+				}
+			}
+		}
+		ask("/api/v1/targets", &targets)
+		up := make(map[string]bool)
+		for _, target := range targets.Data.ActiveTargets {
+			up[target.Labels["instance"]] = target.Health == "up"
+		}
+		return maps.Equal(up, map[string]bool{"herald-1:8081": true, "herald-2:8081": true})
+	})
+	var rules struct {
+		Data struct {
+			Groups []struct {
+				Rules []struct{ Name, Health, LastError string }
+			}
+		}
+	}
+	ask("/api/v1/rules", &rules)
+	text, err := os.ReadFile("../deploy/monitoring/alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded := 0
+	for _, group := range rules.Data.Groups {
+		for _, rule := range group.Rules {
+			if loaded++; rule.Health == "err" {
+				t.Errorf("rule %s: %s", rule.Name, rule.LastError)
+			}
+		}
+	}
+	if want := strings.Count(string(text), "- alert: "); loaded != want || want == 0 {
+		t.Errorf("Prometheus has loaded %d rules, want the %d of alerts.yml", loaded, want)
+	}
+}
+
+// composeStandIns writes a Compose file by which nginx and Prometheus run without their images: the programs of this
+// machine, with its libraries, in the file system of Kafka's image. It is for machines that cannot reach an image
+// registry.
+func composeStandIns(t *testing.T) string {
+	t.Helper()
+	var paths []string
+	for _, program := range []string{"nginx", "prometheus"} {
+		path, err := exec.LookPath(program)
+		if err != nil || !strings.HasPrefix(path, "/usr/") {
+			notTested(t, requireDocker, "deploy/compose.yaml. There is neither an image of "+program+" nor the program in /usr.")
+		}
+		paths = append(paths, path)
+	}
+	const text = `services:
+  nginx:
+    image: %[1]s
+    user: "0"
+    volumes: [/usr:/usr:ro]
+    tmpfs: [/var/lib/nginx, /var/log/nginx]
+  prometheus:
+    image: %[1]s
+    user: "0"
+    volumes: [/usr:/usr:ro]
+    entrypoint: [%[2]s, --config.file=/etc/prometheus/prometheus.yml, --storage.tsdb.path=/tmp/prometheus]
+`
+	file := filepath.Join(t.TempDir(), "stand-ins.yaml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, text, kafkaImage(), paths[1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// composed is what Compose files have started.
+type composed struct {
+	command, files, services []string // no services: all of the files
+	project                  string
+	environment              []string
+}
+
+// run runs a command of Compose and returns what it prints.
+func (s *composed) run(ctx context.Context, args ...string) ([]byte, error) {
+	words := append(slices.Clone(s.command[1:]), "-p", s.project)
+	for _, file := range s.files {
+		words = append(words, "-f", file)
+	}
+	c := exec.CommandContext(ctx, s.command[0], append(words, args...)...)
+	c.Env = append(os.Environ(), s.environment...)
+	return c.CombinedOutput()
+}
+
+func (s *composed) must(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := s.run(t.Context(), args...); err != nil {
+		t.Fatalf("compose %s: %v\n%s", args, err, out)
+	}
+}
+
+// start starts the services with these variables. Their containers, network and volume are removed at the end.
+func (s *composed) start(t *testing.T, environment ...string) {
+	t.Helper()
+	s.environment = environment
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 		defer cancel()
 		if t.Failed() {
-			out, _ := compose(ctx, "logs", "--no-color")
+			out, _ := s.run(ctx, "logs", "--no-color")
 			t.Logf("compose logs:\n%s", out)
 		}
-		if out, err := compose(ctx, "down", "-v"); err != nil {
+		if out, err := s.run(ctx, "down", "-v"); err != nil {
 			t.Errorf("compose down -v: %v\n%s", err, out)
 		}
 	})
-	if out, err := compose(t.Context(), "up", "-d", "--no-build"); err != nil {
-		t.Fatalf("compose up: %v\n%s", err, out)
-	}
+	s.must(t, append([]string{"up", "-d", "--no-build"}, s.services...)...)
 }
 
 // composeCommand returns the words that run Compose: Docker's plugin or, as Debian 12 has it, a
@@ -86,7 +236,7 @@ func startCompose(t *testing.T, command []string, file string, environment ...st
 func composeCommand(t *testing.T) []string {
 	t.Helper()
 	for _, words := range [][]string{{"docker", "compose"}, {"docker-compose"}} {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		err := exec.CommandContext(ctx, words[0], append(words[1:], "version")...).Run()
 		cancel()
 		if err == nil {
