@@ -33,7 +33,7 @@ func lookTool(t *testing.T, program string) {
 func runTool(t *testing.T, program string, args ...string) {
 	t.Helper()
 	lookTool(t, program)
-	if out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput(); err != nil { //nolint:gosec // the tests name the program
+	if out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput(); err != nil {
 		t.Errorf("%s %q: %v\n%s", program, args, err, out)
 	}
 }
