@@ -119,3 +119,16 @@ func TestReplayTally(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkDelays counts one event that a client takes at once, as most events are.
+func BenchmarkDelays(b *testing.B) {
+	d := newDelays()
+	b.RunParallel(func(pb *testing.PB) {
+		buf := newBuffer()
+		buf.live = append(buf.live, d.timesOf(time.Now(), time.Now()))
+		for pb.Next() {
+			d.beginWrite(buf)
+			d.endWrite(buf)
+		}
+	})
+}

@@ -124,7 +124,7 @@
 //
 // # Measuring and testing
 //
-// BenchmarkDeliver, BenchmarkHeartbeat and BenchmarkAppendID measure delivery, heartbeats and ids.
+// BenchmarkDeliver, BenchmarkHeartbeat, BenchmarkAppendID and BenchmarkDelays measure delivery, heartbeats, ids and histograms.
 // BenchmarkManyStreams measures what a stream costs among a million. The figures are in
 // cmd/herald/bench/RESULTS.md.
 //
