@@ -10,7 +10,7 @@ FUZZTIME ?= 30s
 failures := ^ *--- FAIL|^(FAIL|panic:|fatal error:)|DATA RACE|^ +[a-z0-9_]+_test\.go:[0-9]+:
 LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
 
-.PHONY: help run build test race soak integration check-deploy check-envoy fuzz bench bench-kafka lint vulncheck fmt kafka-image
+.PHONY: help run build man test race soak integration check-deploy check-envoy fuzz bench bench-kafka lint vulncheck fmt kafka-image
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -20,6 +20,9 @@ run: build ## start broker, server and demo page in one process; ARGS='--listen 
 
 build: ## build a static binary, bin/herald
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/herald ./cmd/herald
+
+man: ## write the manual page, bin/herald.1
+	go run -ldflags '-X main.version=$(VERSION)' ./cmd/herald man > bin/herald.1
 
 # -count=1 turns off go test's cache, which does not notice changes of the binary that the integration tests build.
 # The integration tests take longest and mostly wait, so they start first. The other packages run beside them.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -133,7 +134,17 @@ type GroupReport struct {
 
 // Group returns a report about a consumer group, which need not exist.
 func (i *Inspection) Group(ctx context.Context, name string) GroupReport {
-	g, err := i.cluster.DescribeGroup(ctx, name)
+	var g broker.Group
+	var err error
+	for deadline := time.Now().Add(broker.RequestTimeout); ; {
+		g, err = i.cluster.DescribeGroup(ctx, name)
+		// The first question of a new cluster makes it create the topic of committed offsets.
+		starting := errors.Is(err, kerr.CoordinatorNotAvailable) || errors.Is(err, kerr.CoordinatorLoadInProgress) || errors.Is(err, kerr.NotCoordinator)
+		if !starting || time.Now().After(deadline) || ctx.Err() != nil {
+			break
+		}
+		pause(ctx, 500*time.Millisecond)
+	}
 	if errors.Is(err, kerr.GroupAuthorizationFailed) {
 		return GroupReport{}
 	}

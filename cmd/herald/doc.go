@@ -20,6 +20,7 @@
 // prints how to use both. check_setting.go lists settings for herald check, check_files.go and check_connect.go find
 // what is wrong, and check_finding.go collects it. admin.go asks the admin listener of a running server. lock_flock.go
 // and lock_other.go keep a second process out of dev's --data-dir.
+// completion.go and man.go make scripts for shells and the manual page from the parser's model.
 //
 // A start of herald serve:
 //

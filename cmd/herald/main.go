@@ -38,8 +38,11 @@ type commands struct {
 	ID      idCommand      `cmd:"" name:"id" help:"Explain an event id."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
+	Completion completionCommand `cmd:"" help:"Print a script that completes commands and flags in a shell."`
+
 	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version."`
 
+	Man        manCommand        `cmd:"" name:"man" hidden:""`
 	BenchChild benchChildCommand `cmd:"" name:"bench-child" hidden:""`
 }
 
