@@ -2,7 +2,9 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -50,17 +52,26 @@ func TestACLs(t *testing.T) {
 	b.allow(t, "nobody", prefixed(kadm.OpAll).Topics("TestACLs-").Groups("TestACLs-"))
 	b.allow(t, "nobody", kadm.NewACLs().Clusters().ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpAll))
 
-	b.allow(t, "scram256", topics(kadm.OpRead, shared, news, revocations))
-	b.allow(t, "scram256", topics(kadm.OpWrite, shared, news))
-	b.allow(t, "scram256", prefixed(kadm.OpRead).Topics(own+"."))
-	b.allow(t, "scram256", prefixed(kadm.OpWrite).Topics(own+"."))
-	b.allow(t, "scram256", prefixed(kadm.OpRead).Groups(group+"."))
-	b.allow(t, "scram512", topics(kadm.OpWrite, revocations)) // the user that revokes tokens
-
 	secret := newSecretFile(t)
 	token := newToken(t, "--jwt-secret-file="+secret, "--user=alice", "--publish")
-	h := newProcess(t, "serve", append(b.saslFlags("scram-sha-256", "scram256", "scram256"), "--brokers="+b.sasl, "--group="+group, "--replica=test",
-		"--topic="+own+".{user}", "--topic="+shared, "--topic="+news+",kind=broadcast", "--enable-publish", "--jwt-secret-file="+secret, "--revocation-topic="+revocations)...)
+	flags := append(b.saslFlags("scram-sha-256", "scram256", "scram256"), "--brokers="+b.sasl, "--group="+group, "--replica=test",
+		"--topic="+own+".{user}", "--topic="+shared, "--topic="+news+",kind=broadcast", "--enable-publish", "--jwt-secret-file="+secret, "--revocation-topic="+revocations)
+	wantFindings := func(code int, wanted ...string) { checkFinds(t, flags, code, wanted...) }
+	wantFindings(1, "topic "+shared+": the right (ACL) Describe is missing", "topic "+own+".{user}: the right (ACL) Describe is missing",
+		"revocation topic "+revocations+": the right (ACL) Describe is missing", "group "+group+".test: the right (ACL) Read is missing")
+	b.allow(t, "scram256", topics(kadm.OpRead, shared, news, revocations))
+	b.allow(t, "scram256", prefixed(kadm.OpRead).Topics(own+"."))
+	wantFindings(1, "topic "+shared+": the right Read is there", "topic "+shared+": the right (ACL) Write is missing", "topic "+news+": the right (ACL) Write is missing",
+		"topic "+own+".{user}: the right Read is there", "topic "+own+".{user}: the right (ACL) Write is missing", "group "+group+".delivered: the right (ACL) Read is missing")
+	b.allow(t, "scram256", topics(kadm.OpWrite, shared, news))
+	b.allow(t, "scram256", prefixed(kadm.OpWrite).Topics(own+"."))
+	b.allow(t, "scram256", prefixed(kadm.OpDescribe).Groups(group+"."))
+	wantFindings(1, "topic "+own+".{user}: the right Write is there", "group "+group+".revocations.test: the right (ACL) Read is missing")
+	b.allow(t, "scram256", prefixed(kadm.OpRead).Groups(group+"."))
+	wantFindings(0, "group "+group+".test: the right Read is there", "whether it is compacted is not known, because the right (ACL) DescribeConfigs is missing")
+	b.allow(t, "scram512", topics(kadm.OpWrite, revocations)) // the user that revokes tokens
+
+	h := newProcess(t, "serve", flags...)
 	h.Start()
 	alice := newStream(t, h.public, "")
 	alice.url, alice.Token = "http://"+h.public+"/events", token
@@ -111,6 +122,24 @@ func TestACLs(t *testing.T) {
 	for line := range strings.Lines(h.printed.String()) {
 		if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
 			t.Errorf("the log says %s", line)
+		}
+	}
+}
+
+// checkFinds runs herald check --connect with the flags of serve, and wants its exit code and these findings.
+func checkFinds(t *testing.T, flags []string, code int, wanted ...string) {
+	t.Helper()
+	out, complaints, err := runHerald(t, slices.Concat([]string{"check", "--connect"}, flags)...)
+	got := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	}
+	if got != code {
+		t.Errorf("herald check: %v, want exit code %d\n%s%s", err, code, out, complaints)
+	}
+	for _, want := range wanted {
+		if !strings.Contains(out, want) {
+			t.Errorf("herald check does not say %q:\n%s%s", want, out, complaints)
 		}
 	}
 }
