@@ -59,8 +59,9 @@ type herald struct {
 	t       *testing.T
 	binary  string
 	args    []string
-	public  string // host:port of the public listener
-	admin   string // host:port of the admin listener
+	env     []string // its whole environment
+	public  string   // host:port of the public listener
+	admin   string   // host:port of the admin listener
 	command *exec.Cmd
 	ended   chan struct{} // closed when the process has ended
 	err     error         // its exit error; valid after ended is closed
@@ -128,7 +129,7 @@ func (h *herald) Start() {
 func (h *herald) Launch() {
 	h.t.Helper()
 	h.command = exec.Command(h.binary, h.args...) //nolint:noctx // Kill and End end it
-	h.command.Env = []string{}
+	h.command.Env = append([]string{}, h.env...)  // not nil, which would be the environment of the test
 	h.command.Stdout, h.command.Stderr = &h.printed, &h.printed
 	if err := h.command.Start(); err != nil {
 		h.t.Fatalf("start herald: %v", err)

@@ -19,8 +19,9 @@
 //  5. eventWriter.send passes the buffer to the output: connection.send writes to the socket without
 //     waiting. The worker releases the stream if the client took everything. Otherwise a goroutine runs
 //     clientStream.serveSlow, which waits for the client.
-//  6. eventWriter.reportSentLocked reports the user's own records to Kafka.Delivered. delays.endWrite counts how
-//     late the records are: delays.timesOf noted their times when the hub got them.
+//  6. eventWriter.reportSentLocked reports the user's own records to Kafka.Delivered, and ends the spans of traced
+//     records (trace.go). delays.endWrite counts how late the records are: delays.timesOf noted their times when the
+//     hub got them.
 //
 // # The way of a replayed record
 //
@@ -64,7 +65,8 @@
 //	catching up     catch_up.go, catch_up_tally.go, replay_limit.go, home.go (partitions that concern a user)
 //	writing         event_writer.go, heartbeat.go (while a stream waits for Kafka), event.go (format),
 //	                shape.go (what a client asks for), fields.go (the record's other fields), encoding.go (an
-//	                event in each shape, live and by replay), large_event.go (shared events)
+//	                event in each shape, live and by replay), large_event.go (shared events), trace.go (spans of
+//	                traced records)
 //	sockets         output.go, response.go (HTTP/2, and polls), json_answer.go (polls for JSON), connection.go,
 //	                connection_write_*.go, user_timeout_*.go, watcher_*.go
 //	all streams     hub.go, topic_readers.go (the streams of a topic), kafka.go, service.go (settings that all

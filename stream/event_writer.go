@@ -240,6 +240,7 @@ func (w *eventWriter) reportSentLocked() {
 	w.rest = nil
 	if w.buf != nil {
 		w.env.metrics.delays.endWrite(w.buf)
+		w.endTracesLocked(w.buf)
 		w.buf.free()
 		w.buf = nil
 	}
@@ -253,11 +254,15 @@ func (w *eventWriter) reportLocked() {
 	w.written = w.written[:0]
 }
 
-// reportWhole informs Kafka of the records of an answer that was sent to its end.
+// reportWhole informs Kafka of the records of an answer that was sent to its end, and ends their traces.
 func (w *eventWriter) reportWhole() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.reportLocked()
+	if w.poll != nil {
+		endTraces(w.poll.traces)
+		w.poll.traces = nil
+	}
 }
 
 // finish sends the rest and waits until the client has taken it.

@@ -77,6 +77,7 @@ func (w *eventWriter) joinHeldLocked() {
 	if w.buf != nil {
 		w.held.b = append(w.held.b, w.buf.b[headroom:]...)
 		w.held.live = append(w.held.live, w.buf.live...)
+		w.held.traces = append(w.held.traces, w.buf.traces...)
 		w.buf.free()
 	}
 	w.held, w.buf = nil, w.held
@@ -98,6 +99,7 @@ func (w *eventWriter) writePastLocked() error {
 	}
 	if err == nil {
 		w.env.metrics.delays.endWrite(b)
+		w.endTracesLocked(b)
 	}
 	b.free()
 	return err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"herald/consumer"
 )
@@ -17,6 +18,7 @@ type Hub struct {
 	typeHeader string
 	headers    []string // the record headers that streams may show
 	metrics    *metrics
+	tracer     trace.Tracer // nil: no record is traced
 
 	larges     *larges
 	interleave func() // called before and after positions are read; in the simulation, other events happen then
@@ -160,10 +162,11 @@ func (h *Hub) queueRecordsLocked(part *hubPartition, p consumer.Partition, recor
 			h.metrics.tombstones.Inc()
 		}
 		part.encodings.begin()
+		traced := h.traceRecord(p, r)
 		for s := h.users[string(r.User)]; s != nil; s = s.older {
 			if s.shape.wantsRecord(r) {
 				e := h.encodeRecordLocked(part, p, r, s.shape, false)
-				queued += s.pushRecord(e.item, e.lines)
+				queued += s.pushRecord(e.item, e.lines, traced)
 			}
 		}
 	}
@@ -178,13 +181,15 @@ func (h *Hub) broadcastRecordsLocked(t *hubTopic, part *hubPartition, p consumer
 			h.metrics.tombstones.Inc()
 		}
 		part.encodings.begin()
-		queued := 0
+		queued, streams, traced := 0, 0, h.traceRecord(p, r)
 		t.readers.visit(func(s *subscription) {
 			if s.shape.wantsRecord(r) {
-				queued += s.pushRecord(h.encodeRecordLocked(part, p, r, s.shape, true).item, nil)
+				queued += s.pushRecord(h.encodeRecordLocked(part, p, r, s.shape, true).item, nil, nil)
+				streams++
 			}
 		})
 		h.metrics.queued.Add(int64(queued))
+		traced.endBroadcast(streams)
 	}
 }
 

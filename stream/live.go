@@ -125,6 +125,7 @@ func (s *clientStream) frameTaken(ended error) {
 		b := w.appendRecordID(*it.partition, topic.topicID, it.offset+1, s.sub.topic(it.partition.Topic).Own)
 		b.b = append(b.b, lines...)
 		b.live = append(b.live, it.times)
+		b.addTrace(q.takeTrace(done))
 		w.attachLarge(it.large)
 		live++
 	}

@@ -54,10 +54,11 @@ var bufferCount atomic.Uint32
 type buffer struct {
 	b          []byte
 	checkpoint lastCheckpoint
-	live       []recordTimes // of the live records among the events
-	written    time.Duration // when the write of the events began, as [delays] tells the time
-	waits      bool          // the client did not take all bytes at once
-	shard      uint32        // of [delays]
+	live       []recordTimes  // of the live records among the events
+	written    time.Duration  // when the write of the events began, as [delays] tells the time
+	waits      bool           // the client did not take all bytes at once
+	shard      uint32         // of [delays]
+	traces     []*recordTrace // of the events whose records are traced
 }
 
 // lastCheckpoint is the last checkpoint of a buffer. If it ends the buffer, another checkpoint takes its place.
@@ -70,7 +71,7 @@ func newBuffer() *buffer { return buffers.Get().(*buffer) } //nolint:forcetypeas
 
 func (b *buffer) free() {
 	if cap(b.b) <= keepBuffer {
-		b.b, b.checkpoint, b.live, b.waits = b.b[:headroom], lastCheckpoint{}, b.live[:0], false
+		b.b, b.checkpoint, b.live, b.waits, b.traces = b.b[:headroom], lastCheckpoint{}, b.live[:0], false, nil
 		buffers.Put(b)
 	}
 }

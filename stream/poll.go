@@ -30,10 +30,11 @@ type poll struct {
 	waitEnd time.Time // when the poll ends although it has no event
 	giveUp  time.Time // when the poll ends although Kafka has no answer for some partitions
 
-	records int         // the records sent, or appended
-	gaps    int         // the gaps sent, or appended
-	live    bool        // the stream was live when the poll ended
-	timer   *time.Timer // makes the stream look at the clock; nil until the stream waits
+	records int            // the records sent, or appended
+	gaps    int            // the gaps sent, or appended
+	traces  []*recordTrace // the traced records of an answer that the client uses only as a whole
+	live    bool           // the stream was live when the poll ended
+	timer   *time.Timer    // makes the stream look at the clock; nil until the stream waits
 }
 
 // newPoll returns the poll that a request asks for. It begins now.

@@ -23,6 +23,9 @@ type item struct {
 // itemOverhead is the memory of a waiting item without its text, in bytes.
 const itemOverhead = 72
 
+// traceOverhead is the memory of the trace of a waiting item, in bytes, if no other stream shares it.
+const traceOverhead = 256
+
 // sharedSize returns the size, in bytes, of the lines that the item shares with the queues of other streams.
 func (it *item) sharedSize() int {
 	size := it.large.size()
@@ -37,7 +40,8 @@ func (it *item) sharedSize() int {
 type queue struct {
 	items       []item
 	text        []byte
-	sharedBytes int // the size of the lines that it shares with other queues
+	sharedBytes int           // the size of the lines that it shares with other queues
+	traces      []queuedTrace // of the items whose records are traced
 }
 
 // keepItems and keepText bound the room of a queue that returns to the pool.
@@ -48,7 +52,10 @@ const (
 
 var queues = sync.Pool{New: func() any { return new(queue) }}
 
-func (q *queue) addItem(it item, text []byte) {
+func (q *queue) addItem(it item, text []byte, traced *recordTrace) {
+	if traced != nil {
+		q.traces = append(q.traces, queuedTrace{len(q.items), traced})
+	}
 	q.text = append(q.text, text...)
 	it.end = len(q.text)
 	q.sharedBytes += it.sharedSize()
@@ -56,12 +63,14 @@ func (q *queue) addItem(it item, text []byte) {
 }
 
 // size returns about how many bytes the queue takes. Shared lines count in full in each queue that has them.
-func (q *queue) size() int { return len(q.text) + q.sharedBytes + len(q.items)*itemOverhead }
+func (q *queue) size() int {
+	return len(q.text) + q.sharedBytes + len(q.items)*itemOverhead + len(q.traces)*traceOverhead
+}
 
 func (q *queue) free() {
 	if cap(q.items) <= keepItems && cap(q.text) <= keepText {
 		clear(q.items)
-		q.items, q.text, q.sharedBytes = q.items[:0], q.text[:0], 0
+		q.items, q.text, q.sharedBytes, q.traces = q.items[:0], q.text[:0], 0, nil
 		queues.Put(q)
 	}
 }
@@ -124,15 +133,18 @@ func (s *subscription) without(old *subscription) (newest *subscription) {
 func (s *subscription) placeIn(topic string) *int32 { return &s.places[s.topicIndex(topic)] }
 
 // pushRecord queues an item with its event and data lines. It does not wait. An empty queue takes an item that is
-// larger than the bound. If a queue is full, the stream falls behind. pushRecord returns by how many bytes the queue
-// has grown.
-func (s *subscription) pushRecord(it item, text []byte) (grown int) {
+// larger than the bound. If a queue is full, the stream falls behind. traced is the record's trace; nil: nobody traces
+// it. pushRecord returns by how many bytes the queue has grown.
+func (s *subscription) pushRecord(it item, text []byte, traced *recordTrace) (grown int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.behind || s.ended != nil {
 		return 0
 	}
 	grown = len(text) + it.sharedSize() + itemOverhead
+	if traced != nil {
+		grown += traceOverhead
+	}
 	if s.queue == nil {
 		s.queue = queues.Get().(*queue) //nolint:forcetypeassert // nothing else is in there
 	} else if s.queue.size()+grown > s.maxBytes {
@@ -141,7 +153,7 @@ func (s *subscription) pushRecord(it item, text []byte) (grown int) {
 		s.serveLocked()
 		return 0
 	}
-	s.queue.addItem(it, text)
+	s.queue.addItem(it, text, traced)
 	s.serveLocked()
 	return grown
 }

@@ -45,6 +45,8 @@ type serverFlags struct {
 	TrustedProxies       []string `placeholder:"CIDR" help:"Networks of proxies, such as 10.0.0.0/8, whose header names the client's address: see --trusted-proxy-header and --proxy-protocol; unix stands for the clients of a Unix socket. Default: none; the client's address is the address of the connection." group:"Limits"`
 	TrustedProxyHeader   string   `default:"${default_trusted_proxy_header}" enum:"x-forwarded-for,forwarded" placeholder:"NAME" help:"Header to which the trusted proxies append the client's address: x-forwarded-for, or forwarded (RFC 7239). The server reads only this one, because a client can send the other one through a proxy. Default: ${default}." group:"Limits"`
 
+	TraceEndpoint string `placeholder:"URL" help:"OpenTelemetry collector that gets a span for each stream that gets a traced record, by OTLP over HTTP, such as http://localhost:4318. A record is traced if its header traceparent has the flag sampled. The variables OTEL_EXPORTER_OTLP_HEADERS, OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES apply. Default: no tracing." group:"Tracing"`
+
 	LogLevel  logLevel `default:"info" placeholder:"LEVEL" help:"Lowest level that is logged: debug, info, warn or error. Default: ${default}." group:"Log"`
 	LogFormat string   `default:"text" enum:"text,json" placeholder:"FORMAT" help:"Format of the log on standard error: text or json. Default: ${default}." group:"Log"`
 }
@@ -93,6 +95,7 @@ func (s *serverFlags) apply(cfg *server.Config) {
 	cfg.DrainWindow, cfg.DrainTimeout = s.DrainWindow, s.DrainTimeout
 	cfg.MaxStreams, cfg.MaxStreamsPerUser, cfg.MaxStreamsPerAddress = s.MaxStreams, s.MaxStreamsPerUser, s.MaxStreamsPerAddress
 	cfg.MaxOpensPerSecond, cfg.TrustedProxies, cfg.TrustedProxyHeader = s.MaxOpensPerSecond, s.TrustedProxies, s.TrustedProxyHeader
+	cfg.TraceEndpoint = s.TraceEndpoint
 	cfg.Version, cfg.FieldName = buildVersion(), flagOf
 }
 

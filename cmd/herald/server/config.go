@@ -143,6 +143,10 @@ type Config struct {
 	// Demo serves the demo page at /. It needs EnablePublish.
 	Demo bool
 
+	// TraceEndpoint is the URL of an OpenTelemetry collector that takes OTLP over HTTP, such as http://localhost:4318. It gets a
+	// span of each traced record for each stream. Empty, the default: no tracing.
+	TraceEndpoint string
+
 	// Version is a label of herald_build_info and stands in the log.
 	Version string
 	// Logger gets the log. Nil: nothing is logged.

@@ -206,5 +206,6 @@ func (p *publisher) write(ctx context.Context, n notification) (consumer.Written
 			m.Headers = append(m.Headers, consumer.Header{Key: h.key, Value: []byte(h.value)})
 		}
 	}
+	m.Headers = append(m.Headers, n.trace...)
 	return p.producer.Produce(ctx, m)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"herald/auth"
+	"herald/consumer"
 	"herald/stream"
 )
 
@@ -24,7 +25,8 @@ type notification struct {
 	user        string // empty if it is for everyone
 	eventType   string
 	contentType string
-	key         string // Idempotency-Key; empty: none
+	key         string            // Idempotency-Key; empty: none
+	trace       []consumer.Header // see [traceHeaders]; not a part of the fingerprint: a repeated request has a span of its own
 	value       []byte
 	room        int64 // bytes of publisher.bodies that it holds
 }
@@ -64,6 +66,7 @@ func (p *publisher) readNotification(c echo.Context, n *notification) (auth.Iden
 	if err := checkContent(c); err != nil {
 		return by, err
 	}
+	n.trace = traceHeaders(c.Request().Header)
 	if n.key, err = idempotencyKey(c.Request().Header); err != nil {
 		return by, err
 	}

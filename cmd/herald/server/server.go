@@ -132,6 +132,9 @@ func (s *Server) buildKafka(known *auth.Revocations) error {
 // The server runs until Stop: the end of ctx only ends Start. If Start fails, it has stopped everything.
 func (s *Server) Start(ctx context.Context) error {
 	s.onStop(func() error { s.producer.Close(); return nil })
+	if err := s.startTracing(ctx); err != nil {
+		return errors.Join(err, s.Stop())
+	}
 	if err := s.listen(ctx); err != nil {
 		return errors.Join(err, s.Stop())
 	}

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"herald/cmd/herald/listener"
+	"herald/cmd/herald/tracing"
 	"herald/stream"
 )
 
@@ -26,7 +27,7 @@ func (c *Config) Validate() error {
 func (c *Config) Problems() []error {
 	var list []error
 	for _, check := range []func() error{
-		c.checkListeners, c.checkDurations, c.checkSizes, c.checkLimits, c.checkPublish, c.checkAuth, c.checkBrowsers,
+		c.checkListeners, c.checkDurations, c.checkSizes, c.checkLimits, c.checkPublish, c.checkAuth, c.checkBrowsers, c.checkTracing,
 	} {
 		if err := check(); err != nil {
 			list = append(list, err)
@@ -55,6 +56,16 @@ func (c *Config) checkListeners() error {
 var basePath = regexp.MustCompile(`^(/[A-Za-z0-9_-]+)+$`)
 
 const maxBasePath = 200
+
+func (c *Config) checkTracing() error {
+	if c.TraceEndpoint == "" {
+		return nil
+	}
+	if err := tracing.CheckEndpoint(c.TraceEndpoint); err != nil {
+		return fmt.Errorf("%s %q: %w", c.name("TraceEndpoint"), c.TraceEndpoint, err)
+	}
+	return nil
+}
 
 func (c *Config) checkDurations() error {
 	for _, d := range []struct {
