@@ -73,7 +73,6 @@ func TestInterleavedTransactions(t *testing.T) {
 // TestAllCodecsAreRead writes batches of one and of a thousand records in each of Kafka's codecs to one
 // partition, with headers and users mixed.
 func TestAllCodecsAreRead(t *testing.T) {
-	t.Parallel()
 	b := sharedBroker(t)
 	topic := b.newTopic(t, "codecs", 1)
 	h := startHerald(t, b, "--topic="+topic+",user=header:owner")
