@@ -167,6 +167,22 @@ func (j *JWKS) Ready() error {
 	return fmt.Errorf("%w: not fetched yet", ErrUnavailable)
 }
 
+// AllowAlgorithms changes [JWKSConfig.Algorithms].
+func (j *JWKS) AllowAlgorithms(names []string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.cfg.Algorithms = names
+	if j.keys != nil {
+		j.noUse = checkUse(j.keys, names)
+	}
+}
+
+// HasSource reports whether both key sets are fetched from the same URL in the same way.
+func (j *JWKS) HasSource(other *JWKS) bool {
+	a, b := &j.cfg, &other.cfg
+	return a.URL == b.URL && a.AllowHTTP == b.AllowHTTP && a.Refresh == b.Refresh && a.RootCAs.Equal(b.RootCAs)
+}
+
 // Loaded returns nil once there have been keys for the allowed algorithms, and before that the error of [JWKS.Ready].
 func (j *JWKS) Loaded() error {
 	j.mu.Lock()

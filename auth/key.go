@@ -84,12 +84,16 @@ func (k fixedKeys) algorithms() []string {
 	return slices.Compact(all)
 }
 
-// Secret returns keys that verify HS256, from 48 bytes on HS384 too, and from 64 bytes on HS512 too. A
-// secret of less than 32 bytes is an error, which says how to make one.
-func Secret(secret []byte) (Keys, error) {
-	k, err := newKey("", secret)
-	if err != nil {
-		return nil, err
+// Secret returns keys that verify HS256, from 48 bytes on HS384 too, and from 64 bytes on HS512 too. A token is good if
+// one of the secrets has signed it. A secret of less than 32 bytes is an error, which says how to make one.
+func Secret(secrets ...[]byte) (Keys, error) {
+	var keys fixedKeys
+	for _, secret := range secrets {
+		k, err := newKey("", secret)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
 	}
-	return fixedKeys{k}, nil
+	return keys, nil
 }

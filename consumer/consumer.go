@@ -124,6 +124,11 @@ func (c *Consumer) Online() bool { return c.contact.isOnline() }
 // [Consumer.Ready] still returns nil, so that the streams of other topics continue.
 func (c *Consumer) Denied(topic string) bool { return c.topics.isDenied(topic) }
 
+// SetReplayRatePerUser changes [Config.ReplayRatePerUser]. It may be called at any time.
+func (c *Consumer) SetReplayRatePerUser(bytes int) {
+	c.scans.costs.SetRate(float64(bytes), bytes*costBurst)
+}
+
 // UserTopic is a topic of a user's streams.
 type UserTopic struct {
 	Topic     string

@@ -1,11 +1,8 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -58,29 +55,6 @@ func TestHeraldRestart(t *testing.T) {
 			got.check(t, lanes, next)
 		})
 	}
-}
-
-// TestHangup sends SIGHUP, by which other servers read their settings again. The stream stays open, the log says what
-// to do instead, and SIGTERM still stops herald.
-func TestHangup(t *testing.T) {
-	b := sharedBroker(t)
-	topic := b.newTopic(t, "shared", 1)
-	h := startHerald(t, b, "--topic="+topic)
-	alice := openStream(t, h, "alice")
-	for n := range 2 {
-		if err := h.command.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
-		waitFor(t, "a line in the log", func(context.Context) bool {
-			return strings.Count(h.printed.String(), "SIGHUP ignored; a restart reads the settings again") == n+1
-		})
-	}
-	b.produce(t, record(topic, "alice", "still there"))
-	if got := alice.Record().Data; got != "still there" {
-		t.Errorf("got %q", got)
-	}
-	h.Stop()
-	checkDrained(t, alice)
 }
 
 // checkDrained reads the rest of a stream that herald has closed, whose last event says why.

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -49,9 +50,18 @@ type Config struct {
 	Hold func(ctx context.Context) (release func())
 }
 
+// Settings are the part of a [Config] that [Handler.Change] changes. There are no defaults.
+type Settings struct {
+	Retry     time.Duration
+	Limits    Limits
+	Admission Admission
+	MaxQueue  int
+}
+
 // Handler serves streams.
 type Handler struct {
-	cfg     Config
+	cfg     Config // without the current Settings
+	current atomic.Pointer[Settings]
 	service *service
 	engine  *engine
 	roster  *roster
@@ -77,6 +87,7 @@ func NewHandler(cfg Config) *Handler {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	h := &Handler{cfg: cfg, engine: newEngine(), roster: newRoster(cfg.Admission, cfg.Heartbeat)}
+	h.current.Store(&Settings{cfg.Retry, cfg.Limits, cfg.Admission, cfg.MaxQueue})
 	life, stop := context.WithCancel(context.Background())
 	h.stop = stop
 	h.service = newService(life, cfg.Hub, cfg.Kafka, cfg.Heartbeat, cfg.Limits)
@@ -101,6 +112,14 @@ func (h *Handler) Drain(ctx context.Context, window time.Duration) {
 	h.roster.drainStreams(ctx, window)
 	h.watcher.close()
 	h.stop()
+}
+
+// Change changes the settings while streams are open. Open streams stay open, also above lower limits, and keep the
+// queue and the reconnection time that they have. They take the limits of replays from their next replay on.
+func (h *Handler) Change(s Settings) {
+	h.roster.setLimits(s.Admission)
+	h.service.catchUps.limits.Store(&s.Limits)
+	h.current.Store(&s)
 }
 
 // End ends the streams of the viewers for whom match returns true, with the reason. The Viewer that match gets has
@@ -233,7 +252,7 @@ func (h *Handler) serveShared(c echo.Context, viewer Viewer, from netip.Addr, re
 // register makes a stream that was admitted and adds it to the roster.
 func (h *Handler) register(viewer Viewer, from netip.Addr, req streamRequest, out output) *clientStream {
 	// A name from the query would keep the whole request line, which may have a long event id.
-	s := newClientStream(h.service, out, strings.Clone(viewer.User), h.cfg.MaxQueue)
+	s := newClientStream(h.service, out, strings.Clone(viewer.User), h.current.Load().MaxQueue)
 	s.setShape(req.shape)
 	s.catchUp.turn = rand.Uint32N(1 << 16) //nolint:gosec // for fairness, not a secret
 	s.admission = admitted{from: from, opened: time.Now().UnixMilli(), tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt}
@@ -253,7 +272,7 @@ func (h *Handler) register(viewer Viewer, from netip.Addr, req streamRequest, ou
 	m.open.Inc()
 	m.opened.WithLabelValues(req.startLabel()).Inc()
 	b := s.writer.buffer()
-	b.b = appendOpening(b.b, h.jitter(h.cfg.Retry))
+	b.b = appendOpening(b.b, h.jitter(h.current.Load().Retry))
 	return s
 }
 
@@ -279,7 +298,7 @@ func (h *Handler) jitter(d time.Duration) time.Duration {
 // native EventSource would never reconnect (WHATWG HTML, section 9.2.3). A client that asks for JSON gets a status.
 func (h *Handler) refuse(c echo.Context, r streamRequest, reason EndError) error {
 	h.cfg.Hub.metrics.refused.WithLabelValues(string(reason)).Inc()
-	later := h.jitter(refusedRetry * h.cfg.Retry)
+	later := h.jitter(refusedRetry * h.current.Load().Retry)
 	if r.format != eventStream {
 		c.Response().Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(later.Seconds()))))
 		return echo.NewHTTPError(http.StatusServiceUnavailable, "this poll cannot be answered now: ask again after the time of Retry-After").SetInternal(reason)

@@ -18,7 +18,8 @@ type Limits struct {
 // offset that Kafka names. Then each position moves forward to the first offset that the limits allow, and a gap
 // reports the records left out. Partitions for which Kafka does not answer wait.
 func (c *catchUp) applyLimits(ctx context.Context, seam cursor) error {
-	fresh := c.freshRanges(seam)
+	limits := *c.env.limits.Load()
+	fresh := c.freshRanges(seam, limits)
 	if len(fresh) == 0 {
 		return nil
 	}
@@ -35,12 +36,12 @@ func (c *catchUp) applyLimits(ctx context.Context, seam cursor) error {
 			since, _ := c.writer.cursor.since()
 			sought = c.offsetsAt(ctx, seeking, sinceTime(since))
 		}
-		if c.env.limits.Age > 0 {
-			young = c.offsetsAt(ctx, all, time.Now().Add(-c.env.limits.Age))
+		if limits.Age > 0 {
+			young = c.offsetsAt(ctx, all, time.Now().Add(-limits.Age))
 		}
 		return nil
 	}
-	if len(seeking) > 0 || c.env.limits.Age > 0 {
+	if len(seeking) > 0 || limits.Age > 0 {
 		if err := c.writer.withHeartbeats(ctx, ask); err != nil {
 			return err
 		}
@@ -56,8 +57,8 @@ func (c *catchUp) applyLimits(ctx context.Context, seam cursor) error {
 			c.postpone(r.Topic, r.ID)
 			continue
 		}
-		if c.env.limits.Records > 0 {
-			to = max(to, r.To-c.env.limits.Records)
+		if limits.Records > 0 {
+			to = max(to, r.To-limits.Records)
 		}
 		to = max(from, min(to, r.To))
 		at.acceptPosition(r.ID, to)
@@ -70,8 +71,8 @@ func (c *catchUp) applyLimits(ctx context.Context, seam cursor) error {
 
 // freshRanges returns the ranges between the cursor and the seam of partitions whose position is fresh. It accepts
 // positions that are at the seam already, unless they are sought, because limits leave out nothing there.
-func (c *catchUp) freshRanges(seam cursor) (fresh []consumer.Range) {
-	if _, seeks := c.writer.cursor.since(); !seeks && c.env.limits == (Limits{}) {
+func (c *catchUp) freshRanges(seam cursor, limits Limits) (fresh []consumer.Range) {
+	if _, seeks := c.writer.cursor.since(); !seeks && limits == (Limits{}) {
 		return nil
 	}
 	for i := range seam {

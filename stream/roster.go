@@ -38,15 +38,15 @@ const (
 
 // roster keeps the open streams, for heartbeats, limits and ending them.
 type roster struct {
-	limits    Admission
 	heartbeat time.Duration
 
 	mu        sync.Mutex
+	limits    Admission
 	count     int // the streams that were admitted and have not ended
 	users     map[string][]*clientStream
 	tokens    map[string][]*clientStream // by the id of the viewer's token, if it has one
 	addresses map[netip.Addr]int
-	opens     *rate.Limiter     // nil: opens are not limited
+	opens     *rate.Limiter     // if opens are limited
 	polls     map[string]int    // the number of each user's polls, if it is limited
 	short     *userrate.Limiter // counts the short streams of each user that have ended
 	shortPoll *userrate.Limiter // counts the short polls in the same way
@@ -60,18 +60,52 @@ type roster struct {
 
 func newRoster(limits Admission, heartbeat time.Duration) *roster {
 	r := &roster{
-		limits: limits, heartbeat: heartbeat, addresses: make(map[netip.Addr]int), empty: make(chan struct{}),
+		heartbeat: heartbeat, addresses: make(map[netip.Addr]int), empty: make(chan struct{}),
 		polls: make(map[string]int), users: make(map[string][]*clientStream), tokens: make(map[string][]*clientStream),
 	}
-	if limits.PerUser > 0 {
+	r.short, r.shortPoll = userrate.New(0, 1), userrate.New(0, 1)
+	r.setLimits(limits)
+	return r
+}
+
+// setLimits changes the limits. It ends no stream.
+func (r *roster) setLimits(limits Admission) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.limits
+	r.limits = limits
+	if limits.PerUser != was.PerUser {
 		burst := max(limits.PerUser, minShortStreams)
-		r.short = userrate.New(float64(burst)/shortStream.Seconds(), burst)
-		r.shortPoll = userrate.New(float64(burst)/shortStream.Seconds(), burst)
+		perSecond := float64(burst) / shortStream.Seconds()
+		if limits.PerUser == 0 {
+			perSecond = 0
+		}
+		r.short.SetRate(perSecond, burst)
+		r.shortPoll.SetRate(perSecond, burst)
 	}
-	if limits.OpensPerSecond > 0 {
+	if limits.OpensPerSecond != was.OpensPerSecond {
 		r.opens = rate.NewLimiter(rate.Limit(limits.OpensPerSecond), int(min(max(1, limits.OpensPerSecond), math.MaxInt32)))
 	}
-	return r
+	if (limits.PerUser > 0) != (was.PerUser > 0) || (limits.PerAddress > 0) != (was.PerAddress > 0) {
+		r.countAgainLocked()
+	}
+}
+
+// countAgainLocked counts the open streams for limits that were off. It leaves out streams that were admitted and not
+// added yet: while one of them is open, its user or its address may have one stream more than allowed.
+func (r *roster) countAgainLocked() {
+	clear(r.polls)
+	clear(r.addresses)
+	for _, slot := range r.slots {
+		for _, f := range slot {
+			if r.limits.PerUser > 0 && f.writer.poll != nil {
+				r.polls[f.sub.user]++
+			}
+			if r.limits.PerAddress > 0 {
+				r.addresses[f.admission.from]++
+			}
+		}
+	}
 }
 
 // admit counts one more stream of the user, or returns the reason why there is no room. Each stream that it admits needs
@@ -87,7 +121,7 @@ func (r *roster) admit(from netip.Addr, user string, polls bool) EndError {
 		l.PerAddress > 0 && r.addresses[from] >= l.PerAddress,
 		polls && l.PerUser > 0 && r.polls[user] >= l.PerUser,
 		r.shortOf(polls).Debt(user, time.Now()) > 0,
-		r.opens != nil && !r.opens.Allow(): // last, because Allow takes from the rate
+		l.OpensPerSecond > 0 && !r.opens.Allow(): // last, because Allow takes from the rate
 		return ErrBusy
 	}
 	r.count++

@@ -25,7 +25,7 @@ type writerEnv struct {
 type catchUpEnv struct {
 	hub    *Hub
 	kafka  Kafka
-	limits Limits
+	limits atomic.Pointer[Limits]
 
 	replaying atomic.Int32 // the number of streams in catchUp.replayOnce
 }
@@ -50,9 +50,9 @@ type streamEnv struct {
 // newService returns a service that starts goroutines for its streams, but has no engine that serves them
 // and nothing that learns of their end: the caller sets schedule and closed.
 func newService(life context.Context, hub *Hub, kafka Kafka, heartbeat time.Duration, limits Limits) *service {
-	return &service{
+	s := &service{
 		writers:  writerEnv{metrics: hub.metrics, kafka: kafka, heartbeat: heartbeat},
-		catchUps: catchUpEnv{hub: hub, kafka: kafka, limits: limits},
+		catchUps: catchUpEnv{hub: hub, kafka: kafka},
 		streams: streamEnv{
 			hub: hub, kafka: kafka, life: life,
 			overflow: hub.metrics.overflows.Inc,
@@ -61,4 +61,6 @@ func newService(life context.Context, hub *Hub, kafka Kafka, heartbeat time.Dura
 			closed:   func(*clientStream, error) {},
 		},
 	}
+	s.catchUps.limits.Store(&limits)
+	return s
 }

@@ -114,10 +114,10 @@ func (d *devCommand) Run(ctx context.Context) error {
 		return err
 	}
 	cfg := d.config()
-	cfg.Logger = d.logger()
+	cfg.Logger, _ = d.logger()
 	if d.JWTSecretFile != "" {
 		var err error
-		if cfg.Keys, err = (&authFlags{JWTSecretFile: d.JWTSecretFile}).keys(cfg.Logger); err != nil {
+		if cfg.Keys, err = (&authFlags{JWTSecretFile: []string{d.JWTSecretFile}}).keys(cfg.Logger); err != nil {
 			return usageError{err}
 		}
 	}
@@ -140,9 +140,9 @@ func (d *devCommand) Run(ctx context.Context) error {
 	ctx, stop := endByHangup(ctx)
 	defer stop()
 	cfg.Consumer.Brokers = broker.ListenAddrs()
-	return runServer(ctx, cfg, func(srv *server.Server) {
+	return runServer(ctx, cfg, nil, func(srv *server.Server) {
 		d.printInstructions(os.Stdout, reachable(srv.Addr())+d.BasePath, reachable(srv.AdminAddr()), public)
-	})
+	}, nil)
 }
 
 // checkFree returns an error if more than one address is taken, as by another herald dev. It names all of them, and all

@@ -11,7 +11,8 @@
 //   - webfile: the headers of files that the program embeds and serves
 //   - visible: text that is safe to show in a terminal or in a log
 //
-// Where things are: main.go has signals, exit codes, the parser and the version; hangup.go has SIGHUP; config.go the
+// Where things are: main.go has signals, exit codes, the parser and the version; hangup.go has SIGHUP,
+// and reload.go what it does in herald serve; login.go the Kafka user and password that it changes; config.go the
 // file of --config and the environment; setting.go the check of every setting's text; missing.go the error that names
 // all missing flags. Each command is in the file of its name. flags_server.go has the flags of serve and dev,
 // flags_auth.go the flags of tokens, browsers and TLS, flags_kafka.go the flags of connections to Kafka, of which it
@@ -28,9 +29,10 @@
 //  2. parseArgs reads the command line, the environment and the file of --config (configFile.Resolve).
 //     kong calls serveCommand.Validate, which calls server.Config.Validate: flags have the server's bounds
 //     and, by serverDefaults, its defaults. flagOf turns a field's name in an error into the flag.
-//  3. serveCommand.Run reads the files that flags name: security (Kafka), keys (tokens), certificate.
+//  3. serveCommand.Run reads the files that flags name (readFiles): Kafka's, keys (tokens), certificate.
 //  4. runServer calls server.New and Server.Start, and waits for the end of the context or for
-//     Server.Failed. Then it calls Server.Stop.
+//     Server.Failed. Then it calls Server.Stop. SIGHUP makes reloader.reload take steps 2 and 3 again, and call
+//     Server.Reload.
 //
 // devCommand.Run starts an in-process broker before that, and takes the same way from runServer on. The way
 // of a request is in the documentation of package server.

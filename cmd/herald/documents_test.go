@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -12,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"herald/cmd/herald/server"
 )
 
 // root is the repository's top directory.
@@ -62,6 +65,36 @@ func TestOperatingListsEveryFlag(t *testing.T) {
 		if !known[name] {
 			t.Errorf("there is a row for --%s, which neither command has", name)
 		}
+	}
+}
+
+// TestOperatingListsReloadedFlags compares the table of "Reloading" in deploy/OPERATING.md with the flags that a reload
+// applies.
+func TestOperatingListsReloadedFlags(t *testing.T) {
+	_, section, _ := strings.Cut(readDocument(t, "deploy/OPERATING.md"), "\n## Reloading\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	listed := make(map[string]bool)
+	for _, row := range regexp.MustCompile("(?m)^\\| (`--[^|]*) \\|").FindAllStringSubmatch(section, -1) {
+		for _, name := range regexp.MustCompile("`--([a-z-]+)`").FindAllStringSubmatch(row[1], -1) {
+			listed[name[1]] = true
+		}
+	}
+	applied := 0
+	for _, node := range newParser(t.Context(), new(commands), new(configFile)).Model.Children {
+		if node.Name != "serve" {
+			continue
+		}
+		for _, f := range node.Flags {
+			if listed[f.Name] != reloads(f.Name) {
+				t.Errorf("--%s is in the table: %v, and a reload applies it: %v", f.Name, listed[f.Name], reloads(f.Name))
+			}
+			if reloads(f.Name) {
+				applied++
+			}
+		}
+	}
+	if applied != len(listed) || applied != len(appliedFlags)+reflect.TypeFor[server.Settings]().NumField()-1 { // Keys has no flag of its own
+		t.Errorf("a reload applies %d flags of herald serve, the table lists %d, and the code %d", applied, len(listed), len(appliedFlags)+reflect.TypeFor[server.Settings]().NumField()-1)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 // with two sources of keys, a token would be as good as the weaker source, and nobody could say which
 // source accepted it.
 type authFlags struct {
-	JWTSecretFile    string   `name:"jwt-secret-file" placeholder:"FILE" help:"File with the secret that signs tokens, one line of text: 32 bytes or more for HS256, 48 for HS384, 64 for HS512." group:"Authentication (one of them)"`
+	JWTSecretFile    []string `name:"jwt-secret-file" placeholder:"FILE" help:"Files with the secrets that sign tokens, each one line of text: 32 bytes or more for HS256, 48 for HS384, 64 for HS512. A token is good if one of the secrets has signed it, so that a secret can be replaced without a refused token." group:"Authentication (one of them)"`
 	JWTPublicKeyFile []string `name:"jwt-public-key-file" placeholder:"FILE" help:"PEM files of public keys or certificates that verify tokens: RSA, ECDSA or Ed25519." group:"Authentication (one of them)"`
 	JWKSURL          string   `name:"jwks-url" placeholder:"URL" help:"URL of the issuer's JSON Web Key Set. The server keeps the keys that it has while the URL does not answer, and is not ready until it has fetched them once." group:"Authentication (one of them)"`
 	InsecureNoAuth   bool     `help:"Authenticate nobody: the query parameter user names the user. For closed networks only. Default: off." group:"Authentication (one of them)"`
@@ -52,7 +52,7 @@ func (a *authFlags) sources() []string {
 		flag  string
 		given bool
 	}{
-		{"--jwt-secret-file", a.JWTSecretFile != ""},
+		{"--jwt-secret-file", len(a.JWTSecretFile) > 0},
 		{"--jwt-public-key-file", len(a.JWTPublicKeyFile) > 0},
 		{"--jwks-url", a.JWKSURL != ""},
 		{"--insecure-no-auth", a.InsecureNoAuth},
@@ -100,12 +100,16 @@ func (a *authFlags) keys(log *slog.Logger) (auth.Keys, error) {
 	switch {
 	case a.InsecureNoAuth:
 		return nil, nil //nolint:nilnil // the server verifies no token
-	case a.JWTSecretFile != "":
-		secret, err := auth.LoadSecretFile(a.JWTSecretFile, log)
-		if err != nil {
-			return nil, fmt.Errorf("--jwt-secret-file: %w", err)
+	case len(a.JWTSecretFile) > 0:
+		var secrets [][]byte
+		for _, file := range a.JWTSecretFile {
+			secret, err := auth.LoadSecretFile(file, log)
+			if err != nil {
+				return nil, fmt.Errorf("--jwt-secret-file: %w", err)
+			}
+			secrets = append(secrets, secret)
 		}
-		return auth.Secret(secret)
+		return auth.Secret(secrets...)
 	case len(a.JWTPublicKeyFile) > 0:
 		keys, err := auth.PublicKeys(a.JWTPublicKeyFile...)
 		if err != nil {

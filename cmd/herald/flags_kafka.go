@@ -81,7 +81,11 @@ func (k *kafkaFlags) security() (*tls.Config, sasl.Mechanism, error) {
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
-	mechanism, err := k.sasl()
+	password, err := k.password()
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	mechanism, err := k.sasl(password)
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
@@ -112,16 +116,22 @@ func (k *kafkaFlags) tls() (*tls.Config, error) {
 	return config, nil
 }
 
-func (k *kafkaFlags) sasl() (sasl.Mechanism, error) {
+// password reads the password's file. It returns "" without --kafka-sasl-mechanism.
+func (k *kafkaFlags) password() (string, error) {
 	if k.KafkaSASLMechanism == "" {
-		return nil, nil //nolint:nilnil // no SASL
+		return "", nil
 	}
 	text, err := textfile.ReadSecret(k.KafkaSASLPasswordFile)
 	if err != nil {
-		return nil, fmt.Errorf("--kafka-sasl-password-file: %w", err)
+		return "", fmt.Errorf("--kafka-sasl-password-file: %w", err)
 	}
-	password := string(text)
-	var mechanism sasl.Mechanism
+	return string(text), nil
+}
+
+func (k *kafkaFlags) sasl(password string) (mechanism sasl.Mechanism, err error) {
+	if k.KafkaSASLMechanism == "" {
+		return nil, nil //nolint:nilnil // no SASL
+	}
 	switch k.KafkaSASLMechanism {
 	case "plain":
 		mechanism = plain.Mechanism{Username: k.KafkaSASLUser, Password: password}

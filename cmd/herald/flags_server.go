@@ -129,10 +129,13 @@ func (l *logLevel) UnmarshalText(text []byte) error {
 	return nil
 }
 
-func (s *serverFlags) logger() *slog.Logger {
-	opts := &slog.HandlerOptions{Level: slog.Level(s.LogLevel)}
+// logger returns the log, and its level, which may be changed.
+func (s *serverFlags) logger() (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(slog.Level(s.LogLevel))
+	opts := &slog.HandlerOptions{Level: level}
 	if s.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+		return slog.New(slog.NewJSONHandler(os.Stderr, opts)), level
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+	return slog.New(slog.NewTextHandler(os.Stderr, opts)), level
 }

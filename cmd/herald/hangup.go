@@ -2,35 +2,17 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 )
 
-// ignoreHangups keeps SIGHUP from ending the server, until the caller calls stop. Operators send it to servers that
-// read their settings again, and by default it would cut all streams.
-func ignoreHangups(log *slog.Logger) (stop func()) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	done := make(chan struct{})
-	var logger sync.WaitGroup
-	logger.Go(func() {
-		for {
-			select {
-			case <-hangups:
-				log.Warn("SIGHUP ignored; a restart reads the settings again, and a changed certificate needs no signal")
-			case <-done:
-				return
-			}
-		}
-	})
-	return func() {
-		signal.Stop(hangups)
-		close(done)
-		logger.Wait()
-	}
+// hangups returns a channel that gets SIGHUP, which then does not end the process, until the caller calls stop. The
+// channel keeps one signal: a reload reads whatever several signals ask for.
+func hangups() (signals <-chan os.Signal, stop func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	return c, func() { signal.Stop(c) }
 }
 
 // endByHangup returns a context that SIGHUP ends too, for a command that belongs to a terminal: the signal says that

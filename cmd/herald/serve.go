@@ -7,6 +7,8 @@ import (
 	"os"
 	"runtime/debug"
 
+	"github.com/alecthomas/kong"
+
 	"herald/cmd/herald/server"
 	"herald/consumer"
 )
@@ -84,7 +86,7 @@ Configuration. A flag takes precedence over its environment variable, the variab
 
 White space around the elements of a list does not count. A comma that belongs to an element is \, on the command line and in variables. All other values must not begin or end with white space or invisible characters.
 
-Signals. SIGTERM and SIGINT end the streams with a reason, so that clients reconnect elsewhere, and then the process. A second signal ends the process at once. SIGHUP only writes a line to the log: a restart reads the settings again, and a changed certificate needs no signal.
+Signals. SIGTERM and SIGINT end the streams with a reason, so that clients reconnect elsewhere, and then the process. A second signal ends the process at once. SIGHUP reads the settings again: the environment, the file of --config and all files that flags name. Keys and secrets of tokens, certificates, origins, limits, quotas, the log level and the Kafka user and password then change without an end of a stream. The log names the other changed settings: they need a restart. An error in any setting or file leaves all settings as they were.
 
 Exit codes. 0: ended by a signal. 1: it could not run. 2: a flag, variable or file is wrong.`
 }
@@ -147,25 +149,28 @@ func (s *serveCommand) complete() error {
 	return m.err()
 }
 
-// Run implements the command. It reads the files that the flags name.
-func (s *serveCommand) Run(ctx context.Context) error {
+// Run implements the command.
+func (s *serveCommand) Run(ctx context.Context, parsed *kong.Context) error {
+	signals, stop := hangups()
+	defer stop()
 	cfg := s.config()
-	cfg.Logger = s.logger()
-	defer ignoreHangups(cfg.Logger)()
+	r := &reloader{flags: flagValues(parsed), login: new(login)}
+	cfg.Logger, r.level = s.logger()
 	var err error
-	if cfg.Consumer.TLS, cfg.Consumer.SASL, err = s.security(); err != nil {
+	if r.files, err = s.readFiles(cfg.Logger); err != nil {
 		return err
 	}
-	if cfg.Keys, err = s.keys(cfg.Logger); err != nil {
-		return usageError{err}
-	}
-	if cfg.Certificate, err = s.certificate(cfg.Logger); err != nil {
-		return err
+	cfg.Keys, cfg.Certificate, cfg.Consumer.TLS = r.files.keys, r.files.certificate, r.files.kafkaTLS
+	if r.files.kafkaSASL != nil {
+		r.login.set(r.files.kafkaSASL)
+		cfg.Consumer.SASL = r.login
 	}
 	if cfg.Consumer.Replica, err = s.replica(); err != nil {
 		return err
 	}
-	return runServer(ctx, cfg, func(*server.Server) {})
+	return runServer(ctx, cfg, signals, func(*server.Server) {}, func(srv *server.Server) {
+		r.reload(ctx, parsed.Args, cfg.Logger, srv)
+	})
 }
 
 // replica returns the name of this replica.
@@ -185,8 +190,8 @@ func (s *serveCommand) replica() (string, error) {
 const gcPercent = 50
 
 // runServer runs a server until ctx ends or a part of the server fails. It calls started once the server
-// listens.
-func runServer(ctx context.Context, cfg server.Config, started func(*server.Server)) error {
+// listens, and then hungUp after each signal of hangups, which may be nil. A server that stops ignores hangups.
+func runServer(ctx context.Context, cfg server.Config, hangups <-chan os.Signal, started, hungUp func(*server.Server)) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -202,10 +207,15 @@ func runServer(ctx context.Context, cfg server.Config, started func(*server.Serv
 	}
 	started(srv)
 	defer superviseBySystemd(ctx, srv, cfg.Logger)()
-	select {
-	case <-ctx.Done():
-		cfg.Logger.Info("server stopping")
-	case <-srv.Failed():
+	for {
+		select {
+		case <-ctx.Done():
+			cfg.Logger.Info("server stopping")
+			return srv.Stop()
+		case <-srv.Failed():
+			return srv.Stop()
+		case <-hangups:
+			hungUp(srv)
+		}
 	}
-	return srv.Stop()
 }

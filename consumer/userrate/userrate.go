@@ -9,24 +9,34 @@ import (
 )
 
 // Limiter has a token bucket for each user. A bucket is full at first, holds burst units, and gets perSecond units
-// each second. A nil Limiter sets no limit. Its methods may be called concurrently.
+// each second. A nil Limiter, and one of 0 units a second, sets no limit. Its methods may be called concurrently.
 type Limiter struct {
+	mu        sync.Mutex
 	perSecond rate.Limit
 	burst     int
-
-	mu      sync.Mutex
-	users   map[string]*rate.Limiter
-	sweepAt int // the number of users at which bucketLocked forgets users with a full bucket
+	users     map[string]*rate.Limiter
+	sweepAt   int // the number of users at which bucketLocked forgets users with a full bucket
 }
 
 const minSweep = 1024
 
-// New returns a Limiter with buckets of at least one unit; nil if perSecond is 0.
+// New returns a Limiter with buckets of at least one unit.
 func New(perSecond float64, burst int) *Limiter {
-	if perSecond == 0 {
-		return nil
-	}
 	return &Limiter{perSecond: rate.Limit(perSecond), burst: max(1, burst), users: make(map[string]*rate.Limiter), sweepAt: minSweep}
+}
+
+// SetRate changes the rate and the size of the buckets. The users keep what is in their buckets, and their debts.
+func (l *Limiter) SetRate(perSecond float64, burst int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.perSecond, l.burst = rate.Limit(perSecond), max(1, burst)
+	if perSecond == 0 {
+		clear(l.users)
+	}
+	for _, bucket := range l.users {
+		bucket.SetLimit(l.perSecond)
+		bucket.SetBurst(l.burst)
+	}
 }
 
 // Take takes a unit from the user's bucket and returns 0. If the bucket has none, Take takes nothing and returns
@@ -37,6 +47,9 @@ func (l *Limiter) Take(user string, now time.Time) (wait time.Duration) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.perSecond == 0 {
+		return 0
+	}
 	r := l.bucketLocked(user, now).ReserveN(now, 1)
 	if wait = r.DelayFrom(now); wait > 0 {
 		r.CancelAt(now)
@@ -52,6 +65,9 @@ func (l *Limiter) Charge(user string, units int, now time.Time) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.perSecond == 0 {
+		return
+	}
 	bucket := l.bucketLocked(user, now)
 	for ; units > 0; units -= l.burst { // a bucket gives up to burst units at a time
 		bucket.ReserveN(now, min(units, l.burst))

@@ -68,3 +68,26 @@ func TestNoLimit(t *testing.T) {
 		t.Errorf("debt: wait %v", wait)
 	}
 }
+
+// TestSetRate changes the rate of a user in debt: the user waits less long at a higher rate, and not at all without a
+// limit.
+func TestSetRate(t *testing.T) {
+	now := time.Now()
+	l := New(1, 1)
+	l.Charge("a", 101, now)
+	if wait := l.Debt("a", now); wait != 100*time.Second {
+		t.Errorf("at 1 a second: wait %v, want 100 s", wait)
+	}
+	l.SetRate(100, 10)
+	if wait := l.Debt("a", now); wait < 900*time.Millisecond || wait > time.Second {
+		t.Errorf("at 100 a second: wait %v, want 1 s", wait)
+	}
+	l.SetRate(0, 1)
+	if wait := l.Debt("a", now); wait != 0 {
+		t.Errorf("without a limit: wait %v", wait)
+	}
+	l.SetRate(1, 1)
+	if first, second := l.Take("b", now), l.Take("b", now); first != 0 || second == 0 {
+		t.Errorf("with a limit again: wait %v and %v, want 0 and 1 s", first, second)
+	}
+}

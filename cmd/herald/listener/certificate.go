@@ -38,6 +38,21 @@ func LoadCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, 
 	return c, nil
 }
 
+// Replace makes c the certificate of other, and follow the files of other. Nobody may use other afterwards.
+func (c *Certificate) Replace(other *Certificate) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.certFile, c.keyFile, c.loaded = other.certFile, other.keyFile, other.loaded
+	c.files, c.failed, c.lookedAt = other.files, other.failed, other.lookedAt
+}
+
+// Equal reports whether both are the same certificate from the same files.
+func (c *Certificate) Equal(other *Certificate) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.certFile == other.certFile && c.keyFile == other.keyFile && c.loaded.Leaf.Equal(other.loaded.Leaf)
+}
+
 // Config returns a configuration for a server of HTTP/2 and HTTP/1.1, with TLS 1.2 or later.
 func (c *Certificate) Config() *tls.Config {
 	return &tls.Config{

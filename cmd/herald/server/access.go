@@ -10,16 +10,14 @@ import (
 
 // access holds the parts that find a request's user: the tokens' verifier and the session cookie.
 type access struct {
-	auth        auth.Authenticator
-	jwt         *auth.JWT         // nil: nobody is authenticated
-	jwks        *auth.JWKS        // nil: the keys do not change
-	revocations *auth.Revocations // nil: no token is revoked
-	cookie      sessionCookie
+	auth   auth.Authenticator
+	jwt    *auth.JWT // nil: nobody is authenticated
+	cookie sessionCookie
 }
 
-// newAccess returns an error that names the field of cfg. It warns of settings that let in more
+// newAccess returns the access by the keys of cfg. revoked is nil if no token is revoked. It returns an error that names the field of cfg. It warns of settings that let in more
 // requests than an operator may expect.
-func newAccess(cfg *Config, o *origins) (access, error) {
+func newAccess(cfg *Config, o *origins, revoked *auth.Revocations) (access, error) {
 	if cfg.InsecureNoAuth {
 		if cfg.Keys != nil {
 			return access{}, fmt.Errorf("%s excludes keys", cfg.name("InsecureNoAuth"))
@@ -35,13 +33,9 @@ func newAccess(cfg *Config, o *origins) (access, error) {
 	a := access{cookie: sessionCookie{sameSite: cfg.SessionSameSite, insecure: cfg.InsecureSessionCookie, basePath: cfg.BasePath}}
 	tokens := auth.JWTConfig{
 		Keys: cfg.Keys, Algorithms: cfg.JWTAlgorithms, Issuer: cfg.JWTIssuer, Audiences: cfg.JWTAudience, UserClaim: cfg.JWTUserClaim, Leeway: auth.DefaultLeeway,
-		Sources: auth.Sources{Cookie: a.cookie.name(), Query: cfg.TokenQueryParameter, SameOrigin: o.checkAll},
+		Revocations: revoked, Sources: auth.Sources{Cookie: a.cookie.name(), Query: cfg.TokenQueryParameter, SameOrigin: o.checkAll},
 	}
-	if cfg.RevocationTopic != "" {
-		a.revocations = auth.NewRevocations(auth.DefaultLeeway)
-		tokens.Revocations = a.revocations
-	}
-	if a.jwks, _ = cfg.Keys.(*auth.JWKS); a.jwks != nil && cfg.JWTAudience == nil {
+	if _, isSet := cfg.Keys.(*auth.JWKS); isSet && cfg.JWTAudience == nil {
 		cfg.Logger.Warn("tokens that the issuer made for other services are accepted too; name this service's audience", "setting", cfg.name("JWTAudience"))
 	}
 	var err error

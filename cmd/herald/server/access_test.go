@@ -196,7 +196,7 @@ func TestNoAuthIsWarnedOf(t *testing.T) {
 	} {
 		var log bytes.Buffer
 		cfg := Config{Listen: listen, InsecureNoAuth: true, Logger: slog.New(slog.NewTextHandler(&log, nil))}
-		if _, err := newAccess(&cfg, nil); err != nil {
+		if _, err := newAccess(&cfg, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		if got := strings.Contains(log.String(), "level=WARN msg=\"NOBODY IS AUTHENTICATED"); got != want {

@@ -6,16 +6,24 @@ import "sync"
 // may take a quarter and a body, so that a user who sends bodies slowly leaves room to others. Its methods may be called
 // concurrently.
 type bodyRoom struct {
-	share int64 // the most that one user may take
+	total int64
 
 	mu    sync.Mutex
+	share int64 // the most that one user may take
 	free  int64
 	users map[string]int64 // the bytes that each user has taken; users without any are not in it
 }
 
 // newBodyRoom returns room for at least one body of that many bytes.
 func newBodyRoom(bytes, largest int64) *bodyRoom {
-	return &bodyRoom{share: bytes/4 + largest, free: max(bytes, largest), users: make(map[string]int64)}
+	return &bodyRoom{total: bytes, share: bytes/4 + largest, free: max(bytes, largest), users: make(map[string]int64)}
+}
+
+// setLargest changes the size of the largest body, which must not exceed all room.
+func (r *bodyRoom) setLargest(largest int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.share = r.total/4 + largest
 }
 
 // take takes room for a user's body. It returns false if there is none.

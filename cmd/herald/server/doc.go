@@ -4,8 +4,9 @@
 //
 // A start-up:
 //
-//  1. [New] checks the [Config] and builds the parts: newAccess (tokens), the consumer and the hub,
-//     newPublisher, the stream handler, newRevocations, publicRoutes and adminRoutes.
+//  1. [New] checks the [Config] and builds the parts: the consumer and the hub, newRevocations, the stream handler,
+//     adminRoutes, and the entrance: newAccess (tokens), newPublisher and publicRoutes. [Server.Reload] builds another
+//     entrance for other [Settings] and exchanges it; a request keeps the entrance that it has begun with.
 //  2. [Server.Start] listens on both addresses, so that a port in use is reported before anything else
 //     runs, and starts the parts: the key set's refresh, revocations, the consumer and both HTTP servers.
 //  3. A part that ends with an error closes [Server.Failed].
@@ -29,7 +30,8 @@
 //  5. An error of any of them reaches answerError, which answers in JSON with a code (refusal.go). The reason
 //     why a token is not accepted comes from auth.Explain.
 //
-// Where things are: config.go, validate.go and access.go turn a Config into parts; server.go has the life of a Server;
+// Where things are: config.go, settings.go, validate.go and access.go turn a Config into parts; server.go has the life of
+// a Server, and reload.go the change of its Settings;
 // routes.go the public routes, the files of package stream/client, and what wraps all of them; endpoints.go the answers
 // about paths that do not exist; query.go the parameters that have an effect; allowed_header.go the request headers
 // that pages of other origins may send; http_server.go the time-outs of both HTTP servers; admin.go the admin listener,

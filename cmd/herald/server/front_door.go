@@ -39,19 +39,28 @@ type frontDoor struct {
 	origins     *origins
 	checkUser   func(user string) error // returns an error for a user that cannot have a stream
 	log         *slog.Logger
-	refused     *prometheus.CounterVec
-	sessions    *prometheus.CounterVec
-	lines       *rate.Limiter // lines of the log about refused requests
+	*refusals
 }
 
-func newFrontDoor(authenticator auth.Authenticator, revocations *auth.Revocations, o *origins, checkUser func(string) error, log *slog.Logger) *frontDoor {
-	return &frontDoor{
-		auth: authenticator, revocations: revocations, origins: o, checkUser: checkUser, log: log, lines: oncePerSecond(),
+// refusals count refused requests, and sessions.
+type refusals struct {
+	refused  *prometheus.CounterVec
+	sessions *prometheus.CounterVec
+	lines    *rate.Limiter // lines of the log about refused requests
+}
+
+func newRefusals() *refusals {
+	return &refusals{
+		lines: oncePerSecond(),
 		refused: counterVec("herald_http_refusals_total", "Requests refused, by reason: token, user, origin, host, keys, quota, query or proxy-header.",
 			"reason", reasonToken, reasonUser, reasonOrigin, reasonHost, reasonKeys, reasonQuota, reasonQuery, reasonProxy),
 		sessions: counterVec("herald_sessions_total", "Requests to make or remove a session cookie, by result: created, refused or removed.",
 			"result", sessionCreated, sessionRefused, sessionRemoved),
 	}
+}
+
+func newFrontDoor(authenticator auth.Authenticator, revocations *auth.Revocations, o *origins, checkUser func(string) error, log *slog.Logger, refusals *refusals) *frontDoor {
+	return &frontDoor{auth: authenticator, revocations: revocations, origins: o, checkUser: checkUser, log: log, refusals: refusals}
 }
 
 // oncePerSecond bounds lines of the log that any client can cause.

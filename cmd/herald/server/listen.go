@@ -60,7 +60,8 @@ func (s *Server) adminOnLoopback() bool {
 func (s *Server) servePublic() error {
 	var l net.Listener = s.limited
 	if s.cfg.ProxyProtocol {
-		l = listener.ProxyProtocol(s.limited, s.clients.trustsPeer, s.front.recordConnection)
+		trusts := func(peer net.Addr) bool { return s.entrance.Load().clients.trustsPeer(peer) }
+		l = listener.ProxyProtocol(s.limited, trusts, s.entrance.Load().front.recordConnection)
 	}
 	if s.public.TLSConfig != nil {
 		l = listener.TLS(l, s.public.TLSConfig)

@@ -40,19 +40,36 @@ type publisher struct {
 	typeHeader string
 	front      *frontDoor
 	hub        *stream.Hub
-	published  *prometheus.CounterVec
-	durations  prometheus.Histogram
-	maxValue   int64             // bytes
-	quota      *userrate.Limiter // of notifications
-	repeats    *repeats
-	bodies     *bodyRoom
+	maxValue   int64 // bytes
+	*publications
 }
 
-func newPublisher(cfg *Config, producer *consumer.Producer, c *consumer.Consumer, hub *stream.Hub, front *frontDoor) *publisher {
+// publications are what the server remembers of publishing across reloads.
+type publications struct {
+	published *prometheus.CounterVec
+	durations prometheus.Histogram
+	quota     *userrate.Limiter // of notifications
+	repeats   *repeats
+	bodies    *bodyRoom
+}
+
+func newPublications(cfg *Config) *publications {
+	return &publications{
+		published: newPublishedCounter(), durations: newPublishDurations(), quota: userrate.New(cfg.PublishRate, cfg.PublishBurst), repeats: newRepeats(),
+		bodies: newBodyRoom(maxBodies, cfg.PublishMaxBytes),
+	}
+}
+
+// change makes the new limits count, also for users who have used a part of theirs.
+func (p *publications) change(cfg *Config) {
+	p.quota.SetRate(cfg.PublishRate, cfg.PublishBurst)
+	p.bodies.setLargest(cfg.PublishMaxBytes)
+}
+
+func newPublisher(cfg *Config, producer *consumer.Producer, c *consumer.Consumer, hub *stream.Hub, front *frontDoor, shared *publications) *publisher {
 	return &publisher{
 		producer: producer, consumer: c, routes: cfg.Consumer.Routes, typeHeader: cfg.EventTypeHeader, front: front, hub: hub,
-		published: newPublishedCounter(), durations: newPublishDurations(), maxValue: cfg.PublishMaxBytes, quota: userrate.New(cfg.PublishRate, cfg.PublishBurst), repeats: newRepeats(),
-		bodies: newBodyRoom(maxBodies, cfg.PublishMaxBytes),
+		maxValue: cfg.PublishMaxBytes, publications: shared,
 	}
 }
 

@@ -151,7 +151,7 @@ func TestFailedPublish(t *testing.T) {
 		{context.DeadlineExceeded, online, http.StatusBadGateway, "may or may not have been written"},
 		{kerr.NotEnoughReplicasAfterAppend, online, http.StatusBadGateway, "may or may not have been written"},
 	} {
-		p := &publisher{consumer: test.consumer, published: newPublishedCounter()}
+		p := &publisher{consumer: test.consumer, publications: &publications{published: newPublishedCounter()}}
 		c := echo.New().NewContext(httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil), httptest.NewRecorder())
 		answer, ok := errors.AsType[*refusal](p.recordFailure(c, fmt.Errorf("produce to t/0: %w", test.err)))
 		if !ok || answer.status != test.want || !strings.Contains(answer.message, test.message) {

@@ -86,7 +86,7 @@ func TestRefusalsAreLogged(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var log bytes.Buffer
-			front := newFrontDoor(j, nil, &origins{protection: http.NewCrossOriginProtection()}, nil, slog.New(slog.NewTextHandler(&log, nil)))
+			front := newFrontDoor(j, nil, &origins{protection: http.NewCrossOriginProtection()}, nil, slog.New(slog.NewTextHandler(&log, nil)), newRefusals())
 			refuse := func() {
 				r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/events", nil)
 				if token != "" {

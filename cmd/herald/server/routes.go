@@ -17,34 +17,36 @@ import (
 	"herald/stream/client"
 )
 
-// publicRoutes returns the handler of the public listener.
-func (s *Server) publicRoutes(a access, o *origins, front *frontDoor, pub *publisher) http.Handler {
+// publicRoutes returns the handler of the public listener under the settings of cfg.
+func (s *Server) publicRoutes(cfg *Config, a access, o *origins, front *frontDoor, pub *publisher, clients *clientAddresses) http.Handler {
 	e := echo.New()
-	e.HTTPErrorHandler = answerError(s.cfg.Logger)
-	e.IPExtractor = s.clients.of
+	e.HTTPErrorHandler = answerError(cfg.Logger)
+	e.IPExtractor = clients.of
 	if _, insecure := a.auth.(auth.Insecure); insecure {
 		e.Use(refuseForeignHost(front, s.publicOnLoopback))
 	}
 	present := new(endpoints)
-	e.Use(s.holdConnection, discardUnreadBody, o.refusePreflight(front), o.cors(), o.refuse(front), present.explain)
-	g := e.Group(s.cfg.BasePath)
+	e.Use(front.enter, s.holdConnection, discardUnreadBody, o.refusePreflight(front), o.cors(), o.refuse(front), present.explain)
+	g := e.Group(cfg.BasePath)
 	query, ofStream := queryRules{front: front}, append([]string{paramUser}, stream.Params()...)
 	if a.jwt != nil {
-		query, ofStream = queryRules{front: front, signIn: true, token: s.cfg.TokenQueryParameter}, stream.Params()
-		(&sessions{cookie: a.cookie, jwt: a.jwt, front: front, publish: s.cfg.EnablePublish}).register(g, query)
+		query, ofStream = queryRules{front: front, signIn: true, token: cfg.TokenQueryParameter}, stream.Params()
+		(&sessions{cookie: a.cookie, jwt: a.jwt, front: front, publish: cfg.EnablePublish}).register(g, query)
 	}
 	g.Match(getAndHead, "/events", s.streams.Events, query.only(true, ofStream...))
 	registerClient(g)
-	if s.cfg.EnablePublish {
+	if cfg.EnablePublish {
 		g.POST("/users/:user/notifications", pub.publishToUser, query.only(true, paramType))
 		g.POST("/broadcast", pub.publishToAll, query.only(true, paramType))
 	}
-	if s.cfg.Demo {
-		s.page = demo.New(demoProducer{pub}, auth.CheckUser, query.signIn, s.cfg.Logger)
+	if cfg.Demo {
+		if s.page == nil { // its tasks outlive a reload
+			s.page = demo.New(demoProducer{pub}, auth.CheckUser, query.signIn, cfg.Logger)
+		}
 		s.registerDemo(g, pub, query)
 	}
-	*present = publicEndpoints(e.Routes(), &s.cfg, query.signIn)
-	return stream.Detach(e, answerTimeout)
+	*present = publicEndpoints(e.Routes(), cfg, query.signIn)
+	return e
 }
 
 // registerClient adds the files of the module for pages. Pages of every origin may load them. A browser loads a module

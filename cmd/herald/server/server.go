@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -23,18 +24,23 @@ import (
 // Server is one Herald: a consumer, the streams that it feeds, and two HTTP servers. [New] makes one.
 // [Server.Start] may be called once. The other methods may be called concurrently after it.
 type Server struct {
-	cfg      Config
+	cfg      Config // its Settings are those of the start, see entrance
 	registry *prometheus.Registry
 
 	consumer    *consumer.Consumer
 	producer    *consumer.Producer
 	hub         *stream.Hub
 	streams     *stream.Handler
-	jwks        *auth.JWKS   // nil: the keys do not change
-	revocations *revocations // nil: RevocationTopic is empty
-	page        *demo.Demo   // nil: no demo page
-	front       *frontDoor
-	clients     *clientAddresses
+	jwks        *auth.JWKS        // nil: the keys do not change
+	revocations *revocations      // nil: RevocationTopic is empty
+	revoked     *auth.Revocations // what revocations has read; nil: RevocationTopic is empty
+	page        *demo.Demo        // nil: no demo page
+
+	refusals     *refusals
+	publications *publications
+	reloads      *reloadMetrics
+	entrance     atomic.Pointer[entrance]
+	reloading    sync.Mutex // held by Reload
 
 	public, admin *http.Server
 	adminListener net.Listener
@@ -66,48 +72,51 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &ConfigError{err}
 	}
-	o, err := newOrigins(cfg.AllowOrigin, cfg.name("AllowOrigin"))
-	if err != nil {
-		return nil, &ConfigError{err}
-	}
-	o.headers, o.loopback, o.secure = cfg.AllowHeader, cfg.AllowLoopbackOrigins, !cfg.InsecureSessionCookie
-	access, err := newAccess(&cfg, o)
-	if err != nil {
-		return nil, &ConfigError{err}
-	}
 	cfg.warnOfFileLimit(cfg.Logger)
-	s := &Server{cfg: cfg, registry: newRegistry(cfg.Version), parts: newParts(), jwks: access.jwks}
-	if err := s.buildKafka(access.revocations); err != nil {
+	s := &Server{
+		cfg: cfg, registry: newRegistry(cfg.Version), parts: newParts(),
+		refusals: newRefusals(), publications: newPublications(&cfg), reloads: newReloadMetrics(time.Now()),
+	}
+	s.jwks, _ = cfg.Keys.(*auth.JWKS)
+	if cfg.RevocationTopic != "" && !cfg.InsecureNoAuth {
+		s.revoked = auth.NewRevocations(auth.DefaultLeeway)
+	}
+	if err := s.buildKafka(); err != nil {
 		return nil, err
 	}
-	front := newFrontDoor(access.auth, access.revocations, o, s.consumer.CheckUser, cfg.Logger)
-	s.front = front
 	s.streams = stream.NewHandler(stream.Config{
-		Hub: s.hub, Kafka: s.consumer, Viewer: front.viewer, Logger: cfg.Logger,
+		Hub: s.hub, Kafka: s.consumer, Viewer: viewerOf, Logger: cfg.Logger,
 		Heartbeat: cfg.Heartbeat, WriteTimeout: cfg.WriteTimeout, Retry: cfg.Retry, MaxQueue: cfg.MaxQueueBytes,
 		Hold:   func(ctx context.Context) func() { return s.limited.Hold(ctx) },
-		Limits: stream.Limits{Age: cfg.ReplayMaxAge, Records: cfg.ReplayMaxRecords}, Admission: cfg.admission(),
+		Limits: cfg.replayLimits(), Admission: cfg.admission(),
 	})
-	pub := newPublisher(&cfg, s.producer, s.consumer, s.hub, front)
-	s.registry.MustRegister(front.refused, pub.published, pub.durations, s.kafkaConnections(), front.sessions)
-	s.registry.MustRegister(s.conditionMetrics()...)
-	if s.jwks != nil {
-		s.registry.MustRegister(s.jwks)
-	}
-	if s.clients, err = newClientAddresses(&cfg); err != nil {
+	e, err := s.newEntrance(cfg)
+	if err != nil {
 		return nil, &ConfigError{err}
 	}
-	s.public = newPublicServer(&cfg, s.publicRoutes(access, o, front, pub))
-	if cfg.Certificate != nil {
-		s.registry.MustRegister(certificateExpiry(cfg.Certificate))
-	}
+	s.entrance.Store(e)
+	s.registerMetrics()
+	s.public = newPublicServer(&cfg, stream.Detach(http.HandlerFunc(s.servePublicRequest), answerTimeout))
 	s.admin = newHTTPServer(s.adminRoutes(s.registry), cfg.Logger)
 	s.admin.MaxHeaderBytes = maxAdminHeader
 	return s, nil
 }
 
-// buildKafka builds the parts that talk to Kafka. known may be nil.
-func (s *Server) buildKafka(known *auth.Revocations) error {
+// registerMetrics registers the metrics of the parts that do not register them on their own.
+func (s *Server) registerMetrics() {
+	s.registry.MustRegister(s.refusals.refused, s.refusals.sessions, s.publications.published, s.publications.durations, s.kafkaConnections())
+	s.registry.MustRegister(s.reloads.successful, s.reloads.succeeded)
+	s.registry.MustRegister(s.conditionMetrics()...)
+	if s.jwks != nil {
+		s.registry.MustRegister(s.jwks)
+	}
+	if s.cfg.Certificate != nil {
+		s.registry.MustRegister(certificateExpiry(s.cfg.Certificate))
+	}
+}
+
+// buildKafka builds the parts that talk to Kafka.
+func (s *Server) buildKafka() error {
 	cfg := s.cfg.Consumer
 	cfg.Logger, cfg.Registry = s.cfg.Logger, s.registry
 	cfg.ReplayCacheBytes, cfg.ReplayRatePerUser = s.cfg.ReplayCacheBytes, s.cfg.ReplayRatePerUser
@@ -116,11 +125,11 @@ func (s *Server) buildKafka(known *auth.Revocations) error {
 	if s.consumer, err = consumer.New(cfg, s.hub); err != nil {
 		return err
 	}
-	if known != nil {
+	if s.revoked != nil {
 		if err := checkRevocationTopic(s.cfg.RevocationTopic, cfg.Routes); err != nil {
 			return &ConfigError{fmt.Errorf("%s: %w", s.cfg.name("RevocationTopic"), err)}
 		}
-		if s.revocations, err = newRevocations(known, s.cfg.RevocationTopic, cfg, s.cfg.Logger); err != nil {
+		if s.revocations, err = newRevocations(s.revoked, s.cfg.RevocationTopic, cfg, s.cfg.Logger); err != nil {
 			return fmt.Errorf("%s: %w", s.cfg.name("RevocationTopic"), err)
 		}
 	}
@@ -200,8 +209,9 @@ func (s *Server) onStop(cleanup func() error) { s.cleanups = append(s.cleanups, 
 // their end, because they also need time to write what waits for them.
 func (s *Server) drainRequests() error {
 	s.draining.Store(true)
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.DrainTimeout)
+	cfg := &s.entrance.Load().cfg
+	ctx, cancel := context.WithTimeout(context.Background(), cfg.DrainTimeout)
 	defer cancel()
-	s.streams.Drain(ctx, min(s.cfg.DrainWindow, s.cfg.DrainTimeout/2))
+	s.streams.Drain(ctx, min(cfg.DrainWindow, cfg.DrainTimeout/2))
 	return errors.Join(shutdown(ctx, s.public), shutdown(ctx, s.admin))
 }

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"maps"
+	"reflect"
+	"slices"
+
+	"github.com/alecthomas/kong"
+	"github.com/segmentio/kafka-go/sasl"
+
+	"herald/auth"
+	"herald/cmd/herald/listener"
+	"herald/cmd/herald/server"
+)
+
+// reloader applies changed settings to a running herald serve. The command line and the environment of a process do not
+// change; the file of --config and the files that flags name may. One goroutine uses a reloader.
+type reloader struct {
+	flags map[string]any // the values in force
+	files files          // the contents in force
+	level *slog.LevelVar
+	login *login
+}
+
+// files are the contents of the files that the flags of herald serve name.
+type files struct {
+	keys        auth.Keys             // nil with --insecure-no-auth
+	certificate *listener.Certificate // nil: no TLS
+	kafkaTLS    *tls.Config           // nil: no TLS
+	kafkaSASL   sasl.Mechanism        // nil: no SASL
+	password    string                // of kafkaSASL
+}
+
+// readFiles reads the files. The error is a [usageError].
+func (s *serveCommand) readFiles(log *slog.Logger) (files, error) {
+	var f files
+	var err error
+	if f.kafkaTLS, err = s.tls(); err != nil {
+		return f, usageError{err}
+	}
+	if f.password, err = s.password(); err != nil {
+		return f, usageError{err}
+	}
+	if f.kafkaSASL, err = s.sasl(f.password); err != nil {
+		return f, usageError{err}
+	}
+	if f.keys, err = s.keys(log); err != nil {
+		return f, usageError{err}
+	}
+	f.certificate, err = s.certificate(log)
+	return f, err
+}
+
+// flagValues returns the values of the command's flags, by the flags' names.
+func flagValues(parsed *kong.Context) map[string]any {
+	values := make(map[string]any)
+	for _, f := range parsed.Selected().Flags {
+		values[f.Name] = f.Target.Interface()
+	}
+	return values
+}
+
+// appliedFlags are the flags that a reload applies, besides the flags of [server.Settings].
+var appliedFlags = []string{
+	"config", "log-level", "jwt-secret-file", "jwt-public-key-file", "tls-cert-file", "tls-key-file",
+	"kafka-sasl-user", "kafka-sasl-password-file",
+}
+
+// reloads reports whether a reload applies the flag. All other flags need a restart.
+func reloads(flag string) bool {
+	for field := range reflect.TypeFor[server.Settings]().Fields() {
+		if flagOf(field.Name) == "--"+flag {
+			return true
+		}
+	}
+	return slices.Contains(appliedFlags, flag)
+}
+
+// reload reads all settings as a start does, and applies the changed ones. If any of them is wrong, it applies none. It
+// logs the outcome: the names of settings, and no values.
+func (r *reloader) reload(ctx context.Context, args []string, log *slog.Logger, srv *server.Server) {
+	changed, restart, err := r.apply(ctx, args, log, srv)
+	srv.RecordReload(err)
+	if err != nil {
+		log.Error("settings not reloaded; the previous ones stay in use", "error", err)
+		return
+	}
+	level := slog.Level(r.flags["log-level"].(logLevel))
+	r.level.Set(min(r.level.Level(), level)) // so that the line shows at the old level or at the new one
+	log.Info("settings reloaded", "changed", changed)
+	r.level.Set(level)
+	if len(restart) > 0 {
+		log.Warn("changed settings need a restart", "settings", restart)
+	}
+}
+
+// apply returns the flags that it has applied, because their values or their files have changed, and the changed flags
+// that need a restart.
+func (r *reloader) apply(ctx context.Context, args []string, log *slog.Logger, srv *server.Server) (changed, restart []string, err error) {
+	cli := new(commands)
+	parsed, err := parseArgs(ctx, args, cli)
+	if err != nil {
+		return nil, nil, err
+	}
+	read, err := cli.Serve.readFiles(log)
+	if err != nil {
+		return nil, nil, err
+	}
+	values := flagValues(parsed)
+	d := r.compare(values, read)
+	settings := cli.Serve.config().Settings
+	settings.Keys = read.keys
+	if d.keepsKeys {
+		settings.Keys = r.files.keys
+	}
+	if err := srv.Reload(settings); err != nil {
+		return nil, nil, err
+	}
+	r.files.keys = settings.Keys
+	if !d.keepsCertificate {
+		r.files.certificate.Replace(read.certificate)
+	}
+	if !d.keepsLogin {
+		r.login.set(read.kafkaSASL)
+		r.files.password = read.password
+	}
+	for flag := range d.applied {
+		r.flags[flag] = values[flag]
+	}
+	return names(d.applied), names(d.restart), nil
+}
+
+// difference is what a reload changes, and what it keeps because another value needs a restart.
+type difference struct {
+	applied, restart                        map[string]bool // flags
+	keepsKeys, keepsCertificate, keepsLogin bool
+}
+
+// compare compares the settings in force with the values and the contents of files that were just read.
+func (r *reloader) compare(values map[string]any, read files) *difference {
+	d := &difference{applied: make(map[string]bool), restart: make(map[string]bool)}
+	for flag, value := range values {
+		if reflect.DeepEqual(value, r.flags[flag]) {
+			continue
+		}
+		if reloads(flag) {
+			d.applied[flag] = true
+		} else {
+			d.restart[flag] = true
+		}
+	}
+	d.compareKeys(r.files.keys, read.keys, values)
+	switch was, is := r.files.certificate, read.certificate; {
+	case was == nil || is == nil:
+		d.keepsCertificate = true
+		d.postpone("tls-cert-file", "tls-key-file")
+	case !was.Equal(is):
+		d.applied["tls-cert-file"] = true
+	}
+	switch {
+	case r.files.kafkaSASL == nil || d.restart["kafka-sasl-mechanism"]:
+		d.keepsLogin = true
+		d.postpone("kafka-sasl-user", "kafka-sasl-password-file")
+	case r.files.password != read.password:
+		d.applied["kafka-sasl-password-file"] = true
+	}
+	if was, is := r.files.kafkaTLS, read.kafkaTLS; was != nil && is != nil && !was.RootCAs.Equal(is.RootCAs) {
+		d.restart["kafka-ca-file"] = true
+	}
+	return d
+}
+
+// compareKeys compares the keys for tokens. Keys in files replace keys in files; every other change needs a restart.
+func (d *difference) compareKeys(was, is auth.Keys, values map[string]any) {
+	oldSet, wasSet := was.(*auth.JWKS)
+	newSet, isSet := is.(*auth.JWKS)
+	switch {
+	case wasSet || isSet || was == nil || is == nil:
+		d.keepsKeys = true
+		d.postpone("jwt-secret-file", "jwt-public-key-file")
+		if wasSet && isSet && !newSet.HasSource(oldSet) && !d.restart["jwks-url"] && !d.restart["jwks-refresh"] && !d.restart["insecure-jwks-http"] {
+			d.restart["jwks-ca-file"] = true
+		}
+	case !reflect.DeepEqual(was, is):
+		for _, flag := range []string{"jwt-secret-file", "jwt-public-key-file"} {
+			if reflect.ValueOf(values[flag]).Len() > 0 {
+				d.applied[flag] = true
+			}
+		}
+	}
+}
+
+// postpone notes that changes of the flags need a restart.
+func (d *difference) postpone(flags ...string) {
+	for _, flag := range flags {
+		if d.applied[flag] {
+			delete(d.applied, flag)
+			d.restart[flag] = true
+		}
+	}
+}
+
+// names returns the flags as a user writes them, sorted.
+func names(flags map[string]bool) []string {
+	list := make([]string, 0, len(flags))
+	for _, flag := range slices.Sorted(maps.Keys(flags)) {
+		list = append(list, "--"+flag)
+	}
+	return list
+}

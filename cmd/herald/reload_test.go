@@ -1,0 +1,97 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"herald/auth"
+	"herald/cmd/herald/listener/certtest"
+)
+
+// TestReloadCompares changes the configuration file, and the files that it names. compare says which flags a reload
+// applies and which need a restart.
+func TestReloadCompares(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"secret", "secret2"} {
+		if err := auth.WriteSecretFile(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := auth.WriteKeyFiles("key.pem"); err != nil {
+		t.Fatal(err)
+	}
+	read := func(config string) *reloader {
+		t.Helper()
+		write("config.yaml", config)
+		cli := new(commands)
+		parsed, err := parseArgs(t.Context(), []string{"serve", "--brokers=a:1", "--topic=t", "--config=config.yaml"}, cli)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &reloader{flags: flagValues(parsed)}
+		if r.files, err = cli.Serve.readFiles(slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	renew := func() { certtest.WriteKeyPair(t, "tls.pem", "tls.key", time.Now().UnixNano()) }
+	renew()
+	const secret, tls, sasl = "jwt-secret-file: secret\n", "tls-cert-file: tls.pem\ntls-key-file: tls.key\n",
+		"kafka-sasl-mechanism: plain\nkafka-sasl-user: a\nkafka-sasl-password-file: password\n"
+	write("password", "one\n")
+	for name, test := range map[string]struct {
+		before, after    string
+		meanwhile        func()
+		applied, restart []string
+	}{
+		"nothing":  {secret, secret, nil, nil, nil},
+		"limit":    {secret, secret + "max-streams: 5\nlisten: 127.0.0.1:1\n", nil, []string{"--max-streams"}, []string{"--listen"}},
+		"back":     {secret + "log-level: debug\n", secret, nil, []string{"--log-level"}, nil},
+		"one more": {secret, "jwt-secret-file: [secret, secret2]\n", nil, []string{"--jwt-secret-file"}, nil},
+		"the secret's text": {secret, secret, func() {
+			_ = os.Remove("secret")
+			if err := auth.WriteSecretFile("secret"); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"--jwt-secret-file"}, nil},
+		"secret to public key": {secret, "jwt-public-key-file: key.pem.pub\n", nil, []string{"--jwt-public-key-file", "--jwt-secret-file"}, nil},
+		"secret to key set":    {secret, "jwks-url: http://localhost:1/\n", nil, nil, []string{"--jwks-url", "--jwt-secret-file"}},
+		"key set to secret":    {"jwks-url: http://localhost:1/\n", secret, nil, nil, []string{"--jwks-url", "--jwt-secret-file"}},
+		"no authentication":    {secret, "insecure-no-auth: true\n", nil, nil, []string{"--insecure-no-auth", "--jwt-secret-file"}},
+		"another key set":      {"jwks-url: http://localhost:1/\n", "jwks-url: http://localhost:2/\njwt-audience: a\n", nil, []string{"--jwt-audience"}, []string{"--jwks-url"}},
+		"renewed certificate":  {secret + tls, secret + tls, renew, []string{"--tls-cert-file"}, nil},
+		"TLS from now on":      {secret, secret + tls, nil, nil, []string{"--tls-cert-file", "--tls-key-file"}},
+		"password":             {secret + sasl, secret + sasl, func() { write("password", "two\n") }, []string{"--kafka-sasl-password-file"}, nil},
+		"user":                 {secret + sasl, secret + strings.Replace(sasl, "user: a", "user: b", 1), nil, []string{"--kafka-sasl-user"}, nil},
+		"mechanism":            {secret + sasl, secret + strings.Replace(sasl, "plain", "scram-sha-256", 1), nil, nil, []string{"--kafka-sasl-mechanism"}},
+		"SASL from now on":     {secret, secret + sasl, nil, nil, []string{"--kafka-sasl-mechanism", "--kafka-sasl-password-file", "--kafka-sasl-user"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := read(test.before)
+			if test.meanwhile != nil {
+				test.meanwhile()
+			}
+			now := read(test.after)
+			d := r.compare(now.flags, now.files)
+			if diff := cmp.Diff(append([]string{}, test.applied...), names(d.applied)); diff != "" {
+				t.Errorf("applied (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(append([]string{}, test.restart...), names(d.restart)); diff != "" {
+				t.Errorf("need a restart (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
