@@ -117,6 +117,7 @@ var listElements = map[string][2]string{
 	"jwt-algorithms":      {"RS256", "ES256"},
 	"jwt-audience":        {"a", "b"},
 	"jwt-public-key-file": {"a.pem", "b.pem"},
+	"jwt-secret-file":     {"a", "b"},
 	"record-header":       {"a", "b"},
 	"source-addresses":    {"127.0.0.1", "127.0.0.2"},
 	"topic":               {"a", "b"},

@@ -50,6 +50,9 @@ func TestReload(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	events := openEvents(ctx, t, s.url+"/events", bearer(before))
+	if e, err := events.Next(); err != nil || e.Type != "checkpoint" { // the stream begins here
+		t.Fatalf("the stream begins with %+v %v", e, err)
+	}
 	page := func(token string) (status int, allowed string) {
 		header := bearer(token)
 		header.Set("Origin", "https://app.example")
