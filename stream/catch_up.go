@@ -31,7 +31,6 @@ const checkpointAfterReplay = 1000
 type catchUp struct {
 	env    *catchUpEnv
 	writer *eventWriter
-	sub    *subscription
 
 	waiting map[consumer.Partition]struct{} // partitions that do not reach the seam before the retry
 	retry   *time.Timer                     // requests a catch-up for the waiting partitions
@@ -45,8 +44,8 @@ type catchUp struct {
 func (c *catchUp) run(ctx context.Context) error {
 	c.waiting = nil // most streams never need it
 	c.beginTally()
-	c.sub.acceptLiveRecords()
-	seam := c.env.hub.seam(c.sub.topics)
+	c.writer.sub.acceptLiveRecords()
+	seam := c.env.hub.seam(c.writer.sub.topics)
 	if err := c.compareWith(ctx, seam); err != nil {
 		return err
 	}
@@ -56,6 +55,7 @@ func (c *catchUp) run(ctx context.Context) error {
 		// Each replay needs the limits: it may find a log shorter than expected, which is then read from its start.
 		if err = c.applyLimits(ctx, seam); err == nil {
 			more, err = c.replayOnce(ctx, seam)
+			c.writer.sub.publishCursor(c.writer.cursor)
 		}
 	}
 	switch {
@@ -67,7 +67,7 @@ func (c *catchUp) run(ctx context.Context) error {
 	}
 	c.stopRetry() // otherwise each catch-up would leave a timer that requests another one
 	if len(c.waiting) > 0 {
-		c.retry = time.AfterFunc(retryAfter, c.sub.requestCatchUp)
+		c.retry = time.AfterFunc(retryAfter, c.writer.sub.requestCatchUp)
 	} else {
 		c.checkLiveLater()
 		c.endTally(err == nil && !c.writer.poll.isFull())
@@ -188,7 +188,7 @@ func (c *catchUp) replayOnce(ctx context.Context, seam cursor) (more bool, err e
 	defer c.env.replaying.Add(-1)
 	var failed error // of a write within the replay
 	err = c.writer.withHeartbeats(ctx, func(ctx context.Context) error {
-		c.env.kafka.Replay(ctx, c.sub.user, behind, func(at *consumer.Range, r *consumer.Record) bool {
+		c.env.kafka.Replay(ctx, c.writer.sub.user, behind, func(at *consumer.Range, r *consumer.Record) bool {
 			var more bool
 			more, failed = c.replayRecord(at.Partition, r)
 			return more
@@ -239,7 +239,7 @@ func (c *catchUp) replayRecord(p consumer.Partition, r *consumer.Record) (more b
 	if w.poll.isFull() {
 		return false, nil
 	}
-	eventType, shape := hub.eventTypeOf(r), c.sub.shape
+	eventType, shape := hub.eventTypeOf(r), c.writer.sub.shape
 	if !shape.wantsRecord(r) || !w.wantsType(eventType) {
 		return true, nil
 	}
@@ -247,10 +247,11 @@ func (c *catchUp) replayRecord(p consumer.Partition, r *consumer.Record) (more b
 		if more, err := w.trySend(); !more {
 			return false, err
 		}
+		w.sub.publishCursor(w.cursor)
 	}
 	topic := w.cursor.topic(p.Topic)
 	topic.setNextOffset(p.ID, r.Offset+1)
-	b := w.appendRecordID(p, topic.topicID, r.Offset+1, c.sub.topic(p.Topic).Own)
+	b := w.appendRecordID(p, topic.topicID, r.Offset+1, c.writer.sub.topic(p.Topic).Own)
 	hub.metrics.replayed.Inc()
 	c.tally.records++
 	var large *large

@@ -33,16 +33,17 @@ type clientStream struct {
 	taken *queue // records from the subscription, of which the first done are framed; nil: all are
 	done  int32
 
-	place  int32 // in the slot; guarded by roster.mu
-	slot   uint8 // of the stream's heartbeats; guarded by roster.mu
-	joined bool  // the hub and Kafka know of the stream
-	begun  bool  // an event with an id was written
+	place    int32    // in the slot; guarded by roster.mu
+	slot     uint8    // of the stream's heartbeats; guarded by roster.mu
+	joined   bool     // the hub and Kafka know of the stream
+	begun    bool     // an event with an id was written
+	protocol protocol // of the client's connection; does not change
 }
 
 // admitted is what the [roster] knows of a stream.
 type admitted struct {
 	from     netip.Addr
-	opened   int64 // Unix milliseconds
+	opened   int64 // Unix microseconds; no other stream of the process has the same, so that it is the stream's id
 	tokenID  string
 	issuedAt time.Time
 	expiry   *time.Timer // nil: the viewer's token does not expire
@@ -53,7 +54,8 @@ type admitted struct {
 func newClientStream(svc *service, out output, user string, maxQueue int) *clientStream {
 	s := &clientStream{env: &svc.streams, writer: eventWriter{env: &svc.writers, out: out, beat: heartbeatComment}}
 	s.sub = newSubscription(user, maxQueue, s.env.overflow, s, s.env.schedule)
-	s.catchUp = catchUp{env: &svc.catchUps, writer: &s.writer, sub: s.sub}
+	s.writer.sub = s.sub
+	s.catchUp = catchUp{env: &svc.catchUps, writer: &s.writer}
 	return s
 }
 
@@ -123,7 +125,7 @@ func (s *clientStream) release() bool {
 
 // waitFor calls fn, which waits for Kafka, with a context that ends with the stream.
 func (s *clientStream) waitFor(fn func(context.Context) error) error {
-	ctx, done := s.sub.contextUntilEnd(s.env.life)
+	ctx, done := s.sub.beginWait(s.env.life, s.begun, s.writer.cursor)
 	defer done()
 	return fn(ctx)
 }

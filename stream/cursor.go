@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"herald/consumer"
 )
 
 // incarnation identifies a topic from its creation to its deletion. A topic that is created again under the same
@@ -101,6 +103,46 @@ func (s *topicCursor) ensurePosition(partition int32) *position {
 
 // cursor is how far a stream has come in each of its topics, sorted by name.
 type cursor []topicCursor
+
+// newCursorCopy returns a copy of the cursor. The caller returns it to the pool cursors.
+func newCursorCopy(from cursor) *cursor {
+	c := cursors.Get().(*cursor) //nolint:forcetypeassert // nothing else is in there
+	c.copyFrom(from)
+	return c
+}
+
+// copyFrom replaces the contents of the cursor by a copy of another one's. It shares no memory with the other one.
+func (c *cursor) copyFrom(from cursor) {
+	to := slices.Grow((*c)[:0], len(from))[:len(from)]
+	for i := range from {
+		positions := append(to[i].positions[:0], from[i].positions...)
+		to[i] = from[i]
+		to[i].positions = positions
+	}
+	*c = to
+}
+
+// advance moves the positions of the cursor forward to the positions of now, except in partitions that wait for Kafka.
+// It returns by how many offsets.
+func (c cursor) advance(now cursor, waiting map[consumer.Partition]struct{}) (moved int64) {
+	for i := range now {
+		topic := &c[i]
+		if topic.incarnation != now[i].incarnation {
+			continue
+		}
+		for _, p := range now[i].positions {
+			from := topic.nextOffset(p.partition)
+			if from >= p.next || !topic.hasPartition(p.partition) {
+				continue
+			}
+			if _, waits := waiting[consumer.Partition{Topic: topic.name, ID: p.partition}]; !waits {
+				topic.setNextOffset(p.partition, p.next)
+				moved += p.next - from
+			}
+		}
+	}
+	return moved
+}
 
 // topic returns the topic's part of the cursor; nil if it has none.
 func (c cursor) topic(topic string) *topicCursor {

@@ -18,6 +18,7 @@ const (
 	ErrRevoked   EndError = "revoked"          // the viewer's token was revoked
 	ErrUnchecked EndError = "keys-unavailable" // the token cannot be checked at present
 	ErrTooMany   EndError = "too-many-streams" // a newer stream of the user took its place
+	ErrReconnect EndError = "reconnect"        // an operator ended the stream; come back at once
 	ErrBusy      EndError = "busy"             // this replica has too many streams, or too many opens a second
 )
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"herald/consumer"
@@ -33,6 +34,7 @@ import (
 // time. Therefore every write to out holds mu.
 type eventWriter struct {
 	env    *writerEnv
+	sub    *subscription // of the stream
 	out    output
 	types  []string // the event types to send; nil: all
 	poll   *poll    // nil: the stream does not end by itself
@@ -44,6 +46,10 @@ type eventWriter struct {
 	buf     *buffer    // events that wait to be sent; nil: none do
 	large   *large     // the large event whose id ends buf
 	written []progress // how far the user's own topics will have been delivered once buf is sent
+
+	events  atomic.Uint64 // the records appended
+	bytes   atomic.Int64  // the bytes of events that the client has taken
+	lastSec atomic.Uint32 // when the client last took bytes, in Unix seconds; 0: never
 
 	mu   sync.Mutex // guards rest, held and the use of out
 	rest []byte     // the bytes of buf, or of the large event after buf, that the client has not taken
@@ -118,6 +124,7 @@ func (w *eventWriter) appendIDLine() *buffer {
 // to nobody.
 func (w *eventWriter) appendRecordID(p consumer.Partition, topicID [16]byte, next int64, own bool) *buffer {
 	w.poll.countRecord()
+	w.events.Add(1)
 	b := w.appendIDLine()
 	if !own || w.types != nil {
 		return b
@@ -211,6 +218,7 @@ func (w *eventWriter) sendLocked() (err error) {
 	}
 	w.env.metrics.delays.beginWrite(w.buf)
 	w.rest, err = w.out.send(w.buf.b)
+	w.recordTaken(w.pending() - len(w.rest))
 	return w.continueLocked(err)
 }
 
@@ -219,6 +227,7 @@ func (w *eventWriter) sendLocked() (err error) {
 func (w *eventWriter) continueLocked(err error) error {
 	if w.large != nil && err == nil && len(w.rest) == 0 {
 		w.rest, err = w.out.sendLarge(w.large)
+		w.recordTaken(w.large.size() - len(w.rest))
 		w.large = nil
 	}
 	switch {
@@ -274,13 +283,38 @@ func (w *eventWriter) finish() error {
 
 func (w *eventWriter) finishLocked() error {
 	for len(w.rest) > 0 {
-		err := w.out.finish(w.rest)
+		err := w.finishRest()
 		w.rest = nil
 		if err = w.continueLocked(err); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// finishRest waits until the client has taken the rest.
+func (w *eventWriter) finishRest() error {
+	w.sub.park()
+	defer w.sub.unpark()
+	for piece := range slices.Chunk(w.rest, writePiece) {
+		if err := w.out.finish(piece); err != nil {
+			return err
+		}
+		w.recordTaken(len(piece))
+	}
+	return nil
+}
+
+// taken returns the bytes of events that the client has taken.
+func (w *eventWriter) taken() int64 { return max(0, w.bytes.Load()) }
+
+// recordTaken notes that the client has taken bytes. It counts the bytes of events: the sizes of HTTP's chunks are
+// in the rest of a write, but not in the event, so that taken may be a few bytes below 0 if the client took nothing.
+func (w *eventWriter) recordTaken(taken int) {
+	w.bytes.Add(int64(taken))
+	if taken > 0 {
+		w.lastSec.Store(uint32(time.Now().Unix())) //nolint:gosec // until 2106
+	}
 }
 
 // discard drops all events that wait to be sent.

@@ -126,13 +126,17 @@ func (h *Handler) Change(s Settings) {
 // only User, TokenID and IssuedAt. match must not wait. End looks at all streams, which takes a third of a second
 // for a million.
 func (h *Handler) End(reason EndError, match func(Viewer) bool) {
-	h.roster.endStreams(reason, match, h.roster.visitStreams)
+	h.roster.endStreams(reason, matchViewer(match), h.roster.visitStreams)
 }
 
 // EndTokens is End among the streams of the users and of the tokens with these ids. It does not look at other
 // streams.
 func (h *Handler) EndTokens(reason EndError, users, tokenIDs []string, match func(Viewer) bool) {
-	h.roster.endStreams(reason, match, func(fn func(*clientStream)) { h.roster.visitTokens(users, tokenIDs, fn) })
+	h.roster.endStreams(reason, matchViewer(match), func(fn func(*clientStream)) { h.roster.visitTokens(users, tokenIDs, fn) })
+}
+
+func matchViewer(match func(Viewer) bool) func(*clientStream) bool {
+	return func(s *clientStream) bool { return match(s.admission.viewer(s.sub.user)) }
 }
 
 // CacheControl is the header Cache-Control of streams. Without no-transform, a proxy that compresses, such as one with
@@ -158,6 +162,7 @@ func (h *Handler) Events(c echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, err.Error())
 	}
 	req.allow(viewer)
+	req.protocol = protocolOf(c.Request())
 	if c.Request().ContentLength != 0 {
 		return echo.NewHTTPError(http.StatusBadRequest, "a stream is asked for without a body")
 	}
@@ -255,7 +260,8 @@ func (h *Handler) register(viewer Viewer, from netip.Addr, req streamRequest, ou
 	s := newClientStream(h.service, out, strings.Clone(viewer.User), h.current.Load().MaxQueue)
 	s.setShape(req.shape)
 	s.catchUp.turn = rand.Uint32N(1 << 16) //nolint:gosec // for fairness, not a secret
-	s.admission = admitted{from: from, opened: time.Now().UnixMilli(), tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt}
+	s.protocol = req.protocol
+	s.admission = admitted{from: from, tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt}
 	if !viewer.Expires.IsZero() {
 		left := time.Until(viewer.Expires)
 		early := min(left/10, 5*time.Second)                                                              // viewers who signed in together then do not all reconnect together
@@ -271,6 +277,7 @@ func (h *Handler) register(viewer Viewer, from netip.Addr, req streamRequest, ou
 	m := h.cfg.Hub.metrics
 	m.open.Inc()
 	m.opened.WithLabelValues(req.startLabel()).Inc()
+	h.logOpened(s, req)
 	b := s.writer.buffer()
 	b.b = appendOpening(b.b, h.jitter(h.current.Load().Retry))
 	return s
@@ -285,7 +292,7 @@ func (h *Handler) closed(s *clientStream, cause error) {
 	m := h.cfg.Hub.metrics
 	m.open.Dec()
 	m.ended.WithLabelValues(endLabel(cause)).Inc()
-	h.cfg.Logger.Debug("stream ended", "cause", cause)
+	h.logEnded(s, cause)
 	h.roster.leave(s.admission.from, s.sub.user, s.writer.poll != nil) // last: [Handler.Drain] may return
 }
 

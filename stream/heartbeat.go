@@ -100,6 +100,7 @@ func (w *eventWriter) writePastLocked() error {
 	if err == nil {
 		w.env.metrics.delays.endWrite(b)
 		w.endTracesLocked(b)
+		w.recordTaken(len(b.b) - headroom)
 	}
 	b.free()
 	return err

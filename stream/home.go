@@ -57,11 +57,11 @@ func (s *topicCursor) hasPartition(partition int32) bool {
 // updateHomes adds the user's new homes to the cursor's topic, and removes from the seam the partitions that
 // the stream does not have.
 func (c *catchUp) updateHomes(topic, seam *topicCursor) {
-	homes := c.sub.topic(topic.name).Homes
+	homes := c.writer.sub.topic(topic.name).Homes
 	if homes == nil {
 		return
 	}
-	if topic.addHomes(c.sub.user, homes) {
+	if topic.addHomes(c.writer.sub.user, homes) {
 		c.writer.appendCheckpoint(checkpointData{}) // the client's next replica may not know the new homes
 	}
 	seam.positions = slices.DeleteFunc(seam.positions, func(p position) bool { return !topic.hasPartition(p.partition) })

@@ -69,18 +69,7 @@ func (s *clientStream) appendHeartbeat() {
 
 // advance moves the cursor to positions that the hub has reached without a record for this user.
 func (s *clientStream) advance(now cursor) {
-	for i := range now {
-		topic := &s.writer.cursor[i]
-		if topic.incarnation != now[i].incarnation {
-			continue
-		}
-		for _, p := range now[i].positions {
-			if from := topic.nextOffset(p.partition); from < p.next && topic.hasPartition(p.partition) && !s.catchUp.isWaiting(topic.name, p.partition) {
-				topic.setNextOffset(p.partition, p.next)
-				s.writer.moved += p.next - from
-			}
-		}
-	}
+	s.writer.moved += s.writer.cursor.advance(now, s.catchUp.waiting)
 }
 
 // frameTaken frames the taken records, up to the first large one. s.taken is nil afterwards if no record

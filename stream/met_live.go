@@ -31,7 +31,7 @@ func (c *catchUp) isCurrent(at cursor) bool {
 // hasReached reports whether the stream has considered all records before at, and none after it. It returns false if
 // a partition waits for Kafka, is sought, or is not read by this replica.
 func (c *catchUp) hasReached(at cursor) bool {
-	if len(c.waiting) > 0 || c.sub.isBehind() { // for example because a partition was added
+	if len(c.waiting) > 0 || c.writer.sub.isBehind() { // for example because a partition was added
 		return false
 	}
 	for i := range at {
@@ -75,5 +75,5 @@ func (c *catchUp) checkLiveLater() {
 		c.checks++
 		after = retryAfter
 	}
-	c.retry = time.AfterFunc(after, c.sub.requestLiveCheck)
+	c.retry = time.AfterFunc(after, c.writer.sub.requestLiveCheck)
 }

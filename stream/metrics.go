@@ -45,7 +45,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		replayed:   events.WithLabelValues("replay"),
 		open:       prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_streams", Help: "Streams and polls that are open."}),
 		opened:     counter("herald_streams_opened_total", "Streams and polls opened, by where they start: now, since or id.", "start", startNow, startSince, startID),
-		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, polled, write-timeout, draining, token-expired, revoked, too-many-streams or error.", "reason", endClient, endPolled, endWriteTimeout, string(ErrDraining), string(ErrExpired), string(ErrRevoked), string(ErrTooMany), endError),
+		ended:      counter("herald_streams_ended_total", "Streams ended, by reason: client, polled, write-timeout, draining, token-expired, revoked, too-many-streams, reconnect or error.", "reason", endClient, endPolled, endWriteTimeout, string(ErrDraining), string(ErrExpired), string(ErrRevoked), string(ErrTooMany), string(ErrReconnect), endError),
 		refused:    counter("herald_streams_refused_total", "Streams refused, by reason: draining, busy or keys-unavailable.", "reason", string(ErrDraining), string(ErrBusy), string(ErrUnchecked)),
 		bytes:      prometheus.NewCounter(prometheus.CounterOpts{Name: "herald_stream_written_bytes_total", Help: "Bytes written to streams."}),
 		gaps:       counter("herald_stream_gaps_total", "Gap events written to streams, by reason: retention, recreated, unknown-id, unreadable or replay-limit.", "reason", string(consumer.GapRetention), string(consumer.GapRecreated), string(consumer.GapUnknownID), string(consumer.GapUnreadable), string(consumer.GapReplayLimit)),

@@ -27,6 +27,8 @@ type streamRequest struct {
 	wait   time.Duration // how long a poll waits for the first event
 	limit  int           // the most records of a poll; 0: no limit
 	format answerFormat  // JSON only if it is a poll
+
+	protocol protocol // of the request's connection
 }
 
 // ParamLastID is the parameter for clients that cannot set the header Last-Event-ID, which takes precedence. It may

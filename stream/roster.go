@@ -50,6 +50,7 @@ type roster struct {
 	polls     map[string]int    // the number of each user's polls, if it is limited
 	short     *userrate.Limiter // counts the short streams of each user that have ended
 	shortPoll *userrate.Limiter // counts the short polls in the same way
+	newest    int64             // when the newest stream opened, see admitted.opened
 	draining  bool
 	empty     chan struct{} // closed when the last stream has ended, once draining
 
@@ -172,6 +173,8 @@ func (r *roster) addStream(f *clientStream) {
 	if r.draining {
 		f.sub.end(ErrDraining)
 	}
+	r.newest = max(time.Now().UnixMicro(), r.newest+1)
+	f.admission.opened = r.newest
 	f.slot = uint8(rand.IntN(beatSlots))  //nolint:gosec // spreads them, no secret
 	f.place = int32(len(r.slots[f.slot])) //nolint:gosec // the number of open streams
 	r.slots[f.slot] = append(r.slots[f.slot], f)
@@ -205,7 +208,7 @@ func (r *roster) removeStream(f *clientStream) {
 	slot[len(slot)-1] = nil
 	r.slots[f.slot] = slot[:len(slot)-1]
 	removeFrom(r.users, f.sub.user, f)
-	if now := time.Now(); now.Sub(time.UnixMilli(f.admission.opened)) < shortStream {
+	if now := time.Now(); now.Sub(time.UnixMicro(f.admission.opened)) < shortStream {
 		r.shortOf(f.writer.poll != nil).Charge(f.sub.user, 1, now)
 	}
 	if id := f.admission.tokenID; id != "" {
@@ -227,12 +230,12 @@ func removeFrom(lists map[string][]*clientStream, key string, f *clientStream) {
 	}
 }
 
-// endStreams ends the streams of the viewers that match, among the streams that visit visits. It cuts a client
-// that does not read the reason within a second.
-func (r *roster) endStreams(reason EndError, match func(Viewer) bool, visit func(func(*clientStream))) {
+// endStreams ends the streams that match, among the streams that visit visits, and returns their number. It cuts a
+// client that does not read the reason within a second.
+func (r *roster) endStreams(reason EndError, match func(*clientStream) bool, visit func(func(*clientStream))) int {
 	var ended []*clientStream
 	visit(func(f *clientStream) {
-		if match(Viewer{User: f.sub.user, TokenID: f.admission.tokenID, IssuedAt: f.admission.issuedAt}) {
+		if match(f) {
 			f.sub.end(reason)
 			ended = append(ended, f)
 		}
@@ -240,6 +243,12 @@ func (r *roster) endStreams(reason EndError, match func(Viewer) bool, visit func
 	if len(ended) > 0 {
 		time.AfterFunc(time.Second, func() { r.cutOpen(ended) })
 	}
+	return len(ended)
+}
+
+// viewer returns the viewer as [Handler.End] matches it.
+func (a *admitted) viewer(user string) Viewer {
+	return Viewer{User: user, TokenID: a.tokenID, IssuedAt: a.issuedAt}
 }
 
 // visitTokens calls fn for the open streams of the users and of the tokens, with the lock held. It calls fn twice
@@ -256,6 +265,27 @@ func (r *roster) visitTokens(users, tokenIDs []string, fn func(*clientStream)) {
 		for _, f := range r.tokens[id] {
 			fn(f)
 		}
+	}
+}
+
+// visitUnlocked calls fn for the open streams of the user or, with an empty user, for all. It copies the streams of one
+// slot at a time, so that it does not hold the lock while fn runs. Streams may have ended when fn gets them.
+func (r *roster) visitUnlocked(user string, fn func(*clientStream)) {
+	var some []*clientStream
+	visit := func(copyLocked func() []*clientStream) {
+		r.mu.Lock()
+		some = append(some[:0], copyLocked()...)
+		r.mu.Unlock()
+		for _, f := range some {
+			fn(f)
+		}
+	}
+	if user != "" {
+		visit(func() []*clientStream { return r.users[user] })
+		return
+	}
+	for i := range r.slots {
+		visit(func() []*clientStream { return r.slots[i] })
 	}
 }
 

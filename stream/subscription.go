@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"herald/consumer"
 )
@@ -91,11 +92,20 @@ type subscription struct {
 	queue        *queue // nil: no record waits
 	behind       bool   // the stream drops live records; a replay will send them
 	heartbeatDue bool
-	liveDue      bool                    // the stream must check whether replay has met live
-	busy         bool                    // the stream is being served, or is scheduled
-	shape        shape                   // not guarded: set before the hub has the subscription
-	ended        error                   // why the stream has to end
-	cancel       context.CancelCauseFunc // ends the context of contextUntilEnd; nil: the stream waits for nothing
+	liveDue      bool       // the stream must check whether replay has met live
+	busy         bool       // the stream is being served, or is scheduled
+	shape        shape      // not guarded: set before the hub has the subscription
+	ended        error      // why the stream has to end
+	wait         *kafkaWait // nil: the stream does not wait for Kafka
+	parked       int64      // since when the stream's goroutine waits for the client, in Unix milliseconds; 0: it does not
+}
+
+// kafkaWait is a wait of a stream for Kafka. Other goroutines use the fields of the stream meanwhile, so it has a copy
+// of the fields that a listing needs.
+type kafkaWait struct {
+	cancel context.CancelCauseFunc // ends the context of the wait
+	begun  bool                    // clientStream.begun
+	at     *cursor                 // the stream's cursor when it was last published
 }
 
 // newSubscription returns the subscription of a stream that is being served and is behind. Until the stream has
@@ -190,8 +200,8 @@ func (s *subscription) end(cause error) {
 		return
 	}
 	s.ended = cause
-	if s.cancel != nil {
-		s.cancel(cause)
+	if s.wait != nil {
+		s.wait.cancel(cause)
 	}
 	s.serveLocked()
 }
@@ -264,19 +274,45 @@ func (s *subscription) release() bool {
 	return true
 }
 
-// contextUntilEnd returns a context that ends with the stream. The function releases it.
-func (s *subscription) contextUntilEnd(ctx context.Context) (context.Context, func()) {
+// beginWait begins a wait for Kafka. The context ends with the stream. The function ends the wait.
+func (s *subscription) beginWait(ctx context.Context, begun bool, at cursor) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	wait := &kafkaWait{cancel: cancel, begun: begun, at: newCursorCopy(at)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cancel = cancel
+	s.wait = wait
 	if s.ended != nil {
 		cancel(s.ended)
 	}
 	return ctx, func() {
 		s.mu.Lock()
-		s.cancel = nil
+		s.wait = nil
 		s.mu.Unlock()
+		cursors.Put(wait.at)
 		cancel(nil)
 	}
+}
+
+// publishCursor lets listings see how far a stream that waits for Kafka has come.
+func (s *subscription) publishCursor(at cursor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wait != nil {
+		s.wait.at.copyFrom(at)
+	}
+}
+
+// park notes that the stream's goroutine waits for the client. Until unpark, it touches no field of the stream, so that a
+// listing may read them under the lock.
+func (s *subscription) park() {
+	now := time.Now().UnixMilli()
+	s.mu.Lock()
+	s.parked = now
+	s.mu.Unlock()
+}
+
+func (s *subscription) unpark() {
+	s.mu.Lock()
+	s.parked = 0
+	s.mu.Unlock()
 }
