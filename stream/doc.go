@@ -60,7 +60,7 @@
 //	                answer), viewer.go (the viewer's name), start.go, roster.go (limits, the heartbeats of quiet
 //	                streams, the end of all streams), end_reason.go (why a stream ends; why records are lost:
 //	                consumer/gap.go)
-//	one stream      client_stream.go (life cycle), poll.go (streams that end by themselves), live.go,
+//	one stream      glance.go, listing.go (what operators see of it), access_log.go, client_stream.go (life cycle), poll.go (streams that end by themselves), live.go,
 //	                met_live.go (when replay has met live), subscription.go (what others leave for it), engine.go
 //	catching up     catch_up.go, catch_up_tally.go, replay_limit.go, home.go (partitions that concern a user)
 //	writing         event_writer.go, heartbeat.go (while a stream waits for Kafka), event.go (format),
@@ -85,6 +85,7 @@
 //	ends:       roster.mu → subscription.mu → engine.mu
 //	            roster.mu → response.mu
 //	replay:     replay.mu → eventWriter.mu → deliveredPositions.mu → topicRegistry.mu
+//	            replay.mu → eventWriter.mu → subscription.mu
 //	            replay.mu → larges.mu
 //	            waiters.mu → replay.mu (the goroutine that writes does not hold waiters.mu)
 //	live reads: livePartition.mu → liveReader.mu
@@ -106,6 +107,8 @@
 //     net/http; watcher_linux.go notices by epoll that a client has gone.
 //   - One goroutine at a time serves a stream, from subscription.serveLocked until subscription.release. So
 //     most fields of clientStream need no lock.
+//   - A listing reads the fields of a stream although they need no lock: only while no goroutine serves the stream,
+//     or while its goroutine waits for the client (clientStream.look).
 //   - Positions for a heartbeat are read before the queue is taken (clientStream.gather). Otherwise the
 //     cursor could move over a record that is delivered in between.
 //   - A new subscription takes no live record until the cursor was compared with the log: the record would

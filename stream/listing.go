@@ -157,7 +157,8 @@ func addressText(from netip.Addr) string {
 // EndChosen ends the streams that the filter chooses, with the reason [ErrReconnect], and returns their number. It cuts
 // the client that does not read the reason within a second.
 func (h *Handler) EndChosen(f Filter) int {
-	return h.roster.endStreams(ErrReconnect, f.chooses, func(fn func(*clientStream)) {
+	open := func(s *clientStream) bool { return f.chooses(s) && s.sub.endCause() == nil }
+	return h.roster.endStreams(ErrReconnect, open, func(fn func(*clientStream)) {
 		if f.User != "" {
 			h.roster.visitTokens([]string{f.User}, nil, fn)
 			return

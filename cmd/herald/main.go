@@ -36,6 +36,7 @@ type commands struct {
 	Revoke  revokeCommand  `cmd:"" help:"Revoke tokens before they expire."`
 	Ready   readyCommand   `cmd:"" help:"Say whether a running server is ready, for health checks."`
 	ID      idCommand      `cmd:"" name:"id" help:"Explain an event id."`
+	Streams streamsCommand `cmd:"" help:"List the open streams of a server, or end some."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
 	Completion completionCommand `cmd:"" help:"Print a script that completes commands and flags in a shell."`

@@ -73,6 +73,8 @@ On the admin listener, for operators only:
                     503 and the reason also while Kafka is unreachable later. With Accept: application/json,
                     both list all conditions
     GET /metrics    for Prometheus
+    GET, DELETE /debug/streams
+                    lists the open streams; ends some. See herald streams
     GET /debug/pprof/
                     with --admin-pprof, profiles of CPU, memory and goroutines
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -15,6 +16,8 @@ func (s *Server) adminRoutes(registry *prometheus.Registry) http.Handler {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.answerReady)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET "+streamsPath, s.listStreams)
+	mux.HandleFunc("DELETE "+streamsPath, s.endStreams)
 	if s.cfg.AdminPprof {
 		addProfiles(mux)
 	}
@@ -30,7 +33,11 @@ func refuseAbsent(cfg *Config) http.HandlerFunc {
 			e.absent[path] = fmt.Sprintf("this server shows no profiles: they need %s", cfg.name("AdminPprof"))
 			continue
 		}
-		e.list = append(e.list, endpoint{path, []string{http.MethodGet}})
+		methods := []string{http.MethodGet}
+		if path == streamsPath {
+			methods = append(methods, http.MethodDelete)
+		}
+		e.list = append(e.list, endpoint{path, methods})
 	}
 	for _, path := range publicPaths {
 		e.absent[path] = fmt.Sprintf("this is the admin listener: %s is on the public one (%s)", cfg.BasePath+path, cfg.name("Listen"))
@@ -40,9 +47,10 @@ func refuseAbsent(cfg *Config) http.HandlerFunc {
 		if isProfilePath(path) {
 			path = profilePath
 		}
-		if slices.ContainsFunc(e.list, func(one endpoint) bool { return one.path == path }) { // the routes take GET and HEAD
-			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, explainMethod([]string{http.MethodGet}), http.StatusMethodNotAllowed)
+		if i := slices.IndexFunc(e.list, func(one endpoint) bool { return one.path == path }); i >= 0 { // each route takes HEAD, too
+			methods := e.list[i].methods
+			w.Header().Set("Allow", strings.Join(slices.Insert(slices.Clone(methods), 1, http.MethodHead), ", "))
+			http.Error(w, explainMethod(methods), http.StatusMethodNotAllowed)
 			return
 		}
 		http.Error(w, e.explainPath(r.Method, path), http.StatusNotFound)

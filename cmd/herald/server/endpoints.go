@@ -15,7 +15,7 @@ import (
 
 // The paths of the two listeners. The routes of the public one are in publicRoutes.
 var (
-	adminPaths   = []string{"/livez", "/readyz", "/metrics", profilePath}
+	adminPaths   = []string{"/livez", "/readyz", "/metrics", streamsPath, profilePath}
 	publishPaths = []string{"/broadcast", "/users/{user}/notifications"}
 	clientPaths  = []string{"/herald.js", "/herald-connection.js", "/herald-share.js"} // the module for pages
 	publicPaths  = slices.Concat([]string{"/", "/events", "/session"}, clientPaths, publishPaths)

@@ -34,6 +34,7 @@ func TestWrongPathsAndMethods(t *testing.T) {
 		{http.MethodGet, all + "/stream", 404, nothing + ": this listener has POST /broadcast; GET /events; GET /herald-connection.js; GET /herald-share.js; GET /herald.js; POST /users/{user}/notifications"},
 		{http.MethodGet, all + "/" + strings.Repeat("a/", 10_000), 404, nothing + ": this listener has"},
 		{http.MethodGet, all + "/" + strings.Repeat("e", 10_000), 404, nothing + ": this listener has"},
+		{http.MethodGet, all + "/debug/streams", 404, "/debug/streams is on the admin listener (AdminListen)"},
 		{http.MethodGet, all + "/metrics", 404, "/metrics is on the admin listener (AdminListen)"},
 		{http.MethodGet, all + "/session", 404, "this server authenticates nobody"},
 		{http.MethodPatch, some + "/sessions", 404, "did you mean GET, POST or DELETE /session?"},
@@ -72,8 +73,10 @@ func TestWrongPathsAndMethods(t *testing.T) {
 		{http.MethodGet, "/", 404, "this is the admin listener", ""},
 		{http.MethodGet, "/herald.js", 404, "/herald.js is on the public one (Listen)", ""},
 		{http.MethodGet, "/metric", 404, "did you mean GET /metrics?", ""},
-		{http.MethodGet, "/healthz", 404, "this listener has GET /livez; GET /readyz; GET /metrics", ""},
+		{http.MethodGet, "/healthz", 404, "this listener has GET /livez; GET /readyz; GET /metrics; GET or DELETE /debug/streams", ""},
 		{http.MethodPost, "/metrics", 405, "use GET", "GET, HEAD"},
+		{http.MethodPost, "/debug/streams", 405, "use GET or DELETE", "GET, HEAD, DELETE"},
+		{http.MethodGet, "/debug/stream", 404, "did you mean GET /debug/streams?", ""},
 		{http.MethodHead, "/livez", 200, "", ""},
 	} {
 		status, header, body := request(t, test.method, admin+test.path, nil)

@@ -29,7 +29,7 @@ func TestProfiles(t *testing.T) {
 		{with, http.MethodGet, "/debug/pprof/nothing", 404, "Unknown profile"},
 		{with, http.MethodPost, "/debug/pprof/heap", 405, "use GET"},
 		{with, http.MethodGet, "/metric", 404, "did you mean GET /metrics?"},
-		{with, http.MethodGet, "/healthz", 404, "GET /metrics; GET /debug/pprof"},
+		{with, http.MethodGet, "/healthz", 404, "GET or DELETE /debug/streams; GET /debug/pprof"},
 		{without, http.MethodGet, "/debug/pprof", 404, needs},
 		{without, http.MethodGet, "/debug/pprof/", 404, needs},
 		{without, http.MethodGet, "/debug/pprof/profile?seconds=1", 404, needs},
