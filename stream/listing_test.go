@@ -86,6 +86,7 @@ func (g *gate) send(b []byte) ([]byte, error) {
 func (g *gate) sendLarge(*large) ([]byte, error) { return nil, nil }
 func (g *gate) finish([]byte) error              { <-g.opened; return nil }
 func (g *gate) close(clean bool) bool            { return clean }
+func (g *gate) leave()                           {}
 func (g *gate) cut()                             { close(g.opened) }
 
 // TestStates checks the state, the position and the queue of streams in each situation.
