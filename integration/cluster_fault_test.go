@@ -130,7 +130,7 @@ func testAllBrokersStopped(t *testing.T) {
 // partitions with other leaders must keep arriving. Records of its own partitions must arrive when another broker
 // leads them or, for a partition whose only replica it has, when it answers again. Herald's --brokers names no
 // other broker. While the broker is paused, the test opens a stream. Herald must not report to this stream that replay
-// has met live until the broker answers.
+// has met live until the broker answers, and operators must see that the stream waits for Kafka.
 func testBrokerPaused(t *testing.T) {
 	c := sharedCluster(t)
 	n := c.nodes[0]
@@ -151,10 +151,12 @@ func testBrokerPaused(t *testing.T) {
 			t.Errorf("a new stream is told that replay has met live while a partition's only broker does not answer: %+v", e)
 		}
 	}
+	tr.h.waitState("carol", "waiting-for-kafka")
 	c.unpause(t, n)
 	for e := live.Event(); !strings.Contains(e.Data, `"live":true`); {
 		e = live.Event()
 	}
+	tr.h.waitState("carol", "live")
 	live.Cut()
 	tr.Advance()
 	tr.Finish()

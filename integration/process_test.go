@@ -152,6 +152,18 @@ func (h *herald) waitStatus(want int) {
 	waitStatus(h.t, "http://"+h.admin+"/readyz?strict", want, h.ended)
 }
 
+// waitState waits until /debug/streams shows the only stream of the user in the state.
+func (h *herald) waitState(user, want string) {
+	h.t.Helper()
+	var body string
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if body = mustSend(h.t, http.MethodGet, "http://"+h.admin+"/debug/streams?user="+user, "").body; strings.Contains(body, `"state":"`+want+`"`) {
+			return
+		}
+	}
+	h.t.Fatalf("%s has %s, want a stream in state %s", user, body, want)
+}
+
 // Metric returns the value of a series of /metrics, such as name{label="value"}; 0 if there is none.
 func (h *herald) Metric(series string) float64 {
 	h.t.Helper()

@@ -47,8 +47,8 @@ type eventWriter struct {
 	large   *large     // the large event whose id ends buf
 	written []progress // how far the user's own topics will have been delivered once buf is sent
 
-	events  atomic.Uint64 // the records appended
 	bytes   atomic.Int64  // the bytes of events that the client has taken
+	events  atomic.Uint32 // the records appended
 	lastSec atomic.Uint32 // when the client last took bytes, in Unix seconds; 0: never
 
 	mu   sync.Mutex // guards rest, held and the use of out

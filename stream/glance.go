@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"slices"
 	"time"
 
 	"herald/consumer"
@@ -138,7 +139,7 @@ func (l knownLogs) topic(name string) knownTopic {
 	t.ends = l.source.LogEnds(name)
 	for id := range t.ends {
 		if l.now.Sub(t.ends[id].Answered) >= silentAfter {
-			t.silent = append(t.silent, int32(id)) //nolint:gosec // a partition's number
+			t.silent = append(t.silent, int32(id))
 		}
 	}
 	l.topics[name] = t
@@ -148,10 +149,8 @@ func (l knownLogs) topic(name string) knownTopic {
 // areSilent reports whether Kafka is silent about a partition of the cursor's stream.
 func (l knownLogs) areSilent(at cursor) bool {
 	for i := range at {
-		for _, id := range l.topic(at[i].name).silent {
-			if at[i].hasPartition(id) {
-				return true
-			}
+		if slices.ContainsFunc(l.topic(at[i].name).silent, at[i].hasPartition) {
+			return true
 		}
 	}
 	return false
@@ -162,7 +161,7 @@ func (l knownLogs) areSilent(at cursor) bool {
 func (l knownLogs) countBehind(at cursor) (behind int64, known bool) {
 	for i := range at {
 		for id, end := range l.topic(at[i].name).ends {
-			id := int32(id) //nolint:gosec // a partition's number
+			id := int32(id)
 			switch {
 			case !at[i].hasPartition(id):
 			case end.Answered.IsZero() || at[i].isSought(id):

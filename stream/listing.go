@@ -44,7 +44,7 @@ type ListedStream struct {
 	QueuedBytes   int        `json:"queued_bytes"`   // in Herald's memory, without the socket's buffer
 	QueuedRecords int        `json:"queued_records"` // without the event that the client has taken a part of
 	LastWrite     *time.Time `json:"last_write"`     // when the client last took bytes, heartbeats included; nil: never
-	Events        uint64     `json:"events"`         // the records written
+	Events        uint32     `json:"events"`         // the records written
 	Bytes         int64      `json:"bytes"`          // of events that the client has taken
 }
 
