@@ -296,12 +296,10 @@ func (w *eventWriter) finishLocked() error {
 func (w *eventWriter) finishRest() error {
 	w.sub.park()
 	defer w.sub.unpark()
-	for piece := range slices.Chunk(w.rest, writePiece) {
-		if err := w.out.finish(piece); err != nil {
-			return err
-		}
-		w.recordTaken(len(piece))
+	if err := w.out.finish(w.rest); err != nil {
+		return err
 	}
+	w.recordTaken(len(w.rest))
 	return nil
 }
 
