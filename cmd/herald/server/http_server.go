@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	readHeaderTimeout = 10 * time.Second // for a request's header
-	readTimeout       = 30 * time.Second // for a whole request; streams are exempt
-	answerTimeout     = 10 * time.Second // for a request without a body, and for a client to take an answer; streams are exempt
-	publishTimeout    = time.Minute      // for a request with a body and its answer, which may wait for Kafka
-	unreadTimeout     = time.Second      // for the rest of a body that no handler reads
-	idleTimeout       = 30 * time.Second // between two requests on a connection
-	maxHeader         = 88 << 10         // bytes of a request's header, with room for an event id of 64 KiB and a token of 16 KiB; net/http accepts 4 KiB more
+	readHeaderTimeout = 10 * time.Second  // for a request's header
+	readTimeout       = 30 * time.Second  // for a whole request; streams are exempt
+	answerTimeout     = 10 * time.Second  // for a request without a body, and for a client to take an answer; streams are exempt
+	publishTimeout    = time.Minute       // for a request with a body and its answer, which may wait for Kafka
+	unreadTimeout     = time.Second       // for the rest of a body that no handler reads
+	idleTimeout       = 150 * time.Second // between two requests on a connection; see deploy/PROXIES.md
+	maxHeader         = 88 << 10          // bytes of a request's header, with room for an event id of 64 KiB and a token of 16 KiB; net/http accepts 4 KiB more
 	maxAdminHeader    = 32 << 10
 )
 
