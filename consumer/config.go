@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go/sasl"
@@ -55,6 +56,19 @@ type Config struct {
 
 	Logger   *slog.Logger          // default: no log
 	Registry prometheus.Registerer // default: metrics are not exported
+}
+
+// deliveredGroup ends the name of the group whose committed offsets are the positions delivered to users.
+const deliveredGroup = "delivered"
+
+// Groups returns the names of the consumer groups that a [Consumer] uses: first "<Group>.<Replica>", which it joins,
+// and then, if a route is [PerUser], "<Group>.delivered", which has no members.
+func (cfg *Config) Groups() []string {
+	names := []string{cfg.Group + "." + cfg.Replica}
+	if slices.ContainsFunc(cfg.Routes, func(r Route) bool { return r.Kind == PerUser }) {
+		names = append(names, cfg.Group+"."+deliveredGroup)
+	}
+	return names
 }
 
 // setDefaults checks the fields without a default and fills in the others.

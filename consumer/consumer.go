@@ -48,7 +48,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	c.reader = newLiveReader(c.cluster, c.topics, c.offsets, sink, logtail.New(cfg.ReplayCacheBytes*3/4), cfg.fetchOptions(), cfg.SessionPartitions, c.metrics, c.log)
 	c.poller = newTopicPoller(c.cluster, c.topics, c.reader, c.contact, c.metrics, c.log)
 	c.member = newGroupMember(newGroupHealth(cfg.Group, cfg.Replica, c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topics.commitTopics, c.reader.positions)
-	c.delivered = newDeliveredPositions(newGroupHealth(cfg.Group, "delivered", c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topics.idOf)
+	c.delivered = newDeliveredPositions(newGroupHealth(cfg.Group, deliveredGroup, c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topics.idOf)
 	fetcher := newChunkFetcher(c.cluster, c.topics, c.offsets, cfg.fetchOptions(), cfg.ReplayCacheBytes/4, c.metrics)
 	c.scans = newScans(fetcher, cfg.ReplayConcurrency, cfg.ReplayRatePerUser, c.metrics, c.log)
 	if cfg.Registry != nil {

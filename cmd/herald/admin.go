@@ -12,11 +12,9 @@ import (
 	"syscall"
 	"time"
 
+	"herald/cmd/herald/listener"
 	"herald/cmd/herald/server"
 )
-
-// unixScheme precedes the path of a unix socket, as in --admin-listen unix:/run/herald/admin.sock.
-const unixScheme = "unix:"
 
 // adminListenVariable is the environment variable of serve's flag --admin-listen.
 const adminListenVariable = envPrefix + "_ADMIN_LISTEN"
@@ -26,28 +24,18 @@ type adminFlags struct {
 	Admin string `placeholder:"URL" help:"URL of the server's admin listener, such as http://127.0.0.1:8081 or unix:/run/herald/admin.sock. Default: the address in HERALD_ADMIN_LISTEN, or else http://127.0.0.1:8081."`
 }
 
-// check returns an error if the URL cannot be one.
+// check returns an error if --admin, or the variable in its place, does not name an admin listener.
 func (a *adminFlags) check() error {
 	_, err := a.address()
 	return err
 }
 
-// address returns the URL of the admin listener, or the path of its socket after unixScheme.
+// address returns the URL of the admin listener, or unix:PATH for its Unix socket.
 func (a *adminFlags) address() (string, error) {
-	switch listen := os.Getenv(adminListenVariable); {
-	case a.Admin != "":
-	case listen == "":
-		return "http://" + server.DefaultConfig().AdminListen, nil
-	case strings.HasPrefix(listen, unixScheme):
-		return listen, nil
-	default:
-		host, port, err := net.SplitHostPort(listen)
-		if err != nil {
-			return "", fmt.Errorf("%s=%q does not say where the admin listener is: give --admin URL", adminListenVariable, listen)
-		}
-		return "http://" + net.JoinHostPort(loopbackFor(host), port), nil
+	if a.Admin == "" {
+		return addressOfListener(os.Getenv(adminListenVariable))
 	}
-	if strings.HasPrefix(a.Admin, unixScheme) {
+	if _, isSocket := listener.UnixPath(a.Admin); isSocket {
 		return a.Admin, nil
 	}
 	u, err := url.Parse(a.Admin)
@@ -57,7 +45,23 @@ func (a *adminFlags) address() (string, error) {
 	return u.Scheme + "://" + u.Host, nil
 }
 
-// loopbackFor returns the loopback address for a host that stands for all addresses of the machine, and others unchanged.
+// addressOfListener returns the address for a value of serve's --admin-listen; an empty value stands for the default.
+func addressOfListener(listen string) (string, error) {
+	if listen == "" {
+		return "http://" + server.DefaultConfig().AdminListen, nil
+	}
+	if _, isSocket := listener.UnixPath(listen); isSocket {
+		return listen, nil
+	}
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", fmt.Errorf("%s=%q does not say where the admin listener is: give --admin URL", adminListenVariable, listen)
+	}
+	return "http://" + net.JoinHostPort(loopbackFor(host), port), nil
+}
+
+// loopbackFor returns the loopback address for a host that stands for all addresses of the machine, and other hosts
+// unchanged.
 func loopbackFor(host string) string {
 	switch ip := net.ParseIP(host); {
 	case host == "", ip != nil && ip.Equal(net.IPv4zero):
@@ -68,7 +72,7 @@ func loopbackFor(host string) string {
 	return host
 }
 
-// request asks the admin listener, of which target is the path and the query. The caller closes the body.
+// request sends a request to the admin listener. target is the request's path and query. The caller closes the body.
 func (a *adminFlags) request(ctx context.Context, method, target string) (*http.Response, error) {
 	base, err := a.address()
 	if err != nil {
@@ -76,11 +80,9 @@ func (a *adminFlags) request(ctx context.Context, method, target string) (*http.
 	}
 	transport := &http.Transport{DisableKeepAlives: true}
 	shown := base + target
-	if path, ok := strings.CutPrefix(base, unixScheme); ok {
+	if path, ok := listener.UnixPath(base); ok {
 		base = "http://localhost"
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", path)
-		}
+		transport.DialContext = dialUnix(path)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, base+target, nil)
 	if err != nil {
@@ -99,7 +101,14 @@ func (a *adminFlags) request(ctx context.Context, method, target string) (*http.
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return nil, fmt.Errorf("%s %s: no answer within %v", method, shown, time.Since(begun).Round(time.Millisecond))
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
-		return nil, fmt.Errorf("%s %s: %w: no server runs, or its --admin-listen is another: see --admin", method, shown, err)
+		return nil, fmt.Errorf("%s %s: %w: no server listens there: start it, or give its admin listener by --admin", method, shown, err)
 	}
 	return nil, fmt.Errorf("%s %s: %w", method, shown, err)
+}
+
+// dialUnix returns a function for [http.Transport] that connects to a Unix socket, whatever host the URL names.
+func dialUnix(path string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
 }

@@ -22,7 +22,7 @@ func (c *checkCommand) checkKafka(ctx context.Context, f *findings, cfg *server.
 		f.note("kafka: not asked, because settings of its connection are wrong")
 		return
 	}
-	if len(cfg.Consumer.Brokers) > 1 { // one that answers hides that the others do not
+	if len(cfg.Consumer.Brokers) > 1 { // one by one: a broker that answers would hide that another does not
 		for _, address := range cfg.Consumer.Brokers {
 			one := consumer.NewInspection([]string{address}, cfg.Consumer.TLS, cfg.Consumer.SASL)
 			if err := one.Reach(ctx); err != nil {
@@ -47,15 +47,15 @@ func (c *checkCommand) checkKafka(ctx context.Context, f *findings, cfg *server.
 	}
 	c.checkTopics(ctx, f, cluster)
 	c.checkRevocationTopic(ctx, f, cluster)
-	c.checkGroups(ctx, f, cluster, cfg.Consumer.Replica)
+	c.checkGroups(ctx, f, cluster, cfg.Groups())
 }
 
-// probeUser is a user in whose name no topic needs to exist.
+// probeUser stands for any user: the rights on the topic of this user are the rights on the topics of all users.
 const probeUser = "herald-check"
 
 // checkTopics checks that the topics exist, have leaders and may be read, and written with --enable-publish.
 func (c *checkCommand) checkTopics(ctx context.Context, f *findings, cluster *consumer.Inspection) {
-	names := make(map[string]string) // what to call the topic in a finding
+	names := make(map[string]string) // by topic: what findings call it
 	for _, route := range c.Topic {
 		names[route.TopicFor(probeUser)] = "topic " + route.Topic
 	}
@@ -146,15 +146,9 @@ func (c *checkCommand) checkRevocationTopic(ctx context.Context, f *findings, cl
 	}
 }
 
-// checkGroups checks the rights on the consumer groups of the server.
-func (c *checkCommand) checkGroups(ctx context.Context, f *findings, cluster *consumer.Inspection, replica string) {
-	names := []string{c.Group + "." + replica}
-	if slices.ContainsFunc(c.Topic, func(r consumer.Route) bool { return r.Kind == consumer.PerUser }) {
-		names = append(names, c.Group+".delivered")
-	}
-	if c.RevocationTopic != "" {
-		names = append(names, c.Group+".revocations."+replica)
-	}
+// checkGroups checks the rights on the consumer groups of the server. Only processes with the server's --replica join
+// the first one.
+func (c *checkCommand) checkGroups(ctx context.Context, f *findings, cluster *consumer.Inspection, names []string) {
 	for i, name := range names {
 		r := cluster.Group(ctx, name)
 		switch {
@@ -195,10 +189,10 @@ func (c *checkCommand) checkKeySet(ctx context.Context, f *findings, keys auth.K
 	}
 }
 
-// checkListeners listens on both addresses for a moment.
+// checkListeners listens on both addresses for a moment, unless they are sockets, which a server at work may have.
 func checkListeners(ctx context.Context, f *findings, cfg *server.Config) {
 	for _, l := range []struct{ flag, address string }{{"--listen", cfg.Listen}, {"--admin-listen", cfg.AdminListen}} {
-		if _, isSocket := listener.UnixPath(l.address); isSocket || l.address == listener.Systemd {
+		if isSocket(l.address) {
 			f.ok("%s %s: not tried", l.flag, l.address)
 			continue
 		}
@@ -206,7 +200,7 @@ func checkListeners(ctx context.Context, f *findings, cfg *server.Config) {
 		switch {
 		case errors.Is(err, syscall.EADDRINUSE):
 			f.note("%s %v; perhaps Herald runs already", l.flag, err)
-		case listener.CheckAddress(l.address, "") != nil: // which is a finding already
+		case listener.CheckAddress(l.address, "") != nil: // checkSettings has found it
 		case err != nil:
 			f.refuse(fmt.Errorf("%s %w", l.flag, err))
 		default:

@@ -14,8 +14,9 @@ import (
 	"herald/cmd/herald/server"
 )
 
-// checkSettings checks everything that shows without a connection, and returns the configuration of the server as far
-// as its files could be read. The checks are the server's own: checkSettings builds a server and does not start it.
+// checkSettings checks everything that can be checked without a connection. It returns the server's configuration, without
+// the parts whose files could not be read. The checks are the server's own: checkSettings builds a server, and does not
+// start it.
 func (c *checkCommand) checkSettings(f *findings) server.Config {
 	for _, err := range c.problems() {
 		f.refuse(err)
@@ -31,9 +32,7 @@ func (c *checkCommand) checkSettings(f *findings) server.Config {
 	c.checkSecretFiles(f)
 	checkPair(f, "--tls-cert-file", c.TLSCertFile, c.TLSKeyFile)
 	checkPair(f, "--kafka-cert-file", c.KafkaCertFile, c.KafkaKeyFile)
-	_, isSocket := listener.UnixPath(c.Listen)
-	isSocket = isSocket || c.Listen == listener.Systemd
-	if !c.InsecureNoAuth && c.TLSCertFile == "" && len(c.TrustedProxies) == 0 && !isSocket && !listener.LoopbackOnly(c.Listen) {
+	if !c.InsecureNoAuth && c.TLSCertFile == "" && len(c.TrustedProxies) == 0 && !isSocket(c.Listen) && !listener.LoopbackOnly(c.Listen) {
 		f.note("--listen %s speaks plain HTTP, and --trusted-proxies names no proxy that adds TLS: without TLS, everybody on the way reads tokens, and browsers keep no session cookie", c.Listen)
 	}
 	for _, allowed := range c.AllowOrigin {
@@ -44,6 +43,12 @@ func (c *checkCommand) checkSettings(f *findings) server.Config {
 	f.ok("open files: the limit is %d", listener.OpenFiles())
 	checkMemory(f, c.ReplayCacheBytes)
 	return cfg
+}
+
+// isSocket says whether a listener's address is a Unix socket, or sockets of systemd, whatever kind they are of.
+func isSocket(address string) bool {
+	_, ok := listener.UnixPath(address)
+	return ok || address == listener.Systemd
 }
 
 // loadFiles reads the files that the settings name, as serve does.
@@ -76,15 +81,15 @@ func (c *checkCommand) checkSecretFiles(f *findings) {
 // expiresSoon is the time before a certificate's end at which deploy/OPERATING.md alerts.
 const expiresSoon = 7 * 24 * time.Hour
 
-// checkPair checks the end of a certificate, and that each certificate of the chain is signed by the next one. The
-// server checks that the key fits.
+// checkPair checks when a certificate ends, and that each certificate of its chain is signed by the next one. loadFiles
+// has checked that the key fits.
 func checkPair(f *findings, flag, certFile, keyFile string) {
 	if certFile == "" || keyFile == "" {
 		return
 	}
 	pair, err := textfile.LoadKeyPair(certFile, keyFile)
 	if err != nil {
-		return // which is a finding already
+		return // loadFiles has found it
 	}
 	switch left := time.Until(pair.Leaf.NotAfter); {
 	case left <= 0:
@@ -92,7 +97,7 @@ func checkPair(f *findings, flag, certFile, keyFile string) {
 	case left < expiresSoon:
 		f.warn("%s: the certificate expires in %v: renew it", flag, left.Round(time.Hour))
 	case time.Now().Before(pair.Leaf.NotBefore):
-		f.fail("%s: the certificate is not valid before %s: is this machine's clock right?", flag, pair.Leaf.NotBefore.UTC().Format(time.RFC3339))
+		f.fail("%s: the certificate is not valid before %s: check this machine's clock", flag, pair.Leaf.NotBefore.UTC().Format(time.RFC3339))
 	default:
 		f.ok("%s: the key fits, and the certificate expires on %s", flag, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}

@@ -20,7 +20,7 @@ const (
 type finding struct {
 	Level string `json:"level"`
 	Text  string `json:"text"`
-	code  int    // the exit code that it asks for
+	code  int    // the exit code, if no finding has a higher one
 }
 
 // findings collects what herald check has found. Not safe for concurrent use.

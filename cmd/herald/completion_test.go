@@ -31,14 +31,14 @@ func TestCompletion(t *testing.T) {
 			}
 			args := append([]string(nil), run...)
 			args[2] = writeScript(t, shell)
-			out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput() //nolint:gosec // a test's own script
+			out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput()
 			if err != nil || !strings.HasPrefix(string(out), want) {
 				t.Errorf("%s: %q: %v, %q, want %s", shell, line, err, out, want)
 			}
 		}
 	}
 	if path, err := exec.LookPath("zsh"); err == nil { // it completes only in a terminal
-		if out, err := exec.CommandContext(t.Context(), path, "-n", writeScript(t, "zsh")).CombinedOutput(); err != nil { //nolint:gosec // a test's own script
+		if out, err := exec.CommandContext(t.Context(), path, "-n", writeScript(t, "zsh")).CombinedOutput(); err != nil {
 			t.Errorf("zsh: %v, %s", err, out)
 		}
 	}
@@ -70,7 +70,7 @@ func TestMan(t *testing.T) {
 	if path, err := exec.LookPath("mandoc"); err == nil {
 		file := filepath.Join(t.TempDir(), "herald.1")
 		writeText(t, file, page.String())
-		if out, err := exec.CommandContext(t.Context(), path, "-T", "lint", "-W", "warning", file).CombinedOutput(); err != nil { //nolint:gosec // a test's own file
+		if out, err := exec.CommandContext(t.Context(), path, "-T", "lint", "-W", "warning", file).CombinedOutput(); err != nil {
 			t.Errorf("mandoc -T lint: %v\n%s", err, out)
 		}
 	}

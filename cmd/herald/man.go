@@ -40,7 +40,7 @@ func writeMan(w io.Writer, model *kong.Application) error {
 			line(".TP\n.B %s\n%s", roff(flagUsage(f)), roff(kong.DefaultHelpValueFormatter(f.Value)))
 		}
 	}
-	line(".SH ENVIRONMENT\nEach flag of a command but those whose help names no variable may be given as a variable: the flag's name in upper case, with HERALD_ in front and _ for \\-. A flag takes precedence over its variable.")
+	line(".SH ENVIRONMENT\nThe variable of a flag, if its help names one, has the flag's name in upper case, with HERALD_ in front and _ in place of \\-. A flag takes precedence over its variable.")
 	line(".SH EXIT STATUS\n0: done. 1: the command was tried and failed. 2: a flag, variable or file is wrong.")
 	return out.Flush()
 }
@@ -82,14 +82,14 @@ func writeManText(w io.Writer, text string) {
 		case !indented:
 			_, _ = fmt.Fprint(w, ".EE\n.PP\n")
 		}
-		switch {
-		case line != "":
-			if !indented && !example {
-				_, _ = fmt.Fprintln(w, ".PP")
-			}
-			_, _ = fmt.Fprintln(w, roff(line))
-			example = indented
+		if line == "" {
+			continue
 		}
+		if !indented && !example {
+			_, _ = fmt.Fprintln(w, ".PP")
+		}
+		_, _ = fmt.Fprintln(w, roff(line))
+		example = indented
 	}
 	if example {
 		_, _ = fmt.Fprintln(w, ".EE")

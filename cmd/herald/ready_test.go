@@ -46,8 +46,8 @@ func TestReady(t *testing.T) {
 		"ready now":          {[]string{"--strict", "--admin=" + strictly.URL}, exitFailed, "not ready: kafka does not answer"},
 		"another program":    {[]string{"--admin=" + answer(200, "<html>")}, exitFailed, foreign + "200 OK: <html>"},
 		"a redirect":         {[]string{"--admin=" + answer(302, "")}, exitFailed, foreign + "302 Found"},
-		"nobody":             {[]string{"--admin=http://127.0.0.1:1"}, exitFailed, "GET http://127.0.0.1:1/readyz: dial tcp 127.0.0.1:1: connect: connection refused: no server runs, or its --admin-listen is another"},
-		"no socket":          {[]string{"--admin=unix:/nowhere"}, exitFailed, "no server runs"},
+		"nobody":             {[]string{"--admin=http://127.0.0.1:1"}, exitFailed, "GET http://127.0.0.1:1/readyz: dial tcp 127.0.0.1:1: connect: connection refused: no server listens there"},
+		"no socket":          {[]string{"--admin=unix:/nowhere"}, exitFailed, "no server listens there"},
 		"no answer":          {[]string{"--timeout=100ms", "--admin=http://" + taken(t)}, exitFailed, "/readyz: no answer within "},
 		"no URL":             {[]string{"--admin=localhost:8081"}, exitUsage, `--admin "localhost:8081": want a URL without a path`},
 		"a path":             {[]string{"--admin=http://localhost:8081/readyz"}, exitUsage, "want a URL without a path"},
@@ -71,7 +71,7 @@ func TestReadyBySocket(t *testing.T) {
 	})}}
 	s.Start()
 	t.Cleanup(s.Close)
-	t.Setenv(adminListenVariable, unixScheme+path)
+	t.Setenv(adminListenVariable, "unix:"+path)
 	if code, stderr := start(t, "ready"); code != 0 {
 		t.Errorf("exit code %d, %q, want 0", code, stderr)
 	}

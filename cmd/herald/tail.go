@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -95,9 +94,7 @@ func (t *tailCommand) newTransport() (*http.Transport, error) {
 	transport.DisableCompression = true
 	if path, ok := listener.UnixPath(t.URL); ok {
 		transport.Proxy = nil
-		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", path)
-		}
+		transport.DialContext = dialUnix(path)
 	}
 	if t.CAFile == "" {
 		return transport, nil

@@ -30,15 +30,16 @@ func CheckAddress(address, example string) error {
 	if address == Systemd {
 		return nil
 	}
-	err := CheckHostPort(address, example)
-	if err != nil && !strings.Contains(err.Error(), "65535") {
-		return fmt.Errorf("%w, unix:PATH or %s", err, Systemd)
-	}
-	return err
+	return checkHostPort(address, fmt.Sprintf("HOST:PORT, such as %s, unix:PATH or %s", example, Systemd))
 }
 
-// CheckHostPort is CheckAddress for a listener that takes HOST:PORT only.
+// CheckHostPort is [CheckAddress] for a listener that takes HOST:PORT only.
 func CheckHostPort(address, example string) error {
+	return checkHostPort(address, "HOST:PORT, such as "+example)
+}
+
+// checkHostPort names the wanted forms in its error.
+func checkHostPort(address, wanted string) error {
 	_, port, err := net.SplitHostPort(address)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
@@ -47,7 +48,7 @@ func CheckHostPort(address, example string) error {
 	case errors.Is(err, strconv.ErrRange):
 		return fmt.Errorf("%s: the port is above 65535", address)
 	case err != nil:
-		return fmt.Errorf("%s: want HOST:PORT, such as %s", address, example)
+		return fmt.Errorf("%s: want %s", address, wanted)
 	}
 	return nil
 }

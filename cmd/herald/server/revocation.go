@@ -41,6 +41,19 @@ type revocations struct {
 	tokenIDs []string // revoked since Applied was called
 }
 
+// revocationsGroup follows the prefix of the consumer groups in the name of the group that reads the revocations.
+const revocationsGroup = ".revocations"
+
+// Groups returns the names of the consumer groups that a server uses, the one of its notifications first.
+func (c *Config) Groups() []string {
+	names := c.Consumer.Groups()
+	if c.RevocationTopic != "" {
+		table := consumer.Config{Group: c.Consumer.Group + revocationsGroup, Replica: c.Consumer.Replica}
+		names = append(names, table.Groups()...)
+	}
+	return names
+}
+
 // newRevocations returns a reader of the topic on the cluster of cfg. It registers its metrics with the
 // registry of cfg. The caller has called checkRevocationTopic.
 func newRevocations(known *auth.Revocations, topic string, cfg consumer.Config, log *slog.Logger) (*revocations, error) {
@@ -51,7 +64,7 @@ func newRevocations(known *auth.Revocations, topic string, cfg consumer.Config, 
 	cfg.Registry.MustRegister(r.errors, prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: "herald_revocations", Help: "Users and tokens that are revoked."}, func() float64 { return float64(r.Len()) },
 	))
-	cfg.Group += ".revocations"
+	cfg.Group += revocationsGroup
 	cfg.Logger, cfg.Registry = log, nil
 	var err error
 	r.reader, err = consumer.NewTableReader(cfg, topic, r)
