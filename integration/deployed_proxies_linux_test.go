@@ -180,11 +180,15 @@ func (p *proxied) send(t *testing.T, method, path string, headers ...string) (st
 	return response.StatusCode, response.Header, string(text)
 }
 
-// checkLater checks the proxy's answers on /events while no replica answers: an empty stream, and an error to a poll
-// for JSON.
+// checkLater checks the proxy's answers on /events while no replica answers: an empty stream, which pages of other
+// origins may read, too, and an error to a poll for JSON.
 func (p *proxied) checkLater(t *testing.T) {
 	t.Helper()
-	status, header, body := p.send(t, http.MethodGet, "/events?user=alice")
+	const origin = "https://app.example.com"
+	status, header, body := p.send(t, http.MethodGet, "/events?user=alice", "Origin", origin)
+	if allowed := header.Get("Access-Control-Allow-Origin"); allowed != origin || header.Get("Access-Control-Allow-Credentials") != "true" {
+		t.Errorf("%s without a replica allows the origin %q, want %q with credentials", p.name, allowed, origin)
+	}
 	got := []string{fmt.Sprint(status), header.Get("Content-Type"), header.Get("Cache-Control"), regexp.MustCompile(`[1-4]\d{3}`).ReplaceAllString(body, "N")}
 	if diff := cmp.Diff([]string{"200", "text/event-stream; charset=utf-8", "no-store, no-transform", ":\nretry: N\n"}, got); diff != "" {
 		t.Errorf("%s answers without a replica (-want +got):\n%s", p.name, diff)
