@@ -19,8 +19,12 @@ var delayBounds = [...]time.Duration{
 // recordTimes says how old a live record was when the hub got it.
 type recordTimes struct {
 	fetched time.Duration // when the hub got the record, as delays.now returns it
-	age     time.Duration // the time from the record's timestamp until then; 0 for a timestamp in the future
+	age     time.Duration // the time from the record's timestamp until then; 0 for a timestamp in the future, and at most maxAge
 }
+
+// maxAge is the greatest age that a record counts with. Producers choose timestamps, and some write 0 or -1 in them, which
+// is more than 50 years ago: without a bound, one such record would spoil the mean of a million others.
+const maxAge = 24 * time.Hour
 
 // delays counts how late live records reach their clients. It is a [prometheus.Collector] of three histograms. The
 // histograms of Prometheus' library would do, but all processors would count each event in the same few words of
@@ -44,7 +48,7 @@ type delayShard struct {
 // delayCounts are the counts of a histogram.
 type delayCounts struct {
 	counts [len(delayBounds) + 1]atomic.Uint64 // of each bucket alone; the last one is above all bounds
-	sum    atomic.Int64                        // in nanoseconds
+	sum    atomic.Uint64                       // in microseconds: in nanoseconds, a week of much traffic would overflow it
 }
 
 func newDelays() *delays {
@@ -61,7 +65,7 @@ func (d *delays) now() time.Duration { return time.Since(d.began) }
 
 // timesOf returns the times of a record with this timestamp that the hub gets at now.
 func (d *delays) timesOf(timestamp, now time.Time) recordTimes {
-	return recordTimes{fetched: now.Sub(d.began), age: max(0, now.Sub(timestamp))}
+	return recordTimes{fetched: now.Sub(d.began), age: min(max(0, now.Sub(timestamp)), maxAge)}
 }
 
 // beginWrite counts the live records of a buffer that is written next.
@@ -101,7 +105,7 @@ func (c *delayCounts) add(d time.Duration) {
 		i++
 	}
 	c.counts[i].Add(1)
-	c.sum.Add(int64(d))
+	c.sum.Add(uint64((d + time.Microsecond/2) / time.Microsecond)) //nolint:gosec // not negative
 }
 
 // Describe implements [prometheus.Collector].
@@ -120,11 +124,11 @@ func (d *delays) Collect(to chan<- prometheus.Metric) {
 
 // collect returns the sum of the counts that the function selects in each shard.
 func (d *delays) collect(desc *prometheus.Desc, of func(*delayShard) *delayCounts) prometheus.Metric {
-	var sum time.Duration
+	sum := 0.0
 	var counts [len(delayBounds) + 1]uint64
 	for i := range d.shards {
 		c := of(&d.shards[i])
-		sum += time.Duration(c.sum.Load())
+		sum += float64(c.sum.Load())
 		for j := range counts {
 			counts[j] += c.counts[j].Load()
 		}
@@ -135,5 +139,5 @@ func (d *delays) collect(desc *prometheus.Desc, of func(*delayShard) *delayCount
 		total += counts[j]
 		buckets[bound.Seconds()] = total
 	}
-	return prometheus.MustNewConstHistogram(desc, total+counts[len(delayBounds)], sum.Seconds(), buckets)
+	return prometheus.MustNewConstHistogram(desc, total+counts[len(delayBounds)], sum/1e6, buckets)
 }

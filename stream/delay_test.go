@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bytes"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -59,6 +60,9 @@ func TestDelays(t *testing.T) {
 		{"slow client", 3 * time.Second, 4 * time.Second, "x", false, 9, 6, 2},
 		{"large event", 3 * time.Second, 4 * time.Second, strings.Repeat("x", largeValue), false, 13, 10, 2},
 		{"timestamp in the future", -time.Hour, 0, "x", false, 2, 2, 2},
+		{"timestamp far in the future", -math.MaxInt64, 0, "x", false, 2, 2, 2},
+		{"no timestamp", 56 * 365 * 24 * time.Hour, 0, "x", false, maxAge.Seconds() + 2, 2, 2},
+		{"oldest timestamp", math.MaxInt64, 0, "x", false, maxAge.Seconds() + 2, 2, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -96,6 +100,23 @@ func TestDelays(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestDelaySumDoesNotOverflow counts more delay than nanoseconds in 63 bits hold.
+func TestDelaySumDoesNotOverflow(t *testing.T) {
+	d := newDelays()
+	for range 10 * delayShards {
+		for i := range d.shards {
+			d.shards[i].record.add(100 * 365 * 24 * time.Hour)
+		}
+	}
+	var m dto.Metric
+	if err := d.collect(d.record, func(s *delayShard) *delayCounts { return &s.record }).Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	if want := 10 * delayShards * delayShards * 100 * 365 * 24 * 3600.0; m.GetHistogram().GetSampleSum() != want {
+		t.Errorf("the sum is %g s, want %g s", m.GetHistogram().GetSampleSum(), want)
 	}
 }
 
