@@ -87,3 +87,15 @@ func checkUserTopic(t *testing.T, rs routes, user, name string, route *Route) {
 		}
 	}
 }
+
+// TestTopicTemplate has the names of topics without users.
+func TestTopicTemplate(t *testing.T) {
+	list := []Route{{Topic: "{user}.inbox", Kind: PerUser}, {Topic: "notifications.{user}", Kind: PerUser}, {Topic: "notifications.all", Kind: Broadcast}}
+	for topic, want := range map[string]string{
+		"notifications.alice": "notifications.{user}", "alice.inbox": "{user}.inbox", "notifications.all": "notifications.all", "notifications.": "notifications.",
+	} {
+		if got := TopicTemplate(list, topic); got != want {
+			t.Errorf("the template of %s is %s, want %s", topic, got, want)
+		}
+	}
+}

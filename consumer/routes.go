@@ -3,6 +3,7 @@ package consumer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -118,4 +119,18 @@ func MessageFor(list []Route, user string) (Message, bool) {
 		}
 	}
 	return Message{}, false
+}
+
+// TopicTemplate returns the name of a topic that the routes read as the route has it: with "{user}" in place of the user,
+// if the topic is a user's own.
+func TopicTemplate(list []Route, topic string) string {
+	if slices.ContainsFunc(routes(list).static(), func(r *Route) bool { return r.Topic == topic }) {
+		return topic
+	}
+	for i := range list {
+		if _, ok := list[i].UserOf(topic); ok {
+			return list[i].Topic
+		}
+	}
+	return topic
 }

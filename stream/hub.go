@@ -18,7 +18,8 @@ type Hub struct {
 	typeHeader string
 	headers    []string // the record headers that streams may show
 	metrics    *metrics
-	tracer     trace.Tracer // nil: no record is traced
+	tracer     trace.Tracer              // nil: no record is traced
+	template   func(topic string) string // for tracer
 
 	larges     *larges
 	interleave func() // called before and after positions are read; in the simulation, other events happen then

@@ -23,6 +23,7 @@ const maxTraceHeader = 512
 type recordTrace struct {
 	tracer    trace.Tracer
 	parent    trace.SpanContext
+	template  string // the topic's name without the user
 	partition consumer.Partition
 	offset    int64
 	size      int
@@ -32,7 +33,10 @@ type recordTrace struct {
 
 // TraceRecords makes the hub's streams report spans of the live records whose header traceparent (W3C Trace Context) has the
 // flag sampled. It must be called before the first record is delivered. Without it, nothing looks at these headers.
-func (h *Hub) TraceRecords(tracer trace.Tracer) { h.tracer = tracer }
+// template returns a topic's name without the user, such as notifications.{user}: collectors must not learn users.
+func (h *Hub) TraceRecords(tracer trace.Tracer, template func(topic string) string) {
+	h.tracer, h.template = tracer, template
+}
 
 // traceRecord returns the trace of a record that is being delivered; nil if nobody traces the record.
 func (h *Hub) traceRecord(p consumer.Partition, r *consumer.Record) *recordTrace {
@@ -44,7 +48,7 @@ func (h *Hub) traceRecord(p consumer.Partition, r *consumer.Record) *recordTrace
 		return nil
 	}
 	return &recordTrace{
-		tracer: h.tracer, parent: parent, partition: p, offset: r.Offset, size: len(r.Value), tombstone: r.Value == nil, start: time.Now(),
+		tracer: h.tracer, parent: parent, template: h.template(p.Topic), partition: p, offset: r.Offset, size: len(r.Value), tombstone: r.Value == nil, start: time.Now(),
 	}
 }
 
@@ -76,15 +80,19 @@ func (h traceHeaders) Keys() []string { return nil }
 
 // end reports a span from the record's delivery until now.
 func (t *recordTrace) end(more ...attribute.KeyValue) {
+	destination := semconv.MessagingDestinationName(t.template)
+	if t.template != t.partition.Topic {
+		destination = semconv.MessagingDestinationTemplate(t.template)
+	}
 	attributes := append([]attribute.KeyValue{
 		semconv.MessagingSystemKafka, semconv.MessagingOperationTypeProcess, semconv.MessagingOperationName("deliver"),
-		semconv.MessagingDestinationName(t.partition.Topic), semconv.MessagingDestinationPartitionID(strconv.Itoa(int(t.partition.ID))),
+		destination, semconv.MessagingDestinationPartitionID(strconv.Itoa(int(t.partition.ID))),
 		semconv.MessagingKafkaOffset(int(t.offset)), semconv.MessagingMessageBodySize(t.size),
 	}, more...)
 	if t.tombstone {
 		attributes = append(attributes, semconv.MessagingKafkaMessageTombstone(true))
 	}
-	_, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(context.Background(), t.parent), "deliver "+t.partition.Topic,
+	_, span := t.tracer.Start(trace.ContextWithRemoteSpanContext(context.Background(), t.parent), "deliver "+t.template,
 		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithTimestamp(t.start), trace.WithAttributes(attributes...))
 	span.End()
 }

@@ -37,6 +37,9 @@ func newSpans(t *testing.T) (trace.Tracer, *tracetest.InMemoryExporter) {
 	return provider.Tracer("test"), spans
 }
 
+// withoutUser is [consumer.TopicTemplate] for the topics of alice.
+func withoutUser(topic string) string { return strings.Replace(topic, "alice", "{user}", 1) }
+
 // awaitSpans waits for that many spans, and for a moment in which no other one may come.
 func awaitSpans(t *testing.T, spans *tracetest.InMemoryExporter, want int) tracetest.SpanStubs {
 	t.Helper()
@@ -66,7 +69,8 @@ func attributesOf(s tracetest.SpanStub) map[string]string {
 func TestTracedRecords(t *testing.T) {
 	s := serveWith(t, Config{}, (*httptest.Server).Start)
 	tracer, spans := newSpans(t)
-	s.hub.TraceRecords(tracer)
+	s.hub.TraceRecords(tracer, withoutUser)
+	put(t, s.producer, "own.alice", "", "the topic exists")
 	first, second, other := open(t, s.url+"alice", ""), open(t, s.url+"alice", ""), open(t, s.url+"bob", "")
 	for _, c := range []*client{first, second, other} {
 		for e := c.next(); !strings.Contains(e.data, `"live":true`); e = c.next() {
@@ -79,8 +83,9 @@ func TestTracedRecords(t *testing.T) {
 		want  int
 		extra map[string]string
 	}{
-		"shared": {value: "secret", want: 2},
-		"all":    {value: "secret", want: 1, extra: map[string]string{"herald.streams": "3"}},
+		"shared":    {value: "secret", want: 2},
+		"all":       {value: "secret", want: 1, extra: map[string]string{"herald.streams": "3"}},
+		"own.alice": {value: "secret", want: 2, extra: map[string]string{"messaging.destination.template": "own.{user}"}},
 	} {
 		key := "alice"
 		before := time.Now()
@@ -94,10 +99,14 @@ func TestTracedRecords(t *testing.T) {
 				"messaging.message.body.size": strconv.Itoa(len(test.value)),
 			}
 			maps.Copy(want, test.extra)
+			shown := withoutUser(topic)
+			if shown != topic {
+				delete(want, "messaging.destination.name")
+			}
 			if diff := cmp.Diff(want, got); diff != "" || partition == "" || offset == "" {
 				t.Errorf("%s: attributes (-want +got):\n%s", topic, diff)
 			}
-			if span.Parent.SpanID().String() != producerID || span.SpanContext.TraceID().String() != tracedID || span.SpanKind != trace.SpanKindConsumer || span.Name != "deliver "+topic {
+			if span.Parent.SpanID().String() != producerID || span.SpanContext.TraceID().String() != tracedID || span.SpanKind != trace.SpanKindConsumer || span.Name != "deliver "+shown {
 				t.Errorf("%s: span %+v", topic, span)
 			}
 			if span.StartTime.Before(before) || !span.EndTime.After(span.StartTime) {
@@ -114,7 +123,7 @@ func TestTracedRecords(t *testing.T) {
 func TestTracesOfAnswers(t *testing.T) {
 	s := serveWith(t, Config{}, (*httptest.Server).Start)
 	tracer, spans := newSpans(t)
-	s.hub.TraceRecords(tracer)
+	s.hub.TraceRecords(tracer, withoutUser)
 	large := strings.Repeat("x", 200<<10)
 	for name, test := range map[string]struct{ query, accept, value string }{
 		"event stream":       {value: "v"},

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"herald/cmd/herald/tracing"
+	"herald/consumer"
 )
 
 // startTracing starts to send spans, if TraceEndpoint is set.
@@ -20,6 +21,8 @@ func (s *Server) startTracing(ctx context.Context) error {
 	}
 	s.registry.MustRegister(counts)
 	s.onStop(func() error { provider.Stop(); return nil })
-	s.hub.TraceRecords(provider.Tracer())
+	s.hub.TraceRecords(provider.Tracer(), func(topic string) string {
+		return consumer.TopicTemplate(s.cfg.Consumer.Routes, topic)
+	})
 	return nil
 }

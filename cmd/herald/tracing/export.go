@@ -3,6 +3,7 @@ package tracing
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,9 @@ import (
 
 // maxWaiting is how many spans may wait for the collector. A span takes about 2 KiB.
 const maxWaiting = 4096
+
+// maxReason is how many bytes of an error the log gets. The error of a collector's answer has the whole answer.
+const maxReason = 500
 
 // logInterval is the least time between two log lines about lost spans.
 const logInterval = time.Minute
@@ -83,7 +87,8 @@ func (e *countedExporter) ExportSpans(ctx context.Context, spans []sdktrace.Read
 		return nil // Shutdown did not wait, and has counted them
 	}
 	if err != nil {
-		e.drop(len(spans), err.Error())
+		why := err.Error()
+		e.drop(len(spans), strings.ToValidUTF8(why[:min(len(why), maxReason)], ""))
 		return nil // counted and logged here
 	}
 	e.counts.exported.Add(float64(len(spans)))

@@ -112,7 +112,7 @@ func TestCollectorFails(t *testing.T) {
 		if r.URL.Path == "/slow" {
 			<-release
 		}
-		http.Error(w, "no", http.StatusBadRequest)
+		http.Error(w, strings.Repeat("no", 1<<20), http.StatusBadRequest)
 	}))
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(release) })
@@ -141,6 +141,9 @@ func TestCollectorFails(t *testing.T) {
 			}
 			if lines := strings.Count(log.String(), "spans dropped"); lines != 1 {
 				t.Errorf("%d lines:\n%s", lines, log)
+			}
+			if size := len(log.String()); size > 2*maxReason {
+				t.Errorf("the log has %d bytes", size)
 			}
 		})
 	}
