@@ -105,7 +105,7 @@ func (c *delayCounts) add(d time.Duration) {
 		i++
 	}
 	c.counts[i].Add(1)
-	c.sum.Add(uint64((d + time.Microsecond/2) / time.Microsecond)) //nolint:gosec // not negative
+	c.sum.Add(uint64((d + time.Microsecond/2) / time.Microsecond))
 }
 
 // Describe implements [prometheus.Collector].

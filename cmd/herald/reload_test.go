@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -12,6 +14,8 @@ import (
 
 	"herald/auth"
 	"herald/cmd/herald/listener/certtest"
+	"herald/cmd/herald/server"
+	"herald/consumer"
 )
 
 // TestReloadCompares changes the configuration file, and the files that it names. compare says which flags a reload
@@ -94,4 +98,30 @@ func TestReloadCompares(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestServerStopsWhileReloadHangs stops a server whose reload never returns, as if it read a file of a network that is down.
+func TestServerStopsWhileReloadHangs(t *testing.T) {
+	cfg := server.DefaultConfig()
+	cfg.Consumer = consumer.Config{Brokers: []string{"127.0.0.1:1"}, Group: "g", Replica: "r", Routes: []consumer.Route{{Topic: "t"}}}
+	cfg.Listen, cfg.AdminListen, cfg.InsecureNoAuth, cfg.DrainTimeout = "127.0.0.1:0", "127.0.0.1:0", true, 0
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	ctx, stop := context.WithCancel(t.Context())
+	hangups, hangs, ended := make(chan os.Signal, 1), make(chan struct{}), make(chan error, 1)
+	hangups <- syscall.SIGHUP
+	reloading := make(chan struct{})
+	go func() {
+		ended <- runServer(ctx, cfg, hangups, func(*server.Server) {}, func(*server.Server) { close(reloading); <-hangs })
+	}()
+	<-reloading
+	stop()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the server does not stop")
+	}
+	close(hangs)
 }

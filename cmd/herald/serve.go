@@ -192,7 +192,8 @@ func (s *serveCommand) replica() (string, error) {
 const gcPercent = 50
 
 // runServer runs a server until ctx ends or a part of the server fails. It calls started once the server
-// listens, and then hungUp after each signal of hangups, which may be nil. A server that stops ignores hangups.
+// listens, and then hungUp after each signal of hangups, which may be nil. A server that stops ignores hangups, and does
+// not wait for a hungUp under way: it may read a file of a network that is down.
 func runServer(ctx context.Context, cfg server.Config, hangups <-chan os.Signal, started, hungUp func(*server.Server)) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -209,15 +210,22 @@ func runServer(ctx context.Context, cfg server.Config, hangups <-chan os.Signal,
 	}
 	started(srv)
 	defer superviseBySystemd(ctx, srv, cfg.Logger)()
-	for {
-		select {
-		case <-ctx.Done():
-			cfg.Logger.Info("server stopping")
-			return srv.Stop()
-		case <-srv.Failed():
-			return srv.Stop()
-		case <-hangups:
-			hungUp(srv)
+	stopping := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-stopping:
+				return
+			case <-hangups:
+				hungUp(srv)
+			}
 		}
+	}()
+	select {
+	case <-ctx.Done():
+		cfg.Logger.Info("server stopping")
+	case <-srv.Failed():
 	}
+	close(stopping)
+	return srv.Stop()
 }
