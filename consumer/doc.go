@@ -64,6 +64,7 @@
 //	live_reader.go         which partitions are read live, and from which brokers
 //	live_partition.go      a partition that is read live
 //	current.go             whether live reading has come to the ends of the logs, as the brokers report them
+//	log_end.go             where logs begin and end, as live reading knows it
 //	look_back.go           the records before the end of a log that live reading begins with
 //	shard.go               the partitions of one fetch session, and the loop that reads them
 //	fetch_request.go       the fields that all fetch requests share
@@ -114,6 +115,7 @@
 //	compacted.go           whether Kafka compacts a topic
 //	table_sink.go          the Sink of a table reader
 //	produce.go             writes single records
+//	inspection.go          asks a cluster for what a Consumer and a Producer will need, for herald check
 //
 // Package [herald/consumer/batch] decodes record batches. Package [herald/consumer/broker] sends requests to
 // brokers. Package [herald/consumer/logtail] keeps the newest records in memory, with an index by user. Package

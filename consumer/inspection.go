@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -21,23 +22,23 @@ type Inspection struct{ cluster *broker.Cluster }
 
 // NewInspection returns an inspection of the cluster of these brokers. TLS and mechanism may be nil.
 func NewInspection(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechanism) *Inspection {
-	return &Inspection{broker.NewCluster(brokers, tlsConfig, mechanism, contactIdle)}
+	return &Inspection{broker.NewCluster(brokers, tlsConfig, mechanism, inspectionIdle)}
 }
 
-// contactIdle is how long an inspection keeps a connection that it does not use: longer than it takes.
-const contactIdle = broker.RequestTimeout
+// inspectionIdle is how long an inspection keeps a connection that it does not use.
+const inspectionIdle = broker.RequestTimeout
 
 // Close closes the connections.
 func (i *Inspection) Close() { i.cluster.Close() }
 
-// contactAttempts is how often Reach asks brokers that do not answer in time. A first request includes the hand-shakes
+// reachAttempts is how often Reach asks brokers that do not answer in time. A first request includes the hand-shakes
 // of TLS and SASL, for which a busy broker takes seconds.
-const contactAttempts = 3
+const reachAttempts = 3
 
-// Reach returns an error if none of the addresses answers.
+// Reach returns an error unless a broker answers at one of the addresses.
 func (i *Inspection) Reach(ctx context.Context) error {
 	var err error
-	for range contactAttempts {
+	for range reachAttempts {
 		_, err = i.cluster.FetchMetadata(ctx, nil, false)
 		if timeout, ok := errors.AsType[net.Error](err); !ok || !timeout.Timeout() || ctx.Err() != nil {
 			return err
@@ -99,7 +100,7 @@ func (i *Inspection) Topics(ctx context.Context, names []string) (map[string]Top
 	for _, name := range names {
 		m, ok := found[name]
 		if !ok {
-			reports[name] = TopicReport{Err: errors.New("no broker says anything about it")}
+			reports[name] = TopicReport{Err: fmt.Errorf("topic %s: the broker's answer leaves it out", name)}
 			continue
 		}
 		r := TopicReport{

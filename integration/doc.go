@@ -13,6 +13,6 @@
 //     container. The cluster must allow the creation of topics. Tests that stop Kafka are skipped.
 //   - HERALD_CHROMIUM, HERALD_FIREFOX, HERALD_MINIBROWSER: paths of browsers (the last is WebKitGTK's)
 //     that the tests do not find themselves.
-//   - HERALD_REQUIRE_DOCKER=1, HERALD_REQUIRE_BROWSERS=1: fail, rather than skip, where Docker or one
-//     of the three browsers is missing.
+//   - HERALD_REQUIRE_DOCKER=1, HERALD_REQUIRE_BROWSERS=1 and others: fail, rather than skip, where Docker, one of the
+//     three browsers, or another tool is missing. README.md lists them.
 package integration

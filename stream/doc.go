@@ -60,8 +60,9 @@
 //	                answer), viewer.go (the viewer's name), start.go, roster.go (limits, the heartbeats of quiet
 //	                streams, the end of all streams), end_reason.go (why a stream ends; why records are lost:
 //	                consumer/gap.go)
-//	one stream      glance.go, listing.go (what operators see of it), access_log.go, client_stream.go (life cycle), poll.go (streams that end by themselves), live.go,
+//	one stream      client_stream.go (life cycle), poll.go (streams that end by themselves), live.go,
 //	                met_live.go (when replay has met live), subscription.go (what others leave for it), engine.go
+//	for operators   listing.go (the open streams), glance.go (the state of one), access_log.go, protocol.go
 //	catching up     catch_up.go, catch_up_tally.go, replay_limit.go, home.go (partitions that concern a user)
 //	writing         event_writer.go, heartbeat.go (while a stream waits for Kafka), event.go (format),
 //	                shape.go (what a client asks for), fields.go (the record's other fields), encoding.go (an
@@ -129,8 +130,8 @@
 //
 // # Measuring and testing
 //
-// BenchmarkDeliver, BenchmarkHeartbeat, BenchmarkAppendID and BenchmarkDelays measure delivery, heartbeats, ids and histograms.
-// BenchmarkManyStreams measures what a stream costs among a million. The figures are in
+// BenchmarkDeliver, BenchmarkHeartbeat, BenchmarkAppendID and BenchmarkDelays measure delivery, heartbeats, ids and
+// histograms. BenchmarkManyStreams measures what a stream costs among a million. The figures are in
 // cmd/herald/bench/RESULTS.md.
 //
 // simulation_test.go runs the hub, the streams and the engine's steps against a model of Kafka, of replicas

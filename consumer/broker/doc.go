@@ -13,7 +13,8 @@
 //	advice.go     which flag to change if connecting fails
 //	explain.go    which address failed, and where it comes from
 //	roster.go     the brokers of the cluster, which to ask first, which do not answer
-//	metadata.go   the ids and leaders of topics
+//	metadata.go   the ids and leaders of topics, and the rights on them
+//	inspect.go    whether each broker speaks the versions below, and the rights on groups
 //	offsets.go    the start and the end of partitions
 //	dial.go       opening a connection, for kafka-go's Transport and for its consumer group
 //	checked_conn.go keeps corrupt responses away from kafka-go
@@ -29,6 +30,7 @@
 //	ListOffsets v7       Kafka 3.0  has an isolation level (KIP-98)
 //	FindCoordinator v2   Kafka 2.0
 //	ApiVersions v0       every version
+//	DescribeGroups v5    Kafka 2.4  returns the rights on a group (KIP-430); only herald check sends it
 //
 // The ids matter: a broker refuses a fetch by id once the topic was deleted and created again. A fetch
 // by name would continue at the offsets of the old topic in the records of the new one.

@@ -16,19 +16,18 @@ type Rights int32
 
 // Operations of access control lists, by Kafka's numbers (AclOperation).
 const (
-	Read   = 3
-	Write  = 4
-	Create = 5
+	Read  = 3
+	Write = 4
 )
 
-// Known reports whether the broker has told the rights.
+// Known reports whether the broker's answer has the rights.
 func (r Rights) Known() bool { return r != math.MinInt32 }
 
 // Allow reports whether the operation is among the rights.
 func (r Rights) Allow(operation int) bool { return r&(1<<operation) != 0 }
 
-// needs are the requests that Herald sends, in the versions in which it, or kafka-go for the consumer groups, sends
-// them. Of JoinGroup, kafka-go takes version 1 or 2.
+// needs has the version of each request that Herald sends, or that kafka-go sends for the consumer groups. Of JoinGroup,
+// kafka-go takes version 1 or 2.
 var needs = map[kmsg.Key]int16{
 	kmsg.Fetch: FetchVersion, kmsg.Metadata: metadataVersion, kmsg.ListOffsets: listOffsetsVersion, kmsg.Produce: 9,
 	kmsg.FindCoordinator: 2, kmsg.JoinGroup: 2, kmsg.SyncGroup: 0, kmsg.Heartbeat: 0, kmsg.OffsetCommit: 2,
