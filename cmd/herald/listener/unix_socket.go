@@ -32,8 +32,10 @@ func checkUnixPath(address, path string) error {
 }
 
 // listenUnix listens on a Unix socket, which its Close removes. A socket that an earlier process has left behind is
-// replaced if nobody listens on it.
+// replaced if nobody listens on it. Processes that begin at once take turns: a socket that is bound and does not listen yet
+// looks like one that was left behind.
 func listenUnix(ctx context.Context, address, path string) (net.Listener, error) {
+	defer lockDirectory(filepath.Dir(path))()
 	config := net.ListenConfig{Control: setMode}
 	l, err := config.Listen(ctx, "unix", path)
 	if errors.Is(err, syscall.EADDRINUSE) {

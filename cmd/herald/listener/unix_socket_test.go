@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -159,5 +160,35 @@ func TestJoinedListeners(t *testing.T) {
 	}
 	if _, err := l.Accept(); err == nil {
 		t.Error("accepted after Close")
+	}
+}
+
+// TestUnixSocketHasOneListener has several listeners begin at once on a stale socket. None may remove the socket of another
+// one, whose clients would then not find it.
+func TestUnixSocketHasOneListener(t *testing.T) {
+	path := filepath.Join(shortDir(t), "s")
+	for range 50 {
+		stale := occupy(t, path)
+		stale.SetUnlinkOnClose(false)
+		_ = stale.Close()
+		var listening sync.WaitGroup
+		var mu sync.Mutex
+		var all []net.Listener
+		for range 8 {
+			listening.Go(func() {
+				if l, err := Listen(t.Context(), "unix:"+path); err == nil {
+					mu.Lock()
+					defer mu.Unlock()
+					all = append(all, l)
+				}
+			})
+		}
+		listening.Wait()
+		for _, l := range all {
+			_ = l.Close()
+		}
+		if len(all) != 1 {
+			t.Fatalf("%d listeners on one path, want 1", len(all))
+		}
 	}
 }
