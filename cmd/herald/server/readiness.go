@@ -26,12 +26,11 @@ func (s *Server) conditions() []condition {
 	if s.jwks != nil {
 		list = append(list, condition{"keys", s.jwks.Ready, s.jwks.Loaded})
 	}
+	list = append(list, condition{"kafka", s.consumer.Contact, s.consumer.Started}) // before what needs Kafka
 	if s.revocations != nil {
 		list = append(list, condition{"revocations", s.revocations.ready, s.revocations.loaded})
 	}
-	return append(list,
-		condition{"kafka", s.consumer.Contact, s.consumer.Started},
-		condition{"topics", s.consumer.TopicsRead, s.consumer.Started})
+	return append(list, condition{"topics", s.consumer.TopicsRead, s.consumer.Started})
 }
 
 func (s *Server) running() error {
@@ -42,7 +41,7 @@ func (s *Server) running() error {
 }
 
 // Ready returns nil if streams would get all of their records now, or the first reason why not: the server
-// stops, the key set is not loaded yet, the topic of revocations is not read, or Kafka does not answer.
+// stops, the key set is not loaded yet, Kafka does not answer, or the topic of revocations or another is not read.
 func (s *Server) Ready() error {
 	for _, c := range s.conditions() {
 		if err := c.now(); err != nil {
