@@ -15,8 +15,8 @@ type access struct {
 	cookie sessionCookie
 }
 
-// newAccess returns the access by the keys of cfg. revoked is nil if no token is revoked. It returns an error that names the field of cfg. It warns of settings that let in more
-// requests than an operator may expect.
+// newAccess returns the parts for the keys of cfg; revoked is nil if no token is revoked. An error names the field of cfg
+// that is wrong. newAccess warns of settings that let in more requests than an operator may expect.
 func newAccess(cfg *Config, o *origins, revoked *auth.Revocations) (access, error) {
 	if cfg.InsecureNoAuth {
 		if cfg.Keys != nil {

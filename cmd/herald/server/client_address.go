@@ -67,8 +67,8 @@ func newClientAddresses(cfg *Config) (*clientAddresses, error) {
 // trustedUnix is the element of TrustedProxies for clients of a Unix socket.
 const trustedUnix = "unix"
 
-// trustedNetworks returns TrustedProxies as networks, and whether clients of a Unix socket are among them. An IPv4 network in IPv6's notation becomes an IPv4
-// network, because all addresses are compared as IPv4 addresses where they can be.
+// trustedNetworks returns TrustedProxies as networks, and whether clients of a Unix socket are among them. An IPv4 network
+// in IPv6's notation becomes an IPv4 network, because all addresses are compared as IPv4 addresses where they can be.
 func (c *Config) trustedNetworks() (networks []netip.Prefix, unix bool, err error) {
 	for _, text := range c.TrustedProxies {
 		if text == trustedUnix {

@@ -42,7 +42,7 @@ type frontDoor struct {
 	*refusals
 }
 
-// refusals count refused requests, and sessions.
+// refusals count refused requests and requests for session cookies. They outlive a reload, which makes a new front door.
 type refusals struct {
 	refused  *prometheus.CounterVec
 	sessions *prometheus.CounterVec
