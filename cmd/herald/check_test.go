@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -112,6 +113,41 @@ func TestCheckSettings(t *testing.T) {
 		if code, answer, stderr := check(t, args...); code != exitUsage || answer.Findings != nil || stderr == "" {
 			t.Errorf("%s: exit code %d, %+v, %q, want %d and an error", name, code, answer, stderr, exitUsage)
 		}
+	}
+}
+
+// TestExampleSettings gives herald check the example that the packages install, with all settings that it has as comments.
+func TestExampleSettings(t *testing.T) {
+	text, err := os.ReadFile("../../deploy/package/herald.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if active := regexp.MustCompile(`(?m)^[^#\n].*`).Find(text); active != nil {
+		t.Errorf("%s: want comments only", active)
+	}
+	dir := t.TempDir()
+	if err := auth.WriteSecretFile(filepath.Join(dir, "jwt-secret")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kafka-password"), []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	certtest.WriteKeyPair(t, filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"), 1)
+	settings := regexp.MustCompile(`(?m)^#([a-z])`).ReplaceAllString(string(text), "$1")
+	path := writeConfig(t, strings.ReplaceAll(settings, "/etc/herald", dir))
+	code, answer, stderr := check(t, "--all", "--config="+path)
+	if code != exitFailed || !answer.has(levelOK, "settings and files: a server takes them") ||
+		!answer.has(levelWarning, "the certificate expires in 1h0m0s") {
+		t.Errorf("exit code %d, %+v %s", code, answer.Findings, stderr)
+	}
+	n := 0
+	for _, s := range answer.Settings {
+		if strings.HasPrefix(s.From, path) {
+			n++
+		}
+	}
+	if n < 15 {
+		t.Errorf("%d settings of the file, want all, 15 or more", n)
 	}
 }
 

@@ -23,7 +23,7 @@ func parse(t *testing.T, args ...string) (commands, error) {
 func writeConfig(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "herald.yaml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil { //nolint:gosec // the path is the test's
 		t.Fatal(err)
 	}
 	return path

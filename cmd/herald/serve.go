@@ -217,7 +217,7 @@ func runServer(ctx context.Context, cfg server.Config, hangups <-chan os.Signal,
 			case <-stopping:
 				return
 			case <-hangups:
-				hungUp(srv)
+				reportReload(cfg.Logger, func() { hungUp(srv) })
 			}
 		}
 	}()

@@ -54,6 +54,14 @@ func feedWatchdog(srv *server.Server, log *slog.Logger, pause time.Duration, end
 	}
 }
 
+// reportReload reports to systemd that reload runs, so that systemctl status shows it, and that the service runs again.
+// Type=notify-reload (systemd 253) needs the time of the beginning: it tells this reload from earlier ones.
+func reportReload(log *slog.Logger, reload func()) {
+	notifySystemd(log, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
+	reload()
+	notifySystemd(log, daemon.SdNotifyReady)
+}
+
 // notifySystemd sends the state. It returns false if systemd does not expect notifications.
 func notifySystemd(log *slog.Logger, state string) bool {
 	sent, err := daemon.SdNotify(false, state)

@@ -6,12 +6,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
 
 // TestSystemdIsNotified runs a server as systemd starts it, and wants a notification of each state: of the start, of
-// life more than once, and of the stop.
+// life more than once, of a reload's beginning and end, and of the stop.
 func TestSystemdIsNotified(t *testing.T) {
 	dir, err := os.MkdirTemp("", "h") //nolint:usetesting // the path of a socket must be short
 	if err != nil {
@@ -24,19 +25,19 @@ func TestSystemdIsNotified(t *testing.T) {
 	}
 	defer socket.Close() //nolint:errcheck // a test's
 	_ = socket.SetReadDeadline(time.Now().Add(30 * time.Second))
+	read := func(want string) string {
+		t.Helper()
+		b := make([]byte, 256)
+		n, err := socket.Read(b)
+		if err != nil {
+			t.Fatalf("%s: %v", want, err)
+		}
+		return string(b[:n])
+	}
 	await := func(want string) {
 		t.Helper()
-		for b := make([]byte, 256); ; {
-			n, err := socket.Read(b)
-			if err != nil {
-				t.Fatalf("%s: %v", want, err)
-			}
-			if string(b[:n]) == want {
-				return
-			}
-			if want == "READY=1" {
-				t.Errorf("%s came before %s", b[:n], want)
-			}
+		for got := ""; !strings.HasPrefix(got, want); {
+			got = read(want)
 		}
 	}
 	srv, _ := startServer(t, devRoutes)
@@ -46,9 +47,13 @@ func TestSystemdIsNotified(t *testing.T) {
 	t.Setenv("WATCHDOG_USEC", "40000")
 	ctx, terminate := context.WithCancel(t.Context())
 	stop := superviseBySystemd(ctx, srv, log)
+	if got := read("READY=1"); got != "READY=1" {
+		t.Errorf("%s came before READY=1", got)
+	}
+	await("WATCHDOG=1")
+	await("WATCHDOG=1")
+	reportReload(log, func() { await("RELOADING=1\nMONOTONIC_USEC=") })
 	await("READY=1")
-	await("WATCHDOG=1")
-	await("WATCHDOG=1")
 	terminate()
 	await("STOPPING=1")
 	await("WATCHDOG=1") // until the process ends: the drain may take longer than the watchdog waits
