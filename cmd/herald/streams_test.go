@@ -37,7 +37,7 @@ func TestStreamsCommand(t *testing.T) {
 		"an old server":      {[]string{answer(404, "there is nothing at this path: this listener has GET /livez; GET /readyz; GET /metrics")}, exitFailed, "older than this command"},
 		"another program":    {[]string{answer(200, "<html>\x1b")}, exitFailed, `not one of Herald's admin listener: OK: <html>\x1b`},
 		"other JSON":         {[]string{answer(200, "{}")}, exitFailed, "not one of Herald's admin listener"},
-		"nobody":             {[]string{"--admin=http://127.0.0.1:1"}, exitFailed, "connection refused: no server runs, or its --admin-listen is another"},
+		"nobody":             {[]string{"--admin=http://127.0.0.1:1"}, exitFailed, "connection refused: no server listens there: start it, or give its admin listener by --admin"},
 		"no such state":      {[]string{"--state=dead"}, exitUsage, `--state=dead: want one of ["live" "catching-up" "waiting-for-kafka" "slow"]`},
 		"end all":            {[]string{"--end"}, exitUsage, "--end needs either --user (all streams of the user) or --id (one stream)"},
 		"end by state":       {[]string{"--end", "--user=alice", "--state=slow"}, exitUsage, "leave out --state and --address"},
