@@ -68,12 +68,13 @@ func (d *delays) timesOf(timestamp, now time.Time) recordTimes {
 	return recordTimes{fetched: now.Sub(d.began), age: min(max(0, now.Sub(timestamp)), maxAge)}
 }
 
-// beginWrite counts the live records of a buffer that is written next.
+// beginWrite counts the live records of a buffer that is written next. It reads the clock for all that need the time of
+// the write.
 func (d *delays) beginWrite(b *buffer) {
+	b.written = d.now()
 	if len(b.live) == 0 {
 		return
 	}
-	b.written = d.now()
 	s := &d.shards[b.shard%delayShards]
 	for i := range b.live {
 		s.queue.add(b.written - b.live[i].fetched)

@@ -47,9 +47,9 @@ type eventWriter struct {
 	large   *large     // the large event whose id ends buf
 	written []progress // how far the user's own topics will have been delivered once buf is sent
 
-	bytes   atomic.Int64  // the bytes of events that the client has taken
-	events  atomic.Uint32 // the records appended
-	lastSec atomic.Uint32 // when the client last took bytes, in Unix seconds; 0: never
+	bytes  atomic.Int64  // the bytes of events that the client has taken
+	events atomic.Uint32 // the records appended
+	last   atomic.Uint32 // when the client last took bytes, in seconds as [delays] tells the time, plus 1; 0: never
 
 	mu   sync.Mutex // guards rest, held and the use of out
 	rest []byte     // the bytes of buf, or of the large event after buf, that the client has not taken
@@ -218,7 +218,7 @@ func (w *eventWriter) sendLocked() (err error) {
 	}
 	w.env.metrics.delays.beginWrite(w.buf)
 	w.rest, err = w.out.send(w.buf.b)
-	w.recordTaken(w.pending() - len(w.rest))
+	w.recordTaken(w.pending()-len(w.rest), w.buf.written)
 	return w.continueLocked(err)
 }
 
@@ -227,7 +227,7 @@ func (w *eventWriter) sendLocked() (err error) {
 func (w *eventWriter) continueLocked(err error) error {
 	if w.large != nil && err == nil && len(w.rest) == 0 {
 		w.rest, err = w.out.sendLarge(w.large)
-		w.recordTaken(w.large.size() - len(w.rest))
+		w.recordTaken(w.large.size()-len(w.rest), w.env.metrics.delays.now())
 		w.large = nil
 	}
 	switch {
@@ -299,20 +299,31 @@ func (w *eventWriter) finishRest() error {
 	if err := w.out.finish(w.rest); err != nil {
 		return err
 	}
-	w.recordTaken(len(w.rest))
+	w.recordTaken(len(w.rest), w.env.metrics.delays.now())
 	return nil
 }
 
 // taken returns the bytes of events that the client has taken.
 func (w *eventWriter) taken() int64 { return max(0, w.bytes.Load()) }
 
-// recordTaken notes that the client has taken bytes. It counts the bytes of events: the sizes of HTTP's chunks are
+// recordTaken notes that the client has taken bytes at the time that [delays] tells. It counts the bytes of events: the sizes of HTTP's chunks are
 // in the rest of a write, but not in the event, so that taken may be a few bytes below 0 if the client took nothing.
-func (w *eventWriter) recordTaken(taken int) {
+func (w *eventWriter) recordTaken(taken int, at time.Duration) {
 	w.bytes.Add(int64(taken))
 	if taken > 0 {
-		w.lastSec.Store(uint32(time.Now().Unix())) //nolint:gosec // until 2106
+		w.last.Store(uint32(at/time.Second) + 1) //nolint:gosec // for 136 years
 	}
+}
+
+// lastTaken returns when the client last took bytes, to the second. It returns nil if the client never did.
+func (w *eventWriter) lastTaken() *time.Time {
+	last := w.last.Load()
+	if last == 0 {
+		return nil
+	}
+	d := w.env.metrics.delays
+	at := time.Now().Add(time.Duration(last-1)*time.Second - d.now()).UTC().Truncate(time.Second)
+	return &at
 }
 
 // discard drops all events that wait to be sent.

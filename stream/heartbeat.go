@@ -92,15 +92,17 @@ func (w *eventWriter) writePastLocked() error {
 		b.b = append(b.b, w.beat...)
 	}
 	w.env.metrics.delays.beginWrite(b)
+	took := b.written
 	rest, err := w.out.send(b.b)
 	if err == nil && len(rest) > 0 {
 		b.waits = true
 		err = w.out.finish(rest)
+		took = w.env.metrics.delays.now()
 	}
 	if err == nil {
 		w.env.metrics.delays.endWrite(b)
 		w.endTracesLocked(b)
-		w.recordTaken(len(b.b) - headroom)
+		w.recordTaken(len(b.b)-headroom, took)
 	}
 	b.free()
 	return err

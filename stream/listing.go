@@ -126,11 +126,7 @@ func (h *Handler) describe(s *clientStream, at *cursor, known knownLogs) (one Li
 	one = ListedStream{
 		ID: s.admission.opened, User: s.sub.user, Address: addressText(s.admission.from), Opened: time.UnixMicro(s.admission.opened).UTC(),
 		Protocol: s.protocol.String(), Kind: s.kind(), State: g.state(known), QueuedBytes: g.bytes, QueuedRecords: g.records,
-		Events: w.events.Load(), Bytes: w.taken(),
-	}
-	if sec := w.lastSec.Load(); sec != 0 {
-		last := time.Unix(int64(sec), 0).UTC()
-		one.LastWrite = &last
+		LastWrite: w.lastTaken(), Events: w.events.Load(), Bytes: w.taken(),
 	}
 	if g.begun {
 		id := string(appendID(nil, g.at))
