@@ -8,9 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"herald/auth"
 )
 
 // reload sends SIGHUP and waits for the line in the log.
@@ -37,18 +34,11 @@ func TestHangup(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	texts := []string{strings.Repeat("a", 32), strings.Repeat("b", 32)}
-	tokens := make([]string, len(texts))
-	for i, text := range texts {
-		signer, err := auth.NewSecretSigner([]byte(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if tokens[i], err = signer.Sign(auth.Identity{User: "alice", Expires: time.Now().Add(time.Hour)}); err != nil {
-			t.Fatal(err)
-		}
+	texts, tokens := []string{strings.Repeat("a", 32), strings.Repeat("b", 32)}, make([]string, 2)
+	for i := len(texts) - 1; i >= 0; i-- { // the first secret stays in the file
+		write(secret, texts[i])
+		tokens[i] = newToken(t, "--jwt-secret-file="+secret, "--user=alice")
 	}
-	write(secret, texts[0])
 	write(config, "jwt-secret-file: "+secret+"\n")
 	h := newProcess(t, "serve", "--brokers="+strings.Join(b.addresses, ","), "--topic="+topic, "--group="+topicName(t, "group"), "--replica=test", "--config="+config)
 	h.Start()

@@ -19,7 +19,7 @@ func TestSlowClientIsListed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	if err := client.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil { //nolint:forcetypeassert // of a dial of tcp
 		t.Fatal(err)
 	}

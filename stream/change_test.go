@@ -45,7 +45,7 @@ func TestLimitsChange(t *testing.T) {
 		change(Admission{})
 	}
 	put(t, s.producer, "all", "", "for all")
-	if e := alice.nextBut(TypeCheckpoint); e.data != "for all" {
+	if e := alice.nextButCheckpoint(); e.data != "for all" {
 		t.Errorf("the open stream got %+v", e)
 	}
 	waitForCount(t, s, 2)

@@ -132,12 +132,12 @@ func TestOtherProtocols(t *testing.T) {
 			put(t, s.producer, "shared", "alice", "3")
 			c = openWith(t, s.Client(), s.url+"alice", c.last)
 			for _, want := range []string{strings.Repeat("2", 900<<10), "3"} {
-				if e := c.nextBut(TypeCheckpoint); e.data != want {
+				if e := c.nextButCheckpoint(); e.data != want {
 					t.Errorf("got %d bytes, want %d", len(e.data), len(want))
 				}
 			}
 			go s.drain(t, 0)
-			if e := c.nextBut(TypeCheckpoint); e.kind != TypeEnd {
+			if e := c.nextButCheckpoint(); e.kind != TypeEnd {
 				t.Errorf("got %+v, want the end", e)
 			}
 			if c.scan.Scan() || c.scan.Err() != nil {

@@ -321,8 +321,8 @@ func (w *eventWriter) lastTaken() *time.Time {
 	if last == 0 {
 		return nil
 	}
-	d := w.env.metrics.delays
-	at := time.Now().Add(time.Duration(last-1)*time.Second - d.now()).UTC().Truncate(time.Second)
+	middle := time.Duration(last-1)*time.Second + time.Second/2 // of the second
+	at := time.Now().Add(min(0, middle-w.env.metrics.delays.now())).UTC().Truncate(time.Millisecond)
 	return &at
 }
 

@@ -243,7 +243,7 @@ func TestListingFilters(t *testing.T) {
 		}
 	}
 	for _, c := range []*client{alice, other, bob} {
-		if e := c.nextBut(TypeCheckpoint); e.kind != TypeEnd || e.data != `{"reason":"reconnect"}` {
+		if e := c.nextButCheckpoint(); e.kind != TypeEnd || e.data != `{"reason":"reconnect"}` {
 			t.Errorf("got %+v, want the end of the stream", e)
 		}
 	}

@@ -77,11 +77,11 @@ func (c *client) next() event {
 	return e
 }
 
-// nextBut returns the next event that is not of this type.
-func (c *client) nextBut(kind string) event {
+// nextButCheckpoint returns the next event that is not a checkpoint.
+func (c *client) nextButCheckpoint() event {
 	c.t.Helper()
 	e := c.next()
-	for e.kind == kind {
+	for e.kind == TypeCheckpoint {
 		e = c.next()
 	}
 	return e

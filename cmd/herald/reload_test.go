@@ -53,7 +53,7 @@ func TestReloadCompares(t *testing.T) {
 	}
 	renew := func() { certtest.WriteKeyPair(t, "tls.pem", "tls.key", time.Now().UnixNano()) }
 	renew()
-	const secret, tls, sasl = "jwt-secret-file: secret\n", "tls-cert-file: tls.pem\ntls-key-file: tls.key\n",
+	const secret, tls, sasl = "jwt-secret-file: secret\n", "tls-cert-file: tls.pem\ntls-key-file: tls.key\n", //nolint:gosec // names of files
 		"kafka-sasl-mechanism: plain\nkafka-sasl-user: a\nkafka-sasl-password-file: password\n"
 	write("password", "one\n")
 	for name, test := range map[string]struct {

@@ -69,9 +69,7 @@ func TestDebugStreams(t *testing.T) {
 		`msg="stream opened" id=`, ` user=alice address=127.0.0.1 protocol=HTTP/1.1 kind=stream start=now`,
 		`msg="streams ended by an operator" user=alice id=0 streams=1`, `kind=stream reason=reconnect seconds=`, ` events=0 bytes=`,
 	} {
-		if !strings.Contains(s.log.String(), want) {
-			t.Errorf("the log lacks %q:\n%s", want, s.log.String())
-		}
+		await(t, "the log has "+want, true, func() bool { return strings.Contains(s.log.String(), want) })
 	}
 }
 
