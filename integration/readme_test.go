@@ -141,8 +141,8 @@ func stateOf(t *testing.T, browser context.Context) string {
 const requireNginx = "HERALD_REQUIRE_NGINX"
 
 // TestReadmeNginx runs nginx with the lines of README.md in front of Herald. An event arrives at once. While
-// Herald is down, a request for a stream is answered with an empty stream and a reconnection time, and a
-// native EventSource stays open and continues when Herald is back.
+// Herald is down, a request for a stream is answered with an empty stream and a reconnection time, a poll for JSON
+// gets an error, and a native EventSource stays open and continues when Herald is back.
 func TestReadmeNginx(t *testing.T) {
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
@@ -172,6 +172,9 @@ func TestReadmeNginx(t *testing.T) {
 	status, header, body := getFrom(t, base+"/events?user=alice")
 	if diff := cmp.Diff([]string{"200", "text/event-stream; charset=utf-8", "no-store, no-transform", ":\nretry: 5000\n"}, []string{fmt.Sprint(status), header.Get("Content-Type"), header.Get("Cache-Control"), body}); diff != "" {
 		t.Errorf("the answer while Herald is down (-want +got):\n%s", diff)
+	}
+	if poll := mustSend(t, http.MethodGet, base+"/events?user=alice&wait=0", "", "Accept", "application/json"); poll.status != http.StatusServiceUnavailable {
+		t.Errorf("a poll for JSON while Herald is down: %+v, want 503", poll)
 	}
 	waitFor(t, "the browser has asked again", func(context.Context) bool { return evaluate[int](t, browser, "stream.readyState") == 0 })
 	b.produce(t, record("notifications", "alice", "during the outage"))
