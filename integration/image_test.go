@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -82,22 +83,37 @@ func TestImage(t *testing.T) {
 	}
 }
 
-// buildImage builds Herald's image, which is removed at the end, and returns its name.
+// theImage is the name of Herald's image.
+var theImage shared[string]
+
+// buildImage builds Herald's image once for all tests, and returns the image's name.
 func buildImage(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("docker"); err != nil {
 		notTested(t, requireDocker, "Herald's image. There is no docker command to build it with.")
 	}
-	tag := "herald/test:" + strings.ToLower(rand.Text()[:12])
-	if out, err := exec.CommandContext(t.Context(), "../deploy/build-binary-image.sh", tag).CombinedOutput(); err != nil {
-		t.Fatalf("build the image: %v\n%s", err, out)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
-		defer cancel()
-		if out, err := exec.CommandContext(ctx, "docker", "image", "rm", tag).CombinedOutput(); err != nil {
-			t.Errorf("remove the image: %v\n%s", err, out)
+	tag, err := theImage.get(func(built *string) error {
+		tag := "herald/test:" + strings.ToLower(rand.Text()[:12])
+		out, err := exec.Command("../deploy/build-binary-image.sh", tag).CombinedOutput() //nolint:noctx // go test's time-out bounds it
+		if err != nil {
+			return fmt.Errorf("build the image: %w\n%s", err, out)
 		}
+		*built = tag
+		return nil
 	})
-	return tag
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *tag
+}
+
+// removeImage removes the image that buildImage has built, if it has.
+func removeImage() error {
+	if theImage.value == "" {
+		return nil
+	}
+	if out, err := exec.Command("docker", "image", "rm", theImage.value).CombinedOutput(); err != nil { //nolint:noctx // after all tests
+		return fmt.Errorf("remove the image: %w\n%s", err, out)
+	}
+	return nil
 }

@@ -18,8 +18,8 @@ func TestMain(m *testing.M) {
 		_ = os.Setenv(ryukDisabled, "true")
 	}
 	code := m.Run()
-	if err := errors.Join(theBroker.value.remove(), theCluster.value.remove(), theSecureBroker.value.remove()); err != nil {
-		fmt.Fprintln(os.Stderr, "stop kafka:", err)
+	if err := errors.Join(theBroker.value.remove(), theCluster.value.remove(), theSecureBroker.value.remove(), removeImage()); err != nil {
+		fmt.Fprintln(os.Stderr, "remove containers and images:", err)
 		code = 1
 	}
 	removeBuilt()
