@@ -21,8 +21,8 @@ run: build ## start broker, server and demo page in one process; ARGS='--listen 
 build: ## build a static binary, bin/herald
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/herald ./cmd/herald
 
-man: ## write the manual page, bin/herald.1
-	go run -ldflags '-X main.version=$(VERSION)' ./cmd/herald man > bin/herald.1
+man: build ## write the manual page, bin/herald.1
+	bin/herald man > bin/herald.1
 
 release: ## write archives, packages, bills of materials and checksums of HEAD to bin/release
 	rm -rf bin/release

@@ -28,11 +28,13 @@ func (*checkCommand) Help() string {
 
     herald check --connect --brokers localhost:9092 --topic notifications --jwt-secret-file secret
 
-The command reads the same flags, environment variables and file of --config as herald serve: in a command line that works, write check for serve. It prints each setting with its value and its origin, and then what it has found, a line for each finding: ok, warning or error. It reads the files that the settings name, and prints no secret.
+The command reads the same flags, environment variables and file of --config as herald serve: in a command line that works, write check for serve. It prints each setting with its value and its origin, and then what it has found, a line for each finding: ok, notice, warning or error. It reads the files that the settings name, and prints no secret.
 
 With --connect, it connects to each broker at the address that the cluster advertises, and asks for the topics of --topic, for the rights on topics and consumer groups one by one, and for the key set. It writes no record, joins no group and commits nothing, so it may run beside a server that works.
 
-Exit codes. 0: nothing was found; warnings about ports in use and about the machine do not count. 1: the server would start, but not all of it would work, or is safe. 2: the server would not start, because a flag, variable or file is wrong.`
+A notice is about things that the command cannot judge, such as a port in use or the network, and does not change the exit code.
+
+Exit codes. 0: neither a warning nor an error. 1: the server would start, but not all of it would work, or is safe. 2: the server would not start, because a flag, variable or file is wrong.`
 }
 
 // Validate implements kong.Validatable. It leaves to Run what Run can show as a finding.

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +35,9 @@ func (c *checkCommand) checkSettings(f *findings) server.Config {
 	checkPair(f, "--kafka-cert-file", c.KafkaCertFile, c.KafkaKeyFile)
 	if !c.InsecureNoAuth && c.TLSCertFile == "" && len(c.TrustedProxies) == 0 && !isSocket(c.Listen) && !listener.LoopbackOnly(c.Listen) {
 		f.note("--listen %s speaks plain HTTP, and --trusted-proxies names no proxy that adds TLS: without TLS, everybody on the way reads tokens, and browsers keep no session cookie", c.Listen)
+	}
+	if !isSocket(c.AdminListen) && !listener.LoopbackOnly(c.AdminListen) {
+		f.note("--admin-listen %s: everybody who reaches this address sees users and their addresses and can end streams; keep clients from it by the network", c.AdminListen)
 	}
 	for _, allowed := range c.AllowOrigin {
 		if strings.HasPrefix(allowed, "http://") && !c.InsecureSessionCookie && !c.InsecureNoAuth {
@@ -101,9 +105,25 @@ func checkPair(f *findings, flag, certFile, keyFile string) {
 	default:
 		f.ok("%s: the key fits, and the certificate expires on %s", flag, pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 	}
+	if flag == "--tls-cert-file" { // Kafka does not look at the names of a client
+		checkNames(f, flag, pair.Leaf)
+	}
 	if err := checkChain(&pair); err != nil {
 		f.warn("%s: %v", flag, err)
 	}
+}
+
+// checkNames prints the names by which clients may call the server. Only the subject alternative names count (RFC 9525).
+func checkNames(f *findings, flag string, certificate *x509.Certificate) {
+	names := slices.Clone(certificate.DNSNames)
+	for _, ip := range certificate.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 {
+		f.warn("%s: the certificate has no name of a server (subject alternative name), so no client accepts it", flag)
+		return
+	}
+	f.ok("%s: the certificate is for %s", flag, strings.Join(names, ", "))
 }
 
 func checkChain(pair *tls.Certificate) error {

@@ -12,7 +12,8 @@ import (
 // Levels of findings.
 const (
 	levelOK      = "ok"
-	levelWarning = "warning"
+	levelNotice  = "notice"  // leaves the exit code as it is
+	levelWarning = "warning" // exit code 1
 	levelError   = "error"
 )
 
@@ -37,9 +38,9 @@ func (f *findings) add(level string, code int, text string) {
 // ok records that something is as it should be.
 func (f *findings) ok(format string, args ...any) { f.add(levelOK, 0, fmt.Sprintf(format, args...)) }
 
-// note records a warning that the exit code does not show, because it depends on things that the program cannot see.
+// note records a finding that the exit code does not show, because it depends on things that the program cannot see.
 func (f *findings) note(format string, args ...any) {
-	f.add(levelWarning, 0, fmt.Sprintf(format, args...))
+	f.add(levelNotice, 0, fmt.Sprintf(format, args...))
 }
 
 // warn records that the server would start, but is not safe or will not work for long.

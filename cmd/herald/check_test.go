@@ -98,8 +98,12 @@ func TestCheckSettings(t *testing.T) {
 		"any audience":            {[]string{"--brokers=a:1", "--topic=t", "--jwks-url=https://issuer.example"}, exitFailed, levelWarning, "name this service's audience"},
 		"wrong algorithm":         {with(good, "--jwt-algorithms=RS256"), exitUsage, levelError, "--jwt-algorithms: "},
 		"too many streams":        {with(good, "--max-streams=10000000"), exitFailed, levelWarning, "the limit of open files has no room for the allowed streams"},
-		"plain HTTP":              {with(good, "--listen=:0"), 0, levelWarning, "--listen :0 speaks plain HTTP"},
-		"page without TLS":        {with(good, "--allow-origin=http://app.example"), 0, levelWarning, "--allow-origin http://app.example: browsers take a page without TLS"},
+		"plain HTTP":              {with(good, "--listen=:0"), 0, levelNotice, "--listen :0 speaks plain HTTP"},
+		"page without TLS":        {with(good, "--allow-origin=http://app.example"), 0, levelNotice, "--allow-origin http://app.example: browsers take a page without TLS"},
+		"one address twice":       {with(good, "--listen=0.0.0.0:18080", "--admin-listen=127.0.0.1:18080"), exitUsage, levelError, "--admin-listen 127.0.0.1:18080: --listen 0.0.0.0:18080 takes this address already"},
+		"admin for the network":   {with(good, "--admin-listen=0.0.0.0:8081"), 0, levelNotice, "--admin-listen 0.0.0.0:8081: everybody who reaches this address sees users"},
+		"names":                   {with(good, "--tls-cert-file="+cert, "--tls-key-file="+key), exitFailed, levelOK, "--tls-cert-file: the certificate is for localhost, 127.0.0.1"},
+		"address for a network":   {with(good, "--trusted-proxies=10.0.0.5/8"), exitUsage, levelError, "did you mean the address, 10.0.0.5/32, or the network, 10.0.0.0/8?"},
 		"revocations of users":    {with(good, "--topic=n.{user}", "--revocation-topic=n.revoked"), exitUsage, levelError, "--revocation-topic: n.revoked is read for users"},
 		"line of the file":        {[]string{"--config=" + inFile}, exitUsage, levelError, "--config " + inFile + ": line 4: --heartbeat=1ms: want 1s to 1h0m0s"},
 		"second line":             {[]string{"--config=" + inFile}, exitUsage, levelError, "--config " + inFile + ": line 5: --publish-rate=-1: want 0 to 1000000"},
@@ -109,7 +113,7 @@ func TestCheckSettings(t *testing.T) {
 			t.Errorf("%s: exit code %d, %+v %s, want %d, %s %q", name, code, answer, stderr, test.code, test.level, test.words)
 		}
 	}
-	for name, args := range map[string][]string{"nothing": nil, "no key": {"--brokers=a:1", "--topic=t"}, "unknown": with(good, "--topics=x")} {
+	for name, args := range map[string][]string{"nothing": nil, "empty replica": with(good, "--replica="), "no key": {"--brokers=a:1", "--topic=t"}, "unknown": with(good, "--topics=x")} {
 		if code, answer, stderr := check(t, args...); code != exitUsage || answer.Findings != nil || stderr == "" {
 			t.Errorf("%s: exit code %d, %+v, %q, want %d and an error", name, code, answer, stderr, exitUsage)
 		}
@@ -148,6 +152,22 @@ func TestExampleSettings(t *testing.T) {
 	}
 	if n < 15 {
 		t.Errorf("%d settings of the file, want all, 15 or more", n)
+	}
+}
+
+// TestCheckOfHalfAPair gives a certificate without its key. The command must not look for a file without a name.
+func TestCheckOfHalfAPair(t *testing.T) {
+	code, answer, stderr := check(t, "--brokers=a:1", "--topic=t", "--insecure-no-auth", "--tls-cert-file=c.pem",
+		"--kafka-tls", "--kafka-cert-file=c.pem", "--kafka-sasl-mechanism=plain")
+	var errs []string
+	for _, f := range answer.Findings {
+		if f.Level == levelError {
+			errs = append(errs, f.Text)
+		}
+	}
+	if code != exitUsage || len(errs) != 2 || !answer.has(levelError, "--tls-cert-file and --tls-key-file go together") ||
+		!answer.has(levelError, "--kafka-cert-file and --kafka-key-file go together") {
+		t.Errorf("exit code %d, %q %s, want an error for each pair", code, errs, stderr)
 	}
 }
 
@@ -193,6 +213,13 @@ func TestCheckConnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	free := []string{"--connect", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"}
+	sockets := t.TempDir()
+	busy := filepath.Join(sockets, "busy.sock")
+	socket, err := new(net.ListenConfig).Listen(t.Context(), "unix", busy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = socket.Close() })
 	open := with(free, "--insecure-no-auth", "--brokers="+address)
 	keySet := with(free, "--brokers="+address, "--topic=notifications", "--jwks-url="+keys.URL, "--jwks-ca-file="+ca, "--jwt-audience=herald")
 	for name, test := range map[string]struct {
@@ -207,13 +234,18 @@ func TestCheckConnect(t *testing.T) {
 		"topics of users": {with(open, "--topic=own.{user}"), nil, 0, levelOK, "topic own.{user}: the topics of users need not exist"},
 		"no broker":       {with(free, "--insecure-no-auth", "--topic=t", "--brokers=127.0.0.1:1"), nil, exitFailed, levelError, "no Kafka broker answers at 127.0.0.1:1: connection refused"},
 		"one of two":      {with(open, "--topic=notifications", "--brokers=127.0.0.1:1"), nil, exitFailed, levelWarning, "--brokers: no Kafka broker answers at 127.0.0.1:1"},
-		"a busy port":     {with(open, "--topic=notifications", "--listen="+taken(t)), nil, 0, levelWarning, "; perhaps Herald runs already"},
+		"a busy port":     {with(open, "--topic=notifications", "--listen="+taken(t)), nil, 0, levelNotice, "; perhaps Herald runs already"},
+		// NOBODY IS AUTHENTICATED is the warning behind exit code 1
+		"a socket":        {with(open, "--topic=notifications", "--listen=unix:"+sockets+"/x.sock"), nil, exitFailed, levelOK, "x.sock: can be listened on"},
+		"a busy socket":   {with(open, "--topic=notifications", "--listen=unix:"+busy), nil, exitFailed, levelNotice, "; perhaps Herald runs already"},
+		"no directory":    {with(open, "--topic=notifications", "--listen=unix:"+sockets+"/no/x.sock"), nil, exitUsage, levelError, "create the directory " + sockets + "/no"},
+		"a passed socket": {with(open, "--topic=notifications", "--listen=systemd"), nil, exitFailed, levelNotice, "--listen systemd: not tried"},
 		"a foreign address": {
 			with(open, "--topic=notifications", "--listen="+net.JoinHostPort("192.0.2.1", "1")), nil, exitUsage, levelError,
 			"choose an address of this machine",
 		},
 		"wrong settings too": {with(open, "--topic=notifications", "--retry=1ms"), nil, exitUsage, levelOK, "topic notifications: exists"},
-		"wrong connection":   {with(open, "--topic=notifications", "--kafka-sasl-user=u"), nil, exitUsage, levelWarning, "kafka: not asked"},
+		"wrong connection":   {with(open, "--topic=notifications", "--kafka-sasl-user=u"), nil, exitUsage, levelNotice, "kafka: not asked"},
 		"no revocations":     {with(keySet, "--revocation-topic=revoked"), nil, exitFailed, levelError, "revocation topic revoked does not exist: create it with cleanup.policy=compact"},
 		"key set":            {keySet, nil, 0, levelOK, "--jwks-url: the key set has keys for tokens"},
 		"clock":              {keySet, nil, 0, levelOK, "clock: differs by "},

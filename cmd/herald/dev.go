@@ -57,6 +57,11 @@ func (d *devCommand) Validate() error {
 			return fmt.Errorf("%s %w", l.flag, err)
 		}
 	}
+	for flag, address := range map[string]string{"--listen": d.Listen, "--admin-listen": d.AdminListen} {
+		if listener.Clash(d.KafkaListen, address) {
+			return fmt.Errorf("%s %s: --kafka-listen %s takes this address already: choose another port", flag, address, d.KafkaListen)
+		}
+	}
 	switch {
 	case d.KafkaAdvertise == "" && isWildcard(d.KafkaListen):
 		return fmt.Errorf("--kafka-listen %s: name one address, because the broker tells its clients to connect to it, or give the address for clients with --kafka-advertise", d.KafkaListen)

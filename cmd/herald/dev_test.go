@@ -89,17 +89,13 @@ func TestWaysToProduce(t *testing.T) {
 
 // TestDevNamesAllTakenAddresses takes addresses of herald dev. One error names all of them, and the flags that move them.
 func TestDevNamesAllTakenAddresses(t *testing.T) {
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // this is its purpose
-	taken, free := l.Addr().String(), "127.0.0.1:0"
+	const free = "127.0.0.1:0"
+	a, b, c := taken(t), taken(t), taken(t)
 	for name, test := range map[string]struct{ kafka, public, admin, want string }{
-		"all":      {taken, taken, taken, taken + ", " + taken + ", " + taken + " are taken: stop what listens there, or choose other ports, such as free ones with --kafka-listen 127.0.0.1:0 --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0\n"},
-		"two":      {free, taken, taken, " are taken: stop what listens there, or choose other ports, such as free ones with --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0\n"},
-		"one":      {free, free, taken, "--admin-listen " + taken + ": bind: address already in use"},
-		"a broker": {taken, free, free, "--kafka-listen " + taken + ": bind: address already in use"},
+		"all":      {a, b, c, a + ", " + b + ", " + c + " are taken: stop what listens there, or choose other ports, such as free ones with --kafka-listen 127.0.0.1:0 --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0\n"},
+		"two":      {free, a, b, " are taken: stop what listens there, or choose other ports, such as free ones with --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0\n"},
+		"one":      {free, free, a, "--admin-listen " + a + ": bind: address already in use"},
+		"a broker": {a, free, free, "--kafka-listen " + a + ": bind: address already in use"},
 	} {
 		code, stderr := start(t, "dev", "--kafka-listen="+test.kafka, "--listen="+test.public, "--admin-listen="+test.admin)
 		if code != exitFailed || !strings.Contains(stderr, test.want) {

@@ -149,7 +149,7 @@ func (t *tlsFlags) check() error {
 
 // certificate returns nil if the flags ask for no TLS. The error is a [usageError].
 func (t *tlsFlags) certificate(log *slog.Logger) (*listener.Certificate, error) {
-	if t.TLSCertFile == "" {
+	if t.TLSCertFile == "" || t.TLSKeyFile == "" { // check refuses one without the other
 		return nil, nil //nolint:nilnil // no TLS
 	}
 	c, err := listener.LoadCertificate(t.TLSCertFile, t.TLSKeyFile, log)

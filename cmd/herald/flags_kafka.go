@@ -103,7 +103,7 @@ func (k *kafkaFlags) tls() (*tls.Config, error) {
 			return nil, err
 		}
 	}
-	if k.KafkaCertFile != "" {
+	if k.KafkaCertFile != "" && k.KafkaKeyFile != "" { // check refuses one without the other
 		load := func() (*tls.Certificate, error) {
 			c, err := textfile.LoadKeyPair(k.KafkaCertFile, k.KafkaKeyFile)
 			return &c, err
@@ -118,7 +118,7 @@ func (k *kafkaFlags) tls() (*tls.Config, error) {
 
 // password reads the password's file. It returns "" without --kafka-sasl-mechanism.
 func (k *kafkaFlags) password() (string, error) {
-	if k.KafkaSASLMechanism == "" {
+	if k.KafkaSASLMechanism == "" || k.KafkaSASLPasswordFile == "" { // check refuses one without the other
 		return "", nil
 	}
 	text, err := textfile.ReadSecret(k.KafkaSASLPasswordFile)
@@ -129,7 +129,7 @@ func (k *kafkaFlags) password() (string, error) {
 }
 
 func (k *kafkaFlags) sasl(password string) (mechanism sasl.Mechanism, err error) {
-	if k.KafkaSASLMechanism == "" {
+	if k.KafkaSASLMechanism == "" || k.KafkaSASLUser == "" || k.KafkaSASLPasswordFile == "" {
 		return nil, nil //nolint:nilnil // no SASL
 	}
 	switch k.KafkaSASLMechanism {

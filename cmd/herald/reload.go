@@ -90,7 +90,11 @@ func (r *reloader) reload(ctx context.Context, args []string, log *slog.Logger, 
 	}
 	level := slog.Level(r.flags["log-level"].(logLevel))
 	r.level.Set(min(r.level.Level(), level)) // so that the line shows at the old level or at the new one
-	log.Info("settings reloaded", "changed", changed)
+	if len(changed) > 0 {
+		log.Info("settings reloaded", "changed", changed)
+	} else {
+		log.Info("settings read again; none to apply")
+	}
 	r.level.Set(level)
 	if len(restart) > 0 {
 		log.Warn("changed settings need a restart", "settings", restart)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"herald/auth"
+	"herald/cmd/herald/visible"
 	"herald/consumer"
 )
 
@@ -81,8 +82,23 @@ func (r *revokeCommand) Run(ctx context.Context) error {
 		return fmt.Errorf("revoke: %w", err)
 	}
 	fmt.Printf("topic=%s partition=%d offset=%d\n", written.Topic, written.ID, written.Offset)
+	fmt.Println(r.outcome())
 	if err := producer.CheckCompacted(ctx, r.Topic); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "herald revoke: revocations will be lost:", err)
 	}
 	return nil
+}
+
+// outcome says what the written record does.
+func (r *revokeCommand) outcome() string {
+	what, which := "the tokens of user "+visible.Text(r.User), "that were issued"
+	if r.TokenID != "" {
+		what, which = "token "+visible.Text(r.TokenID)+",", "if it was issued"
+	}
+	if r.Undo {
+		return "The revocation of " + what + " is cancelled: within a second, replicas accept what it refused."
+	}
+	from := r.Before.Add(auth.DefaultLeeway).UTC().Format(time.RFC3339)
+	return fmt.Sprintf("Revoked: %s %s before %s (the time of the revocation and %v, because clocks differ). Within a second, replicas refuse them and end their streams. New tokens are accepted from then on.",
+		what, which, from, auth.DefaultLeeway)
 }

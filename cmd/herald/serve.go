@@ -16,8 +16,8 @@ import (
 type serveCommand struct {
 	Brokers       []string         `required:"" placeholder:"HOST:PORT" help:"Kafka brokers to connect to first; the server finds the others. Required." group:"Kafka"`
 	Topic         []consumer.Route `required:"" sep:";" placeholder:"NAME[,KEY=VALUE…]" help:"A topic to serve, see above. Repeat the flag, or separate several topics by semicolons. Required." group:"Kafka"`
-	Group         string           `default:"herald" placeholder:"NAME" help:"Prefix of the consumer groups: GROUP.REPLICA for each replica, GROUP.delivered for delivered positions. Default: ${default}." group:"Kafka"`
-	Replica       string           `placeholder:"NAME" help:"Name of this replica. No two running replicas may have the same name. Default: the host name." group:"Kafka"`
+	Group         string           `nonempty:"" default:"herald" placeholder:"NAME" help:"Prefix of the consumer groups: GROUP.REPLICA for each replica, GROUP.delivered for delivered positions. Default: ${default}." group:"Kafka"`
+	Replica       string           `nonempty:"" placeholder:"NAME" help:"Name of this replica. No two running replicas may have the same name. Default: the host name." group:"Kafka"`
 	KafkaRack     string           `placeholder:"NAME" help:"Rack of this replica. If the cluster allows it (KIP-392), the server reads partitions from a broker in the same rack. Default: none." group:"Kafka"`
 	FetchMaxBytes int32            `name:"kafka-fetch-max-bytes" default:"8388608" placeholder:"BYTES" help:"Longest answer to one fetch. Memory holds one answer for each fetch session, and a second one for four of the sessions that are far behind. Default: ${default}." group:"Kafka"`
 	Session       int              `name:"kafka-session-partitions" default:"300" placeholder:"NUMBER" help:"Most partitions in a fetch session. More partitions need more sessions, each with its own connection. With a lower number, records of many users' topics arrive sooner, over more connections. Default: ${default}." group:"Kafka"`
@@ -227,5 +227,9 @@ func runServer(ctx context.Context, cfg server.Config, hangups <-chan os.Signal,
 	case <-srv.Failed():
 	}
 	close(stopping)
-	return srv.Stop()
+	err = srv.Stop()
+	if err == nil {
+		cfg.Logger.Info("server stopped")
+	}
+	return err
 }

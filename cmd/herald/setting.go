@@ -19,6 +19,10 @@ import (
 // verbatimTag marks an argument that is data and not a setting. Every text is allowed in it.
 const verbatimTag = "verbatim"
 
+// nonemptyTag marks a name whose default an empty value would not mean: a variable that is empty by mistake must not
+// pass for a variable that is not set.
+const nonemptyTag = "nonempty"
+
 // checkSettings makes the parser check the text of every flag and argument, from the command line, the
 // environment and the configuration file alike.
 func checkSettings(model *kong.Application) {
@@ -58,6 +62,9 @@ func (m settingMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) err
 		return m.decodeList(ctx, target)
 	}
 	if text, ok := token.Value.(string); ok && token.IsValue() {
+		if text == "" && ctx.Value.Tag.Has(nonemptyTag) {
+			return errors.New("the name is empty: give one, or leave the setting out")
+		}
 		if err := checkText(text); err != nil {
 			return err
 		}

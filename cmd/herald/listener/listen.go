@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,6 +34,42 @@ func CheckAddress(address, example string) error {
 	return checkHostPort(address, fmt.Sprintf("HOST:PORT, such as %s, unix:PATH or %s", example, Systemd))
 }
 
+// Clash says whether two listeners cannot have both addresses at a time: the same Unix socket, or the same port of one
+// address of the machine. A host that stands for all addresses clashes with each of them: Linux refuses the second of
+// two such listeners, and on other systems connections would reach one of the two by chance. Clash looks up no names
+// and takes localhost for any loopback address.
+func Clash(a, b string) bool {
+	pathA, unixA := UnixPath(a)
+	pathB, unixB := UnixPath(b)
+	if unixA || unixB {
+		absoluteA, errA := filepath.Abs(pathA)
+		absoluteB, errB := filepath.Abs(pathB)
+		return unixA && unixB && errA == nil && errB == nil && absoluteA == absoluteB
+	}
+	hostA, portA, errA := splitAddress(a)
+	hostB, portB, errB := splitAddress(b)
+	if errA != nil || errB != nil || portA != portB || portA == 0 {
+		return false
+	}
+	ipA, ipB := net.ParseIP(hostA), net.ParseIP(hostB)
+	switch {
+	case hostA == "", hostB == "", ipA.IsUnspecified(), ipB.IsUnspecified():
+		return true
+	case ipA != nil && ipB != nil:
+		return ipA.Equal(ipB)
+	}
+	return strings.EqualFold(hostA, hostB) || LoopbackOnly(a) && LoopbackOnly(b)
+}
+
+func splitAddress(address string) (host string, port uint64, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, err
+	}
+	port, err = strconv.ParseUint(text, 10, 16)
+	return host, port, err
+}
+
 // CheckHostPort is [CheckAddress] for a listener that takes HOST:PORT only.
 func CheckHostPort(address, example string) error {
 	return checkHostPort(address, "HOST:PORT, such as "+example)
@@ -40,10 +77,7 @@ func CheckHostPort(address, example string) error {
 
 // checkHostPort names the wanted forms in its error.
 func checkHostPort(address, wanted string) error {
-	_, port, err := net.SplitHostPort(address)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
+	_, _, err := splitAddress(address)
 	switch {
 	case errors.Is(err, strconv.ErrRange):
 		return fmt.Errorf("%s: the port is above 65535", address)

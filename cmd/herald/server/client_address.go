@@ -82,6 +82,10 @@ func (c *Config) trustedNetworks() (networks []netip.Prefix, unix bool, err erro
 		if err != nil {
 			return nil, false, fmt.Errorf("%s %s: want networks such as 10.0.0.0/8, or %s", c.name("TrustedProxies"), text, trustedUnix)
 		}
+		if p != p.Masked() {
+			return nil, false, fmt.Errorf("%s %s: this is an address in a network, did you mean the address, %s, or the network, %s?",
+				c.name("TrustedProxies"), text, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()), p.Masked())
+		}
 		if p.Addr().Is4In6() && p.Bits() >= 96 {
 			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 		}

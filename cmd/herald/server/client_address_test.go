@@ -18,7 +18,7 @@ func newTestAddresses(tb testing.TB, header string) (*clientAddresses, *logBuffe
 	log := new(logBuffer)
 	cfg := DefaultConfig()
 	cfg.Logger, cfg.TrustedProxyHeader = slog.New(slog.NewTextHandler(log, nil)), header
-	cfg.TrustedProxies = []string{"10.1.2.3/8", "fd00::/8", "::ffff:172.16.0.0/108"}
+	cfg.TrustedProxies = []string{"10.0.0.0/8", "fd00::/8", "::ffff:172.16.0.0/108"}
 	a, err := newClientAddresses(&cfg)
 	if err != nil {
 		tb.Fatal(err)
@@ -282,6 +282,7 @@ func TestTrustedProxySettings(t *testing.T) {
 		{nil, "x-real-ip", "want x-forwarded-for or forwarded"},
 		{[]string{"10.0.0.1"}, headerXForwardedFor, "TrustedProxies 10.0.0.1: want networks, did you mean 10.0.0.1/32?"},
 		{[]string{"2001:db8::1"}, headerXForwardedFor, "TrustedProxies 2001:db8::1: want networks, did you mean 2001:db8::1/128?"},
+		{[]string{"10.0.0.5/8"}, headerXForwardedFor, "TrustedProxies 10.0.0.5/8: this is an address in a network, did you mean the address, 10.0.0.5/32, or the network, 10.0.0.0/8?"},
 		{[]string{"proxy.example"}, headerXForwardedFor, "TrustedProxies proxy.example: want networks such as 10.0.0.0/8"},
 	} {
 		cfg := DefaultConfig()

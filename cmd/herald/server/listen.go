@@ -52,6 +52,15 @@ func (s *Server) publicOnLoopback() bool {
 	return listener.LoopbackOnly(s.cfg.Listen) || s.cfg.Listen == listener.Systemd && listener.OnLoopback(s.limited)
 }
 
+// warnOfAdminListener warns of an admin listener that other machines reach. In a container, it has to listen on an
+// address of the network, so the server starts.
+func (s *Server) warnOfAdminListener() {
+	if s.adminOnLoopback() || s.AdminAddr().Network() == "unix" {
+		return
+	}
+	s.cfg.Logger.Warn("everybody who reaches the admin listener sees users and their addresses and can end streams; keep clients from it by the network", "admin_listen", listener.Name(s.AdminAddr()))
+}
+
 func (s *Server) adminOnLoopback() bool {
 	return listener.LoopbackOnly(s.cfg.AdminListen) || s.cfg.AdminListen == listener.Systemd && listener.OnLoopback(s.adminListener)
 }

@@ -65,7 +65,7 @@ func newRevocations(known *auth.Revocations, topic string, cfg consumer.Config, 
 		prometheus.GaugeOpts{Name: "herald_revocations", Help: "Users and tokens that are revoked."}, func() float64 { return float64(r.Len()) },
 	))
 	cfg.Group += revocationsGroup
-	cfg.Logger, cfg.Registry = log, nil
+	cfg.Logger, cfg.Registry = log.With("reading", "revocations"), nil // both readers log the same lines
 	var err error
 	r.reader, err = consumer.NewTableReader(cfg, topic, r)
 	return r, err

@@ -147,7 +147,9 @@ func (s *Server) Start(ctx context.Context) error {
 	if err := s.listen(ctx); err != nil {
 		return errors.Join(err, s.Stop())
 	}
-	s.cfg.Logger.Info("server started", "version", s.cfg.Version, "listen", listener.Name(s.Addr()), "admin_listen", listener.Name(s.AdminAddr()))
+	s.cfg.Logger.Info("server started", "version", s.cfg.Version, "listen", listener.Name(s.Addr()), "admin_listen", listener.Name(s.AdminAddr()),
+		"replica", s.cfg.Consumer.Replica, "group", s.cfg.Consumer.Groups()[0])
+	s.warnOfAdminListener()
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.onStop(func() error { stop(); return s.parts.wait() }) // the consumer commits its last offsets meanwhile
 	if s.page != nil {

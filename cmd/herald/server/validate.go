@@ -45,6 +45,10 @@ func (c *Config) checkListeners() error {
 			return fmt.Errorf("%s %w", c.name(l.field), err)
 		}
 	}
+	if listener.Clash(c.Listen, c.AdminListen) {
+		return fmt.Errorf("%s %s: %s %s takes this address already: choose another port or path",
+			c.name("AdminListen"), c.AdminListen, c.name("Listen"), c.Listen)
+	}
 	if c.BasePath != "" && (!basePath.MatchString(c.BasePath) || len(c.BasePath) > maxBasePath) {
 		return fmt.Errorf("%s %q: want a path such as /herald, of letters, digits, - and _, without a slash at its end", c.name("BasePath"), c.BasePath)
 	}
