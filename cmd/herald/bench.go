@@ -23,12 +23,11 @@ import (
 // benchCommand has an environment variable for only a few flags. The other variables of serve and tail
 // would change a measurement by accident.
 type benchCommand struct {
-	Self          bool   `env:"-" help:"Start a broker and a server as child processes and measure that server. Default: measure the server at --url." group:"Server"`
-	URL           string `name:"url" env:"-" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Address of the streams. An address without a path gets the path /events. Default: ${default}." group:"Server"`
-	JWTSecretFile string `name:"jwt-secret-file" placeholder:"FILE" help:"File with the server's secret, with which the tool makes a token for each user. Default: no token; the query parameter user names the user." group:"Server"`
-	TokenFile     string `env:"-" placeholder:"FILE" help:"File with one token for all streams. All streams then belong to the token's user, so records need a broadcast topic. Default: none." group:"Server"`
-	Admin         string `env:"-" placeholder:"URL" help:"URL of the server's admin listener, such as http://127.0.0.1:8081, to read memory, CPU and counters. Default: not read." group:"Server"`
-	ServerPID     int    `name:"server-pid" env:"-" placeholder:"PID" help:"Process id of the server, to read memory and CPU more often (Linux, same machine). Default: not read." group:"Server"`
+	Self      bool   `env:"-" help:"Start a broker and a server as child processes and measure that server. Default: measure the server at --url." group:"Server"`
+	URL       string `name:"url" env:"-" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Address of the streams. An address without a path gets the path /events. Default: ${default}." group:"Server"`
+	TokenFile string `env:"-" placeholder:"FILE" help:"File with one token for all streams. All streams then belong to the token's user, so records need a broadcast topic. Default: none." group:"Server"`
+	Admin     string `env:"-" placeholder:"URL" help:"URL of the server's admin listener, such as http://127.0.0.1:8081, to read memory, CPU and counters. Default: not read." group:"Server"`
+	ServerPID int    `name:"server-pid" env:"-" placeholder:"PID" help:"Process id of the server, to read memory and CPU more often (Linux, same machine). Default: not read." group:"Server"`
 
 	Streams         int           `env:"-" default:"1000" placeholder:"NUMBER" help:"Streams to open, at most as many as the limit of open files allows. Default: ${default}." group:"Streams"`
 	StreamsPerUser  int           `env:"-" default:"1" placeholder:"NUMBER" help:"Streams of each user. Default: ${default}." group:"Streams"`
@@ -50,6 +49,7 @@ type benchCommand struct {
 	Bare bool   `env:"-" help:"Measure a bare write loop too, as described above. Default: no comparison." group:"Comparison"`
 	JSON string `name:"json" env:"-" placeholder:"FILE" help:"Write the report as JSON to this file too. With - the JSON goes to standard output and replaces the table. Default: only the table." group:"Report"`
 
+	signerFlags
 	kafkaFlags
 }
 
@@ -62,6 +62,8 @@ func (*benchCommand) Help() string {
     herald bench --brokers localhost:9092 --streams 2000 --rate 1000 --duration 30s
     herald bench --self --topic announcements,kind=broadcast --streams 2000 --rate 0 --bare
     herald bench --self --streams 5000 --storm 150
+
+Tokens. With --jwt-secret-file or --jwt-key-file, the tool makes a token for each user, with the claims that the server wants by its flags --jwt-issuer, --jwt-audience and --jwt-user-claim: give both the same values. Without one of these files and without --token-file, the query parameter user names the user.
 
 The phases, in their order:
 
@@ -90,10 +92,10 @@ func (b *benchCommand) Validate() error {
 	switch {
 	case err != nil:
 		return err
-	case b.Self && (len(b.Brokers) > 0 || b.Admin != "" || b.ServerPID != 0 || b.JWTSecretFile != "" || b.TokenFile != ""):
-		return errors.New("--self starts broker and server itself: leave out --brokers, --admin, --server-pid, --jwt-secret-file and --token-file")
-	case b.TokenFile != "" && b.JWTSecretFile != "":
-		return errors.New("--jwt-secret-file and --token-file exclude each other")
+	case b.Self && (len(b.Brokers) > 0 || b.Admin != "" || b.ServerPID != 0 || b.given() || b.TokenFile != ""):
+		return errors.New("--self starts broker and server itself: leave out --brokers, --admin, --server-pid, --jwt-secret-file, --jwt-key-file and --token-file")
+	case b.TokenFile != "" && b.given():
+		return errors.New("--token-file excludes --jwt-secret-file and --jwt-key-file")
 	case b.TokenFile != "" && len(b.Brokers) > 0 && b.route().Kind != consumer.Broadcast:
 		return errors.New("--token-file makes all streams one user's: give --jwt-secret-file instead, or a --topic with kind=broadcast")
 	case b.Bare && !b.Self && len(b.Brokers) == 0:
@@ -112,7 +114,10 @@ func (b *benchCommand) Validate() error {
 	if err := checkBrokers(b.Brokers); err != nil {
 		return err
 	}
-	return b.check()
+	if err := b.signerFlags.check(); err != nil {
+		return err
+	}
+	return b.kafkaFlags.check()
 }
 
 func (b *benchCommand) route() consumer.Route {
@@ -174,8 +179,8 @@ func (b *benchCommand) newConfig() bench.Config {
 
 // addFiles adds the settings that need the flags' files: tokens and the connection to Kafka.
 func (b *benchCommand) addFiles(cfg *bench.Config) error {
-	if b.JWTSecretFile != "" {
-		signer, err := loadSecretSigner(b.JWTSecretFile)
+	if b.given() {
+		signer, err := b.loadSigner()
 		if err != nil {
 			return usageError{err}
 		}

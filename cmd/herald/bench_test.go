@@ -16,7 +16,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"herald/auth"
 	"herald/cmd/herald/bench"
+	"herald/cmd/herald/server"
 	"herald/cmd/herald/tail"
 )
 
@@ -78,6 +80,30 @@ func TestBench(t *testing.T) {
 				t.Errorf("counters %v: want 50 streams that resumed", r.Counters)
 			}
 		})
+	}
+}
+
+// TestBenchMakesTokens measures a server that wants claims in its tokens.
+func TestBenchMakesTokens(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key.pem")
+	if err := auth.WriteKeyFiles(file); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := auth.PublicKeys(file + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, broker := startServer(t, devRoutes, func(cfg *server.Config) {
+		cfg.InsecureNoAuth, cfg.Keys = false, keys
+		cfg.JWTIssuer, cfg.JWTAudience, cfg.JWTUserClaim = "issuer", []string{"herald"}, "uid"
+	})
+	args := benchArgs("http://"+srv.Addr().String(), broker, "--jwt-key-file="+file, "--jwt-issuer=issuer", "--jwt-audience=herald")
+	r, code, stderr := benchReport(t, with(args, "--jwt-user-claim=uid")...)
+	if code != 0 || r.Problems() != "" || r.Live == nil || r.Live.Events == 0 {
+		t.Errorf("exit code %d, %+v\n%s", code, r, stderr)
+	}
+	if code, stderr := start(t, args...); code != exitFailed || !strings.Contains(stderr, "401 Unauthorized") {
+		t.Errorf("without the user's claim: exit code %d, %q", code, stderr)
 	}
 }
 

@@ -42,8 +42,8 @@ func taken(t *testing.T) string {
 func with(args []string, more ...string) []string { return slices.Concat(args, more) }
 
 // startServer runs a server of the routes on an in-process broker, without authentication, and waits
-// until it is ready.
-func startServer(t *testing.T, routes []consumer.Route) (*server.Server, *kfake.Cluster) {
+// until it is ready. The changes apply to its configuration.
+func startServer(t *testing.T, routes []consumer.Route, changes ...func(*server.Config)) (*server.Server, *kfake.Cluster) {
 	t.Helper()
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1),
 		kfake.SeedTopics(3, "notifications"), kfake.SeedTopics(1, "announcements"))
@@ -55,6 +55,9 @@ func startServer(t *testing.T, routes []consumer.Route) (*server.Server, *kfake.
 	cfg.Listen, cfg.AdminListen = "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Consumer = consumer.Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", Routes: routes}
 	cfg.InsecureNoAuth, cfg.EnablePublish, cfg.PublishRate = true, true, 0
+	for _, change := range changes {
+		change(&cfg)
+	}
 	srv, err := server.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -141,6 +141,7 @@ var fileFlags = map[string][]string{
 	"tail --token-file":                {"--url=http://127.0.0.1:1", "--token-file=FILE"},
 	"tail --ca-file":                   {"--url=https://127.0.0.1:1", "--ca-file=FILE"},
 	"bench --jwt-secret-file":          {"--url=http://127.0.0.1:1", "--jwt-secret-file=FILE"},
+	"bench --jwt-key-file":             {"--url=http://127.0.0.1:1", "--jwt-key-file=FILE"},
 	"bench --token-file":               {"--url=http://127.0.0.1:1", "--token-file=FILE"},
 }
 

@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"herald/auth/textfile"
@@ -16,7 +20,7 @@ import (
 )
 
 type tailCommand struct {
-	URL         string        `name:"url" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Address of the stream. An address without a path, or with a base path that ends with a slash, gets /events. unix:PATH is the Unix socket of a server. Default: ${default}."`
+	URL         string        `name:"url" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Address of the stream. An address without a path, or with a base path that ends with a slash, gets /events. unix:PATH is the Unix socket of a server; with a base path, unix:PATH:/PREFIX/. Default: ${default}."`
 	User        string        `placeholder:"NAME" help:"User whose stream to follow, for a server with --insecure-no-auth. Default: the user of the token."`
 	TokenFile   string        `placeholder:"FILE" help:"File with a bearer token, one line of text. It is read again for each connection. Default: the token in the variable HERALD_TOKEN, or no token."`
 	LastEventID string        `name:"last-event-id" placeholder:"ID" help:"Continue after the event with this id. Default: begin where --since says."`
@@ -63,6 +67,9 @@ func (t *tailCommand) Run(ctx context.Context) error {
 	if _, err := t.readToken(); err != nil {
 		return usageError{err}
 	}
+	if err := t.checkSocket(ctx); err != nil {
+		return err
+	}
 	transport, err := t.newTransport()
 	if err != nil {
 		return err
@@ -92,7 +99,7 @@ func parseStreamURL(text string) (*url.URL, error) {
 func (t *tailCommand) newTransport() (*http.Transport, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableCompression = true
-	if path, ok := listener.UnixPath(t.URL); ok {
+	if path, _, ok := cutSocket(t.URL); ok {
 		transport.Proxy = nil
 		transport.DialContext = dialUnix(path)
 	}
@@ -107,11 +114,47 @@ func (t *tailCommand) newTransport() (*http.Transport, error) {
 	return transport, nil
 }
 
+// cutSocket cuts an address unix:PATH:/URLPATH, as nginx writes it, into the path of a Unix socket and the rest, which
+// may be empty.
+func cutSocket(address string) (path, rest string, ok bool) {
+	path, ok = listener.UnixPath(address)
+	if i := strings.Index(path, ":/"); i >= 0 {
+		path, rest = path[:i], path[i+1:]
+	}
+	return path, rest, ok
+}
+
+// checkSocket returns an error if --url names a Unix socket that is not there or may not be connected to. Later the client
+// retries such errors, because the socket is away while the server restarts.
+func (t *tailCommand) checkSocket(ctx context.Context) error {
+	path, _, ok := cutSocket(t.URL)
+	if !ok {
+		return nil
+	}
+	file, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("--url %s: there is no socket %s: is the path right, and does the server run?", t.URL, path)
+	case errors.Is(err, syscall.ENOTDIR), err == nil && file.Mode()&fs.ModeSocket == 0:
+		return usageError{fmt.Errorf("--url %s: %s is not a socket; a base path follows a colon, as in unix:/run/herald/herald.sock:/herald/", t.URL, path)}
+	case err != nil:
+		return fmt.Errorf("--url %s: %w", t.URL, err)
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("--url %s: %w: run as a user or a group that may connect to the socket", t.URL, err)
+	}
+	if err == nil {
+		_ = conn.Close()
+	}
+	return nil
+}
+
 // streamURL returns the stream's address. The flags that the server evaluates are in its query.
 func (t *tailCommand) streamURL() (string, error) {
 	address := t.URL
-	if _, ok := listener.UnixPath(address); ok { // newTransport connects to the path
-		address = "http://localhost/events"
+	if _, rest, ok := cutSocket(address); ok { // newTransport connects to the socket
+		address = "http://localhost" + rest
 	}
 	u, err := parseStreamURL(address)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -54,6 +55,42 @@ func TestTailAtTheWrongPlace(t *testing.T) {
 		server.Close()
 		if code != exitFailed || !strings.HasSuffix(stderr, test.want) {
 			t.Errorf("%s: exit code %d, %q, want %q at its end", name, code, stderr, test.want)
+		}
+	}
+}
+
+// TestTailOverASocket asks for a stream under a base path at a Unix socket, and at paths that are no sockets: the command
+// ends at once.
+func TestTailOverASocket(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir) // the path of a socket must be short
+	l, err := new(net.ListenConfig).Listen(t.Context(), "unix", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, r.URL.Path, http.StatusForbidden)
+	}))
+	_ = server.Listener.Close()
+	server.Listener = l
+	server.Start()
+	defer server.Close()
+	if err := os.WriteFile("file", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for url, test := range map[string]struct {
+		code int
+		want string
+	}{
+		"unix:s":          {exitFailed, "403 Forbidden: /events\n"},
+		"unix:s:/herald/": {exitFailed, "403 Forbidden: /herald/events\n"},
+		"unix:s:/a/b":     {exitFailed, "403 Forbidden: /a/b\n"},
+		"unix:no":         {exitFailed, "there is no socket no: is the path right, and does the server run?\n"},
+		"unix:s/herald/":  {exitUsage, "s/herald/ is not a socket; a base path follows a colon, as in unix:/run/herald/herald.sock:/herald/\n"},
+		"unix:file":       {exitUsage, "file is not a socket; a base path follows a colon, as in unix:/run/herald/herald.sock:/herald/\n"},
+	} {
+		if code, stderr := start(t, "tail", "--url="+url); code != test.code || !strings.HasSuffix(stderr, test.want) {
+			t.Errorf("%s: exit code %d, %q, want %d and %q at its end", url, code, stderr, test.code, test.want)
 		}
 	}
 }

@@ -12,23 +12,39 @@ import (
 	"herald/auth"
 )
 
-type tokenCommand struct {
-	JWTSecretFile string `name:"jwt-secret-file" placeholder:"FILE" help:"File with a secret. The token is signed with HS256." group:"Key (one of them)"`
+// signerFlags say how a command makes tokens.
+type signerFlags struct {
+	JWTSecretFile string `name:"jwt-secret-file" placeholder:"FILE" help:"File with a secret. Tokens are signed with HS256." group:"Key (one of them)"`
 	JWTKeyFile    string `name:"jwt-key-file" placeholder:"FILE" help:"PEM file with a private key. An RSA key signs with RS256, an ECDSA key with ES256, ES384 or ES512 according to its curve, an Ed25519 key with EdDSA, which is also called Ed25519." group:"Key (one of them)"`
+
+	JWTIssuer    string   `name:"jwt-issuer" placeholder:"TEXT" help:"The claim iss, the token's issuer. Default: none." group:"Claims"`
+	JWTAudience  []string `name:"jwt-audience" placeholder:"TEXT" help:"The claim aud, the token's audience. Default: none." group:"Claims"`
+	JWTUserClaim string   `name:"jwt-user-claim" default:"sub" placeholder:"NAME" help:"Name of the claim that holds the user. Default: ${default}." group:"Claims"`
+}
+
+// given says whether one of the keys is given.
+func (s *signerFlags) given() bool { return s.JWTSecretFile != "" || s.JWTKeyFile != "" }
+
+func (s *signerFlags) check() error {
+	if s.JWTSecretFile != "" && s.JWTKeyFile != "" {
+		return errors.New("--jwt-secret-file and --jwt-key-file exclude each other")
+	}
+	return nil
+}
+
+type tokenCommand struct {
+	signerFlags
 
 	NewSecret string `placeholder:"FILE" env:"-" help:"Write a new secret to this file, which must not exist, and print no token." group:"Instead of a token"`
 	NewKey    string `placeholder:"FILE" env:"-" help:"Write a new ECDSA private key to this file and its public key to FILE.pub, and print no token. Neither file may exist." group:"Instead of a token"`
 	KeySet    bool   `env:"-" help:"Print the public key of --jwt-key-file as a JSON Web Key Set, and no token." group:"Instead of a token"`
 
-	User         string        `placeholder:"NAME" env:"-" help:"User that the token names. Required for a token." group:"Claims"`
-	TTL          time.Duration `name:"ttl" default:"1h" env:"-" placeholder:"DURATION" help:"How long the token is valid. Servers accept it for another 30s, because clocks differ. Default: ${default}." group:"Claims"`
-	ID           string        `name:"id" placeholder:"TEXT" env:"-" help:"Id of the token, its claim jti. Default: none." group:"Claims"`
-	Publish      bool          `env:"-" help:"Allow the token to write notifications. Default: only reading." group:"Claims"`
-	Types        []string      `placeholder:"TYPE" env:"-" help:"Allow the token to read only events of these types. Default: all types." group:"Claims"`
-	Topics       []string      `placeholder:"TOPIC" env:"-" help:"Allow the token to read only these broadcast topics. Default: all topics." group:"Claims"`
-	JWTIssuer    string        `name:"jwt-issuer" placeholder:"TEXT" help:"The claim iss, the token's issuer. Default: none." group:"Claims"`
-	JWTAudience  []string      `name:"jwt-audience" placeholder:"TEXT" help:"The claim aud, the token's audience. Default: none." group:"Claims"`
-	JWTUserClaim string        `name:"jwt-user-claim" default:"sub" placeholder:"NAME" help:"Name of the claim that holds the user. Default: ${default}." group:"Claims"`
+	User    string        `placeholder:"NAME" env:"-" help:"User that the token names. Required for a token." group:"Claims"`
+	TTL     time.Duration `name:"ttl" default:"1h" env:"-" placeholder:"DURATION" help:"How long the token is valid. Servers accept it for another 30s, because clocks differ. Default: ${default}." group:"Claims"`
+	ID      string        `name:"id" placeholder:"TEXT" env:"-" help:"Id of the token, its claim jti. Default: none." group:"Claims"`
+	Publish bool          `env:"-" help:"Allow the token to write notifications. Default: only reading." group:"Claims"`
+	Types   []string      `placeholder:"TYPE" env:"-" help:"Allow the token to read only events of these types. Default: all types." group:"Claims"`
+	Topics  []string      `placeholder:"TOPIC" env:"-" help:"Allow the token to read only these broadcast topics. Default: all topics." group:"Claims"`
 }
 
 // Help implements kong.HelpProvider.
@@ -75,14 +91,14 @@ func (t *tokenCommand) Validate(ctx *kong.Context) error {
 	}
 	var m missing
 	m.add(t.User != "", "--user (the user of the token, such as alice)")
-	m.add(t.JWTSecretFile != "" || t.JWTKeyFile != "", "one of --jwt-secret-file and --jwt-key-file (what signs the token; --new-secret FILE makes a secret, --new-key FILE a key)")
+	m.add(t.given(), "one of --jwt-secret-file and --jwt-key-file (what signs the token; --new-secret FILE makes a secret, --new-key FILE a key)")
 	if err := m.err(); err != nil {
 		return err
 	}
-	switch {
-	case t.JWTSecretFile != "" && t.JWTKeyFile != "":
-		return errors.New("--jwt-secret-file and --jwt-key-file exclude each other")
-	case t.TTL <= 0:
+	if err := t.check(); err != nil {
+		return err
+	}
+	if t.TTL <= 0 {
 		return fmt.Errorf("--ttl=%v: want more than 0", t.TTL)
 	}
 	if err := auth.CheckUser(t.User); err != nil {
@@ -122,20 +138,20 @@ func (t *tokenCommand) Run() error {
 }
 
 // loadSigner returns a signer with the key or the secret of the user's file.
-func (t *tokenCommand) loadSigner() (*auth.Signer, error) {
+func (s *signerFlags) loadSigner() (*auth.Signer, error) {
 	var signer *auth.Signer
-	if t.JWTKeyFile != "" {
+	if s.JWTKeyFile != "" {
 		var err error
-		if signer, err = auth.LoadSigner(t.JWTKeyFile); err != nil {
+		if signer, err = auth.LoadSigner(s.JWTKeyFile); err != nil {
 			return nil, fmt.Errorf("--jwt-key-file: %w", err)
 		}
 	} else {
 		var err error
-		if signer, err = loadSecretSigner(t.JWTSecretFile); err != nil {
+		if signer, err = loadSecretSigner(s.JWTSecretFile); err != nil {
 			return nil, err
 		}
 	}
-	signer.Issuer, signer.Audience, signer.UserClaim = t.JWTIssuer, t.JWTAudience, t.JWTUserClaim
+	signer.Issuer, signer.Audience, signer.UserClaim = s.JWTIssuer, s.JWTAudience, s.JWTUserClaim
 	return signer, nil
 }
 

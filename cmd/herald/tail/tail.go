@@ -91,12 +91,8 @@ func (t *tailer) note(format string, args ...any) {
 	_, _ = fmt.Fprintln(t.cfg.Notes, "herald tail:", visible.Text(fmt.Sprintf(format, args...)))
 }
 
-// noteOpened says that the stream is open, and where it began: without events nothing else would show.
+// noteOpened says that the first stream is open, and where it began: without events nothing else would show.
 func (t *tailer) noteOpened() {
-	if t.opened {
-		t.note("connected again")
-		return
-	}
 	t.opened = true
 	u, err := url.Parse(t.cfg.URL)
 	if err != nil {
@@ -182,7 +178,10 @@ func (t *tailer) followConnection(ctx context.Context) (opened bool, err error) 
 	if err := checkResponse(res); err != nil {
 		return false, err
 	}
-	t.noteOpened()
+	again := t.opened
+	if !again {
+		t.noteOpened()
+	}
 	events := NewEventReader(readerFunc(func(p []byte) (int, error) {
 		n, err := res.Body.Read(p)
 		idle.Reset(t.cfg.IdleTimeout)
@@ -201,6 +200,10 @@ func (t *tailer) followConnection(ctx context.Context) (opened bool, err error) 
 			return true, refusal{err}
 		case err != nil:
 			return true, connectionError(ctx, err)
+		}
+		if again { // not before: while Herald is down, its proxy may answer with an empty stream
+			t.note("connected again")
+			again = false
 		}
 		if err := t.show(e); err != nil {
 			return true, refusal{err}

@@ -45,6 +45,8 @@ func TestTailResumes(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		case 2:
+			fmt.Fprint(w, ":\nretry: 100\n\n") // a proxy's substitute for a server that is down
+		case 3:
 			fmt.Fprint(w, "id: 2\ndata: two\n\n")
 		default:
 			cancel()
@@ -64,7 +66,7 @@ func TestTailResumes(t *testing.T) {
 	if want := "herald tail: following " + server.URL + " since now; Ctrl-C ends it"; first != want || strings.Count(rest, "herald tail: connected again\n") != 1 {
 		t.Errorf("notes:\n%s\nwant first %q, and the new connection", notes, want)
 	}
-	if diff := cmp.Diff([]string{"", "1", "2"}, asked); diff != "" {
+	if diff := cmp.Diff([]string{"", "1", "1", "2"}, asked); diff != "" {
 		t.Error(diff)
 	}
 }
