@@ -74,8 +74,9 @@ check-package: check-release ## install, run and remove the packages of check-re
 # Clones, because the directory and the time must not matter. Both use Go's cache of compiled packages.
 check-release: ## make a release of HEAD twice, in two clones, and compare
 	rm -rf bin/check-release
-	clones=$$(mktemp -d); trap 'rm -rf "$$clones"' EXIT; for n in 1 2; do \
-		git clone --quiet . "$$clones/$$n" && "$$clones/$$n/deploy/release.sh" bin/check-release/$$n || exit 1; \
+	clones=$$(mktemp -d); trap 'rm -rf "$$clones"' EXIT; commit=$$(git rev-parse HEAD); for n in 1 2; do \
+		git clone --quiet . "$$clones/$$n" && git -C "$$clones/$$n" checkout --quiet --detach $$commit && \
+			"$$clones/$$n/deploy/release.sh" bin/check-release/$$n || exit 1; \
 	done
 	diff -r bin/check-release/1 bin/check-release/2
 	@echo 'check-release: both are the same, byte for byte'; cat bin/check-release/1/SHA256SUMS
