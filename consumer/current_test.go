@@ -40,6 +40,8 @@ func TestIsCurrent(t *testing.T) {
 	all[written]++
 	becomes(t, "a record that was read", true, func() bool { return c.IsCurrent("t", id, at(all...)) })
 	becomes(t, "a topic that does not exist", true, func() bool { return c.IsCurrent("missing", [16]byte{}, at()) })
+	// The sink gets a record before the consumer notes where the log ends now.
+	becomes(t, "a record that the stream lacks", false, func() bool { return c.IsCurrent("t", id, at(none...)) })
 	other := []int64{0, 0}
 	other[written] = -1
 	for name, test := range map[string]struct {
