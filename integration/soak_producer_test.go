@@ -46,6 +46,9 @@ func (s *soak) produce(l *lane, producer *kgo.Client) {
 	for n := 0; ; n++ {
 		select {
 		case <-s.stop:
+			if d := s.fleeting[l]; d != nil && d.byKafka {
+				s.keepRecords(l.topic)
+			}
 			for _, key := range l.keys {
 				s.put(l, producer, key, last)
 			}

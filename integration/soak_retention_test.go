@@ -96,6 +96,19 @@ func (s *soak) deleteRecords() error {
 	}
 }
 
+// keepRecords ends the retention of the topic. Otherwise Kafka could delete the last record of one user before a slow client
+// gets it, because the last records of the other users begin new segments.
+func (s *soak) keepRecords(topic string) {
+	keep := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "retention.bytes", Value: new("-1")}}
+	for ctx := s.t.Context(); ctx.Err() == nil; time.Sleep(100 * time.Millisecond) { // errors pass: brokers are killed
+		if altered, err := s.c.admin.AlterTopicConfigs(ctx, keep, topic); err == nil {
+			if _, err := altered.On(topic, nil); err == nil && altered[0].Err == nil {
+				return
+			}
+		}
+	}
+}
+
 // ended returns all records that the lane's log has contained, and the start of the log at the end of the test.
 func (s *soak) ended(l *lane) (records []*kgo.Record, start int64) {
 	records = s.c.recordsOf(s.t, l.topic, l.partition)
