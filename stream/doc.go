@@ -58,7 +58,7 @@
 //	requests        handler.go (the only import of Echo; registers a stream), detach.go (the goroutine of
 //	                an HTTP/2 request), query.go, request.go (the query parameters), accept.go (the format of the
 //	                answer), viewer.go (the viewer's name), start.go, roster.go (limits, the heartbeats of quiet
-//	                streams, the end of all streams), end_reason.go (why a stream ends; why records are lost:
+//	                streams), drain.go (the end of all streams), end_reason.go (why a stream ends; why records are lost:
 //	                consumer/gap.go)
 //	one stream      client_stream.go (life cycle), poll.go (streams that end by themselves), live.go,
 //	                met_live.go (when replay has met live), subscription.go (what others leave for it), engine.go

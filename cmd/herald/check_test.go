@@ -235,7 +235,7 @@ func TestCheckConnect(t *testing.T) {
 		"no broker":       {with(free, "--insecure-no-auth", "--topic=t", "--brokers=127.0.0.1:1"), nil, exitFailed, levelError, "no Kafka broker answers at 127.0.0.1:1: connection refused"},
 		"one of two":      {with(open, "--topic=notifications", "--brokers=127.0.0.1:1"), nil, exitFailed, levelWarning, "--brokers: no Kafka broker answers at 127.0.0.1:1"},
 		"a busy port":     {with(open, "--topic=notifications", "--listen="+taken(t)), nil, 0, levelNotice, "; perhaps Herald runs already"},
-		// NOBODY IS AUTHENTICATED is the warning behind exit code 1
+		// the warning NOBODY IS AUTHENTICATED makes the exit code 1
 		"a socket":        {with(open, "--topic=notifications", "--listen=unix:"+sockets+"/x.sock"), nil, exitFailed, levelOK, "x.sock: can be listened on"},
 		"a busy socket":   {with(open, "--topic=notifications", "--listen=unix:"+busy), nil, exitFailed, levelNotice, "; perhaps Herald runs already"},
 		"no directory":    {with(open, "--topic=notifications", "--listen=unix:"+sockets+"/no/x.sock"), nil, exitUsage, levelError, "create the directory " + sockets + "/no"},

@@ -41,7 +41,7 @@ func (r *readyCommand) Validate() error {
 	return r.check()
 }
 
-// maxReadyAnswer bounds what is read of the answer, in bytes.
+// maxReadyAnswer is the most bytes of the answer that are read.
 const maxReadyAnswer = 4 << 10
 
 // Run implements the command.

@@ -104,7 +104,7 @@ func (s *serveCommand) Validate() error {
 	return nil
 }
 
-// problems returns what is wrong with the values of the flags, without a look at files.
+// problems returns the mistakes in the values of the flags. It reads no file.
 func (s *serveCommand) problems() []error {
 	var list []error
 	add := func(err error) {

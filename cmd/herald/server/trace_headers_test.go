@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestTraceHeaders passes the trace of a request on. What is not a valid trace context adds no header to the record.
+// TestTraceHeaders passes the trace of a request on. An invalid trace context adds no header to the record.
 func TestTraceHeaders(t *testing.T) {
 	const id, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 	const parent = "00-" + id + "-" + span + "-01"
