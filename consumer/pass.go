@@ -258,18 +258,18 @@ func (p *pass) failAt(offset int64, err error) {
 		return
 	}
 	if bad, ok := errors.AsType[*UnreadableError](err); ok {
+		p.scans.recordUnreadable(bad)
 		for _, r := range p.requests {
 			if next, _ := r.position(); next < bad.Next {
 				r.fail(&UnreadableError{Position{p.Partition, max(next, bad.Offset)}, bad.Next, bad.err})
 			}
 		}
-		p.scans.recordUnreadable(bad)
 		return
 	}
-	p.failAll(err)
 	if _, outOfRange := errors.AsType[*OutOfRangeError](err); !outOfRange {
 		p.scans.recordFailure(p.ctx, fmt.Errorf("replay %s@%d: %w", p.Partition, offset, err))
 	}
+	p.failAll(err)
 }
 
 func (p *pass) failAll(err error) {

@@ -92,6 +92,13 @@ func (s *composed) killReplicas(t *testing.T, base string, replicas []*herald) {
 		page.wait("the notifications through the other replica", shows(want[len(want)-1]))
 		s.must(t, "start", name)
 		h.WaitReady()
+		// nginx passes the replica by for up to 3 s: a connection that it began before takes proxy_connect_timeout to
+		// fail, and fail_timeout follows. Then least_conn gives new streams to this replica, which has the fewest.
+		waitFor(t, "nginx gives "+name+" a stream", func(context.Context) bool {
+			stream := openStreamAt(t, strings.TrimPrefix(base, "http://"), "dave")
+			defer stream.Cut()
+			return h.Metric("herald_streams") > 0
+		})
 	}
 	send("at the end")
 	end := page.wait("the last notifications", shows(want[len(want)-1]))
