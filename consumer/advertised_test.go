@@ -26,7 +26,7 @@ func TestUnreachableLeaderIsNamed(t *testing.T) {
 		return res, nil, true
 	})
 	c, _, _ := startAt(t, broker, "t")
-	want := fmt.Sprintf("ListOffsets v7 to broker 7, advertised as 127.0.0.1:1 by %s (advertised.listeners): dial tcp 127.0.0.1:1: connect: connection refused", broker.ListenAddrs()[0])
+	want := fmt.Sprintf("ListOffsets to broker 7, advertised as 127.0.0.1:1 by %s (advertised.listeners): dial tcp 127.0.0.1:1: connect: connection refused", broker.ListenAddrs()[0])
 	hear(t, c).wait(t, "WARN broker cannot be read; retrying broker=7 …error="+want)
 	waitFor(t, "the reason", func() bool {
 		err := c.Ready()

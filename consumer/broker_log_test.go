@@ -129,7 +129,7 @@ func (l *ledger) all(t *testing.T, broker *kfake.Cluster) {
 }
 
 const (
-	lineFailed = "WARN broker cannot be read; retrying broker=%d sessions=%d partitions=%d topic=%s partition=0 offset=%d error=Fetch v13 to broker %[1]d at …: …"
+	lineFailed = "WARN broker cannot be read; retrying broker=%d sessions=%d partitions=%d topic=%s partition=0 offset=%d error=Fetch to broker %[1]d at …: …"
 	lineAgain  = "INFO broker is read again broker=%d sessions=%d partitions=%d"
 )
 

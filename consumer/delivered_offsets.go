@@ -20,7 +20,7 @@ func (d *deliveredPositions) fetchCommitted(ctx context.Context, of map[Partitio
 		topics[p.Topic] = append(topics[p.Topic], p.ID)
 	}
 	req := kmsg.NewPtrOffsetFetchRequest()
-	req.Version, req.Group = 5, d.group
+	req.Group = d.group
 	for name, partitions := range topics {
 		topic := kmsg.NewOffsetFetchRequestTopic()
 		topic.Topic, topic.Partitions = name, partitions
@@ -69,7 +69,7 @@ func (d *deliveredPositions) commit(ctx context.Context, batch, committed map[Pa
 		return nil
 	}
 	req := kmsg.NewPtrOffsetCommitRequest()
-	req.Version, req.Group, req.Generation = 7, d.group, -1
+	req.Group, req.Generation = d.group, -1
 	for _, topic := range topics {
 		req.Topics = append(req.Topics, *topic)
 	}

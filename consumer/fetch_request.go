@@ -30,7 +30,6 @@ type fetchOptions struct {
 // holds for wait while it has no records.
 func (o fetchOptions) newRequest(sessionID, epoch int32, wait time.Duration) *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
-	req.Version = broker.FetchVersion
 	req.ReplicaID = -1
 	req.MaxWaitMillis = int32(wait / time.Millisecond) //nolint:gosec // a second at most
 	req.MinBytes = 1

@@ -14,11 +14,14 @@ import (
 	"herald/consumer/broker"
 )
 
+// fetchVersion names topics by id.
+const fetchVersion = 13
+
 // fetchResponse returns a broker's answer as bytes: the size, the correlation ID, no tags, and the
 // response.
 func fetchResponse(topicID [16]byte, parts ...kmsg.FetchResponseTopicPartition) []byte {
 	res := kmsg.NewPtrFetchResponse()
-	res.Version = broker.FetchVersion
+	res.Version = fetchVersion
 	topic := kmsg.NewFetchResponseTopic()
 	topic.TopicID, topic.Partitions = topicID, parts
 	res.Topics = append(res.Topics, topic)
@@ -92,7 +95,7 @@ func FuzzFetchResponse(f *testing.F) {
 		size := uint64(len(answer))
 		most := allocated() + 48<<20 + 1024*size + 4*min(batch.MaxSize, 32<<10*size) // the buffer of a batch grows by doubling; zstd makes up to 32 KiB of one byte
 		req := kmsg.NewPtrFetchRequest()
-		req.Version = broker.FetchVersion
+		req.Version = fetchVersion
 		var buf []byte
 		message, err := broker.ReadResponse(bytes.NewReader(answer), req, 1, &buf)
 		if cap(buf) > 2*len(answer)+8<<20 {

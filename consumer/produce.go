@@ -130,7 +130,6 @@ func (p *Producer) produce(ctx context.Context, m Message, create bool) (Written
 		return Written{}, fmt.Errorf("produce to %s: %w", part, err)
 	}
 	req := kmsg.NewPtrProduceRequest()
-	req.Version = 9
 	req.Acks = -1
 	req.TimeoutMillis = int32(broker.RequestTimeout / time.Millisecond)
 	rp := kmsg.NewProduceRequestTopicPartition()

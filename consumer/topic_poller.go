@@ -47,7 +47,7 @@ func (p *topicPoller) run(ctx context.Context) error {
 			p.starts.acceptAnswer(answer)
 		}
 		if !checked {
-			err := p.cluster.CheckVersion(ctx)
+			err := p.cluster.CheckVersions(ctx)
 			if errors.Is(err, broker.ErrUnsupported) {
 				return err
 			}

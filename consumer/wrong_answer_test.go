@@ -309,7 +309,7 @@ func TestOneWrongVersionDoesNotEndTheServer(t *testing.T) {
 			return res, nil, true
 		})
 		c := configured(t, broker.ListenAddrs(), newLedger(), "t")
-		err := c.cluster.CheckVersion(t.Context())
+		err := c.cluster.CheckVersions(t.Context())
 		c.cluster.Close()
 		if tooOld := err != nil; tooOld != (wrong > 1) {
 			t.Errorf("%d wrong answers: error %v", wrong, err)

@@ -24,7 +24,7 @@ func TestWrongListenerNamesTheFlagToChange(t *testing.T) {
 	}{
 		"plain text to a TLS listener":     {nil, listenWith(t, func(c net.Conn) { _, _ = io.ReadFull(c, make([]byte, 5)) }), "Add --kafka-tls or"},
 		"plain text, the listener closes":  {nil, listenWith(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 4<<10)) }), "Add --kafka-tls or"},
-		"plain text, the listener is mute": {nil, listenWith(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), "within 2s: is this a broker's address and port? ApiVersions v0: "},
+		"plain text, the listener is mute": {nil, listenWith(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), "within 2s: is this a broker's address and port? ApiVersions: "},
 		"TLS, the listener closes":         {&tls.Config{}, listenWith(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }), "Leave --kafka-tls out"},
 		"TLS, the listener waits for more": {&tls.Config{}, listenWith(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), "leave --kafka-tls out"},
 		"TLS, the listener answers in plain text": {&tls.Config{}, listenWith(t, func(c net.Conn) {
@@ -36,7 +36,7 @@ func TestWrongListenerNamesTheFlagToChange(t *testing.T) {
 			defer c.Close()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
-			if err := c.CheckVersion(ctx); err == nil || !strings.Contains(err.Error(), test.want) {
+			if err := c.CheckVersions(ctx); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, want %q", err, test.want)
 			}
 		})
@@ -65,7 +65,7 @@ func TestRefusedSASLNamesTheFlagToChange(t *testing.T) {
 			c := NewCluster(broker.ListenAddrs(), nil, plain.Mechanism{Username: "herald", Password: "secret"}, time.Minute)
 			defer c.Close()
 			c.answered.Store(true)
-			err = c.CheckVersion(t.Context())
+			err = c.CheckVersions(t.Context())
 			for _, want := range test.want {
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("%v, want %q", err, want)

@@ -35,6 +35,7 @@ var errUnasked = errors.New("response without a request")
 // kafka-go calls one Write and one Read at a time.
 type checkedConn struct {
 	net.Conn
+	offer  offer  // the versions that the broker speaks
 	forget func() // is called when the connection is closed; nil: nobody counts it
 
 	head [12]byte // of the request under way: size, key, version and correlation id
@@ -60,6 +61,9 @@ func (c *checkedConn) Close() error {
 	}
 	return c.Conn.Close()
 }
+
+// RemoteAddr implements [net.Conn].
+func (c *checkedConn) RemoteAddr() net.Addr { return offerAddr{c.Conn.RemoteAddr(), c.offer} }
 
 // Write implements [net.Conn].
 func (c *checkedConn) Write(p []byte) (int, error) {

@@ -1,36 +1,23 @@
 package broker
 
 import (
-	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/sasl"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
 	// RequestTimeout bounds each request that does not wait for records.
 	RequestTimeout = 10 * time.Second
 
-	// FetchVersion is the version of Herald's Fetch requests. It names topics by id (KIP-516) and keeps
-	// sessions (KIP-227). Apache Kafka 3.1 is the first to speak it.
-	FetchVersion = 13
-
 	clientID    = "herald"
 	dialTimeout = 5 * time.Second
 )
-
-// ErrUnsupported says that a broker does not speak the protocol versions Herald needs: Apache Kafka 3.1
-// or later (Fetch v13, KIP-516).
-var ErrUnsupported = errors.New("broker is too old: Herald needs Apache Kafka 3.1 or later")
 
 // Cluster sends single requests to the brokers of one Kafka cluster. It is safe for concurrent use.
 type Cluster struct {
@@ -74,29 +61,3 @@ func (c *Cluster) Close() { c.transport.CloseIdleConnections() }
 // Addresses returns host:port of every broker known: first the brokers from the last metadata, the
 // broker that answered last in front, then the bootstrap brokers.
 func (c *Cluster) Addresses() []string { return slices.Concat(c.roster.addresses(), c.bootstrap) }
-
-// CheckVersion asks a broker which protocol versions it speaks. The error is [ErrUnsupported] if they
-// are too old. Without this check an old broker would close the connection at the first fetch, which
-// explains nothing. A server ends for this error, so CheckVersion asks twice: no checksum covers the answer.
-func (c *Cluster) CheckVersion(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
-	defer cancel()
-	err := c.checkVersion(ctx)
-	if errors.Is(err, ErrUnsupported) {
-		err = c.checkVersion(ctx)
-	}
-	return err
-}
-
-func (c *Cluster) checkVersion(ctx context.Context) error {
-	res, err := c.Request(ctx, Any, kmsg.NewPtrApiVersionsRequest(), nil)
-	if err != nil {
-		return err
-	}
-	for _, k := range res.(*kmsg.ApiVersionsResponse).ApiKeys {
-		if k.ApiKey == int16(protocol.Fetch) && (k.MaxVersion < FetchVersion || k.MinVersion > FetchVersion) {
-			return fmt.Errorf("%w (Fetch v%d to v%d, need v%d)", ErrUnsupported, k.MinVersion, k.MaxVersion, FetchVersion)
-		}
-	}
-	return nil
-}

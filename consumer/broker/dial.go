@@ -9,7 +9,7 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// dial opens a connection to a broker, with TLS if the cluster has it.
+// dial opens a connection to a broker, with TLS if the cluster has it, and asks which versions the broker speaks.
 func (c *Cluster) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	open := new(net.Dialer).DialContext
 	if c.tls != nil {
@@ -19,8 +19,13 @@ func (c *Cluster) dial(ctx context.Context, network, address string) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
+	offer, err := c.askVersions(ctx, conn)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
 	c.connections.Add(1)
-	return &checkedConn{Conn: conn, forget: sync.OnceFunc(func() { c.connections.Add(-1) })}, nil
+	return &checkedConn{Conn: conn, offer: offer, forget: sync.OnceFunc(func() { c.connections.Add(-1) })}, nil
 }
 
 // Connections returns the number of connections to brokers that are open.

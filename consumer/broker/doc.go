@@ -6,7 +6,8 @@
 //
 // # Files
 //
-//	cluster.go    connecting to a cluster, checking its version
+//	cluster.go    connecting to a cluster
+//	versions.go   which version of a request is sent; brokers that lack one
 //	request.go    a request to one broker, to any broker, to a group's coordinator
 //	wire.go       a response as bytes, read within bounds
 //	fetch_counts.go a response to a fetch that claims more than it holds
@@ -14,28 +15,21 @@
 //	explain.go    which address failed, and where it comes from
 //	roster.go     the brokers of the cluster, which to ask first, which do not answer
 //	metadata.go   the ids and leaders of topics, and the rights on them
-//	inspect.go    whether each broker speaks the versions below, and the rights on groups
+//	inspect.go    the brokers of the cluster, and the rights on groups
 //	offsets.go    the start and the end of partitions
 //	dial.go       opening a connection, for kafka-go's Transport and for its consumer group
 //	checked_conn.go keeps corrupt responses away from kafka-go
 //	partition.go  a topic and a partition's number
 //
-// # Protocol versions
+// # Versions of requests
 //
-// Each request has one version; Herald does not negotiate. All of them together need Apache Kafka 3.1,
-// and [Cluster.CheckVersion] recognizes an older broker by the version of Fetch alone, the last to appear.
+// [Cluster] asks each broker for the versions it speaks when it opens a connection, and sends each request in the
+// highest version that both sides speak (spoken, in versions.go). Brokers of one cluster may differ, for example
+// during an upgrade. [Cluster.CheckVersions] finds a broker that Herald can never read from, and names the requests.
 //
-//	Fetch v13            Kafka 3.1  names topics by id (KIP-516) and keeps sessions (KIP-227)
-//	Metadata v10         Kafka 2.8  returns topics' ids (KIP-516)
-//	ListOffsets v7       Kafka 3.0  has an isolation level (KIP-98)
-//	FindCoordinator v2   Kafka 2.0
-//	ApiVersions v0       every version
-//	DescribeGroups v5    Kafka 2.4  returns the rights on a group (KIP-430); only herald check sends it
-//
-// The ids matter: a broker refuses a fetch by id once the topic was deleted and created again. A fetch
-// by name would continue at the offsets of the old topic in the records of the new one.
-//
-// The versions of other requests (Produce, OffsetCommit, OffsetFetch) stand where the requests are made.
+// The ids of topics matter most (Fetch v13 and Metadata v10, KIP-516): a broker refuses a fetch by id once the topic
+// was deleted and created again. A fetch by name would continue at the offsets of the old topic in the records of the
+// new one.
 //
 // # Corrupt responses
 //

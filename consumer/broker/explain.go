@@ -17,7 +17,7 @@ import (
 // flag names the address, explain says who advertises it: an operator would look for the address in vain. waited is how
 // long the request took: a port of another protocol, such as HTTP, may take the connection and never answer.
 func (c *Cluster) explain(err error, req kmsg.Request, broker int32, waited time.Duration) error {
-	request := fmt.Sprintf("%s v%d", kmsg.NameForKey(req.Key()), req.GetVersion())
+	request := kmsg.NameForKey(req.Key())
 	if broker == Any {
 		if reason := dialFailure(err); reason != nil {
 			return fmt.Errorf("no Kafka broker answers at %s: %w", c.listBootstrap(), reason)

@@ -91,7 +91,7 @@ func TestErrorNamesTheAddressAndItsSource(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := c.Request(t.Context(), 7, kmsg.NewPtrApiVersionsRequest(), nil)
-			for _, want := range []string{fmt.Sprintf("ApiVersions v0 to broker 7, advertised as %s by %s (advertised.listeners): ", test.address, broker.ListenAddrs()[0]), test.want} {
+			for _, want := range []string{fmt.Sprintf("ApiVersions to broker 7, advertised as %s by %s (advertised.listeners): ", test.address, broker.ListenAddrs()[0]), test.want} {
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("%v, want %q", err, want)
 				}
@@ -124,7 +124,7 @@ func TestErrorOfAnAddressThatWorked(t *testing.T) {
 	}
 	broker.Close()
 	_, err := c.Request(t.Context(), 0, kmsg.NewPtrApiVersionsRequest(), nil)
-	if want := "ApiVersions v0 to broker 0 at " + address + ": "; err == nil || !strings.HasPrefix(err.Error(), want) {
+	if want := "ApiVersions to broker 0 at " + address + ": "; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("%v, want %q", err, want)
 	}
 	c = NewCluster([]string{dead, dead}, nil, nil, time.Minute)
@@ -135,7 +135,7 @@ func TestErrorOfAnAddressThatWorked(t *testing.T) {
 	}
 	c.roster.update([]kmsg.MetadataResponseBroker{{NodeID: 7, Host: "127.0.0.1", Port: 1}})
 	c.bootstrap = []string{"127.0.0.1:1"}
-	if got, want := c.explain(io.EOF, kmsg.NewPtrApiVersionsRequest(), 7, 0).Error(), "ApiVersions v0 to broker 7 at 127.0.0.1:1: EOF"; !strings.HasPrefix(got, want) {
+	if got, want := c.explain(io.EOF, kmsg.NewPtrApiVersionsRequest(), 7, 0).Error(), "ApiVersions to broker 7 at 127.0.0.1:1: EOF"; !strings.HasPrefix(got, want) {
 		t.Errorf("%s, want %q", got, want)
 	}
 }

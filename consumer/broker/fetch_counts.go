@@ -5,63 +5,108 @@ import (
 	"io"
 )
 
-// The fewest bytes of the elements of the arrays in a response to a fetch (v13).
+// The fewest bytes of the elements of the arrays in a response to a fetch, over all its versions.
 const (
-	leastTopic     = 18 // the id, no partitions, no tags
-	leastPartition = 37
-	leastAborted   = 17
+	leastTopic     = 3  // an empty name, no partitions, no tags
+	leastPartition = 30 // v4, without records
+	leastAborted   = 16
 )
 
-// checkFetchCounts returns an error if a response to a fetch (v13) claims more elements than its bytes can hold. For a
+// checkFetchCounts returns an error if a response to a fetch claims more elements than its bytes can hold. For a
 // count, kmsg allocates up to one element for each byte that is left, and a partition takes 170 bytes: one flipped bit
 // in a response of 8 MiB could take 1.4 GB.
-func checkFetchCounts(body []byte) error {
-	r := &fetchSkimmer{rest: body}
-	r.skip(4 + 2 + 4) // throttle time, error, session
+func checkFetchCounts(body []byte, version int16) error {
+	r := &fetchSkimmer{rest: body, flexible: version >= 12}
+	r.skip(4) // throttle time
+	if version >= 7 {
+		r.skip(2 + 4) // error, session
+	}
 	for range r.count(leastTopic) {
-		r.skip(16) // id
+		if version >= 13 {
+			r.skip(16) // id
+		} else {
+			r.skipName()
+		}
 		for range r.count(leastPartition) {
-			r.skip(4 + 2 + 3*8) // partition, error, high watermark, last stable offset, log start
-			for range r.count(leastAborted) {
-				r.skip(2 * 8) // producer, first offset
-				r.skipTags()
-			}
-			r.skip(4) // preferred replica
-			r.skip(r.count(1))
-			r.skipTags()
+			r.skipPartition(version)
 		}
 		r.skipTags()
 	}
 	return r.err
 }
 
-// fetchSkimmer passes over the fields of a flexible response (KIP-482). After an error, all counts are 0.
+func (r *fetchSkimmer) skipPartition(version int16) {
+	r.skip(4 + 2 + 2*8) // partition, error, high watermark, last stable offset
+	if version >= 5 {
+		r.skip(8) // log start
+	}
+	for range r.count(leastAborted) {
+		r.skip(2 * 8) // producer, first offset
+		r.skipTags()
+	}
+	if version >= 11 {
+		r.skip(4) // preferred replica
+	}
+	r.skip(r.count(1)) // records
+	r.skipTags()
+}
+
+// fetchSkimmer passes over the fields of a response. After an error, all counts are 0.
 type fetchSkimmer struct {
-	rest []byte
-	err  error
+	rest     []byte
+	flexible bool // the encoding of KIP-482: lengths are varints, and structures end with tags
+	err      error
 }
 
 func (r *fetchSkimmer) skip(n int) {
 	if n > len(r.rest) {
-		r.rest, r.err = nil, io.ErrUnexpectedEOF
+		r.fail()
 		return
 	}
 	r.rest = r.rest[n:]
 }
 
+func (r *fetchSkimmer) fail() { r.rest, r.err = nil, io.ErrUnexpectedEOF }
+
 // count reads the length of an array, or of bytes. Null counts as empty.
 func (r *fetchSkimmer) count(least int) int {
-	v, n := binary.Uvarint(r.rest)
-	if n <= 0 || v > uint64(len(r.rest)/least)+1 { //nolint:gosec // a length is not negative
-		r.rest, r.err = nil, io.ErrUnexpectedEOF
+	length, n := int64(-1), 4
+	switch {
+	case r.flexible:
+		var v uint64
+		v, n = binary.Uvarint(r.rest)
+		if n > 0 && v <= uint64(len(r.rest))+1 {
+			length = int64(v) - 1 //nolint:gosec // bounded by the bytes
+		} else {
+			n = -1
+		}
+	case len(r.rest) >= 4:
+		length = int64(int32(binary.BigEndian.Uint32(r.rest)))
+	default:
+		n = -1
+	}
+	if n <= 0 || length > int64(len(r.rest)/least) {
+		r.fail()
 		return 0
 	}
 	r.rest = r.rest[n:]
-	return max(0, int(v)-1) //nolint:gosec // bounded by the bytes
+	return int(max(0, length))
+}
+
+func (r *fetchSkimmer) skipName() {
+	if r.flexible {
+		r.skip(r.count(1))
+		return
+	}
+	if len(r.rest) < 2 {
+		r.fail()
+		return
+	}
+	r.skip(2 + int(max(0, int16(binary.BigEndian.Uint16(r.rest)))))
 }
 
 func (r *fetchSkimmer) skipTags() {
-	if r.err == nil {
+	if r.flexible && r.err == nil {
 		r.rest, r.err = skipTags(r.rest)
 	}
 }

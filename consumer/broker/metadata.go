@@ -9,15 +9,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// metadataVersion carries topic ids (KIP-516). Kafka 2.8 or later.
-const metadataVersion = 10
-
 // TopicMetadata is what the cluster says about one topic.
 type TopicMetadata struct {
-	ID      [16]byte
-	Leaders []int32 // the broker that leads each partition; -1 for none
-	Err     error   // why the topic cannot be read; nil if it can
-	Rights  Rights  // only from [Cluster.DescribeTopics]
+	ID      [16]byte // zero if the broker does not know ids
+	Leaders []int32  // the broker that leads each partition; -1 for none
+	Err     error    // why the topic cannot be read; nil if it can
+	Rights  Rights   // only from [Cluster.DescribeTopics]
 }
 
 // Missing reports whether the cluster is sure that the topic does not exist.
@@ -45,7 +42,6 @@ func (c *Cluster) DescribeTopics(ctx context.Context, names []string) (map[strin
 func (c *Cluster) requestMetadata(ctx context.Context, req *kmsg.MetadataRequest, names []string) (map[string]TopicMetadata, error) {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
-	req.Version = metadataVersion
 	req.Topics = []kmsg.MetadataRequestTopic{} // empty: no topics; nil would mean all topics
 	for _, name := range names {
 		topic := kmsg.NewMetadataRequestTopic()
@@ -85,7 +81,6 @@ func (c *Cluster) FetchTopicConfig(ctx context.Context, topic, setting string) (
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
 	req := kmsg.NewPtrDescribeConfigsRequest()
-	req.Version = 4
 	resource := kmsg.NewDescribeConfigsRequestResource()
 	resource.ResourceType, resource.ResourceName, resource.ConfigNames = kmsg.ConfigResourceTypeTopic, topic, []string{setting}
 	req.Resources = append(req.Resources, resource)

@@ -24,10 +24,7 @@ const (
 	ReadCommitted   = 1 // records of open and aborted transactions are not seen
 )
 
-const (
-	listOffsetsVersion    = 7
-	listOffsetsPartitions = 1000 // partitions in one request at most
-)
+const listOffsetsPartitions = 1000 // partitions in one request at most
 
 // OffsetQuery holds the offsets to look up with [Cluster.ListOffsets]: for each leader, its partitions
 // with a time. The time is [LatestOffset], [EarliestOffset], or milliseconds of Unix time for the first
@@ -147,7 +144,6 @@ func (c *Cluster) requestOffsets(ctx context.Context, leader int32, times map[Pa
 
 func newListOffsetsRequest(times map[Partition]int64, isolation int8) *kmsg.ListOffsetsRequest {
 	req := kmsg.NewPtrListOffsetsRequest()
-	req.Version = listOffsetsVersion
 	req.ReplicaID = -1
 	req.IsolationLevel = isolation
 	topics := make(map[string]int) // index in req.Topics

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
@@ -21,7 +22,8 @@ const anyTimeout = RequestTimeout / 3
 // Request sends req to the broker with that id, or to [Any], and returns the response. ctx bounds it.
 //
 // The response is read into buf, which grows as needed, and points into it. With a nil buf it has memory
-// of its own. After an error the caller must not use buf again: kafka-go gives up a cancelled request,
+// of its own. Request sends the highest version of req that the broker and Herald speak; the response tells which
+// ([kmsg.Response]). After an error the caller must not use buf again: kafka-go gives up a cancelled request,
 // but the goroutine that reads its response may still write to buf.
 func (c *Cluster) Request(ctx context.Context, broker int32, req kmsg.Request, buf *[]byte) (kmsg.Response, error) {
 	if buf == nil {
@@ -67,7 +69,7 @@ func (c *Cluster) RequestCoordinator(ctx context.Context, group string, req kmsg
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
 	defer cancel()
 	find := kmsg.NewPtrFindCoordinatorRequest()
-	find.Version, find.CoordinatorKey = 2, group
+	find.CoordinatorKey = group
 	res, err := c.RequestAny(ctx, find)
 	if err != nil {
 		return nil, err
@@ -109,13 +111,33 @@ func (x *exchange) Required(map[protocol.ApiKey]int16) bool { return true }
 
 // RawExchange writes the request and reads its response.
 func (x *exchange) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	formatter := kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))
-	if _, err := rw.Write(formatter.AppendRequest(nil, x.req, x.id)); err != nil {
+	offer, err := offerOf(rw)
+	if err != nil {
 		return nil, err
 	}
-	res, err := ReadResponse(rw, x.req, x.id, x.buf)
+	req, err := offer.withVersion(x.req)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := rw.Write(formatter.AppendRequest(nil, req, x.id)); err != nil {
+		return nil, err
+	}
+	res, err := ReadResponse(rw, req, x.id, x.buf)
 	if err != nil {
 		return nil, err
 	}
 	return &reply{res}, nil
 }
+
+// converse sends one request on a connection that kafka-go does not have yet, and reads its response. ctx bounds it.
+func converse(ctx context.Context, conn net.Conn, req kmsg.Request, id int32) (kmsg.Response, error) {
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := conn.Write(formatter.AppendRequest(nil, req, id)); err != nil {
+		return nil, err
+	}
+	return ReadResponse(conn, req, id, new([]byte))
+}
+
+// formatter writes the headers of requests.
+var formatter = kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))

@@ -56,8 +56,8 @@ func decodeResponse(res kmsg.Response, body []byte) (err error) {
 			return err
 		}
 	}
-	if res.Key() == int16(kmsg.Fetch) && res.GetVersion() == FetchVersion {
-		if err := checkFetchCounts(body); err != nil {
+	if res.Key() == int16(kmsg.Fetch) {
+		if err := checkFetchCounts(body, res.GetVersion()); err != nil {
 			return fmt.Errorf("decode response: %w", err)
 		}
 	}
