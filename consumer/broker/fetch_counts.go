@@ -76,7 +76,7 @@ func (r *fetchSkimmer) count(least int) int {
 		var v uint64
 		v, n = binary.Uvarint(r.rest)
 		if n > 0 && v <= uint64(len(r.rest))+1 {
-			length = int64(v) - 1 //nolint:gosec // bounded by the bytes
+			length = int64(v) - 1
 		} else {
 			n = -1
 		}

@@ -131,7 +131,7 @@ func (x *exchange) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 
 // converse sends one request on a connection that kafka-go does not have yet, and reads its response. ctx bounds it.
 func converse(ctx context.Context, conn net.Conn, req kmsg.Request, id int32) (kmsg.Response, error) {
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if _, err := conn.Write(formatter.AppendRequest(nil, req, id)); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -55,10 +56,6 @@ func TestRequestHasTheHighestVersionOfBoth(t *testing.T) {
 
 // TestUnsupportedRequestsAreNamed compares what brokers speak with what Herald needs.
 func TestUnsupportedRequestsAreNamed(t *testing.T) {
-	whole := make(offer)
-	for key, r := range spoken {
-		whole[key] = r
-	}
 	for name, test := range map[string]struct {
 		change  offer
 		without kmsg.Key
@@ -84,13 +81,8 @@ func TestUnsupportedRequestsAreNamed(t *testing.T) {
 			want:   "the broker does not speak the versions of requests that Herald needs: Metadata v9 to v5, Herald speaks v4 to v10",
 		},
 	} {
-		o := make(offer)
-		for key, r := range whole {
-			o[key] = r
-		}
-		for key, r := range test.change {
-			o[key] = r
-		}
+		o := offer(maps.Clone(spoken))
+		maps.Copy(o, test.change)
 		if test.without != 0 {
 			delete(o, test.without)
 		}
