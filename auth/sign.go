@@ -79,6 +79,9 @@ func parsePrivateKey(text []byte) (crypto.Signer, error) {
 		if block, rest = pem.Decode(rest); block == nil {
 			return nil, explainNoPrivateKey(text)
 		}
+		if err := textfile.CheckEncrypted(block); err != nil {
+			return nil, err
+		}
 		var private any
 		var err error
 		switch block.Type {
@@ -88,8 +91,6 @@ func parsePrivateKey(text []byte) (crypto.Signer, error) {
 			private, err = x509.ParsePKCS1PrivateKey(block.Bytes)
 		case "EC PRIVATE KEY":
 			private, err = x509.ParseECPrivateKey(block.Bytes)
-		case "ENCRYPTED PRIVATE KEY":
-			return nil, errors.New("the private key is encrypted: write it without a passphrase (openssl pkey -in FILE -out COPY)")
 		default:
 			continue // for example EC PARAMETERS, which may precede the key
 		}

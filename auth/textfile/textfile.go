@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -136,6 +137,15 @@ func Secret(text []byte) ([]byte, error) {
 	return text, nil
 }
 
+// CheckEncrypted returns an error for a private key that is encrypted, in the form of PKCS #8 (RFC 5958) or in the older
+// form with headers (RFC 1421), and says how to decrypt it. A server has nobody to ask for a passphrase.
+func CheckEncrypted(block *pem.Block) error {
+	if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+		return errors.New("the private key is encrypted: write it without a passphrase (openssl pkey -in FILE -out COPY), and let only Herald's user read the copy (chmod 600)")
+	}
+	return nil
+}
+
 // LoadKeyPair loads a certificate and its key from PEM files, as [tls.LoadX509KeyPair] does. Its errors name the
 // file at fault.
 func LoadKeyPair(certFile, keyFile string) (tls.Certificate, error) {
@@ -149,6 +159,11 @@ func LoadKeyPair(certFile, keyFile string) (tls.Certificate, error) {
 			return tls.Certificate{}, fmt.Errorf("%s is not PEM: want lines like -----BEGIN %s-----", path, []string{"CERTIFICATE", "PRIVATE KEY"}[i])
 		}
 		texts[i] = text
+	}
+	for block, rest := pem.Decode(texts[1]); block != nil; block, rest = pem.Decode(rest) {
+		if err := CheckEncrypted(block); err != nil {
+			return tls.Certificate{}, fmt.Errorf("%s: %w", keyFile, err)
+		}
 	}
 	pair, err := tls.X509KeyPair(texts[0], texts[1])
 	if err != nil {

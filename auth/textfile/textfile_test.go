@@ -166,3 +166,26 @@ func FuzzSecret(f *testing.F) {
 		}
 	})
 }
+
+// TestEncryptedKey loads a certificate whose key is encrypted, in both forms.
+func TestEncryptedKey(t *testing.T) {
+	dir := t.TempDir()
+	certificate, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	if err := os.WriteFile(certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range []*pem.Block{
+		{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("x")},
+		{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-256-CBC,00"}, Bytes: []byte("x")},
+		{Type: "EC PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-256-CBC,00"}, Bytes: []byte("x")},
+	} {
+		text := append([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"), pem.EncodeToMemory(block)...)
+		if err := os.WriteFile(key, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := LoadKeyPair(certificate, key)
+		if err == nil || !strings.Contains(err.Error(), key+": the private key is encrypted") || !strings.Contains(err.Error(), "openssl pkey -in") {
+			t.Errorf("%s %v: %v", block.Type, block.Headers, err)
+		}
+	}
+}

@@ -197,16 +197,16 @@ func (b *benchCommand) addFiles(cfg *bench.Config) error {
 	if len(b.Brokers) == 0 {
 		return nil
 	}
-	tlsConfig, mechanism, err := b.security()
+	kafka, err := b.connection()
 	if err != nil {
 		return err
 	}
 	cfg.Kafka = []kgo.Opt{kgo.SeedBrokers(b.Brokers...)}
-	if tlsConfig != nil {
-		cfg.Kafka = append(cfg.Kafka, kgo.DialTLSConfig(tlsConfig))
+	if kafka.tls != nil {
+		cfg.Kafka = append(cfg.Kafka, kgo.DialTLSConfig(kafka.tls))
 	}
-	if mechanism != nil {
-		cfg.Kafka = append(cfg.Kafka, bench.SASL(mechanism))
+	if kafka.sasl != nil {
+		cfg.Kafka = append(cfg.Kafka, bench.SASL(kafka.sasl))
 	}
 	return nil
 }

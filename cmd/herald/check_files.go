@@ -59,12 +59,11 @@ func isSocket(address string) bool {
 func (c *checkCommand) loadFiles(f *findings) server.Config {
 	cfg := c.config()
 	cfg.Logger = f.logger()
-	var errs [4]error
-	cfg.Consumer.TLS, cfg.Consumer.SASL, errs[0] = c.security()
-	cfg.Keys, errs[1] = c.keys(cfg.Logger)
-	cfg.Certificate, errs[2] = c.certificate(cfg.Logger)
-	cfg.Consumer.Replica, errs[3] = c.replica()
-	for _, err := range errs {
+	read, errs := c.readFiles(cfg.Logger)
+	cfg.Consumer.TLS, cfg.Consumer.SASL, cfg.Keys, cfg.Certificate = read.kafka.tls, read.kafka.sasl, read.keys, read.certificate
+	var err error
+	cfg.Consumer.Replica, err = c.replica()
+	for _, err := range append(errs, err) {
 		f.refuse(err)
 	}
 	return cfg
@@ -75,6 +74,7 @@ func (c *checkCommand) loadFiles(f *findings) server.Config {
 func (c *checkCommand) checkSecretFiles(f *findings) {
 	for flag, path := range map[string]string{
 		"--kafka-sasl-password-file": c.KafkaSASLPasswordFile, "--kafka-key-file": c.KafkaKeyFile, "--tls-key-file": c.TLSKeyFile,
+		"--kafka-oauth-token-file": c.KafkaOAuthTokenFile,
 	} {
 		if info, err := os.Stat(path); path != "" && err == nil && info.Mode().Perm()&0o004 != 0 {
 			f.warn("%s: every user of this machine can read %s (mode %s): chmod 600 the file", flag, path, info.Mode().Perm())

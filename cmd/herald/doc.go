@@ -6,6 +6,7 @@
 //   - listener: addresses and sockets, connection limit, PROXY headers, certificate that follows its files, limit of open
 //     files; nothing of Herald but package textfile
 //   - tracing: sends spans to an OpenTelemetry collector
+//   - login: SASL mechanisms for Kafka that kafka-go does not have
 //   - tail: the client of event streams
 //   - bench: measurements of a server under load
 //   - demo: the demo page and its tasks
@@ -22,10 +23,10 @@
 //	                missing.go (the error that names all missing flags), unknown_flag.go (the error that names the
 //	                flag that was meant)
 //	flags           flags_server.go (serve and dev), flags_auth.go (tokens, browsers, TLS), flags_kafka.go
-//	                (connections to Kafka: makes the TLS configuration and the SASL mechanism;
-//	                consumer/broker/advice.go names these flags), admin.go (the admin listener of a running server,
+//	                (connections to Kafka: makes the TLS configuration) and flags_login.go (makes the SASL mechanism;
+//	                consumer/broker/advice.go names the flags of both), admin.go (the admin listener of a running server,
 //	                and requests to it)
-//	reload          reload.go (what SIGHUP does in herald serve), login.go (the Kafka user and password that it changes)
+//	reload          reload.go (what SIGHUP does in herald serve)
 //	check           check_setting.go (lists settings), check_files.go and check_connect.go (find what is wrong),
 //	                check_finding.go (collects it)
 //	streams         streams_table.go (the table of herald streams)

@@ -9,22 +9,19 @@ import (
 	"strings"
 
 	"github.com/segmentio/kafka-go/sasl"
-	"github.com/segmentio/kafka-go/sasl/plain"
-	"github.com/segmentio/kafka-go/sasl/scram"
 
 	"herald/auth/textfile"
 )
 
 // kafkaFlags are the flags that secure connections to Kafka.
 type kafkaFlags struct {
-	KafkaTLS              bool   `name:"kafka-tls" help:"Connect to Kafka with TLS. Default: plain TCP." group:"Kafka"`
-	KafkaCAFile           string `name:"kafka-ca-file" placeholder:"FILE" help:"PEM file of the authorities that may sign the brokers' certificates. Default: the authorities of the system." group:"Kafka"`
-	KafkaCertFile         string `name:"kafka-cert-file" placeholder:"FILE" help:"PEM file of Herald's certificate, for brokers that require one. Herald reads the file for each connection. Default: no certificate." group:"Kafka"`
-	KafkaKeyFile          string `name:"kafka-key-file" placeholder:"FILE" help:"PEM file of the key of --kafka-cert-file. Default: none." group:"Kafka"`
-	KafkaServerName       string `name:"kafka-server-name" placeholder:"NAME" help:"Name that the brokers' certificates must have. Default: the host name of each broker." group:"Kafka"`
-	KafkaSASLMechanism    string `name:"kafka-sasl-mechanism" enum:",plain,scram-sha-256,scram-sha-512" default:"" placeholder:"NAME" help:"SASL mechanism to authenticate to Kafka with: plain, scram-sha-256 or scram-sha-512. Default: no authentication." group:"Kafka"`
-	KafkaSASLUser         string `name:"kafka-sasl-user" placeholder:"NAME" help:"User name for --kafka-sasl-mechanism. Default: none." group:"Kafka"`
-	KafkaSASLPasswordFile string `name:"kafka-sasl-password-file" placeholder:"FILE" help:"File with the password of --kafka-sasl-user, one line of text. Default: none." group:"Kafka"`
+	KafkaTLS        bool   `name:"kafka-tls" help:"Connect to Kafka with TLS. Default: plain TCP." group:"Kafka"`
+	KafkaCAFile     string `name:"kafka-ca-file" placeholder:"FILE" help:"PEM file of the authorities that may sign the brokers' certificates. Default: the authorities of the system." group:"Kafka"`
+	KafkaCertFile   string `name:"kafka-cert-file" placeholder:"FILE" help:"PEM file of Herald's certificate, for brokers that require one. Herald reads the file for each connection. Default: no certificate." group:"Kafka"`
+	KafkaKeyFile    string `name:"kafka-key-file" placeholder:"FILE" help:"PEM file of the key of --kafka-cert-file. Default: none." group:"Kafka"`
+	KafkaServerName string `name:"kafka-server-name" placeholder:"NAME" help:"Name that the brokers' certificates must have. Default: the host name of each broker." group:"Kafka"`
+
+	loginFlags
 }
 
 // checkBrokers checks the addresses of --brokers.
@@ -66,30 +63,26 @@ func (k *kafkaFlags) check() error {
 		return errors.New("--kafka-ca-file, --kafka-cert-file and --kafka-server-name need --kafka-tls")
 	case (k.KafkaCertFile == "") != (k.KafkaKeyFile == ""):
 		return errors.New("--kafka-cert-file and --kafka-key-file go together")
-	case k.KafkaSASLMechanism == "" && (k.KafkaSASLUser != "" || k.KafkaSASLPasswordFile != ""):
-		return errors.New("--kafka-sasl-user and --kafka-sasl-password-file need --kafka-sasl-mechanism")
-	case k.KafkaSASLMechanism != "" && (k.KafkaSASLUser == "" || k.KafkaSASLPasswordFile == ""):
-		return errors.New("--kafka-sasl-mechanism needs --kafka-sasl-user and --kafka-sasl-password-file")
 	}
-	return nil
+	return k.loginFlags.check()
 }
 
-// security reads the files that the flags name. The results are nil without --kafka-tls and without
-// --kafka-sasl-mechanism. The error is a [usageError].
-func (k *kafkaFlags) security() (*tls.Config, sasl.Mechanism, error) {
-	config, err := k.tls()
-	if err != nil {
-		return nil, nil, usageError{err}
+// connection says how Herald connects to Kafka: what the flags and the files that they name give.
+type connection struct {
+	tls    *tls.Config    // nil: no TLS
+	sasl   sasl.Mechanism // nil: no SASL
+	secret string         // the contents of the files that sasl was made from
+}
+
+// connection reads the files that the flags name. The error is a [usageError].
+func (k *kafkaFlags) connection() (c connection, err error) {
+	if c.tls, err = k.tls(); err != nil {
+		return c, usageError{err}
 	}
-	password, err := k.password()
-	if err != nil {
-		return nil, nil, usageError{err}
+	if c.sasl, c.secret, err = k.mechanism(); err != nil {
+		return c, usageError{err}
 	}
-	mechanism, err := k.sasl(password)
-	if err != nil {
-		return nil, nil, usageError{err}
-	}
-	return config, mechanism, nil
+	return c, nil
 }
 
 func (k *kafkaFlags) tls() (*tls.Config, error) {
@@ -114,36 +107,4 @@ func (k *kafkaFlags) tls() (*tls.Config, error) {
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return load() }
 	}
 	return config, nil
-}
-
-// password reads the password's file. It returns "" without --kafka-sasl-mechanism.
-func (k *kafkaFlags) password() (string, error) {
-	if k.KafkaSASLMechanism == "" || k.KafkaSASLPasswordFile == "" { // check refuses one without the other
-		return "", nil
-	}
-	text, err := textfile.ReadSecret(k.KafkaSASLPasswordFile)
-	if err != nil {
-		return "", fmt.Errorf("--kafka-sasl-password-file: %w", err)
-	}
-	return string(text), nil
-}
-
-func (k *kafkaFlags) sasl(password string) (mechanism sasl.Mechanism, err error) {
-	if k.KafkaSASLMechanism == "" || k.KafkaSASLUser == "" || k.KafkaSASLPasswordFile == "" {
-		return nil, nil //nolint:nilnil // no SASL
-	}
-	switch k.KafkaSASLMechanism {
-	case "plain":
-		mechanism = plain.Mechanism{Username: k.KafkaSASLUser, Password: password}
-	case "scram-sha-256":
-		mechanism, err = scram.Mechanism(scram.SHA256, k.KafkaSASLUser, password)
-	case "scram-sha-512":
-		mechanism, err = scram.Mechanism(scram.SHA512, k.KafkaSASLUser, password)
-	default:
-		return nil, fmt.Errorf("--kafka-sasl-mechanism=%s: want plain, scram-sha-256 or scram-sha-512", k.KafkaSASLMechanism)
-	}
-	if err != nil { // a character that SASLprep (RFC 4013) forbids
-		return nil, fmt.Errorf("--kafka-sasl-user or its password: %w", err)
-	}
-	return mechanism, nil
 }

@@ -135,6 +135,7 @@ var fileFlags = map[string][]string{
 	"serve --kafka-cert-file":          {"--insecure-no-auth", "--kafka-tls", "--kafka-cert-file=FILE", "--kafka-key-file=PEM"},
 	"serve --kafka-key-file":           {"--insecure-no-auth", "--kafka-tls", "--kafka-cert-file=PEM", "--kafka-key-file=FILE"},
 	"serve --kafka-sasl-password-file": {"--insecure-no-auth", "--kafka-sasl-mechanism=plain", "--kafka-sasl-user=herald", "--kafka-sasl-password-file=FILE"},
+	"serve --kafka-oauth-token-file":   {"--insecure-no-auth", "--kafka-sasl-mechanism=OAUTHBEARER", "--kafka-oauth-token-file=FILE"},
 	"dev --jwt-secret-file":            {"--kafka-listen=127.0.0.1:0", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--jwt-secret-file=FILE"},
 	"token --jwt-secret-file":          {"--user=alice", "--jwt-secret-file=FILE"},
 	"token --jwt-key-file":             {"--user=alice", "--jwt-key-file=FILE"},

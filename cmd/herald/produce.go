@@ -120,11 +120,11 @@ func (p *produceCommand) route() consumer.Route {
 
 // Run implements the command.
 func (p *produceCommand) Run(ctx context.Context) error {
-	tlsConfig, mechanism, err := p.security()
+	kafka, err := p.connection()
 	if err != nil {
 		return err
 	}
-	producer := consumer.NewProducer(p.Brokers, tlsConfig, mechanism)
+	producer := consumer.NewProducer(p.Brokers, kafka.tls, kafka.sasl)
 	defer producer.Close()
 	user := ""
 	if p.User != nil {

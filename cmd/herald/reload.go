@@ -2,17 +2,17 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"log/slog"
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/alecthomas/kong"
-	"github.com/segmentio/kafka-go/sasl"
 
 	"herald/auth"
 	"herald/cmd/herald/listener"
+	"herald/cmd/herald/login"
 	"herald/cmd/herald/server"
 )
 
@@ -22,36 +22,27 @@ type reloader struct {
 	flags map[string]any // the values in force
 	files files          // the contents in force
 	level *slog.LevelVar
-	login *login
+	login *login.Replaceable
 }
 
 // files are the contents of the files that the flags of herald serve name.
 type files struct {
+	kafka       connection
 	keys        auth.Keys             // nil with --insecure-no-auth
 	certificate *listener.Certificate // nil: no TLS
-	kafkaTLS    *tls.Config           // nil: no TLS
-	kafkaSASL   sasl.Mechanism        // nil: no SASL
-	password    string                // of kafkaSASL
 }
 
-// readFiles reads the files. The error is a [usageError].
-func (s *serveCommand) readFiles(log *slog.Logger) (files, error) {
+// readFiles reads the files. Each error is a [usageError], and leaves out what could not be read.
+func (s *serveCommand) readFiles(log *slog.Logger) (files, []error) {
 	var f files
-	var err error
-	if f.kafkaTLS, err = s.tls(); err != nil {
-		return f, usageError{err}
+	var errs [3]error
+	f.kafka, errs[0] = s.connection()
+	f.keys, errs[1] = s.keys(log)
+	f.certificate, errs[2] = s.certificate(log)
+	if errs[1] != nil {
+		errs[1] = usageError{errs[1]}
 	}
-	if f.password, err = s.password(); err != nil {
-		return f, usageError{err}
-	}
-	if f.kafkaSASL, err = s.sasl(f.password); err != nil {
-		return f, usageError{err}
-	}
-	if f.keys, err = s.keys(log); err != nil {
-		return f, usageError{err}
-	}
-	f.certificate, err = s.certificate(log)
-	return f, err
+	return f, slices.DeleteFunc(errs[:], func(err error) bool { return err == nil })
 }
 
 // flagValues returns the values of the command's flags, by the flags' names.
@@ -66,7 +57,7 @@ func flagValues(parsed *kong.Context) map[string]any {
 // appliedFlags are the flags that a reload applies, besides the flags of [server.Settings].
 var appliedFlags = []string{
 	"config", "log-level", "jwt-secret-file", "jwt-public-key-file", "tls-cert-file", "tls-key-file",
-	"kafka-sasl-user", "kafka-sasl-password-file",
+	"kafka-sasl-user", "kafka-sasl-password-file", "kafka-oauth-token-file", "kafka-oauth-extension",
 }
 
 // reloads reports whether a reload applies the flag. All other flags need a restart.
@@ -109,9 +100,9 @@ func (r *reloader) apply(ctx context.Context, args []string, log *slog.Logger, s
 	if err != nil {
 		return nil, nil, err
 	}
-	read, err := cli.Serve.readFiles(log)
-	if err != nil {
-		return nil, nil, err
+	read, errs := cli.Serve.readFiles(log)
+	if len(errs) > 0 {
+		return nil, nil, errs[0]
 	}
 	values := flagValues(parsed)
 	d := r.compare(values, read)
@@ -128,8 +119,8 @@ func (r *reloader) apply(ctx context.Context, args []string, log *slog.Logger, s
 		r.files.certificate.Replace(read.certificate)
 	}
 	if !d.keepsLogin {
-		r.login.set(read.kafkaSASL)
-		r.files.password = read.password
+		r.login.Set(read.kafka.sasl)
+		r.files.kafka.sasl, r.files.kafka.secret = read.kafka.sasl, read.kafka.secret
 	}
 	for flag := range d.applied {
 		r.flags[flag] = values[flag]
@@ -164,14 +155,8 @@ func (r *reloader) compare(values map[string]any, read files) *difference {
 	case !was.Equal(is):
 		d.applied["tls-cert-file"] = true
 	}
-	switch {
-	case r.files.kafkaSASL == nil || d.restart["kafka-sasl-mechanism"]:
-		d.keepsLogin = true
-		d.postpone("kafka-sasl-user", "kafka-sasl-password-file")
-	case r.files.password != read.password:
-		d.applied["kafka-sasl-password-file"] = true
-	}
-	if was, is := r.files.kafkaTLS, read.kafkaTLS; was != nil && is != nil && !was.RootCAs.Equal(is.RootCAs) {
+	d.compareLogin(r.files.kafka, read.kafka)
+	if was, is := r.files.kafka.tls, read.kafka.tls; was != nil && is != nil && !was.RootCAs.Equal(is.RootCAs) {
 		d.restart["kafka-ca-file"] = true
 	}
 	return d
@@ -194,6 +179,25 @@ func (d *difference) compareKeys(was, is auth.Keys, values map[string]any) {
 				d.applied[flag] = true
 			}
 		}
+	}
+}
+
+// compareLogin compares the mechanisms by which Herald logs in to Kafka. A mechanism replaces another one of its name.
+func (d *difference) compareLogin(was, is connection) {
+	var flags []string
+	for _, flag := range appliedFlags {
+		if strings.HasPrefix(flag, "kafka-") {
+			flags = append(flags, flag)
+		}
+	}
+	switch {
+	case was.sasl == nil || d.restart["kafka-sasl-mechanism"]:
+		d.keepsLogin = true
+		d.postpone(flags...)
+	case was.secret != is.secret:
+		d.applied["kafka-sasl-password-file"] = true
+	case !slices.ContainsFunc(flags, func(flag string) bool { return d.applied[flag] }):
+		d.keepsLogin = true // with the token that it has
 	}
 }
 

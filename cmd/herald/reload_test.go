@@ -46,8 +46,9 @@ func TestReloadCompares(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := &reloader{flags: flagValues(parsed)}
-		if r.files, err = cli.Serve.readFiles(slog.New(slog.DiscardHandler)); err != nil {
-			t.Fatal(err)
+		var errs []error
+		if r.files, errs = cli.Serve.readFiles(slog.New(slog.DiscardHandler)); len(errs) > 0 {
+			t.Fatal(errs)
 		}
 		return r
 	}
@@ -55,6 +56,7 @@ func TestReloadCompares(t *testing.T) {
 	renew()
 	const secret, tls, sasl = "jwt-secret-file: secret\n", "tls-cert-file: tls.pem\ntls-key-file: tls.key\n", //nolint:gosec // names of files
 		"kafka-sasl-mechanism: plain\nkafka-sasl-user: a\nkafka-sasl-password-file: password\n"
+	const bearer = "kafka-sasl-mechanism: OAUTHBEARER\nkafka-oauth-token-file: password\n" //nolint:gosec // names of files
 	write("password", "one\n")
 	for name, test := range map[string]struct {
 		before, after    string
@@ -82,6 +84,10 @@ func TestReloadCompares(t *testing.T) {
 		"user":                 {secret + sasl, secret + strings.Replace(sasl, "user: a", "user: b", 1), nil, []string{"--kafka-sasl-user"}, nil},
 		"mechanism":            {secret + sasl, secret + strings.Replace(sasl, "plain", "scram-sha-256", 1), nil, nil, []string{"--kafka-sasl-mechanism"}},
 		"SASL from now on":     {secret, secret + sasl, nil, nil, []string{"--kafka-sasl-mechanism", "--kafka-sasl-password-file", "--kafka-sasl-user"}},
+		"token in a file":      {secret + bearer, secret + strings.Replace(bearer, "token-file: password", "token-file: secret2", 1), nil, []string{"--kafka-oauth-token-file"}, nil},
+		"extension":            {secret + bearer, secret + bearer + "kafka-oauth-extension: a=b\n", nil, []string{"--kafka-oauth-extension"}, nil},
+		"a new token":          {secret + bearer, secret + bearer, func() { write("password", "three\n") }, nil, nil}, // is read for each log-in
+		"password to token":    {secret + sasl, secret + bearer, nil, nil, []string{"--kafka-oauth-token-file", "--kafka-sasl-mechanism", "--kafka-sasl-password-file", "--kafka-sasl-user"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := read(test.before)

@@ -61,11 +61,11 @@ func (r *revokeCommand) Validate() error {
 
 // Run implements the command.
 func (r *revokeCommand) Run(ctx context.Context) error {
-	tlsConfig, mechanism, err := r.security()
+	kafka, err := r.connection()
 	if err != nil {
 		return err
 	}
-	producer := consumer.NewProducer(r.Brokers, tlsConfig, mechanism)
+	producer := consumer.NewProducer(r.Brokers, kafka.tls, kafka.sasl)
 	defer producer.Close()
 	m := consumer.Message{Topic: r.Topic, Existing: true, Key: []byte(auth.RevocationKey(r.User, r.TokenID))}
 	if !r.Undo {

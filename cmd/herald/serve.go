@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"herald/cmd/herald/login"
 	"herald/cmd/herald/server"
 	"herald/consumer"
 )
@@ -156,17 +157,18 @@ func (s *serveCommand) Run(ctx context.Context, parsed *kong.Context) error {
 	signals, stop := hangups()
 	defer stop()
 	cfg := s.config()
-	r := &reloader{flags: flagValues(parsed), login: new(login)}
+	r := &reloader{flags: flagValues(parsed), login: new(login.Replaceable)}
 	cfg.Logger, r.level = s.logger()
-	var err error
-	if r.files, err = s.readFiles(cfg.Logger); err != nil {
-		return err
+	var errs []error
+	if r.files, errs = s.readFiles(cfg.Logger); len(errs) > 0 {
+		return errs[0]
 	}
-	cfg.Keys, cfg.Certificate, cfg.Consumer.TLS = r.files.keys, r.files.certificate, r.files.kafkaTLS
-	if r.files.kafkaSASL != nil {
-		r.login.set(r.files.kafkaSASL)
+	cfg.Keys, cfg.Certificate, cfg.Consumer.TLS = r.files.keys, r.files.certificate, r.files.kafka.tls
+	if r.files.kafka.sasl != nil {
+		r.login.Set(r.files.kafka.sasl)
 		cfg.Consumer.SASL = r.login
 	}
+	var err error
 	if cfg.Consumer.Replica, err = s.replica(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -18,6 +19,9 @@ import (
 
 // verbatimTag marks an argument that is data and not a setting. Every text is allowed in it.
 const verbatimTag = "verbatim"
+
+// anycaseTag marks a choice that users may write in capitals and with _ for -, as other programs do: SCRAM_SHA_256.
+const anycaseTag = "anycase"
 
 // nonemptyTag marks a name whose default an empty value would not mean: a variable that is empty by mistake must not
 // pass for a variable that is not set.
@@ -61,6 +65,10 @@ func (m settingMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) err
 	if ctx.Value.IsSlice() {
 		return m.decodeList(ctx, target)
 	}
+	if ctx.Value.Tag.Has(anycaseTag) {
+		ctx = withoutCase(ctx)
+		token = ctx.Scan.Peek()
+	}
 	if text, ok := token.Value.(string); ok && token.IsValue() {
 		if text == "" && ctx.Value.Tag.Has(nonemptyTag) {
 			return errors.New("the name is empty: give one, or leave the setting out")
@@ -75,6 +83,17 @@ func (m settingMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) err
 	return m.Mapper.Decode(ctx, target)
 }
 
+// withoutCase returns the context with the next token in lower case, and with - for _.
+func withoutCase(ctx *kong.DecodeContext) *kong.DecodeContext {
+	token := ctx.Scan.Peek()
+	text, ok := token.Value.(string)
+	if !ok || !token.IsValue() {
+		return ctx
+	}
+	ctx.Scan.Pop()
+	return ctx.WithScanner(kong.ScanAsType(token.Type, strings.ReplaceAll(strings.ToLower(text), "_", "-")))
+}
+
 // checkChoice returns an error for a text that is not one of the flag's values. kong's own error does not say what a
 // text in the wrong case was meant for.
 func checkChoice(text string, flag *kong.Value) error {
@@ -82,7 +101,7 @@ func checkChoice(text string, flag *kong.Value) error {
 	if flag.Enum == "" || text == "" || slices.Contains(choices, text) {
 		return nil
 	}
-	return fmt.Errorf("%q: want %s%s", text, strings.Join(choices, " or "), spelling.Suggest(text, choices))
+	return fmt.Errorf("%q: want %s%s", text, strings.Join(choices, " or "), cmp.Or(spelling.Suggest(text, choices), explainMechanism(text)))
 }
 
 // decodeList decodes the elements one by one.

@@ -111,19 +111,20 @@ func TestInvisibleCharactersAreNamed(t *testing.T) {
 
 // listElements are two elements of each flag that takes a list. A new flag needs a line here.
 var listElements = map[string][2]string{
-	"allow-header":        {"X-A", "X-B"},
-	"allow-origin":        {"https://a.example", "https://b.example"},
-	"brokers":             {"a:1", "b:2"},
-	"jwt-algorithms":      {"RS256", "ES256"},
-	"jwt-audience":        {"a", "b"},
-	"jwt-public-key-file": {"a.pem", "b.pem"},
-	"jwt-secret-file":     {"a", "b"},
-	"record-header":       {"a", "b"},
-	"source-addresses":    {"127.0.0.1", "127.0.0.2"},
-	"topic":               {"a", "b"},
-	"topics":              {"a", "b"},
-	"trusted-proxies":     {"10.0.0.0/8", "fd00::/8"},
-	"types":               {"a", "b"},
+	"allow-header":          {"X-A", "X-B"},
+	"allow-origin":          {"https://a.example", "https://b.example"},
+	"brokers":               {"a:1", "b:2"},
+	"jwt-algorithms":        {"RS256", "ES256"},
+	"jwt-audience":          {"a", "b"},
+	"jwt-public-key-file":   {"a.pem", "b.pem"},
+	"jwt-secret-file":       {"a", "b"},
+	"kafka-oauth-extension": {"a=1", "b=2"},
+	"record-header":         {"a", "b"},
+	"source-addresses":      {"127.0.0.1", "127.0.0.2"},
+	"topic":                 {"a", "b"},
+	"topics":                {"a", "b"},
+	"trusted-proxies":       {"10.0.0.0/8", "fd00::/8"},
+	"types":                 {"a", "b"},
 }
 
 // TestEveryListTrimsItsElements gives each flag that takes a list two elements with and without white space
