@@ -2,10 +2,12 @@ package auth
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -31,14 +33,8 @@ const (
 // readIdentity reads the claims of a token whose signature and times have been verified.
 func (j *JWT) readIdentity(claims jwt.MapClaims) (Identity, error) {
 	var id Identity
-	var ok bool
-	if id.User, ok = claims[j.cfg.UserClaim].(string); !ok {
-		return Identity{}, wrongClaim(j.cfg.UserClaim, "is missing or not a string: it must name the user")
-	}
-	if err := CheckUser(id.User); err != nil {
-		return Identity{}, err
-	}
 	err := cmp.Or( // the first error is enough for the client
+		readUser(claims, j.cfg.UserClaim, &id),
 		readTime(claims, "exp", &id.Expires),
 		readTime(claims, "iat", &id.IssuedAt),
 		readTime(claims, "nbf", new(time.Time)), // the parser accepts a time beyond the range as one in the past
@@ -53,6 +49,40 @@ func (j *JWT) readIdentity(claims jwt.MapClaims) (Identity, error) {
 	}
 	id.Expires = id.Expires.Add(j.cfg.Leeway)
 	return id, nil
+}
+
+// readUser reads the claim that names the user. An integer names the user that its decimal text names: many systems
+// number their users. Other numbers are refused, because they have several texts.
+func readUser(claims jwt.MapClaims, name string, to *Identity) error {
+	switch claim := claims[name].(type) {
+	case string:
+		to.User = claim
+	case json.Number:
+		if strings.ContainsAny(claim.String(), ".eE") || claim == "-0" {
+			return wrongClaim(name, "is a number, but not an integer in decimal: it must name the user by a string or an integer")
+		}
+		to.User = claim.String()
+	case nil:
+		if _, ok := claims[name]; !ok {
+			return wrongClaim(name, "is missing: it must name the user")
+		}
+		return wrongClaim(name, "is null: it must name the user by a string or an integer")
+	default:
+		return wrongClaim(name, "is "+typeName(claim)+": it must name the user by a string or an integer")
+	}
+	return CheckUser(to.User)
+}
+
+// typeName returns what JSON calls a value that is neither a string, a number nor null.
+func typeName(value any) string {
+	switch value.(type) {
+	case bool:
+		return "true or false"
+	case []any:
+		return "an array"
+	default:
+		return "an object"
+	}
 }
 
 // errNoExpiry refuses a token that would be valid for ever.
@@ -97,8 +127,9 @@ func readTime(claims jwt.MapClaims, name string, to *time.Time) error {
 	if !ok {
 		return nil
 	}
-	seconds, ok := claim.(float64)
-	if !ok || !(seconds >= 0 && seconds <= maxTime) { // written like this to refuse NaN too
+	number, _ := claim.(json.Number)
+	seconds, err := number.Float64()
+	if err != nil || seconds < 0 || seconds > maxTime {
 		return wrongClaim(name, "is not a time in seconds since 1970")
 	}
 	whole, part := math.Modf(seconds)

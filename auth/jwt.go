@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"regexp"
 	"slices"
@@ -36,7 +37,7 @@ type JWTConfig struct {
 	// value, so Herald accepts tokens that the issuer made for other services too (RFC 8725, section
 	// 3.9).
 	Audiences []string
-	// UserClaim names the claim that holds the user's name, a string. Empty: "sub".
+	// UserClaim names the claim that holds the user's name, a string or an integer. Empty: "sub".
 	UserClaim string
 	// Leeway is the largest allowed difference between the clocks of the issuer and of this machine,
 	// at most 5 min. Zero: no difference.
@@ -79,6 +80,7 @@ func NewJWT(cfg JWTConfig) (*JWT, error) {
 	}
 	opts := []jwt.ParserOption{
 		jwt.WithValidMethods(cfg.Algorithms), jwt.WithLeeway(cfg.Leeway), jwt.WithTimeFunc(cfg.Now), jwt.WithStrictDecoding(),
+		jwt.WithJSONNumber(),         // the float64 of a user's number may be that of another user's
 		jwt.WithExpirationRequired(), // without it, a lost token would be valid until the issuer changes its key
 		jwt.WithIssuedAt(),           // a token issued in the future would outlive a revocation of its user
 	}
@@ -167,13 +169,16 @@ func lacksKey(err error) bool {
 }
 
 // checkJSON refuses a token whose header or claims two readers may understand differently (RFC 8725, section 2.4). Of
-// two members of one name, encoding/json takes the last. It replaces text that is not UTF-8, and half of a surrogate
+// two members of one name, encoding/json takes the last, and the library passes over what follows the claims. It replaces text that is not UTF-8, and half of a surrogate
 // pair, by one character, so that different users would have one name.
 func checkJSON(token string) error {
 	for _, part := range strings.SplitN(token, ".", 3)[:2] {
 		text := base64.NewDecoder(base64.RawURLEncoding, strings.NewReader(part))
-		if _, err := jsontext.NewDecoder(text).ReadValue(); err != nil {
-			return refusedMalformed.with("the token's JSON is ambiguous: it must be UTF-8, and no object may have two members of one name").because(nil)
+		d := jsontext.NewDecoder(text)
+		_, err := d.ReadValue()
+		_, end := d.ReadToken()
+		if err != nil || !errors.Is(end, io.EOF) {
+			return refusedMalformed.with("the token's JSON is ambiguous: it must be one text in UTF-8, and no object may have two members of one name").because(nil)
 		}
 	}
 	return nil

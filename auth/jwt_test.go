@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/json"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -146,6 +147,14 @@ func validTokens(t *testing.T) []validToken {
 		{
 			"user in another claim", func(c *JWTConfig) { c.UserClaim = "email" }, "Bearer " + sign(t, alice(map[string]any{"email": "a@example.org"})),
 			Identity{User: "a@example.org", Expires: later},
+		},
+		{
+			"integer that a float64 cannot hold", nil, "Bearer " + sign(t, alice(map[string]any{"sub": json.Number("9007199254740993")})),
+			Identity{User: "9007199254740993", Expires: later},
+		},
+		{
+			"negative integer", nil, "Bearer " + sign(t, alice(map[string]any{"sub": -7})),
+			Identity{User: "-7", Expires: later},
 		},
 	}
 }

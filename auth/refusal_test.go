@@ -68,8 +68,12 @@ func refusedTokens(t *testing.T) []refusedToken {
 		{"expiry is a text", change("exp", "s3cret"), "claim"},
 		{"expiry out of range", change("exp", 1<<40), "claim"},
 		{"no user", change("sub", nil), "claim"},
+		{"user is a fraction", change("sub", 5373637265.5), "claim"},
+		{"user is an object", change("sub", map[string]any{"s3cret": 1}), "claim"},
+		{"user is a list", change("sub", []string{"s3cret"}), "claim"},
+		{"user is true", change("sub", true), "claim"},
 		{"id is a number", change("jti", 7), "claim"},
-		{"number beyond the range in the claims", parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"s3cret":5373637265e999}`)) + ".", "malformed"},
+		{"number beyond the range in the claims", parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(`{"s3cret":5373637265e999}`)) + ".", "signature"},
 		{"number beyond the range in the header", base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","x":5373637265e999}`)) + "." + parts[1] + ".", "malformed"},
 		{"unknown right", change("herald", map[string]any{"s3cret": true}), "claim"},
 	}
@@ -77,6 +81,11 @@ func refusedTokens(t *testing.T) []refusedToken {
 
 // refusalMessages are parts of the messages of refused tokens, by the token's name.
 var refusalMessages = map[string]string{
+	"no user":               `the claim sub is missing: it must name the user`,
+	"user is a fraction":    `the claim sub is a number, but not an integer in decimal`,
+	"user is an object":     `the claim sub is an object: it must name the user by a string or an integer`,
+	"user is a list":        `the claim sub is an array`,
+	"user is true":          `the claim sub is true or false`,
 	"the word Bearer twice": "begins with the word Bearer",
 	"issuer":                "is not the issuer that this server trusts",
 	"no issuer":             "the token's issuer (iss) is missing",

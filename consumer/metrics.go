@@ -71,7 +71,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "herald_kafka_misplaced_records_total", Help: "Records left out of a stream because they are in another partition than the topic's partitioner chooses for the user; counted once for each open stream.",
 		}),
 		ownerless: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "herald_kafka_ownerless_records_total", Help: "Records read live that no user can ever get, by topic and by reason: no-key, no-header, not-json, no-field, not-string, empty, too-long, not-utf8, control-character or no-topic.",
+			Name: "herald_kafka_ownerless_records_total", Help: "Records read live that no user can ever get, by topic and by reason: no-key, no-header, not-json, no-field, wrong-type, empty, too-long, not-utf8, control-character or no-topic.",
 		}, []string{"topic", "reason"}),
 		stalled: prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_stalled_partitions", Help: "Partitions that have records to read and from which Herald has read nothing for at least 30 s."}),
 		up:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_up", Help: "1 if Kafka answered the last metadata request, 0 if not."}),

@@ -15,7 +15,7 @@ const (
 	ownerlessNoHeader  = "no-header"         // the route's header is missing or null
 	ownerlessNotJSON   = "not-json"          // the value is not one JSON text whose objects have each name once
 	ownerlessNoField   = "no-field"          // the route's JSON pointer points to nothing
-	ownerlessNotString = "not-string"        // the route's JSON pointer points to something other than a string
+	ownerlessWrongType = "wrong-type"        // the route's JSON pointer points to something other than a string or an integer
 	ownerlessEmpty     = "empty"             // the user's name is empty
 	ownerlessTooLong   = "too-long"          // the user's name is longer than maxUser
 	ownerlessNotUTF8   = "not-utf8"          // the user's name is not UTF-8
@@ -65,7 +65,7 @@ func (o *ownerlessRecords) reasons() []string {
 	}
 	switch {
 	case o.route.UserPointer != "":
-		return append(list, ownerlessNotJSON, ownerlessNoField, ownerlessNotString)
+		return append(list, ownerlessNotJSON, ownerlessNoField, ownerlessWrongType)
 	case o.route.UserHeader != "":
 		return append(list, ownerlessNoHeader)
 	default:
@@ -87,37 +87,41 @@ func (o *ownerlessRecords) count(p Partition, rec *Record) {
 	if rec.Value == nil {
 		return
 	}
-	reason := o.findReason(rec)
+	reason, found := o.findReason(rec)
 	if reason == "" {
 		return
 	}
 	o.counts[reason].Inc()
 	total := o.total.Add(1)
 	if mayLog(&o.logged, ownerlessPeriod) {
-		o.log.Warn("record belongs to no user and is left out; correct its producer, or user= in the topic's route",
-			"topic", p.Topic, "partition", p.ID, "offset", rec.Offset, "reason", reason, "records", total)
+		facts := []any{"topic", p.Topic, "partition", p.ID, "offset", rec.Offset, "reason", reason}
+		if found != "" {
+			facts = append(facts, "found", found)
+		}
+		o.log.Warn("record belongs to no user and is left out; correct its producer, or user= in the topic's route", append(facts, "records", total)...)
 	}
 }
 
-// findReason returns why the record belongs to no user; "" if it belongs to one.
-func (o *ownerlessRecords) findReason(rec *Record) string {
+// findReason returns why the record belongs to no user; "" if it belongs to one. With [ownerlessWrongType], found is the
+// type of JSON that is there.
+func (o *ownerlessRecords) findReason(rec *Record) (reason, found string) {
 	user := rec.User
 	switch {
 	case len(user) > 0:
 	case o.route.UserPointer != "":
-		_, missing := userInValue(rec.Value, o.route.UserPointer)
-		return missing
+		_, missing, found := userInValue(rec.Value, o.route.UserPointer)
+		return missing, found
 	case user != nil:
 	case o.route.UserHeader != "":
-		return ownerlessNoHeader
+		return ownerlessNoHeader, ""
 	default:
-		return ownerlessNoKey
+		return ownerlessNoKey, ""
 	}
 	if fault := nameFault(user); fault != "" {
-		return fault
+		return fault, ""
 	}
 	if _, err := o.routes.userTopics(string(user)); err != nil {
-		return ownerlessNoTopic
+		return ownerlessNoTopic, ""
 	}
-	return ""
+	return "", ""
 }

@@ -56,7 +56,8 @@ var ownerlessTests = map[string]map[string]struct {
 		"no JSON":    {Message{Key: []byte("alice"), Value: []byte("alice")}, "not-json"},
 		"nothing":    {Message{Value: []byte{}}, "not-json"},
 		"no field":   {Message{Value: []byte(`{"from":"alice"}`)}, "no-field"},
-		"a number":   {Message{Value: []byte(`{"to":1}`)}, "not-string"},
+		"an integer": {Message{Value: []byte(`{"to":1}`)}, ""},
+		"a fraction": {Message{Value: []byte(`{"to":1.5}`)}, "wrong-type"},
 		"empty":      {Message{Value: []byte(`{"to":""}`)}, "empty"},
 		"too long":   {Message{Value: []byte(`{"to":"` + strings.Repeat("k", 257) + `"}`)}, "too-long"},
 		"line break": {Message{Value: []byte(`{"to":"a\nb"}`)}, "control-character"},
@@ -135,15 +136,16 @@ func TestOwnerlessRecordsAreCountedOnce(t *testing.T) {
 func TestOwnerlessRecordsAreLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
-		counts := newOwnerlessRecords(routes{{Topic: "a"}, {Topic: "b"}, {Topic: "all", Kind: Broadcast}, {Topic: "own.{user}", Kind: PerUser}},
+		counts := newOwnerlessRecords(routes{{Topic: "a"}, {Topic: "b"}, {Topic: "c", UserPointer: "/to"}, {Topic: "all", Kind: Broadcast}, {Topic: "own.{user}", Kind: PerUser}},
 			newMetrics(nil), slog.New(slog.NewTextHandler(&text, nil)))
 		write := func(topic string, offsets ...int64) {
 			for _, offset := range offsets {
-				counts[topic].count(Partition{Topic: topic, ID: 7}, &Record{Record: batch.Record{Offset: offset, Value: []byte("v")}})
+				counts[topic].count(Partition{Topic: topic, ID: 7}, &Record{Record: batch.Record{Offset: offset, Value: []byte(`{"to":{}}`)}})
 			}
 		}
 		write("a", 0, 1, 2)
 		write("b", 0)
+		write("c", 0)
 		time.Sleep(ownerlessPeriod - time.Second)
 		write("a", 3)
 		time.Sleep(time.Second)
@@ -155,10 +157,11 @@ func TestOwnerlessRecordsAreLoggedOnceAMinute(t *testing.T) {
 		}
 		want := []string{
 			"a partition=7 offset=0 reason=no-key records=1", "b partition=7 offset=0 reason=no-key records=1",
+			`c partition=7 offset=0 reason=wrong-type found="an object" records=1`,
 			"a partition=7 offset=4 reason=no-key records=5",
 		}
-		if diff := cmp.Diff(want, got); diff != "" || len(counts) != 2 {
-			t.Errorf("%d topics are counted, want 2; lines (-want +got):\n%s", len(counts), diff)
+		if diff := cmp.Diff(want, got); diff != "" || len(counts) != 3 {
+			t.Errorf("%d topics are counted, want 3; lines (-want +got):\n%s", len(counts), diff)
 		}
 	})
 }

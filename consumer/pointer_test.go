@@ -26,9 +26,15 @@ func TestUserIsFoundInJSONValue(t *testing.T) {
 		"after a deep value":     {`{"deep":` + deep + `,"owner":"alice"}`, "/owner", "alice", ""},
 		"after a huge number":    {`{"n":` + strings.Repeat("9", 1<<20) + `e999999999,"owner":"alice"}`, "/owner", "alice", ""},
 		"no such member":         {`{"x":"alice"}`, "/owner", "", ownerlessNoField},
-		"not a string":           {`{"owner":1}`, "/owner", "", ownerlessNotString},
-		"null":                   {`{"owner":null}`, "/owner", "", ownerlessNotString},
-		"an object":              {`{"owner":{"id":"alice"}}`, "/owner", "", ownerlessNotString},
+		"integer":                {`{"owner":9007199254740993}`, "/owner", "9007199254740993", ""},
+		"negative integer":       {`{"owner": -7 }`, "/owner", "-7", ""},
+		"fraction":               {`{"owner":1.0}`, "/owner", "", ownerlessWrongType},
+		"exponent":               {`{"owner":1e3}`, "/owner", "", ownerlessWrongType},
+		"minus zero":             {`{"owner":-0}`, "/owner", "", ownerlessWrongType},
+		"leading zero":           {`{"owner":01}`, "/owner", "", ownerlessNotJSON},
+		"not a name":             {`{"owner":true}`, "/owner", "", ownerlessWrongType},
+		"null":                   {`{"owner":null}`, "/owner", "", ownerlessWrongType},
+		"an object":              {`{"owner":{"id":"alice"}}`, "/owner", "", ownerlessWrongType},
 		"empty":                  {`{"owner":""}`, "/owner", "", ownerlessEmpty},
 		"below a string":         {`{"owner":"alice"}`, "/owner/id", "", ownerlessNoField},
 		"index out of range":     {`["alice"]`, "/1", "", ownerlessNoField},
@@ -49,7 +55,7 @@ func TestUserIsFoundInJSONValue(t *testing.T) {
 		"not JSON, no member":    {`{"x":1}}`, "/owner", "", ownerlessNotJSON},
 		"not JSON, not a string": {`{"owner":1`, "/owner", "", ownerlessNotJSON},
 	} {
-		if got, missing := userInValue([]byte(test.value), test.pointer); string(got) != test.want || missing != test.missing {
+		if got, missing, _ := userInValue([]byte(test.value), test.pointer); string(got) != test.want || missing != test.missing {
 			t.Errorf("%s: the user is %q, %q, want %q, %q", name, got, missing, test.want, test.missing)
 		}
 	}
@@ -67,12 +73,12 @@ func FuzzUserInValue(f *testing.F) {
 			return
 		}
 		before := string(value)
-		got, missing := userInValue(value, pointer)
+		got, missing, found := userInValue(value, pointer)
 		if string(value) != before {
 			t.Fatal("the value was changed")
 		}
-		if (missing == "") != (len(got) > 0) {
-			t.Fatalf("user %q with reason %q", got, missing)
+		if (missing == "") != (len(got) > 0) || (missing == ownerlessWrongType) != (found != "") {
+			t.Fatalf("user %q with reason %q, found %q", got, missing, found)
 		}
 		if got == nil {
 			return
@@ -96,6 +102,9 @@ func FuzzUserInValue(f *testing.F) {
 				at = v[i]
 			}
 		}
+		if n, ok := at.(json.Number); ok {
+			at = n.String()
+		}
 		if at != string(got) {
 			t.Fatalf("%q found at %q, want %q", got, pointer, at)
 		}
@@ -110,15 +119,15 @@ func TestRecordsReachTheUserNamedInTheirValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := produce(t, producer, "orders", "k", `{"owner":"alice","n":1}`)
-	for _, value := range []string{`{"owner":"bob"}`, "no JSON", `{"owner":"alice","owner":"bob"}`, `{"owner":"alice","n":2}`} {
+	for _, value := range []string{`{"owner":7}`, `{"owner":"bob"}`, "no JSON", `{"owner":"alice","owner":"bob"}`, `{"owner":"alice","n":2}`} {
 		produce(t, producer, "orders", "k", value)
 	}
-	want := []string{` no JSON`, ` {"owner":"alice","owner":"bob"}`, `alice {"owner":"alice","n":1}`, `alice {"owner":"alice","n":2}`, `bob {"owner":"bob"}`}
-	if diff := cmp.Diff(want, sink.sorted(t, 5)); diff != "" {
+	want := []string{` no JSON`, ` {"owner":"alice","owner":"bob"}`, `7 {"owner":7}`, `alice {"owner":"alice","n":1}`, `alice {"owner":"alice","n":2}`, `bob {"owner":"bob"}`}
+	if diff := cmp.Diff(want, sink.sorted(t, 6)); diff != "" {
 		t.Error(diff)
 	}
 	var again []string
-	_, err := replayOne(t.Context(), c, first.Partition, topicID(t, c, "orders"), "alice", first.Offset, first.Offset+5, func(r *Record) bool {
+	_, err := replayOne(t.Context(), c, first.Partition, topicID(t, c, "orders"), "alice", first.Offset, first.Offset+6, func(r *Record) bool {
 		again = append(again, line(r))
 		return true
 	})
@@ -133,7 +142,7 @@ func BenchmarkUserInValue(b *testing.B) {
 	b.SetBytes(int64(len(value)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if user, _ := userInValue(value, "/owner/id"); user == nil {
+		if user, _, _ := userInValue(value, "/owner/id"); user == nil {
 			b.Fatal("the user was not found")
 		}
 	}

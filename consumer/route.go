@@ -137,7 +137,7 @@ func isTopicByte(c byte) bool {
 func (r *Route) sharedUser(rec *Record) []byte {
 	switch {
 	case r.UserPointer != "":
-		user, _ := userInValue(rec.Value, r.UserPointer)
+		user, _, _ := userInValue(rec.Value, r.UserPointer)
 		return user
 	case r.UserHeader != "":
 		user, _ := rec.Header(r.UserHeader)

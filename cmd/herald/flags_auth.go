@@ -30,7 +30,7 @@ type authFlags struct {
 	JWTAlgorithms    []string      `name:"jwt-algorithms" placeholder:"NAME" help:"Allowed algorithms of tokens, such as RS256. EdDSA and Ed25519 are two names of one algorithm. Default: every algorithm that fits the keys." group:"Tokens"`
 	JWTIssuer        string        `name:"jwt-issuer" placeholder:"TEXT" help:"Required value of the claim iss. Default: any." group:"Tokens"`
 	JWTAudience      []string      `name:"jwt-audience" placeholder:"TEXT" help:"Values of the claim aud; a token must have one of them. Default: any, so tokens that the issuer made for other services are accepted too." group:"Tokens"`
-	JWTUserClaim     string        `name:"jwt-user-claim" default:"${default_jwt_user_claim}" placeholder:"NAME" help:"Claim that holds the user. Default: ${default}." group:"Tokens"`
+	JWTUserClaim     string        `name:"jwt-user-claim" default:"${default_jwt_user_claim}" placeholder:"NAME" help:"Claim that holds the user, a string or an integer. Default: ${default}." group:"Tokens"`
 
 	RevocationTopic string `placeholder:"NAME" help:"Compacted topic of revoked tokens, see herald revoke. Default: no token is revoked before it expires." group:"Tokens"`
 
