@@ -89,6 +89,7 @@
 //	home.go                the partitions that may hold a user's records
 //	ownerless.go           records of shared topics that no user can ever get
 //	user_name.go           names that no user can have
+//	user_encoding.go       how topics of users spell them
 //	record.go              a partition, a position and a record
 //
 // Replays:

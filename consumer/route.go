@@ -59,6 +59,9 @@ type Route struct {
 	// [Shared] topic.
 	UserPointer string
 
+	// Encoding says how the topics of a [PerUser] route spell the user in their names.
+	Encoding Encoding
+
 	// Partitioner is the partitioner of all producers of a [Shared] topic whose record key is the user.
 	// With it, a user's streams read only the partitions that it chooses for the user ([Homes]), and a
 	// record in another partition is not delivered. If it is empty, a user's records may be in any
@@ -69,7 +72,7 @@ type Route struct {
 // validate checks the route by itself; [CheckRoutes] checks routes against each other.
 func (r *Route) validate() error {
 	n := strings.Count(r.Topic, userPlaceholder)
-	bare := r.TopicFor("u")
+	bare := strings.Replace(r.Topic, userPlaceholder, "u", 1)
 	switch {
 	case r.Topic == "":
 		return errors.New("a topic needs a name")
@@ -83,6 +86,8 @@ func (r *Route) validate() error {
 		return fmt.Errorf("user=header:… is for shared topics, not for %s ones", r.Kind)
 	case r.Kind != Shared && r.UserPointer != "":
 		return fmt.Errorf("user=json:… is for shared topics, not for %s ones", r.Kind)
+	case r.Kind != PerUser && r.Encoding != "":
+		return fmt.Errorf("encode=… is for topics with %s in their name", userPlaceholder)
 	case r.UserHeader != "" && r.UserPointer != "":
 		return errors.New("a record's user is in a header or in the value, not in both")
 	case r.Partitioner != "" && r.Kind != Shared:
@@ -92,6 +97,11 @@ func (r *Route) validate() error {
 	}
 	if r.UserPointer != "" {
 		if err := checkPointer(r.UserPointer); err != nil {
+			return err
+		}
+	}
+	if r.Encoding != "" {
+		if err := new(Encoding).parse(string(r.Encoding)); err != nil {
 			return err
 		}
 	}
@@ -170,14 +180,14 @@ func (r *Route) setOwner(rec *Record, user []byte) {
 	}
 }
 
-// TopicFor returns the topic's name with the user in place of "{user}". Whether Kafka allows the name is
-// not checked.
+// TopicFor returns the topic's name with the user, as the route's encoding spells it, in place of "{user}". Whether
+// Kafka allows the name is not checked.
 func (r *Route) TopicFor(user string) string {
-	return strings.Replace(r.Topic, userPlaceholder, user, 1)
+	return strings.Replace(r.Topic, userPlaceholder, r.Encoding.encode(user), 1)
 }
 
 // UserOf returns the user that the topic belongs to, and whether the topic is one of this [PerUser] route:
-// its name has the fixed parts of the route's name and a user between them.
+// its name has the fixed parts of the route's name and a user, as the route's encoding spells it, between them.
 func (r *Route) UserOf(topic string) (user string, ok bool) {
 	if r.Kind != PerUser {
 		return "", false
@@ -186,7 +196,7 @@ func (r *Route) UserOf(topic string) (user string, ok bool) {
 	if len(topic) <= len(prefix)+len(suffix) || !strings.HasPrefix(topic, prefix) || !strings.HasSuffix(topic, suffix) {
 		return "", false
 	}
-	return topic[len(prefix) : len(topic)-len(suffix)], true
+	return r.Encoding.decode(topic[len(prefix) : len(topic)-len(suffix)])
 }
 
 // fixedParts returns the parts of the topic's name before and after "{user}".

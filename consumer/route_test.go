@@ -1,6 +1,9 @@
 package consumer
 
 import (
+	"bytes"
+	"encoding/base64"
+	"errors"
 	"strings"
 	"testing"
 
@@ -20,6 +23,8 @@ var routeSeeds = [][3]string{
 	{"_{user}", "a.{user}.{user}", "_x"},
 	{"a,kind=per-user", "{user},kind=broadcast", ".."},
 	{"a.{user}.x", "a.{user}.y", "a/b"},
+	{"a.{user},encode=base64url", "b.{user}", "YWxpY2U"},
+	{"{user}_,encode=base64url", "b.{user}.c,encode=base64url", "auth0|42"},
 }
 
 // FuzzParseRoute checks that routes keep users apart. For any two routes that newRoutes accepts together, no
@@ -81,9 +86,54 @@ func checkUserTopic(t *testing.T, rs routes, user, name string, route *Route) {
 		if rs[i].Kind != PerUser || len(name) < len(prefix)+len(suffix) || !strings.HasPrefix(name, prefix) || !strings.HasSuffix(name, suffix) {
 			continue
 		}
-		other := name[len(prefix) : len(name)-len(suffix)]
-		if theirs, err := rs.userTopics(other); err == nil && other != user && theirs[name] != nil {
-			t.Fatalf("%q and %q share the topic %q", user, other, name)
+		spelt := name[len(prefix) : len(name)-len(suffix)]
+		decoded, _ := base64.RawURLEncoding.DecodeString(spelt)
+		for _, other := range []string{spelt, string(decoded)} {
+			if theirs, err := rs.userTopics(other); err == nil && other != user && theirs[name] != nil {
+				t.Fatalf("%q and %q share the topic %q", user, other, name)
+			}
+		}
+	}
+}
+
+// TestUsersOfAnyNameHaveTopics has the topics of a route that spells users in base64url, and topics that no user has.
+func TestUsersOfAnyNameHaveTopics(t *testing.T) {
+	r, err := ParseRoute("n.{user}.x,encode=base64url")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rs, err := newRoutes([]Route{r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	longest := strings.Repeat("é", 91) + "a" // 183 bytes take 244 characters
+	for user, topic := range map[string]string{
+		"alice": "n.YWxpY2U.x", "auth0|42": "n.YXV0aDB8NDI.x", "a@example.org": "n.YUBleGFtcGxlLm9yZw.x", "日本": "n.5pel5pys.x", "?>": "n.Pz4.x", "...": "n.Li4u.x",
+		longest: r.TopicFor(longest),
+	} {
+		own, err := rs.userTopics(user)
+		if err != nil || len(own) != 1 || own[topic] == nil {
+			t.Errorf("%q has the topics %v, want %s: %v", user, own, topic, err)
+		}
+		if got, ok := r.UserOf(topic); !ok || got != user {
+			t.Errorf("%s is for %q (%v), want %q", topic, got, ok, user)
+		}
+		if m, ok := MessageFor(rs, user); !ok || m.Topic != topic {
+			t.Errorf("a message for %q goes to %q", user, m.Topic)
+		}
+		if names := newOwnNames(rs); names.isPlain([]byte(user)) != (user == "alice") {
+			t.Errorf("%q is plain: %v", user, names.isPlain([]byte(user)))
+		}
+	}
+	if _, err := rs.userTopics(longest + "a"); !errors.Is(err, ErrUserTopic) {
+		t.Errorf("a name that is too long: %v, want ErrUserTopic", err)
+	}
+	if names := newOwnNames(rs); !names.isPlain(bytes.Repeat([]byte("a"), 183)) || names.isPlain(bytes.Repeat([]byte("a"), 184)) {
+		t.Error("the longest name that is plain does not have 183 bytes")
+	}
+	for _, topic := range []string{"n.YWxpY2V.x", "n.YWxpY2U=.x", "n.Y.x", "n.a.b.x", "n..x"} {
+		if user, ok := r.UserOf(topic); ok {
+			t.Errorf("%s is for %q, want nobody", topic, user)
 		}
 	}
 }

@@ -21,6 +21,7 @@ var ErrSeveralTopics = errors.New("want one topic")
 //	orders,user=header:owner             shared, the header "owner" is the user
 //	orders,user=json:/owner/id           shared, the string at this JSON pointer into the value is the user
 //	notifications.{user}                 one topic for each user
+//	notifications.{user},encode=base64url  the same; topics spell their users in base64url
 //	announcements,kind=broadcast         for everyone
 func ParseRoute(text string) (Route, error) {
 	name, options, hasOptions := strings.Cut(text, ",")
@@ -51,6 +52,9 @@ func (r Route) String() string {
 	text := r.Topic
 	if r.Kind == Broadcast {
 		text += ",kind=broadcast"
+	}
+	if r.Encoding != "" {
+		text += ",encode=" + string(r.Encoding)
 	}
 	if r.UserHeader != "" {
 		text += ",user=header:" + r.UserHeader
@@ -88,7 +92,7 @@ func intendedName(name string) string {
 	return intended
 }
 
-var optionKeys = []string{"kind", "user", "partitioner"}
+var optionKeys = []string{"kind", "user", "partitioner", "encode"}
 
 // setOptions sets the options of the route's text. It refuses an option that is given twice: the options decide who may
 // read the topic's records, and the text does not say which of the two is meant.
@@ -121,8 +125,10 @@ func (r *Route) setOption(option string) error {
 		return r.setUser(value)
 	case "partitioner":
 		return r.Partitioner.parse(value)
+	case "encode":
+		return r.Encoding.parse(value)
 	default:
-		return fmt.Errorf("unknown option %q: want kind, user or partitioner%s", key, spelling.Suggest(key, optionKeys))
+		return fmt.Errorf("unknown option %q: want kind, user, partitioner or encode%s", key, spelling.Suggest(key, optionKeys))
 	}
 }
 

@@ -85,7 +85,7 @@ func (rs routes) userTopic(r *Route, user string) (string, error) {
 	}
 	name := r.TopicFor(user)
 	if err := checkTopicName(name); err != nil {
-		return "", fmt.Errorf("%w by the route %s, and routes without {user} take every name: %w", ErrUserTopic, r.Topic, err)
+		return "", fmt.Errorf("%w by the route %s: %w; routes without {user} and routes with encode=base64url take other names", ErrUserTopic, r, err)
 	}
 	for _, other := range rs.static() {
 		if other.Topic == name {

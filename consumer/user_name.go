@@ -77,7 +77,7 @@ func newOwnNames(rs routes) *ownNames {
 			names = &ownNames{longest: maxTopicName, taken: make(map[string]bool)}
 		}
 		prefix, suffix := route.fixedParts()
-		names.longest = min(names.longest, maxTopicName-len(prefix)-len(suffix))
+		names.longest = min(names.longest, route.Encoding.longest(maxTopicName-len(prefix)-len(suffix)))
 		for _, other := range rs.static() {
 			if user, ok := route.UserOf(other.Topic); ok {
 				names.taken[user] = true

@@ -15,9 +15,9 @@ import (
 )
 
 type idCommand struct {
-	ID    string   `arg:"" name:"id" help:"The event id."`
-	Topic []string `placeholder:"NAME" help:"Names of topics that the id may contain, such as notifications.alice or, with --user, notifications.{user}. An id contains only hashes of names. Default: the topics of herald dev." env:"-"`
-	User  string   `placeholder:"NAME" help:"User whose name stands for {user} in the names of topics. Default: none; the id's topics with a user in their name are then shown by their hash." env:"-"`
+	ID    string           `arg:"" name:"id" help:"The event id."`
+	Topic []consumer.Route `sep:";" placeholder:"NAME[,KEY=VALUE…]" help:"A topic that the id may contain, such as notifications.alice or, with --user, notifications.{user}; with options, as --topic of serve has them. Repeat the flag, or separate several topics by semicolons. An id contains only hashes of names. Default: the topics of herald dev." env:"-"`
+	User  string           `placeholder:"NAME" help:"User whose name stands for {user} in the names of topics. Default: none; the id's topics with a user in their name are then shown by their hash." env:"-"`
 }
 
 // Help implements kong.HelpProvider.
@@ -50,16 +50,16 @@ func (i *idCommand) Run() error { return i.explain(os.Stdout, os.Stderr) }
 
 // topics returns the names that the id is searched for.
 func (i *idCommand) topics() []string {
-	names := slices.Clone(i.Topic)
-	if len(names) == 0 {
-		for _, r := range devRoutes {
-			names = append(names, r.Topic)
-		}
+	routes := i.Topic
+	if len(routes) == 0 {
+		routes = devRoutes
 	}
-	for n := range names {
+	var names []string
+	for _, r := range routes {
 		if i.User != "" {
-			names[n] = (&consumer.Route{Topic: names[n]}).TopicFor(i.User)
+			r.Topic = r.TopicFor(i.User)
 		}
+		names = append(names, r.Topic)
 	}
 	return names
 }

@@ -47,8 +47,11 @@ Topics. Each --topic says which user a record belongs to; all kinds may be mixed
                                          like Kafka's Java client (murmur2), librdkafka (crc32) or
                                          sarama (fnv1a)
     orders,user=header:owner             shared: the record header "owner" is the user
-    orders,user=json:/owner/id           shared: the value is JSON, and the string at this pointer is the user
+    orders,user=json:/owner/id           shared: the value is JSON, and the string or integer at this pointer is the user
     notifications.{user}                 one topic a user, read while that user has a stream open
+    notifications.{user},encode=base64url
+                                         the same for users with any name: the topic's name has the user in
+                                         base64url, so that of a|b is notifications.YXxi
     announcements,kind=broadcast         for everyone
 
 The server waits for a topic that does not exist yet. With a partitioner the server looks for a user's records in one partition: event ids are short, and for a resuming client one partition is read again. The server leaves out a record in another partition, counts it (herald_kafka_misplaced_records_total) and logs a warning; so give a partitioner only if every producer uses it.
