@@ -1,18 +1,16 @@
 package auth
 
 import (
-	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"herald/auth/remote"
 )
 
 const (
@@ -77,16 +75,12 @@ type JWKS struct {
 
 // NewJWKS returns an error that says what to do if cfg is invalid. [JWKS.Run] fetches the keys.
 func NewJWKS(cfg JWKSConfig) (*JWKS, error) {
-	u, err := url.Parse(cfg.URL)
-	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		return nil, errors.New("want a URL like https://issuer.example/.well-known/jwks.json")
-	case u.Scheme == "http" && !cfg.AllowHTTP && !isLoopback(u.Hostname()):
-		return nil, errors.New("want https: an attacker who can change the response can sign tokens (http is allowed for this machine, and with --insecure-jwks-http in a network that you trust)")
-	case cfg.AllowHTTP && (u.Scheme != "http" || isLoopback(u.Hostname())):
-		return nil, errors.New("--insecure-jwks-http has no effect with this URL: leave the flag out")
-	case u.User != nil:
-		return nil, errors.New("want no user and password in the URL: the keys are public")
+	address := remote.Address{
+		URL: cfg.URL, Example: "https://issuer.example/.well-known/jwks.json",
+		AllowHTTP: cfg.AllowHTTP, HTTPFlag: "--insecure-jwks-http", HTTPRisk: "an attacker who can change the response can sign tokens",
+	}
+	if err := address.Check(); err != nil {
+		return nil, err
 	}
 	if cfg.Refresh == 0 {
 		cfg.Refresh = 10 * time.Minute
@@ -105,17 +99,7 @@ func NewJWKS(cfg JWKSConfig) (*JWKS, error) {
 			Name: "herald_jwks_fetches_total", Help: "Fetches of the key set, by result: ok or error.",
 		}, []string{"result"}),
 	}
-	j.client = &http.Client{
-		Timeout: jwksTimeout,
-		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cfg.RootCAs},
-			ForceAttemptHTTP2:      true,
-			MaxResponseHeaderBytes: 64 << 10,
-			IdleConnTimeout:        30 * time.Second,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	j.client = remote.NewClient(cfg.RootCAs, jwksTimeout)
 	j.age = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "herald_jwks_fetched_timestamp_seconds", Help: "Unix time of the last fetch of the key set that worked; 0 before the first.",
 	}, j.fetchedSeconds)
@@ -135,11 +119,6 @@ func (j *JWKS) Describe(to chan<- *prometheus.Desc) {
 func (j *JWKS) Collect(to chan<- prometheus.Metric) {
 	j.fetches.Collect(to)
 	j.age.Collect(to)
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func (j *JWKS) fetchedSeconds() float64 {

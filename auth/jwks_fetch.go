@@ -2,14 +2,13 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"herald/auth/remote"
 )
 
 // Run fetches the keys until ctx ends. No other goroutine fetches them.
@@ -110,16 +109,13 @@ func (j *JWKS) fetchKeys(ctx context.Context) (jwkSet, error) {
 	r.Header.Set("Accept", "application/jwk-set+json, application/json")
 	answer, err := j.client.Do(r)
 	if err != nil {
-		if u, ok := errors.AsType[*url.Error](err); ok {
-			err = u.Err // the caller logs the URL beside the error
-		}
-		return jwkSet{}, err
+		return jwkSet{}, remote.Explain(err) // the caller logs the URL beside the error
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return jwkSet{}, explainStatus(answer)
+		return jwkSet{}, remote.ExplainStatus(answer)
 	}
-	text, err := io.ReadAll(io.LimitReader(answer.Body, maxJWKS+1))
+	text, err := remote.ReadBody(answer, maxJWKS)
 	if err != nil {
 		return jwkSet{}, err
 	}
@@ -129,13 +125,4 @@ func (j *JWKS) fetchKeys(ctx context.Context) (jwkSet, error) {
 		j.cfg.Logger.Debug("key of the key set left out", "url", j.cfg.URL, "kid", id, "error", reason)
 	}
 	return set, err
-}
-
-// explainStatus returns an error for an answer that is not 200. Herald follows no redirect, because the operator chose
-// the server that may say which keys are good.
-func explainStatus(answer *http.Response) error {
-	if to, err := answer.Location(); err == nil {
-		return fmt.Errorf("status %d, want 200; redirects are not followed: give the URL that it leads to, %.200q, if you trust that server", answer.StatusCode, to.Redacted())
-	}
-	return fmt.Errorf("status %d, want 200", answer.StatusCode)
 }

@@ -11,6 +11,7 @@ import (
 
 	"herald/auth"
 	"herald/cmd/herald/listener"
+	"herald/cmd/herald/login"
 	"herald/cmd/herald/server"
 	"herald/consumer"
 )
@@ -21,6 +22,9 @@ func (c *checkCommand) checkKafka(ctx context.Context, f *findings, cfg *server.
 	if wrong != nil || c.KafkaTLS && cfg.Consumer.TLS == nil || c.KafkaSASLMechanism != "" && cfg.Consumer.SASL == nil {
 		f.note("kafka: not asked, because settings of its connection are wrong")
 		return
+	}
+	if m, ok := cfg.Consumer.SASL.(*login.Bearer); ok && c.KafkaOAuthTokenURL != "" && !checkEndpoint(ctx, f, m) {
+		return // no broker would accept the log-in
 	}
 	if len(cfg.Consumer.Brokers) > 1 { // one by one: a broker that answers would hide that another does not
 		for _, address := range cfg.Consumer.Brokers {
@@ -48,6 +52,17 @@ func (c *checkCommand) checkKafka(ctx context.Context, f *findings, cfg *server.
 	c.checkTopics(ctx, f, cluster)
 	c.checkRevocationTopic(ctx, f, cluster)
 	c.checkGroups(ctx, f, cluster, cfg.Groups())
+}
+
+// checkEndpoint gets a token as the server does for its first log-in.
+func checkEndpoint(ctx context.Context, f *findings, m *login.Bearer) bool {
+	expires, err := m.Probe(ctx)
+	if err != nil {
+		f.fail("%v", err)
+		return false
+	}
+	f.ok("--kafka-oauth-token-url: gives a token, to be used for %v", time.Until(expires).Round(time.Second))
+	return true
 }
 
 // probeUser stands for any user: the rights on the topic of this user are the rights on the topics of all users.

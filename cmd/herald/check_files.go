@@ -12,6 +12,7 @@ import (
 
 	"herald/auth/textfile"
 	"herald/cmd/herald/listener"
+	"herald/cmd/herald/login"
 	"herald/cmd/herald/server"
 )
 
@@ -31,6 +32,7 @@ func (c *checkCommand) checkSettings(f *findings) server.Config {
 		}
 	}
 	c.checkSecretFiles(f)
+	c.checkTokenFile(f)
 	checkPair(f, "--tls-cert-file", c.TLSCertFile, c.TLSKeyFile)
 	checkPair(f, "--kafka-cert-file", c.KafkaCertFile, c.KafkaKeyFile)
 	if !c.InsecureNoAuth && c.TLSCertFile == "" && len(c.TrustedProxies) == 0 && !isSocket(c.Listen) && !listener.LoopbackOnly(c.Listen) {
@@ -74,11 +76,28 @@ func (c *checkCommand) loadFiles(f *findings) server.Config {
 func (c *checkCommand) checkSecretFiles(f *findings) {
 	for flag, path := range map[string]string{
 		"--kafka-sasl-password-file": c.KafkaSASLPasswordFile, "--kafka-key-file": c.KafkaKeyFile, "--tls-key-file": c.TLSKeyFile,
-		"--kafka-oauth-token-file": c.KafkaOAuthTokenFile,
+		"--kafka-oauth-token-file": c.KafkaOAuthTokenFile, "--kafka-oauth-client-secret-file": c.KafkaOAuthClientSecretFile,
 	} {
 		if info, err := os.Stat(path); path != "" && err == nil && info.Mode().Perm()&0o004 != 0 {
 			f.warn("%s: every user of this machine can read %s (mode %s): chmod 600 the file", flag, path, info.Mode().Perm())
 		}
+	}
+}
+
+// checkTokenFile warns of a token that has expired. The server reads the file for each log-in to Kafka.
+func (c *checkCommand) checkTokenFile(f *findings) {
+	if c.KafkaOAuthTokenFile == "" {
+		return
+	}
+	token, err := login.File(c.KafkaOAuthTokenFile).Read()
+	switch expires := token.Expires; {
+	case err != nil: // loadFiles has found it
+	case expires.IsZero():
+		f.ok("--kafka-oauth-token-file: has a token, which does not say when it expires")
+	case !time.Now().Before(expires):
+		f.fail("--kafka-oauth-token-file: the token expired on %s: have it renewed", expires.UTC().Format(time.RFC3339))
+	default:
+		f.ok("--kafka-oauth-token-file: the token expires on %s; Herald reads the file for each log-in", expires.UTC().Format(time.RFC3339))
 	}
 }
 

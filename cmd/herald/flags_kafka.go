@@ -69,9 +69,9 @@ func (k *kafkaFlags) check() error {
 
 // connection says how Herald connects to Kafka: what the flags and the files that they name give.
 type connection struct {
-	tls    *tls.Config    // nil: no TLS
-	sasl   sasl.Mechanism // nil: no SASL
-	secret string         // the contents of the files that sasl was made from
+	tls      *tls.Config       // nil: no TLS
+	sasl     sasl.Mechanism    // nil: no SASL
+	contents map[string]string // by the flag that names the file: what sasl was made from
 }
 
 // connection reads the files that the flags name. The error is a [usageError].
@@ -79,7 +79,7 @@ func (k *kafkaFlags) connection() (c connection, err error) {
 	if c.tls, err = k.tls(); err != nil {
 		return c, usageError{err}
 	}
-	if c.sasl, c.secret, err = k.mechanism(); err != nil {
+	if c.sasl, c.contents, err = k.mechanism(); err != nil {
 		return c, usageError{err}
 	}
 	return c, nil

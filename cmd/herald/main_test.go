@@ -126,24 +126,26 @@ func TestKeySetByHTTP(t *testing.T) {
 // fileFlags are the flags that name a file to read, with the other flags that they need. FILE stands for the file
 // under test, PEM for a good file of a certificate and its key.
 var fileFlags = map[string][]string{
-	"serve --jwt-secret-file":          {"--jwt-secret-file=FILE"},
-	"serve --jwt-public-key-file":      {"--jwt-public-key-file=FILE"},
-	"serve --jwks-ca-file":             {"--jwks-url=https://issuer.example", "--jwks-ca-file=FILE"},
-	"serve --tls-cert-file":            {"--insecure-no-auth", "--tls-cert-file=FILE", "--tls-key-file=PEM"},
-	"serve --tls-key-file":             {"--insecure-no-auth", "--tls-cert-file=PEM", "--tls-key-file=FILE"},
-	"serve --kafka-ca-file":            {"--insecure-no-auth", "--kafka-tls", "--kafka-ca-file=FILE"},
-	"serve --kafka-cert-file":          {"--insecure-no-auth", "--kafka-tls", "--kafka-cert-file=FILE", "--kafka-key-file=PEM"},
-	"serve --kafka-key-file":           {"--insecure-no-auth", "--kafka-tls", "--kafka-cert-file=PEM", "--kafka-key-file=FILE"},
-	"serve --kafka-sasl-password-file": {"--insecure-no-auth", "--kafka-sasl-mechanism=plain", "--kafka-sasl-user=herald", "--kafka-sasl-password-file=FILE"},
-	"serve --kafka-oauth-token-file":   {"--insecure-no-auth", "--kafka-sasl-mechanism=OAUTHBEARER", "--kafka-oauth-token-file=FILE"},
-	"dev --jwt-secret-file":            {"--kafka-listen=127.0.0.1:0", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--jwt-secret-file=FILE"},
-	"token --jwt-secret-file":          {"--user=alice", "--jwt-secret-file=FILE"},
-	"token --jwt-key-file":             {"--user=alice", "--jwt-key-file=FILE"},
-	"tail --token-file":                {"--url=http://127.0.0.1:1", "--token-file=FILE"},
-	"tail --ca-file":                   {"--url=https://127.0.0.1:1", "--ca-file=FILE"},
-	"bench --jwt-secret-file":          {"--url=http://127.0.0.1:1", "--jwt-secret-file=FILE"},
-	"bench --jwt-key-file":             {"--url=http://127.0.0.1:1", "--jwt-key-file=FILE"},
-	"bench --token-file":               {"--url=http://127.0.0.1:1", "--token-file=FILE"},
+	"serve --jwt-secret-file":                {"--jwt-secret-file=FILE"},
+	"serve --jwt-public-key-file":            {"--jwt-public-key-file=FILE"},
+	"serve --jwks-ca-file":                   {"--jwks-url=https://issuer.example", "--jwks-ca-file=FILE"},
+	"serve --tls-cert-file":                  {"--insecure-no-auth", "--tls-cert-file=FILE", "--tls-key-file=PEM"},
+	"serve --tls-key-file":                   {"--insecure-no-auth", "--tls-cert-file=PEM", "--tls-key-file=FILE"},
+	"serve --kafka-ca-file":                  {"--insecure-no-auth", "--kafka-tls", "--kafka-ca-file=FILE"},
+	"serve --kafka-cert-file":                {"--insecure-no-auth", "--kafka-tls", "--kafka-cert-file=FILE", "--kafka-key-file=PEM"},
+	"serve --kafka-key-file":                 {"--insecure-no-auth", "--kafka-tls", "--kafka-cert-file=PEM", "--kafka-key-file=FILE"},
+	"serve --kafka-sasl-password-file":       {"--insecure-no-auth", "--kafka-sasl-mechanism=plain", "--kafka-sasl-user=herald", "--kafka-sasl-password-file=FILE"},
+	"serve --kafka-oauth-token-file":         {"--insecure-no-auth", "--kafka-sasl-mechanism=OAUTHBEARER", "--kafka-oauth-token-file=FILE"},
+	"serve --kafka-oauth-client-secret-file": {"--insecure-no-auth", "--kafka-sasl-mechanism=OAUTHBEARER", "--kafka-oauth-token-url=https://a.example/", "--kafka-oauth-client-id=a", "--kafka-oauth-client-secret-file=FILE"},
+	"serve --kafka-oauth-ca-file":            {"--insecure-no-auth", "--kafka-sasl-mechanism=OAUTHBEARER", "--kafka-oauth-token-url=https://a.example/", "--kafka-oauth-client-id=a", "--kafka-oauth-client-secret-file=SECRET", "--kafka-oauth-ca-file=FILE"},
+	"dev --jwt-secret-file":                  {"--kafka-listen=127.0.0.1:0", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--jwt-secret-file=FILE"},
+	"token --jwt-secret-file":                {"--user=alice", "--jwt-secret-file=FILE"},
+	"token --jwt-key-file":                   {"--user=alice", "--jwt-key-file=FILE"},
+	"tail --token-file":                      {"--url=http://127.0.0.1:1", "--token-file=FILE"},
+	"tail --ca-file":                         {"--url=https://127.0.0.1:1", "--ca-file=FILE"},
+	"bench --jwt-secret-file":                {"--url=http://127.0.0.1:1", "--jwt-secret-file=FILE"},
+	"bench --jwt-key-file":                   {"--url=http://127.0.0.1:1", "--jwt-key-file=FILE"},
+	"bench --token-file":                     {"--url=http://127.0.0.1:1", "--token-file=FILE"},
 }
 
 // invisibleBytes are bytes that editors and shells add, and the words that name them in an error. The bytes in
@@ -167,6 +169,10 @@ func TestInvisibleBytesInFiles(t *testing.T) {
 	dir := t.TempDir()
 	file, good := filepath.Join(dir, "file"), filepath.Join(dir, "good.pem")
 	certtest.WriteKeyPair(t, good, filepath.Join(dir, "key.pem"), 1)
+	secretFile := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secretFile, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, flags := range fileFlags {
 		command, flag, _ := strings.Cut(name, " ")
 		args := []string{command}
@@ -174,7 +180,7 @@ func TestInvisibleBytesInFiles(t *testing.T) {
 			args = append(args, "--brokers=127.0.0.1:1", "--topic=t", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0")
 		}
 		for _, f := range flags {
-			args = append(args, strings.NewReplacer("FILE", file, "PEM", good).Replace(f))
+			args = append(args, strings.NewReplacer("FILE", file, "PEM", good, "SECRET", secretFile).Replace(f))
 		}
 		for _, b := range invisibleBytes {
 			if secret := strings.Contains(flag, "secret") || strings.Contains(flag, "password") || strings.Contains(flag, "token"); b.secrets && !secret {

@@ -57,7 +57,8 @@ func flagValues(parsed *kong.Context) map[string]any {
 // appliedFlags are the flags that a reload applies, besides the flags of [server.Settings].
 var appliedFlags = []string{
 	"config", "log-level", "jwt-secret-file", "jwt-public-key-file", "tls-cert-file", "tls-key-file",
-	"kafka-sasl-user", "kafka-sasl-password-file", "kafka-oauth-token-file", "kafka-oauth-extension",
+	"kafka-sasl-user", "kafka-sasl-password-file", "kafka-oauth-token-file", "kafka-oauth-token-url", "kafka-oauth-client-id",
+	"kafka-oauth-client-secret-file", "kafka-oauth-scope", "kafka-oauth-audience", "kafka-oauth-ca-file", "insecure-kafka-oauth-http", "kafka-oauth-extension",
 }
 
 // reloads reports whether a reload applies the flag. All other flags need a restart.
@@ -120,7 +121,7 @@ func (r *reloader) apply(ctx context.Context, args []string, log *slog.Logger, s
 	}
 	if !d.keepsLogin {
 		r.login.Set(read.kafka.sasl)
-		r.files.kafka.sasl, r.files.kafka.secret = read.kafka.sasl, read.kafka.secret
+		r.files.kafka.sasl, r.files.kafka.contents = read.kafka.sasl, read.kafka.contents
 	}
 	for flag := range d.applied {
 		r.flags[flag] = values[flag]
@@ -190,12 +191,17 @@ func (d *difference) compareLogin(was, is connection) {
 			flags = append(flags, flag)
 		}
 	}
+	if was.sasl != nil && is.sasl != nil {
+		for flag, text := range is.contents {
+			if was.contents[flag] != text {
+				d.applied[flag] = true
+			}
+		}
+	}
 	switch {
 	case was.sasl == nil || d.restart["kafka-sasl-mechanism"]:
 		d.keepsLogin = true
 		d.postpone(flags...)
-	case was.secret != is.secret:
-		d.applied["kafka-sasl-password-file"] = true
 	case !slices.ContainsFunc(flags, func(flag string) bool { return d.applied[flag] }):
 		d.keepsLogin = true // with the token that it has
 	}

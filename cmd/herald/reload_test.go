@@ -56,8 +56,10 @@ func TestReloadCompares(t *testing.T) {
 	renew()
 	const secret, tls, sasl = "jwt-secret-file: secret\n", "tls-cert-file: tls.pem\ntls-key-file: tls.key\n", //nolint:gosec // names of files
 		"kafka-sasl-mechanism: plain\nkafka-sasl-user: a\nkafka-sasl-password-file: password\n"
-	const bearer = "kafka-sasl-mechanism: OAUTHBEARER\nkafka-oauth-token-file: password\n" //nolint:gosec // names of files
+	const bearer = "kafka-sasl-mechanism: OAUTHBEARER\nkafka-oauth-token-file: password\n"                                                                                      //nolint:gosec // names of files
+	const credentials = "kafka-sasl-mechanism: oauthbearer\nkafka-oauth-token-url: https://issuer.example/\nkafka-oauth-client-id: a\nkafka-oauth-client-secret-file: client\n" //nolint:gosec // names of files
 	write("password", "one\n")
+	write("client", "one\n")
 	for name, test := range map[string]struct {
 		before, after    string
 		meanwhile        func()
@@ -87,6 +89,10 @@ func TestReloadCompares(t *testing.T) {
 		"token in a file":      {secret + bearer, secret + strings.Replace(bearer, "token-file: password", "token-file: secret2", 1), nil, []string{"--kafka-oauth-token-file"}, nil},
 		"extension":            {secret + bearer, secret + bearer + "kafka-oauth-extension: a=b\n", nil, []string{"--kafka-oauth-extension"}, nil},
 		"a new token":          {secret + bearer, secret + bearer, func() { write("password", "three\n") }, nil, nil}, // is read for each log-in
+		"client's secret":      {secret + credentials, secret + credentials, func() { write("client", time.Now().String()) }, []string{"--kafka-oauth-client-secret-file"}, nil},
+		"scope":                {secret + credentials, secret + credentials + "kafka-oauth-scope: a b\n", nil, []string{"--kafka-oauth-scope"}, nil},
+		"same client":          {secret + credentials, secret + credentials, nil, nil, nil},
+		"file to client":       {secret + bearer, secret + credentials, nil, []string{"--kafka-oauth-client-id", "--kafka-oauth-client-secret-file", "--kafka-oauth-token-file", "--kafka-oauth-token-url"}, nil},
 		"password to token":    {secret + sasl, secret + bearer, nil, nil, []string{"--kafka-oauth-token-file", "--kafka-sasl-mechanism", "--kafka-sasl-password-file", "--kafka-sasl-user"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,7 +2,8 @@
 // (OAUTHBEARER). It also has [Replaceable], whose mechanism a reload replaces. All of them are mechanisms of kafka-go.
 //
 // Whoever opens connections calls Start for each log-in: when a connection opens, and again when a session of the broker
-// ends (KIP-368). A [Bearer] takes its token from a [Source] each time: a [File], which is read for each log-in.
+// ends (KIP-368). A [Bearer] takes its token from a [Source] each time: a [File], which is read for each log-in, or an [Endpoint],
+// whose token all connections share (renewed.go).
 //
 // An error of a mechanism names the flag that it comes from. Advice says which flags may help when the broker refuses
 // a log-in, because only the mechanism knows them.
