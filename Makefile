@@ -8,7 +8,9 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 FUZZTIME ?= 30s
 # Matches the lines of go test's output that report a failure.
 failures := ^ *--- FAIL|^(FAIL|panic:|fatal error:)|DATA RACE|^ +[a-z0-9_]+_test\.go:[0-9]+:
-LOCAL_KAFKA_IMAGE := herald/kafka:4.3.1
+KAFKA_VERSION := 4.3.1
+OLD_KAFKA_VERSIONS := 2.7.2 3.0.2 3.9.1
+LOCAL_KAFKA_IMAGE := herald/kafka:$(KAFKA_VERSION)
 
 .PHONY: help run build man release test race soak integration check-deploy check-envoy check-chart check-package check-release fuzz bench bench-kafka lint vulncheck fmt kafka-image
 
@@ -51,9 +53,10 @@ soak: ## simulate SEEDS (200000: 20 min) histories of streams; test with killed 
 integration: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
 integration: export HERALD_REQUIRE_DOCKER = 1
 integration: export TESTCONTAINERS_HOST_OVERRIDE ?= localhost
-integration: ## test on Apache Kafka in Docker; builds Kafka's image if it is missing
+integration: ## test on versions of Apache Kafka in Docker; builds the images that are missing
 	@docker info >/dev/null || { echo 'make integration: the Docker engine does not answer: start dockerd' >&2; exit 1; }
-	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh
+	@deploy/kafka/build.sh $(OLD_KAFKA_VERSIONS)
+	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh $(KAFKA_VERSION)
 	go test -count=1 -timeout 20m -v ./integration 2>&1 | grep -vE '^=== (RUN|PAUSE|CONT)|^[0-9/]+ [0-9:]+ '
 
 check-deploy: check-envoy check-chart check-package ## check deploy by tools that CI does not have
@@ -96,7 +99,7 @@ bench: ## run the benchmarks
 BENCH ?= .
 bench-kafka: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
 bench-kafka: ## run the benchmarks of the consumer and of whole servers on Apache Kafka in Docker, with a heap of KAFKA_MEMORY (6g)
-	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh
+	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh $(KAFKA_VERSION)
 	deploy/kafka/bench.sh go test -run '^$$' -bench '$(BENCH)' -timeout 2h $(BENCHARGS) ./consumer ./integration
 
 lint: $(golangci_lint) ## run the linters
@@ -117,5 +120,5 @@ fmt: $(golangci_lint) ## format the code
 $(golangci_lint):
 	GOBIN='$(CURDIR)/$(@D)' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 
-kafka-image: ## build the local image of Apache Kafka for tests
-	KAFKA_IMAGE=$(LOCAL_KAFKA_IMAGE) deploy/kafka/build.sh
+kafka-image: ## build the local images of Apache Kafka for tests
+	deploy/kafka/build.sh $(OLD_KAFKA_VERSIONS) $(KAFKA_VERSION)

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ const (
 // broker is the Apache Kafka that the tests share: a container, or the cluster that HERALD_TEST_BROKERS names.
 type broker struct {
 	addresses []string                        // host:port
+	image     string                          // of the container; empty: kafkaImage
 	container *testcontainers.DockerContainer // nil: the cluster of HERALD_TEST_BROKERS
 	network   *testcontainers.DockerNetwork   // for containers that talk to ours
 	client    *kafka.Client                   // for topics
@@ -112,7 +114,7 @@ func (b *broker) run(ctx context.Context) error {
 	if b.network, err = tcnetwork.New(ctx); err != nil {
 		return fmt.Errorf("network of containers: %w", err)
 	}
-	image := kafkaImage()
+	image := cmp.Or(b.image, kafkaImage())
 	b.container, err = testcontainers.Run(ctx, image, kafkaContainer(
 		bindPort(kafkaPort, address), tcnetwork.WithNetwork([]string{kafkaHost}, b.network))...)
 	if err != nil {

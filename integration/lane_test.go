@@ -38,13 +38,13 @@ func (l *lane) key(n int) string {
 	return l.keys[n%len(l.keys)]
 }
 
-// startWithLanes starts herald with a route of each kind. It returns lanes with records for alice (three partitions
+// startWithLanes starts herald with a route of each kind and the arguments. It returns lanes with records for alice (three partitions
 // of a shared topic, alice's own topic, and a broadcast topic) and the name of the shared topic.
-func startWithLanes(t *testing.T, b *broker) (h *herald, lanes []*lane, shared string) {
+func startWithLanes(t *testing.T, b *broker, args ...string) (h *herald, lanes []*lane, shared string) {
 	t.Helper()
 	shared, everyone, own := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1), topicName(t, "own")
 	b.createTopic(t, own+".alice", 1)
-	h = startHerald(t, b, "--topic="+shared, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")
+	h = startHerald(t, b, append(args, "--topic="+shared, "--topic="+own+".{user}", "--topic="+everyone+",kind=broadcast")...)
 	return h, []*lane{
 		{name: "shared/0", topic: shared, keys: []string{"alice"}},
 		{name: "shared/1", topic: shared, partition: 1, keys: []string{"alice"}},

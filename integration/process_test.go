@@ -15,42 +15,44 @@ import (
 	"time"
 )
 
-// built is the directory of the binary that all tests run.
-var built struct {
-	once      sync.Once
-	directory string
-	err       error
-}
+// builtDirectory makes the directory of the binaries that the tests run.
+var builtDirectory = sync.OnceValues(func() (string, error) {
+	return os.MkdirTemp("", "herald-integration-") // outlives the first test
+})
 
 // heraldBinary builds cmd/herald once, static as in the image unless the race detector is on, and
 // returns the binary's path.
 func heraldBinary(tb testing.TB) string {
 	tb.Helper()
-	built.once.Do(func() {
-		built.directory, built.err = os.MkdirTemp("", "herald-integration-") //nolint:usetesting // outlives the first test
-		if built.err != nil {
-			return
-		}
-		args := []string{"build", "-trimpath", "-o", built.directory + "/herald"}
-		cgo := "CGO_ENABLED=0"
-		if raceDetector { // which needs it; a race ends the process with an exit code that the tests refuse
-			args, cgo = append(args, "-race"), "CGO_ENABLED=1"
-		}
-		build := exec.Command("go", append(args, "herald/cmd/herald")...) //nolint:noctx // go test's time-out bounds it
-		build.Env = append(os.Environ(), cgo)
-		if out, err := build.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("build herald: %w\n%s", err, out)
-		}
-	})
-	if built.err != nil {
-		tb.Fatal(built.err)
+	binary, err := builtHerald()
+	if err != nil {
+		tb.Fatal(err)
 	}
-	return filepath.Join(built.directory, "herald")
+	return binary
 }
 
+var builtHerald = sync.OnceValues(func() (string, error) {
+	directory, err := builtDirectory()
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(directory, "herald")
+	args := []string{"build", "-trimpath", "-o", binary}
+	cgo := "CGO_ENABLED=0"
+	if raceDetector { // which needs it; a race ends the process with an exit code that the tests refuse
+		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
+	}
+	build := exec.Command("go", append(args, "herald/cmd/herald")...) // go test's time-out bounds it
+	build.Env = append(os.Environ(), cgo)
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build herald: %w\n%s", err, out)
+	}
+	return binary, nil
+})
+
 func removeBuilt() {
-	if built.directory != "" {
-		_ = os.RemoveAll(built.directory)
+	if directory, err := builtDirectory(); err == nil {
+		_ = os.RemoveAll(directory)
 	}
 }
 

@@ -1,0 +1,98 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+)
+
+// kafkaVersions are the versions of Apache Kafka that TestKafkaVersions runs, besides the version of kafkaImage. Kafka
+// 3.9 is the last before Kafka 4 removed old versions of requests.
+var kafkaVersions = []string{"3.9.1"}
+
+// TestKafkaVersions runs herald and the contract tests on each version. The versions run at the same time, because the
+// tests mostly wait.
+func TestKafkaVersions(t *testing.T) {
+	t.Parallel()
+	if os.Getenv("HERALD_TEST_BROKERS") != "" {
+		t.Skip("HERALD_TEST_BROKERS names the cluster to test on")
+	}
+	var versions sync.WaitGroup
+	for _, version := range kafkaVersions {
+		versions.Go(func() {
+			t.Run(version, func(t *testing.T) {
+				b := brokerOfVersion(t, version)
+				checkRestarts(t, b)
+				checkContract(t, b)
+			})
+		})
+	}
+	versions.Wait()
+}
+
+// brokerOfVersion starts a broker of a version, whose image deploy/kafka/build.sh builds.
+func brokerOfVersion(t *testing.T, version string) *broker {
+	t.Helper()
+	b := &broker{image: "herald/kafka:" + version}
+	if err := pull(b.image); err != nil {
+		notTested(t, requireDocker, "Herald on Apache Kafka "+version+". Build its image by deploy/kafka/build.sh "+version+". "+err.Error())
+	}
+	t.Cleanup(func() {
+		if err := b.remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), kafkaStartTimeout)
+	defer cancel()
+	err := b.run(ctx)
+	if err == nil {
+		err = b.connect(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// checkRestarts writes records to all kinds of topics and publishes others through herald, kills herald while its
+// client has not read all records, and kills Kafka under the open stream. The client must receive each record once.
+func checkRestarts(t *testing.T, b *broker) {
+	t.Helper()
+	h, lanes, _ := startWithLanes(t, b, "--enable-publish")
+	everyone := lanes[len(lanes)-1]
+	alice := openStream(t, h, "alice")
+	got, next := inOrder{}, 0
+	write := func() {
+		t.Helper()
+		for _, l := range lanes[:len(lanes)-1] {
+			b.produce(t, l.record(next))
+		}
+		publishTo(t, h, "/broadcast", fmt.Sprint(everyone.name, " ", next), everyone.topic)
+		next++
+	}
+	read := func(records int) {
+		t.Helper()
+		for range records {
+			got.add(t, alice.Record().Data)
+		}
+	}
+	write()
+	write()
+	read(len(lanes) + 2) // and leave some records unread
+	h.Kill()
+	h.Start()
+	write()
+	alice.Reconnect()
+	read(2*len(lanes) - 2)
+	b.stop(t, 0)
+	b.start(t)
+	h.WaitReady()
+	write()
+	read(len(lanes))
+	alice.Reconnect() // has missed nothing
+	write()
+	read(len(lanes))
+	got.check(t, lanes, next)
+}
