@@ -82,7 +82,7 @@ func heardOn(t *testing.T, listen kfake.Opt) (*kfake.Cluster, *Consumer, *ledger
 	for i := range manyTopics {
 		topics = append(topics, fmt.Sprint("n.", i))
 	}
-	broker, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(1, topics...), listen)
+	broker, err := kfake.NewCluster(kfake.NumBrokers(2), limited(), kfake.SeedTopics(1, topics...), listen)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,13 +98,11 @@ func (r *chunkReader) read(ctx context.Context, offset, end int64) (*chunk, erro
 // fetch asks a broker for a chunk. It returns a nil chunk if the broker has no records at present, or names a
 // follower to ask.
 func (r *chunkReader) fetch(ctx context.Context, offset int64) (*chunk, error) {
-	broker, topicID, err := r.topics.leaderOf(r.Partition)
+	at, err := r.topics.placeOf(r.Partition, r.topicID)
 	if err != nil {
 		return nil, err
 	}
-	if topicID != r.topicID {
-		return nil, ErrRecreated
-	}
+	broker := at.leader
 	if r.follower >= 0 {
 		broker = r.follower
 	}
@@ -117,7 +115,7 @@ func (r *chunkReader) fetch(ctx context.Context, offset int64) (*chunk, error) {
 	if buf == nil {
 		buf = new([]byte)
 	}
-	res, err := r.cluster.Request(ctx, broker, r.newRequest(offset), buf)
+	res, err := r.cluster.Request(ctx, broker, r.newRequest(at, offset), buf)
 	if err != nil {
 		r.topics.doubt(r.Topic)
 		return nil, err // the request given up may still write to buf, so buf does not return to the pool
@@ -131,21 +129,22 @@ func (r *chunkReader) fetch(ctx context.Context, offset int64) (*chunk, error) {
 	if len(fetched.Topics) != 1 || len(fetched.Topics[0].Partitions) != 1 {
 		return nil, nil //nolint:nilnil // a quota can empty a response
 	}
-	if got := (topicIDPartition{fetched.Topics[0].TopicID, fetched.Topics[0].Partitions[0].Partition}); got != (topicIDPartition{r.topicID, r.ID}) {
-		return nil, fmt.Errorf("fetch %s from broker %d: the answer is about partition %d of topic id %x", r.Partition, broker, got.id, got.topicID)
+	if topic := &fetched.Topics[0]; !isAbout(fetched, topic, r.Topic, at.fetchID) || topic.Partitions[0].Partition != r.ID {
+		return nil, fmt.Errorf("fetch %s from broker %d: the answer is about partition %d of topic %q with id %x", r.Partition, broker, topic.Partitions[0].Partition, topic.Topic, topic.TopicID)
 	}
 	return r.newChunk(ctx, offset, &fetched.Topics[0].Partitions[0])
 }
 
 // newRequest returns a fetch without a session from the offset on.
-func (r *chunkReader) newRequest(offset int64) *kmsg.FetchRequest {
+func (r *chunkReader) newRequest(at place, offset int64) *kmsg.FetchRequest {
 	req := r.options.newRequest(0, -1, fetchMaxWait)
+	limitVersion(req, at.fetchID)
 	if r.leaderOnly {
 		req.Rack = ""
 	}
 	topic := kmsg.NewFetchRequestTopic()
-	topic.TopicID = r.topicID
-	topic.Partitions = append(topic.Partitions, newFetchPartition(r.ID, offset, r.cache.estimateMissing(r.logID, offset)))
+	topic.Topic, topic.TopicID = r.Topic, at.fetchID
+	topic.Partitions = append(topic.Partitions, newFetchPartition(r.ID, fetchPoint{offset, -1}, r.cache.estimateMissing(r.logID, offset)))
 	req.Topics = append(req.Topics, topic)
 	return req
 }

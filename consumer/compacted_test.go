@@ -12,7 +12,7 @@ import (
 
 // TestCheckCompacted wants topics named from which Kafka deletes records by age. Without the right to ask, nothing is said.
 func TestCheckCompacted(t *testing.T) {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), limited())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 // ledger is a Sink that keeps all records and gaps it receives.
@@ -96,7 +98,7 @@ func start(t *testing.T, topics []string, specs ...string) (*Consumer, *ledger, 
 // startOn is like start, but takes further options for the broker and returns the broker.
 func startOn(t *testing.T, opts []kfake.Opt, topics []string, specs ...string) (*kfake.Cluster, *Consumer, *ledger, *Producer) {
 	t.Helper()
-	opts = append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(3, topics...), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1)}, opts...)
+	opts = append([]kfake.Opt{kfake.NumBrokers(1), limited(), kfake.SeedTopics(3, topics...), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1)}, opts...)
 	broker, err := kfake.NewCluster(opts...)
 	if err != nil {
 		t.Fatal(err)
@@ -124,10 +126,16 @@ func startWith(t *testing.T, addresses []string, sink Sink, specs ...string) (*C
 	return c, producer
 }
 
+// limited returns an option that limits in-process brokers to the versions of requests of an Apache Kafka, such as 2.1,
+// which the environment variable HERALD_TEST_KAFKA names. All tests can so run on a broker without ids of topics.
+func limited() kfake.Opt {
+	return kfake.MaxVersions(kversion.FromString(os.Getenv("HERALD_TEST_KAFKA")))
+}
+
 // newBroker starts an in-process cluster, of one broker unless the options say otherwise, until the test ends.
 func newBroker(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
-	broker, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	broker, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), limited()}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

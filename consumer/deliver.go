@@ -77,7 +77,7 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 		r.topics.allow(p.Topic)
 	}
 	p.logEnd = max(part.LastStableOffset, p.next)
-	if part.LogStartOffset != p.logStart {
+	if part.LogStartOffset >= 0 && part.LogStartOffset != p.logStart { // below Fetch v5, -1: not known
 		p.logStart = part.LogStartOffset
 		p.tail.DropBefore(p.logStart)
 	}

@@ -128,7 +128,7 @@ func TestMovingLeadersLoseNoRecord(t *testing.T) {
 // and that this topic is read once it is allowed.
 func TestDeniedTopicDoesNotStopOthers(t *testing.T) {
 	t.Parallel()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "good", "denied"))
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.SeedTopics(1, "good", "denied"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestNewPartitionsAreReadFromTheirStart(t *testing.T) {
 // names, live and in a replay, and from the leader again when the follower refuses.
 func TestFollowerNamedByTheLeaderIsRead(t *testing.T) {
 	t.Parallel()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(2), kfake.SeedTopics(1, "t"))
+	broker, err := kfake.NewCluster(kfake.NumBrokers(2), limited(), kfake.SeedTopics(1, "t"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +291,7 @@ func TestFollowerNamedByTheLeaderIsRead(t *testing.T) {
 // of the partitions belongs to a shared topic, the other to a user's own topic.
 func TestStalledPartitionsAreReportedAndReadAgain(t *testing.T) {
 	t.Parallel()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t", "n.alice"))
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.SeedTopics(1, "t", "n.alice"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,15 +42,30 @@ func (o fetchOptions) newRequest(sessionID, epoch int32, wait time.Duration) *km
 }
 
 // newFetchPartition returns the part of a fetch that asks for at most that many bytes of a partition, from
-// offset on.
-func newFetchPartition(id int32, offset int64, bytes int32) kmsg.FetchRequestTopicPartition {
+// the point on.
+func newFetchPartition(id int32, at fetchPoint, bytes int32) kmsg.FetchRequestTopicPartition {
 	p := kmsg.NewFetchRequestTopicPartition()
 	p.Partition = id
-	p.CurrentLeaderEpoch = -1
-	p.FetchOffset = offset
+	p.CurrentLeaderEpoch = at.epoch
+	p.FetchOffset = at.offset
 	p.LogStartOffset = -1
 	p.PartitionMaxBytes = bytes
 	return p
+}
+
+// limitVersion makes the fetch name its topics by name if Kafka's id of one of them is not known.
+func limitVersion(req *kmsg.FetchRequest, fetchID [16]byte) {
+	if IsLocalID(fetchID) {
+		req.Version = broker.FetchByName
+	}
+}
+
+// isAbout reports whether a part of the answer is about the topic.
+func isAbout(res *kmsg.FetchResponse, part *kmsg.FetchResponseTopic, name string, fetchID [16]byte) bool {
+	if res.Version <= broker.FetchByName {
+		return part.Topic == name
+	}
+	return part.TopicID == fetchID
 }
 
 // throttle returns how long the broker will not read the next request on this connection because of a

@@ -23,7 +23,8 @@ const (
 	fetchPartBytes = 4 << 20
 )
 
-// topicIDPartition names a partition as a fetch does, by the id of its topic.
+// topicIDPartition names a partition as a fetch does, by the id of its topic. With a local id ([IsLocalID]), the fetch
+// has the name in place of the id.
 type topicIDPartition struct {
 	topicID [16]byte
 	id      int32
@@ -39,12 +40,25 @@ type fetchSession struct {
 
 	id        int32
 	epoch     int32
-	sent      map[topicIDPartition]int64 // the offset that the broker holds for each partition
-	buf       []byte                     // memory of the last response
-	other     []byte                     // memory of the response before the last, if the session fetches ahead
-	ahead     bool                       // the caller may still read the last response while the next is fetched
-	throttled time.Duration              // how long a quota delays the next response
-	small     int                        // how many responses in a row needed little of buf
+	sent      map[topicIDPartition]fetchPoint // what the broker holds for each partition
+	version   int16                           // of the last response
+	buf       []byte                          // memory of the last response
+	other     []byte                          // memory of the response before the last, if the session fetches ahead
+	ahead     bool                            // the caller may still read the last response while the next is fetched
+	throttled time.Duration                   // how long a quota delays the next response
+	small     int                             // how many responses in a row needed little of buf
+
+	// See describe.
+	names  map[[16]byte]string        // of the topics, by the id in topicIDPartition
+	ids    map[string][16]byte        // the reverse of names; nil: not made yet
+	epochs map[topicIDPartition]int32 // of the leaders
+	byName bool                       // Kafka's id of a topic is not known
+}
+
+// fetchPoint is where a broker is to continue reading a partition for a session.
+type fetchPoint struct {
+	offset int64
+	epoch  int32 // of the leader; -1: any
 }
 
 func newFetchSession(cluster *broker.Cluster, options fetchOptions, broker int32) *fetchSession {
@@ -61,7 +75,7 @@ func (s *fetchSession) fetch(ctx context.Context, want map[topicIDPartition]int6
 	ctx, cancel := context.WithTimeout(ctx, wait+fetchSlack+s.throttled)
 	defer cancel()
 	if s.sent == nil {
-		s.sent = make(map[topicIDPartition]int64, len(want))
+		s.sent = make(map[topicIDPartition]fetchPoint, len(want))
 	}
 	if s.ahead {
 		s.buf, s.other = s.other, s.buf
@@ -81,6 +95,8 @@ func (s *fetchSession) fetch(ctx context.Context, want map[topicIDPartition]int6
 		s.reset()
 		return nil, fmt.Errorf("fetch from broker %d: %w", s.broker, err)
 	}
+	s.version = fetched.Version
+	s.adoptNames(fetched)
 	s.id = fetched.SessionID
 	if s.id == 0 { // the broker has no room for a session: each fetch names all partitions
 		s.reset()
@@ -110,21 +126,25 @@ func (s *fetchSession) shrink() {
 // then.
 func (s *fetchSession) newRequest(want map[topicIDPartition]int64, wait time.Duration) *kmsg.FetchRequest {
 	req := s.options.newRequest(s.id, s.epoch, wait)
+	if s.byName {
+		req.Version = broker.FetchByName
+	}
 	topics := make(map[[16]byte]int)
 	for p, offset := range want {
-		if sent, ok := s.sent[p]; ok && sent == offset {
+		point := fetchPoint{offset, s.epochOf(p)}
+		if sent, ok := s.sent[p]; ok && sent == point {
 			continue
 		}
-		s.sent[p] = offset
+		s.sent[p] = point
 		i, ok := topics[p.topicID]
 		if !ok {
 			i = len(req.Topics)
 			topics[p.topicID] = i
 			topic := kmsg.NewFetchRequestTopic()
-			topic.TopicID = p.topicID
+			topic.Topic, topic.TopicID = s.names[p.topicID], p.topicID
 			req.Topics = append(req.Topics, topic)
 		}
-		req.Topics[i].Partitions = append(req.Topics[i].Partitions, newFetchPartition(p.id, offset, fetchPartBytes))
+		req.Topics[i].Partitions = append(req.Topics[i].Partitions, newFetchPartition(p.id, point, fetchPartBytes))
 	}
 	for p := range s.sent {
 		if _, ok := want[p]; ok {
@@ -132,7 +152,7 @@ func (s *fetchSession) newRequest(want map[topicIDPartition]int64, wait time.Dur
 		}
 		delete(s.sent, p)
 		forgotten := kmsg.NewFetchRequestForgottenTopic()
-		forgotten.TopicID, forgotten.Partitions = p.topicID, []int32{p.id}
+		forgotten.Topic, forgotten.TopicID, forgotten.Partitions = s.names[p.topicID], p.topicID, []int32{p.id}
 		req.ForgottenTopics = append(req.ForgottenTopics, forgotten)
 	}
 	return req

@@ -115,7 +115,7 @@ func TestMissingRightOnAGroupDelaysNoRecord(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t", "own.alice"))
+			broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.SeedTopics(1, "t", "own.alice"))
 			if err != nil {
 				t.Fatal(err)
 			}

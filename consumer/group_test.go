@@ -16,7 +16,7 @@ import (
 // is no commit.
 func TestOnlyPartitionsThatMovedAreCommitted(t *testing.T) {
 	t.Parallel()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "t"))
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.SeedTopics(3, "t"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,8 @@ type livePartition struct {
 
 	// The lock of the liveReader guards the fields below.
 	shard     *shard    // nil while the partition has no leader, or after an error
+	fetchID   [16]byte  // see place
+	epoch     int32     // see place
 	follower  int32     // the broker to read from instead of the leader (KIP-392); -1: none
 	preferred time.Time // when the leader named the follower
 }

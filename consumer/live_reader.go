@@ -83,7 +83,7 @@ func (r *liveReader) beginPartition(start *pendingStart, next int64) {
 	}
 	r.sink.Begin(start.Partition, start.topicID, next)
 	r.addPartition(p)
-	r.assign(p, start.leader)
+	r.assign(p, start.place)
 }
 
 func (r *liveReader) addPartition(p *livePartition) {
@@ -123,23 +123,34 @@ func (r *liveReader) removePartition(partition Partition) {
 
 // assign moves the partition to a shard of its leader, or of the follower that it prefers. With leader -1 the
 // partition waits for the next metadata.
-func (r *liveReader) assign(p *livePartition, leader int32) {
+func (r *liveReader) assign(p *livePartition, at place) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	broker := leader
-	if leader >= 0 && p.follower >= 0 && time.Since(p.preferred) < preferFor {
+	r.assignLocked(p, at)
+}
+
+func (r *liveReader) assignLocked(p *livePartition, at place) {
+	broker := at.leader
+	if broker >= 0 && p.follower >= 0 && time.Since(p.preferred) < preferFor {
 		broker = p.follower
 	}
-	if r.partitions[p.Partition] != p || p.shard != nil && p.shard.broker == broker {
+	if r.partitions[p.Partition] != p {
+		return
+	}
+	if p.shard != nil && p.shard.broker == broker && p.fetchID == at.fetchID {
+		if p.epoch != at.epoch {
+			p.epoch, p.shard.changed = at.epoch, true
+		}
 		return
 	}
 	r.detachLocked(p)
+	p.fetchID, p.epoch = at.fetchID, at.epoch
 	if broker < 0 {
 		return
 	}
 	s := r.openShardLocked(shardKey{broker, p.route.Kind == PerUser})
 	p.shard = s
-	s.partitions[topicIDPartition{p.topicID, p.ID}] = p
+	s.partitions[topicIDPartition{p.fetchID, p.ID}] = p
 	s.changed, s.joined = true, time.Now()
 	select {
 	case s.wake <- struct{}{}:
@@ -163,7 +174,7 @@ func (r *liveReader) openShardLocked(key shardKey) *shard {
 // detachLocked takes the partition out of its shard.
 func (r *liveReader) detachLocked(p *livePartition) {
 	if p.shard != nil {
-		delete(p.shard.partitions, topicIDPartition{p.topicID, p.ID})
+		delete(p.shard.partitions, topicIDPartition{p.fetchID, p.ID})
 		p.shard.changed = true
 		p.shard = nil
 	}
@@ -181,9 +192,9 @@ func (r *liveReader) park(p *livePartition) {
 // preferFollower reads the partition from the follower, which the leader says is nearer.
 func (r *liveReader) preferFollower(p *livePartition, follower int32) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	p.follower, p.preferred = follower, time.Now()
-	r.mu.Unlock()
-	r.assign(p, follower)
+	r.assignLocked(p, place{follower, p.fetchID, p.epoch})
 }
 
 // forsakeFollower reads the partition from its leader again. It returns false if the partition has been read

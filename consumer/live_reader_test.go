@@ -69,7 +69,7 @@ func TestJoinedTopicIsFetchedAtOnce(t *testing.T) {
 // has at most two.
 func TestPartitionsAreSplitBetweenSessions(t *testing.T) {
 	t.Parallel()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(5, "t"))
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.SeedTopics(5, "t"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 func BenchmarkMissing(b *testing.B) {
 	address := os.Getenv("HERALD_BENCH_BROKER")
 	if address == "" {
-		broker, err := kfake.NewCluster(kfake.NumBrokers(1))
+		broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited())
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -97,7 +97,7 @@ func (f *offsetFinder) confirm(ctx context.Context, topic string, topicID [16]by
 		return err
 	}
 	m, ok := found[topic]
-	if ok && m.Err == nil && m.ID == topicID {
+	if ok && m.Err == nil && f.topics.isSame(topic, topicID, m.ID) {
 		return nil
 	}
 	f.topics.doubt(topic)

@@ -44,7 +44,7 @@ type Message struct {
 // Written is where a record went.
 type Written struct {
 	Position
-	TopicID    [16]byte // of the topic that the record went to (KIP-516)
+	TopicID    [16]byte // of the topic that the record went to (KIP-516); a local id ([IsLocalID]) if Kafka has not reported it
 	Partitions int      // how many partitions the topic has
 	Created    bool     // the topic did not exist before
 }
@@ -149,7 +149,11 @@ func (p *Producer) produce(ctx context.Context, m Message, create bool) (Written
 	if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
 		return Written{}, fmt.Errorf("produce to %s: %w", part, err)
 	}
-	return Written{Position: Position{part, got.BaseOffset}, TopicID: topic.ID, Partitions: len(topic.Leaders)}, nil
+	at := Written{Position: Position{part, got.BaseOffset}, TopicID: topic.ID, Partitions: len(topic.Leaders)}
+	if at.TopicID == [16]byte{} {
+		at.TopicID = unknownID
+	}
+	return at, nil
 }
 
 // choosePartition returns the partition of the record in a topic of count partitions.

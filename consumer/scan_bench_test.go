@@ -16,7 +16,7 @@ import (
 // replays take CPU time from it too.
 func BenchmarkShortBesideLong(b *testing.B) {
 	const partitions, records, together = 4, longRange + 50_000, 8
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, "t"))
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.SeedTopics(partitions, "t"))
 	if err != nil {
 		b.Fatal(err)
 	}

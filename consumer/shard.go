@@ -48,7 +48,7 @@ func (r *liveReader) runShard(s *shard) {
 	for r.ctx.Err() == nil {
 		if pending == nil {
 			r.stopFetchingAhead(session)
-			partitions = r.updateWanted(s, partitions, want)
+			partitions = r.updateWanted(s, session, partitions, want)
 			if len(partitions) == 0 {
 				session.reset()
 				select {
@@ -75,7 +75,7 @@ func (r *liveReader) runShard(s *shard) {
 		if r.ctx.Err() != nil {
 			return
 		}
-		if interrupted || errors.Is(got.err, kerr.FetchSessionIDNotFound) || errors.Is(got.err, kerr.InvalidFetchSessionEpoch) {
+		if interrupted || hasLostSession(got.err) {
 			continue // the next fetch begins a new session
 		}
 		r.failFetch(s, partitions, got.err)
@@ -85,6 +85,12 @@ func (r *liveReader) runShard(s *shard) {
 	if pending != nil {
 		<-pending.answered
 	}
+}
+
+// hasLostSession reports whether the broker does not have the fetch session, or not with the topics named as they are
+// now: by id, or by name.
+func hasLostSession(err error) bool {
+	return errors.Is(err, kerr.FetchSessionIDNotFound) || errors.Is(err, kerr.InvalidFetchSessionEpoch) || errors.Is(err, kerr.FetchSessionTopicIDError)
 }
 
 // failFetch counts and logs a failed fetch. The partitions return to their leaders, and the cluster is asked
@@ -111,12 +117,13 @@ func (r *liveReader) hasChanged(s *shard) bool {
 }
 
 // updateWanted returns a copy of the shard's partitions; the given copy if they have not changed. It writes
-// the offset to fetch of each partition into want.
-func (r *liveReader) updateWanted(s *shard, partitions map[topicIDPartition]*livePartition, want map[topicIDPartition]int64) map[topicIDPartition]*livePartition {
+// the offset to fetch of each partition into want, and describes changed partitions to the session.
+func (r *liveReader) updateWanted(s *shard, session *fetchSession, partitions map[topicIDPartition]*livePartition, want map[topicIDPartition]int64) map[topicIDPartition]*livePartition {
 	r.mu.Lock()
 	if s.changed || partitions == nil {
 		partitions, s.changed = maps.Clone(s.partitions), false
 		clear(want)
+		session.describe(partitions)
 	}
 	r.mu.Unlock()
 	for key, p := range partitions {

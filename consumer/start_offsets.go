@@ -13,7 +13,7 @@ type pendingStart struct {
 	Partition
 	topic   *topicState
 	topicID [16]byte
-	leader  int32
+	place
 	startAt int64 // broker.EarliestOffset or broker.LatestOffset
 }
 

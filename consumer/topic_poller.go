@@ -151,15 +151,16 @@ func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before readSam
 	}
 	recreated := t.isRecreatedLocked(m)
 	if recreated {
-		t.pastIDs, t.starts = append(t.pastIDs, t.id), nil
+		t.forgetLocked()
 	}
 	old := len(t.leaders)
-	t.id, t.leaders, t.missing, t.missed, t.failed = m.ID, m.Leaders, false, false, ""
+	p.topics.identifyLocked(t, m.ID)
+	t.leaders, t.epochs, t.missing, t.missed, t.failed = m.Leaders, m.Epochs, false, false, ""
 	t.partial = t.partial || recreated || read < len(m.Leaders) // until settleIfRead finds all of them
 	t.denied = t.denied && old > 0                              // a topic with live partitions is allowed again by its next records
 	p.topics.mu.Unlock()
 	if h := p.topics.homes[name]; h != nil { // before the topic's partitions begin: streams look up the homes when a partition begins
-		h.RecordPartitions(m.ID, len(m.Leaders), before.asked, before.read)
+		h.RecordPartitions(t.id, len(m.Leaders), before.asked, before.read)
 	}
 	switch {
 	case recreated:
@@ -189,16 +190,16 @@ func (p *topicPoller) countRead(name string) int {
 // partitions for their start offsets. It returns false while a partition has no leader.
 func (p *topicPoller) adoptLeaders(t *topicState, startAt int64) (complete bool) {
 	complete = true
-	for i, leader := range t.leaders { // only this goroutine writes leaders and id
+	for i, leader := range t.leaders { // only this goroutine writes leaders, epochs and ids
 		partition := Partition{Topic: t.name, ID: int32(i)}
 		switch live := p.reader.livePartition(partition); {
 		case live != nil:
-			p.reader.assign(live, leader)
+			p.reader.assign(live, t.placeLocked(i))
 			complete = complete && leader >= 0
 		case leader < 0:
 			complete = false
 		default:
-			p.starts.add(&pendingStart{partition, t, t.id, leader, startAt})
+			p.starts.add(&pendingStart{partition, t, t.id, t.placeLocked(i), startAt})
 		}
 	}
 	p.starts.settleIfRead(t)

@@ -29,6 +29,7 @@ type topicRegistry struct {
 	states     map[string]*topicState
 	schedule   metadataSchedule
 	departures []departure // the oldest first
+	localIDs   uint64      // how many local ids were given
 }
 
 // departure is the last Leave of a user's own topic.

@@ -14,9 +14,11 @@ type topicState struct {
 	route   *Route
 	settled chan struct{} // closed once all of the topic is read, or once it is certain that the topic cannot be read
 
-	id      [16]byte   // Kafka's topic id; zero until the cluster reports the topic
-	pastIDs [][16]byte // ids of earlier incarnations, which an outdated broker may still report
+	id      [16]byte   // Kafka's topic id, or a local id; zero until the cluster reports the topic
+	kafkaID [16]byte   // Kafka's topic id; zero while the cluster has not reported it
+	pastIDs [][16]byte // Kafka's ids of earlier incarnations, which an outdated broker may still report
 	leaders []int32    // by partition; -1: no leader
+	epochs  []int32    // by partition: the leader's epoch; -1: not known
 	claim   topicClaim // what one metadata response said and no other has confirmed
 	known   bool       // the cluster has reported what the topic is; partitions that appear later are read from their start
 	partial bool       // the topic exists, and not all of its partitions have begun
@@ -81,8 +83,11 @@ func (t *topicState) isOutdatedLocked(m *broker.TopicMetadata, read int) bool {
 // the topic, which depend on the number of partitions from the start.
 func (t *topicState) mustConfirmLocked(m *broker.TopicMetadata, homed bool) bool {
 	claim := topicClaim{m.ID, len(m.Leaders)}
+	if claim.id == [16]byte{} { // unknown
+		claim.id = t.kafkaID
+	}
 	first := t.id == [16]byte{}
-	if first && !homed || claim == (topicClaim{t.id, len(t.leaders)}) || claim == t.claim {
+	if first && !homed || claim == (topicClaim{t.kafkaID, len(t.leaders)}) || claim == t.claim {
 		return false
 	}
 	t.claim = claim
@@ -91,5 +96,13 @@ func (t *topicState) mustConfirmLocked(m *broker.TopicMetadata, homed bool) bool
 
 // isRecreatedLocked reports whether the metadata is of another incarnation of the topic.
 func (t *topicState) isRecreatedLocked(m *broker.TopicMetadata) bool {
-	return t.id != ([16]byte{}) && t.id != m.ID
+	return t.differsLocked(m.ID)
+}
+
+// forgetLocked forgets what is known of an incarnation that was deleted.
+func (t *topicState) forgetLocked() {
+	if t.kafkaID != [16]byte{} {
+		t.pastIDs = append(t.pastIDs, t.kafkaID)
+	}
+	t.id, t.kafkaID, t.starts = [16]byte{}, [16]byte{}, nil
 }

@@ -97,7 +97,7 @@ func (c *catchUp) compareWith(ctx context.Context, seam cursor) error {
 func (c *catchUp) differsFrom(seam cursor) bool {
 	for i := range seam {
 		topic := &c.writer.cursor[i]
-		if topic.incarnationTag != seam[i].incarnationTag {
+		if !topic.isSame(seam[i].incarnation) {
 			return true
 		}
 		for _, p := range seam[i].positions {
@@ -120,7 +120,7 @@ func (c *catchUp) stopRetry() {
 // come from a replica that knows a newer one than this replica.
 func (c *catchUp) adoptIncarnation(ctx context.Context, topic, seam *topicCursor) {
 	switch {
-	case topic.incarnationTag == seam.incarnationTag:
+	case topic.isSame(seam.incarnation):
 		topic.incarnation = seam.incarnation
 		return
 	case seam.incarnation == absent: // the same incarnation may come back

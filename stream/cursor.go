@@ -11,12 +11,30 @@ import (
 // incarnation identifies a topic from its creation to its deletion. A topic that is created again under the same
 // name is another incarnation, and the offsets of the two are unrelated (KIP-516).
 type incarnation struct {
-	topicID        [16]byte // Kafka's topic id; zero if the topic does not exist
-	incarnationTag string   // a hash of the topic id, as event ids contain it
+	topicID        [16]byte // Kafka's topic id, or a local id ([consumer.IsLocalID]); zero if the topic does not exist, or in an event id
+	incarnationTag string   // a hash of the topic id, as event ids contain it; or unknownTag
 }
 
+// unknownTag is the tag of all topics whose ids Kafka has not reported.
+var unknownTag = tag("unknown")
+
 func newIncarnation(id [16]byte) incarnation {
+	if consumer.IsLocalID(id) {
+		return incarnation{id, unknownTag}
+	}
 	return incarnation{id, tag(string(id[:]))}
+}
+
+// isSame reports whether the two are the same incarnation, as far as this replica can know. An event id from a replica
+// that does not know Kafka's id of the topic may be of any incarnation.
+func (i incarnation) isSame(other incarnation) bool {
+	switch {
+	case i.incarnationTag == absent.incarnationTag || other.incarnationTag == absent.incarnationTag:
+		return i.incarnationTag == other.incarnationTag
+	case i.topicID != absent.topicID && other.topicID != absent.topicID:
+		return i.topicID == other.topicID
+	}
+	return i.incarnationTag == other.incarnationTag || i.incarnationTag == unknownTag || other.incarnationTag == unknownTag
 }
 
 // absent is the incarnation of a topic that does not exist.

@@ -320,7 +320,8 @@ func (h *Hub) IDAfter(sources []consumer.UserTopic, user string, w consumer.Writ
 	if own == nil || len(own.positions) == 0 && w.Partitions > 1 {
 		return "", false
 	}
-	if own.topicID != w.TopicID {
+	known := !consumer.IsLocalID(own.topicID) && !consumer.IsLocalID(w.TopicID)
+	if own.topicID != w.TopicID && (known || own.topicID == absent.topicID) {
 		*own = newTopicCursor(w.Topic, newIncarnation(w.TopicID))
 	}
 	own.setNextOffset(w.ID, w.Offset+1)

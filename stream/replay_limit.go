@@ -77,7 +77,7 @@ func (c *catchUp) freshRanges(seam cursor, limits Limits) (fresh []consumer.Rang
 	}
 	for i := range seam {
 		at := &c.writer.cursor[i]
-		if at.incarnationTag != seam[i].incarnationTag {
+		if !at.isSame(seam[i].incarnation) {
 			continue // it is not certain yet which incarnation is the right one
 		}
 		for _, p := range seam[i].positions {

@@ -106,8 +106,8 @@ func (s *clientStream) resume(lastID string) {
 		for j := range topic.positions {
 			topic.positions[j].fresh = true
 		}
-		if from.incarnation != topic.incarnationTag {
-			topic.incarnation = incarnation{incarnationTag: from.incarnation}
+		if saved := (incarnation{incarnationTag: from.incarnation}); !saved.isSame(topic.incarnation) {
+			topic.incarnation = saved
 		}
 		if homes := s.sub.topic(topic.name).Homes; homes != nil {
 			topic.addHomes(s.sub.user, homes)

@@ -13,6 +13,7 @@ import (
 type TopicMetadata struct {
 	ID      [16]byte // zero if the broker does not know ids
 	Leaders []int32  // the broker that leads each partition; -1 for none
+	Epochs  []int32  // the epoch of each partition's leader (KIP-320); -1 if the broker does not know epochs
 	Err     error    // why the topic cannot be read; nil if it can
 	Rights  Rights   // only from [Cluster.DescribeTopics]
 }
@@ -58,17 +59,17 @@ func (c *Cluster) requestMetadata(ctx context.Context, req *kmsg.MetadataRequest
 		if t.Topic == nil {
 			continue
 		}
-		m := TopicMetadata{ID: t.TopicID, Leaders: make([]int32, len(t.Partitions)), Rights: Rights(t.AuthorizedOperations)}
+		m := TopicMetadata{ID: t.TopicID, Leaders: make([]int32, len(t.Partitions)), Epochs: make([]int32, len(t.Partitions)), Rights: Rights(t.AuthorizedOperations)}
 		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
 			m.Err = fmt.Errorf("topic %s: %w", *t.Topic, err)
 		}
 		for i := range m.Leaders {
-			m.Leaders[i] = -1
+			m.Leaders[i], m.Epochs[i] = -1, -1
 		}
 		for _, p := range t.Partitions {
 			_, listed := hosts[p.Leader] // Kafka names only leaders that it lists
 			if listed && p.Partition >= 0 && int(p.Partition) < len(m.Leaders) {
-				m.Leaders[p.Partition] = p.Leader
+				m.Leaders[p.Partition], m.Epochs[p.Partition] = p.Leader, p.LeaderEpoch
 			}
 		}
 		topics[*t.Topic] = m

@@ -29,11 +29,15 @@ type versionRange struct{ lowest, highest int16 }
 // requests that only kafka-go sends, it chooses one of these versions itself.
 var spoken = map[kmsg.Key]versionRange{
 	kmsg.ApiVersions: {0, 0}, kmsg.SASLHandshake: {1, 1}, kmsg.SASLAuthenticate: {0, 1},
-	kmsg.Metadata: {4, 10}, kmsg.Fetch: {13, 13}, kmsg.ListOffsets: {2, 7}, kmsg.Produce: {3, 9},
+	kmsg.Metadata: {4, 10}, kmsg.Fetch: {4, 13}, kmsg.ListOffsets: {2, 7}, kmsg.Produce: {3, 9},
 	kmsg.FindCoordinator: {1, 2}, kmsg.OffsetFetch: {2, 5}, kmsg.OffsetCommit: {2, 7},
 	kmsg.JoinGroup: {1, 2}, kmsg.SyncGroup: {0, 0}, kmsg.Heartbeat: {0, 0}, kmsg.LeaveGroup: {0, 0},
 	kmsg.DescribeGroups: {0, 5}, kmsg.DescribeConfigs: {1, 4},
 }
+
+// FetchByName is the last version of a fetch that names topics by name. A caller of [Cluster.Request] limits a fetch to
+// this version if it does not know the ids of all topics.
+const FetchByName = 12
 
 var (
 	// toRead are the requests without which Herald can deliver nothing.
@@ -96,12 +100,16 @@ func (r versionRange) String() string {
 	return fmt.Sprintf("v%d to v%d", r.lowest, r.highest)
 }
 
-// withVersion returns a copy of the request with the highest version that both sides speak. The request itself stays
+// withVersion returns a copy of the request with the highest version that both sides speak, but not above the version
+// that the request has, unless that is 0. The request itself stays
 // as it is, because a request that kafka-go has given up may still be on its way to another broker.
 func (o offer) withVersion(req kmsg.Request) (kmsg.Request, error) {
 	version, err := o.choose(kmsg.Key(req.Key()))
 	if err != nil {
 		return nil, err
+	}
+	if limit := req.GetVersion(); limit > 0 && limit < version {
+		version = limit
 	}
 	original := reflect.ValueOf(req).Elem()
 	clone := reflect.New(original.Type())

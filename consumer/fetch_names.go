@@ -1,0 +1,78 @@
+package consumer
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/broker"
+)
+
+// A fetch names its topics by id (KIP-516) or, if the broker's Fetch is older than version 13 or Kafka's id of one of
+// the topics is not known, by name. The rest of live reading knows partitions by topicIDPartition alone.
+
+// describe tells the session the names of the topics, and the epochs of the leaders, of all partitions that it is to
+// fetch from now on.
+func (s *fetchSession) describe(partitions map[topicIDPartition]*livePartition) {
+	names := make(map[[16]byte]string)
+	s.byName = false
+	for key, p := range partitions {
+		names[key.topicID] = p.Topic
+		s.byName = s.byName || IsLocalID(key.topicID)
+	}
+	before := s.names
+	s.names, s.ids, s.epochs = names, nil, nil
+	if s.fetchesByName() || s.version == 0 {
+		s.epochs = make(map[topicIDPartition]int32, len(partitions))
+		for key, p := range partitions {
+			s.epochs[key] = p.epoch
+		}
+	}
+	wanted := len(names)
+	for key := range s.sent { // the broker has to forget those that are no longer wanted
+		if _, ok := names[key.topicID]; !ok {
+			names[key.topicID] = before[key.topicID]
+		}
+	}
+	if len(names) > wanted && len(s.idsByName()) < len(names) {
+		// One request cannot name a topic by name for two incarnations. The next one begins a new session. It names
+		// this one, which ends it.
+		s.epoch, s.sent = 0, nil
+		s.describe(partitions)
+	}
+}
+
+// idsByName returns the ids of the topics that may be in a response.
+func (s *fetchSession) idsByName() map[string][16]byte {
+	if s.ids == nil {
+		s.ids = make(map[string][16]byte, len(s.names))
+		for id, name := range s.names {
+			s.ids[name] = id
+		}
+	}
+	return s.ids
+}
+
+// epochOf returns the epoch of the leader that a fetch of the partition names, so that the broker refuses the fetch if
+// the epoch differs (KIP-320): the broker then leads the partition no longer or not yet, or the topic was created again.
+// A fetch by id needs no epoch.
+func (s *fetchSession) epochOf(p topicIDPartition) int32 {
+	if epoch, ok := s.epochs[p]; ok && s.fetchesByName() {
+		return epoch
+	}
+	return -1
+}
+
+// fetchesByName reports whether the next fetch names topics by name, as far as that is known before the request.
+func (s *fetchSession) fetchesByName() bool {
+	return s.byName || s.version > 0 && s.version <= broker.FetchByName
+}
+
+// adoptNames adds the ids of the topics to a response that has only their names.
+func (s *fetchSession) adoptNames(res *kmsg.FetchResponse) {
+	if res.Version > broker.FetchByName {
+		return
+	}
+	ids := s.idsByName()
+	for i := range res.Topics {
+		res.Topics[i].TopicID = ids[res.Topics[i].Topic]
+	}
+}
