@@ -117,6 +117,9 @@ func (c *Consumer) Started() error {
 // Connections returns the number of connections to brokers that are open.
 func (c *Consumer) Connections() int { return c.cluster.Connections() }
 
+// Renewals returns how many times the log-in of an open connection was renewed, and how many times that failed.
+func (c *Consumer) Renewals() (succeeded, failed int64) { return c.cluster.Renewals() }
+
 // Online reports whether Kafka answered the last metadata request.
 func (c *Consumer) Online() bool { return c.contact.isOnline() }
 

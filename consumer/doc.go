@@ -130,8 +130,8 @@
 //
 // # What is not obvious
 //
-//   - kafka-go dials, speaks TLS and SASL, keeps connections and the group membership. The requests that
-//     decide exactness (Fetch, ListOffsets, Metadata) use these connections with kmsg's encoding of newer
+//   - kafka-go keeps connections and the group membership. The requests that decide exactness
+//     (Fetch, ListOffsets, Metadata) use these connections with kmsg's encoding of newer
 //     protocol versions. A fetch names its topic by id (KIP-516), so a broker refuses the fetch once the topic
 //     was deleted and created again. A fetch by name would continue in the new topic at offsets of the old one.
 //   - Live reading starts at the end of the log, because streams get earlier records by replay, from their own

@@ -68,6 +68,9 @@ func NewProducer(brokers []string, tlsConfig *tls.Config, mechanism sasl.Mechani
 // Connections returns the number of connections to brokers that are open.
 func (p *Producer) Connections() int { return p.cluster.Connections() }
 
+// Renewals returns how many times the log-in of an open connection was renewed, and how many times that failed.
+func (p *Producer) Renewals() (succeeded, failed int64) { return p.cluster.Renewals() }
+
 // Close closes idle connections.
 func (p *Producer) Close() { p.cluster.Close() }
 

@@ -78,6 +78,9 @@ func (r *TableReader) Run(ctx context.Context) error {
 // Connections returns the number of connections to brokers that are open.
 func (r *TableReader) Connections() int { return r.consumer.Connections() }
 
+// Renewals returns how many times the log-in of an open connection was renewed, and how many times that failed.
+func (r *TableReader) Renewals() (succeeded, failed int64) { return r.consumer.Renewals() }
+
 // Ready returns nil if the table is complete and changes to it are read. The error is [ErrUnread] while
 // the topic is being read for the first time, wraps [ErrNoTopic] while the topic does not exist, or
 // says what else is wrong.

@@ -51,9 +51,9 @@ func TestRefusedSASLNamesTheFlagToChange(t *testing.T) {
 		err  *kerr.Error
 		want []string
 	}{
-		"wrong password":    {kmsg.SASLAuthenticate, kerr.SaslAuthenticationFailed, []string{"SASL Authentication Failed", "--kafka-sasl-password-file"}},
-		"unknown mechanism": {kmsg.SASLHandshake, kerr.UnsupportedSaslMechanism, []string{"Unsupported SASL Mechanism", "change --kafka-sasl-mechanism"}},
-		"no SASL wanted":    {kmsg.SASLHandshake, kerr.IllegalSaslState, []string{"Illegal SASL State", "leave --kafka-sasl-mechanism out"}},
+		"wrong password":    {kmsg.SASLAuthenticate, kerr.SaslAuthenticationFailed, []string{"the broker refuses the log-in by PLAIN: SASL_AUTHENTICATION_FAILED", "--kafka-sasl-password-file"}},
+		"unknown mechanism": {kmsg.SASLHandshake, kerr.UnsupportedSaslMechanism, []string{"UNSUPPORTED_SASL_MECHANISM", "change --kafka-sasl-mechanism"}},
+		"no SASL wanted":    {kmsg.SASLHandshake, kerr.IllegalSaslState, []string{"ILLEGAL_SASL_STATE", "leave --kafka-sasl-mechanism out"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.User("PLAIN", "herald", "secret"))

@@ -32,11 +32,15 @@ var errUnasked = errors.New("response without a request")
 // missing ones, which brokers do by default (auto.create.topics.enable). A topic deleted a moment ago, or
 // named by another member only, would come to life again.
 //
-// kafka-go calls one Write and one Read at a time.
+// Before it writes a request, checkedConn renews the SASL session if that is due (renew.go).
+//
+// kafka-go calls one Write and one Read at a time. On a connection of a ConsumerGroup, it calls Write while responses to
+// earlier requests are on their way.
 type checkedConn struct {
 	net.Conn
-	offer  offer  // the versions that the broker speaks
-	forget func() // is called when the connection is closed; nil: nobody counts it
+	offer   offer    // the versions that the broker speaks
+	session *session // nil: no SASL
+	forget  func()   // is called when the connection is closed; nil: nobody counts it
 
 	head [12]byte // of the request under way: size, key, version and correlation id
 	at   int      // how many bytes of the request were written
@@ -44,8 +48,11 @@ type checkedConn struct {
 	checked []byte // the rest of a response that was checked
 	passing int    // how many bytes are left of a response that passes unread
 
-	mu    sync.Mutex
-	asked []request // without a response yet, the oldest first
+	mu         sync.Mutex
+	asked      []request // without a response yet, the oldest first
+	unanswered int       // requests whose responses were not read to the end
+	renewing   bool      // the session is being renewed
+	deadlines  deadlines // that kafka-go has set
 }
 
 // request is a request whose response is to come.
@@ -68,6 +75,11 @@ func (c *checkedConn) RemoteAddr() net.Addr { return offerAddr{c.Conn.RemoteAddr
 // Write implements [net.Conn].
 func (c *checkedConn) Write(p []byte) (int, error) {
 	const first, last = 4, 7 // the versions of metadata requests whose last byte says whether topics may be created
+	if c.at == 0 && len(p) > 0 {
+		if err := c.renewSession(); err != nil {
+			return 0, err
+		}
+	}
 	p = slices.Clone(p)
 	for i, b := range p {
 		if c.at < len(c.head) {
@@ -92,6 +104,7 @@ func (c *checkedConn) Write(p []byte) (int, error) {
 func (c *checkedConn) expectResponse() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.unanswered++
 	c.asked = append(c.asked, request{
 		key:           int16(binary.BigEndian.Uint16(c.head[4:])),
 		version:       int16(binary.BigEndian.Uint16(c.head[6:])),
@@ -111,6 +124,13 @@ func (c *checkedConn) takeRequest() (request, error) {
 	return r, nil
 }
 
+// recordAnswer notes that a response was read to its end.
+func (c *checkedConn) recordAnswer() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unanswered--
+}
+
 // Read implements [net.Conn].
 func (c *checkedConn) Read(p []byte) (int, error) {
 	if len(c.checked) == 0 && c.passing == 0 {
@@ -124,7 +144,9 @@ func (c *checkedConn) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := c.Conn.Read(p[:min(len(p), c.passing)])
-	c.passing -= n
+	if c.passing -= n; c.passing == 0 {
+		c.recordAnswer()
+	}
 	return n, err
 }
 
@@ -144,6 +166,9 @@ func (c *checkedConn) readResponse() error {
 	}
 	if asked.key == int16(kmsg.Fetch) {
 		c.checked, c.passing = head, size
+		if size == 0 {
+			c.recordAnswer()
+		}
 		return nil
 	}
 	if size > maxChecked {
@@ -153,6 +178,7 @@ func (c *checkedConn) readResponse() error {
 	if err != nil {
 		return err
 	}
+	c.recordAnswer()
 	if err := asked.check(body); err != nil {
 		return fmt.Errorf("response to %s v%d: %w", kmsg.NameForKey(asked.key), asked.version, err)
 	}

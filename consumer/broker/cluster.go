@@ -24,10 +24,12 @@ type Cluster struct {
 	bootstrap   []string // host:port
 	addr        net.Addr // of bootstrap
 	tls         *tls.Config
+	mechanism   sasl.Mechanism // nil: no SASL
 	transport   *kafka.Transport
 	roster      *roster
 	lastID      atomic.Int32 // the correlation id of the last request
 	connections atomic.Int32
+	renewals    renewals
 	answered    atomic.Bool // a broker has answered a request, so address, TLS and SASL are right
 }
 
@@ -41,6 +43,7 @@ func NewCluster(bootstrap []string, tlsConfig *tls.Config, mechanism sasl.Mechan
 		bootstrap: bootstrap,
 		addr:      kafka.TCP(bootstrap...),
 		tls:       tlsConfig,
+		mechanism: mechanism,
 		roster:    newRoster(),
 		transport: &kafka.Transport{
 			ClientID:       clientID,
@@ -48,7 +51,6 @@ func NewCluster(bootstrap []string, tlsConfig *tls.Config, mechanism sasl.Mechan
 			IdleTimeout:    idle,
 			MetadataTTL:    2 * time.Second,
 			MetadataTopics: []string{}, // none: the transport uses its metadata for brokers' addresses only
-			SASL:           mechanism,
 		},
 	}
 	c.transport.Dial = c.dial

@@ -9,7 +9,8 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// dial opens a connection to a broker, with TLS if the cluster has it, and asks which versions the broker speaks.
+// dial opens a connection to a broker, with TLS if the cluster has it, and asks which versions the broker speaks,
+// and logs in.
 func (c *Cluster) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	open := new(net.Dialer).DialContext
 	if c.tls != nil {
@@ -24,8 +25,13 @@ func (c *Cluster) dial(ctx context.Context, network, address string) (net.Conn, 
 		_ = conn.Close()
 		return nil, err
 	}
+	session, err := c.logIn(ctx, conn, address, offer)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
 	c.connections.Add(1)
-	return &checkedConn{Conn: conn, offer: offer, forget: sync.OnceFunc(func() { c.connections.Add(-1) })}, nil
+	return &checkedConn{Conn: conn, offer: offer, session: session, forget: sync.OnceFunc(func() { c.connections.Add(-1) })}, nil
 }
 
 // Connections returns the number of connections to brokers that are open.
@@ -35,7 +41,7 @@ func (c *Cluster) Connections() int { return int(c.connections.Load()) }
 // Its connections create no topics.
 func (c *Cluster) GroupDialer() *kafka.Dialer {
 	return &kafka.Dialer{
-		ClientID: clientID, Timeout: RequestTimeout, SASLMechanism: c.transport.SASL,
+		ClientID: clientID, Timeout: RequestTimeout,
 		DialFunc: func(ctx context.Context, network, address string) (net.Conn, error) {
 			conn, err := c.dial(ctx, network, address)
 			if err != nil {

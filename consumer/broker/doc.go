@@ -1,7 +1,7 @@
 // Package broker connects to the brokers of a Kafka cluster and sends them single requests.
 //
-// [Cluster] is the whole of it. kafka-go's Transport dials, speaks TLS and SASL and keeps idle connections;
-// the caller chooses the SASL mechanism. The requests and responses on these connections are encoded by
+// [Cluster] is the whole of it. kafka-go's Transport keeps idle connections. Cluster opens them: it speaks TLS, asks the
+// broker for its versions, and logs in by the SASL mechanism that the caller chooses. The requests and responses on these connections are encoded by
 // kmsg, because kmsg knows protocol versions that kafka-go does not, and Herald's exactness rests on them.
 //
 // # Files
@@ -11,6 +11,9 @@
 //	request.go    a request to one broker, to any broker, to a group's coordinator
 //	wire.go       a response as bytes, read within bounds
 //	fetch_counts.go a response to a fetch that claims more than it holds
+//	login.go      the log-in on a new connection, and its renewal
+//	renew.go      when a connection renews its log-in
+//	refusal.go    a broker that refuses a log-in
 //	advice.go     which flag to change if connecting fails
 //	explain.go    which address failed, and where it comes from
 //	roster.go     the brokers of the cluster, which to ask first, which do not answer
@@ -30,6 +33,14 @@
 // The ids of topics matter most (Fetch v13 and Metadata v10, KIP-516): a broker refuses a fetch by id once the topic
 // was deleted and created again. A fetch by name would continue at the offsets of the old topic in the records of the
 // new one.
+//
+// # Log-ins
+//
+// A broker with connections.max.reauth.ms, or whose tokens end, says at a log-in how long it lasts (KIP-368). Herald logs
+// in again on the same connection after 85 to 95 % of that time, before the next request and after the response to
+// the last one ([Cluster.Renewals]). kafka-go would let the broker close the connection. Streams notice nothing of either
+// log-in: a mechanism that takes long to start, for example because a token endpoint is slow, delays a request for at
+// most startPatience while the old log-in lasts.
 //
 // # Corrupt responses
 //

@@ -38,10 +38,10 @@ func (c *Cluster) explain(err error, req kmsg.Request, broker int32, waited time
 }
 
 // explainDial returns an error of a connection to an address, which kafka-go adds. explainDial adds where the address
-// comes from, as explain does.
+// comes from and which flags may help, as explain does.
 func (c *Cluster) explainDial(err error, address string) error {
 	if c.roster.hasReached(address) || slices.Contains(c.bootstrap, address) {
-		return err
+		return fmt.Errorf("%w%s", err, c.advise(err))
 	}
 	return fmt.Errorf("advertised by %s (advertised.listeners): %w%s", c.listBootstrap(), err, c.adviseListener(err))
 }

@@ -40,6 +40,28 @@ func (s *Server) kafkaConnections() prometheus.Collector {
 	})
 }
 
+// kafkaRenewals counts the renewed log-ins of all parts of the server, and the failures.
+func (s *Server) kafkaRenewals() (succeeded, failed prometheus.Collector) {
+	sum := func() (succeeded, failed int64) {
+		parts := []interface{ Renewals() (int64, int64) }{s.consumer, s.producer}
+		if s.revocations != nil {
+			parts = append(parts, s.revocations.reader)
+		}
+		for _, part := range parts {
+			a, b := part.Renewals()
+			succeeded, failed = succeeded+a, failed+b
+		}
+		return succeeded, failed
+	}
+	counter := func(result string, value func() int64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "herald_kafka_reauthentications_total", ConstLabels: prometheus.Labels{"result": result},
+			Help: "Log-ins on connections to Kafka's brokers that were logged in before, because the brokers limit how long a log-in lasts, by result: ok or error.",
+		}, func() float64 { return float64(value()) })
+	}
+	return counter("ok", func() int64 { n, _ := sum(); return n }), counter("error", func() int64 { _, n := sum(); return n })
+}
+
 // connectionMetrics count the public listener's connections. [listener.Limit] calls evicted.Inc, and
 // open returns [listener.Limited.Open].
 func connectionMetrics(open func() int) (evicted prometheus.Counter, gauge prometheus.Collector) {

@@ -105,6 +105,7 @@ func New(cfg Config) (*Server, error) {
 // registerMetrics registers the metrics of the parts that do not register them on their own.
 func (s *Server) registerMetrics() {
 	s.registry.MustRegister(s.refusals.refused, s.refusals.sessions, s.publications.published, s.publications.durations, s.kafkaConnections())
+	s.registry.MustRegister(s.kafkaRenewals())
 	s.registry.MustRegister(s.reloads.successful, s.reloads.succeeded)
 	s.registry.MustRegister(s.conditionMetrics()...)
 	if s.jwks != nil {
