@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -148,11 +149,7 @@ func (s *session) authenticate(ctx context.Context, conn net.Conn, machine sasl.
 		}
 		res := answer.(*kmsg.SASLAuthenticateResponse)
 		if err := kerr.ErrorForCode(res.ErrorCode); err != nil {
-			text := ""
-			if res.ErrorMessage != nil {
-				text = *res.ErrorMessage
-			}
-			return s.refuse(err, text)
+			return s.refuseBy(machine, err, res.ErrorMessage)
 		}
 		if done, message, err = machine.Next(ctx, res.SASLAuthBytes); err != nil {
 			return fmt.Errorf("log in by %s: %w", s.mechanism.Name(), err)
@@ -191,8 +188,25 @@ func (s *session) note(begun time.Time, lifetime int64) {
 	s.due = begun.Add(max(time.Duration(part*float64(lasts)), renewPause))
 }
 
+// refuse returns the error of a log-in that the broker refuses. A mechanism may know which flags help.
 func (s *session) refuse(err error, text string) *refusalError {
-	return &refusalError{mechanism: s.mechanism.Name(), err: err, text: text, again: !s.ends.IsZero()}
+	refused := &refusalError{mechanism: s.mechanism.Name(), err: err, text: text, again: !s.ends.IsZero()}
+	if m, ok := s.mechanism.(interface{ Advice() string }); ok {
+		refused.see = m.Advice()
+	}
+	return refused
+}
+
+// refuseBy is refuse with what the mechanism has heard from the broker, or else what the broker's response says.
+func (s *session) refuseBy(machine sasl.StateMachine, err error, said *string) *refusalError {
+	text := ""
+	if said != nil {
+		text = *said
+	}
+	if m, ok := machine.(interface{ Refusal() string }); ok {
+		text = cmp.Or(m.Refusal(), text)
+	}
+	return s.refuse(err, text)
 }
 
 // startError says that a mechanism could not start a log-in, for example because a token endpoint does not answer. It

@@ -38,7 +38,7 @@ func (b *saslBroker) serve(conn net.Conn) {
 	answers := make(chan func(), 10)
 	defer close(answers)
 	go func() {
-		defer conn.Close()
+		defer conn.Close() //nolint:errcheck // the client may have gone
 		for answer := range answers {
 			answer()
 		}
@@ -109,7 +109,7 @@ func readRequest(r io.Reader) (kmsg.Request, int32, error) {
 	}
 	req := kmsg.RequestForKey(int16(binary.BigEndian.Uint16(frame)))
 	req.SetVersion(int16(binary.BigEndian.Uint16(frame[2:])))
-	body := frame[10+binary.BigEndian.Uint16(frame[8:]):]                     // after the client's id
+	body := frame[10+binary.BigEndian.Uint16(frame[8:]):] // after the client's id
 	return req, int32(binary.BigEndian.Uint32(frame[4:])), req.ReadFrom(body)
 }
 

@@ -18,6 +18,7 @@ type refusalError struct {
 	err       error    // Kafka's code
 	text      string   // what the broker says; may be empty
 	offered   []string // the broker's mechanisms if it does not have this one; may be empty
+	see       string   // the mechanism's advice; empty for a user and a password
 	again     bool     // the connection was logged in before
 }
 
@@ -52,14 +53,10 @@ func (r *refusalError) advise() string {
 	case !errors.Is(r.err, kerr.SaslAuthenticationFailed):
 		return ""
 	}
-	switch r.mechanism {
-	case "OAUTHBEARER":
-		return "see --kafka-oauth-token-file, or --kafka-oauth-token-url, --kafka-oauth-scope and --kafka-oauth-audience"
-	case "AWS_MSK_IAM":
-		return "see --kafka-aws-region, the AWS credentials that Herald finds, and whether their policy allows kafka-cluster:Connect"
-	default:
-		return "see --kafka-sasl-user and --kafka-sasl-password-file, and whether the user has a password for this --kafka-sasl-mechanism"
+	if r.see != "" {
+		return "see " + r.see
 	}
+	return "see --kafka-sasl-user and --kafka-sasl-password-file, and whether the user has a password for this --kafka-sasl-mechanism"
 }
 
 // adviseMechanism names the flag's values for the listener's mechanisms.
