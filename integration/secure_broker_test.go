@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/testcontainers/testcontainers-go"
 )
@@ -16,6 +17,7 @@ import (
 type secureBroker struct {
 	broker
 	sasl, mutual string // addresses of the listeners: SASL_SSL, and TLS with a client's certificate
+	short        string // address of another listener of SASL_SSL, whose sessions last for sessionLifetime
 
 	// advertise, which may be nil, returns what the listeners advertise instead of their addresses.
 	advertise func(plain, sasl, mutual string) [3]string
@@ -42,15 +44,15 @@ func (b *secureBroker) open() error {
 	if err := dockerAnswers(ctx); err != nil {
 		return err
 	}
-	var addresses [3]string
+	var addresses [4]string
 	for i := range addresses {
 		var err error
 		if addresses[i], err = unusedAddress(ctx); err != nil {
 			return err
 		}
 	}
-	b.addresses, b.sasl, b.mutual = addresses[:1], addresses[1], addresses[2]
-	advertised := addresses
+	b.addresses, b.sasl, b.mutual, b.short = addresses[:1], addresses[1], addresses[2], addresses[3]
+	advertised := [3]string(addresses[:3])
 	if b.advertise != nil {
 		advertised = b.advertise(addresses[0], addresses[1], addresses[2])
 	}
@@ -86,13 +88,13 @@ func (b *secureBroker) open() error {
 		return testcontainers.ContainerFile{Reader: strings.NewReader(string(text)), ContainerFilePath: path, FileMode: 0o644}
 	}
 	b.container, err = testcontainers.Run(ctx, kafkaImage(),
-		testcontainers.WithExposedPorts(kafkaPort, "9094/tcp", "9095/tcp"),
-		bindPort(kafkaPort, b.addresses[0]), bindPort("9094/tcp", b.sasl), bindPort("9095/tcp", b.mutual),
+		testcontainers.WithExposedPorts(kafkaPort, "9094/tcp", "9095/tcp", "9096/tcp"),
+		bindPort(kafkaPort, b.addresses[0]), bindPort("9094/tcp", b.sasl), bindPort("9095/tcp", b.mutual), bindPort("9096/tcp", b.short),
 		testcontainers.WithFiles(startScript(), file("/kafka-server.pem", append(serverKey, serverPEM...)), file("/kafka-ca.pem", b.ca.text)),
 		testcontainers.WithEntrypoint("sh", kafkaStart), testcontainers.WithCmd(),
 		testcontainers.WithEnv(map[string]string{
 			"KAFKA_ADVERTISED": b.addresses[0], "KAFKA_HOST": "localhost",
-			"KAFKA_PROPERTIES": fmt.Sprintf(secureProperties, advertised[0], advertised[1], advertised[2], plainPassword),
+			"KAFKA_PROPERTIES": fmt.Sprintf(secureProperties, advertised[0], advertised[1], advertised[2], b.short, sessionLifetime().Milliseconds(), plainPassword),
 			"KAFKA_FORMAT": fmt.Sprintf("--add-scram SCRAM-SHA-256=[name=scram256,password=%s] --add-scram SCRAM-SHA-512=[name=scram512,password=%s]",
 				scram256Password, scram512Password),
 		}))
@@ -103,13 +105,19 @@ func (b *secureBroker) open() error {
 }
 
 const secureProperties = `
-listeners=EXTERNAL://:9092,INTERNAL://:19092,CONTROLLER://localhost:9093,SASL://:9094,MUTUAL://:9095
-advertised.listeners=EXTERNAL://%s,INTERNAL://localhost:19092,SASL://%s,MUTUAL://%s
-listener.security.protocol.map=EXTERNAL:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,MUTUAL:SSL
+listeners=EXTERNAL://:9092,INTERNAL://:19092,CONTROLLER://localhost:9093,SASL://:9094,MUTUAL://:9095,SHORT://:9096
+advertised.listeners=EXTERNAL://%[1]s,INTERNAL://localhost:19092,SASL://%[2]s,MUTUAL://%[3]s,SHORT://%[4]s
+listener.security.protocol.map=EXTERNAL:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,MUTUAL:SSL,SHORT:SASL_SSL
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
-listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_plain="%s";
+listener.name.short.plain.connections.max.reauth.ms=%[5]d
+listener.name.short.scram-sha-256.connections.max.reauth.ms=%[5]d
+listener.name.short.scram-sha-512.connections.max.reauth.ms=%[5]d
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_plain="%[6]s";
+listener.name.short.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_plain="%[6]s";
 listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.short.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.short.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 ssl.keystore.type=PEM
 ssl.keystore.location=/kafka-server.pem
 ssl.truststore.type=PEM
@@ -119,6 +127,18 @@ authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 allow.everyone.if.no.acl.found=true
 super.users=User:ANONYMOUS
 `
+
+// reauthenticationVariable sets how long TestReauthentication runs, such as 5m. Sessions then last for eleven seconds, so
+// that Herald logs in again about every ten seconds.
+const reauthenticationVariable = "HERALD_REAUTHENTICATION"
+
+// sessionLifetime is how long a log-in lasts at the listener [secureBroker.short] (connections.max.reauth.ms).
+func sessionLifetime() time.Duration {
+	if os.Getenv(reauthenticationVariable) != "" {
+		return 11 * time.Second
+	}
+	return 2 * time.Second
+}
 
 // remove removes the container and the files, if there are any.
 func (b *secureBroker) remove() error {

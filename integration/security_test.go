@@ -81,7 +81,7 @@ func TestOperatorMistakesAreNamed(t *testing.T) {
 		"unknown authority":             {b.mutual, []string{"--kafka-tls", ca("other-ca.pem")}, "unknown authority"},
 		"authorities of the system":     {b.mutual, []string{"--kafka-tls"}, "--kafka-ca-file"},
 		"wrong server name":             {b.mutual, append(b.mutualFlags(), "--kafka-server-name=other.example"), "not other.example"},
-		"no certificate":                {b.mutual, []string{"--kafka-tls", ca("ca.pem")}, "certificate required"},
+		"no certificate":                {b.mutual, []string{"--kafka-tls", ca("ca.pem")}, "certificate required (the listener wants a client's certificate: add --kafka-cert-file"},
 		"plain text to TLS":             {b.mutual, nil, "Add --kafka-tls"},
 		"plain text to TLS and SASL":    {b.sasl, nil, "Add --kafka-tls"},
 		"TLS to plain text":             {b.addresses[0], []string{"--kafka-tls", ca("ca.pem")}, "eave --kafka-tls out"},
