@@ -141,7 +141,7 @@ func (b *benchCommand) Run(ctx context.Context) error {
 		}
 		defer stop()
 	}
-	if err := b.addFiles(&cfg); err != nil {
+	if err := b.addFiles(ctx, &cfg); err != nil {
 		return err
 	}
 	if b.Bare {
@@ -178,7 +178,7 @@ func (b *benchCommand) newConfig() bench.Config {
 }
 
 // addFiles adds the settings that need the flags' files: tokens and the connection to Kafka.
-func (b *benchCommand) addFiles(cfg *bench.Config) error {
+func (b *benchCommand) addFiles(ctx context.Context, cfg *bench.Config) error {
 	if b.given() {
 		signer, err := b.loadSigner()
 		if err != nil {
@@ -197,7 +197,7 @@ func (b *benchCommand) addFiles(cfg *bench.Config) error {
 	if len(b.Brokers) == 0 {
 		return nil
 	}
-	kafka, err := b.connection()
+	kafka, err := b.connection(ctx)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (c *checkCommand) Validate() error { return c.complete() }
 // Run implements the command.
 func (c *checkCommand) Run(ctx context.Context, parsed *kong.Context, file *configFile) error {
 	f := &findings{locate: func(err error) error { return file.locate(err, parsed.Model) }}
-	cfg := c.checkSettings(f)
+	cfg := c.checkSettings(ctx, f)
 	if c.Connect {
 		c.checkKafka(ctx, f, &cfg)
 		c.checkKeySet(ctx, f, cfg.Keys)

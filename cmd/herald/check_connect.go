@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/segmentio/kafka-go/sasl"
+
 	"herald/auth"
 	"herald/cmd/herald/listener"
 	"herald/cmd/herald/login"
@@ -23,8 +25,9 @@ func (c *checkCommand) checkKafka(ctx context.Context, f *findings, cfg *server.
 		f.note("kafka: not asked, because settings of its connection are wrong")
 		return
 	}
-	if m, ok := cfg.Consumer.SASL.(*login.Bearer); ok && c.KafkaOAuthTokenURL != "" && !checkEndpoint(ctx, f, m) {
-		return // no broker would accept the log-in
+	if !c.checkLogin(ctx, f, cfg.Consumer.SASL) {
+		f.note("kafka: not asked, because Herald cannot log in")
+		return
 	}
 	if len(cfg.Consumer.Brokers) > 1 { // one by one: a broker that answers would hide that another does not
 		for _, address := range cfg.Consumer.Brokers {
@@ -54,14 +57,26 @@ func (c *checkCommand) checkKafka(ctx context.Context, f *findings, cfg *server.
 	c.checkGroups(ctx, f, cluster, cfg.Groups())
 }
 
-// checkEndpoint gets a token as the server does for its first log-in.
-func checkEndpoint(ctx context.Context, f *findings, m *login.Bearer) bool {
-	expires, err := m.Probe(ctx)
-	if err != nil {
-		f.fail("%v", err)
-		return false
+// checkLogin gets what a log-in to a broker needs of others: a token or credentials. It reports whether they are there.
+func (c *checkCommand) checkLogin(ctx context.Context, f *findings, mechanism sasl.Mechanism) bool {
+	switch m := mechanism.(type) {
+	case *login.Bearer:
+		expires, err := m.Probe(ctx)
+		if err != nil {
+			f.fail("%v", err)
+			return false
+		}
+		if c.KafkaOAuthTokenURL != "" { // checkTokenFile has looked at a file
+			f.ok("--kafka-oauth-token-url: gives a token, which Herald uses for %v", time.Until(expires).Round(time.Second))
+		}
+	case *login.IAM:
+		source, err := m.Probe(ctx)
+		if err != nil {
+			f.fail("--kafka-sasl-mechanism=%s: %v", loginIAM, err)
+			return false
+		}
+		f.ok("--kafka-sasl-mechanism=%s: the AWS SDK finds credentials (%s)", loginIAM, source)
 	}
-	f.ok("--kafka-oauth-token-url: gives a token, to be used for %v", time.Until(expires).Round(time.Second))
 	return true
 }
 

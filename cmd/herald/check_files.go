@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -19,11 +20,11 @@ import (
 // checkSettings checks everything that can be checked without a connection. It returns the server's configuration, without
 // the parts whose files could not be read. The checks are the server's own: checkSettings builds a server, and does not
 // start it.
-func (c *checkCommand) checkSettings(f *findings) server.Config {
+func (c *checkCommand) checkSettings(ctx context.Context, f *findings) server.Config {
 	for _, err := range c.problems() {
 		f.refuse(err)
 	}
-	cfg := c.loadFiles(f)
+	cfg := c.loadFiles(ctx, f)
 	if f.exit() != exitUsage {
 		if _, err := server.New(cfg); err != nil {
 			f.refuse(err)
@@ -58,10 +59,10 @@ func isSocket(address string) bool {
 }
 
 // loadFiles reads the files that the settings name, as serve does.
-func (c *checkCommand) loadFiles(f *findings) server.Config {
+func (c *checkCommand) loadFiles(ctx context.Context, f *findings) server.Config {
 	cfg := c.config()
 	cfg.Logger = f.logger()
-	read, errs := c.readFiles(cfg.Logger)
+	read, errs := c.readFiles(ctx, cfg.Logger)
 	cfg.Consumer.TLS, cfg.Consumer.SASL, cfg.Keys, cfg.Certificate = read.kafka.tls, read.kafka.sasl, read.keys, read.certificate
 	var err error
 	cfg.Consumer.Replica, err = c.replica()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -75,11 +76,11 @@ type connection struct {
 }
 
 // connection reads the files that the flags name. The error is a [usageError].
-func (k *kafkaFlags) connection() (c connection, err error) {
+func (k *kafkaFlags) connection(ctx context.Context) (c connection, err error) {
 	if c.tls, err = k.tls(); err != nil {
 		return c, usageError{err}
 	}
-	if c.sasl, c.contents, err = k.mechanism(); err != nil {
+	if c.sasl, c.contents, err = k.mechanism(ctx); err != nil {
 		return c, usageError{err}
 	}
 	return c, nil

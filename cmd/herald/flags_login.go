@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -15,7 +16,7 @@ import (
 
 // loginFlags say how Herald logs in to Kafka.
 type loginFlags struct {
-	KafkaSASLMechanism         string   `name:"kafka-sasl-mechanism" anycase:"" enum:",plain,scram-sha-256,scram-sha-512,oauthbearer" default:"" placeholder:"NAME" help:"SASL mechanism to log in to Kafka with, in any case: plain, scram-sha-256, scram-sha-512 or oauthbearer. Default: no log-in." group:"Kafka"`
+	KafkaSASLMechanism         string   `name:"kafka-sasl-mechanism" anycase:"" enum:",plain,scram-sha-256,scram-sha-512,oauthbearer,aws-msk-iam" default:"" placeholder:"NAME" help:"SASL mechanism to log in to Kafka with, in any case: plain, scram-sha-256, scram-sha-512, oauthbearer or aws-msk-iam (Amazon MSK, with the credentials that the AWS SDK finds). Default: no log-in." group:"Kafka"`
 	KafkaSASLUser              string   `name:"kafka-sasl-user" placeholder:"NAME" help:"User name for plain and SCRAM. Default: none." group:"Kafka"`
 	KafkaSASLPasswordFile      string   `name:"kafka-sasl-password-file" placeholder:"FILE" help:"File with the password of --kafka-sasl-user, one line of text. Default: none." group:"Kafka"`
 	KafkaOAuthTokenFile        string   `name:"kafka-oauth-token-file" placeholder:"FILE" help:"File with the access token for oauthbearer, one line of text. Herald reads the file for each log-in, so that another program can renew the token. Default: none." group:"Kafka"`
@@ -27,6 +28,7 @@ type loginFlags struct {
 	KafkaOAuthCAFile           string   `name:"kafka-oauth-ca-file" placeholder:"FILE" help:"PEM file of the authorities that may sign the certificate of --kafka-oauth-token-url. Default: the authorities of the system." group:"Kafka"`
 	InsecureKafkaOAuthHTTP     bool     `name:"insecure-kafka-oauth-http" help:"Allow --kafka-oauth-token-url to begin with http:// and name another machine. Everybody on the way can read the secret and the token, so this is for networks that you trust. Default: https only, except on this machine." group:"Kafka"`
 	KafkaOAuthExtension        []string `name:"kafka-oauth-extension" placeholder:"NAME=VALUE" help:"Extensions that the broker wants beside the token, such as logicalCluster=lkc-1a2b3c (KIP-342). Default: none." group:"Kafka"`
+	KafkaAWSRegion             string   `name:"kafka-aws-region" placeholder:"NAME" help:"AWS region of the cluster, for aws-msk-iam. Default: the region in the broker's name, or else the region that the AWS SDK finds." group:"Kafka"`
 }
 
 // loginNames are the names of mechanisms, as flags write them.
@@ -35,6 +37,7 @@ const (
 	loginSHA256 = "scram-sha-256"
 	loginSHA512 = "scram-sha-512"
 	loginBearer = "oauthbearer"
+	loginIAM    = "aws-msk-iam"
 )
 
 // check returns an error for a flag of another mechanism, and for a flag that is missing.
@@ -48,6 +51,9 @@ func (l *loginFlags) check() error {
 		return fmt.Errorf("--kafka-sasl-user and --kafka-sasl-password-file have no effect with --kafka-sasl-mechanism=%s: leave them out", l.KafkaSASLMechanism)
 	case wantsUser && (l.KafkaSASLUser == "" || l.KafkaSASLPasswordFile == ""):
 		return fmt.Errorf("--kafka-sasl-mechanism=%s needs --kafka-sasl-user and --kafka-sasl-password-file", l.KafkaSASLMechanism)
+	}
+	if l.KafkaAWSRegion != "" && l.KafkaSASLMechanism != loginIAM {
+		return errors.New("--kafka-aws-region needs --kafka-sasl-mechanism=aws-msk-iam")
 	}
 	return l.checkOAuth()
 }
@@ -74,14 +80,19 @@ func (l *loginFlags) checkOAuth() error {
 
 // mechanism returns the mechanism, and by flag the contents of the files that it was made from. It returns nil without
 // --kafka-sasl-mechanism, and if a flag is missing, which check refuses.
-func (l *loginFlags) mechanism() (mechanism sasl.Mechanism, contents map[string]string, err error) {
+func (l *loginFlags) mechanism(ctx context.Context) (mechanism sasl.Mechanism, contents map[string]string, err error) {
 	if l.KafkaSASLMechanism == "" || l.check() != nil {
 		return nil, nil, nil //nolint:nilerr // the commands call check before
 	}
 	contents = make(map[string]string)
-	if l.KafkaSASLMechanism == loginBearer {
+	switch l.KafkaSASLMechanism {
+	case loginBearer:
 		mechanism, err = l.bearer(contents)
-	} else {
+	case loginIAM:
+		if mechanism, err = login.NewIAM(ctx, l.KafkaAWSRegion); err != nil {
+			err = fmt.Errorf("--kafka-sasl-mechanism=%s: %w", loginIAM, err)
+		}
+	default:
 		mechanism, err = l.password(contents)
 	}
 	return mechanism, contents, err

@@ -120,7 +120,7 @@ func (p *produceCommand) route() consumer.Route {
 
 // Run implements the command.
 func (p *produceCommand) Run(ctx context.Context) error {
-	kafka, err := p.connection()
+	kafka, err := p.connection(ctx)
 	if err != nil {
 		return err
 	}

@@ -33,10 +33,10 @@ type files struct {
 }
 
 // readFiles reads the files. Each error is a [usageError], and leaves out what could not be read.
-func (s *serveCommand) readFiles(log *slog.Logger) (files, []error) {
+func (s *serveCommand) readFiles(ctx context.Context, log *slog.Logger) (files, []error) {
 	var f files
 	var errs [3]error
-	f.kafka, errs[0] = s.connection()
+	f.kafka, errs[0] = s.connection(ctx)
 	f.keys, errs[1] = s.keys(log)
 	f.certificate, errs[2] = s.certificate(log)
 	if errs[1] != nil {
@@ -59,6 +59,7 @@ var appliedFlags = []string{
 	"config", "log-level", "jwt-secret-file", "jwt-public-key-file", "tls-cert-file", "tls-key-file",
 	"kafka-sasl-user", "kafka-sasl-password-file", "kafka-oauth-token-file", "kafka-oauth-token-url", "kafka-oauth-client-id",
 	"kafka-oauth-client-secret-file", "kafka-oauth-scope", "kafka-oauth-audience", "kafka-oauth-ca-file", "insecure-kafka-oauth-http", "kafka-oauth-extension",
+	"kafka-aws-region",
 }
 
 // reloads reports whether a reload applies the flag. All other flags need a restart.
@@ -101,7 +102,7 @@ func (r *reloader) apply(ctx context.Context, args []string, log *slog.Logger, s
 	if err != nil {
 		return nil, nil, err
 	}
-	read, errs := cli.Serve.readFiles(log)
+	read, errs := cli.Serve.readFiles(ctx, log)
 	if len(errs) > 0 {
 		return nil, nil, errs[0]
 	}

@@ -47,7 +47,7 @@ func TestReloadCompares(t *testing.T) {
 		}
 		r := &reloader{flags: flagValues(parsed)}
 		var errs []error
-		if r.files, errs = cli.Serve.readFiles(slog.New(slog.DiscardHandler)); len(errs) > 0 {
+		if r.files, errs = cli.Serve.readFiles(t.Context(), slog.New(slog.DiscardHandler)); len(errs) > 0 {
 			t.Fatal(errs)
 		}
 		return r

@@ -61,7 +61,7 @@ func (r *revokeCommand) Validate() error {
 
 // Run implements the command.
 func (r *revokeCommand) Run(ctx context.Context) error {
-	kafka, err := r.connection()
+	kafka, err := r.connection(ctx)
 	if err != nil {
 		return err
 	}

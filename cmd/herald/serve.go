@@ -163,7 +163,7 @@ func (s *serveCommand) Run(ctx context.Context, parsed *kong.Context) error {
 	r := &reloader{flags: flagValues(parsed), login: new(login.Replaceable)}
 	cfg.Logger, r.level = s.logger()
 	var errs []error
-	if r.files, errs = s.readFiles(cfg.Logger); len(errs) > 0 {
+	if r.files, errs = s.readFiles(ctx, cfg.Logger); len(errs) > 0 {
 		return errs[0]
 	}
 	cfg.Keys, cfg.Certificate, cfg.Consumer.TLS = r.files.keys, r.files.certificate, r.files.kafka.tls
