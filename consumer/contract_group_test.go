@@ -118,12 +118,12 @@ func removeMember(t *testing.T, client *kgo.Client, group, id string) {
 	member := kmsg.NewLeaveGroupRequestMember()
 	member.MemberID = id
 	req := kmsg.NewPtrLeaveGroupRequest()
-	req.Group, req.Members = group, append(req.Members, member)
+	req.Group, req.MemberID, req.Members = group, id, append(req.Members, member) // before version 3, the request has one member
 	res, err := req.RequestWith(t.Context(), client)
 	if err == nil {
 		err = kerr.ErrorForCode(res.ErrorCode)
 	}
-	if err == nil {
+	if err == nil && len(res.Members) > 0 {
 		err = kerr.ErrorForCode(res.Members[0].ErrorCode)
 	}
 	if err != nil {

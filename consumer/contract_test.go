@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -76,13 +78,19 @@ func (k *contract) connect(t *testing.T, opts ...kgo.Opt) *kgo.Client {
 	return client
 }
 
-// topic creates a topic and returns its name.
+// topic creates a topic and returns its name. A topic that was deleted exists for a while, where ZooKeeper has the
+// metadata.
 func (k *contract) topic(t *testing.T, name string, partitions int32) string {
 	t.Helper()
-	if _, err := k.admin.CreateTopic(t.Context(), partitions, 1, nil, k.run+name); err != nil {
-		t.Fatal(err)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		_, err := k.admin.CreateTopic(t.Context(), partitions, 1, nil, k.run+name)
+		if err == nil {
+			return k.run + name
+		}
+		if !errors.Is(err, kerr.TopicAlreadyExists) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
 	}
-	return k.run + name
 }
 
 // read runs a consumer of the routes and waits until it reads all topics. The routes leave out k.run, with
