@@ -77,6 +77,7 @@ func TestOperatorMistakesAreNamed(t *testing.T) {
 		"wrong password, SCRAM-SHA-256": {b.sasl, b.saslFlags("scram-sha-256", "scram256", "wrong"), "invalid credentials with SASL mechanism SCRAM-SHA-256 (see --kafka-sasl-user"},
 		"wrong password, SCRAM-SHA-512": {b.sasl, b.saslFlags("scram-sha-512", "scram512", "wrong"), "invalid credentials with SASL mechanism SCRAM-SHA-512 (see --kafka-sasl-user"},
 		"user of another mechanism":     {b.sasl, b.saslFlags("scram-sha-512", "scram256", "scram256"), "invalid credentials with SASL mechanism SCRAM-SHA-512 (see --kafka-sasl-user"},
+		"a mechanism of no broker":      {b.sasl, append(b.saslFlags("oauthbearer", "", "")[:3], "--kafka-oauth-token-file="+filepath.Join(b.files, "plain")), "the broker has no SASL mechanism OAUTHBEARER, it has PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 (use --kafka-sasl-mechanism=plain or --kafka-sasl-mechanism=scram-sha-256 or"},
 		"no user":                       {b.sasl, []string{"--kafka-tls", ca("ca.pem")}, "add --kafka-sasl-mechanism"},
 		"unknown authority":             {b.mutual, []string{"--kafka-tls", ca("other-ca.pem")}, "unknown authority"},
 		"authorities of the system":     {b.mutual, []string{"--kafka-tls"}, "--kafka-ca-file"},

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -72,6 +73,22 @@ func TestRefusedSASLNamesTheFlagToChange(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestMechanismThatHangsIsNotTakenForABroker connects with a mechanism whose token endpoint does not answer.
+func TestMechanismThatHangsIsNotTakenForABroker(t *testing.T) {
+	t.Parallel()
+	broker := newFake(t, kfake.EnableSASL(), kfake.User("PLAIN", "herald", "secret"))
+	hang := mechanism(func(ctx context.Context) error { <-ctx.Done(); return errors.New("the token endpoint does not answer") })
+	c := NewCluster(broker.ListenAddrs(), nil, hang, time.Minute)
+	defer c.Close()
+	want := "Metadata to " + broker.ListenAddrs()[0] + ": log in by TEST: the token endpoint does not answer"
+	if _, err := c.FetchMetadata(t.Context(), nil, false); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if err := c.CheckAnswering(Any); err != nil {
+		t.Error(err)
 	}
 }
 

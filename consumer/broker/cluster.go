@@ -30,7 +30,8 @@ type Cluster struct {
 	lastID      atomic.Int32 // the correlation id of the last request
 	connections atomic.Int32
 	renewals    renewals
-	answered    atomic.Bool // a broker has answered a request, so address, TLS and SASL are right
+	unstarted   atomic.Pointer[startError] // why the mechanism could not start for the last new connection; nil: it started
+	answered    atomic.Bool                // a broker has answered a request, so address, TLS and SASL are right
 }
 
 // NewCluster returns the cluster that the bootstrap brokers (host:port) belong to. It connects when the

@@ -29,6 +29,10 @@ const (
 	// mechanism may ask a token endpoint, which may be slow or down.
 	startPatience = time.Second
 
+	// startTimeout is how long a new connection waits for a mechanism to start. It is shorter than any request waits for
+	// a connection, so that a mechanism that hangs is known when the request fails ([Cluster.blame]).
+	startTimeout = anyTimeout * 3 / 4
+
 	// longestSession bounds what a broker says, because no checksum covers it.
 	longestSession = 365 * 24 * time.Hour
 )
@@ -82,11 +86,24 @@ func (c *Cluster) logIn(ctx context.Context, conn net.Conn, address string, offe
 		lastID: &c.lastID, renewals: &c.renewals,
 	}
 	ctx = sasl.WithMetadata(ctx, &s.broker)
-	machine, first, err := s.start(ctx)
-	if err != nil {
+	machine, first, unstarted := s.startWithin(ctx, startTimeout)
+	c.unstarted.Store(unstarted)
+	if unstarted != nil {
+		return nil, unstarted
+	}
+	if err := s.authenticate(ctx, conn, machine, first); err != nil {
 		return nil, err
 	}
-	return s, s.authenticate(ctx, conn, machine, first)
+	return s, nil
+}
+
+// blame returns the error of a request, which may be nil, or why the mechanism could not start lately if the request has timed out. Such
+// a request has waited for a connection, and a time-out would look as if the broker did not answer.
+func (c *Cluster) blame(err error) error {
+	if unstarted := c.unstarted.Load(); unstarted != nil && err != nil && isTimeout(err) {
+		return unstarted
+	}
+	return err
 }
 
 // isDue reports whether it is time to renew the session.
@@ -96,15 +113,21 @@ func (s *session) isDue() bool { return s != nil && !s.due.IsZero() && !time.Now
 // lasts, renew returns nil, and another request tries again. After another error, the connection must be closed.
 func (s *session) renew(ctx context.Context, conn net.Conn) error {
 	ctx = sasl.WithMetadata(ctx, &s.broker)
-	machine, first, err := s.startInTime(ctx)
-	if err == nil {
-		err = s.authenticate(ctx, conn, machine, first)
-	} else if left := time.Until(s.ends); left > 0 {
+	patience := dialTimeout
+	if left := time.Until(s.ends); left > 0 {
+		patience = min(left, startPatience)
+	}
+	machine, first, unstarted := s.startWithin(ctx, patience)
+	if unstarted != nil {
 		s.renewals.failed.Add(1)
+		left := time.Until(s.ends)
+		if left <= 0 {
+			return fmt.Errorf("renew the session: %w", unstarted)
+		}
 		s.due = time.Now().Add(min(left, max(left/4, renewPause)))
 		return nil
 	}
-	if err != nil {
+	if err := s.authenticate(ctx, conn, machine, first); err != nil {
 		s.renewals.failed.Add(1)
 		return fmt.Errorf("renew the session: %w", err)
 	}
@@ -112,18 +135,10 @@ func (s *session) renew(ctx context.Context, conn net.Conn) error {
 	return nil
 }
 
-// startInTime starts the mechanism, and waits no longer than startPatience while the session lasts.
-func (s *session) startInTime(ctx context.Context) (sasl.StateMachine, []byte, error) {
-	if left := time.Until(s.ends); left > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, min(left, startPatience))
-		defer cancel()
-	}
-	return s.start(ctx)
-}
-
-// start returns the mechanism's state for one log-in, and what to send first.
-func (s *session) start(ctx context.Context) (sasl.StateMachine, []byte, error) {
+// startWithin returns the mechanism's state for one log-in, and what to send first.
+func (s *session) startWithin(ctx context.Context, limit time.Duration) (sasl.StateMachine, []byte, *startError) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	machine, first, err := s.mechanism.Start(ctx)
 	if err != nil {
 		return nil, nil, &startError{s.mechanism.Name(), err}

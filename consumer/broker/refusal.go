@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -26,15 +27,25 @@ type refusalError struct {
 func (r *refusalError) Unwrap() error { return r.err }
 
 func (r *refusalError) Error() string {
-	text := strings.ToValidUTF8(r.text[:min(len(r.text), longestRefusal)], "")
 	switch {
-	case text != "":
-		return fmt.Sprintf("the broker refuses the log-in by %s: %s", r.mechanism, text)
+	case r.text != "":
+		return fmt.Sprintf("the broker refuses the log-in by %s: %s", r.mechanism, clean(r.text))
 	case len(r.offered) > 0:
-		return fmt.Sprintf("the broker has no SASL mechanism %s, it has %s", r.mechanism, strings.Join(r.offered, ", "))
+		return fmt.Sprintf("the broker has no SASL mechanism %s, it has %s", r.mechanism, clean(strings.Join(slices.Sorted(slices.Values(r.offered)), ", ")))
 	default:
 		return fmt.Sprintf("the broker refuses the log-in by %s: %v", r.mechanism, r.err)
 	}
+}
+
+// clean returns a broker's text in one line of at most longestRefusal bytes.
+func clean(text string) string {
+	text = strings.ToValidUTF8(text[:min(len(text), longestRefusal)], "")
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, text)
 }
 
 // mechanismFlags has the values of --kafka-sasl-mechanism by the names of the mechanisms.
