@@ -306,7 +306,7 @@ func TestFailedRenewal(t *testing.T) {
 	}{
 		"the broker refuses": {
 			broker: &saslBroker{refuse: "Cannot change principals during re-authentication"},
-			want:   "renew the session: the broker refuses the log-in by TEST: Cannot change principals", advice: "--kafka-sasl-user",
+			want:   "renew the session: the broker refuses the log-in by TEST: Cannot change principals", advice: "a user that has changed takes effect on new connections",
 		},
 		"the broker is mute": {
 			broker: &saslBroker{mute: true},

@@ -64,6 +64,9 @@ func (r *refusalError) advise() string {
 	case !errors.Is(r.err, kerr.SaslAuthenticationFailed):
 		return ""
 	}
+	if r.again {
+		return "a user that has changed takes effect on new connections, which Herald opens"
+	}
 	if r.see != "" {
 		return "see " + r.see
 	}

@@ -30,6 +30,10 @@ func TestRefusal(t *testing.T) {
 			refusalError{mechanism: "OAUTHBEARER", err: kerr.SaslAuthenticationFailed, text: "status invalid_token", see: "--kafka-oauth-token-file"},
 			"OAUTHBEARER: status invalid_token", "see --kafka-oauth-token-file",
 		},
+		"another user": {
+			refusalError{mechanism: "PLAIN", err: kerr.SaslAuthenticationFailed, text: "Cannot change principals during re-authentication", again: true},
+			"PLAIN: Cannot change principals", "a user that has changed takes effect on new connections",
+		},
 		"no SASL": {
 			refusalError{mechanism: "PLAIN", err: kerr.IllegalSaslState},
 			"ILLEGAL_SASL_STATE", "the listener wants no SASL: leave --kafka-sasl-mechanism out",
