@@ -64,7 +64,7 @@ func (r *refusalError) advise() string {
 	case !errors.Is(r.err, kerr.SaslAuthenticationFailed):
 		return ""
 	}
-	if r.again {
+	if r.again && strings.Contains(r.text, "principal") { // Kafka's word for a user
 		return "a user that has changed takes effect on new connections, which Herald opens"
 	}
 	if r.see != "" {
