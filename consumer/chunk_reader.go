@@ -47,6 +47,7 @@ type chunkReader struct {
 	jump       jump          // what one answer said and no other has confirmed
 	sparse     bool          // the log lacks offsets, because compaction removed batches
 	throttled  time.Duration // how long a quota delays the next response
+	byName     bool          // the last answer has the name of the topic, not its id
 }
 
 func newChunkReader(f *chunkFetcher, z zone) *chunkReader {
@@ -102,11 +103,11 @@ func (r *chunkReader) fetch(ctx context.Context, offset int64) (*chunk, error) {
 	if err != nil {
 		return nil, err
 	}
-	broker := at.leader
+	from := at.leader
 	if r.follower >= 0 {
-		broker = r.follower
+		from = r.follower
 	}
-	if err := r.cluster.CheckAnswering(broker); err != nil {
+	if err := r.cluster.CheckAnswering(from); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchMaxWait+fetchSlack+r.throttled)
@@ -115,7 +116,7 @@ func (r *chunkReader) fetch(ctx context.Context, offset int64) (*chunk, error) {
 	if buf == nil {
 		buf = new([]byte)
 	}
-	res, err := r.cluster.Request(ctx, broker, r.newRequest(at, offset), buf)
+	res, err := r.cluster.Request(ctx, from, r.newRequest(at, offset), buf)
 	if err != nil {
 		r.topics.doubt(r.Topic)
 		return nil, err // the request given up may still write to buf, so buf does not return to the pool
@@ -130,9 +131,19 @@ func (r *chunkReader) fetch(ctx context.Context, offset int64) (*chunk, error) {
 		return nil, nil //nolint:nilnil // a quota can empty a response
 	}
 	if topic := &fetched.Topics[0]; !isAbout(fetched, topic, r.Topic, at.fetchID) || topic.Partitions[0].Partition != r.ID {
-		return nil, fmt.Errorf("fetch %s from broker %d: the answer is about partition %d of topic %q with id %x", r.Partition, broker, topic.Partitions[0].Partition, topic.Topic, topic.TopicID)
+		return nil, fmt.Errorf("fetch %s from broker %d: the answer is about partition %d of topic %q with id %x", r.Partition, from, topic.Partitions[0].Partition, topic.Topic, topic.TopicID)
 	}
-	return r.newChunk(ctx, offset, &fetched.Topics[0].Partitions[0])
+	part := &fetched.Topics[0].Partitions[0]
+	if r.byName = fetched.Version <= broker.FetchByName; r.byName && part.ErrorCode == 0 {
+		end := part.HighWatermark
+		if r.follower >= 0 { // it may not know yet what the leader knows
+			end = endUnknown
+		}
+		if err := r.offsets.checkTopic(r.Partition, r.topicID, end); err != nil {
+			return nil, err
+		}
+	}
+	return r.newChunk(ctx, offset, part)
 }
 
 // newRequest returns a fetch without a session from the offset on.

@@ -46,6 +46,7 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	c.topics = newTopicRegistry(rs, c.log, c.metrics.misplaced.Inc)
 	c.offsets = newOffsetFinder(c.cluster, c.topics)
 	c.reader = newLiveReader(c.cluster, c.topics, c.offsets, sink, logtail.New(cfg.ReplayCacheBytes*3/4), cfg.fetchOptions(), cfg.SessionPartitions, c.metrics, c.log)
+	c.offsets.checkTopic = c.reader.checkTopic
 	c.poller = newTopicPoller(c.cluster, c.topics, c.reader, c.contact, c.metrics, c.log)
 	c.member = newGroupMember(newGroupHealth(cfg.Group, cfg.Replica, c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topics.commitTopics, c.reader.positions)
 	c.delivered = newDeliveredPositions(newGroupHealth(cfg.Group, deliveredGroup, c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topics.idOf)

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"herald/consumer/batch"
+	"herald/consumer/broker"
 	"herald/consumer/logtail"
 )
 
@@ -29,15 +30,18 @@ func (r *liveReader) deliverResponse(s *shard, partitions map[topicIDPartition]*
 			}
 			// A response that was fetched ahead of unreadable records begins too far: fetch again from next.
 			next, _ := p.position()
-			steady = asked[key] <= next && r.deliverPartition(s, p, &t.Partitions[j]) && steady
+			point := fetchPoint{asked[key], s.acceptedEpoch(key)}
+			p.setNaming(res.Version <= broker.FetchByName && res.Version > 0)
+			steady = point.offset <= next && r.deliverPartition(s, p, &t.Partitions[j], point) && steady
 		}
 	}
 	confirmEnds(partitions, res, answered)
 	return steady
 }
 
-// deliverPartition hands one partition's records to the sink, or handles its error and returns false.
-func (r *liveReader) deliverPartition(s *shard, p *livePartition, part *kmsg.FetchResponseTopicPartition) bool {
+// deliverPartition hands one partition's records to the sink, or handles its error and returns false. The fetch was
+// from the point asked on.
+func (r *liveReader) deliverPartition(s *shard, p *livePartition, part *kmsg.FetchResponseTopicPartition, asked fetchPoint) bool {
 	end := part.LastStableOffset
 	if part.ErrorCode != 0 {
 		end = endUnknown
@@ -46,7 +50,7 @@ func (r *liveReader) deliverPartition(s *shard, p *livePartition, part *kmsg.Fet
 	switch err := kerr.ErrorForCode(part.ErrorCode); {
 	case err == nil && part.PreferredReadReplica != s.broker && r.cluster.Lists(part.PreferredReadReplica):
 		r.preferFollower(p, part.PreferredReadReplica)
-	case err == nil && !p.confirms(part.RecordBatches):
+	case err == nil && (!r.vouches(p, part, asked) || !p.confirms(part.RecordBatches)):
 	case err == nil:
 		err := r.deliverRecords(s, p, part)
 		if unreadable, ok := errors.AsType[*UnreadableError](err); ok {
@@ -55,7 +59,7 @@ func (r *liveReader) deliverPartition(s *shard, p *livePartition, part *kmsg.Fet
 		return err == nil && !r.shortenLookBack(p) && !s.batches.Jumped()
 	case errors.Is(err, kerr.OffsetOutOfRange):
 		if !r.forsakeFollower(p) { // a follower may lack records that the leader has
-			r.handleOutOfRange(p)
+			r.handleOutOfRange(p, asked)
 		}
 	default:
 		r.handleRefusal(s.broker, p, err)
@@ -101,6 +105,9 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 		}
 		full := len(list) == maxDelivery || len(list) > 0 && b.MustDropRecords()
 		if full || !more && b.NextOffset() > p.next { // the last offsets may have no record
+			if len(list) > 0 && p.byName.Load() {
+				p.witness = newWitness(&list[len(list)-1].Record)
+			}
 			r.passOnLocked(p, list, b.NextOffset())
 			r.metrics.records.Add(float64(len(list)))
 			clear(list) // the records point into the response, which may be large
@@ -180,12 +187,13 @@ func (r *liveReader) skipLocked(p *livePartition, to int64, reason GapReason) {
 
 // handleRefusal handles an error that the broker returns for the partition. The partition waits for new metadata,
 // which says where to read it. handleRefusal logs an error once while it repeats.
-func (r *liveReader) handleRefusal(broker int32, p *livePartition, err error) {
+func (r *liveReader) handleRefusal(from int32, p *livePartition, err error) {
 	kind := errorKind(err)
 	r.metrics.errors.WithLabelValues(kind).Inc()
 	p.mu.Lock()
 	repeated := p.failed == err.Error()
 	p.failed = err.Error()
+	p.gone = p.gone || kind == errorGone
 	next := p.next
 	p.mu.Unlock()
 	if kind == errorDenied {
@@ -195,7 +203,7 @@ func (r *liveReader) handleRefusal(broker int32, p *livePartition, err error) {
 		if kind == errorMoved || kind == errorGone {
 			level = slog.LevelInfo
 		}
-		r.brokerLog.recordRefusal(r.ctx, refusal{broker, level, err.Error()}, Position{p.Partition, next})
+		r.brokerLog.recordRefusal(r.ctx, refusal{from, level, err.Error()}, Position{p.Partition, next})
 	}
 	r.forsakeFollower(p)
 	r.park(p)
@@ -203,18 +211,24 @@ func (r *liveReader) handleRefusal(broker int32, p *livePartition, err error) {
 
 // handleOutOfRange finds out why the log does not hold the partition's next offset, and reports the lost
 // records as a gap: retention deleted them, or the log was cut.
-func (r *liveReader) handleOutOfRange(p *livePartition) {
+func (r *liveReader) handleOutOfRange(p *livePartition, asked fetchPoint) {
 	if !p.looksBack() { // a log that starts after the look-back is not an error
 		r.metrics.errors.WithLabelValues(errorOutOfRange).Inc()
 	}
-	start, end, err := r.offsets.findRange(r.ctx, p.Partition, p.topicID)
+	start, end, err := r.offsets.askRange(r.ctx, p.Partition, p.topicID)
 	if err != nil {
 		r.park(p)
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.byName.Load() && asked.offset < start { // the witness was deleted
+		p.settleLocked(asked.epoch)
+	}
 	if p.closed || p.next >= start && p.next <= end {
+		return
+	}
+	if p.byName.Load() && p.next > end && !p.wasCutLocked(asked.epoch) && r.denyLocked(p) {
 		return
 	}
 	to, reason := start, GapRetention

@@ -55,7 +55,7 @@ func TestRecordsWithManyHeadersTakeLittleMemory(t *testing.T) {
 	part.RecordBatches = batchtest.Make(kmsg.RecordBatch{}, records...)
 	c, f := idle(t, [16]byte{1})
 	before := allocated()
-	if !c.reader.deliverPartition(&shard{}, f, &part) || f.next != count {
+	if !c.reader.deliverPartition(&shard{}, f, &part, fetchPoint{0, -1}) || f.next != count {
 		t.Errorf("next offset %d, want %d", f.next, count)
 	}
 	if got := allocated() - before; got > 32<<20 {

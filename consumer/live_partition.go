@@ -25,6 +25,11 @@ type livePartition struct {
 	end   atomic.Int64 // the end of the log, to which live reading has come; or endUnknown
 	endAt atomic.Int64 // when a broker last answered that the log ends there, in Unix nanoseconds
 
+	// See recreation.go.
+	byName  atomic.Bool   // the partition is fetched by the name of its topic
+	doubts  atomic.Uint32 // how many events there were after which the topic may be another one
+	settled atomic.Uint32 // how many of them an answer has explained
+
 	mu       sync.Mutex // held while records are delivered
 	closed   bool
 	liveFrom int64     // the sink gets the records from this offset on; earlier records are for the tail alone
@@ -36,6 +41,12 @@ type livePartition struct {
 	jump     jump      // what one answer said and no other has confirmed
 	sparse   bool      // the log lacks offsets, because compaction removed batches
 	failed   string    // the last error logged
+
+	// See recreation.go.
+	witness   witness
+	epochSeen int32 // the highest epoch of a leader that has answered; -1: none is known
+	gone      bool  // a leader has answered that the partition does not exist
+	denials   int   // how many answers in a row were of another topic
 
 	// The lock of the liveReader guards the fields below.
 	shard     *shard    // nil while the partition has no leader, or after an error

@@ -87,7 +87,7 @@ func (r *liveReader) beginPartition(start *pendingStart, next int64) {
 }
 
 func (r *liveReader) addPartition(p *livePartition) {
-	p.follower = -1
+	p.follower, p.epochSeen = -1, -1
 	r.mu.Lock()
 	r.partitions[p.Partition] = p
 	r.mu.Unlock()
@@ -144,6 +144,11 @@ func (r *liveReader) assignLocked(p *livePartition, at place) {
 		return
 	}
 	r.detachLocked(p)
+	if p.fetchID != [16]byte{} {
+		p.doubt()
+	} else if IsLocalID(at.fetchID) {
+		p.byName.Store(true)
+	}
 	p.fetchID, p.epoch = at.fetchID, at.epoch
 	if broker < 0 {
 		return

@@ -17,10 +17,17 @@ const lookBackTime = 2 * time.Second
 // always read share the memory. Partitions of users' topics, and partitions that are read from their start, get
 // no look-back.
 func (r *liveReader) lookBack(start *pendingStart) int64 {
-	if start.startAt != broker.LatestOffset || start.topic.route.Kind == PerUser {
+	if start.startAt != broker.LatestOffset {
 		return 0
 	}
-	return int64(r.tail.Limit() / lookBackRecordBytes / max(1, r.topics.countAlwaysRead()))
+	witness := int64(0) // see recreation.go
+	if IsLocalID(start.fetchID) {
+		witness = 1
+	}
+	if start.topic.route.Kind == PerUser {
+		return witness
+	}
+	return max(witness, int64(r.tail.Limit()/lookBackRecordBytes/max(1, r.topics.countAlwaysRead())))
 }
 
 // looksBack reports whether the records that are fetched next are for the tail alone.

@@ -35,10 +35,16 @@ type offsetFinder struct {
 	cluster  *broker.Cluster
 	topics   *topicRegistry
 	confirms chan struct{} // bounds the metadata requests of confirm
+
+	// checkTopic is liveReader.checkTopic.
+	checkTopic func(p Partition, topicID [16]byte, end int64) error
 }
 
 func newOffsetFinder(cluster *broker.Cluster, topics *topicRegistry) *offsetFinder {
-	return &offsetFinder{cluster, topics, make(chan struct{}, 16)}
+	return &offsetFinder{
+		cluster: cluster, topics: topics, confirms: make(chan struct{}, 16),
+		checkTopic: func(Partition, [16]byte, int64) error { return nil },
+	}
 }
 
 // findSince implements [Consumer.Since].
@@ -106,6 +112,14 @@ func (f *offsetFinder) confirm(ctx context.Context, topic string, topicID [16]by
 
 // findRange implements [Consumer.Range].
 func (f *offsetFinder) findRange(ctx context.Context, p Partition, topicID [16]byte) (start, end int64, err error) {
+	if start, end, err = f.askRange(ctx, p, topicID); err == nil {
+		err = f.checkTopic(p, topicID, end)
+	}
+	return start, end, err
+}
+
+// askRange asks the leader for the range of a log, which may be of a topic that was created again a moment ago.
+func (f *offsetFinder) askRange(ctx context.Context, p Partition, topicID [16]byte) (start, end int64, err error) {
 	leader, id, err := f.topics.leaderOf(p)
 	if err != nil {
 		return 0, 0, err

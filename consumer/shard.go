@@ -30,6 +30,7 @@ type shard struct {
 	// Only runShard uses the fields below. They are memory that it uses again for each partition.
 	records []Record
 	batches batch.Reader
+	session *fetchSession // nil before runShard
 }
 
 func newShard(key shardKey) *shard {
@@ -40,6 +41,7 @@ func newShard(key shardKey) *shard {
 func (r *liveReader) runShard(s *shard) {
 	const minBackoff = 50 * time.Millisecond
 	session := newFetchSession(r.cluster, r.options, s.broker)
+	s.session = session
 	backoff := minBackoff
 	var partitions map[topicIDPartition]*livePartition
 	want := make(map[topicIDPartition]int64)
@@ -105,6 +107,7 @@ func (r *liveReader) failFetch(s *shard, partitions map[topicIDPartition]*livePa
 	}
 	r.recordFailure(s.broker, 0, example, err)
 	for _, p := range partitions {
+		p.doubt()
 		r.forsakeFollower(p)
 		r.topics.doubt(p.Topic)
 	}
@@ -127,7 +130,17 @@ func (r *liveReader) updateWanted(s *shard, session *fetchSession, partitions ma
 	}
 	r.mu.Unlock()
 	for key, p := range partitions {
-		want[key], _ = p.position()
+		want[key] = p.fetchOffset()
 	}
 	return partitions
+}
+
+// acceptedEpoch returns the epoch of the leader that the last fetch named, and that the broker accepted if it answered
+// without error; -1 if the fetch named none.
+func (s *shard) acceptedEpoch(p topicIDPartition) int32 {
+	const checked = 9 // the first version of a fetch whose epoch the broker compares (KIP-320)
+	if s.session == nil || s.session.version < checked {
+		return -1
+	}
+	return s.session.epochOf(p)
 }

@@ -5,7 +5,8 @@ package consumer
 // its partition and all partitions that share the fetch session wait.
 type Sink interface {
 	// Begin says that p is read from the offset next on. topicID differs for a later topic of the same
-	// name (KIP-516): all partitions of the earlier topic end before the later topic begins.
+	// name (KIP-516): all partitions of the earlier topic end before the later topic begins. If Kafka has not
+	// reported its id ([IsLocalID]), a topic that is read again after it was not read has another topicID, too.
 	Begin(p Partition, topicID [16]byte, next int64)
 
 	// Deliver hands over records with their users, and says that all offsets of p before next have been

@@ -273,6 +273,9 @@ func TestUserTopicLingersAfterTheUserLeaves(t *testing.T) {
 			} else {
 				lines, calls = lines[1:], []string{"begin n.a", "begin n.b", "end n.a", "begin n.a"}
 				waitFor(t, "the topic of user a ends", func() bool { return len(sink.list()) == 3 })
+				sink.mu.Lock()
+				delete(sink.ids, "n.a") // without Kafka's id, it is another topic for the sink when it begins again
+				sink.mu.Unlock()
 			}
 			write("n.a", 0, "", "while away")
 			write("n.b", 0, "", "1")

@@ -35,8 +35,9 @@ func (t *topicRegistry) newLocalIDLocked() [16]byte {
 // stays the id by which streams know it: if Kafka reports an id only later, as during an upgrade, nothing changes for
 // them.
 func (t *topicRegistry) identifyLocked(state *topicState, reported [16]byte) {
-	if reported != [16]byte{} {
-		state.kafkaID = reported
+	state.idless, state.shorter = reported == [16]byte{}, 0
+	if !state.idless {
+		state.kafkaID, state.recreated = reported, false
 	}
 	if state.id != [16]byte{} {
 		return

@@ -22,6 +22,7 @@ type topicPoller struct {
 	starts  *startOffsets
 	metrics *metrics
 	log     *slog.Logger
+	idless  bool // the log says that topics have no ids
 }
 
 func newTopicPoller(cluster *broker.Cluster, topics *topicRegistry, reader *liveReader, contact *contact, m *metrics, log *slog.Logger) *topicPoller {
@@ -128,12 +129,16 @@ func (p *topicPoller) adoptAll(names []string, found map[string]broker.TopicMeta
 // again soon.
 func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before readSample) (complete bool) {
 	read := p.countRead(name)
+	shrinking := p.topics.isShorter(name, m, read) && p.reader.hasGone(name, len(m.Leaders), read)
 	p.topics.mu.Lock()
 	t := p.topics.states[name]
 	switch {
 	case t == nil: // the last user left meanwhile
 		p.topics.mu.Unlock()
 		return true
+	case shrinking && !t.hasShrunkLocked():
+		p.topics.mu.Unlock()
+		return false
 	case m.Err != nil:
 		complete := p.adoptErrorLocked(t, m)
 		p.topics.mu.Unlock()
@@ -154,11 +159,13 @@ func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before readSam
 		t.forgetLocked()
 	}
 	old := len(t.leaders)
+	doubtful := t.missing || t.missed || len(m.Leaders) != old // see recreation.go
 	p.topics.identifyLocked(t, m.ID)
 	t.leaders, t.epochs, t.missing, t.missed, t.failed = m.Leaders, m.Epochs, false, false, ""
 	t.partial = t.partial || recreated || read < len(m.Leaders) // until settleIfRead finds all of them
 	t.denied = t.denied && old > 0                              // a topic with live partitions is allowed again by its next records
 	p.topics.mu.Unlock()
+	p.noteNaming(t)
 	if h := p.topics.homes[name]; h != nil { // before the topic's partitions begin: streams look up the homes when a partition begins
 		h.RecordPartitions(t.id, len(m.Leaders), before.asked, before.read)
 	}
@@ -169,7 +176,15 @@ func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before readSam
 	case old > 0 && len(m.Leaders) > old:
 		p.log.Info("partitions were added to the topic", "topic", name, "from", old, "to", len(m.Leaders))
 	}
-	return p.adoptLeaders(t, startAt)
+	return p.adoptLeaders(t, startAt, doubtful)
+}
+
+// noteNaming logs once that the cluster reports no topic ids.
+func (p *topicPoller) noteNaming(t *topicState) {
+	if !p.idless && IsLocalID(t.id) {
+		p.idless = true
+		p.log.Warn("brokers report no topic ids: a topic that is deleted and created again is found in most cases, not in all", "topic", t.name)
+	}
 }
 
 // countRead returns the number of the topic's partitions, counted from the first to the last that is read.
@@ -188,12 +203,15 @@ func (p *topicPoller) countRead(name string) int {
 
 // adoptLeaders moves the topic's live partitions to their leaders, and asks the leaders of the other
 // partitions for their start offsets. It returns false while a partition has no leader.
-func (p *topicPoller) adoptLeaders(t *topicState, startAt int64) (complete bool) {
+func (p *topicPoller) adoptLeaders(t *topicState, startAt int64, doubtful bool) (complete bool) {
 	complete = true
 	for i, leader := range t.leaders { // only this goroutine writes leaders, epochs and ids
 		partition := Partition{Topic: t.name, ID: int32(i)}
 		switch live := p.reader.livePartition(partition); {
 		case live != nil:
+			if doubtful {
+				live.doubt()
+			}
 			p.reader.assign(live, t.placeLocked(i))
 			complete = complete && leader >= 0
 		case leader < 0:

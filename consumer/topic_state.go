@@ -14,20 +14,23 @@ type topicState struct {
 	route   *Route
 	settled chan struct{} // closed once all of the topic is read, or once it is certain that the topic cannot be read
 
-	id      [16]byte   // Kafka's topic id, or a local id; zero until the cluster reports the topic
-	kafkaID [16]byte   // Kafka's topic id; zero while the cluster has not reported it
-	pastIDs [][16]byte // Kafka's ids of earlier incarnations, which an outdated broker may still report
-	leaders []int32    // by partition; -1: no leader
-	epochs  []int32    // by partition: the leader's epoch; -1: not known
-	claim   topicClaim // what one metadata response said and no other has confirmed
-	known   bool       // the cluster has reported what the topic is; partitions that appear later are read from their start
-	partial bool       // the topic exists, and not all of its partitions have begun
-	missing bool       // the cluster reports that the topic does not exist
-	absent  time.Time  // when the cluster last reported that
-	missed  bool       // one metadata response says so; a topic that is always read waits for another
-	failed  string     // the last error logged
-	unread  error      // why the last partition that could not start did not
-	denied  bool       // an access control list forbids reading, and the log says so
+	id        [16]byte   // Kafka's topic id, or a local id; zero until the cluster reports the topic
+	kafkaID   [16]byte   // Kafka's topic id; zero while the cluster has not reported it
+	idless    bool       // the last metadata had no id
+	pastIDs   [][16]byte // Kafka's ids of earlier incarnations, which an outdated broker may still report
+	leaders   []int32    // by partition; -1: no leader
+	epochs    []int32    // by partition: the leader's epoch; -1: not known
+	shorter   int        // how many answers in a row without an id had fewer partitions than are read
+	recreated bool       // live reading has found that the topic was created again
+	claim     topicClaim // what one metadata response said and no other has confirmed
+	known     bool       // the cluster has reported what the topic is; partitions that appear later are read from their start
+	partial   bool       // the topic exists, and not all of its partitions have begun
+	missing   bool       // the cluster reports that the topic does not exist
+	absent    time.Time  // when the cluster last reported that
+	missed    bool       // one metadata response says so; a topic that is always read waits for another
+	failed    string     // the last error logged
+	unread    error      // why the last partition that could not start did not
+	denied    bool       // an access control list forbids reading, and the log says so
 
 	users    int       // Joins without their Leave, for a user's own topic
 	lastLeft time.Time // the last Leave
@@ -96,7 +99,8 @@ func (t *topicState) mustConfirmLocked(m *broker.TopicMetadata, homed bool) bool
 
 // isRecreatedLocked reports whether the metadata is of another incarnation of the topic.
 func (t *topicState) isRecreatedLocked(m *broker.TopicMetadata) bool {
-	return t.differsLocked(m.ID)
+	unknown := [16]byte{}
+	return t.differsLocked(m.ID) || t.recreated && (m.ID == unknown || t.kafkaID == unknown)
 }
 
 // forgetLocked forgets what is known of an incarnation that was deleted.
@@ -104,5 +108,5 @@ func (t *topicState) forgetLocked() {
 	if t.kafkaID != [16]byte{} {
 		t.pastIDs = append(t.pastIDs, t.kafkaID)
 	}
-	t.id, t.kafkaID, t.starts = [16]byte{}, [16]byte{}, nil
+	t.id, t.kafkaID, t.starts, t.recreated = [16]byte{}, [16]byte{}, nil, false
 }

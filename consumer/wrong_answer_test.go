@@ -283,7 +283,7 @@ func TestWrongLogStartIsForgotten(t *testing.T) {
 	deliver := func(start int64, batches []byte) {
 		part := kmsg.NewFetchResponseTopicPartition()
 		part.LogStartOffset, part.RecordBatches = start, batches
-		c.reader.deliverPartition(shard, live, &part)
+		c.reader.deliverPartition(shard, live, &part, fetchPoint{0, -1})
 	}
 	deliver(1<<40, batchtest.Simple(0, "a"))
 	deliver(0, batchtest.Simple(1, "b", "c"))

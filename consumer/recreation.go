@@ -1,0 +1,239 @@
+package consumer
+
+import (
+	"errors"
+	"hash/maphash"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"herald/consumer/batch"
+	"herald/consumer/broker"
+)
+
+// A broker refuses a fetch by id once the topic was deleted and created again. A fetch by name continues in the new
+// topic. So a partition that is fetched by name is in doubt after each event that deleting a topic causes: an error, a
+// lost connection, another leader. Then live reading fetches the last record again that it has read, the witness, and
+// delivers nothing until an answer shows it. Another record in its place, or a log that ends before it, is of another
+// topic. Two answers must say so, because no checksum covers offsets.
+//
+// The content of a record survives what Kafka and other services do to logs: compaction, other codecs, other batches.
+
+// errInDoubt says that a topic may have been deleted and created again. Live reading finds out.
+var errInDoubt = errors.New("the topic may have been deleted and created again; live reading finds out")
+
+const (
+	// denialsOfAnother is how many answers show another topic before the topic counts as created again. There is a
+	// metadata request between two of them.
+	denialsOfAnother = 3
+
+	// denialsUncertain is this number as long as neither epochs nor a broker's error distinguish another topic from a
+	// log whose new leader does not know yet where it ends, which takes it about half a second.
+	denialsUncertain = 8
+
+	// denialsOverruled is how many such answers are overruled by metadata that still has the same id.
+	denialsOverruled = 8
+)
+
+// witness is the last record that was read of a partition, as far as it is needed to recognize it.
+type witness struct {
+	offset int64
+	digest uint64 // of the time, the key and the value; 0: there is no witness
+}
+
+var witnessSeed = maphash.MakeSeed()
+
+func newWitness(r *batch.Record) witness {
+	var h maphash.Hash
+	h.SetSeed(witnessSeed)
+	maphash.WriteComparable(&h, r.Time.UnixMilli())
+	maphash.WriteComparable(&h, [2]int{len(r.Key), len(r.Value)})
+	_, _ = h.Write(r.Key)
+	_, _ = h.Write(r.Value)
+	return witness{r.Offset, h.Sum64() | 1}
+}
+
+// doubt makes live reading fetch the witness before it delivers further records, if it fetches by name.
+func (p *livePartition) doubt() { p.doubts.Add(1) }
+
+func (p *livePartition) isInDoubt() bool {
+	return p.byName.Load() && p.settled.Load() != p.doubts.Load()
+}
+
+// settle ends the doubt.
+func (p *livePartition) settle() { p.settled.Store(p.doubts.Load()) }
+
+// fetchOffset returns the offset to fetch next: the witness's, if the partition is in doubt.
+func (p *livePartition) fetchOffset() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isInDoubt() && p.witness.digest != 0 {
+		return min(p.next, p.witness.offset)
+	}
+	return p.next
+}
+
+// verdict is what an answer says about the doubt.
+type verdict int
+
+const (
+	verdictNone    verdict = iota // nothing: fetch again
+	verdictSame                   // it is the topic that was read, or nothing shows another
+	verdictAnother                // it is another topic
+)
+
+// judgeLocked compares an answer without error with what was read before.
+func (p *livePartition) judgeLocked(part *kmsg.FetchResponseTopicPartition, asked fetchPoint) verdict {
+	switch {
+	case asked.epoch >= 0 && asked.epoch < p.epochSeen: // a leader with that epoch: epochs of one topic only grow
+		return verdictAnother
+	case p.witness.digest == 0 && p.gone && part.LogStartOffset >= 0 && part.LogStartOffset < p.logStart:
+		return verdictAnother
+	case p.witness.digest == 0:
+		return verdictSame
+	case asked.offset > p.witness.offset:
+		return verdictNone
+	case len(part.RecordBatches) == 0 && part.HighWatermark <= p.witness.offset && !p.wasCutLocked(asked.epoch):
+		return verdictAnother
+	case len(part.RecordBatches) == 0: // a new leader may not know yet how much of its log it may show
+		return verdictNone
+	}
+	var b batch.Reader
+	var rec batch.Record
+	b.Reset(part.RecordBatches, slices.Clone(part.AbortedTransactions), p.witness.offset)
+	defer b.Close()
+	found, err := b.Next(&rec)
+	if err != nil || !found || rec.Offset != p.witness.offset { // damaged, or deleted
+		return verdictSame
+	}
+	if newWitness(&rec) == p.witness || p.wasCutLocked(asked.epoch) {
+		return verdictSame
+	}
+	return verdictAnother
+}
+
+// wasCutLocked reports whether the partition has got a new leader, so that the log may have lost its end and have other
+// records there (an unclean election). The epochs of a topic that was created again begin at 0.
+func (p *livePartition) wasCutLocked(epoch int32) bool {
+	return epoch > p.epochSeen && p.epochSeen >= 0 && !p.gone
+}
+
+// vouches reports whether the records of an answer may be delivered, as far as the topic's incarnation is concerned.
+func (r *liveReader) vouches(p *livePartition, part *kmsg.FetchResponseTopicPartition, asked fetchPoint) bool {
+	if !p.byName.Load() {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.isInDoubt() && (asked.epoch < 0 || asked.epoch >= p.epochSeen) {
+		p.epochSeen = max(p.epochSeen, asked.epoch)
+		return true
+	}
+	switch p.judgeLocked(part, asked) {
+	case verdictAnother:
+		r.denyLocked(p)
+		return false
+	case verdictNone:
+		return false
+	case verdictSame:
+	}
+	p.settleLocked(asked.epoch)
+	if asked.offset < p.next { // the witness has confirmed the offsets of the answer
+		p.jump = jump{p.next, batch.BaseOffset(part.RecordBatches, p.next)}
+	}
+	return true
+}
+
+// settleLocked ends the doubt: the topic is the one that was read.
+func (p *livePartition) settleLocked(epoch int32) {
+	p.settle()
+	p.denials, p.gone = 0, false
+	p.epochSeen = max(p.epochSeen, epoch)
+}
+
+// denyLocked notes that an answer is of another topic. The partition waits for new metadata. It returns false if the
+// topic is the one that was read all the same: metadata with ids has said so repeatedly.
+func (r *liveReader) denyLocked(p *livePartition) bool {
+	p.denials++
+	known := r.topics.knowsID(p.Topic)
+	switch {
+	case known && p.denials >= denialsOverruled:
+		p.witness = witness{}
+		p.settleLocked(-1)
+		p.epochSeen = -1
+		return false
+	case !known && p.denials >= denialsUncertain, !known && p.denials >= denialsOfAnother && (p.gone || p.epochSeen >= 0):
+		r.topics.recordRecreated(p.Topic, p.topicID)
+	}
+	p.doubt()
+	r.park(p)
+	return true
+}
+
+// setNaming notes whether the partition is fetched by name.
+func (p *livePartition) setNaming(byName bool) {
+	if p.byName.Load() != byName {
+		p.byName.Store(byName)
+	}
+}
+
+// checkTopic returns an error if a topic that is fetched by name may not be the one that live reading has read. end is
+// where the log ends; endUnknown if that is not known.
+func (r *liveReader) checkTopic(partition Partition, topicID [16]byte, end int64) error {
+	p := r.livePartition(partition)
+	if p == nil || p.topicID != topicID || !p.byName.Load() {
+		return nil
+	}
+	if next, _ := p.position(); p.isInDoubt() || end != endUnknown && end < next {
+		return errInDoubt
+	}
+	return nil
+}
+
+// isShorter reports whether metadata without an id has fewer partitions than are read.
+func (t *topicRegistry) isShorter(name string, m *broker.TopicMetadata, read int) bool {
+	return m.Err == nil && m.ID == [16]byte{} && len(m.Leaders) > 0 && len(m.Leaders) < read && !t.knowsID(name)
+}
+
+// hasGone reports whether a leader has answered that one of the topic's partitions from the number from up to the
+// number to does not exist.
+func (r *liveReader) hasGone(name string, from, to int) bool {
+	for id := from; id < to; id++ {
+		if p := r.livePartition(Partition{Topic: name, ID: int32(id)}); p != nil { //nolint:gosec // a number of partitions
+			p.mu.Lock()
+			gone := p.gone
+			p.mu.Unlock()
+			if gone {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hasShrunkLocked counts an answer that has fewer partitions than are read, where a leader says the same. After enough
+// of them the topic counts as created again. Before that, the answers may come from a broker that does not know yet
+// of partitions that were added.
+func (t *topicState) hasShrunkLocked() bool {
+	t.shorter++
+	t.recreated = t.recreated || t.shorter >= denialsUncertain
+	return t.recreated
+}
+
+// recordRecreated notes that the topic with that id was deleted and created again. It counts unless metadata has
+// Kafka's id of the topic.
+func (t *topicRegistry) recordRecreated(name string, topicID [16]byte) {
+	t.mu.Lock()
+	if state := t.states[name]; state != nil && state.id == topicID {
+		state.recreated = true
+	}
+	t.mu.Unlock()
+}
+
+// knowsID reports whether Kafka has reported the topic's id.
+func (t *topicRegistry) knowsID(name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	state := t.states[name]
+	return state != nil && state.kafkaID != [16]byte{} && !state.idless
+}

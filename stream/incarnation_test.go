@@ -1,0 +1,111 @@
+package stream
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"herald/consumer"
+)
+
+// TestSameIncarnation compares incarnations as a replica and an event id name them.
+func TestSameIncarnation(t *testing.T) {
+	local := func(n byte) [16]byte { return [16]byte{15: n} }
+	fromID := func(i incarnation) incarnation { return incarnation{incarnationTag: i.incarnationTag} }
+	one, two := newIncarnation([16]byte{1}), newIncarnation([16]byte{2})
+	unknown, later := newIncarnation(local(1)), newIncarnation(local(2))
+	for _, test := range []struct {
+		name string
+		a, b incarnation
+		want bool
+	}{
+		{"one id", one, one, true},
+		{"two ids", one, two, false},
+		{"an event id of another topic", fromID(one), two, false},
+		{"an event id of this topic", fromID(two), two, true},
+		{"an event id of a replica that does not know the id", fromID(unknown), two, true},
+		{"an event id of a replica that knows the id", fromID(one), unknown, true},
+		{"an event id of a replica that does not know it either", fromID(later), unknown, true},
+		{"this replica has found another topic", unknown, later, false},
+		{"this replica has found another topic with an id", unknown, one, false},
+		{"no topic, and a topic without id", absent, unknown, false},
+		{"an event id without topic, and a topic without id", fromID(absent), unknown, false},
+		{"no topic", fromID(absent), absent, true},
+	} {
+		if test.a.isSame(test.b) != test.want || test.b.isSame(test.a) != test.want {
+			t.Errorf("%s: same is %t, want %t", test.name, !test.want, test.want)
+		}
+	}
+}
+
+// TestStreamOfTopicsWithoutIDs resumes on brokers that report no topic ids, or only in metadata, with event ids of this
+// replica and of replicas that know another id or none. Then topics are created again while the stream is open.
+func TestStreamOfTopicsWithoutIDs(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		versions *kversion.Versions
+		hasIDs   bool
+	}{
+		"Kafka 2.1": {kversion.V2_1_0(), false},
+		"Kafka 3.0": {kversion.V3_0_0(), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			broker := startBroker(t, kfake.MaxVersions(test.versions), kfake.SeedTopics(1, "shared", "own.alice"))
+			s := serveOn(t, broker, Config{}, (*httptest.Server).Start, []consumer.Route{{Topic: "shared"}, {Topic: "own.{user}", Kind: consumer.PerUser}})
+			first := open(t, s.url+"alice", "")
+			begun := first.next().id
+			for i := range 3 {
+				put(t, s.producer, "shared", "alice", fmt.Sprint("shared", i))
+				put(t, s.producer, "own.alice", "", fmt.Sprint("own", i))
+			}
+			first.until("own2")
+			parts := strings.Split(begun, "~")
+			if got := strings.Contains(parts[1]+parts[2], unknownTag); got == test.hasIDs {
+				t.Errorf("the id %s has the tag of unknown topic ids: %t", begun, got)
+			}
+			other := parts[0] + "~" + tag("own.alice") + unknownTag + "~" + tag("shared") + unknownTag
+			for id, want := range map[string]int{begun: 6, other: 6, first.last: 0} {
+				again := open(t, s.url+"alice", id)
+				put(t, s.producer, "shared", "alice", "end "+id)
+				if got := again.until("end " + id); len(got) < want {
+					t.Errorf("resumed from %s: %q", id, got)
+				}
+			}
+
+			for _, topic := range []string{"shared", "own.alice"} {
+				old := open(t, s.url+"alice", "")
+				position := old.next().id
+				if err := broker.DeleteTopic(topic); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				if err := broker.CreateTopic(topic, 1, nil); err != nil {
+					t.Fatal(err)
+				}
+				for i := range 20 {
+					put(t, s.producer, topic, "alice", fmt.Sprint("new", i))
+				}
+				want := []string{fmt.Sprintf(`{"source":%q,"reason":"recreated"}`, topic)}
+				for i := range 20 {
+					want = append(want, fmt.Sprint("new", i))
+				}
+				if diff := cmp.Diff(want, old.until("new19")); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", topic, diff)
+				}
+				if !test.hasIDs {
+					continue
+				}
+				if got := open(t, s.url+"alice", position).until("new19"); len(got) != 21 {
+					t.Errorf("%s, resumed from before: %q", topic, got)
+				}
+			}
+		})
+	}
+}
