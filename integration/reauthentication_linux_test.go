@@ -45,6 +45,8 @@ func TestReauthentication(t *testing.T) {
 			for _, r := range readers {
 				reading.Go(func() { r.err = r.run(lanes) })
 			}
+			defer reading.Wait() // also if the test fails before
+			defer writing.Wait()
 			end := time.Now().Add(length)
 			for _, l := range lanes {
 				writing.Go(func() { b.writeUntil(t, l, end) })
