@@ -29,6 +29,7 @@ func TestReauthentication(t *testing.T) {
 		"PLAIN":         b.saslFlags("plain", "plain", "plain"),
 		"SCRAM-SHA-256": b.saslFlags("scram-sha-256", "scram256", "scram256"),
 		"SCRAM-SHA-512": b.saslFlags("scram-sha-512", "scram512", "scram512"),
+		"OAUTHBEARER":   b.clientFlags(b.issuer.serve(t, 5*sessionLifetime())), // tokens end, too
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

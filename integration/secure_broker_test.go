@@ -22,7 +22,8 @@ type secureBroker struct {
 	// advertise, which may be nil, returns what the listeners advertise instead of their addresses.
 	advertise func(plain, sasl, mutual string) [3]string
 	ca        authority
-	files     string // directory of the certificates, keys and passwords for herald
+	issuer    *issuer // of the tokens for OAUTHBEARER
+	files     string  // directory of the certificates, keys and passwords for herald
 }
 
 // theSecureBroker is the broker of all tests of authentication and rights.
@@ -75,10 +76,13 @@ func (b *secureBroker) open() error {
 	if err != nil {
 		return err
 	}
+	if b.issuer, err = newIssuer(); err != nil {
+		return err
+	}
 	for name, text := range map[string][]byte{
 		"ca.pem": b.ca.text, "other-ca.pem": other.text, "client.pem": clientPEM, "client.key": clientKey,
 		"plain": []byte(plainPassword + "\n"), "scram256": []byte(scram256Password), "scram512": []byte(scram512Password + "\r\n"),
-		"wrong": []byte(wrongPassword),
+		"wrong": []byte(wrongPassword), "client-secret": []byte(clientSecret + "\n"),
 	} {
 		if err := os.WriteFile(filepath.Join(b.files, name), text, 0o600); err != nil {
 			return err
@@ -90,10 +94,11 @@ func (b *secureBroker) open() error {
 	b.container, err = testcontainers.Run(ctx, kafkaImage(),
 		testcontainers.WithExposedPorts(kafkaPort, "9094/tcp", "9095/tcp", "9096/tcp"),
 		bindPort(kafkaPort, b.addresses[0]), bindPort("9094/tcp", b.sasl), bindPort("9095/tcp", b.mutual), bindPort("9096/tcp", b.short),
-		testcontainers.WithFiles(startScript(), file("/kafka-server.pem", append(serverKey, serverPEM...)), file("/kafka-ca.pem", b.ca.text)),
+		testcontainers.WithFiles(startScript(), file("/kafka-server.pem", append(serverKey, serverPEM...)), file("/kafka-ca.pem", b.ca.text), file("/kafka-keys.json", b.issuer.keySet())),
 		testcontainers.WithEntrypoint("sh", kafkaStart), testcontainers.WithCmd(),
 		testcontainers.WithEnv(map[string]string{
 			"KAFKA_ADVERTISED": b.addresses[0], "KAFKA_HOST": "localhost",
+			"KAFKA_HEAP_OPTS":  "-Xms256m -Xmx512m -Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file:///kafka-keys.json",
 			"KAFKA_PROPERTIES": fmt.Sprintf(secureProperties, advertised[0], advertised[1], advertised[2], b.short, sessionLifetime().Milliseconds(), plainPassword),
 			"KAFKA_FORMAT": fmt.Sprintf("--add-scram SCRAM-SHA-256=[name=scram256,password=%s] --add-scram SCRAM-SHA-512=[name=scram512,password=%s]",
 				scram256Password, scram512Password),
@@ -108,16 +113,23 @@ const secureProperties = `
 listeners=EXTERNAL://:9092,INTERNAL://:19092,CONTROLLER://localhost:9093,SASL://:9094,MUTUAL://:9095,SHORT://:9096
 advertised.listeners=EXTERNAL://%[1]s,INTERNAL://localhost:19092,SASL://%[2]s,MUTUAL://%[3]s,SHORT://%[4]s
 listener.security.protocol.map=EXTERNAL:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,MUTUAL:SSL,SHORT:SASL_SSL
-sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
+listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
 listener.name.short.plain.connections.max.reauth.ms=%[5]d
 listener.name.short.scram-sha-256.connections.max.reauth.ms=%[5]d
 listener.name.short.scram-sha-512.connections.max.reauth.ms=%[5]d
+listener.name.short.oauthbearer.connections.max.reauth.ms=%[5]d
 listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_plain="%[6]s" user_plain2="%[6]s";
 listener.name.short.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_plain="%[6]s" user_plain2="%[6]s";
 listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.short.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.short.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.short.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;
+listener.name.short.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler
+sasl.oauthbearer.jwks.endpoint.url=file:///kafka-keys.json
+sasl.oauthbearer.expected.audience=kafka
+sasl.oauthbearer.clock.skew.seconds=0
 ssl.keystore.type=PEM
 ssl.keystore.location=/kafka-server.pem
 ssl.truststore.type=PEM

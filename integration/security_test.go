@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 )
@@ -17,12 +18,13 @@ const (
 	scram256Password = "s256-pass-x91Lw" //nolint:gosec // as above
 	scram512Password = "s512-pass-M0z4e" //nolint:gosec // as above
 	wrongPassword    = "wrong-pass-bb3Y"
+	clientSecret     = "client-pass-Q7vd" //nolint:gosec // as above
 )
 
 // checkNoSecret fails the test if the log has a secret.
 func checkNoSecret(t *testing.T, h *herald) {
 	t.Helper()
-	for _, secret := range []string{plainPassword, scram256Password, scram512Password, wrongPassword, "PRIVATE KEY"} {
+	for _, secret := range []string{plainPassword, scram256Password, scram512Password, wrongPassword, clientSecret, "PRIVATE KEY", "eyJ"} {
 		if strings.Contains(h.printed.String(), secret) {
 			t.Errorf("the log has the secret %q", secret)
 		}
@@ -40,6 +42,8 @@ func TestSecureListeners(t *testing.T) {
 		"SCRAM-SHA-256": {b.sasl, b.saslFlags("scram-sha-256", "scram256", "scram256")},
 		"SCRAM-SHA-512": {b.sasl, append(b.saslFlags("scram-sha-512", "scram512", "scram512"), "--kafka-server-name=localhost")},
 		"certificate":   {b.mutual, b.mutualFlags()},
+		"OAUTHBEARER":   {b.short, b.clientFlags(b.issuer.serve(t, 8*time.Second))},
+		"token in file": {b.short, b.tokenFlags(t, "kafka", time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // each waits for a commit
@@ -78,6 +82,10 @@ func TestOperatorMistakesAreNamed(t *testing.T) {
 		"wrong password, SCRAM-SHA-512": {b.sasl, b.saslFlags("scram-sha-512", "scram512", "wrong"), "invalid credentials with SASL mechanism SCRAM-SHA-512 (see --kafka-sasl-user"},
 		"user of another mechanism":     {b.sasl, b.saslFlags("scram-sha-512", "scram256", "scram256"), "invalid credentials with SASL mechanism SCRAM-SHA-512 (see --kafka-sasl-user"},
 		"a mechanism of no broker":      {b.sasl, append(b.saslFlags("oauthbearer", "", "")[:3], "--kafka-oauth-token-file="+filepath.Join(b.files, "plain")), "the broker has no SASL mechanism OAUTHBEARER, it has PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 (use --kafka-sasl-mechanism=plain or --kafka-sasl-mechanism=scram-sha-256 or"},
+		"token for others":              {b.short, b.tokenFlags(t, "others", time.Hour), "invalid_token (see --kafka-oauth-token-file, and whether the broker accepts the token's issuer and audience)"},
+		"expired token":                 {b.short, b.tokenFlags(t, "kafka", -time.Minute), "invalid_token (see --kafka-oauth-token-file: the token expired at "},
+		"wrong secret of the client":    {b.short, append(b.clientFlags(b.issuer.serve(t, time.Minute)), "--kafka-oauth-client-secret-file="+filepath.Join(b.files, "wrong")), "--kafka-oauth-token-url: status 401: invalid_client: wrong secret"},
+		"no token endpoint":             {b.short, b.clientFlags("http://127.0.0.1:1/token"), "--kafka-oauth-token-url: dial tcp 127.0.0.1:1: connect: connection refused"},
 		"no user":                       {b.sasl, []string{"--kafka-tls", ca("ca.pem")}, "add --kafka-sasl-mechanism"},
 		"unknown authority":             {b.mutual, []string{"--kafka-tls", ca("other-ca.pem")}, "unknown authority"},
 		"authorities of the system":     {b.mutual, []string{"--kafka-tls"}, "--kafka-ca-file"},

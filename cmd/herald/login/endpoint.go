@@ -123,12 +123,13 @@ func (e *Endpoint) request(ctx context.Context, style oauth2.AuthStyle) (Token, 
 	return Token{answer.AccessToken, endOfUse(answer)}, nil
 }
 
-// endOfUse returns when to use a token no longer. Zero as expires_in stands for no answer.
+// endOfUse returns when to use a token no longer: when expires_in or the token itself says so, whichever is earlier.
+// Brokers go by the token, whose time is in whole seconds. Zero as expires_in stands for no answer.
 func endOfUse(answer *oauth2.Token) time.Time {
 	now := time.Now()
 	expires := answer.Expiry
-	if expires.IsZero() {
-		expires = expiry(answer.AccessToken)
+	if own := expiry(answer.AccessToken); own.After(now) && (expires.IsZero() || own.Before(expires)) {
+		expires = own
 	}
 	if expires.IsZero() {
 		expires = now.Add(unknownLife)

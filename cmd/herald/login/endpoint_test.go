@@ -85,6 +85,8 @@ func TestTokenAnswers(t *testing.T) {
 		"a text":                {200, `{"access_token":"t","expires_in":"60"}`, time.Minute, ""},
 		"huge":                  {200, `{"access_token":"t","expires_in":99999999999999}`, longestLife, ""},
 		"JWT without it":        {200, `{"access_token":"` + signed(t, soon) + `"}`, 10 * time.Minute, ""},
+		"JWT that ends earlier": {200, `{"access_token":"` + signed(t, soon) + `","expires_in":3600}`, 10 * time.Minute, ""},
+		"JWT, clocks differ":    {200, `{"access_token":"` + signed(t, time.Now().Add(-time.Minute)) + `","expires_in":60}`, time.Minute, ""},
 		"negative":              {200, `{"access_token":"secretT0ken","expires_in":-5}`, 0, "the token of the answer has expired already"},
 		"not a number":          {200, `{"access_token":"secretT0ken","expires_in":[]}`, 0, "cannot parse json"},
 		"another type":          {200, `{"access_token":"secretT0ken","token_type":"mac","expires_in":60}`, 0, `a token of the type "mac", want Bearer`},
