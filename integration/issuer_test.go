@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,11 +18,14 @@ import (
 )
 
 // issuer signs access tokens for Kafka (OAUTHBEARER).
-type issuer struct{ key *rsa.PrivateKey }
+type issuer struct {
+	key  *rsa.PrivateKey
+	down atomic.Bool // the token endpoint answers with status 503
+}
 
 func newIssuer() (*issuer, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	return &issuer{key}, err
+	return &issuer{key: key}, err
 }
 
 // keySet returns the JSON Web Key Set by which brokers verify the tokens.
@@ -45,6 +49,10 @@ func (i *issuer) sign(audience string, life time.Duration) (string, error) {
 func (i *issuer) serve(t *testing.T, life time.Duration) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if i.down.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
 		if user, password, _ := r.BasicAuth(); user != "herald" || password != clientSecret || r.FormValue("grant_type") != "client_credentials" {
 			w.WriteHeader(http.StatusUnauthorized)

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -125,6 +126,39 @@ func TestOperatorMistakesAreNamed(t *testing.T) {
 			checkNoSecret(t, h)
 		})
 	}
+}
+
+// TestTokenEndpointGoesAway takes the token endpoint away under a stream. Records come while the token is good. Then the
+// log names the endpoint, the stream stays open, and the records come once the endpoint is back.
+func TestTokenEndpointGoesAway(t *testing.T) {
+	b := sharedSecureBroker(t)
+	issuer := &issuer{key: b.issuer.key} // other tests use b's
+	topic := b.newTopic(t, "shared", 1)
+	h := startHerald(t, b.at(b.short), append(b.clientFlags(issuer.serve(t, 6*time.Second)), "--topic="+topic)...)
+	alice := openStream(t, h, "alice")
+	receive := func(value string) {
+		t.Helper()
+		b.produce(t, record(topic, "alice", value))
+		if got := alice.Record().Data; got != value {
+			t.Errorf("got %q, want %s", got, value)
+		}
+	}
+	receive("before")
+	issuer.down.Store(true)
+	for n := range 4 {
+		receive(fmt.Sprint("while the token is good ", n))
+		time.Sleep(500 * time.Millisecond)
+	}
+	waitFor(t, "the log names the endpoint", func(context.Context) bool {
+		return strings.Contains(h.printed.String(), "log in by OAUTHBEARER: --kafka-oauth-token-url: status 503")
+	})
+	b.produce(t, record(topic, "alice", "while it is away"))
+	issuer.down.Store(false)
+	if got := alice.Record().Data; got != "while it is away" {
+		t.Errorf("got %q, want the record from the time without a token", got)
+	}
+	receive("after")
+	checkNoSecret(t, h)
 }
 
 // TestTopicDenied removes the right to read a topic for a while, with and without the right to describe it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -221,6 +222,22 @@ func TestCheckConnect(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = socket.Close() })
 	open := with(free, "--insecure-no-auth", "--brokers="+address)
+	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"access_token":"t","expires_in":60}`)
+	}))
+	t.Cleanup(tokens.Close)
+	secret, expired := filepath.Join(t.TempDir(), "secret"), filepath.Join(t.TempDir(), "expired")
+	for path, text := range map[string]string{secret: "s3cret\n", expired: "eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjF9.c2lnbmF0dXJl\n"} { // exp: 1
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, value := range map[string]string{"AWS_EC2_METADATA_DISABLED": "true", "AWS_ACCESS_KEY_ID": "", "AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull} {
+		t.Setenv(name, value)
+	}
+	bearer := with(open, "--topic=notifications", "--kafka-sasl-mechanism=OAUTHBEARER")
+	client := with(bearer, "--kafka-oauth-client-id=herald", "--kafka-oauth-client-secret-file="+secret)
 	keySet := with(free, "--brokers="+address, "--topic=notifications", "--jwks-url="+keys.URL, "--jwks-ca-file="+ca, "--jwt-audience=herald")
 	for name, test := range map[string]struct {
 		args         []string
@@ -246,6 +263,11 @@ func TestCheckConnect(t *testing.T) {
 		},
 		"wrong settings too": {with(open, "--topic=notifications", "--retry=1ms"), nil, exitUsage, levelOK, "topic notifications: exists"},
 		"wrong connection":   {with(open, "--topic=notifications", "--kafka-sasl-user=u"), nil, exitUsage, levelNotice, "kafka: not asked"},
+		"a token endpoint":   {with(client, "--kafka-oauth-token-url="+tokens.URL), nil, exitFailed, levelOK, "--kafka-oauth-token-url: gives a token, which Herald uses for 1m0s"},
+		"no token endpoint":  {with(client, "--kafka-oauth-token-url=http://127.0.0.1:1/"), nil, exitFailed, levelError, "--kafka-oauth-token-url: dial tcp 127.0.0.1:1: connect: connection refused"},
+		"not asked":          {with(client, "--kafka-oauth-token-url=http://127.0.0.1:1/"), nil, exitFailed, levelNotice, "kafka: not asked, because Herald cannot log in"},
+		"an expired token":   {with(bearer, "--kafka-oauth-token-file="+expired), nil, exitFailed, levelError, "--kafka-oauth-token-file: the token expired on 1970-01-01T00:00:01Z"},
+		"no AWS credentials": {with(open, "--topic=notifications", "--kafka-sasl-mechanism=AWS_MSK_IAM"), nil, exitFailed, levelError, "--kafka-sasl-mechanism=aws-msk-iam: the AWS credentials: "},
 		"no revocations":     {with(keySet, "--revocation-topic=revoked"), nil, exitFailed, levelError, "revocation topic revoked does not exist: create it with cleanup.policy=compact"},
 		"key set":            {keySet, nil, 0, levelOK, "--jwks-url: the key set has keys for tokens"},
 		"clock":              {keySet, nil, 0, levelOK, "clock: differs by "},

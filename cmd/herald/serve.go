@@ -92,7 +92,7 @@ Configuration. A flag takes precedence over its environment variable, the variab
 
 White space around the elements of a list does not count. A comma that belongs to an element is \, on the command line and in variables. All other values must not begin or end with white space or invisible characters.
 
-Signals. SIGTERM and SIGINT end the streams with a reason, so that clients reconnect elsewhere, and then the process. A second signal ends the process at once. SIGHUP reads the settings again: the environment, the file of --config and all files that flags name. Keys and secrets of tokens, certificates, origins, limits, quotas, the log level and the Kafka user and password then change without an end of a stream. The log names the other changed settings: they need a restart. An error in any setting or file leaves all settings as they were.
+Signals. SIGTERM and SIGINT end the streams with a reason, so that clients reconnect elsewhere, and then the process. A second signal ends the process at once. SIGHUP reads the settings again: the environment, the file of --config and all files that flags name. Keys and secrets of tokens, certificates, origins, limits, quotas, the log level and the log-in to Kafka then change without an end of a stream. The log names the other changed settings: they need a restart. An error in any setting or file leaves all settings as they were.
 
 Exit codes. 0: ended by a signal. 1: it could not run. 2: a flag, variable or file is wrong.`
 }

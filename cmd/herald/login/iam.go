@@ -98,8 +98,9 @@ func (*IAM) Advice() string {
 	return "the AWS credentials that Herald finds, whether their policy allows kafka-cluster:Connect, --kafka-aws-region and this machine's clock"
 }
 
-// regionInName matches the names of brokers of Amazon MSK: b-1.name.abc123.c2.kafka.eu-west-1.amazonaws.com.
-var regionInName = regexp.MustCompile(`\.kafka(?:-serverless)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|c2s\.ic\.gov|sc2s\.sgov\.gov)\.?$`)
+// regionInName matches the names of brokers of Amazon MSK: b-1.name.abc123.c2.kafka.eu-west-1.amazonaws.com, and
+// kafka-serverless and kafka-beta in place of kafka.
+var regionInName = regexp.MustCompile(`\.kafka(?:-[a-z]+)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|c2s\.ic\.gov|sc2s\.sgov\.gov)\.?$`)
 
 // regionOf returns the region to sign for: of the flag, or in the broker's name, which is the cluster's, or of the SDK's
 // settings, which is where Herald runs.

@@ -132,6 +132,7 @@ func TestIAMRegion(t *testing.T) {
 	for _, test := range []struct{ flag, host, variable, want string }{
 		{"", "b-1.herald.abc123.c2.kafka.eu-west-1.amazonaws.com", "us-east-1", "eu-west-1"},
 		{"", "boot-abc.c1.kafka-serverless.ap-southeast-2.amazonaws.com", "", "ap-southeast-2"},
+		{"", "b-2-public.herald.v4ni96.c2.kafka-beta.us-east-1.amazonaws.com", "", "us-east-1"},
 		{"", "b-1-public.herald.abc123.c2.kafka.cn-north-1.amazonaws.com.cn", "", "cn-north-1"},
 		{"us-gov-west-1", "b-1.herald.abc123.c2.kafka.eu-west-1.amazonaws.com", "us-east-1", "us-gov-west-1"},
 		{"", "kafka.example.com", "us-east-1", "us-east-1"},

@@ -47,8 +47,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- with .Values.kafka.sasl }}
 {{- if .mechanism }}
 {{- $_ := set $c "kafka-sasl-mechanism" .mechanism }}
+{{- if .user }}
 {{- $_ := set $c "kafka-sasl-user" .user }}
 {{- $_ := set $c "kafka-sasl-password-file" (printf "/run/secrets/herald/kafka-sasl/%s" .key) }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- toYaml $c }}
@@ -71,8 +73,8 @@ kafka-ca: {{ . | quote }}
 {{- with .Values.kafka.tls.client.existingSecret }}
 kafka-client: {{ . | quote }}
 {{- end }}
-{{- if .Values.kafka.sasl.mechanism }}
-kafka-sasl: {{ .Values.kafka.sasl.existingSecret | quote }}
+{{- with .Values.kafka.sasl.existingSecret }}
+kafka-sasl: {{ . | quote }}
 {{- end }}
 {{- end }}
 
