@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 // ledger is a Sink that keeps all records and gaps it receives.
@@ -126,10 +125,10 @@ func startWith(t *testing.T, addresses []string, sink Sink, specs ...string) (*C
 	return c, producer
 }
 
-// limited returns an option that limits in-process brokers to the versions of requests of an Apache Kafka, such as 2.1,
-// which the environment variable HERALD_TEST_KAFKA names. All tests can so run on a broker without ids of topics.
+// limited returns an option that limits in-process brokers to the versions of requests of the broker that the
+// environment variable HERALD_TEST_KAFKA names, such as 2.1. All tests can so run on a broker without ids of topics.
 func limited() kfake.Opt {
-	return kfake.MaxVersions(kversion.FromString(os.Getenv("HERALD_TEST_KAFKA")))
+	return kfake.MaxVersions(brokerVersions(os.Getenv(kafkaVariable)))
 }
 
 // newBroker starts an in-process cluster, of one broker unless the options say otherwise, until the test ends.
