@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts one node of Apache Kafka inside a container. From Kafka 3.3 on, the node is a broker and a KRaft controller.
-# Before, the node is a broker, and its ZooKeeper runs beside it.
+# Before, the node is a broker, and the first node runs ZooKeeper too.
 #
 # The script works in the official apache/kafka image and in the local images that build.sh builds. They have the
 # jars in /opt/kafka/libs and a writable /var/lib/kafka/data. The script is for tests and for trying Herald out:
@@ -10,7 +10,7 @@
 #   9092   for clients outside the container network, advertised as $KAFKA_ADVERTISED
 #   19092  for clients on the container network, advertised as $KAFKA_HOST:19092
 #   9093   controller; open to other nodes only if KAFKA_VOTERS names them
-#   2181   ZooKeeper, for this container only
+#   2181   ZooKeeper; open to other nodes only if KAFKA_VOTERS names them
 #
 # Environment
 #   KAFKA_ADVERTISED   host:port at which outside clients reach port 9092. If it is unset, the script waits
@@ -20,7 +20,7 @@
 #   KAFKA_DATA         data directory, default /var/lib/kafka/data
 #   KAFKA_HEAP_OPTS    JVM heap flags, default -Xms256m -Xmx512m
 #   KAFKA_NODE_ID      id of this node, default 1
-#   KAFKA_VOTERS       all nodes of the cluster, as id@host:9093,...; default: this node only; needs KRaft
+#   KAFKA_VOTERS       all nodes of the cluster, as id@host:9093,...; default: this node only
 #   KAFKA_RACK         rack of this broker; default: none
 #   KAFKA_PROPERTIES   lines added to server.properties; they override the lines of this script
 #   KAFKA_FORMAT       arguments added to the command that formats the data directory, such as
@@ -46,6 +46,7 @@ if [ -z "${KAFKA_ADVERTISED:-}" ]; then
 fi
 
 node=${KAFKA_NODE_ID:-1}
+voters=${KAFKA_VOTERS:-$node@localhost:9093}
 for jar in /opt/kafka/libs/kafka-clients-*.jar; do
 	version=${jar##*-}
 done
@@ -86,36 +87,39 @@ configure_kraft() {
 	cat <<-END
 		process.roles=broker,controller
 		node.id=$node
-		controller.quorum.voters=${KAFKA_VOTERS:-$node@localhost:9093}
+		controller.quorum.voters=$voters
 		controller.listener.names=CONTROLLER
 		log.dirs=$data
 		listeners=EXTERNAL://:9092,INTERNAL://:19092,CONTROLLER://${controller:-localhost:9093}
 	END
 }
 
-# configure_zookeeper writes the lines of a broker that uses the ZooKeeper of its container.
+# configure_zookeeper writes the lines of a broker that uses the ZooKeeper of the first node.
 configure_zookeeper() {
+	zookeeper=${voters%%:*} # id@host
 	cat <<-END
 		broker.id=$node
-		zookeeper.connect=127.0.0.1:2181
+		zookeeper.connect=${zookeeper#*@}:2181
 		zookeeper.connection.timeout.ms=60000
+		zookeeper.session.timeout.ms=6000
 		log.dirs=$data/log
 		listeners=EXTERNAL://:9092,INTERNAL://:19092
 	END
 }
 
-# start_zookeeper starts ZooKeeper in the background. A broker that was killed is still registered there until its
-# session ends, and Kafka would refuse to start. So start_zookeeper deletes the registration.
+# start_zookeeper starts ZooKeeper in the background if this is the first node. A broker that was killed is still
+# registered there until its session ends, and Kafka would refuse to start. So start_zookeeper deletes the registration.
 start_zookeeper() {
 	cat >/tmp/zookeeper.properties <<-END
 		dataDir=$data/zookeeper
 		clientPort=2181
-		clientPortAddress=127.0.0.1
 		admin.enableServer=false
 	END
+	[ -n "${KAFKA_VOTERS:-}" ] || echo clientPortAddress=127.0.0.1 >>/tmp/zookeeper.properties
 	again=
-	[ ! -d "$data/zookeeper" ] || again=yes
-	(run_java -Xmx64m org.apache.zookeeper.server.quorum.QuorumPeerMain /tmp/zookeeper.properties) &
+	[ ! -d "$data/log" ] || again=yes
+	[ "${zookeeper%@*}" != "$node" ] ||
+		(run_java -Xmx64m org.apache.zookeeper.server.quorum.QuorumPeerMain /tmp/zookeeper.properties) &
 	until [ -z "$again" ] || zookeeper_shell | grep -q quota; do
 		sleep 0.1
 	done
@@ -123,8 +127,12 @@ start_zookeeper() {
 
 # zookeeper_shell deletes what a killed broker has left in ZooKeeper. It prints quota if ZooKeeper answers.
 zookeeper_shell() {
-	printf 'ls /zookeeper\ndelete /brokers/ids/%s\ndelete /controller\nquit\n' "$node" |
-		(run_java -Xmx64m org.apache.zookeeper.ZooKeeperMain -server 127.0.0.1:2181) 2>&1
+	{
+		echo ls /zookeeper
+		echo "delete /brokers/ids/$node"
+		[ -n "${KAFKA_VOTERS:-}" ] || echo delete /controller # another node may be the controller
+		echo quit
+	} | (run_java -Xmx64m org.apache.zookeeper.ZooKeeperMain -server "${zookeeper#*@}:2181") 2>&1
 }
 
 # format_storage prepares the data directory of a KRaft node.
