@@ -12,16 +12,16 @@ import (
 
 // TestContract runs the contract tests of package consumer on Apache Kafka. The package itself runs them on an
 // in-process broker. TestKafkaVersions runs them on older versions.
-func TestContract(t *testing.T) { checkContract(t, sharedBroker(t)) }
+func TestContract(t *testing.T) { checkContract(t, sharedBroker(t), "") }
 
-// checkContract runs the contract tests of package consumer on the broker.
-func checkContract(t *testing.T, b *broker) {
+// checkContract runs the contract tests of package consumer on the broker, except the tests whose names skip matches.
+func checkContract(t *testing.T, b *broker, skip string) {
 	t.Helper()
 	binary, err := contractTests()
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(t.Context(), binary, "-test.run=^TestContract", "-test.v", "-test.timeout=10m")
+	command := exec.CommandContext(t.Context(), binary, "-test.run=^TestContract", "-test.skip="+skip, "-test.v", "-test.timeout=10m")
 	command.Dir = "../consumer"
 	command.Env = append(os.Environ(), "HERALD_TEST_BROKERS="+strings.Join(b.addresses, ","))
 	out, err := command.CombinedOutput()
