@@ -30,7 +30,7 @@ func (*checkCommand) Help() string {
 
 The command reads the same flags, environment variables and file of --config as herald serve: in a command line that works, write check for serve. It prints each setting with its value and its origin, and then what it has found, a line for each finding: ok, notice, warning or error. It reads the files that the settings name, and prints no secret.
 
-With --connect, it connects to each broker at the address that the cluster advertises, and asks for the topics of --topic, for the rights on topics and consumer groups one by one, and for the key set. It writes no record, joins no group and commits nothing, so it may run beside a server that works.
+With --connect, it gets the token or the credentials for the log-in to Kafka, connects to each broker at the address that the cluster advertises, and asks for the topics of --topic, for the rights on topics and consumer groups one by one, and for the key set. It writes no record, joins no group and commits nothing, so it may run beside a server that works.
 
 A notice is about things that the command cannot judge, such as a port in use or the network, and does not change the exit code.
 
