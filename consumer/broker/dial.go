@@ -9,8 +9,7 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// dial opens a connection to a broker, with TLS if the cluster has it, and asks which versions the broker speaks,
-// and logs in.
+// dial opens a connection to a broker, with TLS if the cluster has it, asks which versions the broker speaks, and logs in.
 func (c *Cluster) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	open := new(net.Dialer).DialContext
 	if c.tls != nil {

@@ -97,8 +97,9 @@ func (c *Cluster) logIn(ctx context.Context, conn net.Conn, address string, offe
 	return s, nil
 }
 
-// blame returns the error of a request, which may be nil, or why the mechanism could not start lately if the request has timed out. Such
-// a request has waited for a connection, and a time-out would look as if the broker did not answer.
+// blame returns the error of a request, which may be nil. If the request has timed out, and the mechanism could not start
+// for the last new connection, blame returns why: the request has probably waited for a connection, and a time-out would
+// look as if the broker did not answer.
 func (c *Cluster) blame(err error) error {
 	if unstarted := c.unstarted.Load(); unstarted != nil && err != nil && isTimeout(err) {
 		return unstarted
