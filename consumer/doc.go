@@ -58,6 +58,7 @@
 //	metadata_schedule.go   which topics the next metadata request names, and when
 //	start_offsets.go       the offsets at which new partitions start
 //	offsets.go             questions about offsets and topic ids; errors of positions
+//	topic_id.go            the ids of topics, where Kafka reports them and where not
 //
 // Live reading:
 //
@@ -69,6 +70,7 @@
 //	shard.go               the partitions of one fetch session, and the loop that reads them
 //	fetch_request.go       the fields that all fetch requests share
 //	fetch_session.go       a fetch session (KIP-227) with one broker
+//	fetch_names.go         topics by id or by name in the requests of a session
 //	fetch_ahead.go         a fetch under way; fetching before the last response is delivered
 //	deliver.go             responses: records for the Sink, or errors
 //	unreadable.go          the error for records that cannot be read
@@ -77,6 +79,7 @@
 //	broker_log.go          log lines about brokers that fail and partitions that brokers refuse
 //	stall.go               finds partitions that do not move although they have records to read
 //	sink.go                the interface that takes records and gaps
+//	recreation.go          finds topics that were created again, where fetches name topics by name
 //	gap.go                 ranges of lost records and the reasons, which clients see
 //
 // Routing:
@@ -133,7 +136,11 @@
 //   - kafka-go keeps connections and the group membership. The requests that decide exactness
 //     (Fetch, ListOffsets, Metadata) use these connections with kmsg's encoding of newer
 //     protocol versions. A fetch names its topic by id (KIP-516), so a broker refuses the fetch once the topic
-//     was deleted and created again. A fetch by name would continue in the new topic at offsets of the old one.
+//     was deleted and created again.
+//   - A fetch by name, for a broker whose Fetch is older than version 13, would continue in the new topic at offsets
+//     of the old one. So after each event that deleting a topic causes, live reading first fetches the last record
+//     again that it has read (recreation.go). Replays wait meanwhile. A topic that has no id gets a local id: streams,
+//     ranges, delivered positions and chunks are of the topic with that id until live reading finds another topic.
 //   - Live reading starts at the end of the log, because streams get earlier records by replay, from their own
 //     positions. Records shortly before the end are read too, for the tail alone (liveReader.lookBack).
 //     Committed offsets show a lag in Kafka's tools; nothing starts from them. A partition that

@@ -34,7 +34,7 @@ func recreate(t *testing.T, b *kfake.Cluster, topic string, partitions int32) {
 	if err := b.DeleteTopic(topic); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(time.Second) // Kafka ends the fetches of a deleted topic at once, kfake does not
+	time.Sleep(2 * fetchMaxWait) // Kafka ends the fetches of a deleted topic at once, kfake does not
 	if err := b.CreateTopic(topic, partitions, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -48,10 +48,9 @@ func TestRecreatedTopicIsFound(t *testing.T) {
 		before, after int   // how many records the two topics have
 		partitions    int32 // of the new topic
 	}{
-		"shorter":         {5, 2, 1},
-		"as long":         {5, 5, 1},
-		"longer":          {5, 20, 1},
-		"more partitions": {5, 5, 3},
+		"shorter":                      {5, 2, 1},
+		"as long":                      {5, 5, 1},
+		"longer, with more partitions": {5, 20, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for kind, versions := range kinds() {

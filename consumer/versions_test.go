@@ -29,20 +29,27 @@ func TestVersionsMayChange(t *testing.T) {
 			b := newBroker(t, kfake.MaxVersions(nil), kfake.SeedTopics(1, "t", "other"))
 			change := changeable(b)
 			change(steps[0])
-			c, sink, producer := startAt(t, b, "t", "other")
+			c, sink, _ := startAt(t, b, "t", "other")
 			ready(t, c)
 			id := topicID(t, c, "t")
 			var want []string
 			for i, versions := range steps {
 				change(versions)
+				producer := NewProducer(b.ListenAddrs(), nil, nil)
+				t.Cleanup(producer.Close)
 				want = append(want, sequence(t, producer, "t", "alice", fmt.Sprint("step ", i, " "), 5)...)
 				sink.wantLines(t, want)
-				time.Sleep(6 * time.Second) // metadata of all topics is requested every 5 s
+				for range 3 { // two answers teach an id
+					c.topics.doubt("t")
+					time.Sleep(turnInterval)
+				}
 			}
 			if len(sink.gaps) > 0 || topicID(t, c, "t") != id {
 				t.Fatalf("gaps %+v, want none", sink.gaps)
 			}
 			recreate(t, b, "t", 1)
+			producer := NewProducer(b.ListenAddrs(), nil, nil)
+			t.Cleanup(producer.Close)
 			want = append(want, sequence(t, producer, "t", "alice", "the new topic", 30)...)
 			sink.wantRecreated(t, want)
 			wantOldIDRefused(t, c, id)

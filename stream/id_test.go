@@ -11,6 +11,13 @@ import (
 )
 
 // at makes a topic cursor from pairs of partition and next offset.
+// TestTagOfUnknownIDs holds PROTOCOL.md true.
+func TestTagOfUnknownIDs(t *testing.T) {
+	if unknownTag != "m8t6l1" {
+		t.Errorf("the tag of a topic without id is %s", unknownTag)
+	}
+}
+
 func at(topic string, topicID byte, pairs ...int64) topicCursor {
 	s := newTopicCursor(topic, newIncarnation([16]byte{topicID}))
 	for i := 0; i+1 < len(pairs); i += 2 {

@@ -31,8 +31,9 @@
 // during an upgrade. [Cluster.CheckVersions] finds a broker that Herald can never read from, and names the requests.
 //
 // The ids of topics matter most (Fetch v13 and Metadata v10, KIP-516): a broker refuses a fetch by id once the topic
-// was deleted and created again. A fetch by name would continue at the offsets of the old topic in the records of the
-// new one.
+// was deleted and created again. A fetch by name continues at the offsets of the old topic in the records of the new
+// one, so the caller has to find that out. A fetch has ids and names. [FetchByName] limits a fetch of topics whose ids
+// are not known.
 //
 // # Log-ins
 //
