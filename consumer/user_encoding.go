@@ -3,8 +3,6 @@ package consumer
 import (
 	"encoding/base64"
 	"fmt"
-
-	"herald/consumer/spelling"
 )
 
 // Encoding says how the name of a user's topic spells the user. The empty Encoding takes the user as it is.
@@ -21,7 +19,7 @@ var strictBase64URL = base64.RawURLEncoding.Strict()
 // parse sets the encoding to the one that the text names.
 func (e *Encoding) parse(text string) error {
 	if text != string(Base64URL) {
-		return fmt.Errorf("encode %q: want base64url%s", text, spelling.Suggest(text, []string{string(Base64URL)}))
+		return fmt.Errorf("encode %q: want %s", text, Base64URL)
 	}
 	*e = Base64URL
 	return nil
