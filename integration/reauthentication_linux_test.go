@@ -15,7 +15,7 @@ import (
 
 // TestReauthentication runs herald at a listener where log-ins end, with each mechanism. Streams stay open, other streams
 // reconnect, and records are published. No record is lost or repeated, nothing is logged, and herald logs in again on
-// its connections instead of opening others.
+// most of its connections instead of opening others.
 func TestReauthentication(t *testing.T) {
 	length := 8 * time.Second
 	if text := os.Getenv(reauthenticationVariable); text != "" {
@@ -83,7 +83,9 @@ func TestReauthentication(t *testing.T) {
 			if least := 3 * int(length/(sessionLifetime()+heartbeats)); int(renewed) < least || failed > 0 {
 				t.Errorf("want at least %d re-authentications, and none that failed", least)
 			}
-			if lasted < 3 || lasted < len(early) && length < time.Minute { // kafka-go closes a connection that is not used for a minute
+			// Without re-authentication, Kafka would close each connection after a session. A few may end on a busy machine: kafka-go
+			// closes a connection that it uses no more, and Kafka one whose request comes too late.
+			if lasted < 3 || 2*lasted < len(early) {
 				t.Error("connections were closed")
 			}
 			if generations := h.Metric("herald_kafka_generations_total"); generations != 1 {
