@@ -51,8 +51,8 @@ func (j *JWT) readIdentity(claims jwt.MapClaims) (Identity, error) {
 	return id, nil
 }
 
-// readUser reads the claim that names the user. An integer names the user that its decimal text names: many systems
-// number their users. Other numbers are refused, because they have several texts.
+// readUser reads the claim that names the user. Many systems number their users, so an integer names the user whose name
+// is its decimal text. Another number is refused, because it has several texts, such as 1.0 and 1.00.
 func readUser(claims jwt.MapClaims, name string, to *Identity) error {
 	switch claim := claims[name].(type) {
 	case string:

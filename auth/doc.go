@@ -11,6 +11,6 @@
 // state, jwks_fetch.go the fetches, jwks_find.go the search for a token's keys, and jwk.go the parser. contents.go
 // recognizes files that were meant for another flag. sign.go makes tokens, for development and tests.
 //
-// The package knows nothing of Kafka or of streams. Of Herald, it imports auth/textfile, which reads files of secrets, and
-// auth/remote, which calls the server of a key set.
+// The package knows nothing of Kafka or of streams. Of Herald, it imports auth/textfile, which reads files of secrets,
+// and auth/remote, which makes the client for the server of a key set.
 package auth

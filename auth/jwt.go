@@ -169,8 +169,8 @@ func lacksKey(err error) bool {
 }
 
 // checkJSON refuses a token whose header or claims two readers may understand differently (RFC 8725, section 2.4). Of
-// two members of one name, encoding/json takes the last, and the library passes over what follows the claims. It replaces text that is not UTF-8, and half of a surrogate
-// pair, by one character, so that different users would have one name.
+// two members of one name, encoding/json takes the last. It replaces text that is not UTF-8, and half of a surrogate
+// pair, by one character, so that different users would have one name. The library ignores text after the claims.
 func checkJSON(token string) error {
 	for _, part := range strings.SplitN(token, ".", 3)[:2] {
 		text := base64.NewDecoder(base64.RawURLEncoding, strings.NewReader(part))

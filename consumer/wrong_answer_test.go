@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"log/slog"
 	"math"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"herald/consumer/batch/batchtest"
+	"herald/consumer/broker"
 )
 
 // TestWrongMetadataIsNotBelieved has a broker answer one metadata request with metadata that has a wrong bit. No
@@ -293,14 +295,14 @@ func TestWrongLogStartIsForgotten(t *testing.T) {
 	}
 }
 
-// TestOneWrongVersionDoesNotEndTheServer has a broker claim once that it is too old.
+// TestOneWrongVersionDoesNotEndTheServer has a broker claim once that it lacks requests that Herald needs.
 func TestOneWrongVersionDoesNotEndTheServer(t *testing.T) {
 	t.Parallel()
 	for _, wrong := range []int32{1, 1000} {
-		broker := newBroker(t, kfake.SeedTopics(1, "t"))
+		b := newBroker(t, kfake.SeedTopics(1, "t"))
 		var asked atomic.Int32
-		broker.ControlKey(int16(kmsg.ApiVersions), func(req kmsg.Request) (kmsg.Response, error, bool) {
-			broker.KeepControl()
+		b.ControlKey(int16(kmsg.ApiVersions), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			b.KeepControl()
 			if asked.Add(1) <= 1 || asked.Load() > 1+wrong { // kafka-go asks first
 				return nil, nil, false
 			}
@@ -308,10 +310,10 @@ func TestOneWrongVersionDoesNotEndTheServer(t *testing.T) {
 			res.ApiKeys = []kmsg.ApiVersionsResponseApiKey{{ApiKey: int16(kmsg.Fetch), MaxVersion: 12}}
 			return res, nil, true
 		})
-		c := configured(t, broker.ListenAddrs(), newLedger(), "t")
+		c := configured(t, b.ListenAddrs(), newLedger(), "t")
 		err := c.cluster.CheckVersions(t.Context())
 		c.cluster.Close()
-		if tooOld := err != nil; tooOld != (wrong > 1) {
+		if unsupported := errors.Is(err, broker.ErrUnsupported); unsupported != (wrong > 1) {
 			t.Errorf("%d wrong answers: error %v", wrong, err)
 		}
 	}

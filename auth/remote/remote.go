@@ -1,6 +1,6 @@
-// Package remote calls the HTTP servers that an operator names and trusts: servers that say which keys are good, and servers
-// that get a secret. Such a server must have TLS, its answers count only from the named address, and its answers, which may
-// be wrong or endless, are bounded.
+// Package remote makes requests to the HTTP servers that an operator names and trusts: the server of a key set, and the
+// token endpoint, which gets a secret. Such a server must speak TLS, so that nobody else can answer or read the secret. A
+// redirect to another server is not followed. An answer may be wrong or endless, so its length is bounded.
 package remote
 
 import (
@@ -22,8 +22,8 @@ const maxHeader = 64 << 10
 type Address struct {
 	URL     string
 	Example string // a URL of this kind, for errors
-	// AllowHTTP allows an address without TLS on another machine. HTTPFlag is the flag that says so, and HTTPRisk what an
-	// attacker on the way can do.
+	// AllowHTTP allows an address without TLS on another machine. For errors, HTTPFlag is the flag that sets AllowHTTP,
+	// and HTTPRisk says what an attacker on the way can do.
 	AllowHTTP          bool
 	HTTPFlag, HTTPRisk string
 }
@@ -51,8 +51,8 @@ func isLoopback(host string) bool {
 }
 
 // NewClient returns a client that trusts the authorities, or the system's if they are nil, and the proxies of the
-// environment. timeout is for a whole request. The client follows no redirect, because the operator chose the server: the
-// caller gets the answer that redirects, and [ExplainStatus] explains it.
+// environment. timeout bounds a whole request. The client follows no redirect, because the operator chose the server. The
+// caller gets the redirect as an answer, which [ExplainStatus] explains.
 func NewClient(authorities *x509.CertPool, timeout time.Duration) *http.Client {
 	return &http.Client{
 		Timeout: timeout,

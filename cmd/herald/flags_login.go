@@ -31,7 +31,7 @@ type loginFlags struct {
 	KafkaAWSRegion             string   `name:"kafka-aws-region" placeholder:"NAME" help:"AWS region of the cluster, for aws-msk-iam. Default: the region in the broker's name, or else the region that the AWS SDK finds." group:"Kafka"`
 }
 
-// loginNames are the names of mechanisms, as flags write them.
+// The values of --kafka-sasl-mechanism.
 const (
 	loginPlain  = "plain"
 	loginSHA256 = "scram-sha-256"
@@ -40,7 +40,7 @@ const (
 	loginIAM    = "aws-msk-iam"
 )
 
-// check returns an error for a flag of another mechanism, and for a flag that is missing.
+// check returns an error for a flag that the mechanism does not use, and for a missing flag.
 func (l *loginFlags) check() error {
 	user := l.KafkaSASLUser != "" || l.KafkaSASLPasswordFile != ""
 	wantsUser := l.KafkaSASLMechanism == loginPlain || l.KafkaSASLMechanism == loginSHA256 || l.KafkaSASLMechanism == loginSHA512
@@ -78,8 +78,8 @@ func (l *loginFlags) checkOAuth() error {
 	return nil
 }
 
-// mechanism returns the mechanism, and by flag the contents of the files that it was made from. It returns nil without
-// --kafka-sasl-mechanism, and if a flag is missing, which check refuses.
+// mechanism makes the SASL mechanism. contents has the text of each file that was read for it, by the name of the flag.
+// The mechanism is nil without --kafka-sasl-mechanism, and if check refuses the flags.
 func (l *loginFlags) mechanism(ctx context.Context) (mechanism sasl.Mechanism, contents map[string]string, err error) {
 	if l.KafkaSASLMechanism == "" || l.check() != nil {
 		return nil, nil, nil //nolint:nilerr // the commands call check before
@@ -133,7 +133,7 @@ func (l *loginFlags) bearer(contents map[string]string) (sasl.Mechanism, error) 
 	return mechanism, nil
 }
 
-// tokens returns where tokens come from. It reads the file of a token once, so that a missing one is found at the start.
+// tokens returns the source of the tokens. It reads a token's file once, so that Herald does not start without the file.
 func (l *loginFlags) tokens(contents map[string]string) (login.Source, error) {
 	if l.KafkaOAuthTokenFile != "" {
 		file := login.File(l.KafkaOAuthTokenFile)
@@ -159,10 +159,10 @@ func (l *loginFlags) tokens(contents map[string]string) (login.Source, error) {
 	return login.NewEndpoint(cfg)
 }
 
-// noKerberos says why a mechanism is not there. Kerberos needs a library of its own, a ticket cache and a keytab.
+// noKerberos ends the error for Kerberos, which would need a library, a ticket cache and a keytab.
 const noKerberos = "; Herald does not speak Kerberos: give the broker a listener with one of these mechanisms"
 
-// explainMechanism adds to the error of a name which is no mechanism of Herald, but one of Kafka.
+// explainMechanism returns the end of the error for a name that is not a value of --kafka-sasl-mechanism; "" if there is nothing to add.
 func explainMechanism(name string) string {
 	switch strings.ToLower(name) {
 	case "gssapi", "kerberos":

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/alecthomas/kong"
 
@@ -55,11 +54,16 @@ func flagValues(parsed *kong.Context) map[string]any {
 }
 
 // appliedFlags are the flags that a reload applies, besides the flags of [server.Settings].
-var appliedFlags = []string{
+var appliedFlags = slices.Concat([]string{
 	"config", "log-level", "jwt-secret-file", "jwt-public-key-file", "tls-cert-file", "tls-key-file",
+}, mechanismFlags)
+
+// mechanismFlags are the flags that a reload applies by replacing the SASL mechanism. --kafka-sasl-mechanism is not among
+// them: a mechanism replaces another one of its name.
+var mechanismFlags = []string{
 	"kafka-sasl-user", "kafka-sasl-password-file", "kafka-oauth-token-file", "kafka-oauth-token-url", "kafka-oauth-client-id",
-	"kafka-oauth-client-secret-file", "kafka-oauth-scope", "kafka-oauth-audience", "kafka-oauth-ca-file", "insecure-kafka-oauth-http", "kafka-oauth-extension",
-	"kafka-aws-region",
+	"kafka-oauth-client-secret-file", "kafka-oauth-scope", "kafka-oauth-audience", "kafka-oauth-ca-file",
+	"insecure-kafka-oauth-http", "kafka-oauth-extension", "kafka-aws-region",
 }
 
 // reloads reports whether a reload applies the flag. All other flags need a restart.
@@ -184,14 +188,8 @@ func (d *difference) compareKeys(was, is auth.Keys, values map[string]any) {
 	}
 }
 
-// compareLogin compares the mechanisms by which Herald logs in to Kafka. A mechanism replaces another one of its name.
+// compareLogin compares the mechanisms by which Herald logs in to Kafka, and the files that they were made from.
 func (d *difference) compareLogin(was, is connection) {
-	var flags []string
-	for _, flag := range appliedFlags {
-		if strings.HasPrefix(flag, "kafka-") {
-			flags = append(flags, flag)
-		}
-	}
 	if was.sasl != nil && is.sasl != nil {
 		for flag, text := range is.contents {
 			if was.contents[flag] != text {
@@ -202,9 +200,9 @@ func (d *difference) compareLogin(was, is connection) {
 	switch {
 	case was.sasl == nil || d.restart["kafka-sasl-mechanism"]:
 		d.keepsLogin = true
-		d.postpone(flags...)
-	case !slices.ContainsFunc(flags, func(flag string) bool { return d.applied[flag] }):
-		d.keepsLogin = true // with the token that it has
+		d.postpone(mechanismFlags...)
+	case !slices.ContainsFunc(mechanismFlags, func(flag string) bool { return d.applied[flag] }):
+		d.keepsLogin = true // and its token, which a new mechanism would have to get
 	}
 }
 

@@ -93,7 +93,14 @@ func TestReloadCompares(t *testing.T) {
 		"scope":                {secret + credentials, secret + credentials + "kafka-oauth-scope: a b\n", nil, []string{"--kafka-oauth-scope"}, nil},
 		"same client":          {secret + credentials, secret + credentials, nil, nil, nil},
 		"file to client":       {secret + bearer, secret + credentials, nil, []string{"--kafka-oauth-client-id", "--kafka-oauth-client-secret-file", "--kafka-oauth-token-file", "--kafka-oauth-token-url"}, nil},
-		"password to token":    {secret + sasl, secret + bearer, nil, nil, []string{"--kafka-oauth-token-file", "--kafka-sasl-mechanism", "--kafka-sasl-password-file", "--kafka-sasl-user"}},
+		"password to client": {
+			secret + sasl, secret + strings.Replace(credentials, "https:", "http:", 1) + "insecure-kafka-oauth-http: true\n", nil, nil,
+			[]string{
+				"--insecure-kafka-oauth-http", "--kafka-oauth-client-id", "--kafka-oauth-client-secret-file", "--kafka-oauth-token-url",
+				"--kafka-sasl-mechanism", "--kafka-sasl-password-file", "--kafka-sasl-user",
+			},
+		},
+		"password to token": {secret + sasl, secret + bearer, nil, nil, []string{"--kafka-oauth-token-file", "--kafka-sasl-mechanism", "--kafka-sasl-password-file", "--kafka-sasl-user"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := read(test.before)

@@ -31,8 +31,9 @@ type serveCommand struct {
 }
 
 // Help implements kong.HelpProvider.
-func (*serveCommand) Help() string {
-	return `Example:
+func (*serveCommand) Help() string { return serveHelp }
+
+const serveHelp = `Example:
 
     herald token --new-secret secret
     herald serve --brokers localhost:9092 --topic notifications --jwt-secret-file secret
@@ -95,7 +96,6 @@ White space around the elements of a list does not count. A comma that belongs t
 Signals. SIGTERM and SIGINT end the streams with a reason, so that clients reconnect elsewhere, and then the process. A second signal ends the process at once. SIGHUP reads the settings again: the environment, the file of --config and all files that flags name. Keys and secrets of tokens, certificates, origins, limits, quotas, the log level and the log-in to Kafka then change without an end of a stream. The log names the other changed settings: they need a restart. An error in any setting or file leaves all settings as they were.
 
 Exit codes. 0: ended by a signal. 1: it could not run. 2: a flag, variable or file is wrong.`
-}
 
 // Validate implements kong.Validatable: mistakes that show without files are reported before anything starts.
 func (s *serveCommand) Validate() error {
