@@ -134,7 +134,8 @@ func (r *chunkReader) fetch(ctx context.Context, offset int64) (*chunk, error) {
 		return nil, fmt.Errorf("fetch %s from broker %d: the answer is about partition %d of topic %q with id %x", r.Partition, from, topic.Partitions[0].Partition, topic.Topic, topic.TopicID)
 	}
 	part := &fetched.Topics[0].Partitions[0]
-	if r.byName = fetched.Version <= broker.FetchByName; r.byName && part.ErrorCode == 0 {
+	r.byName = fetched.Version <= broker.FetchByName
+	if r.byName && part.ErrorCode == 0 {
 		end := part.HighWatermark
 		if r.follower >= 0 { // it may not know yet what the leader knows
 			end = endUnknown

@@ -60,12 +60,12 @@ func limitVersion(req *kmsg.FetchRequest, fetchID [16]byte) {
 	}
 }
 
-// isAbout reports whether a part of the answer is about the topic.
-func isAbout(res *kmsg.FetchResponse, part *kmsg.FetchResponseTopic, name string, fetchID [16]byte) bool {
+// isAbout reports whether a topic of the answer is the topic with that name and id.
+func isAbout(res *kmsg.FetchResponse, topic *kmsg.FetchResponseTopic, name string, fetchID [16]byte) bool {
 	if res.Version <= broker.FetchByName {
-		return part.Topic == name
+		return topic.Topic == name
 	}
-	return part.TopicID == fetchID
+	return topic.TopicID == fetchID
 }
 
 // throttle returns how long the broker will not read the next request on this connection because of a

@@ -144,7 +144,7 @@ func (r *liveReader) assignLocked(p *livePartition, at place) {
 		return
 	}
 	r.detachLocked(p)
-	if p.fetchID != [16]byte{} {
+	if p.fetchID != [16]byte{} { // another leader, or another name of the topic
 		p.doubt()
 	} else if IsLocalID(at.fetchID) {
 		p.byName.Store(true)

@@ -36,7 +36,7 @@ type offsetFinder struct {
 	topics   *topicRegistry
 	confirms chan struct{} // bounds the metadata requests of confirm
 
-	// checkTopic is liveReader.checkTopic.
+	// checkTopic is liveReader.checkTopic. New sets it, because a liveReader needs an offsetFinder.
 	checkTopic func(p Partition, topicID [16]byte, end int64) error
 }
 

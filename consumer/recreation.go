@@ -13,29 +13,33 @@ import (
 
 // A broker refuses a fetch by id once the topic was deleted and created again. A fetch by name continues in the new
 // topic. So a partition that is fetched by name is in doubt after each event that deleting a topic causes: an error, a
-// lost connection, another leader. Then live reading fetches the last record again that it has read, the witness, and
-// delivers nothing until an answer shows it. Another record in its place, or a log that ends before it, is of another
-// topic. Two answers must say so, because no checksum covers offsets.
+// lost connection, another leader. The witness of a partition is the last record that live reading has read. While the
+// partition is in doubt, live reading fetches the witness again, and delivers nothing until an answer contains it. If an
+// answer has another record in its place, or if the log ends before it, the topic is another one. Several answers must
+// say so (denialsOfAnother), because no checksum covers offsets.
 //
-// The content of a record survives what Kafka and other services do to logs: compaction, other codecs, other batches.
+// The witness is recognized by its content, which compaction, another codec and another division into batches leave as
+// it is.
 
 // errInDoubt says that a topic may have been deleted and created again. Live reading finds out.
 var errInDoubt = errors.New("the topic may have been deleted and created again; live reading finds out")
 
 const (
-	// denialsOfAnother is how many answers show another topic before the topic counts as created again. There is a
-	// metadata request between two of them.
+	// denialsOfAnother is how many answers in a row must be of another topic before the topic counts as created again.
+	// Herald requests metadata between two of them.
 	denialsOfAnother = 3
 
-	// denialsUncertain is this number as long as neither epochs nor a broker's error distinguish another topic from a
-	// log whose new leader does not know yet where it ends, which takes it about half a second.
+	// denialsUncertain takes the place of denialsOfAnother if the brokers report no epochs, and no broker has answered
+	// that the partition does not exist. Such answers also come from a new leader of the same topic: for about half a
+	// second it does not know how much of its log it may show.
 	denialsUncertain = 8
 
-	// denialsOverruled is how many such answers are overruled by metadata that still has the same id.
+	// denialsOverruled is how many answers in a row are of another topic before Herald believes metadata, which still has
+	// the id of the topic, more than the witness.
 	denialsOverruled = 8
 )
 
-// witness is the last record that was read of a partition, as far as it is needed to recognize it.
+// witness recognizes the last record that was read of a partition.
 type witness struct {
 	offset int64
 	digest uint64 // of the time, the key and the value; 0: there is no witness
@@ -60,7 +64,7 @@ func (p *livePartition) isInDoubt() bool {
 	return p.byName.Load() && p.settled.Load() != p.doubts.Load()
 }
 
-// settle ends the doubt.
+// settle notes that an answer has explained all events so far.
 func (p *livePartition) settle() { p.settled.Store(p.doubts.Load()) }
 
 // fetchOffset returns the offset to fetch next: the witness's, if the partition is in doubt.
@@ -118,7 +122,8 @@ func (p *livePartition) wasCutLocked(epoch int32) bool {
 	return epoch > p.epochSeen && p.epochSeen >= 0 && !p.gone
 }
 
-// vouches reports whether the records of an answer may be delivered, as far as the topic's incarnation is concerned.
+// vouches reports whether the records of an answer are of the topic that was read before. If not, the partition is fetched
+// again.
 func (r *liveReader) vouches(p *livePartition, part *kmsg.FetchResponseTopicPartition, asked fetchPoint) bool {
 	if !p.byName.Load() {
 		return true
@@ -190,14 +195,14 @@ func (r *liveReader) checkTopic(partition Partition, topicID [16]byte, end int64
 	return nil
 }
 
-// isShorter reports whether metadata without an id has fewer partitions than are read.
+// isShorter reports whether metadata of the topic has no id and fewer partitions than live reading reads.
 func (t *topicRegistry) isShorter(name string, m *broker.TopicMetadata, read int) bool {
 	return m.Err == nil && m.ID == [16]byte{} && len(m.Leaders) > 0 && len(m.Leaders) < read && !t.knowsID(name)
 }
 
-// hasGone reports whether a leader has answered that one of the topic's partitions from the number from up to the
-// number to does not exist.
-func (r *liveReader) hasGone(name string, from, to int) bool {
+// hasGonePartition reports whether a leader has answered that a partition of the topic does not exist. The partitions
+// looked at have the numbers from up to, but not including, to.
+func (r *liveReader) hasGonePartition(name string, from, to int) bool {
 	for id := from; id < to; id++ {
 		if p := r.livePartition(Partition{Topic: name, ID: int32(id)}); p != nil { //nolint:gosec // a number of partitions
 			p.mu.Lock()
@@ -211,17 +216,17 @@ func (r *liveReader) hasGone(name string, from, to int) bool {
 	return false
 }
 
-// hasShrunkLocked counts an answer that has fewer partitions than are read, where a leader says the same. After enough
-// of them the topic counts as created again. Before that, the answers may come from a broker that does not know yet
-// of partitions that were added.
-func (t *topicState) hasShrunkLocked() bool {
+// countShorterLocked counts metadata with fewer partitions than are read, one of which a leader does not know either. It
+// returns true once the topic counts as created again, after denialsUncertain such answers. Fewer may come from a broker
+// that does not know yet of partitions that were added.
+func (t *topicState) countShorterLocked() bool {
 	t.shorter++
 	t.recreated = t.recreated || t.shorter >= denialsUncertain
 	return t.recreated
 }
 
-// recordRecreated notes that the topic with that id was deleted and created again. It counts unless metadata has
-// Kafka's id of the topic.
+// recordRecreated notes that the topic with that id was deleted and created again. Metadata with Kafka's id of the topic
+// takes precedence (identifyLocked).
 func (t *topicRegistry) recordRecreated(name string, topicID [16]byte) {
 	t.mu.Lock()
 	if state := t.states[name]; state != nil && state.id == topicID {

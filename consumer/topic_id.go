@@ -47,14 +47,15 @@ func (t *topicRegistry) identifyLocked(state *topicState, reported [16]byte) {
 	}
 }
 
-// place says from where a partition is fetched, and how the fetch names it.
+// place says which broker a partition is fetched from, and how the fetch names the topic.
 type place struct {
 	leader  int32
 	fetchID [16]byte // Kafka's id of the topic; or a local id, and then the fetch names the topic by name
 	epoch   int32    // the leader's epoch (KIP-320); -1: not known
 }
 
-// placeLocked returns the place of one of the topic's partitions.
+// placeLocked returns the place of one of the topic's partitions. The topicPoller, which alone changes places, calls it
+// without the lock.
 func (t *topicState) placeLocked(partition int) place {
 	at := place{leader: t.leaders[partition], fetchID: t.kafkaID, epoch: -1}
 	if at.fetchID == [16]byte{} {
@@ -69,15 +70,13 @@ func (t *topicState) placeLocked(partition int) place {
 // placeOf returns the place of a partition of the topic with that id. The error is [ErrRecreated] if the topic has
 // another id.
 func (t *topicRegistry) placeOf(p Partition, topicID [16]byte) (place, error) {
-	if _, id, err := t.leaderOf(p); err != nil {
-		return place{}, err
-	} else if id != topicID {
-		return place{}, ErrRecreated
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	state := t.states[p.Topic]
-	if state == nil || state.id != topicID || int(p.ID) >= len(state.leaders) {
+	state, err := t.stateOfLocked(p)
+	if err != nil {
+		return place{}, err
+	}
+	if state.id != topicID {
 		return place{}, ErrRecreated
 	}
 	return state.placeLocked(int(p.ID)), nil

@@ -129,14 +129,14 @@ func (p *topicPoller) adoptAll(names []string, found map[string]broker.TopicMeta
 // again soon.
 func (p *topicPoller) adopt(name string, m *broker.TopicMetadata, before readSample) (complete bool) {
 	read := p.countRead(name)
-	shrinking := p.topics.isShorter(name, m, read) && p.reader.hasGone(name, len(m.Leaders), read)
+	shrinking := p.topics.isShorter(name, m, read) && p.reader.hasGonePartition(name, len(m.Leaders), read)
 	p.topics.mu.Lock()
 	t := p.topics.states[name]
 	switch {
 	case t == nil: // the last user left meanwhile
 		p.topics.mu.Unlock()
 		return true
-	case shrinking && !t.hasShrunkLocked():
+	case shrinking && !t.countShorterLocked():
 		p.topics.mu.Unlock()
 		return false
 	case m.Err != nil:
@@ -205,7 +205,7 @@ func (p *topicPoller) countRead(name string) int {
 // partitions for their start offsets. It returns false while a partition has no leader.
 func (p *topicPoller) adoptLeaders(t *topicState, startAt int64, doubtful bool) (complete bool) {
 	complete = true
-	for i, leader := range t.leaders { // only this goroutine writes leaders, epochs and ids
+	for i, leader := range t.leaders { // needs no lock: only this goroutine writes leaders, epochs and ids
 		partition := Partition{Topic: t.name, ID: int32(i)}
 		switch live := p.reader.livePartition(partition); {
 		case live != nil:

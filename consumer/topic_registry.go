@@ -188,14 +188,24 @@ func (t *topicRegistry) routeOf(name string) *Route {
 func (t *topicRegistry) leaderOf(p Partition) (broker int32, topicID [16]byte, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	state, err := t.stateOfLocked(p)
+	if err != nil {
+		return -1, topicID, err
+	}
+	return state.leaders[p.ID], state.id, nil
+}
+
+// stateOfLocked returns the state of the partition's topic. The error is for a partition that is not known or has no
+// leader.
+func (t *topicRegistry) stateOfLocked(p Partition) (*topicState, error) {
 	state := t.states[p.Topic]
 	if state == nil || int(p.ID) >= len(state.leaders) || p.ID < 0 {
-		return -1, topicID, fmt.Errorf("partition %s is not known", p)
+		return nil, fmt.Errorf("partition %s is not known", p)
 	}
-	if broker = state.leaders[p.ID]; broker < 0 {
-		return -1, topicID, fmt.Errorf("partition %s has no leader", p)
+	if state.leaders[p.ID] < 0 {
+		return nil, fmt.Errorf("partition %s has no leader", p)
 	}
-	return broker, state.id, nil
+	return state, nil
 }
 
 // idOf returns the id of a topic; zero if the topic is not known.
