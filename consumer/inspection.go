@@ -44,7 +44,7 @@ func (i *Inspection) Reach(ctx context.Context) error {
 			return err
 		}
 	}
-	return err
+	return fmt.Errorf("%w (asked %d times)", err, reachAttempts)
 }
 
 // BrokerReport says whether a broker can be used.
@@ -83,6 +83,7 @@ type TopicReport struct {
 	Partitions int
 	Leaderless int  // partitions without a leader
 	Missing    bool // the topic does not exist
+	Nameless   bool // the topic exists, and the brokers report no id of it, as Kafka before 2.8
 	Denied     bool // this client may not even describe the topic
 	Err        error
 
@@ -104,7 +105,7 @@ func (i *Inspection) Topics(ctx context.Context, names []string) (map[string]Top
 			continue
 		}
 		r := TopicReport{
-			Partitions: len(m.Leaders), Missing: m.Missing(), Denied: errors.Is(m.Err, kerr.TopicAuthorizationFailed), Err: m.Err,
+			Partitions: len(m.Leaders), Missing: m.Missing(), Nameless: m.Err == nil && m.ID == [16]byte{}, Denied: errors.Is(m.Err, kerr.TopicAuthorizationFailed), Err: m.Err,
 			RightsKnown: m.Rights.Known(), MayRead: m.Rights.Allow(broker.Read), MayWrite: m.Rights.Allow(broker.Write),
 		}
 		for _, leader := range m.Leaders {

@@ -4,6 +4,7 @@
 package remote
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -69,10 +71,14 @@ func NewClient(authorities *x509.CertPool, timeout time.Duration) *http.Client {
 
 // Explain returns the error of a request without the URL, which the caller knows.
 func Explain(err error) error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		return u.Err
+	u, ok := errors.AsType[*url.Error](err)
+	if !ok {
+		return err
 	}
-	return err
+	if strings.HasPrefix(u.Err.Error(), context.DeadlineExceeded.Error()) { // also the client's own time-out
+		return fmt.Errorf("no answer in time: %w", u.Err)
+	}
+	return u.Err
 }
 
 // ExplainStatus returns an error for an answer that is not 200.

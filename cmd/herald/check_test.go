@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"herald/auth"
 	"herald/cmd/herald/listener/certtest"
@@ -201,6 +203,11 @@ func TestCheckOrigins(t *testing.T) {
 func TestCheckConnect(t *testing.T) {
 	_, broker := startServer(t, devRoutes)
 	address := broker.ListenAddrs()[0]
+	old, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.MaxVersions(kversion.V2_7_0()), kfake.SeedTopics(1, "notifications"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(old.Close)
 	date := time.Now()
 	answer := `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`
 	keys := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -267,7 +274,8 @@ func TestCheckConnect(t *testing.T) {
 		"no token endpoint":  {with(client, "--kafka-oauth-token-url=http://127.0.0.1:1/"), nil, exitFailed, levelError, "--kafka-oauth-token-url: dial tcp 127.0.0.1:1: connect: connection refused"},
 		"not asked":          {with(client, "--kafka-oauth-token-url=http://127.0.0.1:1/"), nil, exitFailed, levelNotice, "kafka: not asked, because Herald cannot log in"},
 		"an expired token":   {with(bearer, "--kafka-oauth-token-file="+expired), nil, exitFailed, levelError, "--kafka-oauth-token-file: the token expired on 1970-01-01T00:00:01Z"},
-		"no AWS credentials": {with(open, "--topic=notifications", "--kafka-sasl-mechanism=AWS_MSK_IAM"), nil, exitFailed, levelError, "--kafka-sasl-mechanism=aws-msk-iam: the AWS credentials: "},
+		"no AWS credentials": {with(open, "--topic=notifications", "--kafka-sasl-mechanism=AWS_MSK_IAM"), nil, exitFailed, levelError, "--kafka-sasl-mechanism=aws-msk-iam: the AWS SDK finds no credentials: "},
+		"no topic ids":       {with(free, "--insecure-no-auth", "--topic=notifications", "--brokers="+old.ListenAddrs()[0]), nil, 0, levelNotice, "the brokers report no topic ids (Kafka before 2.8): "},
 		"no revocations":     {with(keySet, "--revocation-topic=revoked"), nil, exitFailed, levelError, "revocation topic revoked does not exist: create it with cleanup.policy=compact"},
 		"key set":            {keySet, nil, 0, levelOK, "--jwks-url: the key set has keys for tokens"},
 		"clock":              {keySet, nil, 0, levelOK, "clock: differs by "},
@@ -289,5 +297,16 @@ func TestCheckConnect(t *testing.T) {
 	}
 	if broker.TopicInfo("notification") != nil || broker.TopicInfo("own.herald-check") != nil {
 		t.Error("herald check created a topic")
+	}
+}
+
+// TestCheckWithoutProfile checks settings with a profile of AWS that is not there.
+func TestCheckWithoutProfile(t *testing.T) {
+	for name, value := range map[string]string{"AWS_PROFILE": "missing", "AWS_CONFIG_FILE": os.DevNull, "AWS_SHARED_CREDENTIALS_FILE": os.DevNull} {
+		t.Setenv(name, value)
+	}
+	code, found, stderr := check(t, "--connect", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--insecure-no-auth", "--brokers=127.0.0.1:1", "--topic=t", "--kafka-sasl-mechanism=aws-msk-iam")
+	if code != exitUsage || !found.has(levelError, "failed to get shared config profile, missing") || !found.has(levelNotice, "kafka: not asked, because settings") {
+		t.Errorf("exit code %d, %+v %s", code, found, stderr)
 	}
 }

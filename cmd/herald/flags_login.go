@@ -89,9 +89,11 @@ func (l *loginFlags) mechanism(ctx context.Context) (mechanism sasl.Mechanism, c
 	case loginBearer:
 		mechanism, err = l.bearer(contents)
 	case loginIAM:
-		if mechanism, err = login.NewIAM(ctx, l.KafkaAWSRegion); err != nil {
-			err = fmt.Errorf("--kafka-sasl-mechanism=%s: %w", loginIAM, err)
+		iam, err := login.NewIAM(ctx, l.KafkaAWSRegion)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--kafka-sasl-mechanism=%s: %w", loginIAM, err)
 		}
+		mechanism = iam
 	default:
 		mechanism, err = l.password(contents)
 	}

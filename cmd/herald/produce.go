@@ -100,7 +100,7 @@ func (p *produceCommand) checkRoute() error {
 	case p.User != nil && route.Kind == consumer.PerUser:
 		own := consumer.Route{Topic: route.TopicFor(*p.User)}
 		if err := consumer.CheckRoutes([]consumer.Route{own}); err != nil {
-			return fmt.Errorf("--user %q: %w", *p.User, err)
+			return fmt.Errorf("--user %q: %w; with encode=base64url in --topic and in the server's route, users have any name", *p.User, err)
 		}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/smithy-go/logging"
 	"github.com/segmentio/kafka-go/sasl"
 )
 
@@ -46,7 +47,8 @@ type IAM struct {
 // container or of a machine. It does not look at the credentials yet. region may be empty: then a broker's name has it,
 // or else the SDK's settings.
 func NewIAM(ctx context.Context, region string) (*IAM, error) {
-	var options []func(*config.LoadOptions) error
+	// The error of a log-in says what the SDK would log, and Herald's log has one format.
+	options := []func(*config.LoadOptions) error{config.WithLogger(logging.Nop{})}
 	if region != "" {
 		options = append(options, config.WithRegion(region)) // for requests to STS, too
 	}
@@ -82,7 +84,7 @@ func (m *IAM) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
 func (m *IAM) retrieve(ctx context.Context) (aws.Credentials, error) {
 	credentials, err := m.credentials.Retrieve(ctx)
 	if err != nil {
-		return credentials, fmt.Errorf("the AWS credentials: %s", clean(err.Error()))
+		return credentials, fmt.Errorf("the AWS SDK finds no credentials: give variables (AWS_ACCESS_KEY_ID), a profile or a role; it says: %s", clean(err.Error()))
 	}
 	return credentials, nil
 }

@@ -185,7 +185,7 @@ func TestIAMCredentials(t *testing.T) {
 			"AWS_WEB_IDENTITY_TOKEN_FILE": write("token", "web.identity"), "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/herald",
 			"AWS_ENDPOINT_URL_STS": sts.URL, "AWS_REGION": "eu-west-1",
 		}, ""},
-		"none":       {nil, "the AWS credentials: "},
+		"none":       {nil, "the AWS SDK finds no credentials: give variables (AWS_ACCESS_KEY_ID), a profile or a role; it says: "},
 		"no profile": {map[string]string{"AWS_PROFILE": "missing"}, "the AWS settings: failed to get shared config profile, missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
