@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -18,6 +19,9 @@ import (
 // long the request took: a port of another protocol, such as HTTP, may take the connection and never answer.
 func (c *Cluster) explain(err error, req kmsg.Request, broker int32, waited time.Duration) error {
 	request := kmsg.NameForKey(req.Key())
+	if errors.Is(err, kafka.BrokerNotAvailable) {
+		err = unlistedError{}
+	}
 	if broker == Any {
 		if reason := dialFailure(err); reason != nil {
 			return fmt.Errorf("no Kafka broker answers at %s: %w", c.listBootstrap(), reason)
@@ -36,6 +40,17 @@ func (c *Cluster) explain(err error, req kmsg.Request, broker int32, waited time
 		return fmt.Errorf("%s to broker %d, %s: %w%s", request, broker, c.origin(address), err, c.adviseListener(err))
 	}
 }
+
+// unlistedError replaces kafka-go's error for a broker that its own list of brokers lacks. The list is up to two seconds
+// old: it lacks the brokers when a cluster answers for the first time, and a broker that has just joined.
+type unlistedError struct{}
+
+func (unlistedError) Error() string {
+	return "the broker has appeared just now, or left the cluster; the list of brokers is read again"
+}
+
+// Unwrap returns kafka-go's error.
+func (unlistedError) Unwrap() error { return kafka.BrokerNotAvailable }
 
 // explainDial returns an error of a connection to an address, which kafka-go adds. explainDial adds where the address
 // comes from and which flags may help, as explain does.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -122,8 +123,12 @@ func TestErrorOfAnAddressThatWorked(t *testing.T) {
 	if _, err := c.Request(t.Context(), 0, kmsg.NewPtrApiVersionsRequest(), nil); err != nil {
 		t.Fatal(err)
 	}
+	_, err := c.Request(t.Context(), 9, kmsg.NewPtrApiVersionsRequest(), nil)
+	if want := "ApiVersions to broker 9: the broker has appeared just now, or left the cluster"; !errors.Is(err, kafka.BrokerNotAvailable) || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
 	broker.Close()
-	_, err := c.Request(t.Context(), 0, kmsg.NewPtrApiVersionsRequest(), nil)
+	_, err = c.Request(t.Context(), 0, kmsg.NewPtrApiVersionsRequest(), nil)
 	if want := "ApiVersions to broker 0 at " + address + ": "; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("%v, want %q", err, want)
 	}
