@@ -40,7 +40,7 @@ type checkedConn struct {
 	net.Conn
 	offer    offer    // the versions that the broker speaks
 	session  *session // nil: no SASL
-	noTopics bool     // metadata requests create no topics
+	noCreate bool     // the connection is of a ConsumerGroup, whose metadata requests must create no topics
 	forget   func()   // is called when the connection is closed; nil: nobody counts it
 
 	head [12]byte // of the request under way: size, key, version and correlation id
@@ -93,7 +93,7 @@ func (c *checkedConn) Write(p []byte) (int, error) {
 			continue
 		}
 		key, version := kmsg.Key(binary.BigEndian.Uint16(c.head[4:])), binary.BigEndian.Uint16(c.head[6:])
-		if c.noTopics && key == kmsg.Metadata && first <= version && version <= last {
+		if c.noCreate && key == kmsg.Metadata && first <= version && version <= last {
 			p[i] = 0
 		}
 		c.head, c.at = [12]byte{}, 0

@@ -46,7 +46,7 @@ func (c *Cluster) GroupDialer() *kafka.Dialer {
 			if err != nil {
 				return nil, c.explainDial(err, address)
 			}
-			conn.(*checkedConn).noTopics = true //nolint:forcetypeassert // dial returns nothing else
+			conn.(*checkedConn).noCreate = true //nolint:forcetypeassert // dial returns nothing else
 			return conn, nil
 		},
 	}

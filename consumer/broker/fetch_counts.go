@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/binary"
 	"io"
+	"math"
 )
 
 // The fewest bytes of the elements of the arrays in a response to a fetch, over all its versions.
@@ -70,27 +71,26 @@ func (r *fetchSkimmer) fail() { r.rest, r.err = nil, io.ErrUnexpectedEOF }
 
 // count reads the length of an array, or of bytes. Null counts as empty.
 func (r *fetchSkimmer) count(least int) int {
-	length, n := int64(-1), 4
-	switch {
-	case r.flexible:
-		var v uint64
-		v, n = binary.Uvarint(r.rest)
-		if n > 0 && v <= uint64(len(r.rest))+1 {
-			length = int64(v) - 1
-		} else {
-			n = -1
-		}
-	case len(r.rest) >= 4:
-		length = int64(int32(binary.BigEndian.Uint32(r.rest)))
-	default:
-		n = -1
-	}
-	if n <= 0 || length > int64(len(r.rest)/least) {
+	length, n := r.readLength()
+	if n <= 0 || length > len(r.rest)/least {
 		r.fail()
 		return 0
 	}
 	r.rest = r.rest[n:]
-	return int(max(0, length))
+	return max(0, length)
+}
+
+// readLength returns the length that comes next, and how many bytes it takes; 0 or less if it is not whole. A length
+// below 0 is null.
+func (r *fetchSkimmer) readLength() (length, n int) {
+	if r.flexible {
+		v, n := binary.Uvarint(r.rest)
+		return int(min(v, math.MaxInt32)) - 1, n //nolint:gosec // a longer length is longer than any response, too
+	}
+	if len(r.rest) < 4 {
+		return 0, 0
+	}
+	return int(int32(binary.BigEndian.Uint32(r.rest))), 4 //nolint:gosec // null is -1
 }
 
 func (r *fetchSkimmer) skipName() {

@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	// A session is renewed when a random part between these of its time has passed. KIP-368 chooses them: early
-	// enough for a slow broker, and connections opened at one time renew at different times.
+	// A session is renewed after a random part of its time: at least renewEarliest, at most renewLatest (KIP-368). This is
+	// early enough for a slow broker, and connections that open together do not renew together.
 	renewEarliest, renewLatest = 0.85, 0.95
 
-	// renewPause is the least time between two log-ins of a connection. A broker refuses a second one within a second
-	// (KIP-368).
+	// renewPause is the least time between two log-ins on a connection. A broker refuses a log-in within a second of the
+	// last one (KIP-368).
 	renewPause = 1100 * time.Millisecond
 
 	// startPatience is how long a request waits for a mechanism to start while the old session still lasts. A
@@ -33,7 +33,7 @@ const (
 	// a connection, so that a mechanism that hangs is known when the request fails ([Cluster.blame]).
 	startTimeout = anyTimeout * 3 / 4
 
-	// longestSession bounds what a broker says, because no checksum covers it.
+	// longestSession bounds the length of a session as the broker reports it, because no checksum covers the response.
 	longestSession = 365 * 24 * time.Hour
 )
 
@@ -170,7 +170,7 @@ func (s *session) authenticate(ctx context.Context, conn net.Conn, machine sasl.
 		if done, message, err = machine.Next(ctx, res.SASLAuthBytes); err != nil {
 			return fmt.Errorf("log in by %s: %w", s.mechanism.Name(), err)
 		}
-		s.note(sent, res.SessionLifetimeMillis)
+		s.setEnd(sent, res.SessionLifetimeMillis)
 	}
 	return ctx.Err()
 }
@@ -192,8 +192,8 @@ func (s *session) shakeHands(ctx context.Context, conn net.Conn) error {
 	return nil
 }
 
-// note notes how long the session lasts that began at the time, in milliseconds; 0: it does not end.
-func (s *session) note(begun time.Time, lifetime int64) {
+// setEnd sets when the session ends and is due to be renewed. lifetime is in milliseconds; 0: the session does not end.
+func (s *session) setEnd(begun time.Time, lifetime int64) {
 	s.due, s.ends = time.Time{}, time.Time{}
 	if lifetime <= 0 {
 		return
@@ -213,7 +213,8 @@ func (s *session) refuse(err error, text string) *refusalError {
 	return refused
 }
 
-// refuseBy is refuse with what the mechanism has heard from the broker, or else what the broker's response says.
+// refuseBy returns the error of a log-in that the broker refuses. Its text is the reason that the mechanism got from the
+// broker, or else the text of the broker's response.
 func (s *session) refuseBy(machine sasl.StateMachine, err error, said *string) *refusalError {
 	text := ""
 	if said != nil {

@@ -181,7 +181,7 @@ func TestSessionIsRenewed(t *testing.T) {
 		"ten seconds":       {10 * time.Second, 1, 60, 71},
 		"an hour":           {time.Hour, 1, 0, 0},
 		"eleven minutes":    {11 * time.Minute, 1, 1, 1}, // the latest renewal is due after 10 min 27 s
-		"half a second":     {1200 * time.Millisecond, 1, 400, 600},
+		"a little over 1 s": {1200 * time.Millisecond, 1, 400, 600},
 		"no end":            {0, 1, 0, 0},
 		"no end, version 0": {0, 0, 0, 0},
 	} {

@@ -9,9 +9,9 @@ import (
 type deadlines struct{ read, write time.Time }
 
 // renewSession renews the SASL session of the connection if that is due (KIP-368). The caller has written no byte of the
-// next request. While responses are on their way, renewSession leaves the renewal to another request: the bytes that it
-// would read belong to them. The goroutines of kafka-go's ConsumerGroup send requests side by side, but none that waits
-// for long (JoinGroup) goes with others.
+// next request. While responses are on their way, renewSession does nothing, because it would read their bytes; a later
+// request renews the session. Such a request comes soon: the goroutines of kafka-go's ConsumerGroup send requests at the
+// same time, but kafka-go sends a request that waits for long (JoinGroup) alone.
 func (c *checkedConn) renewSession() error {
 	if !c.session.isDue() {
 		return nil
@@ -21,7 +21,7 @@ func (c *checkedConn) renewSession() error {
 		return nil
 	}
 	defer c.endRenewal()
-	ctx, cancel := context.WithDeadline(context.Background(), limit) // of kafka-go, which passes no context here
+	ctx, cancel := context.WithDeadline(context.Background(), limit) // kafka-go passes no context to Write
 	defer cancel()
 	return c.session.renew(ctx, c.Conn)
 }

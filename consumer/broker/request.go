@@ -22,9 +22,11 @@ const anyTimeout = RequestTimeout / 3
 // Request sends req to the broker with that id, or to [Any], and returns the response. ctx bounds it.
 //
 // The response is read into buf, which grows as needed, and points into it. With a nil buf it has memory
-// of its own. Request sends the highest version of req that the broker and Herald speak; the response tells which
-// ([kmsg.Response]). After an error the caller must not use buf again: kafka-go gives up a cancelled request,
+// of its own. After an error the caller must not use buf again: kafka-go gives up a cancelled request,
 // but the goroutine that reads its response may still write to buf.
+//
+// Request sends req in the highest version that the broker and Herald speak. If req has a version other than 0, Request
+// chooses no higher one. The response has the version that was chosen.
 func (c *Cluster) Request(ctx context.Context, broker int32, req kmsg.Request, buf *[]byte) (kmsg.Response, error) {
 	if buf == nil {
 		buf = new([]byte)

@@ -25,8 +25,8 @@ type versionRange struct{ lowest, highest int16 }
 // The lowest version is the first with something that Herald cannot do without: record batches and an isolation level
 // (KIP-98) in Fetch, ListOffsets and Produce; whether a metadata request may create topics (KIP-4); the kind of the
 // coordinator (KIP-98); an error for the whole group in OffsetFetch. The highest version is the last with something
-// that Herald uses: ids of topics (KIP-516) in Fetch and Metadata; rights (KIP-430) in DescribeGroups. Of the
-// requests that only kafka-go sends, it chooses one of these versions itself.
+// that Herald uses: ids of topics (KIP-516) in Fetch and Metadata; rights (KIP-430) in DescribeGroups. kafka-go chooses
+// the versions of the requests that only kafka-go sends. They are among these.
 var spoken = map[kmsg.Key]versionRange{
 	kmsg.ApiVersions: {0, 0}, kmsg.SASLHandshake: {1, 1}, kmsg.SASLAuthenticate: {0, 1},
 	kmsg.Metadata: {4, 10}, kmsg.Fetch: {4, 13}, kmsg.ListOffsets: {2, 7}, kmsg.Produce: {3, 9},
@@ -35,8 +35,8 @@ var spoken = map[kmsg.Key]versionRange{
 	kmsg.DescribeGroups: {0, 5}, kmsg.DescribeConfigs: {1, 4},
 }
 
-// FetchByName is the last version of a fetch that names topics by name. A caller of [Cluster.Request] limits a fetch to
-// this version if it does not know the ids of all topics.
+// FetchByName is the last version of a fetch that names topics by name. A caller of [Cluster.Request] sets a fetch to this
+// version, as the highest allowed, if it does not know the ids of all topics.
 const FetchByName = 12
 
 var (
@@ -100,9 +100,9 @@ func (r versionRange) String() string {
 	return fmt.Sprintf("v%d to v%d", r.lowest, r.highest)
 }
 
-// withVersion returns a copy of the request with the highest version that both sides speak, but not above the version
-// that the request has, unless that is 0. The request itself stays
-// as it is, because a request that kafka-go has given up may still be on its way to another broker.
+// withVersion returns a copy of the request in the highest version that both sides speak. If the request has a version
+// other than 0, withVersion chooses no higher one. It does not change the request, because a request that kafka-go has
+// given up may still be on its way to another broker.
 func (o offer) withVersion(req kmsg.Request) (kmsg.Request, error) {
 	version, err := o.choose(kmsg.Key(req.Key()))
 	if err != nil {

@@ -39,7 +39,7 @@ const (
 type IAM struct {
 	credentials aws.CredentialsProvider
 	region      string // of the flag; "": see regionOf
-	otherwise   string // the SDK's region
+	sdkRegion   string // of the SDK's settings
 	now         func() time.Time
 }
 
@@ -56,7 +56,7 @@ func NewIAM(ctx context.Context, region string) (*IAM, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the AWS settings: %s", clean(err.Error()))
 	}
-	return &IAM{credentials: cfg.Credentials, region: region, otherwise: cfg.Region, now: time.Now}, nil
+	return &IAM{credentials: cfg.Credentials, region: region, sdkRegion: cfg.Region, now: time.Now}, nil
 }
 
 // Name implements [sasl.Mechanism].
@@ -104,8 +104,8 @@ func (*IAM) Advice() string {
 // kafka-serverless and kafka-beta in place of kafka.
 var regionInName = regexp.MustCompile(`\.kafka(?:-[a-z]+)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|c2s\.ic\.gov|sc2s\.sgov\.gov)\.?$`)
 
-// regionOf returns the region to sign for: of the flag, or in the broker's name, which is the cluster's, or of the SDK's
-// settings, which is where Herald runs.
+// regionOf returns the region to sign for. The flag takes precedence over the broker's name, which has the region of the
+// cluster. The last is the region in the SDK's settings, where Herald runs.
 func (m *IAM) regionOf(host string) (string, error) {
 	if m.region != "" {
 		return m.region, nil
@@ -113,8 +113,8 @@ func (m *IAM) regionOf(host string) (string, error) {
 	if found := regionInName.FindStringSubmatch(strings.ToLower(host)); found != nil {
 		return found[1], nil
 	}
-	if m.otherwise != "" {
-		return m.otherwise, nil
+	if m.sdkRegion != "" {
+		return m.sdkRegion, nil
 	}
 	return "", fmt.Errorf("the name of the broker %s has no AWS region: give --kafka-aws-region", host)
 }
