@@ -8,8 +8,8 @@
 // that authenticates its clients. Each starts when the first test needs it. Environment:
 //
 //   - HERALD_KAFKA_IMAGE: image of that container, default apache/kafka. On machines that
-//     cannot reach an image registry, deploy/kafka/build.sh builds herald/kafka:4.3.1. TestKafkaVersions uses images of older versions,
-//     which the script builds too.
+//     cannot reach an image registry, deploy/kafka/build.sh builds herald/kafka:4.3.1. The script also
+//     builds the images of older versions, which TestKafkaVersions uses.
 //   - HERALD_TEST_BROKERS: host:port,… of a running cluster, which the tests use instead of a
 //     container. The cluster must allow the creation of topics. Tests that stop Kafka are skipped.
 //   - HERALD_CHROMIUM, HERALD_FIREFOX, HERALD_MINIBROWSER: paths of browsers (the last is WebKitGTK's)

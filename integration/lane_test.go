@@ -38,8 +38,8 @@ func (l *lane) key(n int) string {
 	return l.keys[n%len(l.keys)]
 }
 
-// startWithLanes starts herald with a route of each kind and the arguments. It returns lanes with records for alice (three partitions
-// of a shared topic, alice's own topic, and a broadcast topic) and the name of the shared topic.
+// startWithLanes starts herald with the arguments and a route of each kind. It returns lanes with records for alice (three
+// partitions of a shared topic, alice's own topic, and a broadcast topic) and the name of the shared topic.
 func startWithLanes(t *testing.T, b *broker, args ...string) (h *herald, lanes []*lane, shared string) {
 	t.Helper()
 	shared, everyone, own := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1), topicName(t, "own")

@@ -85,12 +85,12 @@ func (r *fetchSkimmer) count(least int) int {
 func (r *fetchSkimmer) readLength() (length, n int) {
 	if r.flexible {
 		v, n := binary.Uvarint(r.rest)
-		return int(min(v, math.MaxInt32)) - 1, n //nolint:gosec // a longer length is longer than any response, too
+		return int(min(v, math.MaxInt32)) - 1, n // any response is shorter than the bound
 	}
 	if len(r.rest) < 4 {
 		return 0, 0
 	}
-	return int(int32(binary.BigEndian.Uint32(r.rest))), 4 //nolint:gosec // null is -1
+	return int(int32(binary.BigEndian.Uint32(r.rest))), 4
 }
 
 func (r *fetchSkimmer) skipName() {
