@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/alecthomas/kong"
+	"github.com/segmentio/kafka-go/sasl"
 
 	"herald/auth"
 	"herald/cmd/herald/listener"
@@ -201,9 +202,16 @@ func (d *difference) compareLogin(was, is connection) {
 	case was.sasl == nil || d.restart["kafka-sasl-mechanism"]:
 		d.keepsLogin = true
 		d.postpone(mechanismFlags...)
-	case !slices.ContainsFunc(mechanismFlags, func(flag string) bool { return d.applied[flag] }):
+	case !isOfAWS(is.sasl) && !slices.ContainsFunc(mechanismFlags, func(flag string) bool { return d.applied[flag] }):
 		d.keepsLogin = true // and its token, which a new mechanism would have to get
 	}
+}
+
+// isOfAWS reports whether a mechanism has the credentials that the AWS SDK finds. No flag names their files, so whether they
+// have changed is not known.
+func isOfAWS(m sasl.Mechanism) bool {
+	_, ok := m.(*login.IAM)
+	return ok
 }
 
 // postpone notes that changes of the flags need a restart.

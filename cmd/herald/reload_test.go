@@ -11,9 +11,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/segmentio/kafka-go/sasl"
+	"github.com/segmentio/kafka-go/sasl/plain"
 
 	"herald/auth"
 	"herald/cmd/herald/listener/certtest"
+	"herald/cmd/herald/login"
 	"herald/cmd/herald/server"
 	"herald/consumer"
 )
@@ -116,6 +119,23 @@ func TestReloadCompares(t *testing.T) {
 				t.Errorf("need a restart (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestReloadReplacesLogin replaces the mechanism for Kafka if a flag or a file has changed, and always with the credentials
+// of AWS, because no flag names their files.
+func TestReloadReplacesLogin(t *testing.T) {
+	for name, test := range map[string]struct {
+		mechanism sasl.Mechanism
+		replaces  bool
+	}{
+		"password": {plain.Mechanism{}, false},
+		"AWS":      {new(login.IAM), true},
+	} {
+		r := &reloader{files: files{kafka: connection{sasl: test.mechanism}}}
+		if d := r.compare(nil, r.files); d.keepsLogin == test.replaces {
+			t.Errorf("%s: keeps the log-in: %v", name, d.keepsLogin)
+		}
 	}
 }
 

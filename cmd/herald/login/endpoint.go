@@ -3,8 +3,11 @@ package login
 import (
 	"context"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"slices"
@@ -173,9 +176,19 @@ func (e *Endpoint) explain(err error) error {
 	return fmt.Errorf("status %d", status)
 }
 
+// clean is the function of this name for a text of the endpoint. It also replaces the secret, in the forms in which the
+// endpoint gets it and in which an answer may repeat it.
 func (e *Endpoint) clean(text string) string {
-	if e.cfg.Secret != "" {
-		text = strings.NewReplacer(e.cfg.Secret, "(secret)", url.QueryEscape(e.cfg.Secret), "(secret)").Replace(text)
+	if e.cfg.Secret == "" {
+		return clean(text)
 	}
-	return clean(text)
+	escaped := url.QueryEscape(e.cfg.Secret)
+	header := base64.StdEncoding.EncodeToString([]byte(url.QueryEscape(e.cfg.ClientID) + ":" + escaped))
+	quoted, _ := json.Marshal(e.cfg.Secret) // a string has no error
+	inJSON := string(quoted[1 : len(quoted)-1])
+	var pairs []string
+	for _, form := range []string{header, e.cfg.Secret, escaped, inJSON, strings.ReplaceAll(inJSON, "/", `\/`), html.EscapeString(e.cfg.Secret)} {
+		pairs = append(pairs, form, "(secret)")
+	}
+	return clean(strings.NewReplacer(pairs...).Replace(text))
 }

@@ -101,6 +101,8 @@ func TestTokenAnswers(t *testing.T) {
 		"wrong secret":          {401, `{"error":"invalid_client","error_description":"Bad \u001b[31msecret ` + theSecret + ` or s3cret%2Fof%2Bherald"}`, 0, `status 401: invalid_client: Bad \x1b[31msecret (secret) or (secret)`},
 		"wrong scope":           {400, `{"error":"invalid_scope","error_description":"no scope kafka"}`, 0, "status 400: invalid_scope: no scope kafka"},
 		"long description":      {400, `{"error":"invalid_scope","error_description":"` + strings.Repeat("é", 5000) + `"}`, 0, "…"},
+		"header":                {500, `{"Authorization":"Basic aGVyYWxkOnMzY3JldCUyRm9mJTJCaGVyYWxk"}`, 0, `It answers {"Authorization":"Basic (secret)"}`},
+		"secret in JSON":        {500, `{"secret":"s3cret\/of+herald"}`, 0, `It answers {"secret":"(secret)"}`},
 		"not found":             {404, "404 page not found\n", 0, `status 404: is this a token endpoint? It answers 404 page not found\n`},
 		"no body":               {503, "", 0, "status 503"},
 	} {
@@ -123,7 +125,7 @@ func TestTokenAnswers(t *testing.T) {
 				if !strings.HasPrefix(text, "--kafka-oauth-token-url: ") || !strings.Contains(text, test.wrong) || len(text) > 500 || strings.ContainsAny(text, "\x1b\n") {
 					t.Errorf("%v, want the flag and %q in one line", err, test.wrong)
 				}
-				for _, secret := range []string{theSecret, "s3cret%2F", "secretT0ken"} {
+				for _, secret := range []string{theSecret, "s3cret%2F", `s3cret\/`, "aGVyYWxk", "secretT0ken"} {
 					if strings.Contains(text, secret) {
 						t.Errorf("%v has the secret %s", err, secret)
 					}

@@ -209,6 +209,34 @@ func TestIAMCredentials(t *testing.T) {
 	}
 }
 
+// TestIAMLogsNothing has the SDK ask a machine's service for credentials that refuses it. The SDK would write lines of its
+// own form beside Herald's log.
+func TestIAMLogsNothing(t *testing.T) {
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer service.Close()
+	setCredentials(t, nil)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "false")
+	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.URL)
+	out, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close() //nolint:errcheck // was only written
+	before := os.Stderr
+	os.Stderr = out
+	defer func() { os.Stderr = before }()
+	m, err := NewIAM(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "the AWS credentials: ") {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(out.Name()); len(text) > 0 || err != nil {
+		t.Errorf("wrote %q, %v", text, err)
+	}
+}
+
 // TestIAMWithoutBroker starts without the broker's name, which kafka-go puts into the context.
 func TestIAMWithoutBroker(t *testing.T) {
 	setCredentials(t, nil)
