@@ -158,17 +158,6 @@ func TestExampleSettings(t *testing.T) {
 	}
 }
 
-// TestCheckOfBrokenAWSSettings names a profile that is not there. The command says so once, and asks no broker.
-func TestCheckOfBrokenAWSSettings(t *testing.T) {
-	t.Setenv("HOME", t.TempDir())
-	t.Setenv("AWS_PROFILE", "missing")
-	code, answer, stderr := check(t, "--connect", "--brokers=127.0.0.1:1", "--topic=t", "--insecure-no-auth", "--kafka-sasl-mechanism=aws-msk-iam")
-	if code != exitUsage || !answer.has(levelError, "--kafka-sasl-mechanism=aws-msk-iam: the AWS settings: failed to get shared config profile, missing") ||
-		!answer.has(levelNotice, "kafka: not asked") {
-		t.Errorf("exit code %d, %+v %s", code, answer.Findings, stderr)
-	}
-}
-
 // TestCheckOfHalfAPair gives a certificate without its key. The command must not look for a file without a name.
 func TestCheckOfHalfAPair(t *testing.T) {
 	code, answer, stderr := check(t, "--brokers=a:1", "--topic=t", "--insecure-no-auth", "--tls-cert-file=c.pem",

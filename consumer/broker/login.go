@@ -97,11 +97,11 @@ func (c *Cluster) logIn(ctx context.Context, conn net.Conn, address string, offe
 	return s, nil
 }
 
-// blame returns the error of a request, which may be nil. If the request has timed out, and the mechanism could not start
-// for the last new connection, blame returns why: the request has probably waited for a connection, and a time-out would
-// look as if the broker did not answer.
-func (c *Cluster) blame(err error) error {
-	if unstarted := c.unstarted.Load(); unstarted != nil && err != nil && isTimeout(err) {
+// blame returns the error of a request sent at begun, which may be nil, or why the mechanism could not start since then if
+// the request has timed out. Such a request has waited for a connection, and a time-out would look as if the broker did not
+// answer.
+func (c *Cluster) blame(err error, begun time.Time) error {
+	if unstarted := c.unstarted.Load(); unstarted != nil && err != nil && isTimeout(err) && unstarted.at.After(begun) {
 		return unstarted
 	}
 	return err
@@ -142,7 +142,7 @@ func (s *session) startWithin(ctx context.Context, limit time.Duration) (sasl.St
 	defer cancel()
 	machine, first, err := s.mechanism.Start(ctx)
 	if err != nil {
-		return nil, nil, &startError{s.mechanism.Name(), err}
+		return nil, nil, &startError{s.mechanism.Name(), err, time.Now()}
 	}
 	return machine, first, nil
 }
@@ -158,7 +158,8 @@ func (s *session) authenticate(ctx context.Context, conn net.Conn, machine sasl.
 		sent := time.Now()
 		answer, err := converse(ctx, conn, req, s.lastID.Add(1))
 		if isClosed(err) { // some brokers explain no more
-			return s.refuse(kerr.SaslAuthenticationFailed, "the broker closed the connection")
+			closed := "the broker closed the connection"
+			return s.refuseBy(machine, kerr.SaslAuthenticationFailed, &closed)
 		}
 		if err != nil {
 			return fmt.Errorf("log in by %s: %w", s.mechanism.Name(), err)
@@ -220,8 +221,8 @@ func (s *session) refuseBy(machine sasl.StateMachine, err error, said *string) *
 	if said != nil {
 		text = *said
 	}
-	if m, ok := machine.(interface{ Refusal() string }); ok {
-		text = cmp.Or(m.Refusal(), text)
+	if m, ok := machine.(interface{ RecordRefusal() string }); ok {
+		text = cmp.Or(m.RecordRefusal(), text)
 	}
 	return s.refuse(err, text)
 }
@@ -231,6 +232,7 @@ func (s *session) refuseBy(machine sasl.StateMachine, err error, said *string) *
 type startError struct {
 	mechanism string
 	cause     error
+	at        time.Time
 }
 
 func (e *startError) Error() string { return fmt.Sprintf("log in by %s: %v", e.mechanism, e.cause) }

@@ -33,7 +33,7 @@ func (c *Cluster) Request(ctx context.Context, broker int32, req kmsg.Request, b
 	}
 	begun := time.Now()
 	res, err := c.transport.RoundTrip(ctx, c.addr, &exchange{req: req, id: c.lastID.Add(1), broker: broker, buf: buf})
-	err = c.blame(err)
+	err = c.blame(err, begun)
 	c.roster.recordOutcome(broker, begun, err)
 	if err != nil {
 		return nil, c.explain(err, req, broker, time.Since(begun))

@@ -28,6 +28,8 @@ type Token struct {
 type Source interface {
 	// Token returns a token. An error names the flag that it comes from, and has no token and no secret.
 	Token(context.Context) (Token, error)
+	// Replace gets another token than this one, which a broker refuses. It does not wait for the other one.
+	Replace(Token)
 	// Advice names the flags that may help if the broker refuses the token, as words that follow "see".
 	Advice() string
 }
@@ -85,7 +87,7 @@ func (b *Bearer) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
 	}
 	// "n,," is the header of GS2 (RFC 5801): no channel binding, and no other identity than the token's.
 	parts := slices.Concat([]string{"n,,", "auth=Bearer " + token.Text}, b.extensions, []string{"", ""})
-	return new(bearerSession), []byte(strings.Join(parts, separator)), nil
+	return &bearerSession{source: b.source, token: token}, []byte(strings.Join(parts, separator)), nil
 }
 
 // Probe gets a token as a log-in does. The time is when it expires, zero if it does not say.
@@ -98,7 +100,11 @@ func (b *Bearer) Probe(ctx context.Context) (time.Time, error) {
 func (b *Bearer) Advice() string { return b.source.Advice() }
 
 // bearerSession is one log-in.
-type bearerSession struct{ refusal string }
+type bearerSession struct {
+	source  Source
+	token   Token
+	refusal string // why the broker refuses the token
+}
 
 // Next implements [sasl.StateMachine]. A broker that accepts the token sends nothing. A broker that refuses it sends the
 // reason in JSON and waits for one separator, after which it fails the log-in (RFC 7628, section 3.2.3).
@@ -113,8 +119,12 @@ func (s *bearerSession) Next(_ context.Context, challenge []byte) (bool, []byte,
 	return false, []byte(separator), nil
 }
 
-// Refusal returns why the broker refuses the token; "" if it did not say. The text has no control characters.
-func (s *bearerSession) Refusal() string { return s.refusal }
+// RecordRefusal notes that the broker refuses the log-in, and returns why it refuses the token; "" if it did not say. The text
+// has no control characters.
+func (s *bearerSession) RecordRefusal() string {
+	s.source.Replace(s.token)
+	return s.refusal
+}
 
 // maxRefusal is the length of the longest text of a broker or of a token endpoint in an error, in bytes.
 const maxRefusal = 300

@@ -15,6 +15,7 @@ import (
 type fixed string
 
 func (f fixed) Token(context.Context) (Token, error) { return Token{Text: string(f)}, nil }
+func (f fixed) Replace(Token)                        {}
 func (f fixed) Advice() string                       { return "nothing" }
 
 // TestBearerMessage compares the first message with the example of RFC 7628, section 4.1, in the form that Kafka's own
@@ -65,7 +66,7 @@ func TestBearerRefused(t *testing.T) {
 		if done || string(answer) != "\x01" || err != nil {
 			t.Errorf("%.30q: done %v, sends %q, %v, want 0x01", challenge, done, answer, err)
 		}
-		if refusal := session.(interface{ Refusal() string }).Refusal(); !strings.HasSuffix(refusal, want) || len(refusal) > 400 {
+		if refusal := session.(interface{ RecordRefusal() string }).RecordRefusal(); !strings.HasSuffix(refusal, want) || len(refusal) > 400 {
 			t.Errorf("%.30q: the refusal is %q, want %q", challenge, refusal, want)
 		}
 		if done, _, err := session.Next(t.Context(), nil); done || err == nil {

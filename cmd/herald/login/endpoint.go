@@ -2,6 +2,7 @@ package login
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -75,6 +76,9 @@ func (e *Endpoint) Token(ctx context.Context) (Token, error) {
 	}
 	return token, nil
 }
+
+// Replace implements [Source].
+func (e *Endpoint) Replace(token Token) { e.tokens.replace(token.Text) }
 
 // Advice implements [Source].
 func (e *Endpoint) Advice() string {
@@ -154,11 +158,7 @@ func refusesClient(err error) bool {
 func (e *Endpoint) explain(err error) error {
 	refusal, ok := errors.AsType[*oauth2.RetrieveError](err)
 	if !ok {
-		text := strings.TrimPrefix(remote.Explain(err).Error(), "oauth2: ")
-		if strings.HasPrefix(text, "cannot parse") {
-			text = "is this a token endpoint? " + text
-		}
-		return errors.New(e.clean(text))
+		return errors.New(e.clean(explainConnection(err)))
 	}
 	status := refusal.Response.StatusCode
 	switch {
@@ -174,6 +174,19 @@ func (e *Endpoint) explain(err error) error {
 		return errors.New(e.clean(fmt.Sprintf("status %d: is this a token endpoint? It answers %s", status, refusal.Body)))
 	}
 	return fmt.Errorf("status %d", status)
+}
+
+// explainConnection returns the text of an error that is no refusal of the endpoint.
+func explainConnection(err error) string {
+	text := strings.TrimPrefix(remote.Explain(err).Error(), "oauth2: ")
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	switch {
+	case untrusted:
+		return text + " (--kafka-oauth-ca-file names the authorities that sign the endpoint's certificate)"
+	case strings.HasPrefix(text, "cannot parse"):
+		return "is this a token endpoint? " + text
+	}
+	return text
 }
 
 // clean is the function of this name for a text of the endpoint. It also replaces the secret, in the forms in which the

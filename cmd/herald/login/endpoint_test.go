@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -162,6 +163,17 @@ func TestTokenEndpointDown(t *testing.T) {
 	closed := endpointAt(t, "http://127.0.0.1:1/token")
 	if _, err := closed.Token(t.Context()); err == nil || !strings.Contains(err.Error(), "--kafka-oauth-token-url: dial tcp 127.0.0.1:1: connect: connection refused") {
 		t.Errorf("closed: %v", err)
+	}
+}
+
+// TestTokenEndpointOfAnotherAuthority names the flag for an endpoint whose certificate nobody known has signed.
+func TestTokenEndpointOfAnotherAuthority(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request with the secret") }))
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	s.StartTLS()
+	defer s.Close()
+	if _, err := endpointAt(t, s.URL).Token(t.Context()); err == nil || !strings.HasSuffix(err.Error(), "(--kafka-oauth-ca-file names the authorities that sign the endpoint's certificate)") {
+		t.Error(err)
 	}
 }
 

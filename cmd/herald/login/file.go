@@ -3,6 +3,7 @@ package login
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -20,8 +21,11 @@ const fileFlag = "--kafka-oauth-token-file"
 // Token implements [Source].
 func (f File) Token(context.Context) (Token, error) { return f.Read() }
 
-// Read reads the file.
+// Read reads the file. It refuses a pipe: opening a pipe waits for a writer, and no log-in could end that.
 func (f File) Read() (Token, error) {
+	if info, err := os.Stat(string(f)); err == nil && !info.Mode().IsRegular() {
+		return Token{}, fmt.Errorf("%s: %s is not a regular file: want one that Herald can read for each log-in", fileFlag, string(f))
+	}
 	text, err := textfile.ReadSecret(string(f))
 	if err != nil {
 		return Token{}, fmt.Errorf("%s: %w", fileFlag, err)
@@ -31,6 +35,9 @@ func (f File) Read() (Token, error) {
 	}
 	return Token{string(text), expiry(string(text))}, nil
 }
+
+// Replace implements [Source]. The next log-in reads the file anyway.
+func (File) Replace(Token) {}
 
 // Advice implements [Source].
 func (f File) Advice() string {

@@ -31,13 +31,14 @@ type renewed struct {
 
 	mu      sync.Mutex
 	token   Token
+	since   time.Time // when token came
 	end     time.Time // when to use token no longer; zero: there is none
 	renewal time.Time // when to renew it
 	used    bool      // whether a log-in has used token
 	pending *request  // nil: no request is under way
 	err     error     // of the last request; nil: it was successful
 	pause   time.Duration
-	retry   time.Time // earliest time of the next request after a failed one
+	retry   time.Time // earliest time of the next request after a failed one; a clock that is set back does not delay it
 }
 
 // request is a request for a token.
@@ -73,8 +74,7 @@ func (r *renewed) take(ctx context.Context) (Token, *request, error) {
 			return r.token, nil, nil
 		}
 	}
-	early := r.err != nil && now.Before(r.retry)
-	if r.pending == nil && !early {
+	if r.pending == nil && !r.isEarlyLocked() {
 		r.startLocked(context.WithoutCancel(ctx)) // the request lives on if the log-in that asks for it ends
 	}
 	switch {
@@ -86,6 +86,20 @@ func (r *renewed) take(ctx context.Context) (Token, *request, error) {
 		return Token{}, r.pending, nil
 	}
 }
+
+// replace requests the next token if a broker refuses this one: the issuer may have other keys now, or the clock may have
+// been wrong. Until the next one comes, the token stays, because other brokers may accept it. A token that came a moment
+// ago stays, too: the next one would be refused for the same reason.
+func (r *renewed) replace(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.token.Text == text && time.Since(r.since) >= lastPause && r.pending == nil && !r.isEarlyLocked() {
+		r.startLocked(context.Background())
+	}
+}
+
+// isEarlyLocked reports whether it is too early for a request after a failed one.
+func (r *renewed) isEarlyLocked() bool { return r.err != nil && time.Now().Before(r.retry) }
 
 // startLocked starts a request.
 func (r *renewed) startLocked(ctx context.Context) {
@@ -109,12 +123,12 @@ func (r *renewed) finish(ctx context.Context, pending *request) {
 	next := now
 	if pending.err != nil {
 		r.pause = min(max(2*r.pause, firstPause), lastPause)
-		r.retry = now.Add(r.pause)
-		next = r.retry
+		r.retry = time.Now().Add(r.pause)
+		next = now.Add(r.pause)
 	} else {
 		life := pending.token.Expires.Sub(now)
 		r.used = !now.Before(r.end) // log-ins wait for it
-		r.pause, r.token = 0, pending.token
+		r.pause, r.token, r.since = 0, pending.token, time.Now()
 		r.end = pending.token.Expires.Add(-min(time.Duration(lastPart*float64(life)), longestLast))
 		r.renewal = now.Add(time.Duration(renewPart * float64(life)))
 		next = r.renewal
