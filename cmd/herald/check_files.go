@@ -39,6 +39,7 @@ func (c *checkCommand) checkSettings(ctx context.Context, f *findings) server.Co
 	if !c.InsecureNoAuth && c.TLSCertFile == "" && len(c.TrustedProxies) == 0 && !isSocket(c.Listen) && !listener.LoopbackOnly(c.Listen) {
 		f.note("--listen %s speaks plain HTTP, and --trusted-proxies names no proxy that adds TLS: without TLS, everybody on the way reads tokens, and browsers keep no session cookie", c.Listen)
 	}
+	c.checkClearText(f)
 	if !isSocket(c.AdminListen) && !listener.LoopbackOnly(c.AdminListen) {
 		f.note("--admin-listen %s: everybody who reaches this address sees users and their addresses and can end streams; keep clients from it by the network", c.AdminListen)
 	}
@@ -50,6 +51,15 @@ func (c *checkCommand) checkSettings(ctx context.Context, f *findings) server.Co
 	f.ok("open files: the limit is %d", listener.OpenFiles())
 	checkMemory(f, c.ReplayCacheBytes)
 	return cfg
+}
+
+// checkClearText notes a log-in to Kafka that sends the password or the token as it is, without TLS to another machine.
+func (c *checkCommand) checkClearText(f *findings) {
+	sends := map[string]string{loginPlain: "password", loginBearer: "token"}[c.KafkaSASLMechanism]
+	away := slices.IndexFunc(c.Brokers, func(address string) bool { return !listener.LoopbackOnly(address) })
+	if sends != "" && !c.KafkaTLS && away >= 0 {
+		f.note("--kafka-sasl-mechanism=%s without --kafka-tls: everybody on the way to %s can read the %s; use a listener with TLS, except in a network that you trust", c.KafkaSASLMechanism, c.Brokers[away], sends)
+	}
 }
 
 // isSocket says whether a listener's address is a Unix socket, or sockets of systemd, whatever kind they are of.

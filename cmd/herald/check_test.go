@@ -101,6 +101,8 @@ func TestCheckSettings(t *testing.T) {
 		"any audience":            {[]string{"--brokers=a:1", "--topic=t", "--jwks-url=https://issuer.example"}, exitFailed, levelWarning, "name this service's audience"},
 		"wrong algorithm":         {with(good, "--jwt-algorithms=RS256"), exitUsage, levelError, "--jwt-algorithms: "},
 		"too many streams":        {with(good, "--max-streams=10000000"), exitFailed, levelWarning, "the limit of open files has no room for the allowed streams"},
+		"password in the clear":   {[]string{"--brokers=127.0.0.1:1,a:1", "--topic=t", "--jwt-secret-file=" + secret, "--kafka-sasl-mechanism=plain", "--kafka-sasl-user=u", "--kafka-sasl-password-file=" + secret}, 0, levelNotice, "--kafka-sasl-mechanism=plain without --kafka-tls: everybody on the way to a:1 can read the password"},
+		"token in the clear":      {[]string{"--brokers=a:1", "--topic=t", "--jwt-secret-file=" + secret, "--kafka-sasl-mechanism=OAUTHBEARER", "--kafka-oauth-token-file=" + secret}, 0, levelNotice, "--kafka-sasl-mechanism=oauthbearer without --kafka-tls: everybody on the way to a:1 can read the token"},
 		"plain HTTP":              {with(good, "--listen=:0"), 0, levelNotice, "--listen :0 speaks plain HTTP"},
 		"page without TLS":        {with(good, "--allow-origin=http://app.example"), 0, levelNotice, "--allow-origin http://app.example: browsers take a page without TLS"},
 		"one address twice":       {with(good, "--listen=0.0.0.0:18080", "--admin-listen=127.0.0.1:18080"), exitUsage, levelError, "--admin-listen 127.0.0.1:18080: --listen 0.0.0.0:18080 takes this address already"},
@@ -119,6 +121,24 @@ func TestCheckSettings(t *testing.T) {
 	for name, args := range map[string][]string{"nothing": nil, "empty replica": with(good, "--replica="), "no key": {"--brokers=a:1", "--topic=t"}, "unknown": with(good, "--topics=x")} {
 		if code, answer, stderr := check(t, args...); code != exitUsage || answer.Findings != nil || stderr == "" {
 			t.Errorf("%s: exit code %d, %+v, %q, want %d and an error", name, code, answer, stderr, exitUsage)
+		}
+	}
+}
+
+// TestCheckOfLoginsThatNobodyReads logs in without TLS to this machine, and by SCRAM, which sends no password.
+func TestCheckOfLoginsThatNobodyReads(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := auth.WriteSecretFile(secret); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"--brokers=127.0.0.1:1,[::1]:1,localhost:1", "--kafka-sasl-mechanism=plain"},
+		{"--brokers=a:1", "--kafka-sasl-mechanism=scram-sha-256"},
+		{"--brokers=a:1", "--kafka-sasl-mechanism=plain", "--kafka-tls"},
+	} {
+		code, answer, stderr := check(t, with(args, "--topic=t", "--jwt-secret-file="+secret, "--kafka-sasl-user=u", "--kafka-sasl-password-file="+secret)...)
+		if code != 0 || answer.has(levelNotice, "everybody on the way") {
+			t.Errorf("%v: exit code %d, %+v %s", args, code, answer.Findings, stderr)
 		}
 	}
 }
