@@ -229,7 +229,7 @@ func TestIAMLogsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "the AWS credentials: ") {
+	if _, err := m.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "the AWS SDK finds no credentials") {
 		t.Error(err)
 	}
 	if text, err := os.ReadFile(out.Name()); len(text) > 0 || err != nil {
