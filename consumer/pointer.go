@@ -74,16 +74,16 @@ func userInValue(value []byte, pointer string) (user []byte, missing, found stri
 // errNoField says that a JSON pointer points to nothing.
 var errNoField = errors.New("no such field")
 
-// wrongTypeError says that a JSON pointer points to a value of this type, which is no name.
+// wrongTypeError says that a JSON pointer points to a value of this type, which cannot be a name.
 type wrongTypeError string
 
 func (e wrongTypeError) Error() string { return "found " + string(e) }
 
-// typeNames has the types of values that are no names, by the first byte of the value.
+// typeNames has the types of values that cannot be names, by the first byte of the value.
 var typeNames = map[jsontext.Kind]string{'n': "null", 't': "true", 'f': "false", '{': "an object", '[': "an array"}
 
-// find returns the name that the pointer points to, and leaves the decoder after it. An integer is the name that its
-// text is. Another number has several texts, such as 1e3 and 1000.0, and is no name.
+// find returns the name that the pointer points to, and leaves the decoder after it. The name of an integer is its text.
+// Another number has several texts, such as 1e3 and 1000.0, and cannot be a name.
 func (f *userFinder) find(pointer jsontext.Pointer) ([]byte, error) {
 	for token := range pointer.Tokens() {
 		if err := f.descend(token); err != nil {

@@ -103,7 +103,7 @@ func (t *topicState) isRecreatedLocked(m *broker.TopicMetadata) bool {
 	return t.differsLocked(m.ID) || t.recreated && (m.ID == unknown || t.kafkaID == unknown)
 }
 
-// forgetLocked forgets what is known of an incarnation that was deleted.
+// forgetLocked forgets the ids of an incarnation that was deleted, and the starts of its partitions.
 func (t *topicState) forgetLocked() {
 	if t.kafkaID != [16]byte{} {
 		t.pastIDs = append(t.pastIDs, t.kafkaID)

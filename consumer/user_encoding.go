@@ -16,7 +16,7 @@ const Base64URL Encoding = "base64url"
 // user has one topic.
 var strictBase64URL = base64.RawURLEncoding.Strict()
 
-// parse sets the encoding to the one that the text names.
+// parse sets the encoding that the text names.
 func (e *Encoding) parse(text string) error {
 	if text != string(Base64URL) {
 		return fmt.Errorf("encode %q: want %s", text, Base64URL)

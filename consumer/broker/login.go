@@ -64,7 +64,7 @@ func (c *Cluster) Renewals() (succeeded, failed int64) {
 // logIn logs in on a new connection to the address. It returns nil if the cluster has no SASL mechanism.
 func (c *Cluster) logIn(ctx context.Context, conn net.Conn, address string, offer offer) (*session, error) {
 	if c.mechanism == nil {
-		return nil, nil //nolint:nilnil // no session is no error
+		return nil, nil //nolint:nilnil // without SASL there is no session
 	}
 	if _, err := offer.choose(kmsg.SASLHandshake); err != nil {
 		return nil, err
