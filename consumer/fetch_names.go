@@ -9,8 +9,8 @@ import (
 // A fetch names its topics by id (KIP-516) or, if the broker's Fetch is older than version 13 or Kafka's id of one of
 // the topics is not known, by name. The rest of live reading knows partitions by topicIDPartition alone.
 
-// describe tells the session the names of the topics, and the epochs of the leaders, of all partitions that it is to
-// fetch from now on.
+// describe gives the session the partitions that it fetches from now on. The session keeps the names of their topics and
+// the epochs of their leaders.
 func (s *fetchSession) describe(partitions map[topicIDPartition]*livePartition) {
 	names := make(map[[16]byte]string)
 	s.byName = false
@@ -27,7 +27,7 @@ func (s *fetchSession) describe(partitions map[topicIDPartition]*livePartition) 
 		}
 	}
 	wanted := len(names)
-	for key := range s.sent { // the broker has to forget those that are no longer wanted
+	for key := range s.sent { // a fetch also names the partitions that the broker is to forget
 		if _, ok := names[key.topicID]; !ok {
 			names[key.topicID] = before[key.topicID]
 		}
@@ -51,9 +51,9 @@ func (s *fetchSession) idsByName() map[string][16]byte {
 	return s.ids
 }
 
-// epochOf returns the epoch of the leader that a fetch of the partition names, so that the broker refuses the fetch if
-// the epoch differs (KIP-320): the broker then leads the partition no longer or not yet, or the topic was created again.
-// A fetch by id needs no epoch.
+// epochOf returns the leader's epoch for a fetch of the partition; -1 for a fetch by id, which needs none. The broker
+// refuses the fetch if the epoch differs (KIP-320): the broker no longer leads the partition, does not lead it yet, or the
+// topic was created again.
 func (s *fetchSession) epochOf(p topicIDPartition) int32 {
 	if epoch, ok := s.epochs[p]; ok && s.fetchesByName() {
 		return epoch
