@@ -30,7 +30,7 @@ func (r *liveReader) deliverResponse(s *shard, partitions map[topicIDPartition]*
 			}
 			// A response that was fetched ahead of unreadable records begins too far: fetch again from next.
 			next, _ := p.position()
-			point := fetchPoint{asked[key], s.acceptedEpoch(key)}
+			point := fetchPoint{asked[key], s.session.acceptedEpoch(key, res.Version)}
 			p.setNaming(res.Version <= broker.FetchByName && res.Version > 0)
 			steady = point.offset <= next && r.deliverPartition(s, p, &t.Partitions[j], point) && steady
 		}
@@ -234,6 +234,8 @@ func (r *liveReader) handleOutOfRange(p *livePartition, asked fetchPoint) {
 	to, reason := start, GapRetention
 	if p.next > end {
 		to, reason = end, GapUnknownID
+		p.witness = witness{} // it was cut off
+		p.settleLocked(asked.epoch)
 	}
 	if gap, ok := p.gapLocked(to, reason); ok {
 		r.log.Warn("records are lost", "topic", p.Topic, "partition", p.ID, "from", gap.From, "to", to, "reason", reason)

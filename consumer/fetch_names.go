@@ -33,9 +33,8 @@ func (s *fetchSession) describe(partitions map[topicIDPartition]*livePartition) 
 		}
 	}
 	if len(names) > wanted && len(s.idsByName()) < len(names) {
-		// One request cannot name a topic by name for two incarnations. The next one begins a new session. It names
-		// this one, which ends it.
-		s.epoch, s.sent = 0, nil
+		// One request cannot name a topic by name for two incarnations.
+		s.restart()
 		s.describe(partitions)
 	}
 }
@@ -56,6 +55,19 @@ func (s *fetchSession) idsByName() map[string][16]byte {
 // topic was created again.
 func (s *fetchSession) epochOf(p topicIDPartition) int32 {
 	if epoch, ok := s.epochs[p]; ok && s.fetchesByName() {
+		return epoch
+	}
+	return -1
+}
+
+// acceptedEpoch returns the epoch of the leader that the fetch named, if the broker answered with that version and
+// without error; -1 if the fetch named none. The next fetch may be under way meanwhile.
+func (s *fetchSession) acceptedEpoch(p topicIDPartition, version int16) int32 {
+	const checked = 9 // the first version of a fetch whose epoch the broker compares (KIP-320)
+	if s == nil {     // in tests
+		return -1
+	}
+	if epoch, ok := s.epochs[p]; ok && version >= checked && version <= broker.FetchByName {
 		return epoch
 	}
 	return -1

@@ -68,6 +68,16 @@ func newFetchSession(cluster *broker.Cluster, options fetchOptions, broker int32
 // reset forgets the session, so that the next fetch begins a new one.
 func (s *fetchSession) reset() { s.id, s.epoch, s.sent = 0, 0, nil }
 
+// restart begins a new session at the next fetch. The broker answers that fetch with all partitions. The id stays: the
+// broker may still have the session, and a full fetch that names it ends it.
+func (s *fetchSession) restart() { s.epoch, s.sent = 0, nil }
+
+// holds reports whether the broker has the partition in the session.
+func (s *fetchSession) holds(p topicIDPartition) bool {
+	_, ok := s.sent[p]
+	return ok
+}
+
 // fetch asks for records of the partitions in want, from their offsets on. While there are none, the broker
 // holds the request for wait. The response points into the session's memory. It is good until the next
 // call or, if the session fetches ahead, until the call after that.
@@ -84,8 +94,8 @@ func (s *fetchSession) fetch(ctx context.Context, want map[topicIDPartition]int6
 	buf := s.buf // a variable of its own: a request given up may still write to it
 	res, err := s.cluster.Request(ctx, s.broker, s.newRequest(want, wait), &buf)
 	if err != nil {
-		s.buf = nil              // the request given up may still write to it
-		s.epoch, s.sent = 0, nil // the id stays: the broker may still have the session, and a full fetch that names it ends it
+		s.buf = nil // the request given up may still write to it
+		s.restart()
 		return nil, err
 	}
 	s.buf = buf

@@ -77,6 +77,16 @@ func (p *livePartition) fetchOffset() int64 {
 	return p.next
 }
 
+// lacksWitness reports whether any answer would end the doubt.
+func (p *livePartition) lacksWitness() bool {
+	if !p.isInDoubt() {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.witness.digest == 0
+}
+
 // verdict is what an answer says about the doubt.
 type verdict int
 
@@ -88,8 +98,9 @@ const (
 
 // judgeLocked compares an answer without error with what was read before.
 func (p *livePartition) judgeLocked(part *kmsg.FetchResponseTopicPartition, asked fetchPoint) verdict {
+	earlier := asked.epoch >= 0 && asked.epoch < p.epochSeen // of another topic, or of a broker that does not know the new leader
 	switch {
-	case asked.epoch >= 0 && asked.epoch < p.epochSeen: // a leader with that epoch: epochs of one topic only grow
+	case earlier && p.witness.digest == 0:
 		return verdictAnother
 	case p.witness.digest == 0 && p.gone && part.LogStartOffset >= 0 && part.LogStartOffset < p.logStart:
 		return verdictAnother
@@ -107,10 +118,14 @@ func (p *livePartition) judgeLocked(part *kmsg.FetchResponseTopicPartition, aske
 	b.Reset(part.RecordBatches, slices.Clone(part.AbortedTransactions), p.witness.offset)
 	defer b.Close()
 	found, err := b.Next(&rec)
-	if err != nil || !found || rec.Offset != p.witness.offset { // damaged, or deleted
+	switch {
+	case err == nil && found && newWitness(&rec) == p.witness:
 		return verdictSame
-	}
-	if newWitness(&rec) == p.witness || p.wasCutLocked(asked.epoch) {
+	case earlier:
+		return verdictAnother
+	case err != nil || !found || rec.Offset != p.witness.offset: // damaged, or deleted
+		return verdictSame
+	case p.wasCutLocked(asked.epoch):
 		return verdictSame
 	}
 	return verdictAnother
@@ -130,9 +145,13 @@ func (r *liveReader) vouches(p *livePartition, part *kmsg.FetchResponseTopicPart
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.isInDoubt() && (asked.epoch < 0 || asked.epoch >= p.epochSeen) {
+	earlier := asked.epoch >= 0 && asked.epoch < p.epochSeen
+	if !p.isInDoubt() && !earlier {
 		p.epochSeen = max(p.epochSeen, asked.epoch)
 		return true
+	}
+	if earlier {
+		p.doubt()
 	}
 	switch p.judgeLocked(part, asked) {
 	case verdictAnother:
@@ -141,6 +160,9 @@ func (r *liveReader) vouches(p *livePartition, part *kmsg.FetchResponseTopicPart
 	case verdictNone:
 		return false
 	case verdictSame:
+	}
+	if earlier { // the witness is there: only this broker's metadata is old
+		p.epochSeen = asked.epoch
 	}
 	p.settleLocked(asked.epoch)
 	if asked.offset < p.next { // the witness has confirmed the offsets of the answer
@@ -159,6 +181,9 @@ func (p *livePartition) settleLocked(epoch int32) {
 // denyLocked notes that an answer is of another topic. The partition waits for new metadata. It returns false if the
 // topic is the one that was read all the same: metadata with ids has said so repeatedly.
 func (r *liveReader) denyLocked(p *livePartition) bool {
+	if r.forsakeFollower(p) { // a follower may lack records that the leader has
+		return true
+	}
 	p.denials++
 	known := r.topics.knowsID(p.Topic)
 	switch {

@@ -129,18 +129,13 @@ func (r *liveReader) updateWanted(s *shard, session *fetchSession, partitions ma
 		session.describe(partitions)
 	}
 	r.mu.Unlock()
+	unanswered := false
 	for key, p := range partitions {
 		want[key] = p.fetchOffset()
+		unanswered = unanswered || session.holds(key) && p.lacksWitness()
+	}
+	if unanswered {
+		session.restart()
 	}
 	return partitions
-}
-
-// acceptedEpoch returns the epoch of the leader that the last fetch named, and that the broker accepted if it answered
-// without error; -1 if the fetch named none.
-func (s *shard) acceptedEpoch(p topicIDPartition) int32 {
-	const checked = 9 // the first version of a fetch whose epoch the broker compares (KIP-320)
-	if s.session == nil || s.session.version < checked {
-		return -1
-	}
-	return s.session.epochOf(p)
 }

@@ -18,6 +18,10 @@ type incarnation struct {
 // unknownTag is the tag of all topics whose ids Kafka has not reported.
 var unknownTag = tag("unknown")
 
+// earlierID takes the place of the topic id if a stream resumes when the topic does not exist. Without Kafka's ids, a
+// topic that appears later is another topic: at the old positions, the stream would miss its first records.
+var earlierID = [16]byte{0xff}
+
 func newIncarnation(id [16]byte) incarnation {
 	if consumer.IsLocalID(id) {
 		return incarnation{id, unknownTag}
@@ -29,6 +33,8 @@ func newIncarnation(id [16]byte) incarnation {
 // that does not know Kafka's id of the topic may be of any incarnation.
 func (i incarnation) isSame(other incarnation) bool {
 	switch {
+	case i.topicID == earlierID || other.topicID == earlierID:
+		return i.incarnationTag == other.incarnationTag && i.incarnationTag != unknownTag
 	case i.incarnationTag == absent.incarnationTag || other.incarnationTag == absent.incarnationTag:
 		return i.incarnationTag == other.incarnationTag
 	case i.topicID != absent.topicID && other.topicID != absent.topicID:

@@ -20,11 +20,17 @@ func TestSameIncarnation(t *testing.T) {
 	fromID := func(i incarnation) incarnation { return incarnation{incarnationTag: i.incarnationTag} }
 	one, two := newIncarnation([16]byte{1}), newIncarnation([16]byte{2})
 	unknown, later := newIncarnation(local(1)), newIncarnation(local(2))
+	earlier := func(i incarnation) incarnation { return incarnation{earlierID, i.incarnationTag} }
 	for _, test := range []struct {
 		name string
 		a, b incarnation
 		want bool
 	}{
+		{"an event id from before the topic did not exist", earlier(unknown), later, false},
+		{"such an event id of a replica that knows the id", earlier(one), later, false},
+		{"such an event id, and another topic", earlier(one), two, false},
+		{"such an event id, and a topic that was absent in error", earlier(one), one, true},
+		{"such an event id, and a topic that does not exist", earlier(one), absent, false},
 		{"one id", one, one, true},
 		{"two ids", one, two, false},
 		{"an event id of another topic", fromID(one), two, false},
@@ -107,5 +113,42 @@ func TestStreamOfTopicsWithoutIDs(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestResumeWithoutTopic resumes when the topic does not exist. The stream gets all records of the topic that is created
+// then, also on a replica that has never seen the old one, and where topics have no ids.
+func TestResumeWithoutTopic(t *testing.T) {
+	t.Parallel()
+	for name, versions := range map[string]*kversion.Versions{"Kafka 2.1": kversion.V2_1_0(), "Kafka 3.0": kversion.V3_0_0()} {
+		for _, records := range []int{3, 20} {
+			t.Run(fmt.Sprint(name, ", ", records, " records"), func(t *testing.T) {
+				t.Parallel()
+				broker := startBroker(t, kfake.MaxVersions(versions), kfake.SeedTopics(1, "own.alice"))
+				routes := []consumer.Route{{Topic: "own.{user}", Kind: consumer.PerUser}}
+				s := serveOn(t, broker, Config{}, (*httptest.Server).Start, routes)
+				first := open(t, s.url+"alice", "")
+				for i := range 6 {
+					put(t, s.producer, "own.alice", "", fmt.Sprint("old", i))
+				}
+				first.until("old5")
+				if err := broker.DeleteTopic("own.alice"); err != nil {
+					t.Fatal(err)
+				}
+				again := open(t, serveOn(t, broker, Config{}, (*httptest.Server).Start, routes).url+"alice", first.last)
+				time.Sleep(300 * time.Millisecond)
+				if err := broker.CreateTopic("own.alice", 1, nil); err != nil {
+					t.Fatal(err)
+				}
+				want := []string{`{"source":"own.alice","reason":"recreated"}`}
+				for i := range records {
+					want = append(want, fmt.Sprint("new", i))
+					put(t, s.producer, "own.alice", "", want[i+1])
+				}
+				if diff := cmp.Diff(want, again.until(want[records])); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		}
 	}
 }

@@ -107,6 +107,9 @@ func (s *clientStream) resume(lastID string) {
 			topic.positions[j].fresh = true
 		}
 		if saved := (incarnation{incarnationTag: from.incarnation}); !saved.isSame(topic.incarnation) {
+			if topic.incarnation == absent {
+				saved.topicID = earlierID
+			}
 			topic.incarnation = saved
 		}
 		if homes := s.sub.topic(topic.name).Homes; homes != nil {

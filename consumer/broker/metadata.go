@@ -23,6 +23,9 @@ func (t *TopicMetadata) Missing() bool {
 	return errors.Is(t.Err, kerr.UnknownTopicOrPartition)
 }
 
+// errNoBrokers says that the controller has not told a broker yet, which has just started, what the cluster is.
+var errNoBrokers = errors.New("the broker knows no brokers yet")
+
 // FetchMetadata returns the metadata of the named topics, and learns which brokers the cluster has. With
 // no names it does only the latter, and shows that a broker answers. With create, the broker creates
 // topics that do not exist if it allows that (auto.create.topics.enable).
@@ -52,6 +55,9 @@ func (c *Cluster) requestMetadata(ctx context.Context, req *kmsg.MetadataRequest
 	res, err := c.RequestAny(ctx, req)
 	if err != nil {
 		return nil, err
+	}
+	if len(res.(*kmsg.MetadataResponse).Brokers) == 0 { // it would report that no topic exists
+		return nil, errNoBrokers
 	}
 	hosts := c.roster.update(res.(*kmsg.MetadataResponse).Brokers)
 	topics := make(map[string]TopicMetadata, len(names))
