@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -195,9 +196,16 @@ func (s *soak) addPartitionTo(topic string, count int) {
 // brokerStart is about how long a broker takes to start.
 const brokerStart = 10 * time.Second
 
+// withZooKeeper matches the images in whose clusters the first node runs ZooKeeper (deploy/kafka/start.sh).
+var withZooKeeper = regexp.MustCompile(`:([12]|3\.[0-2])\.`)
+
 // killBroker kills a broker and starts it again after a while.
 func (s *soak) killBroker() {
-	n := s.c.nodes[rand.IntN(len(s.c.nodes))]
+	nodes := s.c.nodes[:]
+	if withZooKeeper.MatchString(kafkaImage()) {
+		nodes = nodes[1:] // without ZooKeeper, brokers keep outdated metadata until it is back
+	}
+	n := nodes[rand.IntN(len(nodes))]
 	s.c.killNode(s.t, n)
 	time.Sleep(rand.N(3 * time.Second))
 	s.c.startNode(s.t, n)
