@@ -265,8 +265,8 @@ func TestDeliveredPositionsOfANewTopic(t *testing.T) {
 			}
 			c.Delivered(p, topicID(t, c, p.Topic), 2)
 			c.delivered.mu.Lock()
-			if got := c.delivered.dirty[p]; got.next > 2 {
-				t.Errorf("the position %d of the old topic waits to be committed", got.next)
+			if got := c.delivered.dirty[p]; got.next != 2 {
+				t.Errorf("the position %d waits to be committed, want 2 of the new topic", got.next)
 			}
 			c.delivered.mu.Unlock()
 		})
