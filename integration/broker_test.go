@@ -95,6 +95,7 @@ func (b *broker) connect(ctx context.Context) error {
 	var err error
 	b.producer, err = kgo.NewClient(kgo.SeedBrokers(b.addresses...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchMaxBytes(4<<20), kgo.ProducerLinger(0),
+		kgo.UnknownTopicRetries(100),             // a broker with ZooKeeper that restarts does not know its topics for a while
 		kgo.MetadataMinAge(100*time.Millisecond)) // so that admin returns fresh leaders
 	if err != nil {
 		return fmt.Errorf("producer: %w", err)

@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -19,6 +21,9 @@ const (
 	dialTimeout = 5 * time.Second
 )
 
+// errClosed is the error of a request after [Cluster.Close].
+var errClosed = errors.New("the connections to Kafka are closed, because Herald stops")
+
 // Cluster sends single requests to the brokers of one Kafka cluster. It is safe for concurrent use.
 type Cluster struct {
 	bootstrap   []string // host:port
@@ -26,6 +31,7 @@ type Cluster struct {
 	tls         *tls.Config
 	mechanism   sasl.Mechanism // nil: no SASL
 	transport   *kafka.Transport
+	stop        context.CancelFunc // ends the goroutines of the transport
 	roster      *roster
 	lastID      atomic.Int32 // the correlation id of the last request
 	connections atomic.Int32
@@ -40,6 +46,7 @@ type Cluster struct {
 // idle is how long an unused connection is kept. A broker that restarts closes its connections, and
 // the next request on such a connection fails: a request that must not fail for that wants a short idle.
 func NewCluster(bootstrap []string, tlsConfig *tls.Config, mechanism sasl.Mechanism, idle time.Duration) *Cluster {
+	ctx, stop := context.WithCancel(context.Background())
 	c := &Cluster{
 		bootstrap: bootstrap,
 		addr:      kafka.TCP(bootstrap...),
@@ -52,14 +59,20 @@ func NewCluster(bootstrap []string, tlsConfig *tls.Config, mechanism sasl.Mechan
 			IdleTimeout:    idle,
 			MetadataTTL:    2 * time.Second,
 			MetadataTopics: []string{}, // none: the transport uses its metadata for brokers' addresses only
+			Context:        ctx,
 		},
+		stop: stop,
 	}
 	c.transport.Dial = c.dial
 	return c
 }
 
-// Close closes idle connections. A connection with a request under way closes after its answer.
-func (c *Cluster) Close() { c.transport.CloseIdleConnections() }
+// Close closes idle connections. A connection with a request under way closes after its answer. Later requests fail:
+// without that, kafka-go would open connections again that nobody closes.
+func (c *Cluster) Close() {
+	c.transport.CloseIdleConnections()
+	c.stop()
+}
 
 // Addresses returns host:port of every broker known: first the brokers from the last metadata, the
 // broker that answered last in front, then the bootstrap brokers.

@@ -28,6 +28,9 @@ const anyTimeout = RequestTimeout / 3
 // Request sends req in the highest version that the broker and Herald speak. If req has a version other than 0, Request
 // chooses no higher one. The response has the version that was chosen.
 func (c *Cluster) Request(ctx context.Context, broker int32, req kmsg.Request, buf *[]byte) (kmsg.Response, error) {
+	if c.transport.Context.Err() != nil {
+		return nil, errClosed
+	}
 	if buf == nil {
 		buf = new([]byte)
 	}
