@@ -80,7 +80,7 @@ func NewJWT(cfg JWTConfig) (*JWT, error) {
 	}
 	opts := []jwt.ParserOption{
 		jwt.WithValidMethods(cfg.Algorithms), jwt.WithLeeway(cfg.Leeway), jwt.WithTimeFunc(cfg.Now), jwt.WithStrictDecoding(),
-		jwt.WithJSONNumber(),         // the float64 of a user's number may be that of another user's
+		jwt.WithJSONNumber(),         // as float64, the numbers of two users may be equal
 		jwt.WithExpirationRequired(), // without it, a lost token would be valid until the issuer changes its key
 		jwt.WithIssuedAt(),           // a token issued in the future would outlive a revocation of its user
 	}

@@ -31,7 +31,7 @@ func (r *liveReader) deliverResponse(s *shard, partitions map[topicIDPartition]*
 			// A response that was fetched ahead of unreadable records begins too far: fetch again from next.
 			next, _ := p.position()
 			point := fetchPoint{asked[key], s.session.acceptedEpoch(key, res.Version)}
-			p.setNaming(res.Version <= broker.FetchByName && res.Version > 0)
+			p.byName.Store(res.Version <= broker.FetchByName && res.Version > 0)
 			steady = point.offset <= next && r.deliverPartition(s, p, &t.Partitions[j], point) && steady
 		}
 	}

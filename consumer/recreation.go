@@ -96,9 +96,15 @@ const (
 	verdictAnother                // it is another topic
 )
 
+// hasEarlierEpochLocked reports whether a fetch named an earlier epoch than a fetch before, and the broker accepted it. The
+// topic is another one, or the broker does not know the new leader yet.
+func (p *livePartition) hasEarlierEpochLocked(asked fetchPoint) bool {
+	return asked.epoch >= 0 && asked.epoch < p.epochSeen
+}
+
 // judgeLocked compares an answer without error with what was read before.
 func (p *livePartition) judgeLocked(part *kmsg.FetchResponseTopicPartition, asked fetchPoint) verdict {
-	earlier := asked.epoch >= 0 && asked.epoch < p.epochSeen // of another topic, or of a broker that does not know the new leader
+	earlier := p.hasEarlierEpochLocked(asked)
 	switch {
 	case earlier && p.witness.digest == 0:
 		return verdictAnother
@@ -145,7 +151,7 @@ func (r *liveReader) vouches(p *livePartition, part *kmsg.FetchResponseTopicPart
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	earlier := asked.epoch >= 0 && asked.epoch < p.epochSeen
+	earlier := p.hasEarlierEpochLocked(asked)
 	if !p.isInDoubt() && !earlier {
 		p.epochSeen = max(p.epochSeen, asked.epoch)
 		return true
@@ -171,15 +177,15 @@ func (r *liveReader) vouches(p *livePartition, part *kmsg.FetchResponseTopicPart
 	return true
 }
 
-// settleLocked ends the doubt: the topic is the one that was read.
+// settleLocked ends the doubt: nothing shows another topic.
 func (p *livePartition) settleLocked(epoch int32) {
 	p.settle()
 	p.denials, p.gone = 0, false
 	p.epochSeen = max(p.epochSeen, epoch)
 }
 
-// denyLocked notes that an answer is of another topic. The partition waits for new metadata. It returns false if the
-// topic is the one that was read all the same: metadata with ids has said so repeatedly.
+// denyLocked notes that an answer is of another topic. The partition waits for new metadata. denyLocked
+// returns false if metadata still has the topic's id after many such answers: then the topic is the same.
 func (r *liveReader) denyLocked(p *livePartition) bool {
 	if r.forsakeFollower(p) { // a follower may lack records that the leader has
 		return true
@@ -198,13 +204,6 @@ func (r *liveReader) denyLocked(p *livePartition) bool {
 	p.doubt()
 	r.park(p)
 	return true
-}
-
-// setNaming notes whether the partition is fetched by name.
-func (p *livePartition) setNaming(byName bool) {
-	if p.byName.Load() != byName {
-		p.byName.Store(byName)
-	}
 }
 
 // checkTopic returns an error if a topic that is fetched by name may not be the one that live reading has read. end is

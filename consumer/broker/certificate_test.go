@@ -56,7 +56,7 @@ func TestListenerThatWantsACertificateNamesTheFlag(t *testing.T) {
 			wanted := &tls.Config{Certificates: []tls.Certificate{server}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MaxVersion: test.version}
 			address := listenWith(t, func(c net.Conn) { _ = tls.Server(c, wanted).HandshakeContext(t.Context()) })
 			ours := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-			if test.certificates != nil { // also one that is not of the listener's authorities, as a file has only one
+			if test.certificates != nil { // is sent even if the listener does not know its authority, as the flag's certificate is
 				ours.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &test.certificates[0], nil }
 			}
 			c := NewCluster([]string{address}, ours, nil, time.Minute)

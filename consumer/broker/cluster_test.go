@@ -7,8 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// TestRequestAfterClose sends a request after Close, as the streams of a server that stops may do. It fails, and leaves no
-// goroutine and no connection behind.
+// TestRequestAfterClose sends a request after Close, as the streams of a server that stops may do. It fails, and afterwards no
+// goroutine and no connection is left.
 func TestRequestAfterClose(t *testing.T) {
 	broker, err := kfake.NewCluster(kfake.NumBrokers(1))
 	if err != nil {

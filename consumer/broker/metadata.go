@@ -23,7 +23,7 @@ func (t *TopicMetadata) Missing() bool {
 	return errors.Is(t.Err, kerr.UnknownTopicOrPartition)
 }
 
-// errNoBrokers says that the controller has not told a broker yet, which has just started, what the cluster is.
+// errNoBrokers says that a broker has just started, and has not heard from the controller which brokers there are.
 var errNoBrokers = errors.New("the broker knows no brokers yet")
 
 // FetchMetadata returns the metadata of the named topics, and learns which brokers the cluster has. With

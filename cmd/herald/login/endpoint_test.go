@@ -69,8 +69,8 @@ func TestTokenRequest(t *testing.T) {
 	}
 }
 
-// TestTokenAnswers has the endpoint answer in many ways. Errors must name the flag and what is wrong, in one line of
-// bounded length, and must have neither the secret nor a token.
+// TestTokenAnswers tries many answers of the endpoint. An error is one line of bounded length. It names the flag and the
+// fault, and has neither the secret nor a token.
 func TestTokenAnswers(t *testing.T) {
 	soon := time.Now().Add(10 * time.Minute)
 	for name, test := range map[string]struct {
