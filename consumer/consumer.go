@@ -138,6 +138,7 @@ type UserTopic struct {
 	Topic     string
 	Own       bool   // the topic is the user's own, by a per-user route
 	Broadcast bool   // the topic is for everyone
+	Claim     string // the topic's records are for values of this claim, see [Route.Claim]; empty: they are not
 	Homes     *Homes // the partitions that may hold the user's records; nil: all partitions
 }
 

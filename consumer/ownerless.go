@@ -31,7 +31,7 @@ const ownerlessPeriod = time.Minute
 type ownerlessRecords struct {
 	route  *Route
 	routes routes
-	names  *ownNames                     // nil: users have no topics of their own
+	names  *ownNames                     // nil: the owners have no topics of their own
 	counts map[string]prometheus.Counter // by reason
 	log    *slog.Logger
 	total  atomic.Int64
@@ -48,7 +48,10 @@ func newOwnerlessRecords(rs routes, m *metrics, log *slog.Logger) map[string]*ow
 		if route.Kind != Shared {
 			continue
 		}
-		o := &ownerlessRecords{route: route, routes: rs, names: names, counts: make(map[string]prometheus.Counter), log: log}
+		o := &ownerlessRecords{route: route, routes: rs, counts: make(map[string]prometheus.Counter), log: log}
+		if route.Claim == "" { // a value of a claim needs no topic of its own
+			o.names = names
+		}
 		for _, reason := range o.reasons() {
 			o.counts[reason] = m.ownerless.WithLabelValues(route.Topic, reason) // 0 from the start, because alerts need a first value
 		}
@@ -119,6 +122,9 @@ func (o *ownerlessRecords) findReason(rec *Record) (reason, found string) {
 	}
 	if fault := nameFault(user); fault != "" {
 		return fault, ""
+	}
+	if o.names == nil {
+		return "", ""
 	}
 	if _, err := o.routes.userTopics(string(user)); err != nil {
 		return ownerlessNoTopic, ""

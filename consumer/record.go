@@ -17,13 +17,14 @@ type Position struct {
 // Header is one record header. Kafka allows several headers with the same key.
 type Header = batch.Header
 
-// Record is one Kafka record and the user it is for.
+// Record is one Kafka record and its owner: the user, or the value of a claim, that it is for.
 //
 // Key, Value, User and the values of the headers are parts of the answer of a broker. They are valid only
 // until the function that was given the record returns.
 type Record struct {
 	batch.Record
 
-	User      []byte // the user that the record is for; empty with Broadcast, or if the record names no user
+	User      []byte // the user that the record is for, or with Claim the value of that claim; empty with Broadcast, or if the record names no owner
+	Claim     string // the record is for all viewers whose claim of this name has the value User; empty: User is a user
 	Broadcast bool   // the record is for everyone
 }

@@ -59,6 +59,12 @@ type Route struct {
 	// [Shared] topic.
 	UserPointer string
 
+	// Claim names the claim of tokens whose values own the records of a [Shared] topic: the key, the header or the pointer
+	// names a value of the claim instead of a user, and the record is for everyone whose token has this value. If it is
+	// empty, a record is for one user. A value never stands for the user of the same name, or for the same value of another
+	// claim.
+	Claim string
+
 	// Encoding says how the topics of a [PerUser] route spell the user in their names.
 	Encoding Encoding
 
@@ -86,6 +92,8 @@ func (r *Route) validate() error {
 		return fmt.Errorf("user=header:… is for shared topics, not for %s ones", r.Kind)
 	case r.Kind != Shared && r.UserPointer != "":
 		return fmt.Errorf("user=json:… is for shared topics, not for %s ones", r.Kind)
+	case r.Kind != Shared && r.Claim != "":
+		return fmt.Errorf("claim=… is for shared topics, not for %s ones", r.Kind)
 	case r.Kind != PerUser && r.Encoding != "":
 		return fmt.Errorf("encode=… is for topics with %s in their name", userPlaceholder)
 	case r.UserHeader != "" && r.UserPointer != "":
@@ -94,6 +102,13 @@ func (r *Route) validate() error {
 		return fmt.Errorf("partitioner=… is for shared topics, not for %s ones", r.Kind)
 	case r.Partitioner != "" && (r.UserHeader != "" || r.UserPointer != ""):
 		return errors.New("partitioner=… is for topics whose record key is the user: neither a header nor the value chooses the partition")
+	case r.Partitioner != "" && r.Claim != "":
+		return errors.New("partitioner=… and claim=… exclude each other: a partitioner says in which partition a user's records are, and these records belong to values of a claim")
+	}
+	if r.Claim != "" {
+		if err := checkClaim(r.Claim); err != nil {
+			return err
+		}
 	}
 	if r.UserPointer != "" {
 		if err := checkPointer(r.UserPointer); err != nil {
@@ -111,6 +126,22 @@ func (r *Route) validate() error {
 		}
 	}
 	return checkTopicName(bare)
+}
+
+// maxClaim is the length of the longest name of a claim, in bytes.
+const maxClaim = 256
+
+// checkClaim checks the name of a claim. The names that tokens have are the issuer's choice: some are URLs.
+func checkClaim(name string) error {
+	switch {
+	case !utf8.ValidString(name):
+		return fmt.Errorf("claim %q is not UTF-8", name)
+	case len(name) > maxClaim:
+		return fmt.Errorf("the name of a claim has at most %d bytes, not %d", maxClaim, len(name))
+	case strings.ContainsFunc(name, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) || c == ',' }):
+		return fmt.Errorf("claim %+q: the name of a claim has no space, no comma and no control character", name)
+	}
+	return nil
 }
 
 // checkTopicName applies Kafka's rules for topic names (org.apache.kafka.common.internals.Topic). It also
@@ -143,7 +174,8 @@ func isTopicByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
 }
 
-// sharedUser returns the user that a record of a [Shared] route is for; empty if the record names no user.
+// sharedUser returns the user that a record of a [Shared] route is for, or with [Route.Claim] the value of the claim. It
+// is empty if the record names none.
 func (r *Route) sharedUser(rec *Record) []byte {
 	switch {
 	case r.UserPointer != "":
@@ -167,7 +199,7 @@ func (r *Route) owner(topic string) []byte {
 	return []byte(user)
 }
 
-// setOwner sets the record's user, or marks the record as for everyone. user is the owner of the record's
+// setOwner sets the record's user or the value of the route's claim, or marks the record as for everyone. user is the owner of the record's
 // topic.
 func (r *Route) setOwner(rec *Record, user []byte) {
 	switch r.Kind {
@@ -176,7 +208,7 @@ func (r *Route) setOwner(rec *Record, user []byte) {
 	case PerUser:
 		rec.User = user
 	case Shared:
-		rec.User = r.sharedUser(rec)
+		rec.User, rec.Claim = r.sharedUser(rec), r.Claim
 	}
 }
 

@@ -15,6 +15,8 @@ var routeSeeds = [][3]string{
 	{"notifications", "orders,user=header:owner", "alice"},
 	{"notifications,partitioner=murmur2", "orders,partitioner=crc32,user=header:x", "alice"},
 	{"orders,user=json:/owner/id", "orders,user=json:/a~1b,user=header:x", "alice"},
+	{"team-news,claim=team", "rooms,user=header:room,claim=https://example.org/room", "red"},
+	{"team-news,claim=team,user=json:/team", "notifications.{user}", "alice"},
 	{"notifications.{user}", "announcements,kind=broadcast", "alice"},
 	{"n.{user}", "n.admin", "admin"},
 	{"a.{user}", "{user}.b", "x.b"},
@@ -48,6 +50,9 @@ func FuzzParseRoute(f *testing.F) {
 				t.Fatalf("%q is parsed differently when spelt %q: %v\n%s", text, r.String(), err, diff)
 			}
 			list = append(list, r)
+			if m, ok := MessageFor([]Route{r}, user); ok && r.Claim != "" {
+				t.Fatalf("a message for %q goes to %+v by %s, whose records are for values of a claim", user, m, r)
+			}
 		}
 		rs, err := newRoutes(list)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"herald/consumer/spelling"
@@ -20,6 +21,7 @@ var ErrSeveralTopics = errors.New("want one topic")
 //	notifications,partitioner=murmur2    the same; its producers choose partitions like the Java client
 //	orders,user=header:owner             shared, the header "owner" is the user
 //	orders,user=json:/owner/id           shared, the string at this JSON pointer into the value is the user
+//	team-news,claim=team                 shared, the record key is a value of the claim "team" of tokens
 //	notifications.{user}                 one topic for each user
 //	notifications.{user},encode=base64url  the same; topics spell their users in base64url
 //	announcements,kind=broadcast         for everyone
@@ -62,6 +64,9 @@ func (r Route) String() string {
 	if r.UserPointer != "" {
 		text += ",user=json:" + r.UserPointer
 	}
+	if r.Claim != "" {
+		text += ",claim=" + r.Claim
+	}
 	if r.Partitioner != "" {
 		text += ",partitioner=" + string(r.Partitioner)
 	}
@@ -92,7 +97,18 @@ func intendedName(name string) string {
 	return intended
 }
 
-var optionKeys = []string{"kind", "user", "partitioner", "encode"}
+// optionKeys are the keys of the options.
+var optionKeys = []string{
+	"kind",
+	"user",
+	"claim",
+	"partitioner",
+	"encode",
+}
+
+// optionsOfAnyValue are the keys of optionKeys whose values are names that people choose. A text without a key does not say
+// that one of them was meant.
+var optionsOfAnyValue = []string{"claim"}
 
 // setOptions sets the options of the route's text. It refuses an option that is given twice: the options decide who may
 // read the topic's records, and the text does not say which of the two is meant.
@@ -123,19 +139,22 @@ func (r *Route) setOption(option string) error {
 		return r.setKind(value)
 	case "user":
 		return r.setUser(value)
+	case "claim":
+		return r.setClaim(value)
 	case "partitioner":
 		return r.Partitioner.parse(value)
 	case "encode":
 		return r.Encoding.parse(value)
 	default:
-		return fmt.Errorf("unknown option %q: want kind, user, partitioner or encode%s", key, spelling.Suggest(key, optionKeys))
+		last := len(optionKeys) - 1
+		return fmt.Errorf("unknown option %q: want %s or %s%s", key, strings.Join(optionKeys[:last], ", "), optionKeys[last], spelling.Suggest(key, optionKeys))
 	}
 }
 
 // explainOption returns the error for a text that is not key=value.
 func explainOption(option string) error {
 	for _, key := range optionKeys {
-		if meant := key + "=" + option; new(Route).setOption(meant) == nil {
+		if meant := key + "=" + option; !slices.Contains(optionsOfAnyValue, key) && new(Route).setOption(meant) == nil {
 			return fmt.Errorf("option %q is not key=value, did you mean %q?", option, meant)
 		}
 	}
@@ -155,6 +174,15 @@ func (r *Route) setKind(text string) error {
 		names = append(names, k.String())
 	}
 	return fmt.Errorf("kind %q: want shared, per-user or broadcast%s", text, spelling.Suggest(text, names))
+}
+
+// setClaim sets the claim whose values own the records.
+func (r *Route) setClaim(name string) error {
+	if name == "" {
+		return errors.New("claim= needs the name of a claim of tokens, such as claim=team")
+	}
+	r.Claim = name
+	return checkClaim(name)
 }
 
 // setUser sets where a record names its user: key, header:NAME or json:/POINTER.

@@ -90,7 +90,7 @@ func (t *topicRegistry) checkAlways(isRead func(*topicState) bool) error {
 func (t *topicRegistry) userTopics(user string) []UserTopic {
 	list := make([]UserTopic, 0, len(t.always))
 	for name, route := range t.always {
-		list = append(list, UserTopic{Topic: name, Broadcast: route.Kind == Broadcast, Homes: t.homes[name]})
+		list = append(list, UserTopic{Topic: name, Broadcast: route.Kind == Broadcast, Claim: route.Claim, Homes: t.homes[name]})
 	}
 	if own, err := t.routes.userTopics(user); err == nil {
 		for name := range own {

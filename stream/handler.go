@@ -19,12 +19,17 @@ import (
 
 // Viewer is the user of a stream, with the records that the user may see and the end of that permission.
 type Viewer struct {
-	User     string
-	Expires  time.Time // zero: never
-	Types    []string  // event types; nil: all, empty: none
-	Topics   []string  // broadcast topics; nil: all, empty: none
+	User    string
+	Expires time.Time // zero: never
+	Types   []string  // event types; nil: all, empty: none
+	Topics  []string  // broadcast topics; nil: all, empty: none
+
 	TokenID  string    // the id of the viewer's token, for [Handler.End]; may be empty
 	IssuedAt time.Time // when the token was issued
+
+	// Claims are the values that the viewer has of the claims that routes name ([consumer.Route.Claim]), by the name of the
+	// claim. The stream gets the records of these values. Without a value of a topic's claim it has not got the topic.
+	Claims map[string][]string
 
 	// Holds, if not nil, reports whether the token is still valid. The handler calls it once [Handler.End] can end
 	// the stream, because the token may have been revoked since it was checked.

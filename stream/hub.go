@@ -123,9 +123,11 @@ func (h *Hub) Deliver(p consumer.Partition, records []consumer.Record, next int6
 	part.mu.Lock()
 	defer part.mu.Unlock()
 	part.delivered = time.Now()
-	if len(records) > 0 && records[0].Broadcast { // then all records of the topic are
+	switch { // all records of a topic have owners of one kind
+	case len(records) == 0:
+	case records[0].Broadcast:
 		h.broadcastRecordsLocked(t, part, p, records)
-	} else {
+	case records[0].Claim == "":
 		h.queueRecordsLocked(part, p, records)
 	}
 	part.encodings.end()

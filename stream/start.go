@@ -49,7 +49,7 @@ func (s *clientStream) joinTopics(ctx context.Context, broadcasts []string) erro
 		return err
 	}
 	s.sub.topics = slices.DeleteFunc(topics, func(t consumer.UserTopic) bool {
-		return t.Broadcast && broadcasts != nil && !slices.Contains(broadcasts, t.Topic)
+		return t.Claim != "" || t.Broadcast && broadcasts != nil && !slices.Contains(broadcasts, t.Topic)
 	})
 	s.env.hub.addSubscription(s.sub)
 	s.joined = true

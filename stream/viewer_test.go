@@ -24,6 +24,8 @@ func TestViewerName(t *testing.T) {
 		{"no types", Viewer{User: "alice", Types: []string{}}, false},
 		{"some topics", Viewer{User: "alice", Topics: []string{"a"}}, false},
 		{"no topics", Viewer{User: "alice", Topics: []string{}}, false},
+		{"no value of a claim", Viewer{User: "alice", Claims: map[string][]string{"team": nil}}, true},
+		{"a value of a claim", Viewer{User: "alice", Claims: map[string][]string{"team": {"red"}}}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -41,6 +43,15 @@ func TestViewerName(t *testing.T) {
 	}
 	if topics := (Viewer{User: "alice", Topics: []string{"a", "b"}}); some.name() == topics.name() {
 		t.Error("types and topics have the same name")
+	}
+	teams := Viewer{User: "alice", Claims: map[string][]string{"team": {"red", "blue"}, "room": {"a"}}}
+	if other := (Viewer{User: "alice", Claims: map[string][]string{"room": {"a"}, "team": {"blue", "red", "blue"}}}); teams.name() != other.name() {
+		t.Error("the order of a claim's values changes the name")
+	}
+	for _, claims := range []map[string][]string{{"team": {"red", "blue"}, "room": {"b"}}, {"team": {"red"}, "room": {"a", "blue"}}, {"room": {"red", "blue"}, "team": {"a"}}, {"team": {"redblue"}, "room": {"a"}}} {
+		if (Viewer{User: "alice", Claims: claims}).name() == teams.name() {
+			t.Errorf("viewers with the claims %v and %v have the same name", claims, teams.Claims)
+		}
 	}
 	if strings.Contains(some.name(), "alice") {
 		t.Errorf("the name %q has the user", some.name())
