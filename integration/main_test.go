@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"sync"
 	"testing"
 )
@@ -17,6 +18,7 @@ func TestMain(m *testing.M) {
 	if _, set := os.LookupEnv(ryukDisabled); !set {
 		_ = os.Setenv(ryukDisabled, "true")
 	}
+	removeOldNetworks()
 	code := m.Run()
 	if err := errors.Join(theBroker.value.remove(), theCluster.value.remove(), theSecureBroker.value.remove(), removeImage()); err != nil {
 		fmt.Fprintln(os.Stderr, "remove containers and images:", err)
@@ -24,6 +26,12 @@ func TestMain(m *testing.M) {
 	}
 	removeBuilt()
 	os.Exit(code)
+}
+
+// removeOldNetworks removes the networks of test runs that were killed. Docker has addresses for about 30 networks, and
+// refuses to create more. Without Docker there is nothing to remove.
+func removeOldNetworks() {
+	_ = exec.Command("docker", "network", "prune", "--force", "--filter", "label=org.testcontainers=true", "--filter", "until=1h").Run()
 }
 
 const ryukDisabled = "TESTCONTAINERS_RYUK_DISABLED"
