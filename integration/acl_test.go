@@ -36,6 +36,7 @@ func (b *secureBroker) allow(t *testing.T, user string, rule *kadm.ACLBuilder) {
 // TestACLs gives herald the rights that consumer/TOPICS.md lists, and no others. Streams of all kinds of topics,
 // committed offsets, publishing and revocations must work, and the log must have no warning.
 func TestACLs(t *testing.T) {
+	t.Parallel()
 	b := sharedSecureBroker(t)
 	shared, news := b.newTopic(t, "shared", 1), b.newTopic(t, "news", 1)
 	revocations := b.newTopic(t, "revocations", 1, "cleanup.policy", "compact")

@@ -69,6 +69,35 @@ func (b *broker) ownContainer(t *testing.T, what string) {
 	}
 }
 
+// ownBroker starts a broker for the test alone, which may stop it while other tests run. what describes the thing that is
+// not tested if HERALD_TEST_BROKERS names a cluster.
+func ownBroker(t *testing.T, what string) *broker {
+	t.Helper()
+	sharedBroker(t).ownContainer(t, what)
+	b := new(broker)
+	b.startFor(t)
+	return b
+}
+
+// startFor starts the broker in a container, which is removed after the test.
+func (b *broker) startFor(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := b.remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), kafkaStartTimeout)
+	defer cancel()
+	err := b.run(ctx)
+	if err == nil {
+		err = b.connect(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // open connects to the cluster that the environment names, or to a container that it starts.
 func (b *broker) open() error {
 	if os.Getenv("HERALD_TEST_BROKERS") == "" {

@@ -12,7 +12,10 @@ import (
 
 // TestContract runs the contract tests of package consumer on Apache Kafka. The package itself runs them on an
 // in-process broker. TestKafkaVersions runs them on older versions.
-func TestContract(t *testing.T) { checkContract(t, sharedBroker(t), "") }
+func TestContract(t *testing.T) {
+	t.Parallel() // mostly it waits
+	checkContract(t, sharedBroker(t), "")
+}
 
 // checkContract runs the contract tests of package consumer on the broker, except the tests whose names skip matches.
 func checkContract(t *testing.T, b *broker, skip string) {

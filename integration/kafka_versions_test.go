@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"sync"
@@ -43,20 +42,7 @@ func brokerOfVersion(t *testing.T, version string) *broker {
 	if err := pull(b.image); err != nil {
 		notTested(t, requireDocker, "Herald on Apache Kafka "+version+". Build its image by deploy/kafka/build.sh "+version+". "+err.Error())
 	}
-	t.Cleanup(func() {
-		if err := b.remove(); err != nil {
-			t.Error(err)
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), kafkaStartTimeout)
-	defer cancel()
-	err := b.run(ctx)
-	if err == nil {
-		err = b.connect(ctx)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	b.startFor(t)
 	return b
 }
 

@@ -10,6 +10,7 @@ import (
 // TestNativeEventSource cuts streams of browsers' EventSources: idle streams, which have received only the
 // checkpoint, and a busy stream, after random numbers of bytes. No record may be lost, repeated or out of order.
 func TestNativeEventSource(t *testing.T) {
+	t.Parallel()
 	for _, b := range []*browser{&chromium, &firefox, &webKit} {
 		t.Run(b.name, func(t *testing.T) {
 			b.require(t, "native EventSource")

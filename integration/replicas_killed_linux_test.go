@@ -181,6 +181,7 @@ func checkDelay(t *testing.T, pages []*proxiedPage, replica *herald) {
 // replicas. Pages in Chromium have EventSources through each proxy, while records are written. One replica is killed,
 // and then both. No EventSource may close, and each must get every record once and in order.
 func TestReplicasKilledBehindProxies(t *testing.T) {
+	t.Parallel()
 	b, at := sharedBroker(t), newReplicaAddresses(t)
 	browser := startChromium(t, chromedp.Flag("ignore-certificate-errors", true))
 	topic, group := b.newTopic(t, "shared", 1), topicName(t, "group")

@@ -69,10 +69,10 @@ func checkDrained(t *testing.T, s *eventSource) {
 // TestKafkaRestart stops Kafka with SIGTERM or SIGKILL while streams are open, and starts it again. The open streams
 // must continue.
 func TestKafkaRestart(t *testing.T) {
+	t.Parallel()
+	b := ownBroker(t, "a restart of Kafka")
 	for name, patience := range map[string]time.Duration{"SIGTERM": 30 * time.Second, "kill -9": 0} {
 		t.Run(name, func(t *testing.T) {
-			b := sharedBroker(t)
-			b.ownContainer(t, "a restart of Kafka")
 			h, lanes, _ := startWithLanes(t, b)
 			alice, bob := openStream(t, h, "alice"), openStream(t, h, "bob")
 			got := inOrder{}
@@ -117,8 +117,8 @@ func TestKafkaRestart(t *testing.T) {
 // TestKafkaDownAtStart starts herald before Kafka. Herald must be alive and not ready, and must become ready when
 // Kafka answers.
 func TestKafkaDownAtStart(t *testing.T) {
-	b := sharedBroker(t)
-	b.ownContainer(t, "a restart of Kafka")
+	t.Parallel()
+	b := ownBroker(t, "a restart of Kafka")
 	topic := b.newTopic(t, "shared", 1)
 	h := newHerald(t, b, "--topic="+topic)
 	b.stop(t, 30*time.Second)
