@@ -123,9 +123,10 @@
 //
 // Package [herald/consumer/batch] decodes record batches. Package [herald/consumer/broker] sends requests to
 // brokers. Package [herald/consumer/logtail] keeps the newest records in memory, with an index by user. Package
-// [herald/consumer/format] decodes the values of records whose producers do not write text. Package
-// [herald/consumer/userrate] limits the rate of each user, and package [herald/consumer/spelling] finds what a
-// misspelt name was meant to be, here and in other packages.
+// [herald/consumer/format] decodes the values of records whose producers do not write text, and package
+// [herald/consumer/registry] asks schema registries for it. Package [herald/consumer/userrate] limits the rate of
+// each user, and package [herald/consumer/spelling] finds what a misspelt name was meant to be, here and in other
+// packages.
 //
 // # Lock order
 //

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"herald/consumer/batch"
 )
 
 // Source asks a schema registry. Package herald/consumer/registry has one that speaks HTTP.
@@ -20,35 +21,161 @@ type Source interface {
 // ErrNotFound reports that a registry answered, and has no such schema.
 var ErrNotFound = errors.New("the registry has no such schema")
 
-// Registry has the schemas of all formats of a server. It asks its source for each schema once.
+// Bounds of a registry's memory.
+const (
+	maxEntries = 10_000
+	maxCost    = 256 << 20 // of all schemas, in bytes as [schemaCost] estimates them
+)
+
+// Registry has the schemas of all formats of a server. It asks its source for each schema once, and forgets the schemas
+// that were not used for the longest time when they become too many.
 type Registry struct {
-	source Source
-	log    *slog.Logger
+	contact *contact
+	metrics *metrics
+	loader  loader
+	slots   chan struct{} // one element for each request under way
+	run     func(work func(context.Context))
+	stop    func()
+
+	mu      sync.RWMutex
+	entries map[schemaKey]*entry
+	cost    int
+	turn    atomic.Uint64 // the number of entries that were ever added: the clock of entry.used
 }
 
-// NewRegistry returns a Registry that asks the source. The caller closes it.
-func NewRegistry(source Source, log *slog.Logger, _ prometheus.Registerer) *Registry {
-	return &Registry{source: source, log: log}
+// maxRequests is how many schemas a registry is asked for at the same time.
+const maxRequests = 4
+
+// NewRegistry returns a Registry that asks the source. The caller closes it. reg may be nil.
+func NewRegistry(source Source, log *slog.Logger, reg prometheus.Registerer) *Registry {
+	life, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	m := newMetrics(reg)
+	return &Registry{
+		contact: newContact(m, log),
+		metrics: m,
+		loader:  loader{source: source},
+		slots:   make(chan struct{}, maxRequests),
+		run:     func(work func(context.Context)) { running.Go(func() { work(life) }) },
+		stop: func() {
+			stop()
+			running.Wait()
+		},
+		entries: make(map[schemaKey]*entry),
+	}
 }
 
-// Close ends the requests under way, and waits for their goroutines. No wake is called after it.
-func (r *Registry) Close() {}
+// Close ends the requests under way, and waits for their goroutines. No wake is called after it. Ready and Decode must
+// not be called at the same time or later.
+func (r *Registry) Close() { r.stop() }
 
-// Check asks the registry for something that each registry has, and returns why it does not answer.
+// Check asks the registry for something that every registry has, and returns why it does not answer.
 func (r *Registry) Check(ctx context.Context) error {
-	_, err := r.source.Get(ctx, "/subjects")
+	_, err := r.loader.source.Get(ctx, "/subjects")
 	return err
 }
 
-// Err returns why the registry does not answer now; nil if it answered the last request, or was not asked yet.
-func (r *Registry) Err() error { return nil }
+// Err returns why the registry does not answer; nil if it answered the last request, or was not asked yet.
+func (r *Registry) Err() error { return r.contact.err() }
 
-type registryFormat struct{ registry *Registry }
+// entry is what a registry knows about one schema.
+type entry struct {
+	key    schemaKey
+	answer atomic.Pointer[answer] // nil: none yet
+	used   atomic.Uint64          // Registry.turn when the schema was used last
 
-func newRegistryFormat(r *Registry) *registryFormat { return &registryFormat{registry: r} }
+	mu     sync.Mutex
+	asking bool     // a goroutine asks
+	wakes  []func() // called when it has an answer
+}
 
-func (f *registryFormat) Ready(*batch.Record, func()) bool { return true }
+// answer is a schema, or the reason why there is none.
+type answer struct {
+	schema schema
+	cost   int
+	err    *Error    // nil: schema is set
+	until  time.Time // when an error has to be asked again
+}
 
-func (f *registryFormat) Decode(*batch.Record) (Decoded, error) {
-	return Decoded{}, &Error{Reason: ReasonBadSchema, Err: errors.New("not implemented")}
+// schema decodes the values of one schema.
+type schema interface {
+	// decode returns a JSON text, which may share the memory of the frame.
+	decode(f *frame) ([]byte, error)
+}
+
+// isDefinite reports whether an answer needs no request now.
+func (a *answer) isDefinite() bool { return a != nil && (a.err == nil || time.Now().Before(a.until)) }
+
+// find returns the entry of a schema, or nil.
+func (r *Registry) find(key schemaKey) *entry {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.entries[key]
+}
+
+// touch notes that an entry is used now.
+func (r *Registry) touch(e *entry) {
+	if now := r.turn.Load(); e.used.Load() != now {
+		e.used.Store(now)
+	}
+}
+
+// findOrAdd returns the entry of a schema, which is new if there was none.
+func (r *Registry) findOrAdd(key schemaKey) *entry {
+	if e := r.find(key); e != nil {
+		return e
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.entries[key]
+	if e == nil {
+		r.makeRoomLocked(1)
+		e = &entry{key: key}
+		e.used.Store(r.turn.Add(1))
+		r.entries[key] = e
+	}
+	return e
+}
+
+// setAnswer publishes the answer for an entry, and forgets others if they take too much memory.
+func (r *Registry) setAnswer(e *entry, a *answer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old := e.answer.Swap(a); old != nil {
+		r.cost -= old.cost
+	}
+	r.cost += a.cost
+	r.makeRoomLocked(0)
+	r.metrics.schemas.Set(float64(len(r.entries)))
+}
+
+// makeRoomLocked forgets entries until there is room for some more: first schemas that do not exist, then the schemas
+// that were not used for the longest time. Entries that the registry is being asked about stay.
+func (r *Registry) makeRoomLocked(more int) {
+	for len(r.entries)+more > maxEntries || r.cost > maxCost {
+		var victim *entry
+		var victimAnswer *answer
+		for _, e := range r.entries {
+			a := e.answer.Load()
+			if a == nil || e.used.Load() == r.turn.Load() {
+				continue
+			}
+			if victim == nil || isLessUseful(a, victimAnswer, e.used.Load() < victim.used.Load()) {
+				victim, victimAnswer = e, a
+			}
+		}
+		if victim == nil {
+			return
+		}
+		delete(r.entries, victim.key)
+		r.cost -= victimAnswer.cost
+	}
+}
+
+// isLessUseful reports whether an entry is forgotten before another.
+func isLessUseful(a, other *answer, isOlder bool) bool {
+	if (a.err == nil) != (other.err == nil) {
+		return a.err != nil
+	}
+	return isOlder
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,7 +123,11 @@ func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusMethodNotAllowed, 405, "HTTP 405 Method Not Allowed")
 		return
 	}
-	g.serve(w, strings.Split(strings.Trim(r.URL.Path, "/"), "/"))
+	path := strings.Split(strings.Trim(r.URL.EscapedPath(), "/"), "/")
+	for i, segment := range path { // a subject may have slashes
+		path[i], _ = url.PathUnescape(segment)
+	}
+	g.serve(w, path)
 }
 
 // serve answers a request for a path, which is split at its slashes.

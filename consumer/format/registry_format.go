@@ -1,0 +1,135 @@
+package format
+
+import (
+	"errors"
+	"math"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"herald/consumer/batch"
+)
+
+// registryFormat decodes values by the schemas of a registry.
+type registryFormat struct {
+	registry *Registry
+	last     atomic.Pointer[entry] // of the last record: most records of a topic have the same schema
+	unknown  *rate.Limiter         // answers that there is no such schema
+	doubts   *rate.Limiter         // such answers that are doubted
+}
+
+// A topic full of random ids costs a request for each id, and each request stops its partition for a moment. So above
+// these rates, ids that are not known are taken for ids that do not exist. The rates are of one route, so that garbage in
+// a topic of one route does not change other routes.
+const (
+	unknownBurst, unknownPerSecond = 600, 10
+	doubtBurst, doubtEvery         = 5, 10 * time.Second
+)
+
+func newRegistryFormat(r *Registry) *registryFormat {
+	return &registryFormat{
+		registry: r,
+		unknown:  rate.NewLimiter(unknownPerSecond, unknownBurst),
+		doubts:   rate.NewLimiter(rate.Every(doubtEvery), doubtBurst),
+	}
+}
+
+func (f *registryFormat) mayAskAgain() bool { return f.doubts.Allow() }
+
+func (f *registryFormat) noteUnknown() { f.unknown.Allow() }
+
+// hasTooManyUnknown reports whether the route has had so many unknown ids that no more are asked for.
+func (f *registryFormat) hasTooManyUnknown() bool { return f.unknown.Tokens() < 1 }
+
+var (
+	errTooManyUnknown = errors.New("the registry was not asked for this schema, because the topic has many schema ids that the registry does not have")
+	errIDRange        = errors.New("no registry has such an id: it is larger than 2147483647")
+)
+
+func (f *registryFormat) Ready(r *batch.Record, wake func()) bool {
+	if r.Value == nil {
+		return true
+	}
+	frame, err := parseFrame(r)
+	if err != nil || frame.schema.id > math.MaxInt32 {
+		return true
+	}
+	e := f.findEntry(frame.schema)
+	if e != nil && e.answer.Load().isDefinite() || f.hasTooManyUnknown() {
+		return true
+	}
+	if e == nil {
+		e = f.registry.findOrAdd(frame.schema)
+	}
+	if e.answer.Load().isDefinite() {
+		return true
+	}
+	f.registry.ask(e, f, wake)
+	return false
+}
+
+// findEntry returns the entry of a schema, or nil.
+func (f *registryFormat) findEntry(key schemaKey) *entry {
+	e := f.last.Load()
+	if e == nil || e.key != key {
+		if e = f.registry.find(key); e == nil {
+			return nil
+		}
+		f.last.Store(e)
+	}
+	f.registry.touch(e)
+	return e
+}
+
+func (f *registryFormat) Decode(r *batch.Record) (Decoded, error) {
+	frame, err := parseFrame(r)
+	if err != nil {
+		return Decoded{}, err
+	}
+	if frame.schema.id > math.MaxInt32 {
+		return Decoded{}, &Error{Reason: ReasonUnknownSchema, Schema: frame.schema.String(), Err: errIDRange}
+	}
+	var a *answer
+	if e := f.findEntry(frame.schema); e != nil {
+		a = e.answer.Load()
+	}
+	switch {
+	case a == nil && f.hasTooManyUnknown():
+		return Decoded{}, &Error{Reason: ReasonUnknownSchema, Schema: frame.schema.String(), Err: errTooManyUnknown}
+	case a == nil:
+		return Decoded{}, ErrNotReady
+	case a.err != nil:
+		return Decoded{}, a.err
+	}
+	text, err := decodeSafely(a.schema, &frame)
+	if err != nil {
+		return Decoded{}, explain(&frame, err)
+	}
+	return Decoded{Value: text}, nil
+}
+
+// decodeSafely decodes a value, and turns a panic into an error: a schema that is nowhere forbidden may be one that a
+// library does not expect, such as a google.protobuf.Timestamp with other fields.
+func decodeSafely(s schema, f *frame) (text []byte, err error) {
+	defer func() {
+		if recover() != nil {
+			err = errPanic
+		}
+	}()
+	return s.decode(f)
+}
+
+var errPanic = errors.New("the decoder panicked")
+
+// explain returns the error for a value that its schema's decoder refused.
+func explain(f *frame, err error) error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		e.Schema = f.schema.String()
+		return e
+	}
+	if errors.Is(err, errTooLarge) {
+		return &Error{Reason: ReasonTooLarge, Schema: f.schema.String(), Err: err}
+	}
+	return &Error{Reason: ReasonMismatch, Schema: f.schema.String(), Err: err}
+}
