@@ -17,7 +17,8 @@
 //     awaitFetch waits for the response.
 //  5. liveReader.deliverResponse takes the response apart. deliverPartition handles the error of a partition,
 //     or calls deliverRecords.
-//  6. deliverRecords decodes each record with batch.Reader.Next. Route.setOwner finds its user.
+//  6. deliverRecords decodes each record with batch.Reader.Next. Route.setOwner finds its owner: a user, or a value of the
+//     route's claim.
 //  7. liveReader.passOnLocked appends the records to the partition's part of the tail ([logtail.Log]).
 //  8. [Sink].Deliver takes up to maxDelivery records and the offset after them.
 //
@@ -26,7 +27,8 @@
 // A record in the tail:
 //
 //  1. [Consumer.Replay] calls liveReader.replayTail for each range, which calls [logtail.Log.Read].
-//  2. Read finds the user's records by the index, and calls the function given to Replay for each.
+//  2. Read finds the records of the range's owners ([Route.ownersFor]) by the index, and calls the function given to Replay
+//     for each.
 //
 // An older record:
 //
@@ -36,8 +38,8 @@
 //  2. The goroutine of the zone runs pass.run, which waits for a slot. pass.beginWithAll or
 //     pass.updateRequests takes the waiting requests into the pass.
 //  3. pass.readChunk calls chunkReader.read, which returns a chunk from the chunkCache or fetches it.
-//  4. pass.offerRecords decodes the chunk with batch.Reader.Next. Route.setOwner finds the user of a record.
-//  5. rangeRequest.offer calls the function given to Replay, for each request of that user.
+//  4. pass.offerRecords decodes the chunk with batch.Reader.Next. Route.setOwner finds the owner of a record.
+//  5. rangeRequest.offer calls the function given to Replay, for each request of that owner.
 //  6. rangeRequest.advance ends the request when the pass has reached its end. Replay returns when all of its
 //     requests have ended, and the records after them have come from the tail.
 //

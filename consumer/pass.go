@@ -40,7 +40,7 @@ type pass struct {
 	high     int64 // the offset after all records that a pass of this goroutine has read
 	begun    time.Time
 	requests []*rangeRequest
-	users    map[string][]*rangeRequest // the requests by user
+	owners   map[string][]*rangeRequest // the requests by the owners of their records
 	cost     float64                    // bytes that each request has had to pay for since the goroutine began
 	batches  batch.Reader
 
@@ -197,7 +197,7 @@ func (p *pass) updateRequests() {
 	})
 	if len(p.requests) != before {
 		left := p.requests
-		p.requests, p.users = nil, nil
+		p.requests, p.owners = nil, nil
 		p.add(left)
 	}
 	if len(p.requests) > 0 {
@@ -212,30 +212,22 @@ func (p *pass) putBack() {
 		p.charge(r)
 	}
 	p.scans.waiters.putBack(p.zone, p.requests)
-	p.requests, p.users = nil, nil
+	p.requests, p.owners = nil, nil
 }
 
 // take takes the waiting requests that continue at the offset from or later, but before the offset to.
 func (p *pass) take(from, to int64) { p.join(p.scans.waiters.take(p.zone, from, to)) }
 
 func (p *pass) add(requests []*rangeRequest) {
-	if p.users == nil {
-		p.users = make(map[string][]*rangeRequest, len(requests))
+	if p.owners == nil {
+		p.owners = make(map[string][]*rangeRequest, len(requests))
 	}
 	p.requests = append(p.requests, requests...)
 	for _, r := range requests {
-		p.users[r.user] = append(p.users[r.user], r)
+		for _, owner := range r.owners {
+			p.owners[owner] = append(p.owners[owner], r)
+		}
 	}
-}
-
-// firstOffset returns the lowest offset at which a request continues.
-func firstOffset(requests []*rangeRequest) int64 {
-	first := int64(math.MaxInt64)
-	for _, r := range requests {
-		next, _ := r.position()
-		first = min(first, next)
-	}
-	return first
 }
 
 // lastOffset returns the offset before which all requests end.
@@ -337,7 +329,7 @@ func (p *pass) offerRecords(k *chunk, offset int64) (int64, error) {
 			}
 			continue
 		}
-		for _, r := range p.users[string(rec.User)] {
+		for _, r := range p.owners[string(rec.User)] {
 			r.offer(&rec)
 		}
 	}

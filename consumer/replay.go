@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 
 	"herald/consumer/batch"
@@ -16,14 +17,18 @@ type Range struct {
 	Next    int64 // the offset to begin at; after the replay, the offset to continue from
 	To      int64 // the end of the range; the replay does not read the record at this offset
 
+	// Values are the values of the topic's claim whose records the replay reads, if the topic's route has one
+	// ([Route.Claim]). Without a value, it reads no record. In other topics, Values have no effect.
+	Values []string
+
 	// Err is why the replay ended before To; nil if fn ended it. It is ctx's error, an [*OutOfRangeError],
 	// an [*UnreadableError], [ErrRecreated] if the topic no longer has the id TopicID, or what Kafka
 	// answered. After any of these the range may be replayed again; after an UnreadableError, from its Next.
 	Err error
 }
 
-// Replay calls fn for each record of the ranges that is for user or for everyone, in the order of offsets
-// within a partition. If fn returns false, all ranges end, and the range of the record ends before it. Each
+// Replay calls fn for each record of the ranges that is for user, for everyone or for a value of the range, in the order
+// of offsets within a partition. If fn returns false, all ranges end, and the range of the record ends before it. Each
 // range is of another partition. A range whose Next is not before its To ends at once.
 //
 // Records that the tail holds come from memory. Older records come from Kafka: one pass over a partition's
@@ -60,14 +65,15 @@ func (r *liveReader) replayTail(at *Range, user string, fn func(*Range, *Record)
 	if p == nil || p.topicID != at.TopicID {
 		return at.To, true
 	}
-	rec := Record{User: []byte(user), Broadcast: p.route.Kind == Broadcast}
-	if rec.Broadcast {
-		rec.User = nil
+	rec := Record{Claim: p.route.Claim, Broadcast: p.route.Kind == Broadcast}
+	var owners [][]byte
+	for _, owner := range p.route.ownersFor(user, at) {
+		owners = append(owners, []byte(owner))
 	}
 	more = true
 	count := 0
-	next, held := p.tail.Read(rec.User, at.Next, at.To, func(found *batch.Record) bool {
-		rec.Record = *found
+	next, held := p.tail.Read(owners, at.Next, at.To, func(owner []byte, found *batch.Record) bool {
+		rec.Record, rec.User = *found, owner
 		count++
 		more = fn(at, &rec)
 		return more
@@ -83,7 +89,7 @@ func (r *liveReader) replayTail(at *Range, user string, fn func(*Range, *Record)
 
 // olderEnd returns the offset up to which a range must come from Kafka, if the tail holds the records after the
 // offset from, but [logtail.Log.Read] refused the range. This is the offset from if it divides the range.
-// Otherwise it is the end of the range: the tail holds none of the range, or it holds more of the user's records
+// Otherwise it is the end of the range: the tail holds none of the range, or it holds more of the owners' records
 // than Read serves.
 func olderEnd(at *Range, from int64) int64 {
 	if from > at.Next && from < at.To {
@@ -112,6 +118,7 @@ func (s *scans) replay(ctx context.Context, user string, r *replay) (left []*Ran
 	s.waitInDebt(ctx, user)
 	for _, q := range r.requests {
 		if route := s.fetcher.topics.routeOf(q.Topic); route != nil {
+			q.owners = route.ownersFor(user, q.Range)
 			s.addRequest(logID{q.Partition, q.TopicID}, route, q)
 		} else {
 			q.fail(errors.New("topic is not read here"))
@@ -138,14 +145,15 @@ func (s *scans) replay(ctx context.Context, user string, r *replay) (left []*Ran
 type rangeRequest struct {
 	*replay
 	*Range
-	user  string
-	until int64 // the request ends before this offset: the start of the tail, or the end of the Range
-	ended bool
+	user   string   // pays for the passes
+	owners []string // whose records the request is for, see [Route.ownersFor]
+	until  int64    // the request ends before this offset: the start of the tail, or the end of the Range
+	ended  bool
 
 	joinedAt float64 // pass.cost when the request joined the pass; only the goroutine of the zone uses it
 }
 
-// offer passes to fn a record for the request's user, unless the request has ended or is past the record.
+// offer passes to fn a record of one of the request's owners, unless the request has ended or is past the record.
 func (r *rangeRequest) offer(rec *Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -194,4 +202,14 @@ func (r *rangeRequest) position() (next int64, ended bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.Next, r.ended
+}
+
+// firstOffset returns the lowest offset at which a request continues.
+func firstOffset(requests []*rangeRequest) int64 {
+	first := int64(math.MaxInt64)
+	for _, r := range requests {
+		next, _ := r.position()
+		first = min(first, next)
+	}
+	return first
 }

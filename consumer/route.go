@@ -3,6 +3,7 @@ package consumer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -209,6 +210,20 @@ func (r *Route) setOwner(rec *Record, user []byte) {
 		rec.User = user
 	case Shared:
 		rec.User, rec.Claim = r.sharedUser(rec), r.Claim
+	}
+}
+
+// ownersFor returns whose records of the route's topic a replay of the range for user reads: the user, or the range's
+// values of the route's claim. A user is never taken for a value, nor a value for a user. Of a broadcast topic it returns
+// the empty owner, because [Record.User] is empty there; elsewhere, the records of the empty owner are nobody's.
+func (r *Route) ownersFor(user string, at *Range) []string {
+	switch {
+	case r.Kind == Broadcast:
+		return []string{""}
+	case r.Claim == "":
+		return []string{user}
+	default:
+		return slices.DeleteFunc(slices.Clone(at.Values), func(value string) bool { return value == "" })
 	}
 }
 

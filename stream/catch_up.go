@@ -223,9 +223,13 @@ func (c *catchUp) replayOnce(ctx context.Context, seam cursor) (more bool, err e
 func (c *catchUp) rangesToSeam(seam cursor) (ranges []consumer.Range) {
 	for i := range seam {
 		topic := &c.writer.cursor[i]
+		var values []string
+		if claim := c.writer.sub.topic(topic.name).Claim; claim != "" {
+			values = c.writer.sub.members.valuesOf(claim)
+		}
 		for _, p := range seam[i].positions {
 			if next := topic.nextOffset(p.partition); next < p.next && !c.isWaiting(topic.name, p.partition) {
-				ranges = append(ranges, consumer.Range{Partition: consumer.Partition{Topic: topic.name, ID: p.partition}, TopicID: topic.topicID, Next: next, To: p.next})
+				ranges = append(ranges, consumer.Range{Partition: consumer.Partition{Topic: topic.name, ID: p.partition}, TopicID: topic.topicID, Next: next, To: p.next, Values: values})
 			}
 		}
 	}

@@ -53,7 +53,7 @@ type admitted struct {
 // most maxQueue bytes wait for it.
 func newClientStream(svc *service, out output, user string, maxQueue int) *clientStream {
 	s := &clientStream{env: &svc.streams, writer: eventWriter{env: &svc.writers, out: out, beat: heartbeatComment}}
-	s.sub = newSubscription(user, maxQueue, s.env.overflow, s, s.env.schedule)
+	s.sub = newSubscription(user, maxQueue, s, s.env.schedule)
 	s.writer.sub = s.sub
 	s.catchUp = catchUp{env: &svc.catchUps, writer: &s.writer}
 	return s

@@ -264,6 +264,7 @@ func (h *Handler) register(viewer Viewer, from netip.Addr, req streamRequest, ou
 	// A name from the query would keep the whole request line, which may have a long event id.
 	s := newClientStream(h.service, out, strings.Clone(viewer.User), h.current.Load().MaxQueue)
 	s.setShape(req.shape)
+	s.sub.members = newMemberships(viewer.Claims)
 	s.catchUp.turn = rand.Uint32N(1 << 16) //nolint:gosec // for fairness, not a secret
 	s.protocol = req.protocol
 	s.admission = admitted{from: from, tokenID: viewer.TokenID, issuedAt: viewer.IssuedAt}

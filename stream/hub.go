@@ -27,7 +27,8 @@ type Hub struct {
 	mu     sync.RWMutex
 	topics map[string]*hubTopic
 	users  map[string]*subscription // each user's newest stream, which leads to the others
-	common []consumer.UserTopic     // the topics of the last stream, which streams with the same topics share
+	values map[claimValue]*valueReaders
+	common []consumer.UserTopic // the topics of the last stream, which streams with the same topics share
 }
 
 // hubTopic is a topic that is read, or that a stream waits for.
@@ -60,6 +61,7 @@ func NewHub(typeHeader string, registry prometheus.Registerer, headers ...string
 		interleave: func() {},
 		topics:     make(map[string]*hubTopic),
 		users:      make(map[string]*subscription),
+		values:     make(map[claimValue]*valueReaders),
 	}
 }
 
@@ -123,11 +125,9 @@ func (h *Hub) Deliver(p consumer.Partition, records []consumer.Record, next int6
 	part.mu.Lock()
 	defer part.mu.Unlock()
 	part.delivered = time.Now()
-	switch { // all records of a topic have owners of one kind
-	case len(records) == 0:
-	case records[0].Broadcast:
+	if len(records) > 0 && (records[0].Broadcast || records[0].Claim != "") { // then all records of the topic are or have
 		h.broadcastRecordsLocked(t, part, p, records)
-	case records[0].Claim == "":
+	} else {
 		h.queueRecordsLocked(part, p, records)
 	}
 	part.encodings.end()
@@ -176,16 +176,21 @@ func (h *Hub) queueRecordsLocked(part *hubPartition, p consumer.Partition, recor
 	h.metrics.queued.Add(int64(queued))
 }
 
-// broadcastRecordsLocked queues each record for all streams that have the topic. The lock of the partition is held.
+// broadcastRecordsLocked queues each record for all streams that have the topic or, if the topic has a claim, for the
+// streams whose viewers have the value that the record is for. The lock of the partition is held.
 func (h *Hub) broadcastRecordsLocked(t *hubTopic, part *hubPartition, p consumer.Partition, records []consumer.Record) {
 	for i := range records {
 		r := &records[i]
 		if r.Value == nil {
 			h.metrics.tombstones.Inc()
 		}
+		readers := h.readersOf(t, r)
+		if readers == nil {
+			continue
+		}
 		part.encodings.begin()
 		queued, streams, traced := 0, 0, h.traceRecord(p, r)
-		t.readers.visit(func(s *subscription) {
+		readers.visit(func(s *subscription) {
 			if s.shape.wantsRecord(r) {
 				queued += s.pushRecord(h.encodeRecordLocked(part, p, r, s.shape, true).item, nil, nil)
 				streams++
@@ -207,35 +212,6 @@ func (h *Hub) Gap(p consumer.Partition, gap consumer.Gap) {
 	defer part.mu.Unlock()
 	t.readers.visit((*subscription).requestCatchUp) // before next moves; otherwise a stream could advance over the gap with it
 	part.next.Store(gap.To)
-}
-
-func (h *Hub) addSubscription(s *subscription) {
-	s.places = make([]int32, len(s.topics))
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if slices.Equal(s.topics, h.common) {
-		s.topics = h.common // in one place for all streams: less memory, and it stays in the processor's cache
-	}
-	h.common = s.topics
-	s.older, h.users[s.user] = h.users[s.user], s
-	for i := range s.topics {
-		h.ensureTopicLocked(s.topics[i].Topic).readers.add(s)
-	}
-}
-
-func (h *Hub) removeSubscription(s *subscription) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for i := range s.topics {
-		name := s.topics[i].Topic
-		h.topics[name].readers.remove(s)
-		h.forgetTopicIfUnusedLocked(name)
-	}
-	if left := h.users[s.user].without(s); left != nil {
-		h.users[s.user] = left
-	} else {
-		delete(h.users, s.user)
-	}
 }
 
 var cursors = sync.Pool{New: func() any { return new(cursor) }}

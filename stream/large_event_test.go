@@ -67,7 +67,7 @@ func TestLargeEvents(t *testing.T) {
 
 // caughtUp returns the subscription of a stream that has caught up.
 func caughtUp(h *Hub, user string, maxBytes int) *subscription {
-	s := newSubscription(user, maxBytes, func() {}, nil, func(*clientStream) {})
+	s := newSubscription(user, maxBytes, &clientStream{env: &streamEnv{overflow: func(*subscription) {}}}, func(*clientStream) {})
 	s.topics = []consumer.UserTopic{{Topic: "shared"}}
 	h.addSubscription(s)
 	s.acceptLiveRecords()

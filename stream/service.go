@@ -41,7 +41,7 @@ type streamEnv struct {
 	kafka    Kafka
 	life     context.Context            //nolint:containedctx // the life of all streams
 	longIDs  *longIDs                   // nil: nothing warns of long ids
-	overflow func()                     // counts a queue that is full
+	overflow func(*subscription)        // counts a queue that is full
 	spawn    func(fn func())            // starts a goroutine
 	schedule func(*clientStream)        // has a stream served; it does not wait
 	closed   func(*clientStream, error) // is called once for each stream, with the reason of its end
@@ -55,7 +55,7 @@ func newService(life context.Context, hub *Hub, kafka Kafka, heartbeat time.Dura
 		catchUps: catchUpEnv{hub: hub, kafka: kafka},
 		streams: streamEnv{
 			hub: hub, kafka: kafka, life: life,
-			overflow: hub.metrics.overflows.Inc,
+			overflow: func(*subscription) { hub.metrics.overflows.Inc() },
 			spawn:    func(fn func()) { go fn() },
 			schedule: func(*clientStream) {},
 			closed:   func(*clientStream, error) {},

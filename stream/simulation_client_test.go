@@ -113,7 +113,7 @@ func (w *world) connect(c *simClient) {
 		c.stream.writer.poll = newPoll(streamRequest{wait: time.Duration(w.random.IntN(2)) * time.Minute, limit: limit})
 	}
 	if w.planted == "overflow not noticed" {
-		c.stream.sub.overflow = func() { c.stream.sub.behind = false }
+		c.replica.service.streams.overflow = func(s *subscription) { s.behind = false }
 	}
 	known, from := c.replica.homesOf(c.user), w.deliveredOf(c.user)
 	w.serving = c

@@ -231,7 +231,7 @@ func (r *replica) replayTail(at *consumer.Range, n int, user string, fn func(*co
 	if !rec.Broadcast {
 		rec.User = []byte(user)
 	}
-	next, held := log.Read(rec.User, at.Next, min(at.Next+int64(n), at.To), func(found *batch.Record) bool {
+	next, held := log.Read([][]byte{rec.User}, at.Next, min(at.Next+int64(n), at.To), func(_ []byte, found *batch.Record) bool {
 		rec.Record = *found
 		stopped = !r.contend(func() bool { return fn(at, &rec) })
 		return !stopped

@@ -48,9 +48,7 @@ func (s *clientStream) joinTopics(ctx context.Context, broadcasts []string) erro
 	if !joined { // joined with an error: the client has gone, and close takes back the Join
 		return err
 	}
-	s.sub.topics = slices.DeleteFunc(topics, func(t consumer.UserTopic) bool {
-		return t.Claim != "" || t.Broadcast && broadcasts != nil && !slices.Contains(broadcasts, t.Topic)
-	})
+	s.sub.topics = slices.DeleteFunc(topics, func(t consumer.UserTopic) bool { return !s.sub.hasTopic(&t, broadcasts) })
 	s.env.hub.addSubscription(s.sub)
 	s.joined = true
 	return err

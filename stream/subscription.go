@@ -81,10 +81,10 @@ func (q *queue) free() {
 type subscription struct {
 	user     string
 	topics   []consumer.UserTopic // sorted by name; set before the hub has the subscription
-	places   []int32              // among the readers of each topic; guarded by topicReaders.mu
+	places   []int32              // among the readers of each topic; guarded by readerSet.mu; nil: the hub does not have the subscription
+	members  *memberships         // the values of claims; nil: the viewer has none; set before the hub has the subscription
 	older    *subscription        // the next older stream of the user; guarded by Hub.mu
 	maxBytes int
-	overflow func()              // called when the queue is full
 	stream   *clientStream       // has the subscription
 	serve    func(*clientStream) // schedules the stream; it must not wait
 
@@ -111,8 +111,8 @@ type kafkaWait struct {
 // newSubscription returns the subscription of a stream that is being served and is behind. Until the stream has
 // compared its cursor with the log, it may not take a live record: the record would move the cursor over
 // records that a replay has still to bring.
-func newSubscription(user string, maxBytes int, overflow func(), stream *clientStream, serve func(*clientStream)) *subscription {
-	return &subscription{user: user, maxBytes: maxBytes, overflow: overflow, stream: stream, serve: serve, behind: true, busy: true}
+func newSubscription(user string, maxBytes int, stream *clientStream, serve func(*clientStream)) *subscription {
+	return &subscription{user: user, maxBytes: maxBytes, stream: stream, serve: serve, behind: true, busy: true}
 }
 
 // topic returns one of the stream's topics by its name.
@@ -159,7 +159,7 @@ func (s *subscription) pushRecord(it item, text []byte, traced *recordTrace) (gr
 		s.queue = queues.Get().(*queue) //nolint:forcetypeassert // nothing else is in there
 	} else if s.queue.size()+grown > s.maxBytes {
 		s.behind = true
-		s.overflow()
+		s.stream.env.overflow(s)
 		s.serveLocked()
 		return 0
 	}

@@ -14,7 +14,7 @@ func TestLiveWaitsForTheCursor(t *testing.T) {
 	hub := NewHub("event-type", nil)
 	p := consumer.Partition{Topic: "shared"}
 	hub.Begin(p, [16]byte{1}, 0)
-	sub := newSubscription("alice", 1<<10, func() {}, nil, func(*clientStream) {})
+	sub := newSubscription("alice", 1<<10, nil, func(*clientStream) {})
 	sub.topics = []consumer.UserTopic{{Topic: "shared"}}
 	hub.addSubscription(sub)
 	live := func(offset int64) {

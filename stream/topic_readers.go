@@ -1,42 +1,61 @@
 package stream
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
-// topicReaders are the subscriptions that have a topic. A broadcast visits all of them, which takes long if there
-// are many. It may not hold the hub's lock that long, because streams that open and close change the users
-// under that lock, and the records for single users need it. So the readers have a lock of their own, which a
-// visit releases time and again.
+// readerSet is a set of subscriptions that get the same records. A record for all of them visits each, which takes long if
+// there are many. It may not hold the hub's lock that long, because streams that open and close change the users under
+// that lock, and the records for single users need it. So the readers have a lock of their own, which a visit releases
+// time and again.
+type readerSet struct {
+	mu   sync.Mutex
+	list []*subscription // each knows its place
+}
+
+// topicReaders are the subscriptions that have a topic. A broadcast visits them.
 type topicReaders struct {
 	topic string
+	readerSet
+}
 
-	mu   sync.Mutex
-	list []*subscription // each knows its place, see subscription.places
+func (r *topicReaders) add(s *subscription) { r.readerSet.add(s, s.placeIn(r.topic)) }
+
+// remove removes a subscription. It does nothing if the subscription is not there.
+func (r *topicReaders) remove(s *subscription) {
+	r.readerSet.remove(s, func(s *subscription) *int32 { return s.placeIn(r.topic) })
 }
 
 // readersAtOnce is the number of readers that a visit calls before it releases the lock.
 const readersAtOnce = 256
 
-func (r *topicReaders) count() int {
+func (r *readerSet) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.list)
 }
 
-func (r *topicReaders) add(s *subscription) {
+// add adds a subscription and sets its place, which mu guards.
+func (r *readerSet) add(s *subscription, place *int32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	*s.placeIn(r.topic) = int32(len(r.list)) //nolint:gosec // the number of open streams
+	*place = int32(len(r.list)) //nolint:gosec // the number of open streams
 	r.list = append(r.list, s)
 }
 
-// remove removes a subscription. The last one takes its place.
-func (r *topicReaders) remove(s *subscription) {
+// remove removes a subscription. The last one takes its place. placeOf returns where a subscription keeps its place.
+// remove does nothing if the subscription is not there.
+func (r *readerSet) remove(s *subscription, placeOf func(*subscription) *int32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	place, last := *s.placeIn(r.topic), len(r.list)-1
+	place, last := *placeOf(s), len(r.list)-1
+	if int(place) > last || r.list[place] != s {
+		return
+	}
 	moved := r.list[last]
 	r.list[place] = moved
-	*moved.placeIn(r.topic) = place
+	*placeOf(moved) = place
 	r.list[last] = nil
 	r.list = r.list[:last]
 }
@@ -46,7 +65,7 @@ func (r *topicReaders) remove(s *subscription) {
 //
 // The visit begins at the end of the list. If a subscription is removed, the last one, which fn was called for,
 // takes its place. In the other direction, the visit would leave out the last one.
-func (r *topicReaders) visit(fn func(*subscription)) {
+func (r *readerSet) visit(fn func(*subscription)) {
 	for end := r.count(); end > 0; {
 		end = r.visitSome(end, fn)
 	}
@@ -54,7 +73,7 @@ func (r *topicReaders) visit(fn func(*subscription)) {
 
 // visitSome calls fn for the last ones of the subscriptions before end. It returns the place of the first of
 // them.
-func (r *topicReaders) visitSome(end int, fn func(*subscription)) (begin int) {
+func (r *readerSet) visitSome(end int, fn func(*subscription)) (begin int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	end = min(end, len(r.list))
@@ -63,4 +82,40 @@ func (r *topicReaders) visitSome(end int, fn func(*subscription)) (begin int) {
 		fn(r.list[i])
 	}
 	return begin
+}
+
+func (h *Hub) addSubscription(s *subscription) {
+	s.places = make([]int32, len(s.topics))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if slices.Equal(s.topics, h.common) {
+		s.topics = h.common // in one place for all streams: less memory, and it stays in the processor's cache
+	}
+	h.common = s.topics
+	s.older, h.users[s.user] = h.users[s.user], s
+	h.addMemberLocked(s)
+	for i := range s.topics {
+		h.ensureTopicLocked(s.topics[i].Topic).readers.add(s)
+	}
+}
+
+// removeSubscription removes a subscription. It does nothing if the hub does not have the subscription.
+func (h *Hub) removeSubscription(s *subscription) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.places == nil {
+		return
+	}
+	h.removeMemberLocked(s)
+	for i := range s.topics {
+		name := s.topics[i].Topic
+		h.topics[name].readers.remove(s)
+		h.forgetTopicIfUnusedLocked(name)
+	}
+	if left := h.users[s.user].without(s); left != nil {
+		h.users[s.user] = left
+	} else {
+		delete(h.users, s.user)
+	}
+	s.places = nil
 }

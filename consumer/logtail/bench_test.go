@@ -40,7 +40,7 @@ func BenchmarkRead(b *testing.B) {
 			user, count := make([]byte, 0, 20), 0
 			for i := range b.N {
 				user = fmt.Append(user[:0], "user", i*7919%others)
-				_, _ = l.Read(user, 0, end, func(*batch.Record) bool {
+				_, _ = l.Read([][]byte{user}, 0, end, func([]byte, *batch.Record) bool {
 					count++
 					return true
 				})

@@ -26,6 +26,9 @@
 // when a segment is dropped. Two users of one bucket cost each other time, but no records, because each entry
 // holds its user.
 //
+// A user is any owner of records: in the log of a topic with a claim, users are the values of the claim. [Log.Read] merges
+// the entries of several of them.
+//
 // An entry takes [entryHeader] bytes, the lengths of its fields, and its key, value and headers. The user takes
 // no bytes if it is the key. 12 of the header's bytes are for the index: the address of the entry before (8)
 // and a part of the hash (4). The index also takes one bucket (8 bytes) for each 128 to 256 bytes of the limit.

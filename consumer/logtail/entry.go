@@ -68,19 +68,33 @@ func (e entry) log() uint32         { return binary.LittleEndian.Uint32(e[logAt:
 func (e entry) fingerprint() uint32 { return binary.LittleEndian.Uint32(e[fingerprintAt:]) }
 func (e entry) offset() int64       { return int64(binary.LittleEndian.Uint64(e[offsetAt:])) }
 
-// decode fills r with the entry's record. It returns false if the record is another user's.
-func (e entry) decode(user []byte, d *batch.FieldsDecoder, r *batch.Record) bool {
+// decode fills r with the entry's record, and returns which of the users owns it. It returns false if the record is another
+// user's.
+func (e entry) decode(users [][]byte, d *batch.FieldsDecoder, r *batch.Record) (user []byte, ok bool) {
 	size := int(binary.LittleEndian.Uint32(e[sizeAt:]))
 	fields := e[entryHeader : entryHeader+size]
 	length, n := binary.Varint(fields)
 	fields = fields[n:]
 	if length != userIsKey {
-		if !bytes.Equal(fields[:length], user) {
-			return false
+		if user, ok = findUser(users, fields[:length]); !ok {
+			return nil, false
 		}
 		fields = fields[length:]
 	}
 	d.Decode(fields, r)
 	r.Offset, r.Time = e.offset(), time.UnixMilli(int64(binary.LittleEndian.Uint64(e[timeAt:])))
-	return length != userIsKey || bytes.Equal(r.Key, user)
+	if length == userIsKey {
+		return findUser(users, r.Key)
+	}
+	return user, true
+}
+
+// findUser returns the user of the name; false if it is not among the users.
+func findUser(users [][]byte, name []byte) (user []byte, ok bool) {
+	for _, user := range users {
+		if bytes.Equal(user, name) {
+			return user, true
+		}
+	}
+	return nil, false
 }

@@ -1,6 +1,7 @@
 package logtail
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 	"time"
@@ -35,13 +36,13 @@ func FuzzEntry(f *testing.F) {
 		e := entry(slices.Concat(b, []byte("the next entry")))
 		var got batch.Record
 		var d batch.FieldsDecoder
-		if !e.decode(user, &d, &got) || e.previous() != address(flags) || e.log() != 7 || e.fingerprint() != 9 {
+		if owner, ok := e.decode([][]byte{append(user, 'x'), user}, &d, &got); !ok || !bytes.Equal(owner, user) || e.previous() != address(flags) || e.log() != 7 || e.fingerprint() != 9 {
 			t.Fatal("the entry belongs to another user, or its header differs")
 		}
 		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(batch.Record{})); diff != "" {
 			t.Fatalf("(-want +got):\n%s", diff)
 		}
-		if e.decode(append(user, 'x'), &d, &got) {
+		if _, ok := e.decode([][]byte{append(user, 'x')}, &d, &got); ok {
 			t.Fatal("the entry belongs to another user as well")
 		}
 	})

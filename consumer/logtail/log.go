@@ -1,6 +1,7 @@
 package logtail
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 
@@ -116,13 +117,14 @@ type reading struct {
 // readings holds the memory of ended calls of Read, for later calls.
 var readings = sync.Pool{New: func() any { return new(reading) }}
 
-// Read passes to fn each record of the user from the offset from to before the offset to. If fn returns false,
-// Read ends. It returns the offset to continue from: to, or the offset of the record for which fn returned
+// Read passes to fn each record of the users from the offset from to before the offset to, in the order of offsets, with
+// the user who owns it. If fn returns false, Read ends. It returns the offset to continue from: to, or the offset of the record for which fn returned
 // false. The record is valid until fn returns.
 //
-// Read returns false, without a call of fn, if the tail does not hold all records of the range, or if the user has
-// more than [maxRead] records in it. It also returns false if it would look at more than [maxSteps] entries.
-func (l *Log) Read(user []byte, from, to int64, fn func(*batch.Record) bool) (next int64, ok bool) {
+// Read returns false, without a call of fn, if the tail does not hold all records of the range, or if all users together
+// have more than [maxRead] records in it. It also returns false if it would look at more than [maxSteps] entries for all
+// of them.
+func (l *Log) Read(users [][]byte, from, to int64, fn func(user []byte, r *batch.Record) bool) (next int64, ok bool) {
 	r := readings.Get().(*reading) //nolint:forcetypeassert // nothing else is in there
 	l.tail.readers.Add(1)
 	defer func() {
@@ -132,21 +134,32 @@ func (l *Log) Read(user []byte, from, to int64, fn func(*batch.Record) bool) (ne
 		l.tail.readers.Add(-1)
 		readings.Put(r)
 	}()
-	if !l.find(user, from, to, &r.entries) {
+	if !l.find(users, from, to, &r.entries) {
 		return from, false
+	}
+	if len(users) > 1 {
+		r.merge()
 	}
 	var rec batch.Record
 	for _, e := range slices.Backward(r.entries) {
-		if e.decode(user, &r.decoder, &rec) && !fn(&rec) {
+		if user, ok := e.decode(users, &r.decoder, &rec); ok && !fn(user, &rec) {
 			return rec.Offset, true
 		}
 	}
 	return to, true
 }
 
-// find appends to list the entries of the range that have the hash of the user, in descending order of offsets.
-// Entries of a user with the same hash may be among them. It returns false in the cases in which [Log.Read] does.
-func (l *Log) find(user []byte, from, to int64, list *[]entry) bool {
+// merge sorts the entries of several users in descending order of offsets. If users have the same hash, each of their
+// entries was found once for each of these users: merge keeps one of them.
+func (r *reading) merge() {
+	slices.SortFunc(r.entries, func(a, b entry) int { return cmp.Compare(b.offset(), a.offset()) })
+	r.entries = slices.CompactFunc(r.entries, func(a, b entry) bool { return a.offset() == b.offset() })
+}
+
+// find appends to list the entries of the range that have the hash of one of the users, user by user, in descending order
+// of offsets. Entries of a user with the same hash may be among them. It returns false in the cases in which [Log.Read]
+// does.
+func (l *Log) find(users [][]byte, from, to int64, list *[]entry) bool {
 	t := l.tail
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -156,9 +169,21 @@ func (l *Log) find(user []byte, from, to int64, list *[]entry) bool {
 	if t.buckets == nil { // no log has had a record yet
 		return true
 	}
+	steps := maxSteps
+	for _, user := range users {
+		if !l.findUserLocked(user, from, to, &steps, list) {
+			return false
+		}
+	}
+	return true
+}
+
+// findUserLocked is find for one user. It subtracts from steps the entries that it looks at, and returns false at 0.
+func (l *Log) findUserLocked(user []byte, from, to int64, steps *int, list *[]entry) bool {
+	t := l.tail
 	hash := t.hash(l.number, user)
 	at := t.buckets[hash&t.mask]
-	for range maxSteps {
+	for ; *steps > 0; *steps-- {
 		e := t.entryLocked(at)
 		if e == nil {
 			return true

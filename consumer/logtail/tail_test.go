@@ -29,7 +29,19 @@ func appendTo(l *Log, next int64, list ...owned) {
 
 // read collects the records that Log.Read passes on.
 func read(l *Log, user string, from, to int64) (got []batch.Record, next int64, ok bool) {
-	next, ok = l.Read([]byte(user), from, to, func(r *batch.Record) bool {
+	return readAll(l, []string{user}, from, to)
+}
+
+// readAll collects the records of several users that Log.Read passes on.
+func readAll(l *Log, users []string, from, to int64) (got []batch.Record, next int64, ok bool) {
+	names := make([][]byte, len(users))
+	for i := range users {
+		names[i] = []byte(users[i])
+	}
+	next, ok = l.Read(names, from, to, func(user []byte, r *batch.Record) bool {
+		if !slices.Contains(users, string(user)) {
+			panic(fmt.Sprintf("a record of %q for %q", user, users))
+		}
 		kept := *r
 		kept.Headers = slices.Clone(r.Headers)
 		got = append(got, kept)
@@ -81,11 +93,14 @@ func (m *model) check(t *testing.T, random *rand.Rand, users int) bool {
 		from = max(m.from, m.next-random.Int64N(50))
 	}
 	to := from + random.Int64N(m.next-from+1)
-	user := fmt.Sprint("user", random.IntN(users))
+	chosen := []string{fmt.Sprint("user", random.IntN(users))}
 	if random.IntN(5) == 0 {
-		user = ""
+		chosen[0] = ""
 	}
-	got, next, ok := read(m.log, user, from, to)
+	for random.IntN(2) == 0 { // the same user may be there twice
+		chosen = append(chosen, fmt.Sprint("user", random.IntN(users)))
+	}
+	got, next, ok := readAll(m.log, chosen, from, to)
 	if held := m.log.From(); held > m.next || ok != (from >= held) {
 		t.Fatalf("range %d to %d: read is %v, and the tail holds %d to %d", from, to, ok, held, m.next)
 	}
@@ -94,12 +109,12 @@ func (m *model) check(t *testing.T, random *rand.Rand, users int) bool {
 	}
 	var want []batch.Record
 	for _, r := range m.records {
-		if r.user == user && r.Offset >= from && r.Offset < to {
+		if slices.Contains(chosen, r.user) && r.Offset >= from && r.Offset < to {
 			want = append(want, r.Record)
 		}
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(batch.Record{})); diff != "" || next != to {
-		t.Fatalf("user %q, %d to %d: ended at %d; records (-want +got):\n%s", user, from, to, next, diff)
+		t.Fatalf("users %q, %d to %d: ended at %d; records (-want +got):\n%s", chosen, from, to, next, diff)
 	}
 	return true
 }
@@ -158,7 +173,7 @@ func TestReadEndsWhereTheCallerEnds(t *testing.T) {
 	l := New(1 << 20).Begin(5)
 	fill(l, 100, 10, 5)
 	count := 0
-	next, ok := l.Read([]byte("user3"), 5, 105, func(*batch.Record) bool {
+	next, ok := l.Read([][]byte{[]byte("user3")}, 5, 105, func([]byte, *batch.Record) bool {
 		count++
 		return count < 4
 	})
@@ -308,7 +323,7 @@ func TestReadWhileSegmentsAreDropped(t *testing.T) {
 					mu.Unlock()
 					from := max(l.From(), to-200)
 					last := int64(-1)
-					_, _ = l.Read(fmt.Append(nil, "user", user), from, to, func(r *batch.Record) bool {
+					_, _ = l.Read([][]byte{fmt.Append(nil, "user", user)}, from, to, func(_ []byte, r *batch.Record) bool {
 						if at := int64(binary.BigEndian.Uint64(r.Value)); at != r.Offset || r.Offset%users != user || r.Offset <= last {
 							t.Errorf("user %d got the record of offset %d at %d after %d", user, at, r.Offset, last)
 						}
