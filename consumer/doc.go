@@ -92,7 +92,7 @@
 //	pointer.go             the user in a JSON value
 //	partitioner.go         how producers choose the partition of a record
 //	home.go                the partitions that may hold a user's records
-//	ownerless.go           records of shared topics that no user can ever get
+//	ownerless.go           records of shared topics that no user can ever get, or that name no value of a claim
 //	user_name.go           names that no user can have
 //	user_encoding.go       how topics of users spell them
 //	record.go              a partition, a position and a record

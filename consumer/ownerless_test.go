@@ -62,6 +62,12 @@ var ownerlessTests = map[string]map[string]struct {
 		"too long":   {Message{Value: []byte(`{"to":"` + strings.Repeat("k", 257) + `"}`)}, "too-long"},
 		"line break": {Message{Value: []byte(`{"to":"a\nb"}`)}, "control-character"},
 	},
+	"teams,claim=team": {
+		"a team that has no topic": {Message{Key: []byte("a/b"), Value: []byte("v")}, ""},
+		"no key":                   {Message{Value: []byte("v")}, "no-key"},
+		"empty":                    {Message{Key: []byte{}, Value: []byte("v")}, "empty"},
+		"too long":                 {Message{Key: bytes.Repeat([]byte("k"), 257), Value: []byte("v")}, "too-long"},
+	},
 	"own.{user}":             {"any": {Message{Topic: "own.alice", Value: []byte("v")}, ""}},
 	"own.all,kind=broadcast": {"any": {Message{Value: []byte("v")}, ""}, "tombstone": {Message{}, ""}},
 }
@@ -71,7 +77,7 @@ var ownerlessTests = map[string]map[string]struct {
 // and no record again that a replay reads. It logs one line for each topic, without key and value.
 func TestOwnerlessRecordsAreCountedOnce(t *testing.T) {
 	t.Parallel()
-	broker := newBroker(t, kfake.SeedTopics(1, "keyed", "headed", "json", "own.all", "own.alice"))
+	broker := newBroker(t, kfake.SeedTopics(1, "keyed", "headed", "json", "teams", "own.all", "own.alice"))
 	producer := NewProducer(broker.ListenAddrs(), nil, nil)
 	t.Cleanup(producer.Close)
 	want, written := make(map[string]float64), 0
@@ -100,7 +106,7 @@ func TestOwnerlessRecordsAreCountedOnce(t *testing.T) {
 	m := &meter{t: t, reg: prometheus.NewRegistry()}
 	m.reg.MustRegister(c.metrics.ownerless)
 	maps.Copy(want, m.series())
-	if n := 6 + 6 + 8; len(want) != n {
+	if n := 6 + 6 + 8 + 5; len(want) != n {
 		t.Errorf("%d series from the start, want %d: %v", len(want), n, want)
 	}
 	run(t, c)
@@ -112,7 +118,7 @@ func TestOwnerlessRecordsAreCountedOnce(t *testing.T) {
 	if diff := cmp.Diff(want, m.series()); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
 	}
-	for _, topic := range []string{"keyed", "headed", "json"} {
+	for _, topic := range []string{"keyed", "headed", "json", "teams"} {
 		p := Partition{Topic: topic, ID: 0}
 		next, _ := c.reader.livePartition(p).position()
 		forgetTail(t, c, p)

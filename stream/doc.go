@@ -9,7 +9,7 @@
 //
 //  1. The consumer fetches a batch and calls [Hub.Deliver] with its records and the next offset.
 //  2. Hub.queueRecordsLocked finds the subscriptions of the record's user. Hub.broadcastRecordsLocked visits all
-//     readers of a broadcast topic (topicReaders). Hub.encodeRecordLocked encodes the event once for all streams of
+//     readers of a broadcast topic (topicReaders), or of the value of a claim that the record is for (valueReaders). Hub.encodeRecordLocked encodes the event once for all streams of
 //     one shape, see shape.go.
 //  3. subscription.pushRecord queues the event. If the stream is behind, or if the queue is full, it drops the
 //     event, and a replay sends the record later. If the stream is not being served, pushRecord calls engine.schedule.
@@ -70,7 +70,8 @@
 //	                traced records)
 //	sockets         output.go, response.go (HTTP/2, and polls), json_answer.go (polls for JSON), connection.go,
 //	                connection_write_*.go, user_timeout_*.go, watcher_*.go
-//	all streams     hub.go, topic_readers.go (the streams of a topic), kafka.go, service.go (settings that all
+//	all streams     hub.go, topic_readers.go (the streams of a topic), membership.go
+//	                (the streams of a value of a claim), kafka.go, service.go (settings that all
 //	                streams share, such as the interval of heartbeats), metrics.go, delay.go (how late live records are)
 //	positions       cursor.go, id.go, long_id.go (a warning)
 //
@@ -81,8 +82,8 @@
 // This is the order for consumer and stream together. A goroutine that holds a lock
 // takes only locks to the right of it.
 //
-//	live:       livePartition.mu → hubPartition.mu → Hub.mu → topicReaders.mu → subscription.mu → engine.mu
-//	                               hubPartition.mu → Hub.mu → topicReaders.mu → larges.mu
+//	live:       livePartition.mu → hubPartition.mu → Hub.mu → readerSet.mu → subscription.mu → engine.mu
+//	                               hubPartition.mu → Hub.mu → readerSet.mu → larges.mu
 //	ends:       roster.mu → subscription.mu → engine.mu
 //	            roster.mu → response.mu
 //	replay:     replay.mu → eventWriter.mu → deliveredPositions.mu → topicRegistry.mu
@@ -116,6 +117,12 @@
 //     move the cursor over records that a replay is to bring.
 //   - [Hub.Gap] requests catch-ups before it moves the position. Otherwise a stream could follow the position
 //     over the gap.
+//   - A user, a value of a claim and the same value of another claim are three owners: the hub has users and values in
+//     maps of their own, by claim and value. Logs need no such key: all records of a topic have owners of one kind, and a
+//     range of a replay names the values whose records it wants (consumer.Range.Values), or means the user.
+//   - A stream whose viewer has no value of a topic's claim has not got the topic: its ids do not name it. The values do
+//     not change during a stream. If a client returns with other values, its position stays: from there on it gets the
+//     records of its present values.
 //   - A broadcast to many streams takes long. It holds the lock of its partition, and the lock of the readers
 //     for a few of them at a time, but not the lock of the hub. Only streams that catch up wait for it, because
 //     they need the seam.

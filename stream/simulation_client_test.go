@@ -14,9 +14,11 @@ import (
 type simClient struct {
 	user     string
 	shape    shape
-	unseen   bool // the client begins with since=delivered
-	polls    bool // the client polls: its streams end by themselves
-	since    int  // the client's since parameter: it asks for records appended at this time or later; 0: it has none
+	claims   map[string][]string // the values that the viewer of the present stream has
+	teams    []string            // the teams that the viewers of all streams so far had
+	unseen   bool                // the client begins with since=delivered
+	polls    bool                // the client polls: its streams end by themselves
+	since    int                 // the client's since parameter: it asks for records appended at this time or later; 0: it has none
 	replica  *replica
 	stream   *clientStream
 	ready    bool // the stream asked to be served
@@ -104,6 +106,7 @@ func (w *world) connect(c *simClient) {
 	turn := uint32(w.random.IntN(10))
 	c.stream = newClientStream(c.replica.service, c.body, c.user, 64+w.random.IntN(400))
 	c.stream.setShape(c.shape)
+	w.chooseClaims(c)
 	c.stream.catchUp.turn, c.stream.sub.serve = turn, func(*clientStream) { c.ready = true }
 	if c.polls {
 		limit := w.random.IntN(5)
@@ -158,6 +161,7 @@ func (w *world) collect(c *simClient) {
 	}
 	for i := range got.events {
 		got.events[i] = w.unwrap(c, got.events[i], got.fields[i])
+		w.checkOwner(c, got.events[i])
 	}
 	w.verifyLive(c, got.events)
 	if n := len(got.events); n > 0 {

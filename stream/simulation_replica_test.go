@@ -120,6 +120,7 @@ func (r *replica) advance(topic *logTopic, i int) {
 	var records []consumer.Record
 	for o := at; o < end; o++ {
 		if rec := topic.record(part, o); rec != nil {
+			rec.Claim = topic.claimOf(r.planted)
 			records = append(records, *rec)
 		}
 	}
@@ -159,13 +160,14 @@ func (t *logTopic) record(part *logPartition, offset int64) *consumer.Record {
 	if rec.null {
 		r.Value = nil
 	}
-	return &consumer.Record{Record: r, User: []byte(rec.user), Broadcast: t.kind == consumer.Broadcast}
+	return &consumer.Record{Record: r, User: []byte(rec.user), Claim: t.claim, Broadcast: t.kind == consumer.Broadcast}
 }
 
 // Join implements Kafka.
 func (r *replica) Join(_ context.Context, user string) ([]consumer.UserTopic, error) {
 	r.interlude()
-	return []consumer.UserTopic{{Topic: "all"}, {Topic: "homes", Homes: r.homesToJoin("homes")}, {Topic: "own." + user, Own: true}, {Topic: "shared"}}, nil
+	topics := []consumer.UserTopic{{Topic: "all"}, {Topic: "homes", Homes: r.homesToJoin("homes")}, {Topic: "own." + user, Own: true}}
+	return slices.Concat(topics, r.claimTopics("room"), []consumer.UserTopic{{Topic: "shared"}}, r.claimTopics("team")), nil
 }
 
 // Leave implements Kafka.
@@ -227,12 +229,9 @@ func (r *replica) replayTail(at *consumer.Range, n int, user string, fn func(*co
 	if log == nil || r.ids[at.Topic] != at.TopicID {
 		return false, false
 	}
-	rec := consumer.Record{Broadcast: r.topic(at.Topic).kind == consumer.Broadcast}
-	if !rec.Broadcast {
-		rec.User = []byte(user)
-	}
-	next, held := log.Read([][]byte{rec.User}, at.Next, min(at.Next+int64(n), at.To), func(_ []byte, found *batch.Record) bool {
-		rec.Record = *found
+	rec := consumer.Record{Broadcast: r.topic(at.Topic).kind == consumer.Broadcast, Claim: r.topic(at.Topic).claim}
+	next, held := log.Read(r.ownersOf(at, user), at.Next, min(at.Next+int64(n), at.To), func(owner []byte, found *batch.Record) bool {
+		rec.Record, rec.User = *found, owner
 		stopped = !r.contend(func() bool { return fn(at, &rec) })
 		return !stopped
 	})
@@ -265,7 +264,7 @@ func (r *replica) replay(ctx context.Context, at *consumer.Range, n int, user st
 			break
 		}
 		rec := topic.record(part, at.Next)
-		if rec != nil && (rec.Broadcast || string(rec.User) == user) && !r.contend(func() bool { return fn(at, rec) }) {
+		if rec != nil && (rec.Broadcast || slices.ContainsFunc(r.ownersOf(at, user), func(owner []byte) bool { return string(owner) == string(rec.User) })) && !r.contend(func() bool { return fn(at, rec) }) {
 			return false, true
 		}
 		if topic.id != at.TopicID { // the topic was created again meanwhile

@@ -48,6 +48,7 @@ type logTopic struct {
 	id         [16]byte // zero: the topic does not exist
 	partitions []*logPartition
 
+	claim       string
 	partitioner consumer.Partitioner
 	counts      []grown // the history of its number of partitions
 }
@@ -64,6 +65,7 @@ type world struct {
 	now      int
 	ids      byte
 	wrong    []string // violations found while the world runs
+	claims   bool     // there are topics with claims
 	calm     bool     // no new faults happen, so that everything settles
 	depth    int
 
@@ -83,13 +85,13 @@ func newWorld(t *testing.T, seed uint64, planted string) *world {
 	if w.random.IntN(4) == 0 {
 		w.limits.Records = 1 + w.random.Int64N(8)
 	}
-	for _, topic := range []*logTopic{
+	for _, topic := range w.addClaims([]*logTopic{
 		{name: "shared", kind: consumer.Shared},
 		{name: "all", kind: consumer.Broadcast},
 		{name: "own.alice", kind: consumer.PerUser},
 		{name: "own.bob", kind: consumer.PerUser},
 		{name: "homes", kind: consumer.Shared, partitioner: consumer.Murmur2},
-	} {
+	}) {
 		w.topics = append(w.topics, topic)
 		if w.random.IntN(4) > 0 {
 			w.create(topic)
@@ -190,6 +192,9 @@ func (w *world) append(topic *logTopic) {
 		rec.user = []string{"alice", "bob", "carol"}[w.random.IntN(3)]
 		if topic.kind == consumer.PerUser {
 			rec.user = strings.TrimPrefix(topic.name, "own.")
+		}
+		if topic.claim != "" {
+			rec.user = ownerNames[w.random.IntN(len(ownerNames))]
 		}
 		if topic.partitioner != "" {
 			w.place(topic, &rec, &i)
@@ -307,6 +312,7 @@ func TestSimulationFindsPlantedBugs(t *testing.T) {
 		"a new home begins where the replica is", "only the last home counts", "what is misplaced comes", "homes at their start are not in ids", "rest of a write forgotten",
 		"large event forgotten", "what is sought is not in ids", "since one too late",
 		"an old position is current", "current later than the seam",
+		"the hub takes a value for a user", "the hub takes a team for a room", "the replay takes a value for a user", "the replay knows one value",
 		"the tail forgets a batch", "the tail serves another incarnation", "the tail has a hole",
 	} {
 		t.Run(bug, func(t *testing.T) {

@@ -83,7 +83,7 @@ func (w *world) verify(c *simClient, until int) []string {
 		if topic.partitioner != "" && !topic.wasHome(c.user, int(partition)) {
 			complain("misplaced: %s", e.data)
 		}
-		if rec, ok := w.values[e.data]; !ok || topic.kind != consumer.Broadcast && rec.user != c.user {
+		if rec, ok := w.values[e.data]; !ok || topic.kind != consumer.Broadcast && topic.claim == "" && rec.user != c.user {
 			complain("not for this user: %s", e.data)
 		}
 	}
@@ -95,7 +95,7 @@ func (w *world) verify(c *simClient, until int) []string {
 			}
 			for o := range part.records {
 				rec := topic.record(part, int64(o))
-				if rec == nil || !rec.Broadcast && string(rec.User) != c.user || part.records[o].time > until || !c.due(topic, i, o) {
+				if rec == nil || !c.owns(topic, rec) || part.records[o].time > until || !c.due(topic, i, o) {
 					continue
 				}
 				if value := part.records[o].value; !seen[value] && !covered(int64(o)) {
