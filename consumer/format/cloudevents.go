@@ -25,20 +25,23 @@ const attributePrefix = "ce_"
 func (cloudEvents) Ready(*batch.Record, func()) bool { return true }
 
 func (cloudEvents) Decode(r *batch.Record) (Decoded, error) {
-	if structured, err := isStructured(r); err != nil {
-		return Decoded{}, &Error{Reason: ReasonNotCloudEvent, Err: err}
-	} else if !structured {
-		return decodeBinaryMode(r), nil
+	structured, err := isStructured(r)
+	var d Decoded
+	switch {
+	case err != nil:
+	case structured:
+		text, notJSON := checkJSON(r.Value)
+		if notJSON != nil {
+			return Decoded{}, refuseJSON("", notJSON)
+		}
+		d, err = readEvent(text)
+	default:
+		d, err = decodeBinaryMode(r)
 	}
-	text, err := checkJSON(r.Value)
 	if err != nil {
-		return Decoded{}, refuseJSON("", err)
-	}
-	event, err := readEvent(text)
-	if err != nil {
 		return Decoded{}, &Error{Reason: ReasonNotCloudEvent, Err: err}
 	}
-	return event, nil
+	return d, nil
 }
 
 // isStructured reports whether the content type of a record says that its value is a CloudEvent as JSON. The error says
@@ -72,24 +75,35 @@ func contentType(r *batch.Record) ([]byte, bool) {
 	return nil, false
 }
 
-// decodeBinaryMode finds the attributes of a record among its headers. A record without attributes passes as it is.
-func decodeBinaryMode(r *batch.Record) Decoded {
+// decodeBinaryMode finds the attributes of a record among its headers. A record without attributes passes as it is. Of
+// several headers with one name, the last counts.
+func decodeBinaryMode(r *batch.Record) (Decoded, error) {
 	d := Decoded{Value: r.Value}
-	for _, h := range r.Headers {
+	var seen map[string]struct{}
+	for _, h := range slices.Backward(r.Headers) {
 		name, ok := strings.CutPrefix(h.Key, attributePrefix)
-		if !ok || !isAttributeName(name) {
+		if _, isRepeated := seen[name]; !ok || isRepeated || h.Value == nil || !isAttributeName(name) {
 			continue
 		}
+		if len(seen) == maxAttributes {
+			return Decoded{}, errManyAttributes
+		}
+		if seen == nil {
+			seen = make(map[string]struct{})
+		}
+		seen[name] = struct{}{}
 		if name == "type" {
 			d.Type = string(h.Value)
 		}
 		d.Headers = append(d.Headers, h)
 	}
-	return d
+	slices.Reverse(d.Headers)
+	return d, nil
 }
 
-// maxAttributes bounds the attributes of an event in structured mode; in binary mode, the headers of a record are bounded.
-const maxAttributes = 1000
+const maxAttributes = 1000 // of an event
+
+var errManyAttributes = fmt.Errorf("the event has more than %d attributes", maxAttributes)
 
 // isAttributeName reports whether a name is one that CloudEvents allow: lower-case ASCII letters and digits.
 func isAttributeName(name string) bool {
@@ -150,7 +164,7 @@ func (e *eventReader) add(name string, value jsontext.Value) error {
 	case value.Kind() == 'n': // an attribute that is absent, by the JSON format of CloudEvents
 		return nil
 	case len(e.Headers) == maxAttributes:
-		return fmt.Errorf("the event has more than %d attributes", maxAttributes)
+		return errManyAttributes
 	}
 	content := attributeText(value)
 	e.Headers = append(e.Headers, batch.Header{Key: attributePrefix + name, Value: content})
@@ -174,8 +188,8 @@ func attributeText(value jsontext.Value) []byte {
 	return content
 }
 
-// setValue sets the value to the event's data: JSON data as JSON, and a text of another content type as it is. Binary data
-// stays in base64, because event streams carry text. An event without data has an empty value.
+// setValue sets the value to the event's data, as the same event has it in binary mode: JSON data as JSON, a text of
+// another content type as it is, and binary data as bytes. An event without data has an empty value.
 func (e *eventReader) setValue() error {
 	switch {
 	case e.data != nil && e.dataBase64 != nil:
@@ -184,10 +198,11 @@ func (e *eventReader) setValue() error {
 		if e.dataBase64.Kind() != '"' {
 			return errors.New("data_base64 is not a string")
 		}
-		e.Value = attributeText(e.dataBase64)
-		if _, err := base64.StdEncoding.DecodeString(string(e.Value)); err != nil {
+		content, err := base64.StdEncoding.AppendDecode([]byte{}, attributeText(e.dataBase64))
+		if err != nil {
 			return errors.New("data_base64 is not base64")
 		}
+		e.Value = content
 	case e.data == nil:
 		e.Value = []byte{}
 	case e.data.Kind() == '"' && !isJSONType(e.contentType):

@@ -23,7 +23,7 @@ func TestCloudEvents(t *testing.T) {
 		"no event":                {value: "\xff", want: "\xff"},
 		"no event, other type":    {headers: "content-type: application/json", value: "{", want: "{"},
 		"binary":                  {headers: "ce_type: a.b, ce_id: 7, ce_specversion: 1.0, other: x", value: "x", want: "x", eventType: "a.b", attributes: "ce_type=a.b ce_id=7 ce_specversion=1.0"},
-		"binary, a type twice":    {headers: "ce_type: a, ce_type: b", value: "", want: "", eventType: "b", attributes: "ce_type=a ce_type=b"},
+		"binary, a type twice":    {headers: "ce_type: a, ce_id: 7, ce_type: b", value: "", want: "", eventType: "b", attributes: "ce_id=7 ce_type=b"},
 		"binary, a name too many": {headers: "ce_type: a, ce_a\nb: x, ce_: y, ce_B: z", value: "x", want: "x", eventType: "a", attributes: "ce_type=a"},
 		"structured":              {headers: structured, value: start + `,"data":{"a":1}}`, want: `{"a":1}`, eventType: "order.paid", attributes: attributes},
 		"another case":            {headers: "Content-Type: Application/CloudEvents+JSON", value: start + `,"data":1}`, want: `1`, eventType: "order.paid", attributes: attributes},
@@ -33,9 +33,10 @@ func TestCloudEvents(t *testing.T) {
 		"a JSON string":           {headers: structured, value: start + `,"data":"a\n"}`, want: `"a\n"`, eventType: "order.paid", attributes: attributes},
 		"a text":                  {headers: structured, value: `{"datacontenttype":"text/plain",` + start[1:] + `,"data":"a\n"}`, want: "a\n", eventType: "order.paid", attributes: "ce_datacontenttype=text/plain " + attributes},
 		"a JSON type":             {headers: structured, value: start + `,"data":"a","datacontenttype":"text/json"}`, want: `"a"`, eventType: "order.paid", attributes: attributes + " ce_datacontenttype=text/json"},
-		"base64":                  {headers: structured, value: start + `,"data_base64":"/wA="}`, want: "/wA=", eventType: "order.paid", attributes: attributes},
+		"base64":                  {headers: structured, value: start + `,"data_base64":"/wA="}`, want: "\xff\x00", eventType: "order.paid", attributes: attributes},
 		"extensions":              {headers: structured, value: start + `,"n":3,"b":true,"none":null,"data":{}}`, want: `{}`, eventType: "order.paid", attributes: attributes + " ce_n=3 ce_b=true"},
 
+		"binary, many":        {headers: strings.ReplaceAll(strings.ReplaceAll(manyAttributes()[1:], `":""`, ": x"), `,"a`, ", ce_a") + ", ce_type: a, ce_id: 7", value: "x", reason: ReasonNotCloudEvent},
 		"not JSON":            {headers: structured, value: start, reason: ReasonNotJSON},
 		"empty":               {headers: structured, value: ``, reason: ReasonNotJSON},
 		"an array":            {headers: structured, value: `[]`, reason: ReasonNotCloudEvent},
@@ -86,4 +87,33 @@ func manyAttributes() string {
 		fmt.Fprintf(&b, `,"a%d":""`, i)
 	}
 	return b.String()
+}
+
+// TestNullAttributes leaves out headers without a value, because an attribute is a text.
+func TestNullAttributes(t *testing.T) {
+	d, err := cloudEvents{}.Decode(&batch.Record{Value: []byte("x"), Headers: []batch.Header{{Key: "ce_type"}, {Key: "ce_id", Value: []byte{}}}})
+	if err != nil || d.Type != "" || len(d.Headers) != 1 || d.Headers[0].Key != "ce_id" {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// FuzzCloudEvents decodes records of any bytes.
+func FuzzCloudEvents(f *testing.F) {
+	f.Add("application/cloudevents+json", []byte(`{"specversion":"1.0","type":"a","data":{"a":1},"datacontenttype":"text/plain"}`), "ce_type", "a")
+	f.Add("application/json", []byte(`{}`), "ce_id", "a")
+	f.Fuzz(func(t *testing.T, contentType string, value []byte, key, attribute string) {
+		r := &batch.Record{Value: value, Headers: []batch.Header{{Key: key, Value: []byte(attribute)}, {Key: "Content-Type", Value: []byte(contentType)}}}
+		d, err := cloudEvents{}.Decode(r)
+		if err != nil {
+			return
+		}
+		if d.Value == nil && value != nil {
+			t.Error("the value is null")
+		}
+		for _, h := range d.Headers {
+			if name, ok := strings.CutPrefix(h.Key, attributePrefix); !ok || !isAttributeName(name) || h.Value == nil {
+				t.Errorf("header %q: %q", h.Key, h.Value)
+			}
+		}
+	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/bufbuild/protocompile"
 	"github.com/go-json-experiment/json/jsontext"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -190,29 +191,59 @@ var (
 
 // findMessage reads the message indexes of a value: the place of its type in the schema. It returns the type, and the
 // value after the indexes.
+//
+// A map field makes a message that the text of the schema does not show. Confluent's Java serializer does not count these
+// messages; its other serializers do. If it makes a difference, the value belongs to the first type whose fields it has.
 func (s *protobufSchema) findMessage(f *frame) (protoreflect.MessageDescriptor, []byte, error) {
-	payload := f.payload
-	rest := payload
+	indexes, payload, ok := readIndexes(f.payload)
 	if f.prefix != nil { // newer serializers write the indexes into the header
-		rest = f.prefix
+		indexes, _, ok = readIndexes(f.prefix)
+		payload = f.payload
 	}
-	indexes, rest, ok := readIndexes(rest)
 	if !ok {
 		return nil, nil, errIndexes
 	}
-	if f.prefix == nil {
-		payload = rest
+	message, other := s.messageAt(indexes, true), s.messageAt(indexes, false)
+	if message == nil || message.IsMapEntry() || other != nil && other != message && !hasFields(message, payload) && hasFields(other, payload) {
+		message = other
 	}
-	messages := s.file.Messages()
-	var message protoreflect.MessageDescriptor
-	for _, i := range indexes {
-		if i < 0 || i >= int64(messages.Len()) {
-			return nil, nil, errIndexes
-		}
-		message = messages.Get(int(i))
-		messages = message.Messages()
+	if message == nil {
+		return nil, nil, errIndexes
 	}
 	return message, payload, nil
+}
+
+// messageAt returns the message that indexes name, or nil. countsMaps says whether they count the messages of maps.
+func (s *protobufSchema) messageAt(indexes []int64, countsMaps bool) (message protoreflect.MessageDescriptor) {
+	messages := s.file.Messages()
+	for _, i := range indexes {
+		message = nil
+		for at := 0; at < messages.Len() && message == nil; at++ {
+			if m := messages.Get(at); countsMaps || !m.IsMapEntry() {
+				if i == 0 {
+					message = m
+				}
+				i--
+			}
+		}
+		if message == nil {
+			return nil
+		}
+		messages = message.Messages()
+	}
+	return message
+}
+
+// hasFields reports whether a message has all fields of a value.
+func hasFields(message protoreflect.MessageDescriptor, value []byte) bool {
+	for len(value) > 0 {
+		number, _, n := protowire.ConsumeField(value)
+		if n < 0 || message.Fields().ByNumber(number) == nil {
+			return false
+		}
+		value = value[n:]
+	}
+	return true
 }
 
 // firstMessage are the indexes of the first message, which a single 0 stands for.

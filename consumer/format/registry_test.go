@@ -16,10 +16,10 @@ import (
 	"herald/consumer/registry"
 )
 
-// start returns a registry format, and what it asks.
-func start(tb testing.TB) (format.Format, *format.Registry, *registrytest.Registry) {
+// start returns a format whose registry has the schemas of registrytest, and the registry.
+func start(tb testing.TB) (format.Format, *format.Registry) {
 	tb.Helper()
-	server, url := registrytest.Start(tb)
+	_, url := registrytest.Start(tb)
 	client := registry.New(registry.Config{URLs: []string{url}})
 	schemas := format.NewRegistry(client, slog.New(slog.DiscardHandler), nil)
 	tb.Cleanup(func() {
@@ -30,7 +30,7 @@ func start(tb testing.TB) (format.Format, *format.Registry, *registrytest.Regist
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return f, schemas, server
+	return f, schemas
 }
 
 // awaitReady waits until a record is ready.
@@ -52,7 +52,7 @@ func awaitReady(tb testing.TB, schemas *format.Registry, f format.Format, r *bat
 
 // TestOtherSerializers decodes the records of confluent-kafka's serializers and of the CloudEvents SDK.
 func TestOtherSerializers(t *testing.T) {
-	f, schemas, _ := start(t)
+	f, schemas := start(t)
 	events, err := format.New(format.KindCloudEvents, nil)
 	if err != nil {
 		t.Fatal(err)
