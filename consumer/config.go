@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go/sasl"
+
+	"herald/consumer/format"
 )
 
 // Config configures a [Consumer]. Brokers, Group, Replica and Routes have no defaults.
@@ -23,6 +25,9 @@ type Config struct {
 	Replica string
 
 	Routes []Route
+
+	// Schemas is the schema registry of routes with [format.KindRegistry], and needed for them. Default: none.
+	Schemas *format.Registry
 
 	// ReplayConcurrency bounds how many passes over logs read from Kafka at the same time. A quarter of them
 	// is for long replays, of more than 200,000 offsets. Each pass holds one response in memory. Default 16.

@@ -46,15 +46,19 @@ func New(cfg Config, sink Sink) (*Consumer, error) {
 	c.topics = newTopicRegistry(rs, c.log, c.metrics.misplaced.Inc)
 	c.offsets = newOffsetFinder(c.cluster, c.topics)
 	c.reader = newLiveReader(c.cluster, c.topics, c.offsets, sink, logtail.New(cfg.ReplayCacheBytes*3/4), cfg.fetchOptions(), cfg.SessionPartitions, c.metrics, c.log)
+	if c.reader.decoders, err = newDecoders(rs, cfg.Schemas, c.metrics, c.log); err != nil {
+		return nil, err
+	}
 	c.offsets.checkTopic = c.reader.checkTopic
 	c.poller = newTopicPoller(c.cluster, c.topics, c.reader, c.contact, c.metrics, c.log)
 	c.member = newGroupMember(newGroupHealth(cfg.Group, cfg.Replica, c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topics.commitTopics, c.reader.positions)
 	c.delivered = newDeliveredPositions(newGroupHealth(cfg.Group, deliveredGroup, c.Online, c.metrics, c.log), c.cluster, c.metrics, c.topics.idOf)
 	fetcher := newChunkFetcher(c.cluster, c.topics, c.offsets, cfg.fetchOptions(), cfg.ReplayCacheBytes/4, c.metrics)
 	c.scans = newScans(fetcher, cfg.ReplayConcurrency, cfg.ReplayRatePerUser, c.metrics, c.log)
+	c.scans.decoders = c.reader.decoders
 	if cfg.Registry != nil {
 		tailBytes, tailAge := newTailMetrics(c.reader.tail)
-		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader}, tailBytes, tailAge)
+		cfg.Registry.MustRegister(lagCollector{c.reader}, partitionsCollector{c.reader}, tailBytes, tailAge, newSchemaWaitMetric(c.reader))
 	}
 	return c, nil
 }

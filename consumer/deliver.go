@@ -56,6 +56,9 @@ func (r *liveReader) deliverPartition(s *shard, p *livePartition, part *kmsg.Fet
 		if unreadable, ok := errors.AsType[*UnreadableError](err); ok {
 			r.handleUnreadable(p, unreadable)
 		}
+		if waits, ok := errors.AsType[*schemaWaitError](err); ok {
+			r.beginSchemaWait(p, waits.wait)
+		}
 		return err == nil && !r.shortenLookBack(p) && !s.batches.Jumped()
 	case errors.Is(err, kerr.OffsetOutOfRange):
 		if !r.forsakeFollower(p) { // a follower may lack records that the leader has
@@ -67,7 +70,8 @@ func (r *liveReader) deliverPartition(s *shard, p *livePartition, part *kmsg.Fet
 	return false
 }
 
-// deliverRecords hands the partition's records to the tail and the sink. The error is an [*UnreadableError].
+// deliverRecords hands the partition's records to the tail and the sink. The error is an [*UnreadableError], or a
+// [*schemaWaitError] if the next record needs a schema that is not there yet.
 // deliverRecords returns no error for message sets of magic 0 and 1, because another fetch would return the same.
 // It leaves them out at once and reads the records after them.
 func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.FetchResponseTopicPartition) error {
@@ -93,42 +97,55 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 	}
 	defer b.Close()
 	list := s.records[:0]
+	waits := r.newSchemaWait(p)
 	for {
-		var rec Record
-		more, err := b.Next(&rec.Record)
-		if more {
-			p.route.setOwner(&rec, p.owner)
-			if p.ownerless != nil && p.ownerless.mayCount(rec.User) && rec.Offset >= p.liveFrom { // the others are for the tail alone
-				p.ownerless.count(p.Partition, &rec)
-			}
-			list = append(list, rec)
+		list = append(list, Record{})
+		more, next, err := r.takeRecordLocked(p, b, &list[len(list)-1], waits)
+		if !more {
+			list = list[:len(list)-1]
 		}
 		full := len(list) == maxDelivery || len(list) > 0 && b.MustDropRecords()
-		if full || !more && b.NextOffset() > p.next { // the last offsets may have no record
+		if full || !more && next > p.next { // the last offsets may have no record
 			if len(list) > 0 && p.byName.Load() {
 				p.witness = newWitness(&list[len(list)-1].Record)
 			}
-			r.passOnLocked(p, list, b.NextOffset())
+			r.passOnLocked(p, list, next)
 			r.metrics.records.Add(float64(len(list)))
 			clear(list) // the records point into the response, which may be large
 			b.DropRecords()
 			s.records = list[:0]
 			list = s.records
 		}
-		if err != nil {
-			bad := &UnreadableError{Position{p.Partition, b.NextOffset()}, b.NextReadable(), err}
-			if !errors.Is(err, batch.ErrOldMessageFormat) {
-				return bad
-			}
+		if bad, ok := errors.AsType[*UnreadableError](err); ok && errors.Is(bad, batch.ErrOldMessageFormat) {
 			r.metrics.errors.WithLabelValues(errorUnreadable).Inc()
 			r.leaveOutLocked(p, bad)
 			b.SkipTo(p.next)
 			continue
 		}
 		if !more {
-			return nil
+			return err
 		}
 	}
+}
+
+// takeRecordLocked fills rec with the next record of the batches and its owner, and counts a record without one. more is
+// false if there is none, or with an error as deliverRecords returns it. next is the offset after the records so far.
+func (r *liveReader) takeRecordLocked(p *livePartition, b *batch.Reader, rec *Record, waits *schemaWait) (more bool, next int64, err error) {
+	more, err = b.Next(&rec.Record)
+	if err != nil {
+		return false, b.NextOffset(), &UnreadableError{Position{p.Partition, b.NextOffset()}, b.NextReadable(), err}
+	}
+	if !more {
+		return false, b.NextOffset(), nil
+	}
+	if rec.decoding = p.decoding; rec.decoding != nil && !p.mayTakeLocked(rec, waits) {
+		return false, rec.Offset, &schemaWaitError{waits}
+	}
+	p.route.setOwner(rec, p.owner)
+	if p.ownerless != nil && p.ownerless.mayCount(rec.User) && rec.Offset >= p.liveFrom { // the others are for the tail alone
+		p.ownerless.count(p.Partition, rec)
+	}
+	return true, b.NextOffset(), nil
 }
 
 // passOnLocked hands records, and the offset after them, to the tail and to the sink. The tail gets them first,

@@ -10,6 +10,7 @@ const (
 	GapUnknownID   GapReason = "unknown-id"   // the position does not belong to this log, or the client's id has none
 	GapReplayLimit GapReason = "replay-limit" // more records than the server is set to replay
 	GapUnreadable  GapReason = "unreadable"   // the records fail their checksum or are of an old format
+	GapUndecodable GapReason = "undecodable"  // the format of the route cannot decode the record, see [Record.Decode]
 )
 
 // Gap is a range of offsets that cannot be delivered, From up to but not including To. With

@@ -28,6 +28,7 @@ type liveReader struct {
 	sink              Sink
 	tail              *logtail.Tail
 	ownerless         map[string]*ownerlessRecords // by topic
+	decoders          map[string]*decoder          // by the topic of the route; the routes without a format have none
 	options           fetchOptions
 	sessionPartitions int // the most partitions in a shard
 	metrics           *metrics
@@ -74,7 +75,7 @@ func (r *liveReader) beginPartition(start *pendingStart, next int64) {
 	p := &livePartition{
 		Partition: start.Partition, route: route, owner: route.owner(start.Topic), topicID: start.topicID,
 		tail: r.tail.Begin(first), added: time.Now(), first: first, liveFrom: next, next: first, logEnd: next, moved: time.Now(),
-		ownerless: r.ownerless[start.Topic],
+		ownerless: r.ownerless[start.Topic], decoding: r.decoders[route.Topic].of(start.Partition),
 	}
 	p.end.Store(endUnknown)
 	if start.startAt == broker.LatestOffset {
@@ -134,7 +135,7 @@ func (r *liveReader) assignLocked(p *livePartition, at place) {
 	if broker >= 0 && p.follower >= 0 && time.Since(p.preferred) < preferFor {
 		broker = p.follower
 	}
-	if r.partitions[p.Partition] != p {
+	if r.partitions[p.Partition] != p || p.wait != nil {
 		return
 	}
 	if p.shard != nil && p.shard.broker == broker && p.fetchID == at.fetchID {

@@ -27,6 +27,7 @@ type metrics struct {
 	commits     *prometheus.CounterVec
 	misplaced   prometheus.Counter
 	ownerless   *prometheus.CounterVec
+	undecodable *prometheus.CounterVec
 	stalled     prometheus.Gauge
 	up          prometheus.Gauge
 }
@@ -71,7 +72,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "herald_kafka_misplaced_records_total", Help: "Records left out of a stream because they are in another partition than the topic's partitioner chooses for the user; counted once for each open stream.",
 		}),
 		ownerless: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "herald_kafka_ownerless_records_total", Help: "Records read live that no user can ever get, by topic and by reason: no-key, no-header, not-json, no-field, wrong-type, empty, too-long, not-utf8, control-character or no-topic.",
+			Name: "herald_kafka_ownerless_records_total", Help: "Records read live that no user can ever get, by topic and by reason: no-key, no-header, not-json, no-field, wrong-type, empty, too-long, not-utf8, control-character, undecodable or no-topic.",
+		}, []string{"topic", "reason"}),
+		undecodable: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "herald_kafka_undecodable_records_total", Help: "Records that the format of their route could not decode, by the topic of the route and by reason; counted once live if a stream wants the record, and once for each replay.",
 		}, []string{"topic", "reason"}),
 		stalled: prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_stalled_partitions", Help: "Partitions that have records to read and from which Herald has read nothing for at least 30 s."}),
 		up:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_up", Help: "1 if Kafka answered the last metadata request, 0 if not."}),
@@ -83,7 +87,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.commits.WithLabelValues(result)
 	}
 	if reg != nil {
-		reg.MustRegister(m.records, m.replayed, m.replays, m.tailReplays, m.passes, m.delayed, m.cachedBytes, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.misplaced, m.ownerless, m.stalled, m.up)
+		reg.MustRegister(m.records, m.replayed, m.replays, m.tailReplays, m.passes, m.delayed, m.cachedBytes, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.misplaced, m.ownerless, m.undecodable, m.stalled, m.up)
 	}
 	return m
 }

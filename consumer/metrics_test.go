@@ -22,6 +22,8 @@ type meter struct {
 	t     *testing.T
 	reg   *prometheus.Registry
 	moved map[string]bool // the names of the metrics whose awaited value came
+
+	schemas *gatedFormat // of the routes with a format
 }
 
 // series returns the values by name{label values}. The value of a histogram is its number of observations.
@@ -78,7 +80,7 @@ func positive(value float64) bool { return value > 0 }
 // a fetch holds one batch.
 func metered(t *testing.T, broker *kfake.Cluster, routes ...string) (*meter, *Consumer, *ledger, *Producer) {
 	t.Helper()
-	m := &meter{t, prometheus.NewRegistry(), make(map[string]bool)}
+	m := &meter{t, prometheus.NewRegistry(), make(map[string]bool), newGatedFormat()}
 	cfg := Config{Brokers: broker.ListenAddrs(), Group: "test", Replica: "one", FetchMaxBytes: 1, ReplayRatePerUser: 1 << 20, Registry: m.reg, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	for _, text := range routes {
 		route, err := ParseRoute(text)
@@ -93,6 +95,7 @@ func metered(t *testing.T, broker *kfake.Cluster, routes ...string) (*meter, *Co
 		t.Fatal(err)
 	}
 	c.reader.stallAfter = time.Second
+	setFormat(c, m.schemas)
 	run(t, c)
 	producer := NewProducer(broker.ListenAddrs(), nil, nil)
 	t.Cleanup(producer.Close)
@@ -103,11 +106,11 @@ func metered(t *testing.T, broker *kfake.Cluster, routes ...string) (*meter, *Co
 // state that it measures. A metric that the test does not cover fails the test.
 func TestEveryMetricCountsItsEvent(t *testing.T) {
 	t.Parallel()
-	broker := newBroker(t, kfake.SeedTopics(1, "shared", "json"))
-	m, c, _, producer := metered(t, broker, "shared,partitioner=murmur2", "json,user=json:/owner")
+	broker := newBroker(t, kfake.SeedTopics(1, "shared", "json", "value"))
+	m, c, _, producer := metered(t, broker, "shared,partitioner=murmur2", "json,user=json:/owner", "value,format=confluent-json,user=json:/owner")
 	ready(t, c)
 	m.await("herald_kafka_up{}", positive)
-	m.await("herald_kafka_partitions{0}", func(value float64) bool { return value == 2 })
+	m.await("herald_kafka_partitions{0}", func(value float64) bool { return value == 3 })
 	m.rise(func() {}, "herald_kafka_fetch_duration_seconds{}")
 	m.await("herald_kafka_generations_total{}", positive)
 	m.await("herald_kafka_rebalance_duration_seconds{}", positive)
@@ -115,6 +118,11 @@ func TestEveryMetricCountsItsEvent(t *testing.T) {
 	live := []string{"herald_kafka_records_total{}", "herald_kafka_read_bytes_total{live}"}
 	m.rise(func() { sequence(t, producer, "shared", "alice", "a", 3) }, live...)
 	m.rise(func() { produce(t, producer, "json", "", `{"owner":""}`) }, append(live, "herald_kafka_ownerless_records_total{empty,json}")...)
+	waiting := "herald_kafka_schema_waiting_partitions{}"
+	m.await(waiting, zero)
+	m.rise(func() { produce(t, producer, "value", "", "new:{}") }, waiting)
+	m.rise(func() { m.schemas.open("new"); produce(t, producer, "value", "", "bad:{}") }, "herald_kafka_undecodable_records_total{mismatch,value}")
+	m.await(waiting, zero)
 	m.await("herald_kafka_commits_total{ok}", positive)
 	m.rise(func() {
 		broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}})

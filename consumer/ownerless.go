@@ -11,16 +11,17 @@ import (
 // Why a record of a shared topic belongs to no user, as values of the metric's label reason. Such a record is
 // ownerless: no stream can ever get it.
 const (
-	ownerlessNoKey     = "no-key"            // the key is null
-	ownerlessNoHeader  = "no-header"         // the route's header is missing or null
-	ownerlessNotJSON   = "not-json"          // the value is not one JSON text whose objects have each name once
-	ownerlessNoField   = "no-field"          // the route's JSON pointer points to nothing
-	ownerlessWrongType = "wrong-type"        // the route's JSON pointer points to something other than a string or an integer
-	ownerlessEmpty     = "empty"             // the user's name is empty
-	ownerlessTooLong   = "too-long"          // the user's name is longer than maxUser
-	ownerlessNotUTF8   = "not-utf8"          // the user's name is not UTF-8
-	ownerlessControl   = "control-character" // the user's name contains a control character
-	ownerlessNoTopic   = "no-topic"          // the user cannot have a topic of a per-user route, and so no stream (ErrUserTopic)
+	ownerlessNoKey       = "no-key"            // the key is null
+	ownerlessNoHeader    = "no-header"         // the route's header is missing or null
+	ownerlessNotJSON     = "not-json"          // the value is not one JSON text whose objects have each name once
+	ownerlessNoField     = "no-field"          // the route's JSON pointer points to nothing
+	ownerlessWrongType   = "wrong-type"        // the route's JSON pointer points to something other than a string or an integer
+	ownerlessEmpty       = "empty"             // the user's name is empty
+	ownerlessTooLong     = "too-long"          // the user's name is longer than maxUser
+	ownerlessNotUTF8     = "not-utf8"          // the user's name is not UTF-8
+	ownerlessControl     = "control-character" // the user's name contains a control character
+	ownerlessUndecodable = "undecodable"       // the route's format cannot decode the value, which names the user
+	ownerlessNoTopic     = "no-topic"          // the user cannot have a topic of a per-user route, and so no stream (ErrUserTopic)
 )
 
 // ownerlessPeriod is how long the log is silent about a topic's ownerless records after a line.
@@ -67,6 +68,8 @@ func (o *ownerlessRecords) reasons() []string {
 		list = append(list, ownerlessNoTopic)
 	}
 	switch {
+	case o.route.UserPointer != "" && o.route.Format != "":
+		return append(list, ownerlessNotJSON, ownerlessNoField, ownerlessWrongType, ownerlessUndecodable)
 	case o.route.UserPointer != "":
 		return append(list, ownerlessNotJSON, ownerlessNoField, ownerlessWrongType)
 	case o.route.UserHeader != "":
@@ -111,6 +114,8 @@ func (o *ownerlessRecords) findReason(rec *Record) (reason, found string) {
 	user := rec.User
 	switch {
 	case len(user) > 0:
+	case o.route.UserPointer != "" && rec.Decode() != nil:
+		return ownerlessUndecodable, ""
 	case o.route.UserPointer != "":
 		_, missing, found := userInValue(rec.Value, o.route.UserPointer)
 		return missing, found

@@ -68,6 +68,13 @@ var ownerlessTests = map[string]map[string]struct {
 		"empty":                    {Message{Key: []byte{}, Value: []byte("v")}, "empty"},
 		"too long":                 {Message{Key: bytes.Repeat([]byte("k"), 257), Value: []byte("v")}, "too-long"},
 	},
+	"framed,user=json:/to,format=confluent-json": {
+		"good":      {Message{Value: []byte("\x00\x00\x00\x00\x01" + `{"to":"alice"}`)}, ""},
+		"tombstone": {Message{Key: []byte("k")}, ""},
+		"no field":  {Message{Value: []byte("\x00\x00\x00\x00\x01" + `{"from":"alice"}`)}, "no-field"},
+		"no frame":  {Message{Value: []byte(`{"to":"secret"}`)}, "undecodable"},
+		"no JSON":   {Message{Value: []byte("\x00\x00\x00\x00\x01secret")}, "undecodable"},
+	},
 	"own.{user}":             {"any": {Message{Topic: "own.alice", Value: []byte("v")}, ""}},
 	"own.all,kind=broadcast": {"any": {Message{Value: []byte("v")}, ""}, "tombstone": {Message{}, ""}},
 }
@@ -77,7 +84,7 @@ var ownerlessTests = map[string]map[string]struct {
 // and no record again that a replay reads. It logs one line for each topic, without key and value.
 func TestOwnerlessRecordsAreCountedOnce(t *testing.T) {
 	t.Parallel()
-	broker := newBroker(t, kfake.SeedTopics(1, "keyed", "headed", "json", "teams", "own.all", "own.alice"))
+	broker := newBroker(t, kfake.SeedTopics(1, "keyed", "headed", "json", "teams", "framed", "own.all", "own.alice"))
 	producer := NewProducer(broker.ListenAddrs(), nil, nil)
 	t.Cleanup(producer.Close)
 	want, written := make(map[string]float64), 0
@@ -106,7 +113,7 @@ func TestOwnerlessRecordsAreCountedOnce(t *testing.T) {
 	m := &meter{t: t, reg: prometheus.NewRegistry()}
 	m.reg.MustRegister(c.metrics.ownerless)
 	maps.Copy(want, m.series())
-	if n := 6 + 6 + 8 + 5; len(want) != n {
+	if n := 6 + 6 + 8 + 5 + 9; len(want) != n {
 		t.Errorf("%d series from the start, want %d: %v", len(want), n, want)
 	}
 	run(t, c)
@@ -118,7 +125,7 @@ func TestOwnerlessRecordsAreCountedOnce(t *testing.T) {
 	if diff := cmp.Diff(want, m.series()); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
 	}
-	for _, topic := range []string{"keyed", "headed", "json", "teams"} {
+	for _, topic := range []string{"keyed", "headed", "json", "teams", "framed"} {
 		p := Partition{Topic: topic, ID: 0}
 		next, _ := c.reader.livePartition(p).position()
 		forgetTail(t, c, p)

@@ -28,11 +28,12 @@ import (
 //	└───────────────────────┘      the pass has reached its end
 type pass struct {
 	zone
-	ctx    context.Context //nolint:containedctx // the life of the zone's goroutine, not a request's
-	scans  *scans
-	route  *Route
-	owner  []byte // the user of a per-user topic, see [Route.owner]
-	chunks *chunkReader
+	ctx      context.Context //nolint:containedctx // the life of the zone's goroutine, not a request's
+	scans    *scans
+	route    *Route
+	owner    []byte    // the user of a per-user topic, see [Route.owner]
+	decoding *decoding // nil: the route has no format
+	chunks   *chunkReader
 
 	next     int64 // the offset to read next
 	end      int64 // the pass ends before this offset
@@ -59,7 +60,7 @@ type gathering struct {
 
 func newPass(ctx context.Context, s *scans, z zone, route *Route) *pass {
 	return &pass{
-		zone: z, ctx: ctx, scans: s, route: route, owner: route.owner(z.Topic),
+		zone: z, ctx: ctx, scans: s, route: route, owner: route.owner(z.Topic), decoding: s.decoders[route.Topic].of(z.Partition),
 		chunks: newChunkReader(s.fetcher, z), low: math.MaxInt64,
 	}
 }
@@ -258,7 +259,8 @@ func (p *pass) failAt(offset int64, err error) {
 		}
 		return
 	}
-	if _, outOfRange := errors.AsType[*OutOfRangeError](err); !outOfRange {
+	_, outOfRange := errors.AsType[*OutOfRangeError](err)
+	if !outOfRange && !errors.Is(err, ErrNotReady) {
 		p.scans.recordFailure(p.ctx, fmt.Errorf("replay %s@%d: %w", p.Partition, offset, err))
 	}
 	p.failAll(err)
@@ -280,8 +282,8 @@ func (p *pass) readChunk() (next int64, err error) {
 			return p.next, err
 		}
 		next, err = p.offerRecords(k, p.next)
-		if err == nil && next > p.next {
-			return next, nil
+		if err == nil && next > p.next || errors.Is(err, ErrNotReady) {
+			return next, err
 		}
 		if err == nil {
 			err = fmt.Errorf("%w at offset %d: it has no batch that begins there", batch.ErrCorrupt, p.next)
@@ -301,7 +303,7 @@ func (p *pass) readChunk() (next int64, err error) {
 
 // offerRecords offers the records of the chunk from the offset on to the requests. It returns the offset after
 // the last record offered; with an [*UnreadableError], the offset of the first record that cannot be read.
-func (p *pass) offerRecords(k *chunk, offset int64) (int64, error) {
+func (p *pass) offerRecords(k *chunk, offset int64) (next int64, failed error) {
 	b := &p.batches
 	b.Reset(k.batches, slices.Clone(k.aborted), offset)
 	if !p.chunks.sparse {
@@ -310,14 +312,17 @@ func (p *pass) offerRecords(k *chunk, offset int64) (int64, error) {
 	defer b.Close()
 	var rec Record
 	replayed, cost := 0, 0
-	var failed error
 	for {
 		b.DropRecords()
 		more, err := b.Next(&rec.Record)
 		if err != nil {
 			failed = &UnreadableError{Position{p.Partition, b.NextOffset()}, b.NextReadable(), err}
 		}
-		if !more {
+		if next = b.NextOffset(); !more {
+			break
+		}
+		if rec.decoding = p.decoding; p.route.UserPointer != "" && !p.route.isReady(&rec, nil) { // nobody knows whose record it is
+			failed, next = ErrNotReady, rec.Offset
 			break
 		}
 		replayed++
@@ -336,7 +341,7 @@ func (p *pass) offerRecords(k *chunk, offset int64) (int64, error) {
 	p.cost += float64(cost) / float64(len(p.requests))
 	p.scans.metrics.replayed.Add(float64(replayed))
 	for _, r := range p.requests {
-		r.advance(b.NextOffset())
+		r.advance(next)
 	}
-	return b.NextOffset(), failed
+	return next, failed
 }

@@ -22,8 +22,8 @@ type Range struct {
 	Values []string
 
 	// Err is why the replay ended before To; nil if fn ended it. It is ctx's error, an [*OutOfRangeError],
-	// an [*UnreadableError], [ErrRecreated] if the topic no longer has the id TopicID, or what Kafka
-	// answered. After any of these the range may be replayed again; after an UnreadableError, from its Next.
+	// an [*UnreadableError], [ErrRecreated] if the topic no longer has the id TopicID, [ErrNotReady], or what
+	// Kafka answered. After any of these the range may be replayed again; after an UnreadableError, from its Next.
 	Err error
 }
 
@@ -49,7 +49,7 @@ func (c *Consumer) Replay(ctx context.Context, user string, ranges []Range, fn f
 			if !more {
 				return
 			}
-			if at.Next < at.To {
+			if at.Err == nil && at.Next < at.To {
 				r.requests = append(r.requests, &rangeRequest{replay: r, Range: at, user: user, until: until})
 			}
 		}
@@ -73,7 +73,11 @@ func (r *liveReader) replayTail(at *Range, user string, fn func(*Range, *Record)
 	more = true
 	count := 0
 	next, held := p.tail.Read(owners, at.Next, at.To, func(owner []byte, found *batch.Record) bool {
-		rec.Record, rec.User = *found, owner
+		rec.Record, rec.User, rec.decoding = *found, owner, p.decoding
+		if !rec.isReady(nil) {
+			at.Err = ErrNotReady
+			return false
+		}
 		count++
 		more = fn(at, &rec)
 		return more
@@ -159,6 +163,9 @@ func (r *rangeRequest) offer(rec *Record) {
 	defer r.mu.Unlock()
 	switch {
 	case r.ended || rec.Offset < r.Next || rec.Offset >= r.until:
+	case !rec.isReady(nil):
+		r.Next = rec.Offset
+		r.endLocked(ErrNotReady)
 	case r.fn(r.Range, rec):
 		r.Next = rec.Offset + 1
 	default:

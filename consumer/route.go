@@ -74,6 +74,10 @@ type Route struct {
 	// record in another partition is not delivered. If it is empty, a user's records may be in any
 	// partition.
 	Partitioner Partitioner
+
+	// Format is one of [format.Kinds] and says how the values of the records are encoded. Clients get the decoded values,
+	// and UserPointer points into them. If it is empty, clients get the values as they are.
+	Format string
 }
 
 // validate checks the route by itself; [CheckRoutes] checks routes against each other.
@@ -118,6 +122,11 @@ func (r *Route) validate() error {
 	}
 	if r.Encoding != "" {
 		if err := new(Encoding).parse(string(r.Encoding)); err != nil {
+			return err
+		}
+	}
+	if r.Format != "" {
+		if err := checkFormat(r.Format); err != nil {
 			return err
 		}
 	}
@@ -179,6 +188,8 @@ func isTopicByte(c byte) bool {
 // is empty if the record names none.
 func (r *Route) sharedUser(rec *Record) []byte {
 	switch {
+	case r.UserPointer != "" && rec.Decode() != nil:
+		return nil
 	case r.UserPointer != "":
 		user, _, _ := userInValue(rec.Value, r.UserPointer)
 		return user

@@ -25,6 +25,7 @@ var ErrSeveralTopics = errors.New("want one topic")
 //	notifications.{user}                 one topic for each user
 //	notifications.{user},encode=base64url  the same; topics spell their users in base64url
 //	announcements,kind=broadcast         for everyone
+//	orders,format=registry               values are Avro, Protobuf or JSON by a schema of a registry
 func ParseRoute(text string) (Route, error) {
 	name, options, hasOptions := strings.Cut(text, ",")
 	name = strings.TrimSpace(name)
@@ -70,6 +71,9 @@ func (r Route) String() string {
 	if r.Partitioner != "" {
 		text += ",partitioner=" + string(r.Partitioner)
 	}
+	if r.Format != "" {
+		text += ",format=" + r.Format
+	}
 	return text
 }
 
@@ -104,6 +108,7 @@ var optionKeys = []string{
 	"claim",
 	"partitioner",
 	"encode",
+	"format",
 }
 
 // optionsOfAnyValue are the keys of optionKeys whose values are names that people choose. A text without a key does not say
@@ -145,6 +150,9 @@ func (r *Route) setOption(option string) error {
 		return r.Partitioner.parse(value)
 	case "encode":
 		return r.Encoding.parse(value)
+	case "format":
+		r.Format = value
+		return checkFormat(value)
 	default:
 		last := len(optionKeys) - 1
 		return fmt.Errorf("unknown option %q: want %s or %s%s", key, strings.Join(optionKeys[:last], ", "), optionKeys[last], spelling.Suggest(key, optionKeys))

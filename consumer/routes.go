@@ -98,12 +98,13 @@ func (rs routes) userTopic(r *Route, user string) (string, error) {
 // MessageFor returns a message without a value that goes to user, or to everyone if user is empty. It uses
 // the first route that can carry the message, and returns false if no route can. A route with the user in
 // the value cannot: the value is its writer's. A route with a claim cannot: its records are for a value of the claim, and
-// not for the user of that name. A user's topic is never a topic that another route reads.
+// not for the user of that name. A route cannot if a schema id precedes its values. A user's topic is never a topic that
+// another route reads.
 func MessageFor(list []Route, user string) (Message, bool) {
 	rs := routes(list)
 	for i := range rs {
 		r := &rs[i]
-		if (r.Kind == Broadcast) != (user == "") || r.UserPointer != "" || r.Claim != "" {
+		if (r.Kind == Broadcast) != (user == "") || r.UserPointer != "" || r.Claim != "" || r.framesValues() {
 			continue
 		}
 		switch {

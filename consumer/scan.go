@@ -60,10 +60,11 @@ type zone struct {
 // lowest of their positions. So all requests that arrive during one pass cause one further pass, however many
 // they are.
 type scans struct {
-	fetcher *chunkFetcher
-	metrics *metrics
-	log     *slog.Logger
-	waiters *waiters
+	fetcher  *chunkFetcher
+	metrics  *metrics
+	log      *slog.Logger
+	waiters  *waiters
+	decoders map[string]*decoder // as liveReader.decoders
 
 	wg    sync.WaitGroup
 	slots [2]chan struct{}  // by rangeLength: one element for each pass that reads

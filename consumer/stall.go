@@ -45,7 +45,7 @@ func (r *liveReader) checkStalls(ctx context.Context, suspects map[*livePartitio
 		p.mu.Lock()
 		p.logEnd = end
 		p.mu.Unlock()
-		if suspected {
+		if suspected && !r.awaitsSchema(p) {
 			leader, _, _ := r.topics.leaderOf(p.Partition)
 			stalled[leader] = append(stalled[leader], p)
 			count++

@@ -247,6 +247,12 @@ func (c *catchUp) replayRecord(p consumer.Partition, r *consumer.Record) (more b
 	if !shape.wantsRecord(r) || !w.wantsType(eventType) {
 		return true, nil
 	}
+	if r.HasFormat() {
+		if frame, more, err := c.decodeReplayed(p, r); !frame {
+			return more, err
+		}
+		eventType = hub.eventTypeOf(r)
+	}
 	if n := w.pending(); n > 0 && n+len(r.Value)+hub.fieldsSize(shape, r) > c.env.replayPiece() {
 		if more, err := w.trySend(); !more {
 			return false, err

@@ -68,6 +68,10 @@ func (h *Hub) encodeRecordLocked(part *hubPartition, p consumer.Partition, r *co
 		return e
 	}
 	e := part.encodings.add()
+	if err := r.Decode(); err != nil {
+		*e = encoding{shape: s, item: item{partition: &part.Partition, offset: r.Offset, eventType: h.eventTypeOf(r), shared: markOf(err)}, lines: e.lines[:0]}
+		return e
+	}
 	eventType := h.eventTypeOf(r)
 	lines, large := h.appendRecord(e.lines[:0], s, p, eventType, r)
 	times := h.metrics.delays.timesOf(r.Time, part.delivered)
@@ -83,10 +87,16 @@ func (h *Hub) encodeRecordLocked(part *hubPartition, p consumer.Partition, r *co
 // fields: those clients are written for Herald.
 func (s shape) wantsRecord(r *consumer.Record) bool { return r.Value != nil || s.has(showFields) }
 
-// eventTypeOf returns the type of a record's event, which the record's type header names.
+// eventTypeOf returns the type of a record's event, which the format of the route or the record's type header names.
 func (h *Hub) eventTypeOf(r *consumer.Record) string {
 	if r.Value == nil {
 		return TypeDelete
+	}
+	switch name, known := r.EventType(); {
+	case !known:
+		return typeUnknown
+	case name != "" && CheckType(name) == nil:
+		return name
 	}
 	if eventType, ok := r.Header(h.typeHeader); ok && CheckType(string(eventType)) == nil {
 		return string(eventType)

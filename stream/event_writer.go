@@ -105,7 +105,7 @@ func (w *eventWriter) pending() int {
 
 // wantsType reports whether the client wants events of the type.
 func (w *eventWriter) wantsType(eventType string) bool {
-	return w.types == nil || slices.Contains(w.types, eventType)
+	return w.types == nil || eventType == typeUnknown || slices.Contains(w.types, eventType)
 }
 
 // appendIDLine appends the cursor as the id of the event that follows.

@@ -2,6 +2,8 @@ package stream
 
 import (
 	"bytes"
+	"iter"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -24,14 +26,34 @@ func (h *Hub) appendFieldLines(b []byte, s shape, p consumer.Partition, r *consu
 		b = append(appendPos(append(b, "pos: "...), p, r.Offset), '\n')
 	}
 	if s.has(showHeaders) {
-		for _, name := range h.headers {
-			if value, _ := r.Header(name); value != nil {
-				b = append(append(append(b, "header."...), name...), ": "...)
-				b = append(appendLineText(b, value), '\n')
-			}
+		for name, value := range h.shownHeaders(r) {
+			b = append(append(append(b, "header."...), name...), ": "...)
+			b = append(appendLineText(b, value), '\n')
 		}
 	}
 	return b
+}
+
+// shownHeaders yields the record headers that a client may ask for, and what the format of the route found besides the
+// value, as if it were headers.
+func (h *Hub) shownHeaders(r *consumer.Record) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		for _, name := range h.headers {
+			if value, _ := r.Header(name); value != nil && !yield(name, value) {
+				return
+			}
+		}
+		for _, a := range r.Attributes() {
+			if slices.Contains(h.headers, a.Key) {
+				if value, _ := r.Header(a.Key); value != nil { // the attribute is that header
+					continue
+				}
+			}
+			if a.Value != nil && !yield(a.Key, a.Value) {
+				return
+			}
+		}
+	}
 }
 
 // appendFieldMembers appends the fields that the shape shows as members of a JSON object, each with a comma after it.
@@ -47,11 +69,9 @@ func (h *Hub) appendFieldMembers(b []byte, s shape, p consumer.Partition, r *con
 	}
 	if s.has(showHeaders) {
 		b = append(b, `"headers":{`...)
-		for _, name := range h.headers {
-			if value, _ := r.Header(name); value != nil {
-				b = append(appendJSONText(b, []byte(name)), ':')
-				b = append(appendJSONText(b, value), ',')
-			}
+		for name, value := range h.shownHeaders(r) {
+			b = append(appendJSONText(b, []byte(name)), ':')
+			b = append(appendJSONText(b, value), ',')
 		}
 		b = append(bytes.TrimSuffix(b, []byte{','}), "},"...)
 	}
@@ -74,8 +94,7 @@ func (h *Hub) fieldsSize(s shape, r *consumer.Record) (size int) {
 		size += len(r.Key)
 	}
 	if s.has(showHeaders) {
-		for _, name := range h.headers {
-			value, _ := r.Header(name)
+		for _, value := range h.shownHeaders(r) {
 			size += len(value)
 		}
 	}

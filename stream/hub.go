@@ -125,6 +125,7 @@ func (h *Hub) Deliver(p consumer.Partition, records []consumer.Record, next int6
 	part.mu.Lock()
 	defer part.mu.Unlock()
 	part.delivered = time.Now()
+	h.decodeWanted(t, records)
 	if len(records) > 0 && (records[0].Broadcast || records[0].Claim != "") { // then all records of the topic are or have
 		h.broadcastRecordsLocked(t, part, p, records)
 	} else {

@@ -111,6 +111,10 @@ func (s *clientStream) frameTaken(ended error) {
 			w.moved += it.offset + 1 - from
 			continue
 		}
+		if it.shared == undecodable {
+			w.appendUndecodable(*it.partition, it.offset)
+			continue
+		}
 		b := w.appendRecordID(*it.partition, topic.topicID, it.offset+1, s.sub.topic(it.partition.Topic).Own)
 		b.b = append(b.b, lines...)
 		b.live = append(b.live, it.times)

@@ -156,11 +156,13 @@ func (t *logTopic) record(part *logPartition, offset int64) *consumer.Record {
 		return nil
 	}
 	key := []byte(rec.key())
-	r := batch.Record{Offset: offset, Time: time.UnixMilli(int64(rec.time)), Key: key, Headers: []consumer.Header{{Key: "trace", Value: key}}, Value: []byte(rec.value)}
+	r := batch.Record{Offset: offset, Time: time.UnixMilli(int64(rec.time)), Key: key, Headers: []consumer.Header{{Key: "trace", Value: key}}, Value: rec.encodedValue()}
 	if rec.null {
 		r.Value = nil
 	}
-	return &consumer.Record{Record: r, User: []byte(rec.user), Claim: t.claim, Broadcast: t.kind == consumer.Broadcast}
+	made := &consumer.Record{Record: r, User: []byte(rec.user), Claim: t.claim, Broadcast: t.kind == consumer.Broadcast}
+	made.SetFormat(consumer.Partition{Topic: t.name}, modelFormat{t.world}, false)
+	return made
 }
 
 // Join implements Kafka.
@@ -232,6 +234,7 @@ func (r *replica) replayTail(at *consumer.Range, n int, user string, fn func(*co
 	rec := consumer.Record{Broadcast: r.topic(at.Topic).kind == consumer.Broadcast, Claim: r.topic(at.Topic).claim}
 	next, held := log.Read(r.ownersOf(at, user), at.Next, min(at.Next+int64(n), at.To), func(owner []byte, found *batch.Record) bool {
 		rec.Record, rec.User = *found, owner
+		rec.SetFormat(at.Partition, modelFormat{r.world}, false)
 		stopped = !r.contend(func() bool { return fn(at, &rec) })
 		return !stopped
 	})

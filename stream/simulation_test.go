@@ -43,6 +43,7 @@ type logPartition struct {
 }
 
 type logTopic struct {
+	world      *world
 	name       string
 	kind       consumer.Kind
 	id         [16]byte // zero: the topic does not exist
@@ -92,6 +93,7 @@ func newWorld(t *testing.T, seed uint64, planted string) *world {
 		{name: "own.bob", kind: consumer.PerUser},
 		{name: "homes", kind: consumer.Shared, partitioner: consumer.Murmur2},
 	}) {
+		topic.world = w
 		w.topics = append(w.topics, topic)
 		if w.random.IntN(4) > 0 {
 			w.create(topic)
@@ -314,6 +316,7 @@ func TestSimulationFindsPlantedBugs(t *testing.T) {
 		"an old position is current", "current later than the seam",
 		"the hub takes a value for a user", "the hub takes a team for a room", "the replay takes a value for a user", "the replay knows one value",
 		"the tail forgets a batch", "the tail serves another incarnation", "the tail has a hole",
+		"what cannot be decoded comes", "what cannot be decoded yet is a gap",
 	} {
 		t.Run(bug, func(t *testing.T) {
 			for seed := range uint64(2000) {

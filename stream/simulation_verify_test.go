@@ -45,6 +45,13 @@ func (w *world) verify(c *simClient, until int) []string {
 			}
 			at := place{topic.id, g.Partition}
 			lost[at] = append(lost[at], [2]int64{g.From, g.To})
+			if g.Reason == consumer.GapUndecodable {
+				value, err := w.verifyUndecodable(c, topic, &g)
+				if err != nil || seen[value] && topic.partitions[g.Partition].cuts == 0 {
+					complain("gap %s (again: %t): %v", e.data, seen[value], err)
+				}
+				seen[value] = true
+			}
 			switch {
 			case g.To > c.reach[e.id+e.data]:
 				complain("gap %s beyond %d", e.data, c.reach[e.id+e.data])
@@ -73,6 +80,9 @@ func (w *world) verify(c *simClient, until int) []string {
 			complain("%s after incarnation %d without a gap", e.data, was)
 		}
 		current[topic.name] = id
+		if rec := w.values[e.data]; rec.isUndecodable() {
+			complain("cannot be decoded: %s", e.data)
+		}
 		if offset < c.read[at] && part.cuts == 0 && part.records[offset].time < c.since {
 			complain("before what was asked for: %s", e.data)
 		}
@@ -161,6 +171,9 @@ func (c *cutBody) note() {
 		reach := part.start
 		if g.Reason == consumer.GapReplayLimit {
 			reach = part.most - c.world.limits.Records
+		}
+		if g.Reason == consumer.GapUndecodable {
+			reach = part.most
 		}
 		c.client.reach[c.id+"{"+data] = reach
 	}

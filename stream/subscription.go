@@ -16,7 +16,7 @@ type item struct {
 	offset    int64
 	eventType string
 	end       int     // where its event and data lines end in the queue's text; they begin where the lines before end
-	shared    *[]byte // the lines of a broadcast, which are not in the text
+	shared    *[]byte // the lines of a broadcast, which are not in the text; or undecodable or notReady
 	large     *large  // what follows the lines of a large event
 	times     recordTimes
 }
@@ -149,6 +149,11 @@ func (s *subscription) pushRecord(it item, text []byte, traced *recordTrace) (gr
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.behind || s.ended != nil {
+		return 0
+	}
+	if it.shared == notReady {
+		s.behind = true
+		s.serveLocked()
 		return 0
 	}
 	grown = len(text) + it.sharedSize() + itemOverhead

@@ -1,0 +1,40 @@
+package consumer
+
+import (
+	"fmt"
+	"strings"
+
+	"herald/consumer/format"
+	"herald/consumer/spelling"
+)
+
+// checkFormat returns an error unless the name is a kind of format, see [format.Kinds].
+func checkFormat(name string) error {
+	if format.CheckKind(name) == nil {
+		return nil
+	}
+	advice := spelling.Suggest(name, format.Kinds)
+	switch strings.ToLower(name) {
+	case "avro", "protobuf", "json-schema", "jsonschema":
+		advice = ", did you mean \"registry\"? The schema in the registry says whether a value is Avro, Protobuf or JSON"
+	case "json":
+		advice = "; JSON needs no format, unless a schema id precedes it (confluent-json)"
+	}
+	return fmt.Errorf("format %q: want %s%s", name, strings.Join(format.Kinds, ", "), advice)
+}
+
+// framesValues reports whether a schema id precedes the values of the route. Herald writes no such values.
+func (r *Route) framesValues() bool {
+	return r.Format == format.KindRegistry || r.Format == format.KindConfluentJSON
+}
+
+// isReady reports whether the record can be decoded, if its user is in the value. If not, the registry is asked, and wake is
+// called once there is an answer. wake may be nil.
+func (r *Route) isReady(rec *Record, wake func()) bool {
+	for rec.isReady(wake) {
+		if r.UserPointer == "" || rec.Decode() != ErrNotReady { //nolint:errorlint // Decode returns it unwrapped
+			return true
+		}
+	}
+	return false
+}
