@@ -53,7 +53,7 @@ func (l *loader) load(ctx context.Context, key schemaKey) (schema, int, error) {
 			return nil, 0, err
 		}
 	}
-	if c.size > maxSchemaText {
+	if c.size > maxSchemaText && main.Type != typeJSON {
 		return nil, 0, badSchema(errSchemaTooLarge)
 	}
 	s, err := compileSafely(ctx, main, c.texts)

@@ -1,11 +1,17 @@
 package format
 
 import (
+	"encoding/base64"
 	"errors"
 	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 const protobufEverything = `syntax="proto3";
@@ -20,6 +26,8 @@ message M {
 enum E { ZERO = 0; ONE = 1; }
 message Second { string y = 1; }
 `
+
+const protobufGroups = `syntax="proto2"; message M { repeated group G = 1 { optional int32 a = 2; repeated group H = 3 {} } }`
 
 // field encodes a field that has a length.
 func field(number protowire.Number, value string) string {
@@ -90,6 +98,13 @@ func TestProtobuf(t *testing.T) {
 		"another Any":            {schema: `syntax="proto3"; package google.protobuf; message Any { int32 a = 1; }`, indexes: "\x00", value: number(1, 1), err: errPanic},
 		"a required field":       {schema: `syntax="proto2"; message M { required int32 a = 1; }`, indexes: "\x00", err: errMismatch},
 		"a packed list, unsaid":  {schema: `syntax="proto2"; message M { repeated int32 a = 1; }`, indexes: "\x00", value: field(1, "\x01\x02") + number(1, 3), want: `{"a":[1,2,3]}`},
+		"groups":                 {schema: protobufGroups, indexes: "\x00", value: "\x0b\x10\x05\x1b\x1c\x0c\x0b\x0c", want: `{"g":[{"a":5,"h":[{}]},{}]}`},
+		"a group without an end": {schema: protobufGroups, indexes: "\x00", value: "\x0b\x10\x05", err: errMismatch},
+		"another group's end":    {schema: protobufGroups, indexes: "\x00", value: "\x0b\x1c", err: errMismatch},
+		"an end without a group": {schema: protobufGroups, indexes: "\x00", value: "\x0c", err: errMismatch},
+		"groups too deep":        {schema: `syntax="proto2"; message M { optional group G = 1 { optional M m = 2; } }`, indexes: "\x00", value: nest(100, func(v string) string { return "\x0b" + field(2, v) + "\x0c" }), err: errTooDeep},
+		"unknown groups":         {indexes: "\x00", value: "\xa3\x06" + strings.Repeat("\x08\x01", 4<<20) + "\xa4\x06", err: errTooLarge},
+		"unknown fields":         {indexes: "\x00", value: strings.Repeat(number(99, 1), 4<<20), err: errTooLarge},
 		"a message in two parts": {schema: `syntax="proto3"; message M { M m = 1; int32 a = 2; int32 b = 3; }`, indexes: "\x00", value: field(1, number(2, 1)) + field(1, number(3, 2)), want: `{"m":{"a":1,"b":2}}`},
 	} {
 		text := c.schema
@@ -130,6 +145,28 @@ func TestNestingOfText(t *testing.T) {
 			t.Errorf("%.20q: %v, want %v", text, got, want)
 		}
 	}
+}
+
+// FuzzDescriptor decodes values by schemas in their compiled form.
+func FuzzDescriptor(f *testing.F) {
+	for _, file := range []protoreflect.FileDescriptor{descriptorpb.File_google_protobuf_descriptor_proto, structpb.File_google_protobuf_struct_proto, mustCompile(f, typeProtobuf, protobufGroups).(*protobufSchema).file} {
+		b, err := proto.Marshal(protodesc.ToFileDescriptorProto(file))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, []byte("\x00\x0a\x01a"))
+	}
+	f.Fuzz(func(t *testing.T, descriptor, value []byte) {
+		s, err := compileSafely(t.Context(), &schemaText{Text: base64.StdEncoding.EncodeToString(descriptor), Type: typeProtobuf}, nil)
+		if err != nil {
+			return
+		}
+		if got, err := decodeSafely(s, &frame{payload: value}); err == nil {
+			if _, err := checkJSON(got); err != nil {
+				t.Fatalf("%q: %v", got, err)
+			}
+		}
+	})
 }
 
 // FuzzProtobuf decodes values of any bytes.

@@ -30,30 +30,51 @@ func (w *protobufWeight) add(n int) error {
 
 // weigh adds the weight of a message.
 func (w *protobufWeight) weigh(message protoreflect.MessageDescriptor, b []byte, depth int) error {
+	rest, err := w.weighFields(message, b, depth, 0)
+	if err == nil && len(rest) > 0 {
+		return errMismatch
+	}
+	return err
+}
+
+// weighFields adds the weight of a message, up to the end of the group that it is, and returns the bytes after it. Group 0
+// is none: then it ends with the bytes.
+func (w *protobufWeight) weighFields(message protoreflect.MessageDescriptor, b []byte, depth int, group protowire.Number) ([]byte, error) {
 	if depth > maxMessageDepth {
-		return errTooDeep
+		return nil, errTooDeep
 	}
 	if err := w.add(messageWeight); err != nil {
-		return err
+		return nil, err
 	}
 	for len(b) > 0 {
 		number, wireType, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return errMismatch
+			return nil, errMismatch
 		}
 		b = b[n:]
-		if n = protowire.ConsumeFieldValue(number, wireType, b); n < 0 {
-			return errMismatch
-		}
-		field := w.findField(message, number)
-		if field != nil {
-			if err := w.weighField(field, wireType, b[:n], depth); err != nil {
-				return err
+		if wireType == protowire.EndGroupType {
+			if number != group {
+				return nil, errMismatch
 			}
+			return b, nil
 		}
-		b = b[n:]
+		var err error
+		field := w.findField(message, number)
+		if wireType == protowire.StartGroupType && field != nil && field.Kind() == protoreflect.GroupKind {
+			if err = w.addName(field); err == nil {
+				b, err = w.weighFields(field.Message(), b, depth+1, number)
+			}
+		} else {
+			b, err = w.weighField(field, number, wireType, b, depth)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
-	return nil
+	if group != 0 {
+		return nil, errMismatch
+	}
+	return nil, nil
 }
 
 // findField returns a field or an extension of a message; nil if the message has no such field.
@@ -69,25 +90,43 @@ func (w *protobufWeight) findField(message protoreflect.MessageDescriptor, numbe
 	return nil
 }
 
-// weighField adds the weight of a field. Its value is as in the message, with a length or with the end of a group.
-func (w *protobufWeight) weighField(field protoreflect.FieldDescriptor, wireType protowire.Type, value []byte, depth int) error {
-	name := len(field.JSONName())
+// addName adds the weight of a field's name in the text.
+func (w *protobufWeight) addName(field protoreflect.FieldDescriptor) error {
 	if field.IsExtension() {
-		name = len(field.FullName()) + 2
+		return w.add(elementWeight + len(field.FullName()) + len("[]"))
 	}
-	if err := w.add(elementWeight + name); err != nil {
-		return err
+	return w.add(elementWeight + len(field.JSONName()))
+}
+
+// weighField adds the weight of a field at the start of b, and returns the bytes after it. The field is nil if the message
+// has none of the number.
+func (w *protobufWeight) weighField(field protoreflect.FieldDescriptor, number protowire.Number, wireType protowire.Type, b []byte, depth int) ([]byte, error) {
+	n := protowire.ConsumeFieldValue(number, wireType, b)
+	if n < 0 {
+		return nil, errMismatch
+	}
+	value, rest := b[:n], b[n:]
+	switch {
+	case wireType == protowire.StartGroupType: // unknown, and skipped field by field
+		return rest, w.add(elementWeight * (1 + len(value)/2))
+	case field == nil:
+		return rest, w.add(elementWeight)
+	}
+	if err := w.addName(field); err != nil {
+		return nil, err
 	}
 	switch wireType {
 	case protowire.BytesType:
 		value, _ = protowire.ConsumeBytes(value)
-	case protowire.StartGroupType:
-		value, _ = protowire.ConsumeGroup(field.Number(), value)
+		return rest, w.weighContent(field, value, depth)
 	case protowire.VarintType:
-		return w.weighEnums(field, value)
-	default:
-		return nil
+		return rest, w.weighEnums(field, value)
 	}
+	return rest, nil
+}
+
+// weighContent adds the weight of a field that has a length.
+func (w *protobufWeight) weighContent(field protoreflect.FieldDescriptor, value []byte, depth int) error {
 	switch field.Kind() {
 	case protoreflect.MessageKind, protoreflect.GroupKind:
 		return w.weigh(field.Message(), value, depth+1)

@@ -1,9 +1,11 @@
 package format
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -71,7 +73,7 @@ func (r *Registry) Close() { r.stop() }
 
 // Check asks the registry for something that every registry has, and returns why it does not answer.
 func (r *Registry) Check(ctx context.Context) error {
-	_, err := r.loader.source.Get(ctx, "/subjects")
+	_, err := r.loader.source.Get(ctx, "/schemas/types")
 	return err
 }
 
@@ -141,41 +143,45 @@ func (r *Registry) findOrAdd(key schemaKey) *entry {
 func (r *Registry) setAnswer(e *entry, a *answer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if old := e.answer.Swap(a); old != nil {
-		r.cost -= old.cost
+	old := e.answer.Swap(a)
+	if r.entries[e.key] == e { // it may have been forgotten meanwhile, when an answer had to be asked again
+		if old != nil {
+			r.cost -= old.cost
+		}
+		r.cost += a.cost
+		r.makeRoomLocked(0)
 	}
-	r.cost += a.cost
-	r.makeRoomLocked(0)
 	r.metrics.schemas.Set(float64(len(r.entries)))
 }
 
-// makeRoomLocked forgets entries until there is room for some more: first schemas that do not exist, then the schemas
-// that were not used for the longest time. Entries that the registry is being asked about stay.
+// makeRoomLocked forgets entries if there is no room for some more: first schemas that do not exist, then the schemas that
+// were not used for the longest time. It forgets an eighth of them at once, because it looks at all. Entries that the
+// registry is being asked about for the first time stay.
 func (r *Registry) makeRoomLocked(more int) {
-	for len(r.entries)+more > maxEntries || r.cost > maxCost {
-		var victim *entry
-		var victimAnswer *answer
-		for _, e := range r.entries {
-			a := e.answer.Load()
-			if a == nil || e.used.Load() == r.turn.Load() {
-				continue
-			}
-			if victim == nil || isLessUseful(a, victimAnswer, e.used.Load() < victim.used.Load()) {
-				victim, victimAnswer = e, a
-			}
+	if len(r.entries)+more <= maxEntries && r.cost <= maxCost {
+		return
+	}
+	now := r.turn.Load()
+	var candidates []*entry
+	for _, e := range r.entries {
+		if e.answer.Load() != nil && e.used.Load() < now {
+			candidates = append(candidates, e)
 		}
-		if victim == nil {
+	}
+	slices.SortFunc(candidates, func(a, b *entry) int {
+		if isError := a.answer.Load().err != nil; isError != (b.answer.Load().err != nil) {
+			if isError {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.used.Load(), b.used.Load())
+	})
+	for _, e := range candidates {
+		if len(r.entries)+more <= maxEntries/8*7 && r.cost <= maxCost/8*7 {
 			return
 		}
-		delete(r.entries, victim.key)
-		r.cost -= victimAnswer.cost
+		delete(r.entries, e.key)
+		r.cost -= e.answer.Load().cost
 	}
-}
-
-// isLessUseful reports whether an entry is forgotten before another.
-func isLessUseful(a, other *answer, isOlder bool) bool {
-	if (a.err == nil) != (other.err == nil) {
-		return a.err != nil
-	}
-	return isOlder
 }
