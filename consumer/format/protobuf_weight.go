@@ -121,8 +121,9 @@ func (w *protobufWeight) weighField(field protoreflect.FieldDescriptor, number p
 		return rest, w.weighContent(field, value, depth)
 	case protowire.VarintType:
 		return rest, w.weighEnums(field, value)
+	default:
+		return rest, nil
 	}
-	return rest, nil
 }
 
 // weighContent adds the weight of a field that has a length.
