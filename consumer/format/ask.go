@@ -8,7 +8,8 @@ import (
 
 // How the registry is asked again.
 const (
-	unknownFor = time.Minute // how long the answer that there is no such schema is believed
+	unknownFor = time.Minute      // how long the answer that there is no such schema is believed
+	badFor     = 10 * time.Minute // how long a schema that cannot be used is not asked for: an id always has the same text
 	firstPause = 250 * time.Millisecond
 	maxPause   = 15 * time.Second
 )
@@ -25,15 +26,19 @@ type asker interface {
 	noteUnknown()
 }
 
-// ask asks for a schema in a goroutine, unless one asks already, and calls wake when there is an answer.
-func (r *Registry) ask(e *entry, by asker, wake func()) {
+// ask asks for a schema in a goroutine, unless one asks already, and calls wake when there is an answer. It returns true,
+// and never calls wake, if there is an answer already.
+func (r *Registry) ask(e *entry, by asker, wake func()) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.answer.Load().isDefinite() {
+		return true
+	}
 	if wake != nil {
 		e.wakes = append(e.wakes, wake)
 	}
 	if e.asking {
-		return
+		return false
 	}
 	e.asking = true
 	r.run(func(ctx context.Context) {
@@ -50,6 +55,7 @@ func (r *Registry) ask(e *entry, by asker, wake func()) {
 			wake()
 		}
 	})
+	return false
 }
 
 // await asks for a schema until there is an answer. It returns nil when the context ends.
@@ -68,7 +74,7 @@ func (r *Registry) await(ctx context.Context, key schemaKey, by asker) *answer {
 			r.contact.recordAnswer()
 			if lags == len(lagPauses) || lags == 0 && !by.mayAskAgain() {
 				by.noteUnknown()
-				return newRefusal(&Error{Reason: ReasonUnknownSchema, Schema: key.String(), Err: err})
+				return newRefusal(&Error{Reason: ReasonUnknownSchema, Schema: key.String(), Err: err}, unknownFor)
 			}
 			pause = lagPauses[lags]
 			lags++
@@ -82,7 +88,10 @@ func (r *Registry) await(ctx context.Context, key schemaKey, by asker) *answer {
 	return nil
 }
 
-func newRefusal(err *Error) *answer { return &answer{err: err, until: time.Now().Add(unknownFor)} }
+// newRefusal returns an answer without a schema, which is believed for a time.
+func newRefusal(err *Error, d time.Duration) *answer {
+	return &answer{err: err, until: time.Now().Add(d)}
+}
 
 // load makes one request for a schema and the schemas that it refers to, when it is its turn. The answer has an error if
 // the schema is there, but cannot be used.
@@ -97,7 +106,7 @@ func (r *Registry) load(ctx context.Context, key schemaKey) (*answer, error) {
 	r.metrics.recordRequest(err)
 	if bad, ok := errors.AsType[*Error](err); ok {
 		bad.Schema = key.String()
-		return newRefusal(bad), nil
+		return newRefusal(bad, badFor), nil
 	}
 	if err != nil {
 		return nil, err

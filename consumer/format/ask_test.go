@@ -76,7 +76,11 @@ func newTestFormat(t *testing.T, source *testSource) (*registryFormat, *bytes.Bu
 // TestAskOnce asks for a schema once, however many records wait for it, and wakes each of them once.
 func TestAskOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		source := &testSource{get: found}
+		answer := make(chan struct{})
+		source := &testSource{get: func(path string) (string, error) {
+			<-answer
+			return found(path)
+		}}
 		f, _ := newTestFormat(t, source)
 		defer f.registry.Close()
 		woken := 0
@@ -89,6 +93,7 @@ func TestAskOnce(t *testing.T) {
 		if _, err := f.Decode(framed(1, "")); !errors.Is(err, ErrNotReady) {
 			t.Errorf("a record that is not ready: %v", err)
 		}
+		close(answer)
 		synctest.Wait()
 		if n := source.requests(); n != 1 || woken != 10 {
 			t.Errorf("%d requests, %d wakes, want 1 and 10", n, woken)
@@ -129,10 +134,10 @@ func TestUnknownSchema(t *testing.T) {
 		source := &testSource{get: unknown}
 		f, _ := newTestFormat(t, source)
 		defer f.registry.Close()
-		began, woken := time.Now(), time.Time{}
-		f.Ready(framed(1, ""), func() { woken = time.Now() })
+		began, woken := time.Now(), make(chan time.Time, 1)
+		f.Ready(framed(1, ""), func() { woken <- time.Now() })
 		time.Sleep(30 * time.Second)
-		if took := woken.Sub(began); took < 2*time.Second || took > 3*time.Second {
+		if took := (<-woken).Sub(began); took < 2*time.Second || took > 3*time.Second {
 			t.Errorf("woken after %v, want 2 to 3 s", took)
 		}
 		d, err := f.Decode(framed(1, ""))
@@ -151,6 +156,24 @@ func TestUnknownSchema(t *testing.T) {
 		synctest.Wait()
 		d, err = f.Decode(framed(1, "\x02a"))
 		checkResult(t, "a schema that is there at last", d, err, `"a"`, "")
+	})
+}
+
+// TestBadSchemaStays asks for a schema that cannot be used no more than every 10 minutes, because its text cannot change.
+func TestBadSchemaStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &testSource{get: func(string) (string, error) { return `{"schema":"{"}`, nil }}
+		f, _ := newTestFormat(t, source)
+		defer f.registry.Close()
+		for range 60 {
+			f.Ready(framed(1, ""), nil)
+			time.Sleep(30 * time.Second)
+			d, err := f.Decode(framed(1, ""))
+			checkResult(t, "a bad schema", d, err, "", ReasonBadSchema)
+		}
+		if n := source.requests(); n != 3 {
+			t.Errorf("%d requests in 30 minutes, want 3", n)
+		}
 	})
 }
 
@@ -312,7 +335,7 @@ func TestForgetting(t *testing.T) {
 	for id := range uint32(3 * maxEntries / 2) {
 		e := r.findOrAdd(schemaKey{id: id})
 		if id%3 == 0 {
-			r.setAnswer(e, newRefusal(&Error{}))
+			r.setAnswer(e, newRefusal(&Error{}, time.Minute))
 		} else {
 			r.setAnswer(e, &answer{schema: jsonSchema{}, cost: schemaCost(100)})
 		}

@@ -19,7 +19,7 @@
 // # Answers of a registry
 //
 // An answer that there is no such schema is doubted for 2 s, because a follower of the registry may lag, and believed
-// for a minute. Anything else that is not a schema means that the registry is away: its records wait, because a gap would
+// for a minute. A schema that cannot be used is asked for again after 10 minutes. Anything else that is not a schema means that the registry is away: its records wait, because a gap would
 // lose them. Meanwhile one request a second tries whether the registry answers. A registry that fails for one schema alone
 // delays other schemas by at most 1 s. A topic full of random ids gets a bounded number of requests, for its route alone
 // (registryFormat.hasTooManyUnknown).

@@ -62,11 +62,7 @@ func (f *registryFormat) Ready(r *batch.Record, wake func()) bool {
 	if e == nil {
 		e = f.registry.findOrAdd(frame.schema)
 	}
-	if e.answer.Load().isDefinite() {
-		return true
-	}
-	f.registry.ask(e, f, wake)
-	return false
+	return f.registry.ask(e, f, wake)
 }
 
 // findEntry returns the entry of a schema, or nil.
