@@ -3,6 +3,7 @@ package format
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"unicode/utf8"
@@ -27,11 +28,12 @@ func (s *avroSchema) decode(f *frame) ([]byte, error) {
 		return nil, errTooLarge
 	}
 	d := avroDecoder{in: f.payload, out: make([]byte, 0, 64+2*len(f.payload))}
-	if err := d.decode(s.root, 0); err != nil {
-		return nil, err
+	err := d.decode(s.root, 0)
+	if err == nil && len(d.in) > 0 {
+		err = errBytesLeft
 	}
-	if len(d.in) > 0 {
-		return nil, errBytesLeft
+	if err != nil {
+		return nil, fmt.Errorf("%w, after byte %d", err, len(f.payload)-len(d.in))
 	}
 	return d.out, nil
 }

@@ -50,7 +50,7 @@ const (
 	ReasonUnknownSchema = "unknown-schema" // the registry has no schema with this id
 	ReasonBadSchema     = "bad-schema"     // the schema is broken, too large or of an unknown type
 	ReasonMismatch      = "mismatch"       // the value does not fit its schema
-	ReasonTooLarge      = "too-large"      // the value takes more memory than one value may take
+	ReasonTooLarge      = "too-large"      // the value is too large or nested too deep
 	ReasonNotJSON       = "not-json"       // the value is not one JSON text
 	ReasonNotCloudEvent = "not-cloudevent" // the value claims to be a CloudEvent, but is not
 )

@@ -82,7 +82,10 @@ func schemaCost(size int) int { return 4<<10 + 16*size }
 
 var errSchemaTooLarge = fmt.Errorf("the schema and its references have more than %d bytes", maxSchemaText)
 
-func badSchema(err error) *Error { return &Error{Reason: ReasonBadSchema, Err: err} }
+// badSchema returns the error for a schema that cannot be used. The libraries' errors may have long parts of its text.
+func badSchema(err error) *Error {
+	return &Error{Reason: ReasonBadSchema, Err: fmt.Errorf("%.300w", err)}
+}
 
 // collection collects the schemas that a schema refers to, each after the schemas that it refers to itself.
 type collection struct {

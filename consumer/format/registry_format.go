@@ -124,7 +124,7 @@ func explain(f *frame, err error) error {
 		e.Schema = f.schema.String()
 		return e
 	}
-	if errors.Is(err, errTooLarge) {
+	if errors.Is(err, errTooLarge) || errors.Is(err, errTooDeep) {
 		return &Error{Reason: ReasonTooLarge, Schema: f.schema.String(), Err: err}
 	}
 	return &Error{Reason: ReasonMismatch, Schema: f.schema.String(), Err: err}
