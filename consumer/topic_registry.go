@@ -88,14 +88,13 @@ func (t *topicRegistry) checkAlways(isRead func(*topicState) bool) error {
 // userTopics returns the topics of user's streams, sorted by name. With an empty user, and with a user whose
 // name cannot be a part of a topic's name, it returns the topics that all users share.
 func (t *topicRegistry) userTopics(user string) []UserTopic {
-	list := make([]UserTopic, 0, len(t.always))
+	own, _ := t.routes.userTopics(user)                  // none with an error
+	list := make([]UserTopic, 0, len(t.always)+len(own)) // not more: the stream keeps the list
 	for name, route := range t.always {
 		list = append(list, UserTopic{Topic: name, Broadcast: route.Kind == Broadcast, Claim: route.Claim, Homes: t.homes[name]})
 	}
-	if own, err := t.routes.userTopics(user); err == nil {
-		for name := range own {
-			list = append(list, UserTopic{Topic: name, Own: true})
-		}
+	for name := range own {
+		list = append(list, UserTopic{Topic: name, Own: true})
 	}
 	slices.SortFunc(list, func(a, b UserTopic) int { return cmp.Compare(a.Topic, b.Topic) })
 	return list

@@ -218,3 +218,21 @@ func TestTeamsThroughABroker(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkAbsentOwners delivers records for users, and for teams, without a stream.
+func BenchmarkAbsentOwners(b *testing.B) {
+	for topic, claim := range map[string]string{"shared": "", "teams": "team"} {
+		b.Run(topic, func(b *testing.B) {
+			h := newTeamHub()
+			member(h, "alice", "team=red")
+			records := make([]consumer.Record, 512)
+			for i := range records {
+				records[i] = consumer.Record{Record: batch.Record{Value: []byte("v")}, Claim: claim, User: fmt.Append(nil, "nobody", i)}
+			}
+			b.ReportAllocs()
+			for range b.N/len(records) + 1 {
+				h.Deliver(consumer.Partition{Topic: topic}, records, 0)
+			}
+		})
+	}
+}

@@ -336,3 +336,32 @@ func TestReadWhileSegmentsAreDropped(t *testing.T) {
 	}
 	working.Wait()
 }
+
+// TestBoundsAreForAllUsersTogether reads the records of several users, each of whom has fewer than Read serves.
+func TestBoundsAreForAllUsersTogether(t *testing.T) {
+	l := New(64 << 20).Begin(0)
+	var list []owned
+	for i := range int64(maxRead + 2) {
+		list = append(list, owned{fmt.Sprint("user", i%2), batch.Record{Offset: i}})
+	}
+	appendTo(l, maxRead+2, list...)
+	for _, test := range []struct {
+		users    []string
+		from, to int64
+		want     int // -1: Read returns false
+	}{
+		{[]string{"user0"}, 0, maxRead + 2, maxRead/2 + 1},
+		{[]string{"user0", "user1"}, 0, maxRead + 2, -1},
+		{[]string{"user0", "user1"}, 2, maxRead + 2, maxRead},
+		{[]string{"user1", "user0", "user2"}, 0, maxRead, maxRead},
+		{nil, 0, maxRead + 2, 0},
+	} {
+		got, next, ok := readAll(l, test.users, test.from, test.to)
+		if ok != (test.want >= 0) || ok && (len(got) != test.want || next != test.to) {
+			t.Errorf("%q from %d to %d: %d records, next %d, %v; want %d", test.users, test.from, test.to, len(got), next, ok, test.want)
+		}
+		if !slices.IsSortedFunc(got, func(a, b batch.Record) int { return int(a.Offset - b.Offset) }) {
+			t.Errorf("%q from %d: the records are not in the order of offsets", test.users, test.from)
+		}
+	}
+}
