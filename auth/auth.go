@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -50,7 +51,12 @@ type Identity struct {
 	Expires  time.Time // zero: never
 	Types    []string  // event types the user may see; nil: all, empty: none
 	Topics   []string  // broadcast topics the user may see; nil: all, empty: none
+	Where    []string  // conditions on the records the user may see; nil: none, empty: no record meets them
 	Publish  bool      // whether the user may write notifications
+
+	// Claims are the values of the claims that the configuration names, such as the user's teams. A claim without a
+	// value is not in the map.
+	Claims map[string][]string
 }
 
 // Authenticator finds the identity behind a request. Each error wraps one of this package's sentinels
@@ -61,32 +67,71 @@ type Authenticator interface {
 
 // Insecure takes the user's name from the query parameter "user" without any proof and allows every user
 // to publish. It is for development and for closed networks.
-type Insecure struct{}
+type Insecure struct {
+	// Claims are the names of the claims to read, from query parameters. See [ClaimParam].
+	Claims []string
+}
+
+// ClaimParam returns the query parameter that holds a value of the claim for [Insecure]. A query has it once for each
+// value.
+func ClaimParam(claim string) string { return "claim." + claim }
 
 // Authenticate implements [Authenticator]. Its only error is [ErrUser].
-func (Insecure) Authenticate(r *http.Request) (Identity, error) {
-	user := r.URL.Query().Get("user")
+func (i Insecure) Authenticate(r *http.Request) (Identity, error) {
+	query := r.URL.Query()
+	user := query.Get("user")
 	if user == "" {
 		return Identity{}, fmt.Errorf("%w: the URL names no user: add ?user=NAME", ErrUser)
 	}
 	if err := CheckUser(user); err != nil {
 		return Identity{}, err
 	}
-	return Identity{User: user, Publish: true}, nil
+	id := Identity{User: user, Publish: true}
+	for _, name := range i.Claims {
+		values := query[ClaimParam(name)]
+		for _, value := range values {
+			if fault := nameFault(value); fault != "" {
+				return Identity{}, fmt.Errorf("%w: the query parameter %s has a value that is %s", ErrUser, ClaimParam(name), fault)
+			}
+		}
+		id.addClaim(name, values)
+	}
+	return id, nil
+}
+
+// addClaim adds the values of a claim, of which each counts once.
+func (id *Identity) addClaim(name string, values []string) {
+	if len(values) == 0 {
+		return
+	}
+	if id.Claims == nil {
+		id.Claims = make(map[string][]string)
+	}
+	values = slices.Clone(values)
+	slices.Sort(values)
+	id.Claims[name] = slices.Compact(values)
 }
 
 // CheckUser returns [ErrUser] unless name is allowed for a user: 1 to 256 bytes of UTF-8 without control
 // characters. Names are compared byte by byte, so two names that only look alike are two users.
 func CheckUser(name string) error {
-	switch {
-	case name == "":
-		return fmt.Errorf("%w: the name is empty", ErrUser)
-	case len(name) > maxUser:
-		return fmt.Errorf("%w: longer than %d bytes", ErrUser, maxUser)
-	case !utf8.ValidString(name):
-		return fmt.Errorf("%w: the name is not valid UTF-8", ErrUser)
-	case strings.ContainsFunc(name, unicode.IsControl):
-		return fmt.Errorf("%w: control characters", ErrUser)
+	if fault := nameFault(name); fault != "" {
+		return fmt.Errorf("%w: the name is %s", ErrUser, fault)
 	}
 	return nil
+}
+
+// nameFault returns what a user's name, or the value of a claim, must not be; empty if it may be one.
+func nameFault(name string) string {
+	switch {
+	case name == "":
+		return "empty"
+	case len(name) > maxUser:
+		return fmt.Sprintf("longer than %d bytes", maxUser)
+	case !utf8.ValidString(name):
+		return "not valid UTF-8"
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return "text with control characters"
+	}
+	return ""
 }

@@ -22,8 +22,10 @@ const (
 
 	grantTypes   = "types"
 	grantTopics  = "topics"
+	grantWhere   = "where"
 	grantPublish = "publish"
 
+	maxValues = 100       // entries of a claim's list
 	maxGrants = 1000      // entries of a list
 	maxGrant  = 256       // bytes of an entry
 	maxID     = 256       // bytes of a token's id
@@ -39,7 +41,8 @@ func (j *JWT) readIdentity(claims jwt.MapClaims) (Identity, error) {
 		readTime(claims, "iat", &id.IssuedAt),
 		readTime(claims, "nbf", new(time.Time)), // the parser accepts a time beyond the range as one in the past
 		readID(claims, &id.ID),
-		readGrant(claims, &id),
+		j.readGrant(claims, &id),
+		j.readClaims(claims, &id),
 	)
 	if err == nil && id.Expires.IsZero() { // the parser has checked "exp" already; this check fails closed
 		err = errNoExpiry
@@ -51,31 +54,63 @@ func (j *JWT) readIdentity(claims jwt.MapClaims) (Identity, error) {
 	return id, nil
 }
 
-// readUser reads the claim that names the user. Many systems number their users, so an integer names the user whose name
-// is its decimal text. Another number is refused, because it has several texts, such as 1.0 and 1.00.
+// readUser reads the claim that names the user.
 func readUser(claims jwt.MapClaims, name string, to *Identity) error {
-	switch claim := claims[name].(type) {
-	case string:
-		to.User = claim
-	case json.Number:
-		if strings.ContainsAny(claim.String(), ".eE") || claim == "-0" {
-			return wrongClaim(name, "is a number, but not an integer in decimal: it must name the user by a string or an integer")
-		}
-		to.User = claim.String()
-	case nil:
-		if _, ok := claims[name]; !ok {
-			return wrongClaim(name, "is missing: it must name the user")
-		}
-		return wrongClaim(name, "is null: it must name the user by a string or an integer")
-	default:
+	claim, ok := claims[name]
+	if !ok {
+		return wrongClaim(name, "is missing: it must name the user")
+	}
+	if to.User, ok = nameOf(claim); !ok {
 		return wrongClaim(name, "is "+typeName(claim)+": it must name the user by a string or an integer")
 	}
 	return CheckUser(to.User)
 }
 
-// typeName returns what JSON calls a value that is neither a string, a number nor null.
+// nameOf returns the name in a claim. Many systems number their users and teams, so an integer is the name that is its
+// decimal text. Another number is no name, because it has several texts, such as 1.0 and 1.00.
+func nameOf(claim any) (name string, ok bool) {
+	switch claim := claim.(type) {
+	case string:
+		return claim, true
+	case json.Number:
+		return claim.String(), !strings.ContainsAny(claim.String(), ".eE") && claim != "-0"
+	}
+	return "", false
+}
+
+// readClaims reads the claims that the configuration names.
+func (j *JWT) readClaims(claims jwt.MapClaims, to *Identity) error {
+	for _, name := range j.cfg.Claims {
+		list, many := claims[name].([]any)
+		if one := claims[name]; one != nil && !many {
+			list = []any{one}
+		}
+		if len(list) > maxValues {
+			return wrongClaim(name, fmt.Sprintf("has more than %d values", maxValues))
+		}
+		values := make([]string, 0, len(list))
+		for _, one := range list {
+			value, ok := nameOf(one)
+			if !ok {
+				return wrongClaim(name, fmt.Sprintf("has a value that is %s: it must be a string, an integer, or a list of up to %d of them", typeName(one), maxValues))
+			}
+			if fault := nameFault(value); fault != "" {
+				return wrongClaim(name, "has a value that is "+fault)
+			}
+			values = append(values, value)
+		}
+		to.addClaim(name, values)
+	}
+	return nil
+}
+
+// typeName returns what JSON calls a value that is neither a string nor an integer.
 func typeName(value any) string {
 	switch value.(type) {
+	case nil:
+		return "null"
+	case json.Number:
+		return "a number, but not an integer in decimal"
 	case bool:
 		return "true or false"
 	case []any:
@@ -150,7 +185,7 @@ func readID(claims jwt.MapClaims, to *string) error {
 
 // readGrant reads the claim "herald". It refuses members that it does not know and values of another
 // type: to ignore a misspelt restriction, or a restriction of a later version, would lift it.
-func readGrant(claims jwt.MapClaims, to *Identity) error {
+func (j *JWT) readGrant(claims jwt.MapClaims, to *Identity) error {
 	claim, ok := claims[claimGrant]
 	if !ok {
 		return nil
@@ -166,11 +201,16 @@ func readGrant(claims jwt.MapClaims, to *Identity) error {
 			to.Types, good = stringList(value)
 		case grantTopics:
 			to.Topics, good = stringList(value)
+		case grantWhere:
+			to.Where, good = stringList(value)
+			if !good || j.cfg.CheckWhere == nil || j.cfg.CheckWhere(to.Where) != nil {
+				return wrongClaim(claimGrant, "has a malformed member where: it must be a list of up to 20 conditions such as header:region=eu")
+			}
 		case grantPublish:
 			to.Publish, good = value.(bool)
 		}
 		if !good {
-			return wrongClaim(claimGrant, "has an unknown or malformed member: it may have types and topics, lists of strings, and publish, true or false")
+			return wrongClaim(claimGrant, "has an unknown or malformed member: it may have types, topics and where, lists of strings, and publish, true or false")
 		}
 	}
 	return nil

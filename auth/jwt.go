@@ -39,6 +39,12 @@ type JWTConfig struct {
 	Audiences []string
 	// UserClaim names the claim that holds the user's name, a string or an integer. Empty: "sub".
 	UserClaim string
+	// Claims are the names of other claims to read, such as the user's teams. Each may hold a string, an integer, or a
+	// list of up to 100 of them. A token without the claim is good.
+	Claims []string
+	// CheckWhere returns an error if conditions on records, which a token may have in its grant, are not valid. Nil: a
+	// token with conditions is refused.
+	CheckWhere func(conditions []string) error
 	// Leeway is the largest allowed difference between the clocks of the issuer and of this machine,
 	// at most 5 min. Zero: no difference.
 	Leeway time.Duration

@@ -147,6 +147,15 @@ func (s *Signer) Sign(id Identity) (string, error) {
 	if grant := grantClaim(id); len(grant) > 0 {
 		claims[claimGrant] = grant
 	}
+	for name, values := range id.Claims {
+		if _, taken := claims[name]; taken || name == claimGrant {
+			return "", fmt.Errorf("sign token: the claim %s has another value already", name)
+		}
+		claims[name] = values
+		if len(values) == 1 {
+			claims[name] = values[0]
+		}
+	}
 	token := jwt.NewWithClaims(s.method, claims)
 	if s.id != "" {
 		token.Header["kid"] = s.id
@@ -166,6 +175,9 @@ func grantClaim(id Identity) map[string]any {
 	}
 	if id.Topics != nil {
 		grant[grantTopics] = id.Topics
+	}
+	if id.Where != nil {
+		grant[grantWhere] = id.Where
 	}
 	if id.Publish {
 		grant[grantPublish] = true

@@ -101,13 +101,16 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 	for {
 		list = append(list, Record{})
 		more, next, err := r.takeRecordLocked(p, b, &list[len(list)-1], waits)
-		if !more {
-			list = list[:len(list)-1]
+		if taken := &list[len(list)-1]; !more || !p.route.Where.isMet(&taken.Record) {
+			*taken = Record{} // it points into the response
+			if list = list[:len(list)-1]; len(list) == 0 {
+				b.DropRecords()
+			}
 		}
 		full := len(list) == maxDelivery || len(list) > 0 && b.MustDropRecords()
 		if full || !more && next > p.next { // the last offsets may have no record
-			if len(list) > 0 && p.byName.Load() {
-				p.witness = newWitness(&list[len(list)-1].Record)
+			if len(list) > 0 {
+				p.takeWitnessLocked(&list[len(list)-1].Record)
 			}
 			r.passOnLocked(p, list, next)
 			r.metrics.records.Add(float64(len(list)))
@@ -128,7 +131,8 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 	}
 }
 
-// takeRecordLocked fills rec with the next record of the batches and its owner, and counts a record without one. more is
+// takeRecordLocked fills rec with the next record of the batches and its owner, and counts a record without one. A record
+// that the route leaves out gets no owner, and waits for no schema. more is
 // false if there is none, or with an error as deliverRecords returns it. next is the offset after the records so far.
 func (r *liveReader) takeRecordLocked(p *livePartition, b *batch.Reader, rec *Record, waits *schemaWait) (more bool, next int64, err error) {
 	more, err = b.Next(&rec.Record)
@@ -137,6 +141,10 @@ func (r *liveReader) takeRecordLocked(p *livePartition, b *batch.Reader, rec *Re
 	}
 	if !more {
 		return false, b.NextOffset(), nil
+	}
+	if !p.route.Where.isMet(&rec.Record) {
+		p.takeWitnessLocked(&rec.Record)
+		return true, b.NextOffset(), nil
 	}
 	if rec.decoding = p.decoding; rec.decoding != nil && !p.mayTakeLocked(rec, waits) {
 		return false, rec.Offset, &schemaWaitError{waits}

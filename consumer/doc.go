@@ -17,8 +17,8 @@
 //     awaitFetch waits for the response.
 //  5. liveReader.deliverResponse takes the response apart. deliverPartition handles the error of a partition,
 //     or calls deliverRecords.
-//  6. deliverRecords decodes each record with batch.Reader.Next. Route.setOwner finds its owner: a user, or a value of the
-//     route's claim.
+//  6. deliverRecords decodes each record with batch.Reader.Next. It leaves out records that Route.Where leaves out.
+//     Route.setOwner finds the owner of a record: a user, or a value of the route's claim.
 //  7. liveReader.passOnLocked appends the records to the partition's part of the tail ([logtail.Log]).
 //  8. [Sink].Deliver takes up to maxDelivery records and the offset after them.
 //
@@ -87,6 +87,7 @@
 // Routing:
 //
 //	route.go               a route: its topics, and the user of a record
+//	condition.go           conditions on the headers of records, of a route or of a stream
 //	route_text.go          the text of a route, and what a wrong text was probably meant for
 //	routes.go              a checked set of routes
 //	pointer.go             the user in a JSON value

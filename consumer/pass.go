@@ -321,12 +321,16 @@ func (p *pass) offerRecords(k *chunk, offset int64) (next int64, failed error) {
 		if next = b.NextOffset(); !more {
 			break
 		}
-		if rec.decoding = p.decoding; p.route.UserPointer != "" && !p.route.isReady(&rec, nil) { // nobody knows whose record it is
+		leftOut := !p.route.Where.isMet(&rec.Record)
+		if rec.decoding = p.decoding; !leftOut && p.route.UserPointer != "" && !p.route.isReady(&rec, nil) { // nobody knows whose record it is
 			failed, next = ErrNotReady, rec.Offset
 			break
 		}
 		replayed++
 		cost += recordCost + len(rec.Key) + len(rec.Value)
+		if leftOut {
+			continue
+		}
 		p.route.setOwner(&rec, p.owner)
 		if rec.Broadcast {
 			for _, r := range p.requests {

@@ -57,6 +57,14 @@ func newWitness(r *batch.Record) witness {
 	return witness{r.Offset, h.Sum64() | 1}
 }
 
+// takeWitnessLocked makes the record the witness of the partition, if the partition is fetched by name and the record is
+// the last one read.
+func (p *livePartition) takeWitnessLocked(r *batch.Record) {
+	if p.byName.Load() && (p.witness.digest == 0 || r.Offset > p.witness.offset) {
+		p.witness = newWitness(r)
+	}
+}
+
 // doubt makes live reading fetch the witness before it delivers further records, if it fetches by name.
 func (p *livePartition) doubt() { p.doubts.Add(1) }
 

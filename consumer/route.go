@@ -78,6 +78,9 @@ type Route struct {
 	// Format is one of [format.Kinds] and says how the values of the records are encoded. Clients get the decoded values,
 	// and UserPointer points into them. If it is empty, clients get the values as they are.
 	Format string
+
+	// Where leaves out the records that do not meet it: no stream gets them. The zero Condition leaves out none.
+	Where Condition
 }
 
 // validate checks the route by itself; [CheckRoutes] checks routes against each other.
@@ -109,6 +112,13 @@ func (r *Route) validate() error {
 		return errors.New("partitioner=… is for topics whose record key is the user: neither a header nor the value chooses the partition")
 	case r.Partitioner != "" && r.Claim != "":
 		return errors.New("partitioner=… and claim=… exclude each other: a partitioner says in which partition a user's records are, and these records belong to values of a claim")
+	case r.Where.Header != "" && r.Where.Header == r.UserHeader:
+		return errors.New("where=… is about the header that holds the user: name another header")
+	}
+	if r.Where != (Condition{}) {
+		if err := r.Where.validateInRoute(); err != nil {
+			return err
+		}
 	}
 	if r.Claim != "" {
 		if err := checkClaim(r.Claim); err != nil {

@@ -26,6 +26,7 @@ var ErrSeveralTopics = errors.New("want one topic")
 //	notifications.{user},encode=base64url  the same; topics spell their users in base64url
 //	announcements,kind=broadcast         for everyone
 //	orders,format=registry               values are Avro, Protobuf or JSON by a schema of a registry
+//	orders,where=header:region=eu        the records whose header "region" is "eu"; with routes of every kind
 func ParseRoute(text string) (Route, error) {
 	name, options, hasOptions := strings.Cut(text, ",")
 	name = strings.TrimSpace(name)
@@ -74,6 +75,9 @@ func (r Route) String() string {
 	if r.Format != "" {
 		text += ",format=" + r.Format
 	}
+	if r.Where != (Condition{}) {
+		text += ",where=" + r.Where.String()
+	}
 	return text
 }
 
@@ -109,6 +113,7 @@ var optionKeys = []string{
 	"partitioner",
 	"encode",
 	"format",
+	"where",
 }
 
 // optionsOfAnyValue are the keys of optionKeys whose values are names that people choose. A text without a key does not say
@@ -122,6 +127,9 @@ func (r *Route) setOptions(options string) error {
 	for option := range strings.SplitSeq(options, ",") {
 		option = strings.TrimSpace(option)
 		if err := r.setOption(option); err != nil {
+			if r.Where != (Condition{}) && !strings.Contains(option, "=") {
+				return fmt.Errorf("%q is not an option such as kind=broadcast; the value of where=… has no comma", option)
+			}
 			return err
 		}
 		key, _, _ := strings.Cut(option, "=")
@@ -153,7 +161,12 @@ func (r *Route) setOption(option string) error {
 	case "format":
 		r.Format = value
 		return checkFormat(value)
+	case "where":
+		return r.setWhere(value)
 	default:
+		if meant := "where=" + option; new(Route).setOption(meant) == nil {
+			return fmt.Errorf("unknown option %q, did you mean %q?", key, meant)
+		}
 		last := len(optionKeys) - 1
 		return fmt.Errorf("unknown option %q: want %s or %s%s", key, strings.Join(optionKeys[:last], ", "), optionKeys[last], spelling.Suggest(key, optionKeys))
 	}
@@ -191,6 +204,14 @@ func (r *Route) setClaim(name string) error {
 	}
 	r.Claim = name
 	return checkClaim(name)
+}
+
+// setWhere sets the condition on the route's records: header:NAME=VALUE.
+func (r *Route) setWhere(text string) (err error) {
+	if r.Where, err = ParseCondition(text); err != nil {
+		return fmt.Errorf("where %w", err)
+	}
+	return nil
 }
 
 // setUser sets where a record names its user: key, header:NAME or json:/POINTER.

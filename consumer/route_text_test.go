@@ -49,7 +49,7 @@ func TestWrongRoutesSayWhatWasMeant(t *testing.T) {
 		"n,kind=brodcast":                     `want shared, per-user or broadcast, did you mean "broadcast"?`,
 		"n,kind=Broadcast":                    `did you mean "broadcast"?`,
 		"n,kind=everyone":                     `kind "everyone": want shared, per-user or broadcast`,
-		"n,knd=broadcast":                     `want kind, user, claim, partitioner, encode or format, did you mean "kind"?`,
+		"n,knd=broadcast":                     `want kind, user, claim, partitioner, encode, format or where, did you mean "kind"?`,
 		"n,Kind=broadcast":                    `did you mean "kind"?`,
 		"n,user=heder:X-Owner":                `want key, header:NAME or json:/POINTER, did you mean "header:X-Owner"?`,
 		"n,user=header=owner":                 `did you mean "header:owner"?`,
@@ -94,6 +94,14 @@ func TestWrongRoutesSayWhatWasMeant(t *testing.T) {
 		"n,kind=shared,kind=shared":                 "the option kind is given twice",
 		"n,partitioner=crc32,partitioner=murmur2":   "the option partitioner is given twice",
 		"n,user=key,partitioner=crc32":              "",
+
+		"n,where=header:region=eu,where=header:region=us":  "the option where is given twice",
+		"n,where=header:region=eu,us":                      "the value of where=… has no comma",
+		"n,where=region=eu":                                "want header:NAME=VALUE, such as header:region=eu",
+		"n,header:region=eu":                               `did you mean "where=header:region=eu"?`,
+		"n,user=header:region,where=header:region=eu":      "where=… is about the header that holds the user: name another header",
+		"n,kind=broadcast,where=header:region=a=b c":       "",
+		"n.{user},encode=base64url,where=header:region=eu": "",
 	} {
 		route, err := ParseRoute(text)
 		switch {

@@ -95,32 +95,56 @@ func (rs routes) userTopic(r *Route, user string) (string, error) {
 	return name, nil
 }
 
-// MessageFor returns a message without a value that goes to user, or to everyone if user is empty. It uses
-// the first route that can carry the message, and returns false if no route can. A route with the user in
+// MessageFor returns a message with the headers and without a value that goes to user, or to everyone if user is empty.
+// It uses the first route that can carry the message, and returns false if no route can. A route with the user in
 // the value cannot: the value is its writer's. A route with a claim cannot: its records are for a value of the claim, and
 // not for the user of that name. A route cannot if a schema id precedes its values. A user's topic is never a topic that
-// another route reads.
-func MessageFor(list []Route, user string) (Message, bool) {
+// another route reads. If the route has a condition, the message gets a header that meets it. A route cannot carry a
+// message whose headers contradict it.
+func MessageFor(list []Route, user string, headers ...Header) (Message, bool) {
 	rs := routes(list)
 	for i := range rs {
 		r := &rs[i]
 		if (r.Kind == Broadcast) != (user == "") || r.UserPointer != "" || r.Claim != "" || r.framesValues() {
 			continue
 		}
+		own, ok := r.headersFor(user, headers)
+		if !ok {
+			continue
+		}
+		m := Message{Topic: r.Topic, Headers: own}
 		switch {
 		case r.Kind == PerUser:
-			if name, err := rs.userTopic(r, user); err == nil {
-				return Message{Topic: name}, true
+			name, err := rs.userTopic(r, user)
+			if err != nil {
+				continue
 			}
-		case r.UserHeader != "":
-			return Message{Topic: r.Topic, Headers: []Header{{Key: r.UserHeader, Value: []byte(user)}}}, true
-		case r.Kind == Shared:
-			return Message{Topic: r.Topic, Key: []byte(user), Partitioner: r.Partitioner}, true
-		default:
-			return Message{Topic: r.Topic}, true
+			m.Topic = name
+		case r.Kind == Shared && r.UserHeader == "":
+			m.Key, m.Partitioner = []byte(user), r.Partitioner
 		}
+		return m, true
 	}
 	return Message{}, false
+}
+
+// headersFor returns the headers of a message for user: the ones that the route needs before those that the writer gives.
+// It returns false if these contradict the route, because the last header of a name counts.
+func (r *Route) headersFor(user string, given []Header) (headers []Header, ok bool) {
+	if r.UserHeader != "" {
+		headers = append(headers, Header{Key: r.UserHeader, Value: []byte(user)})
+	}
+	if r.Where != (Condition{}) {
+		headers = append(headers, Header{Key: r.Where.Header, Value: []byte(r.Where.Value)})
+	}
+	for _, needed := range headers {
+		for _, h := range given {
+			if h.Key == needed.Key && string(h.Value) != string(needed.Value) {
+				return nil, false
+			}
+		}
+	}
+	return append(headers, given...), true
 }
 
 // TopicTemplate returns the name of a topic that the routes read as the route has it: with "{user}" in place of the user,

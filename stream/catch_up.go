@@ -244,7 +244,7 @@ func (c *catchUp) replayRecord(p consumer.Partition, r *consumer.Record) (more b
 		return false, nil
 	}
 	eventType, shape := hub.eventTypeOf(r), c.writer.sub.shape
-	if !shape.wantsRecord(r) || !w.wantsType(eventType) {
+	if !w.sub.wantsRecord(r) || !w.choice.hasType(eventType) {
 		return true, nil
 	}
 	if r.HasFormat() {

@@ -66,7 +66,7 @@ func (c *catchUp) decodeReplayed(p consumer.Partition, r *consumer.Record) (fram
 	case errors.Is(failed, consumer.ErrNotReady):
 		return false, false, nil
 	case failed == nil:
-		return w.wantsType(c.env.hub.eventTypeOf(r)), true, nil
+		return w.choice.hasType(c.env.hub.eventTypeOf(r)), true, nil
 	}
 	if w.pending() > c.env.replayPiece() {
 		if more, err := w.trySend(); !more {

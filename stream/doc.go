@@ -57,9 +57,9 @@
 //
 //	requests        handler.go (the only import of Echo; registers a stream), detach.go (the goroutine of
 //	                an HTTP/2 request), query.go, request.go (the query parameters), accept.go (the format of the
-//	                answer), viewer.go (the viewer's name), start.go, roster.go (limits, the heartbeats of quiet
-//	                streams), drain.go (the end of all streams), end_reason.go (why a stream ends; why records are lost:
-//	                consumer/gap.go)
+//	                answer), viewer.go (the viewer's name), choice.go (the records that a stream sends), start.go,
+//	                roster.go (limits, the heartbeats of quiet streams), drain.go (the end of all streams),
+//	                end_reason.go (why a stream ends; why records are lost: consumer/gap.go)
 //	one stream      client_stream.go (life cycle), poll.go (streams that end by themselves), live.go,
 //	                met_live.go (when replay has met live), subscription.go (what others leave for it), engine.go
 //	for operators   listing.go (the open streams), glance.go (the state of one), access_log.go, protocol.go

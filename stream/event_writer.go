@@ -2,7 +2,6 @@ package stream
 
 import (
 	"cmp"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,12 +35,12 @@ type eventWriter struct {
 	env    *writerEnv
 	sub    *subscription // of the stream
 	out    output
-	types  []string // the event types to send; nil: all
-	poll   *poll    // nil: the stream does not end by itself
-	cursor cursor   // after everything sent, appended, or considered and not for this user
-	shape  shape    // how the client wants events
-	moved  int64    // offsets by which the cursor has moved since the last id
-	beat   string   // a heartbeat: [heartbeatComment] or an event
+	choice *choice // the records to send
+	poll   *poll   // nil: the stream does not end by itself
+	cursor cursor  // after everything sent, appended, or considered and not for this user
+	shape  shape   // how the client wants events
+	moved  int64   // offsets by which the cursor has moved since the last id
+	beat   string  // a heartbeat: [heartbeatComment] or an event
 
 	buf     *buffer    // events that wait to be sent; nil: none do
 	large   *large     // the large event whose id ends buf
@@ -103,11 +102,6 @@ func (w *eventWriter) pending() int {
 	return len(w.buf.b) - headroom
 }
 
-// wantsType reports whether the client wants events of the type.
-func (w *eventWriter) wantsType(eventType string) bool {
-	return w.types == nil || eventType == typeUnknown || slices.Contains(w.types, eventType)
-}
-
 // appendIDLine appends the cursor as the id of the event that follows.
 func (w *eventWriter) appendIDLine() *buffer {
 	b := w.buffer()
@@ -120,13 +114,12 @@ func (w *eventWriter) appendIDLine() *buffer {
 // appendRecordID appends the id line of a record's event. The cursor is after the record already. own says
 // that the record is of one of the user's own topics: then Kafka is informed once the event is sent.
 //
-// A stream that has chosen event types reports no delivery: the records that it leaves out were delivered
-// to nobody.
+// A stream of chosen records reports no delivery: the records that it leaves out were delivered to nobody.
 func (w *eventWriter) appendRecordID(p consumer.Partition, topicID [16]byte, next int64, own bool) *buffer {
 	w.poll.countRecord()
 	w.events.Add(1)
 	b := w.appendIDLine()
-	if !own || w.types != nil {
+	if !own || w.choice != nil {
 		return b
 	}
 	for i := range w.written {

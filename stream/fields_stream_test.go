@@ -215,8 +215,7 @@ func TestTypesAndTombstones(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.allow(Viewer{Types: test.may})
-		w := eventWriter{types: r.types}
-		if got := w.wantsType(NewHub("", nil).eventTypeOf(&consumer.Record{})); got != test.want {
+		if got := newChoice(&r).hasType(NewHub("", nil).eventTypeOf(&consumer.Record{})); got != test.want {
 			t.Errorf("%q, may see %q: gets a tombstone: %t", test.query, test.may, got)
 		}
 	}

@@ -15,14 +15,17 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"herald/consumer"
 )
 
 // Viewer is the user of a stream, with the records that the user may see and the end of that permission.
 type Viewer struct {
 	User    string
-	Expires time.Time // zero: never
-	Types   []string  // event types; nil: all, empty: none
-	Topics  []string  // broadcast topics; nil: all, empty: none
+	Expires time.Time           // zero: never
+	Types   []string            // event types; nil: all, empty: none
+	Topics  []string            // broadcast topics; nil: all, empty: none
+	Where   consumer.Conditions // on the headers of records
 
 	TokenID  string    // the id of the viewer's token, for [Handler.End]; may be empty
 	IssuedAt time.Time // when the token was issued

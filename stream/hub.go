@@ -168,7 +168,7 @@ func (h *Hub) queueRecordsLocked(part *hubPartition, p consumer.Partition, recor
 		part.encodings.begin()
 		traced := h.traceRecord(p, r)
 		for s := h.users[string(r.User)]; s != nil; s = s.older {
-			if s.shape.wantsRecord(r) {
+			if s.wantsRecord(r) {
 				e := h.encodeRecordLocked(part, p, r, s.shape, false)
 				queued += s.pushRecord(e.item, e.lines, traced)
 			}
@@ -192,7 +192,7 @@ func (h *Hub) broadcastRecordsLocked(t *hubTopic, part *hubPartition, p consumer
 		part.encodings.begin()
 		queued, streams, traced := 0, 0, h.traceRecord(p, r)
 		readers.visit(func(s *subscription) {
-			if s.shape.wantsRecord(r) {
+			if s.wantsRecord(r) {
 				queued += s.pushRecord(h.encodeRecordLocked(part, p, r, s.shape, true).item, nil, nil)
 				streams++
 			}

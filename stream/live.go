@@ -107,7 +107,7 @@ func (s *clientStream) frameTaken(ended error) {
 			continue
 		}
 		topic.setNextOffset(it.partition.ID, it.offset+1)
-		if !w.wantsType(it.eventType) {
+		if !w.choice.hasType(it.eventType) {
 			w.moved += it.offset + 1 - from
 			continue
 		}

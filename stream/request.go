@@ -9,19 +9,22 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"herald/consumer"
 )
 
 // streamRequest is a client's request for a stream.
 type streamRequest struct {
-	lastID   string    // the last event id; it takes precedence over since
-	since    time.Time // the time to begin at; zero: now
-	earliest bool      // begin with the first record retained
-	unseen   bool      // begin where delivery of the user's own topics to any device stopped
-	types    []string  // the event types to send; nil: all, empty: none
-	topics   []string  // the broadcast topics to send; nil: all, empty: none
-	viewer   string    // the viewer's name, if the client asks for the field pos
-	shape    shape     // how the client wants events
-	beats    bool      // heartbeats are events
+	lastID   string              // the last event id; it takes precedence over since
+	since    time.Time           // the time to begin at; zero: now
+	earliest bool                // begin with the first record retained
+	unseen   bool                // begin where delivery of the user's own topics to any device stopped
+	types    []string            // the event types to send; nil: all, empty: none
+	topics   []string            // the broadcast topics to send; nil: all, empty: none
+	where    consumer.Conditions // the viewer's
+	viewer   string              // the viewer's name, if the client asks for the field pos
+	shape    shape               // how the client wants events
+	beats    bool                // heartbeats are events
 
 	polls  bool          // the stream is a poll, which ends by itself
 	wait   time.Duration // how long a poll waits for the first event
@@ -204,7 +207,7 @@ func inHours(value string) string {
 
 // allow restricts the request to the event types and topics that the viewer may see.
 func (r *streamRequest) allow(v Viewer) {
-	r.topics = v.Topics
+	r.topics, r.where = v.Topics, v.Where
 	if r.shape.has(showPos) {
 		r.viewer = v.name()
 	}

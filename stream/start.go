@@ -14,6 +14,7 @@ func (s *clientStream) start(r streamRequest) {
 	if r.beats {
 		s.writer.beat = string(r.appendOwnID(nil)) + heartbeatEvent
 	}
+	s.choose(newChoice(&r))
 	err := s.waitFor(func(ctx context.Context) error {
 		ctx, done := s.writer.poll.limitStart(ctx)
 		defer done()
@@ -58,7 +59,7 @@ func (s *clientStream) joinTopics(ctx context.Context, broadcasts []string) erro
 // compares the cursor with the logs later.
 func (s *clientStream) begin(ctx context.Context, r streamRequest) error {
 	w := &s.writer
-	w.cursor, w.types = s.env.hub.startCursor(s.sub.topics, s.sub.user), r.types
+	w.cursor = s.env.hub.startCursor(s.sub.topics, s.sub.user)
 	switch {
 	case r.lastID != "":
 		s.resume(r.lastID)

@@ -95,6 +95,7 @@ type subscription struct {
 	liveDue      bool       // the stream must check whether replay has met live
 	busy         bool       // the stream is being served, or is scheduled
 	shape        shape      // not guarded: set before the hub has the subscription
+	conditional  bool       // the stream's choice has conditions; not guarded, like shape
 	ended        error      // why the stream has to end
 	wait         *kafkaWait // nil: the stream does not wait for Kafka
 	parked       int64      // since when the stream's goroutine waits for the client, in Unix milliseconds; 0: it does not
@@ -137,6 +138,11 @@ func (s *subscription) without(old *subscription) (newest *subscription) {
 	}
 	newer.older = old.older
 	return s
+}
+
+// wantsRecord reports whether the stream gets the record, if it gets events of its type.
+func (s *subscription) wantsRecord(r *consumer.Record) bool {
+	return s.shape.wantsRecord(r) && (!s.conditional || s.stream.writer.choice.meets(r))
 }
 
 // placeIn returns the place of the subscription among the topic's readers.

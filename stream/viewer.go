@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// name returns an opaque name of the viewer: a hash of the user, the event types, the topics and the claims. It is the same on all
+// name returns an opaque name of the viewer: a hash of the user and of the records that the viewer may see. It is the same on all
 // replicas. Tabs of a browser share a stream only if their viewers have the same name, so two viewers that may get
 // different records have different names. Nobody can choose a user to get another user's name: it has 120 bits.
 func (v Viewer) name() string {
@@ -23,6 +23,9 @@ func (v Viewer) name() string {
 		if len(v.Claims[claim]) > 0 {
 			text = fmt.Appendf(text, " %q%q", claim, sorted(v.Claims[claim]))
 		}
+	}
+	if v.Where != nil { // sorted, by consumer.ParseConditions
+		text = fmt.Appendf(text, " where%q", v.Where)
 	}
 	sum := sha256.Sum256(text)
 	return base64.RawURLEncoding.EncodeToString(sum[:15])

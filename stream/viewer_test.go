@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"herald/consumer"
 )
 
 // TestViewerName compares the names of viewers: tabs whose viewers have one name share a stream.
@@ -26,6 +28,8 @@ func TestViewerName(t *testing.T) {
 		{"no topics", Viewer{User: "alice", Topics: []string{}}, false},
 		{"no value of a claim", Viewer{User: "alice", Claims: map[string][]string{"team": nil}}, true},
 		{"a value of a claim", Viewer{User: "alice", Claims: map[string][]string{"team": {"red"}}}, false},
+		{"a condition", Viewer{User: "alice", Where: consumer.Conditions{{Header: "a", Value: "b"}}}, false},
+		{"a condition that no record meets", Viewer{User: "alice", Where: consumer.Conditions{}}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -130,15 +130,16 @@ func (p *produceCommand) Run(ctx context.Context) error {
 	if p.User != nil {
 		user = *p.User
 	}
-	m, ok := consumer.MessageFor([]consumer.Route{p.route()}, user)
+	var headers []consumer.Header
+	if p.Type != "" {
+		headers = append(headers, consumer.Header{Key: p.EventTypeHeader, Value: []byte(p.Type)})
+	}
+	m, ok := consumer.MessageFor([]consumer.Route{p.route()}, user, headers...)
 	if !ok {
-		return errors.New("no topic takes this notification")
+		return fmt.Errorf("the topic takes no such notification: --type %q contradicts where=%s", p.Type, p.route().Where)
 	}
 	if m.Value, err = p.value(ctx, os.Stdin, os.Stderr); err != nil {
 		return err
-	}
-	if p.Type != "" {
-		m.Headers = append(m.Headers, consumer.Header{Key: p.EventTypeHeader, Value: []byte(p.Type)})
 	}
 	written, err := producer.Produce(ctx, m)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"herald/auth"
+	"herald/consumer"
 )
 
 // signerFlags say how a command makes tokens.
@@ -45,6 +46,7 @@ type tokenCommand struct {
 	Publish bool          `env:"-" help:"Allow the token to write notifications. Default: only reading." group:"Claims"`
 	Types   []string      `placeholder:"TYPE" env:"-" help:"Allow the token to read only events of these types. Default: all types." group:"Claims"`
 	Topics  []string      `placeholder:"TOPIC" env:"-" help:"Allow the token to read only these broadcast topics. Default: all topics." group:"Claims"`
+	Where   []string      `placeholder:"header:NAME=VALUE" sep:"none" env:"-" help:"Allow the token to read only records with this header. Repeat the flag: conditions on one header are alternatives, and a record must meet the conditions on every header that is named. Default: all records." group:"Claims"`
 }
 
 // Help implements kong.HelpProvider.
@@ -104,6 +106,9 @@ func (t *tokenCommand) Validate(ctx *kong.Context) error {
 	if err := auth.CheckUser(t.User); err != nil {
 		return fmt.Errorf("--user: %w", err)
 	}
+	if _, err := consumer.ParseConditions(t.Where); err != nil {
+		return fmt.Errorf("--where: %w", err)
+	}
 	return nil
 }
 
@@ -128,7 +133,7 @@ func (t *tokenCommand) Run() error {
 		return nil
 	}
 	token, err := signer.Sign(auth.Identity{
-		User: t.User, ID: t.ID, Expires: time.Now().Add(t.TTL), Publish: t.Publish, Types: t.Types, Topics: t.Topics,
+		User: t.User, ID: t.ID, Expires: time.Now().Add(t.TTL), Publish: t.Publish, Types: t.Types, Topics: t.Topics, Where: t.Where,
 	})
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 
 	"herald/auth"
 	"herald/cmd/herald/listener"
+	"herald/consumer"
 )
 
 // access holds the parts that find a request's user: the tokens' verifier and the session cookie.
@@ -13,6 +14,12 @@ type access struct {
 	auth   auth.Authenticator
 	jwt    *auth.JWT // nil: nobody is authenticated
 	cookie sessionCookie
+}
+
+// checkWhere returns an error if the conditions in a token's grant are not valid.
+func checkWhere(conditions []string) error {
+	_, err := consumer.ParseConditions(conditions)
+	return err
 }
 
 // newAccess returns the parts for the keys of cfg; revoked is nil if no token is revoked. An error names the field of cfg
@@ -32,7 +39,7 @@ func newAccess(cfg *Config, o *origins, revoked *auth.Revocations) (access, erro
 	}
 	a := access{cookie: sessionCookie{sameSite: cfg.SessionSameSite, insecure: cfg.InsecureSessionCookie, basePath: cfg.BasePath}}
 	tokens := auth.JWTConfig{
-		Keys: cfg.Keys, Algorithms: cfg.JWTAlgorithms, Issuer: cfg.JWTIssuer, Audiences: cfg.JWTAudience, UserClaim: cfg.JWTUserClaim, Leeway: auth.DefaultLeeway,
+		Keys: cfg.Keys, Algorithms: cfg.JWTAlgorithms, Issuer: cfg.JWTIssuer, Audiences: cfg.JWTAudience, UserClaim: cfg.JWTUserClaim, Leeway: auth.DefaultLeeway, CheckWhere: checkWhere,
 		Revocations: revoked, Sources: auth.Sources{Cookie: a.cookie.name(), Query: cfg.TokenQueryParameter, SameOrigin: o.checkAll},
 	}
 	if _, isSet := cfg.Keys.(*auth.JWKS); isSet && cfg.JWTAudience == nil {

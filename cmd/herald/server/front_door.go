@@ -14,6 +14,7 @@ import (
 
 	"herald/auth"
 	"herald/cmd/herald/visible"
+	"herald/consumer"
 	"herald/stream"
 )
 
@@ -154,7 +155,11 @@ func (f *frontDoor) viewer(c echo.Context) (stream.Viewer, error) {
 		f.recordRefusal(c, reasonUser, err)
 		return stream.Viewer{}, refuse(http.StatusForbidden, codeUserNotServed, err.Error())
 	}
-	v := stream.Viewer{User: id.User, Expires: id.Expires, Types: id.Types, Topics: id.Topics, TokenID: id.ID, IssuedAt: id.IssuedAt}
+	where, err := consumer.ParseConditions(id.Where)
+	if err != nil { // checkWhere has found none
+		return stream.Viewer{}, err
+	}
+	v := stream.Viewer{User: id.User, Expires: id.Expires, Types: id.Types, Topics: id.Topics, Where: where, TokenID: id.ID, IssuedAt: id.IssuedAt}
 	if f.revocations != nil {
 		v.Holds = func() bool { return !f.revocations.IsRevoked(id.User, id.ID, id.IssuedAt) }
 	}

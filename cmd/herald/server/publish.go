@@ -211,18 +211,18 @@ var errNoRoute = errors.New("no topic takes this notification")
 
 // write writes the notification to Kafka and waits until Kafka has confirmed it.
 func (p *publisher) write(ctx context.Context, n notification) (consumer.Written, error) {
-	m, ok := consumer.MessageFor(p.routes, n.user)
-	if !ok || n.everyone != (n.user == "") {
-		return consumer.Written{}, errNoRoute
-	}
-	m.Value = n.value
+	var headers []consumer.Header
 	for _, h := range []struct{ key, value string }{
 		{p.typeHeader, n.eventType}, {"content-type", n.contentType}, {"idempotency-key", n.key},
 	} {
 		if h.value != "" {
-			m.Headers = append(m.Headers, consumer.Header{Key: h.key, Value: []byte(h.value)})
+			headers = append(headers, consumer.Header{Key: h.key, Value: []byte(h.value)})
 		}
 	}
-	m.Headers = append(m.Headers, n.trace...)
+	m, ok := consumer.MessageFor(p.routes, n.user, append(headers, n.trace...)...)
+	if !ok || n.everyone != (n.user == "") {
+		return consumer.Written{}, errNoRoute
+	}
+	m.Value = n.value
 	return p.producer.Produce(ctx, m)
 }
