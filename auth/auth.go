@@ -112,6 +112,31 @@ func (id *Identity) addClaim(name string, values []string) {
 	id.Claims[name] = slices.Compact(values)
 }
 
+// ParseClaim parses NAME=VALUE, a claim and a value that [JWTConfig.Claims] can read. The value may have equals signs.
+func ParseClaim(text string) (name, value string, err error) {
+	name, value, ok := strings.Cut(text, "=")
+	if !ok || name == "" {
+		return "", "", fmt.Errorf("%q: want NAME=VALUE, such as team=red", text)
+	}
+	if fault := nameFault(value); fault != "" {
+		return "", "", fmt.Errorf("%q: the value is %s", text, fault)
+	}
+	return name, value, nil
+}
+
+// ParseClaims parses claims as [ParseClaim] does, and returns the values of each.
+func ParseClaims(texts []string) (map[string][]string, error) {
+	var id Identity
+	for _, text := range texts {
+		name, value, err := ParseClaim(text)
+		if err != nil {
+			return nil, err
+		}
+		id.addClaim(name, append(id.Claims[name], value))
+	}
+	return id.Claims, nil
+}
+
 // CheckUser returns [ErrUser] unless name is allowed for a user: 1 to 256 bytes of UTF-8 without control
 // characters. Names are compared byte by byte, so two names that only look alike are two users.
 func CheckUser(name string) error {

@@ -102,14 +102,20 @@ func (rs routes) userTopic(r *Route, user string) (string, error) {
 // another route reads. If the route has a condition, the message gets a header that meets it. A route cannot carry a
 // message whose headers contradict it.
 func MessageFor(list []Route, user string, headers ...Header) (Message, bool) {
-	rs := routes(list)
+	return routes(list).messageFor(user, headers, func(r *Route) bool { return (r.Kind == Broadcast) == (user == "") && r.Claim == "" })
+}
+
+// MessageForClaim is [MessageFor] for everyone whose token has the value of the claim.
+func MessageForClaim(list []Route, claim, value string, headers ...Header) (Message, bool) {
+	return routes(list).messageFor(value, headers, func(r *Route) bool { return claim != "" && r.Claim == claim })
+}
+
+// messageFor returns a message for the user, or the value of a claim, by the first route that fits and can carry it.
+func (rs routes) messageFor(user string, headers []Header, fits func(*Route) bool) (Message, bool) {
 	for i := range rs {
 		r := &rs[i]
-		if (r.Kind == Broadcast) != (user == "") || r.UserPointer != "" || r.Claim != "" || r.framesValues() {
-			continue
-		}
 		own, ok := r.headersFor(user, headers)
-		if !ok {
+		if !ok || !fits(r) || r.UserPointer != "" || r.framesValues() {
 			continue
 		}
 		m := Message{Topic: r.Topic, Headers: own}

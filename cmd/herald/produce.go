@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/alecthomas/kong"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -21,8 +22,9 @@ import (
 type produceCommand struct {
 	Brokers  []string        `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers to connect to first. Default: ${default}."`
 	Topic    *consumer.Route `env:"-" placeholder:"NAME[,KEY=VALUE…]" help:"Topic to write to, in the form of serve's --topic. Default: notifications, or announcements,kind=broadcast with --everyone."`
-	User     *string         `env:"-" placeholder:"NAME" help:"User who gets the notification. Give either --user or --everyone."`
-	Everyone bool            `env:"-" help:"Write the notification to a topic for everyone. Give either --user or --everyone; a --topic with kind=broadcast needs neither."`
+	User     *string         `env:"-" placeholder:"NAME" help:"User who gets the notification. Give one of --user, --claim and --everyone."`
+	Claim    string          `env:"-" placeholder:"NAME=VALUE" help:"Claim and value, such as team=red: everyone whose token has the value gets the notification. It needs a --topic with claim=NAME."`
+	Everyone bool            `env:"-" help:"Write the notification to a topic for everyone. Give one of --user, --claim and --everyone; a --topic with kind=broadcast needs neither."`
 	Type     string          `env:"-" placeholder:"TYPE" help:"Type of the event. Default: none; the event then has the type message."`
 	Value    string          `arg:"" verbatim:"" help:"Value of the record. With -, the value is read from standard input: all of it is one record, without a line break at its end."`
 
@@ -38,6 +40,7 @@ func (*produceCommand) Help() string {
     herald produce --user alice '{"text":"hello"}'
     herald produce --everyone '{"text":"maintenance at noon"}'
     herald produce --topic 'notifications.{user}' --user alice --type greeting hello
+    herald produce --topic team-news,claim=team --claim team=red 'a new member'
     jq -c .order < order.json | herald produce --user alice -
 
 With - as its value, the command reads standard input to its end, up to 64 MiB, and writes one record. A line break at the end is not a part of the value, as with kafka-console-producer and kcat.
@@ -48,21 +51,13 @@ If the topic does not exist, a cluster with auto.create.topics.enable creates it
 // Validate implements kong.Validatable. Its form with a context has no name in kong.
 func (p *produceCommand) Validate(ctx *kong.Context) error {
 	var m missing
-	m.add(p.User != nil || p.Everyone || p.Topic != nil, "one of --user (who gets the notification, such as --user alice) and --everyone")
+	m.add(p.User != nil || p.Claim != "" || p.Everyone || p.Topic != nil, "one of --user (who gets the notification, such as --user alice) and --everyone")
 	m.add(hasArgument(ctx), `VALUE (of the record, such as '{"text":"hello"}'; - reads it from standard input)`)
 	if err := m.err(); err != nil {
 		return err
 	}
-	if p.User != nil {
-		if p.Everyone {
-			return errors.New("--user and --everyone exclude each other")
-		}
-		if *p.User == "" {
-			return errors.New("--user is empty: name a user, or give --everyone instead")
-		}
-		if err := auth.CheckUser(*p.User); err != nil {
-			return fmt.Errorf("--user: %w", err)
-		}
+	if err := p.checkRecipient(); err != nil {
+		return err
 	}
 	if p.Type != "" {
 		if err := stream.CheckType(p.Type); err != nil {
@@ -78,15 +73,63 @@ func (p *produceCommand) Validate(ctx *kong.Context) error {
 	return p.check()
 }
 
+// checkRecipient returns an error unless the flags name at most one recipient, which can exist.
+func (p *produceCommand) checkRecipient() error {
+	switch {
+	case p.User != nil && p.Everyone:
+		return errors.New("--user and --everyone exclude each other")
+	case p.Claim != "" && p.Everyone:
+		return errors.New("--claim and --everyone exclude each other")
+	case p.Claim != "" && p.User != nil:
+		return errors.New("--claim and --user exclude each other")
+	case p.Claim != "":
+		if _, _, err := auth.ParseClaim(p.Claim); err != nil {
+			return fmt.Errorf("--claim %w", err)
+		}
+	case p.User == nil:
+	case *p.User == "":
+		return errors.New("--user is empty: name a user, or give --everyone instead")
+	default:
+		if err := auth.CheckUser(*p.User); err != nil {
+			return fmt.Errorf("--user: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkClaim returns an error unless the topic is for values of the claim that the notification is for, if it is for a
+// claim.
+func (p *produceCommand) checkClaim(route consumer.Route) error {
+	name, _, _ := strings.Cut(p.Claim, "=")
+	switch {
+	case route.Claim == name:
+		return nil
+	case p.Topic == nil:
+		return fmt.Errorf("--claim needs a topic for this claim: add --topic such as --topic team-news,claim=%s", name)
+	case p.Claim == "":
+		return fmt.Errorf("topic %s is for values of the claim %s: give --claim %[2]s=VALUE instead", route.Topic, route.Claim)
+	case route.Claim == "":
+		return fmt.Errorf("topic %s is not for values of a claim: add claim=%s to --topic, as in the server's route", route.Topic, name)
+	}
+	return fmt.Errorf("topic %s is for values of the claim %s, not of %s", route.Topic, route.Claim, name)
+}
+
 // checkRoute returns an error if the topic cannot hold a notification for the user, or for everyone.
 func (p *produceCommand) checkRoute() error {
 	route := p.route()
+	if err := p.checkClaim(route); err != nil {
+		return err
+	}
 	forAll := fmt.Sprintf("--topic %s,kind=broadcast", route.Topic)
 	advice := "add --user NAME, or give " + forAll + " if the topic is for everyone"
 	if p.Everyone {
 		advice = "give --user NAME instead of --everyone, or " + forAll + " if the topic is for everyone"
 	}
 	switch {
+	case route.UserPointer != "" && p.Claim != "":
+		return fmt.Errorf("topic %s has the value of the claim in the record's value: write to it as its other producers do", route.Topic)
+	case p.Claim != "":
+		return nil
 	case p.User == nil && route.Kind == consumer.Shared && route.UserHeader != "":
 		return fmt.Errorf("topic %s has the user in the record header %s: %s", route.Topic, route.UserHeader, advice)
 	case route.UserPointer != "":
@@ -134,7 +177,11 @@ func (p *produceCommand) Run(ctx context.Context) error {
 	if p.Type != "" {
 		headers = append(headers, consumer.Header{Key: p.EventTypeHeader, Value: []byte(p.Type)})
 	}
-	m, ok := consumer.MessageFor([]consumer.Route{p.route()}, user, headers...)
+	route := []consumer.Route{p.route()}
+	m, ok := consumer.MessageFor(route, user, headers...)
+	if claim, value, isClaim := strings.Cut(p.Claim, "="); isClaim {
+		m, ok = consumer.MessageForClaim(route, claim, value, headers...)
+	}
 	if !ok {
 		return fmt.Errorf("the topic takes no such notification: --type %q contradicts where=%s", p.Type, p.route().Where)
 	}

@@ -43,6 +43,7 @@ type tokenCommand struct {
 	User    string        `placeholder:"NAME" env:"-" help:"User that the token names. Required for a token." group:"Claims"`
 	TTL     time.Duration `name:"ttl" default:"1h" env:"-" placeholder:"DURATION" help:"How long the token is valid. Servers accept it for another 30s, because clocks differ. Default: ${default}." group:"Claims"`
 	ID      string        `name:"id" placeholder:"TEXT" env:"-" help:"Id of the token, its claim jti. Default: none." group:"Claims"`
+	Claim   []string      `placeholder:"NAME=VALUE" sep:"none" env:"-" help:"Another claim of the token, such as team=red for topics with claim=team. Repeat the flag, also for several values of one claim. Default: none." group:"Claims"`
 	Publish bool          `env:"-" help:"Allow the token to write notifications. Default: only reading." group:"Claims"`
 	Types   []string      `placeholder:"TYPE" env:"-" help:"Allow the token to read only events of these types. Default: all types." group:"Claims"`
 	Topics  []string      `placeholder:"TOPIC" env:"-" help:"Allow the token to read only these broadcast topics. Default: all topics." group:"Claims"`
@@ -55,6 +56,8 @@ func (*tokenCommand) Help() string {
 
     herald token --new-secret secret
     herald token --jwt-secret-file secret --user alice --ttl 8h > alice.token
+    herald token --jwt-secret-file secret --user alice --claim team=red --claim team=blue
+    herald token --jwt-secret-file secret --user alice --where header:region=eu
 
 With a key pair, the server needs only the public key:
 
@@ -106,6 +109,9 @@ func (t *tokenCommand) Validate(ctx *kong.Context) error {
 	if err := auth.CheckUser(t.User); err != nil {
 		return fmt.Errorf("--user: %w", err)
 	}
+	if _, err := auth.ParseClaims(t.Claim); err != nil {
+		return fmt.Errorf("--claim %w", err)
+	}
 	if _, err := consumer.ParseConditions(t.Where); err != nil {
 		return fmt.Errorf("--where: %w", err)
 	}
@@ -132,8 +138,12 @@ func (t *tokenCommand) Run() error {
 		fmt.Println(string(set))
 		return nil
 	}
+	claims, err := auth.ParseClaims(t.Claim)
+	if err != nil {
+		return err
+	}
 	token, err := signer.Sign(auth.Identity{
-		User: t.User, ID: t.ID, Expires: time.Now().Add(t.TTL), Publish: t.Publish, Types: t.Types, Topics: t.Topics, Where: t.Where,
+		User: t.User, ID: t.ID, Expires: time.Now().Add(t.TTL), Publish: t.Publish, Types: t.Types, Topics: t.Topics, Where: t.Where, Claims: claims,
 	})
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"herald/auth"
 	"herald/cmd/herald/listener"
@@ -14,6 +15,16 @@ type access struct {
 	auth   auth.Authenticator
 	jwt    *auth.JWT // nil: nobody is authenticated
 	cookie sessionCookie
+}
+
+// claimsOf returns the names of the claims that routes name.
+func claimsOf(routes []consumer.Route) (names []string) {
+	for _, r := range routes {
+		if r.Claim != "" && !slices.Contains(names, r.Claim) {
+			names = append(names, r.Claim)
+		}
+	}
+	return names
 }
 
 // checkWhere returns an error if the conditions in a token's grant are not valid.
@@ -32,14 +43,14 @@ func newAccess(cfg *Config, o *origins, revoked *auth.Revocations) (access, erro
 		if !listener.LoopbackOnly(cfg.Listen) {
 			cfg.Logger.Warn("NOBODY IS AUTHENTICATED: every client that reaches this address can read every user's notifications", "listen", cfg.Listen, "setting", cfg.name("InsecureNoAuth"))
 		}
-		return access{auth: auth.Insecure{}}, nil
+		return access{auth: auth.Insecure{Claims: claimsOf(cfg.Consumer.Routes)}}, nil
 	}
 	if cfg.Keys == nil {
 		return access{}, errors.New("there are neither keys for tokens nor " + cfg.name("InsecureNoAuth"))
 	}
 	a := access{cookie: sessionCookie{sameSite: cfg.SessionSameSite, insecure: cfg.InsecureSessionCookie, basePath: cfg.BasePath}}
 	tokens := auth.JWTConfig{
-		Keys: cfg.Keys, Algorithms: cfg.JWTAlgorithms, Issuer: cfg.JWTIssuer, Audiences: cfg.JWTAudience, UserClaim: cfg.JWTUserClaim, Leeway: auth.DefaultLeeway, CheckWhere: checkWhere,
+		Keys: cfg.Keys, Algorithms: cfg.JWTAlgorithms, Issuer: cfg.JWTIssuer, Audiences: cfg.JWTAudience, UserClaim: cfg.JWTUserClaim, Claims: claimsOf(cfg.Consumer.Routes), Leeway: auth.DefaultLeeway, CheckWhere: checkWhere,
 		Revocations: revoked, Sources: auth.Sources{Cookie: a.cookie.name(), Query: cfg.TokenQueryParameter, SameOrigin: o.checkAll},
 	}
 	if _, isSet := cfg.Keys.(*auth.JWKS); isSet && cfg.JWTAudience == nil {

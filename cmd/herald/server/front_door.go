@@ -159,7 +159,7 @@ func (f *frontDoor) viewer(c echo.Context) (stream.Viewer, error) {
 	if err != nil { // checkWhere has found none
 		return stream.Viewer{}, err
 	}
-	v := stream.Viewer{User: id.User, Expires: id.Expires, Types: id.Types, Topics: id.Topics, Where: where, TokenID: id.ID, IssuedAt: id.IssuedAt}
+	v := stream.Viewer{User: id.User, Expires: id.Expires, Types: id.Types, Topics: id.Topics, Where: where, Claims: id.Claims, TokenID: id.ID, IssuedAt: id.IssuedAt}
 	if f.revocations != nil {
 		v.Holds = func() bool { return !f.revocations.IsRevoked(id.User, id.ID, id.IssuedAt) }
 	}

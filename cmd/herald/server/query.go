@@ -9,6 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"herald/auth"
 	"herald/consumer/spelling"
 	"herald/stream"
 )
@@ -62,12 +63,15 @@ func (q queryRules) check(query stream.Query, names []string) error {
 		case given.Unknown, given.Value == "" && name == stream.ParamLastID: // a page has no id yet
 		case given.Value == "":
 			return fmt.Errorf("the query parameter %s is empty: leave it out, or give it a value", name)
-		case query[:i].Has(name) && name != q.token: // auth refuses two tokens
+		case query[:i].Has(name) && name != q.token && !isClaimParam(name): // auth refuses two tokens
 			return fmt.Errorf("the query has the parameter %s twice: give it once", name)
 		}
 	}
 	return nil
 }
+
+// isClaimParam reports whether the parameter holds a value of a claim. A query may have several values.
+func isClaimParam(name string) bool { return strings.HasPrefix(name, auth.ClaimParam("")) }
 
 // explainUnknown returns the message about a parameter that has no effect.
 func (q queryRules) explainUnknown(name string, names []string) string {
@@ -76,6 +80,10 @@ func (q queryRules) explainUnknown(name string, names []string) string {
 		return "the query parameter user has no effect: POST /users/{user}/notifications is for one user, and POST /broadcast for everyone"
 	case name == paramUser && q.signIn:
 		return "the query parameter user has no effect: the token says who the user is; leave the parameter out"
+	case isClaimParam(name) && q.signIn:
+		return "the query parameter " + stream.ShowParam(name) + " has no effect: the token has the claims; leave the parameter out"
+	case isClaimParam(name) && slices.Contains(names, paramUser) && !slices.ContainsFunc(names, isClaimParam):
+		return "the query parameter " + stream.ShowParam(name) + " has no effect: no topic of this server is for a claim; add one such as --topic team-news,claim=team"
 	case !q.signIn && slices.Contains(tokenParams, name):
 		return "the query parameter " + name + " has no effect: this server authenticates nobody; leave the parameter out"
 	case name == q.token, q.token == "" && slices.Contains(tokenParams, name):

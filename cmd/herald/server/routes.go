@@ -29,6 +29,9 @@ func (s *Server) publicRoutes(cfg *Config, a access, o *origins, front *frontDoo
 	e.Use(front.enter, s.holdConnection, discardUnreadBody, o.refusePreflight(front), o.cors(), o.refuse(front), present.explain)
 	g := e.Group(cfg.BasePath)
 	query, ofStream := queryRules{front: front}, append([]string{paramUser}, stream.Params()...)
+	for _, claim := range claimsOf(cfg.Consumer.Routes) {
+		ofStream = append(ofStream, auth.ClaimParam(claim))
+	}
 	if a.jwt != nil {
 		query, ofStream = queryRules{front: front, signIn: true, token: cfg.TokenQueryParameter}, stream.Params()
 		(&sessions{cookie: a.cookie, jwt: a.jwt, front: front, publish: cfg.EnablePublish}).register(g, query)
