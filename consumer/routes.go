@@ -85,7 +85,11 @@ func (rs routes) userTopic(r *Route, user string) (string, error) {
 	}
 	name := r.TopicFor(user)
 	if err := checkTopicName(name); err != nil {
-		return "", fmt.Errorf("%w by the route %s: %w; routes without {user} and routes with encode=base64url take other names", ErrUserTopic, r, err)
+		others := "routes without {user} and routes with encode=base64url take other names"
+		if r.Encoding != "" {
+			others = "routes without {user} take longer names"
+		}
+		return "", fmt.Errorf("%w by the route %s: %w; %s", ErrUserTopic, r, err, others)
 	}
 	for _, other := range rs.static() {
 		if other.Topic == name {

@@ -34,12 +34,13 @@ func (*devCommand) Help() string {
 
     herald dev
     herald dev --listen 127.0.0.1:8090 --topic 'orders,user=header:owner'
+    herald dev --topic 'notifications.{user},encode=base64url' --topic team-news,claim=team
     herald token --new-secret secret; herald dev --jwt-secret-file secret
     herald dev --kafka-listen 0.0.0.0:9092 --kafka-advertise host.docker.internal:9092
 
 For trying Herald out and for developing against it: an in-process Kafka broker for any Kafka client, a server that reads from it, and a demo page. Without --jwt-secret-file nobody is authenticated and every client may publish, so all listeners are on the loopback interface.
 
-The topics are notifications (keyed by user), notifications.{user} (one for each user) and announcements (for everyone), or the topics of --topic. The demo page writes to the first topic that can hold a record for its user.
+The topics are notifications (keyed by user), notifications.{user} (one for each user) and announcements (for everyone), or the topics of --topic. The demo page writes to the first topic that can hold a record for its user. Without a token, claims stand in the addresses of the page and of streams: /?user=alice&claim.team=red. A user whose name no topic can have, such as auth0|42, needs routes without {user} or with encode=base64url.
 
 With --kafka-advertise, clients connect to the address that the broker tells them, so this address must lead to the broker from where the clients are: for containers, host.docker.internal or the address of Docker's bridge, such as 172.17.0.1. The server itself does not need it.
 

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 
+	"herald/auth"
 	"herald/consumer"
 )
 
@@ -20,15 +22,19 @@ func (d *devCommand) printInstructions(w io.Writer, public, admin, broker string
 		stream += "/"
 	}
 	lines := []string{"page       http://" + public + "/"}
+	params, flags := claimArguments(d.routes())
 	if d.JWTSecretFile == "" {
+		if params != "" {
+			lines[0] += "?user=alice" + params
+		}
 		lines = append(
 			lines,
-			"subscribe  curl -N 'http://"+public+"/events?user=alice'",
-			"           "+program+" tail --url "+stream+" --user alice",
+			"subscribe  curl -N 'http://"+public+"/events?user=alice"+params+"'",
+			"           "+program+" tail --url "+stream+" --user alice"+flags,
 		)
 	} else {
 		lines = append(
-			[]string{"token      " + program + " token --jwt-secret-file " + quoted(d.JWTSecretFile) + " --user alice --publish > alice.token"},
+			[]string{"token      " + program + " token --jwt-secret-file " + quoted(d.JWTSecretFile) + " --user alice" + flags + " --publish > alice.token"},
 			lines[0]+", which signs in with the token",
 			`subscribe  curl -N -H "Authorization: Bearer $(cat alice.token)" http://`+public+"/events",
 			"           "+program+" tail --url "+stream+" --token-file alice.token",
@@ -44,6 +50,23 @@ func (d *devCommand) printInstructions(w io.Writer, public, admin, broker string
 	}
 	lines = append(lines, "metrics    http://"+admin+"/metrics")
 	_, _ = fmt.Fprintf(w, "Herald is running; Ctrl-C stops it. %s\n\n  %s\n\n", d.kept(), strings.Join(lines, "\n  "))
+}
+
+// claimValue is the value that alice has of each claim in the printed commands.
+const claimValue = "red"
+
+// claimArguments returns what gives alice the claims of the routes: parameters of a query, and flags.
+func claimArguments(routes []consumer.Route) (params, flags string) {
+	given := make(map[string]bool)
+	for _, r := range routes {
+		if r.Claim == "" || given[r.Claim] {
+			continue
+		}
+		given[r.Claim] = true
+		params += "&" + url.QueryEscape(auth.ClaimParam(r.Claim)) + "=" + claimValue
+		flags += " --claim " + quoted(r.Claim+"="+claimValue)
+	}
+	return params, flags
 }
 
 // reachable returns an address at which clients on this machine reach a listener.
@@ -65,21 +88,27 @@ var librdkafkaPartitioners = map[consumer.Partitioner]string{
 
 // kcatLine returns a command that writes a record for alice to a topic of the route.
 func kcatLine(r consumer.Route, broker string) string {
-	value, options := greeting, ""
+	value, options, owner := greeting, "", "alice"
+	if r.Claim != "" {
+		owner = claimValue
+	}
 	switch {
 	case r.UserPointer != "":
-		value = valueWithUser(r.UserPointer)
+		value = valueWithUser(r.UserPointer, owner)
 	case r.UserHeader != "":
-		options = " -H " + quoted(r.UserHeader+"=alice")
+		options = " -H " + quoted(r.UserHeader+"="+owner)
 	case r.Kind == consumer.Shared:
-		value, options = "alice:"+greeting, " -K: -X partitioner="+librdkafkaPartitioners[r.Partitioner]
+		value, options = owner+":"+greeting, " -K: -X partitioner="+librdkafkaPartitioners[r.Partitioner]
+	}
+	if r.Where != (consumer.Condition{}) {
+		options += " -H " + quoted(r.Where.Header+"="+r.Where.Value)
 	}
 	return fmt.Sprintf("echo %s | kcat -P -b %s -t %s%s", quoted(value), broker, r.TopicFor("alice"), options)
 }
 
-// valueWithUser returns a JSON value with alice at the pointer.
-func valueWithUser(pointer string) string {
-	var value any = "alice"
+// valueWithUser returns a JSON value with the user at the pointer.
+func valueWithUser(pointer, user string) string {
+	var value any = user
 	for _, name := range slices.Backward(strings.Split(pointer, "/")[1:]) {
 		name = strings.ReplaceAll(strings.ReplaceAll(name, "~1", "/"), "~0", "~") // RFC 6901, section 4
 		value = map[string]any{name: value}
@@ -103,6 +132,9 @@ func produceLine(r consumer.Route, broker string) string {
 	}
 	if r.Kind == consumer.Broadcast {
 		return line + " --everyone " + quoted(greeting)
+	}
+	if r.Claim != "" {
+		return line + " --claim " + quoted(r.Claim+"="+claimValue) + " " + quoted(greeting)
 	}
 	return line + " --user alice " + quoted(greeting)
 }

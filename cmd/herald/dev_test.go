@@ -75,6 +75,8 @@ func TestWaysToProduce(t *testing.T) {
 		"n.{user}":                {`echo '{"text":"hello"}' | kcat -P -b b:1 -t n.alice`, ` produce --brokers b:1 --topic 'n.{user}' --user alice '{"text":"hello"}'`},
 		"news,kind=broadcast":     {`echo '{"text":"hello"}' | kcat -P -b b:1 -t news`, ` produce --brokers b:1 --topic news,kind=broadcast --everyone '{"text":"hello"}'`},
 		"orders,user=header:a b":  {`echo '{"text":"hello"}' | kcat -P -b b:1 -t orders -H 'a b=alice'`, ` produce --brokers b:1 --topic 'orders,user=header:a b' --user alice '{"text":"hello"}'`},
+		"orders,where=header:a=b": {`echo 'alice:{"text":"hello"}' | kcat -P -b b:1 -t orders -K: -X partitioner=murmur2_random -H a=b`, ` produce --brokers b:1 --topic orders,where=header:a=b --user alice '{"text":"hello"}'`},
+		"news,claim=team":         {`echo 'red:{"text":"hello"}' | kcat -P -b b:1 -t news -K: -X partitioner=murmur2_random`, ` produce --brokers b:1 --topic news,claim=team --claim team=red '{"text":"hello"}'`},
 		"orders,user=json:/a/b~1": {`echo '{"a":{"b/":"alice"}}' | kcat -P -b b:1 -t orders`, ""},
 	} {
 		route, err := consumer.ParseRoute(text)

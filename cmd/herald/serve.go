@@ -54,6 +54,9 @@ Topics. Each --topic says which user a record belongs to; all kinds may be mixed
                                          the same for users with any name: the topic's name has the user in
                                          base64url, so that of a|b is notifications.YXxi
     announcements,kind=broadcast         for everyone
+    team-news,claim=team                 shared, but the record key is a value of the claim "team": for everyone
+                                         whose token has the value; also with user=header:… and user=json:…
+    orders,where=header:region=eu        only records whose header "region" is "eu"; with topics of every kind
 
 The server waits for a topic that does not exist yet. With a partitioner the server looks for a user's records in one partition: event ids are short, and for a resuming client one partition is read again. The server leaves out a record in another partition, counts it (herald_kafka_misplaced_records_total) and logs a warning; so give a partitioner only if every producer uses it.
 
@@ -66,7 +69,7 @@ Endpoints. On the public listener:
     POST /session                        a cookie for browsers in exchange for a bearer token
     GET, DELETE /session                 shows whose session it is; removes the cookie
 
-A token is a JWT, signed with the secret or with a key of the files or the key set. The claim sub is the user; exp is when the token expires. The claim herald may have {"types":[…],"topics":[…],"publish":true}: the event types and broadcast topics that the user may see, and whether the two POST are allowed. A request carries the token in the header "Authorization: Bearer" or in the cookie.
+A token is a JWT, signed with the secret or with a key of the files or the key set. The claim sub is the user; exp is when the token expires. The claim herald may have {"types":[…],"topics":[…],"where":["header:NAME=VALUE",…],"publish":true}: the event types, the broadcast topics and the records by their headers that the user may see, and whether the two POST are allowed. A request carries the token in the header "Authorization: Bearer" or in the cookie.
 
 On the admin listener, for operators only:
 

@@ -18,7 +18,7 @@ const page = {
   people: () => panels.map((panel) => panel.person),
   rename(panel, user) {
     panel.close();
-    const next = new Panel(user, page, { share: true });
+    const next = new Panel(user, page, { share: true }, panel.claims);
     panels[panels.indexOf(panel)] = next;
     panel.view.element.replaceWith(next.view.element);
     next.view.part("user").focus();
@@ -33,8 +33,11 @@ function showPeople() {
   document.title = `${users.join(", ")} · Herald demo`;
   if (!signsIn) {
     const address = new URL(location);
-    address.searchParams.delete("user");
-    for (const user of users) address.searchParams.append("user", user);
+    for (const name of [...address.searchParams.keys()]) if (name === "user" || isClaim(name)) address.searchParams.delete(name);
+    for (const panel of panels) {
+      address.searchParams.append("user", panel.person.user);
+      for (const [name, value] of panel.claims) address.searchParams.append(name, value);
+    }
     history.replaceState(null, "", address);
   }
   const choices = [...users.map((user) => [`user:${user}`, user]), ["all", "Everyone"], ...(signsIn ? [["other", "Other"]] : [])];
@@ -51,11 +54,23 @@ function createChoice(value, name, checked) {
   return label;
 }
 
+// isClaim reports whether a parameter of the page's address is the value of a claim. It belongs to the user before it.
+function isClaim(name) { return name.startsWith("claim."); }
+
+// claimsOf returns the claims of a user in the page's address, as parameters of the stream.
+function claimsOf(user) {
+  let owner = null;
+  return [...new URLSearchParams(location.search)].filter(([name, value]) => {
+    if (name === "user") owner = value;
+    return isClaim(name) && owner === user;
+  });
+}
+
 // begin shows two people: those in the page's address, or alice and bob.
 function begin() {
   const asked = new URLSearchParams(location.search).getAll("user");
   const users = [...new Set([...asked.filter(isUser), "alice", "bob"])].slice(0, 2);
-  show(users.map((user) => new Panel(user, page, { share: true })));
+  show(users.map((user) => new Panel(user, page, { share: true }, claimsOf(user))));
   const wrong = asked.find((user) => user && !isUser(user));
   if (wrong !== undefined) panels[0].complain(`The address names the user “${wrong}”, which is not possible here. The page shows ${users[0]} instead. ${userRule}`);
 }

@@ -3,19 +3,23 @@
 import { burst, isUser, sendBurst, startTask, userRule } from "./composer.js";
 import { onSubmit, showError, showResult } from "./forms.js";
 import { Person } from "./person.js";
-import { PersonView, announce, copy } from "./view.js";
+import { PersonView, announce, copy, setText } from "./view.js";
 
 export class Panel {
   #frame = 0;
   #sending = false; // a burst is under way
 
   // page has signsIn, mayPublish, people(), rename(panel, user) and signedOut(reason). options are options of connect.
-  constructor(user, page, options) {
-    this.page = page;
+  // claims are parameters of the stream.
+  constructor(user, page, options, claims = []) {
+    Object.assign(this, { page, claims });
     const address = new URL("events", document.baseURI);
     if (!page.signsIn) address.searchParams.set("user", user);
+    for (const [name, value] of claims) address.searchParams.append(name, value);
     this.person = new Person({ user, address, options, onChange: (text) => this.#changed(text) });
-    this.view = new PersonView(user, describeCommand(page.signsIn, user));
+    this.view = new PersonView(user, describeCommand(page.signsIn, address));
+    this.view.part("claims").hidden = claims.length === 0;
+    setText(this.view.part("claims"), claims.map(([name, value]) => `${name.slice("claim.".length)}: ${value}`).join(", "));
     this.#listen();
     this.person.open();
     this.view.draw(this.person);
@@ -124,8 +128,7 @@ export class Panel {
 }
 
 // describeCommand returns the command that shows the person's stream in a terminal.
-function describeCommand(signsIn, user) {
-  if (signsIn) return `herald tail --url '${new URL("events", document.baseURI)}' --token-file FILE`;
-  const name = encodeURIComponent(user).replaceAll("'", "%27"); // it stands between the quotes of a shell's word
-  return `curl -N '${new URL(`events?user=${name}`, document.baseURI)}'`;
+function describeCommand(signsIn, address) {
+  if (signsIn) return `herald tail --url '${address}' --token-file FILE`;
+  return `curl -N '${address.href.replaceAll("'", "%27")}'`; // between the quotes of a shell's word
 }
