@@ -114,6 +114,7 @@ var listElements = map[string][2]string{
 	"allow-header":          {"X-A", "X-B"},
 	"allow-origin":          {"https://a.example", "https://b.example"},
 	"brokers":               {"a:1", "b:2"},
+	"claim":                 {"a=1", "b=2"},
 	"jwt-algorithms":        {"RS256", "ES256"},
 	"jwt-audience":          {"a", "b"},
 	"jwt-public-key-file":   {"a.pem", "b.pem"},
@@ -125,6 +126,7 @@ var listElements = map[string][2]string{
 	"topics":                {"a", "b"},
 	"trusted-proxies":       {"10.0.0.0/8", "fd00::/8"},
 	"types":                 {"a", "b"},
+	"where":                 {"header:a=1", "header:b=2"},
 }
 
 // TestEveryListTrimsItsElements gives each flag that takes a list two elements with and without white space

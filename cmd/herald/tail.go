@@ -23,7 +23,7 @@ import (
 type tailCommand struct {
 	URL         string        `name:"url" default:"http://127.0.0.1:8080/events" placeholder:"URL" help:"Address of the stream. An address without a path, or with a base path that ends with a slash, gets /events. unix:PATH is the Unix socket of a server; with a base path, unix:PATH:/PREFIX/. Default: ${default}."`
 	User        string        `placeholder:"NAME" help:"User whose stream to follow, for a server with --insecure-no-auth. Default: the user of the token."`
-	Claim       []string      `placeholder:"NAME=VALUE" sep:"none" help:"A value that the user has of a claim, such as team=red, for a server with --insecure-no-auth and topics with claim=team. Repeat the flag. Default: the claims of the token."`
+	Claim       []string      `placeholder:"NAME=VALUE" help:"A value that the user has of a claim, such as team=red, for a server with --insecure-no-auth and topics with claim=team. Repeat the flag, or separate several by commas. Default: the claims of the token."`
 	TokenFile   string        `placeholder:"FILE" help:"File with a bearer token, one line of text. It is read again for each connection. Default: the token in the variable HERALD_TOKEN, or no token."`
 	LastEventID string        `name:"last-event-id" placeholder:"ID" help:"Continue after the event with this id. Default: begin where --since says."`
 	Since       string        `placeholder:"WHEN" help:"Begin at now, earliest, delivered, a time like 2026-01-31T08:00:00Z or an age like 90m. --last-event-id takes precedence. Default: now."`

@@ -43,11 +43,11 @@ type tokenCommand struct {
 	User    string        `placeholder:"NAME" env:"-" help:"User that the token names. Required for a token." group:"Claims"`
 	TTL     time.Duration `name:"ttl" default:"1h" env:"-" placeholder:"DURATION" help:"How long the token is valid. Servers accept it for another 30s, because clocks differ. Default: ${default}." group:"Claims"`
 	ID      string        `name:"id" placeholder:"TEXT" env:"-" help:"Id of the token, its claim jti. Default: none." group:"Claims"`
-	Claim   []string      `placeholder:"NAME=VALUE" sep:"none" env:"-" help:"Another claim of the token, such as team=red for topics with claim=team. Repeat the flag, also for several values of one claim. Default: none." group:"Claims"`
+	Claim   []string      `placeholder:"NAME=VALUE" env:"-" help:"Another claim of the token, such as team=red for topics with claim=team. Repeat the flag, or separate several by commas, also several values of one claim. Default: none." group:"Claims"`
 	Publish bool          `env:"-" help:"Allow the token to write notifications. Default: only reading." group:"Claims"`
 	Types   []string      `placeholder:"TYPE" env:"-" help:"Allow the token to read only events of these types. Default: all types." group:"Claims"`
 	Topics  []string      `placeholder:"TOPIC" env:"-" help:"Allow the token to read only these broadcast topics. Default: all topics." group:"Claims"`
-	Where   []string      `placeholder:"header:NAME=VALUE" sep:"none" env:"-" help:"Allow the token to read only records with this header. Repeat the flag: conditions on one header are alternatives, and a record must meet the conditions on every header that is named. Default: all records." group:"Claims"`
+	Where   []string      `placeholder:"header:NAME=VALUE" env:"-" help:"Allow the token to read only records with this header. Repeat the flag, or separate several by commas: conditions on one header are alternatives, and a record must meet the conditions on every header that is named. Default: all records." group:"Claims"`
 }
 
 // Help implements kong.HelpProvider.
