@@ -48,6 +48,7 @@ func TestQueryParameters(t *testing.T) {
 		{http.MethodGet, url + "/events?user=alice&user=bob", nil, "user twice"},
 		{http.MethodGet, url + "/events?user=alice&lastEventId=a&lastEventId=b", nil, "lastEventId twice"},
 		{http.MethodGet, url + "/events?user=alice&types=", nil, "types is empty"},
+		{http.MethodGet, url + "/events?user=alice&claim.team=red", nil, `\"claim.team\" has no effect: no topic of this server is for a claim`},
 		{http.MethodGet, url + "/events?user=alice&since", nil, "since is empty"},
 		{http.MethodGet, url + "/events?user=", nil, "user is empty"},
 		{http.MethodGet, url + "/events?user=alice" + strings.Repeat("&", 10_001), nil, "too many parameters"},
