@@ -135,15 +135,16 @@ func (c *Client) getFrom(ctx context.Context, url, path string) ([]byte, error) 
 	return body, nil
 }
 
-// explainStatus returns the error for an answer that is not 200. A registry says in JSON that it has no such schema. Any
-// other 404 is of a server that is not a registry, or of a wrong path.
+// explainStatus returns the error for an answer that is not 200. A registry says in JSON that it has no such schema, with a
+// code such as 40403. Any other 404 is of a server that is not a registry, or of a wrong path; but a registry that does not
+// know GUIDs, such as Apicurio 2, has the code 404 or 0 for them.
 func explainStatus(answer *http.Response, path string, body []byte) error {
 	var failure struct {
-		Code int `json:"error_code"`
+		Code *int `json:"error_code"`
 	}
-	isJSON := json.Unmarshal(body, &failure) == nil && failure.Code != 0
+	isJSON := json.Unmarshal(body, &failure) == nil && failure.Code != nil
 	switch {
-	case answer.StatusCode == http.StatusNotFound && isJSON && (failure.Code != http.StatusNotFound || strings.HasPrefix(path, "/schemas/guids/")):
+	case answer.StatusCode == http.StatusNotFound && isJSON && (*failure.Code > http.StatusNotFound || strings.HasPrefix(path, "/schemas/guids/")):
 		return format.ErrNotFound
 	case answer.StatusCode == http.StatusNotFound:
 		return errors.New("status 404, and not from a schema registry: look at the path of --schema-registry-url")
