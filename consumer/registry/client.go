@@ -137,14 +137,15 @@ func (c *Client) getFrom(ctx context.Context, url, path string) ([]byte, error) 
 
 // explainStatus returns the error for an answer that is not 200. A registry says in JSON that it has no such schema, with a
 // code such as 40403. Any other 404 is of a server that is not a registry, or of a wrong path; but a registry that does not
-// know GUIDs, such as Apicurio 2, has the code 404 or 0 for them.
+// know GUIDs answers them with the code 404 or 0 (Apicurio 2), or with nothing (Apicurio 3).
 func explainStatus(answer *http.Response, path string, body []byte) error {
 	var failure struct {
 		Code *int `json:"error_code"`
 	}
 	isJSON := json.Unmarshal(body, &failure) == nil && failure.Code != nil
+	isGUID := strings.HasPrefix(path, "/schemas/guids/")
 	switch {
-	case answer.StatusCode == http.StatusNotFound && isJSON && (*failure.Code > http.StatusNotFound || strings.HasPrefix(path, "/schemas/guids/")):
+	case answer.StatusCode == http.StatusNotFound && (isJSON && *failure.Code > http.StatusNotFound || isGUID && (isJSON || len(body) == 0)):
 		return format.ErrNotFound
 	case answer.StatusCode == http.StatusNotFound:
 		return errors.New("status 404, and not from a schema registry: look at the path of --schema-registry-url")
