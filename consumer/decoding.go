@@ -120,7 +120,7 @@ func (d *decoder) recordUndecodable(at Position, err error) {
 	if !mayLog(&d.logged, undecodablePeriod) {
 		return
 	}
-	d.log.Warn("record cannot be decoded; its clients get a gap", "topic", at.Topic, "partition", at.ID, "offset", at.Offset, "reason", reason, "error", err, "records", total)
+	d.log.Warn("record cannot be decoded and is left out", "topic", at.Topic, "partition", at.ID, "offset", at.Offset, "reason", reason, "error", err, "records", total)
 }
 
 // undecodablePeriod is how long the log is silent about a topic's undecodable records after a line.

@@ -119,7 +119,7 @@ func (rs routes) messageFor(user string, headers []Header, fits func(*Route) boo
 	for i := range rs {
 		r := &rs[i]
 		own, ok := r.headersFor(user, headers)
-		if !ok || !fits(r) || r.UserPointer != "" || r.framesValues() {
+		if !ok || !fits(r) || r.UserPointer != "" || r.FramesValues() {
 			continue
 		}
 		m := Message{Topic: r.Topic, Headers: own}

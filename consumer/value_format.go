@@ -23,8 +23,8 @@ func checkFormat(name string) error {
 	return fmt.Errorf("format %q: want %s%s", name, strings.Join(format.Kinds, ", "), advice)
 }
 
-// framesValues reports whether a schema id precedes the values of the route. Herald writes no such values.
-func (r *Route) framesValues() bool {
+// FramesValues reports whether a schema id precedes the values of the route. Herald writes no such values.
+func (r *Route) FramesValues() bool {
 	return r.Format == format.KindRegistry || r.Format == format.KindConfluentJSON
 }
 

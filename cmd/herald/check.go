@@ -17,7 +17,7 @@ import (
 type checkCommand struct {
 	serveCommand
 
-	Connect bool `env:"-" help:"Also ask the brokers and the key set's server whether the server will get what it needs. Default: look at settings and files only." group:"Check"`
+	Connect bool `env:"-" help:"Also ask the brokers, the key set's server and the schema registry whether the server will get what it needs. Default: look at settings and files only." group:"Check"`
 	All     bool `env:"-" help:"Print settings that have their default value, too. Default: the others only." group:"Check"`
 	JSON    bool `env:"-" name:"json" help:"Print JSON. Default: text." group:"Check"`
 }
@@ -30,7 +30,7 @@ func (*checkCommand) Help() string {
 
 The command reads the same flags, environment variables and file of --config as herald serve: in a command line that works, write check for serve. It prints each setting with its value and its origin, and then what it has found, a line for each finding: ok, notice, warning or error. It reads the files that the settings name, and prints no secret.
 
-With --connect, it gets the token or the credentials for the log-in to Kafka, connects to each broker at the address that the cluster advertises, and asks for the topics of --topic, for the rights on topics and consumer groups one by one, and for the key set. It writes no record, joins no group and commits nothing, so it may run beside a server that works.
+With --connect, it gets the token or the credentials for the log-in to Kafka, connects to each broker at the address that the cluster advertises, and asks for the topics of --topic, for the rights on topics and consumer groups one by one, for the key set, and whether the schema registry answers. It writes no record, joins no group and commits nothing, so it may run beside a server that works.
 
 A notice is about things that the command cannot judge, such as a port in use or the network, and does not change the exit code.
 
@@ -47,6 +47,7 @@ func (c *checkCommand) Run(ctx context.Context, parsed *kong.Context, file *conf
 	if c.Connect {
 		c.checkKafka(ctx, f, &cfg)
 		c.checkKeySet(ctx, f, cfg.Keys)
+		checkSchemaRegistry(ctx, f, &cfg)
 		checkListeners(ctx, f, &cfg)
 	}
 	answer := checkAnswer{Settings: listSettings(parsed, file, c.All), Findings: f.list, Exit: f.exit()}

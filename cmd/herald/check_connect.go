@@ -225,6 +225,18 @@ func (c *checkCommand) checkKeySet(ctx context.Context, f *findings, keys auth.K
 	}
 }
 
+// checkSchemaRegistry asks the schema registry for what every registry has.
+func checkSchemaRegistry(ctx context.Context, f *findings, cfg *server.Config) {
+	if cfg.Schemas == nil {
+		return
+	}
+	if _, err := cfg.Schemas.Get(ctx, "/subjects"); err != nil {
+		f.fail("--schema-registry-url: %v", err)
+		return
+	}
+	f.ok("--schema-registry-url: the schema registry answers")
+}
+
 // checkListeners listens on both addresses for a moment. Only systemd has the sockets that it passes.
 func checkListeners(ctx context.Context, f *findings, cfg *server.Config) {
 	for _, l := range []struct{ flag, address string }{{"--listen", cfg.Listen}, {"--admin-listen", cfg.AdminListen}} {

@@ -74,6 +74,9 @@ func (c *checkCommand) loadFiles(ctx context.Context, f *findings) server.Config
 	cfg.Logger = f.logger()
 	read, errs := c.readFiles(ctx, cfg.Logger)
 	cfg.Consumer.TLS, cfg.Consumer.SASL, cfg.Keys, cfg.Certificate = read.kafka.tls, read.kafka.sasl, read.keys, read.certificate
+	if read.schemas != nil {
+		cfg.Schemas = read.schemas
+	}
 	var err error
 	cfg.Consumer.Replica, err = c.replica()
 	for _, err := range append(errs, err) {
@@ -88,6 +91,7 @@ func (c *checkCommand) checkSecretFiles(f *findings) {
 	for flag, path := range map[string]string{
 		"--kafka-sasl-password-file": c.KafkaSASLPasswordFile, "--kafka-key-file": c.KafkaKeyFile, "--tls-key-file": c.TLSKeyFile,
 		"--kafka-oauth-token-file": c.KafkaOAuthTokenFile, "--kafka-oauth-client-secret-file": c.KafkaOAuthClientSecretFile,
+		"--schema-registry-password-file": c.SchemaRegistryPasswordFile, "--schema-registry-token-file": c.SchemaRegistryTokenFile,
 	} {
 		if info, err := os.Stat(path); path != "" && err == nil && info.Mode().Perm()&0o004 != 0 {
 			f.warn("%s: every user of this machine can read %s (mode %s): chmod 600 the file", flag, path, info.Mode().Perm())

@@ -25,6 +25,7 @@ type devCommand struct {
 	AllowOrigin   []string `placeholder:"ORIGIN" help:"Origins, such as https://app.example, whose pages may use this server, also with the session cookie. Pages on loopback, such as http://localhost:3000, always may. Default: only loopback." group:"Browsers"`
 	AllowHeader   []string `placeholder:"NAME" help:"Request headers that pages of other origins may send, such as X-Request-ID, besides the headers that the server reads and the headers of tracing (traceparent, tracestate, baggage, sentry-trace). Default: no others." group:"Browsers"`
 
+	schemaFlags
 	serverFlags
 }
 
@@ -77,6 +78,9 @@ func (d *devCommand) Validate() error {
 	if err := consumer.CheckRoutes(d.routes()); err != nil {
 		return fmt.Errorf("--topic: %w", err)
 	}
+	if err := d.check(d.routes()); err != nil {
+		return err
+	}
 	cfg := d.config()
 	return cfg.Validate()
 }
@@ -126,6 +130,13 @@ func (d *devCommand) Run(ctx context.Context) error {
 		if cfg.Keys, err = (&authFlags{JWTSecretFile: []string{d.JWTSecretFile}}).keys(cfg.Logger); err != nil {
 			return usageError{err}
 		}
+	}
+	schemas, _, err := d.schemaRegistry()
+	if err != nil {
+		return usageError{err}
+	}
+	if schemas != nil {
+		cfg.Schemas = schemas
 	}
 	unlock, err := d.lock()
 	if err != nil {

@@ -103,7 +103,12 @@ func kcatLine(r consumer.Route, broker string) string {
 	if r.Where != (consumer.Condition{}) {
 		options += " -H " + quoted(r.Where.Header+"="+r.Where.Value)
 	}
-	return fmt.Sprintf("echo %s | kcat -P -b %s -t %s%s", quoted(value), broker, r.TopicFor("alice"), options)
+	command := "echo"
+	if r.FramesValues() { // any id of a schema
+		at := strings.Index(value, "{")
+		command, value = "printf", value[:at]+`\0\0\0\0\1`+value[at:]
+	}
+	return fmt.Sprintf("%s %s | kcat -P -b %s -t %s%s", command, quoted(value), broker, r.TopicFor("alice"), options)
 }
 
 // valueWithUser returns a JSON value with the user at the pointer.
@@ -123,7 +128,7 @@ func valueWithUser(pointer, user string) string {
 // produceLine returns the arguments of herald produce for a record as in kcatLine, or "" if the command cannot
 // write to the route.
 func produceLine(r consumer.Route, broker string) string {
-	if r.UserPointer != "" {
+	if r.UserPointer != "" || r.FramesValues() {
 		return ""
 	}
 	line := " produce --brokers " + broker

@@ -138,6 +138,9 @@ var fileFlags = map[string][]string{
 	"serve --kafka-oauth-token-file":         {"--insecure-no-auth", "--kafka-sasl-mechanism=OAUTHBEARER", "--kafka-oauth-token-file=FILE"},
 	"serve --kafka-oauth-client-secret-file": {"--insecure-no-auth", "--kafka-sasl-mechanism=OAUTHBEARER", "--kafka-oauth-token-url=https://a.example/", "--kafka-oauth-client-id=a", "--kafka-oauth-client-secret-file=FILE"},
 	"serve --kafka-oauth-ca-file":            {"--insecure-no-auth", "--kafka-sasl-mechanism=OAUTHBEARER", "--kafka-oauth-token-url=https://a.example/", "--kafka-oauth-client-id=a", "--kafka-oauth-client-secret-file=SECRET", "--kafka-oauth-ca-file=FILE"},
+	"serve --schema-registry-password-file":  {"--insecure-no-auth", "--topic=a,format=registry", "--schema-registry-url=https://a.example", "--schema-registry-user=a", "--schema-registry-password-file=FILE"},
+	"serve --schema-registry-token-file":     {"--insecure-no-auth", "--topic=a,format=registry", "--schema-registry-url=https://a.example", "--schema-registry-token-file=FILE"},
+	"serve --schema-registry-ca-file":        {"--insecure-no-auth", "--topic=a,format=registry", "--schema-registry-url=https://a.example", "--schema-registry-ca-file=FILE"},
 	"dev --jwt-secret-file":                  {"--kafka-listen=127.0.0.1:0", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--jwt-secret-file=FILE"},
 	"token --jwt-secret-file":                {"--user=alice", "--jwt-secret-file=FILE"},
 	"token --jwt-key-file":                   {"--user=alice", "--jwt-key-file=FILE"},
@@ -202,7 +205,7 @@ func TestInvisibleBytesInFiles(t *testing.T) {
 				continue // YAML, and files that are written
 			}
 			name := node.Name + " --" + f.Name
-			if strings.HasPrefix(f.Name, "kafka-") || node.Name == "check" {
+			if strings.HasPrefix(f.Name, "kafka-") || strings.HasPrefix(f.Name, "schema-registry-") || node.Name == "check" {
 				name = "serve --" + f.Name // the same code for each command
 			}
 			if f.PlaceHolder == "FILE" && fileFlags[name] == nil {
@@ -320,7 +323,7 @@ func TestFlagsOfFields(t *testing.T) {
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[server.Config]()) {
 		name := field.Name
 		switch name {
-		case "Settings", "Certificate", "Consumer", "Keys", "Version", "Logger", "FieldName":
+		case "Settings", "Certificate", "Consumer", "Schemas", "Keys", "Version", "Logger", "FieldName":
 			continue // no flag has the field's value
 		case "AllowLoopbackOrigins":
 			continue // herald dev sets it

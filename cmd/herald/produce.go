@@ -132,6 +132,8 @@ func (p *produceCommand) checkRoute() error {
 		return nil
 	case p.User == nil && route.Kind == consumer.Shared && route.UserHeader != "":
 		return fmt.Errorf("topic %s has the user in the record header %s: %s", route.Topic, route.UserHeader, advice)
+	case route.FramesValues():
+		return fmt.Errorf("topic %s has format=%s, and herald produce writes no values with the id of a schema: write to it with a serializer of the schema registry", route.Topic, route.Format)
 	case route.UserPointer != "":
 		return fmt.Errorf("topic %s has the user in the value: write to it as its other producers do, or give %s without --user to write the value unchanged", route.Topic, forAll)
 	case p.User == nil && route.Kind == consumer.Shared:

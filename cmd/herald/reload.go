@@ -14,6 +14,7 @@ import (
 	"herald/cmd/herald/listener"
 	"herald/cmd/herald/login"
 	"herald/cmd/herald/server"
+	"herald/consumer/registry"
 )
 
 // reloader applies changed settings to a running herald serve. The command line and the environment of a process do not
@@ -30,17 +31,22 @@ type files struct {
 	kafka       connection
 	keys        auth.Keys             // nil with --insecure-no-auth
 	certificate *listener.Certificate // nil: no TLS
+	schemas     *registry.Client      // nil: no schema registry
+	schemaLogin schemaLogin
 }
 
 // readFiles reads the files. Each error is a [usageError], and leaves out what could not be read.
 func (s *serveCommand) readFiles(ctx context.Context, log *slog.Logger) (files, []error) {
 	var f files
-	var errs [3]error
+	var errs [4]error
 	f.kafka, errs[0] = s.connection(ctx)
 	f.keys, errs[1] = s.keys(log)
 	f.certificate, errs[2] = s.certificate(log)
-	if errs[1] != nil {
-		errs[1] = usageError{errs[1]}
+	f.schemas, f.schemaLogin, errs[3] = s.schemaRegistry()
+	for _, i := range []int{1, 3} {
+		if errs[i] != nil {
+			errs[i] = usageError{errs[i]}
+		}
 	}
 	return f, slices.DeleteFunc(errs[:], func(err error) bool { return err == nil })
 }
@@ -57,7 +63,10 @@ func flagValues(parsed *kong.Context) map[string]any {
 // appliedFlags are the flags that a reload applies, besides the flags of [server.Settings].
 var appliedFlags = slices.Concat([]string{
 	"config", "log-level", "jwt-secret-file", "jwt-public-key-file", "tls-cert-file", "tls-key-file",
-}, mechanismFlags)
+}, mechanismFlags, schemaLoginFlags)
+
+// schemaLoginFlags are the flags of the log-in to the schema registry.
+var schemaLoginFlags = []string{"schema-registry-user", "schema-registry-password-file", "schema-registry-token-file"}
 
 // mechanismFlags are the flags that a reload applies by replacing the SASL mechanism. --kafka-sasl-mechanism is not among
 // them: a mechanism replaces another one of its name.
@@ -129,6 +138,10 @@ func (r *reloader) apply(ctx context.Context, args []string, log *slog.Logger, s
 		r.login.Set(read.kafka.sasl)
 		r.files.kafka.sasl, r.files.kafka.contents = read.kafka.sasl, read.kafka.contents
 	}
+	if !d.keepsSchemaLogin {
+		read.schemaLogin.give(r.files.schemas)
+		r.files.schemaLogin = read.schemaLogin
+	}
 	for flag := range d.applied {
 		r.flags[flag] = values[flag]
 	}
@@ -139,6 +152,7 @@ func (r *reloader) apply(ctx context.Context, args []string, log *slog.Logger, s
 type difference struct {
 	applied, restart                        map[string]bool // flags
 	keepsKeys, keepsCertificate, keepsLogin bool
+	keepsSchemaLogin                        bool
 }
 
 // compare compares the settings in force with the values and the contents of files that were just read.
@@ -163,6 +177,7 @@ func (r *reloader) compare(values map[string]any, read files) *difference {
 		d.applied["tls-cert-file"] = true
 	}
 	d.compareLogin(r.files.kafka, read.kafka)
+	d.compareSchemaLogin(&r.files, &read)
 	if was, is := r.files.kafka.tls, read.kafka.tls; was != nil && is != nil && !was.RootCAs.Equal(is.RootCAs) {
 		d.restart["kafka-ca-file"] = true
 	}
@@ -204,6 +219,26 @@ func (d *difference) compareLogin(was, is connection) {
 		d.postpone(mechanismFlags...)
 	case !isOfAWS(is.sasl) && !slices.ContainsFunc(mechanismFlags, func(flag string) bool { return d.applied[flag] }):
 		d.keepsLogin = true // and its token, which a new mechanism would have to get
+	}
+}
+
+// compareSchemaLogin compares the log-ins to the schema registry.
+func (d *difference) compareSchemaLogin(was, is *files) {
+	switch {
+	case was.schemas == nil || is.schemas == nil:
+		d.keepsSchemaLogin = true
+		d.postpone(schemaLoginFlags...)
+	case was.schemaLogin == is.schemaLogin:
+		d.keepsSchemaLogin = true
+	default:
+		for flag, changed := range map[string]bool{
+			"schema-registry-password-file": is.schemaLogin.password != was.schemaLogin.password,
+			"schema-registry-token-file":    is.schemaLogin.token != was.schemaLogin.token,
+		} {
+			if changed {
+				d.applied[flag] = true
+			}
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ type serveCommand struct {
 	Session       int              `name:"kafka-session-partitions" default:"300" placeholder:"NUMBER" help:"Most partitions in a fetch session. More partitions need more sessions, each with its own connection. With a lower number, records of many users' topics arrive sooner, over more connections. Default: ${default}." group:"Kafka"`
 
 	kafkaFlags
+	schemaFlags
 	authFlags
 	publishFlags
 	tlsFlags
@@ -57,6 +58,10 @@ Topics. Each --topic says which user a record belongs to; all kinds may be mixed
     team-news,claim=team                 shared, but the record key is a value of the claim "team": for everyone
                                          whose token has the value; also with user=header:… and user=json:…
     orders,where=header:region=eu        only records whose header "region" is "eu"; with topics of every kind
+    orders,format=registry               with any of these: values are Avro, Protobuf or JSON with the id of a
+                                         schema in --schema-registry-url, and clients get JSON
+    orders,format=confluent-json         values are JSON after the id of a schema, which nobody looks up
+    orders,format=cloudevents            values are CloudEvents: clients get their data and their type
 
 The server waits for a topic that does not exist yet. With a partitioner the server looks for a user's records in one partition: event ids are short, and for a resuming client one partition is read again. The server leaves out a record in another partition, counts it (herald_kafka_misplaced_records_total) and logs a warning; so give a partitioner only if every producer uses it.
 
@@ -96,7 +101,7 @@ Configuration. A flag takes precedence over its environment variable, the variab
 
 White space around the elements of a list does not count. A comma that belongs to an element is \, on the command line and in variables. All other values must not begin or end with white space or invisible characters.
 
-Signals. SIGTERM and SIGINT end the streams with a reason, so that clients reconnect elsewhere, and then the process. A second signal ends the process at once. SIGHUP reads the settings again: the environment, the file of --config and all files that flags name. Keys and secrets of tokens, certificates, origins, limits, quotas, the log level and the log-in to Kafka then change without an end of a stream. The log names the other changed settings: they need a restart. An error in any setting or file leaves all settings as they were.
+Signals. SIGTERM and SIGINT end the streams with a reason, so that clients reconnect elsewhere, and then the process. A second signal ends the process at once. SIGHUP reads the settings again: the environment, the file of --config and all files that flags name. Keys and secrets of tokens, certificates, origins, limits, quotas, the log level, the log-in to Kafka and to the schema registry then change without an end of a stream. The log names the other changed settings: they need a restart. An error in any setting or file leaves all settings as they were.
 
 Exit codes. 0: ended by a signal. 1: it could not run. 2: a flag, variable or file is wrong.`
 
@@ -129,7 +134,7 @@ func (s *serveCommand) problems() []error {
 	if s.Session < 1 {
 		add(fmt.Errorf("--kafka-session-partitions=%d: want 1 or more", s.Session))
 	}
-	for _, err := range []error{s.kafkaFlags.check(), s.tlsFlags.check(), s.authFlags.check()} {
+	for _, err := range []error{s.kafkaFlags.check(), s.schemaFlags.check(s.Topic), s.tlsFlags.check(), s.authFlags.check()} {
 		add(err)
 	}
 	cfg := s.config()
@@ -170,6 +175,9 @@ func (s *serveCommand) Run(ctx context.Context, parsed *kong.Context) error {
 		return errs[0]
 	}
 	cfg.Keys, cfg.Certificate, cfg.Consumer.TLS = r.files.keys, r.files.certificate, r.files.kafka.tls
+	if r.files.schemas != nil {
+		cfg.Schemas = r.files.schemas
+	}
 	if r.files.kafka.sasl != nil {
 		r.login.Set(r.files.kafka.sasl)
 		cfg.Consumer.SASL = r.login

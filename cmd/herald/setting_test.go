@@ -121,6 +121,7 @@ var listElements = map[string][2]string{
 	"jwt-secret-file":       {"a", "b"},
 	"kafka-oauth-extension": {"a=1", "b=2"},
 	"record-header":         {"a", "b"},
+	"schema-registry-url":   {"https://a.example", "https://b.example"},
 	"source-addresses":      {"127.0.0.1", "127.0.0.2"},
 	"topic":                 {"a", "b"},
 	"topics":                {"a", "b"},

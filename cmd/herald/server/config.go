@@ -7,6 +7,7 @@ import (
 
 	"herald/cmd/herald/listener"
 	"herald/consumer"
+	"herald/consumer/format"
 )
 
 // Config is what a [Server] needs. [DefaultConfig] fills in the defaults; a zero field has the meaning
@@ -36,6 +37,9 @@ type Config struct {
 	// Consumer names the cluster, the group and the routes. The server sets Logger, Registry and
 	// ReplayCacheBytes.
 	Consumer consumer.Config
+
+	// Schemas is the schema registry of the routes with format=registry. Nil: none.
+	Schemas format.Source
 
 	// EventTypeHeader is the record header that holds the event type. Default: event-type.
 	EventTypeHeader string

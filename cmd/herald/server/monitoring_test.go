@@ -13,13 +13,15 @@ import (
 	"herald/auth"
 	"herald/cmd/herald/listener"
 	"herald/cmd/herald/listener/certtest"
+	"herald/consumer"
+	"herald/consumer/format"
 )
 
 // metricNames matches the metrics that an expression names.
 var metricNames = regexp.MustCompile(`\b(?:herald|process|go)_[a-z0-9_]+`)
 
 // TestMonitoringNamesMetrics wants each metric of the alert rules and of the dashboard to be in a scrape of a server
-// that has every part which has metrics: a key set, a certificate and revocations.
+// that has every part which has metrics: a key set, a certificate, revocations and a topic with a format.
 func TestMonitoringNamesMetrics(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -35,6 +37,7 @@ func TestMonitoringNamesMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg.RevocationTopic = "revocations"
+		cfg.Consumer.Routes = append(slices.Clone(testRoutes), consumer.Route{Topic: "values", Format: format.KindConfluentJSON})
 	})
 	for _, file := range []string{"alerts.yml", "grafana/herald.json"} {
 		text, err := os.ReadFile("../../../deploy/monitoring/" + file) //nolint:gosec // the files of the list above

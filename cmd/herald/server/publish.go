@@ -3,9 +3,11 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -180,6 +182,8 @@ func (p *publisher) recordFailure(c echo.Context, err error) error {
 	result, answer := resultRefused, error(nil)
 	dial, isNet := errors.AsType[*net.OpError](err)
 	switch {
+	case errors.Is(err, errNoPlainRoute):
+		answer = refuse(http.StatusNotFound, codeNoTopic, err.Error())
 	case errors.Is(err, errNoRoute), errors.Is(err, consumer.ErrNoTopic):
 		answer = refuse(http.StatusNotFound, codeNoTopic, errNoRoute.Error()).because(err)
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
@@ -207,7 +211,10 @@ func refuseUnsent(c echo.Context, why string) error {
 	return refuse(http.StatusServiceUnavailable, codeKafkaUnavailable, why+": nothing was written")
 }
 
-var errNoRoute = errors.New("no topic takes this notification")
+var (
+	errNoRoute      = errors.New("no topic takes this notification")
+	errNoPlainRoute = fmt.Errorf("%w: Herald writes no values with the id of a schema, as topics with format=registry and format=confluent-json have them", errNoRoute)
+)
 
 // write writes the notification to Kafka and waits until Kafka has confirmed it.
 func (p *publisher) write(ctx context.Context, n notification) (consumer.Written, error) {
@@ -221,6 +228,9 @@ func (p *publisher) write(ctx context.Context, n notification) (consumer.Written
 	}
 	m, ok := consumer.MessageFor(p.routes, n.user, append(headers, n.trace...)...)
 	if !ok || n.everyone != (n.user == "") {
+		if slices.ContainsFunc(p.routes, func(r consumer.Route) bool { return r.FramesValues() }) {
+			return consumer.Written{}, errNoPlainRoute
+		}
 		return consumer.Written{}, errNoRoute
 	}
 	m.Value = n.value

@@ -30,7 +30,11 @@ func (s *Server) conditions() []condition {
 	if s.revocations != nil {
 		list = append(list, condition{"revocations", s.revocations.ready, s.revocations.loaded})
 	}
-	return append(list, condition{"topics", s.consumer.TopicsRead, s.consumer.Started})
+	list = append(list, condition{"topics", s.consumer.TopicsRead, s.consumer.Started})
+	if s.schemas != nil {
+		list = append(list, condition{"schemas", s.consumer.Schemas, func() error { return nil }})
+	}
+	return list
 }
 
 func (s *Server) running() error {
@@ -129,7 +133,7 @@ func (s *Server) conditionMetrics() []prometheus.Collector {
 	var gauges []prometheus.Collector
 	for _, c := range s.conditions() {
 		gauges = append(gauges, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "herald_condition_ok", Help: "1 while a condition of /readyz?strict holds, by condition: running, keys, revocations, kafka or topics.",
+			Name: "herald_condition_ok", Help: "1 while a condition of /readyz?strict holds, by condition: running, keys, revocations, kafka, topics or schemas.",
 			ConstLabels: prometheus.Labels{"condition": c.name},
 		}, func() float64 {
 			if c.now() != nil {

@@ -18,6 +18,7 @@ import (
 	"herald/cmd/herald/demo"
 	"herald/cmd/herald/listener"
 	"herald/consumer"
+	"herald/consumer/format"
 	"herald/stream"
 )
 
@@ -28,6 +29,7 @@ type Server struct {
 	registry *prometheus.Registry
 
 	consumer    *consumer.Consumer
+	schemas     *format.Registry // nil: Schemas is nil
 	producer    *consumer.Producer
 	hub         *stream.Hub
 	streams     *stream.Handler
@@ -122,6 +124,10 @@ func (s *Server) buildKafka() error {
 	cfg.Logger, cfg.Registry = s.cfg.Logger, s.registry
 	cfg.ReplayCacheBytes, cfg.ReplayRatePerUser = s.cfg.ReplayCacheBytes, s.cfg.ReplayRatePerUser
 	s.hub = stream.NewHub(s.cfg.EventTypeHeader, s.registry, s.cfg.RecordHeader...)
+	if s.cfg.Schemas != nil {
+		s.schemas = format.NewRegistry(s.cfg.Schemas, s.cfg.Logger, s.registry)
+		cfg.Schemas = s.schemas
+	}
 	var err error
 	if s.consumer, err = consumer.New(cfg, s.hub); err != nil {
 		return err
@@ -142,6 +148,9 @@ func (s *Server) buildKafka() error {
 // The server runs until Stop: the end of ctx only ends Start. If Start fails, it has stopped everything.
 func (s *Server) Start(ctx context.Context) error {
 	s.onStop(func() error { s.producer.Close(); return nil })
+	if s.schemas != nil {
+		s.onStop(func() error { s.schemas.Close(); return nil })
+	}
 	if err := s.startTracing(ctx); err != nil {
 		return errors.Join(err, s.Stop())
 	}
