@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 // removeOldNetworks removes the networks of test runs that were killed. Docker has addresses for about 30 networks, and
 // refuses to create more. Without Docker there is nothing to remove.
 func removeOldNetworks() {
-	_ = exec.Command("docker", "network", "prune", "--force", "--filter", "label=org.testcontainers=true", "--filter", "until=1h").Run()
+	_ = exec.CommandContext(context.Background(), "docker", "network", "prune", "--force", "--filter", "label=org.testcontainers=true", "--filter", "until=1h").Run()
 }
 
 const ryukDisabled = "TESTCONTAINERS_RYUK_DISABLED"
