@@ -42,7 +42,7 @@ const (
 // witness recognizes the last record that was read of a partition.
 type witness struct {
 	offset int64
-	digest uint64 // of the time, the key and the value; 0: there is no witness
+	digest uint64 // of the time and of the fields as Kafka has them; 0: there is no witness
 }
 
 var witnessSeed = maphash.MakeSeed()
@@ -51,9 +51,7 @@ func newWitness(r *batch.Record) witness {
 	var h maphash.Hash
 	h.SetSeed(witnessSeed)
 	maphash.WriteComparable(&h, r.Time.UnixMilli())
-	maphash.WriteComparable(&h, [2]int{len(r.Key), len(r.Value)})
-	_, _ = h.Write(r.Key)
-	_, _ = h.Write(r.Value)
+	_, _ = h.Write(batch.Fields(r)) // not the value, which may have been decoded
 	return witness{r.Offset, h.Sum64() | 1}
 }
 

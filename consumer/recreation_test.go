@@ -272,3 +272,29 @@ func TestDeliveredPositionsOfANewTopic(t *testing.T) {
 		})
 	}
 }
+
+// TestDecodedRecordIsTheSameWitness makes brokers answer as if a topic had been deleted. Herald has decoded the value of
+// its last record, to find the user, and must recognize the record when it fetches the record again.
+func TestDecodedRecordIsTheSameWitness(t *testing.T) {
+	t.Parallel()
+	for kind, versions := range kinds() {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			b, c, sink, producer := startOn(t, []kfake.Opt{versions, kfake.SeedTopics(1, "t")}, nil, "t,user=json:/to,format=confluent-json")
+			ready(t, c)
+			write := func(n int) {
+				produce(t, producer, "t", "", fmt.Sprintf("\x00\x00\x00\x00\x01"+`{"to":"alice","n":%d}`, n))
+			}
+			want := []string{`alice {"to":"alice","n":1}`}
+			write(1)
+			sink.wantLines(t, want)
+			end := unknown(b, kmsg.Fetch)
+			time.Sleep(time.Second)
+			if err := end(); err != nil {
+				t.Fatal(err)
+			}
+			write(2)
+			sink.wantLines(t, append(want, `alice {"to":"alice","n":2}`))
+		})
+	}
+}

@@ -42,6 +42,15 @@ func (f *fields) readNullable() []byte {
 	return f.readBytes(n)
 }
 
+// Fields returns what [AppendFields] appends. It is the memory of the batch if the record comes from one. Changes of the
+// record after it was read do not change the result.
+func Fields(r *Record) []byte {
+	if r.encoded != nil {
+		return r.encoded
+	}
+	return AppendFields(nil, r)
+}
+
 // AppendFields appends the key, the value and the headers of a record to b, as a record batch encodes them. A caller
 // that keeps records in memory uses it with [FieldsDecoder].
 func AppendFields(b []byte, r *Record) []byte {
