@@ -24,7 +24,7 @@ type produceCommand struct {
 	Topic    *consumer.Route `env:"-" placeholder:"NAME[,KEY=VALUE…]" help:"Topic to write to, in the form of serve's --topic. Default: notifications, or announcements,kind=broadcast with --everyone."`
 	User     *string         `env:"-" placeholder:"NAME" help:"User who gets the notification. Give one of --user, --claim and --everyone."`
 	Claim    string          `env:"-" placeholder:"NAME=VALUE" help:"Claim and value, such as team=red: everyone whose token has the value gets the notification. It needs a --topic with claim=NAME."`
-	Everyone bool            `env:"-" help:"Write the notification to a topic for everyone. Give one of --user, --claim and --everyone; a --topic with kind=broadcast needs neither."`
+	Everyone bool            `env:"-" help:"Write the notification to a topic for everyone. Give one of --user, --claim and --everyone; a --topic with kind=broadcast needs none of them."`
 	Type     string          `env:"-" placeholder:"TYPE" help:"Type of the event. Default: none; the event then has the type message."`
 	Value    string          `arg:"" verbatim:"" help:"Value of the record. With -, the value is read from standard input: all of it is one record, without a line break at its end."`
 
@@ -51,7 +51,7 @@ If the topic does not exist, a cluster with auto.create.topics.enable creates it
 // Validate implements kong.Validatable. Its form with a context has no name in kong.
 func (p *produceCommand) Validate(ctx *kong.Context) error {
 	var m missing
-	m.add(p.User != nil || p.Claim != "" || p.Everyone || p.Topic != nil, "one of --user (who gets the notification, such as --user alice) and --everyone")
+	m.add(p.User != nil || p.Claim != "" || p.Everyone || p.Topic != nil, "one of --user (who gets the notification, such as --user alice), --claim and --everyone")
 	m.add(hasArgument(ctx), `VALUE (of the record, such as '{"text":"hello"}'; - reads it from standard input)`)
 	if err := m.err(); err != nil {
 		return err
@@ -126,14 +126,14 @@ func (p *produceCommand) checkRoute() error {
 		advice = "give --user NAME instead of --everyone, or " + forAll + " if the topic is for everyone"
 	}
 	switch {
+	case route.FramesValues():
+		return fmt.Errorf("topic %s has format=%s, and herald produce writes no values with the id of a schema: write to it with a serializer of the schema registry", route.Topic, route.Format)
 	case route.UserPointer != "" && p.Claim != "":
 		return fmt.Errorf("topic %s has the value of the claim in the record's value: write to it as its other producers do", route.Topic)
 	case p.Claim != "":
 		return nil
 	case p.User == nil && route.Kind == consumer.Shared && route.UserHeader != "":
 		return fmt.Errorf("topic %s has the user in the record header %s: %s", route.Topic, route.UserHeader, advice)
-	case route.FramesValues():
-		return fmt.Errorf("topic %s has format=%s, and herald produce writes no values with the id of a schema: write to it with a serializer of the schema registry", route.Topic, route.Format)
 	case route.UserPointer != "":
 		return fmt.Errorf("topic %s has the user in the value: write to it as its other producers do, or give %s without --user to write the value unchanged", route.Topic, forAll)
 	case p.User == nil && route.Kind == consumer.Shared:

@@ -71,12 +71,6 @@ func NewRegistry(source Source, log *slog.Logger, reg prometheus.Registerer) *Re
 // not be called at the same time or later.
 func (r *Registry) Close() { r.stop() }
 
-// Check asks the registry for something that every registry has, and returns why it does not answer.
-func (r *Registry) Check(ctx context.Context) error {
-	_, err := r.loader.source.Get(ctx, "/schemas/types")
-	return err
-}
-
 // Err returns why the registry does not answer; nil if it answered the last request, or was not asked yet.
 func (r *Registry) Err() error { return r.contact.err() }
 
