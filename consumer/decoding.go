@@ -107,6 +107,14 @@ func (r *Record) Decode() error {
 	return nil
 }
 
+// decodedSize returns the size of the record's decoded value, in bytes; 0 if the record is not decoded.
+func (r *Record) decodedSize() int {
+	if r.decoding == nil || !r.decoding.done {
+		return 0
+	}
+	return len(r.Value)
+}
+
 // recordUndecodable counts a record that cannot be decoded, and logs one of them in each [undecodablePeriod].
 func (d *decoder) recordUndecodable(at Position, err error) {
 	reason := ""

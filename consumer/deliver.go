@@ -16,6 +16,10 @@ import (
 // maxDelivery is the most records in one call of [Sink.Deliver].
 const maxDelivery = 512
 
+// maxDecoded is the size, in bytes, of decoded values at which [Sink.Deliver] is called with fewer records. Live reading
+// decodes values to find the users in them, and a small value may become a large one.
+const maxDecoded = 4 << 20
+
 // deliverResponse handles the response to a fetch of the asked offsets. It returns false unless all of the
 // response was records that the next fetch may follow.
 func (r *liveReader) deliverResponse(s *shard, partitions map[topicIDPartition]*livePartition, res *kmsg.FetchResponse, asked map[topicIDPartition]int64) bool {
@@ -98,6 +102,7 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 	defer b.Close()
 	list := s.records[:0]
 	waits := r.newSchemaWait(p)
+	decoded := 0 // bytes of the list's values
 	for {
 		list = append(list, Record{})
 		more, next, err := r.takeRecordLocked(p, b, &list[len(list)-1], waits)
@@ -106,8 +111,10 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 			if list = list[:len(list)-1]; len(list) == 0 {
 				b.DropRecords()
 			}
+		} else {
+			decoded += taken.decodedSize()
 		}
-		full := len(list) == maxDelivery || len(list) > 0 && b.MustDropRecords()
+		full := len(list) == maxDelivery || decoded >= maxDecoded || len(list) > 0 && b.MustDropRecords()
 		if full || !more && next > p.next { // the last offsets may have no record
 			if len(list) > 0 {
 				p.takeWitnessLocked(&list[len(list)-1].Record)
@@ -117,7 +124,7 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 			clear(list) // the records point into the response, which may be large
 			b.DropRecords()
 			s.records = list[:0]
-			list = s.records
+			list, decoded = s.records, 0
 		}
 		if bad, ok := errors.AsType[*UnreadableError](err); ok && errors.Is(bad, batch.ErrOldMessageFormat) {
 			r.metrics.errors.WithLabelValues(errorUnreadable).Inc()

@@ -20,7 +20,7 @@
 //  6. deliverRecords decodes each record with batch.Reader.Next. It leaves out records that Route.Where leaves out.
 //     Route.setOwner finds the owner of a record: a user, or a value of the route's claim.
 //  7. liveReader.passOnLocked appends the records to the partition's part of the tail ([logtail.Log]).
-//  8. [Sink].Deliver takes up to maxDelivery records and the offset after them.
+//  8. [Sink].Deliver takes up to maxDelivery records, or maxDecoded bytes, and the offset after them.
 //
 // # The way of a replayed record
 //

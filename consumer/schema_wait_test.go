@@ -251,3 +251,54 @@ func TestRecordsOfAbsentUsersAreNotDecoded(t *testing.T) {
 		t.Errorf("%d records were decoded", g.decoded)
 	}
 }
+
+// growingFormat makes values of 1 MiB that name alice.
+type growingFormat struct{}
+
+func (growingFormat) Ready(*batch.Record, func()) bool { return true }
+
+func (growingFormat) Decode(*batch.Record) (format.Decoded, error) {
+	return format.Decoded{Value: append(bytes.Repeat([]byte(" "), 1<<20), `{"to":"alice"}`...)}, nil
+}
+
+// sizeSink notes the most bytes of values in one delivery.
+type sizeSink struct {
+	*ledger
+	most int
+}
+
+func (s *sizeSink) Deliver(p Partition, records []Record, next int64) {
+	size := 0
+	for i := range records {
+		size += len(records[i].Value)
+	}
+	s.most = max(s.most, size)
+	s.ledger.Deliver(p, records, next)
+}
+
+// TestDecodedValuesOfADeliveryAreBounded reads small values, written at once, that are large once they are decoded.
+func TestDecodedValuesOfADeliveryAreBounded(t *testing.T) {
+	t.Parallel()
+	broker := newBroker(t, kfake.SeedTopics(1, "t"))
+	sink := &sizeSink{ledger: newLedger()}
+	c := configured(t, broker.ListenAddrs(), sink, "t,user=json:/to,format=confluent-json")
+	setFormat(c, growingFormat{})
+	run(t, c)
+	ready(t, c)
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	written := make([]*kgo.Record, 30)
+	for i := range written {
+		written[i] = &kgo.Record{Topic: "t", Value: []byte("v")}
+	}
+	if err := client.ProduceSync(t.Context(), written...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	sink.sorted(t, len(written))
+	if sink.most > maxDecoded+2<<20 {
+		t.Errorf("a delivery had %d bytes of values", sink.most)
+	}
+}

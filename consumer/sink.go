@@ -10,7 +10,7 @@ type Sink interface {
 	Begin(p Partition, topicID [16]byte, next int64)
 
 	// Deliver hands over records with their users, and says that all offsets of p before next have been
-	// read. There may be no records. The records are valid until Deliver returns.
+	// read. There may be no records. The records are valid until Deliver returns, and Deliver may change them.
 	Deliver(p Partition, records []Record, next int64)
 
 	// Gap says that reading continues at gap.To and that the records before it, from gap.From on, cannot be

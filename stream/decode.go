@@ -16,16 +16,11 @@ var (
 	notReady    = new([]byte) // the record of the item cannot be decoded yet, so it must come by replay
 )
 
-// decodeWanted decodes the records of a delivery that streams want. It does so before the locks are taken that the records
-// of other users need: a value may take long.
-func (h *Hub) decodeWanted(t *hubTopic, records []consumer.Record) {
-	if len(records) == 0 || !records[0].HasFormat() { // then no record of the topic has
-		return
-	}
-	for i := range records {
-		if r := &records[i]; h.isWanted(t, r) {
-			_ = r.Decode() // encodeRecordLocked gets the error
-		}
+// decodeIfWanted decodes a record that streams want. It does so before the locks are taken that the records of other users
+// need: a value may take long.
+func (h *Hub) decodeIfWanted(t *hubTopic, r *consumer.Record) {
+	if h.isWanted(t, r) {
+		_ = r.Decode() // encodeRecordLocked gets the error
 	}
 }
 

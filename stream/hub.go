@@ -125,14 +125,26 @@ func (h *Hub) Deliver(p consumer.Partition, records []consumer.Record, next int6
 	part.mu.Lock()
 	defer part.mu.Unlock()
 	part.delivered = time.Now()
-	h.decodeWanted(t, records)
+	if len(records) > 0 && records[0].HasFormat() { // then all records of the topic have
+		for i := range records {
+			h.decodeIfWanted(t, &records[i])
+			h.queueDeliveryLocked(t, part, p, records[i:i+1])
+			records[i] = consumer.Record{} // a decoded value may be large, so only one is in memory
+		}
+	} else {
+		h.queueDeliveryLocked(t, part, p, records)
+	}
+	part.encodings.end()
+	part.next.Store(next)
+}
+
+// queueDeliveryLocked queues the records of a topic for the streams that they are for. The lock of the partition is held.
+func (h *Hub) queueDeliveryLocked(t *hubTopic, part *hubPartition, p consumer.Partition, records []consumer.Record) {
 	if len(records) > 0 && (records[0].Broadcast || records[0].Claim != "") { // then all records of the topic are or have
 		h.broadcastRecordsLocked(t, part, p, records)
 	} else {
 		h.queueRecordsLocked(part, p, records)
 	}
-	part.encodings.end()
-	part.next.Store(next)
 }
 
 // findPartition returns a partition; nil if it is not read. The consumer does not begin or end a partition while
