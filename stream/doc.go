@@ -9,8 +9,9 @@
 //
 //  1. The consumer fetches a batch and calls [Hub.Deliver] with its records and the next offset.
 //  2. Hub.queueRecordsLocked finds the subscriptions of the record's user. Hub.broadcastRecordsLocked visits all
-//     readers of a broadcast topic (topicReaders), or of the value of a claim that the record is for (valueReaders). Hub.encodeRecordLocked encodes the event once for all streams of
-//     one shape, see shape.go.
+//     readers of a broadcast topic, or of the value of a claim that the record is for (readerSet). Hub.decodeWanted has
+//     decoded the values of a route with a format, for the streams that want them. Hub.encodeRecordLocked encodes the
+//     event once for all streams of one shape, see shape.go.
 //  3. subscription.pushRecord queues the event. If the stream is behind, or if the queue is full, it drops the
 //     event, and a replay sends the record later. If the stream is not being served, pushRecord calls engine.schedule.
 //  4. An engine worker calls clientStream.serveQuick. clientStream.gather takes the queue, and
@@ -48,9 +49,9 @@
 // the client's own cursor. Partitions for which Kafka has no answer wait; the others continue.
 //
 // A client learns of lost records by gap events, which start.go, catch_up.go and replay_limit.go append with
-// eventWriter.appendGap. [Hub.Gap] only requests a catch-up, whose replay meets the same gap. A new reason is
-// declared in consumer/gap.go, and listed in this package's metrics.go, in PROTOCOL.md and in
-// deploy/OPERATING.md. If the consumer finds the loss, the replay must find it too: pass.failAt and Range.Err in
+// eventWriter.appendGap. [Hub.Gap] only requests a catch-up, whose replay meets the same gap. A record that cannot be
+// decoded is a gap of the streams that want it, which decode.go appends, live and by replay. A new reason is
+// declared in consumer/gap.go, and listed in this package's metrics.go, in PROTOCOL.md and in deploy/OPERATING.md. If the consumer finds the loss, the replay must find it too: pass.failAt and Range.Err in
 // consumer, catchUp.finishRange here.
 //
 // # Files
@@ -66,13 +67,14 @@
 //	catching up     catch_up.go, catch_up_tally.go, replay_limit.go, home.go (partitions that concern a user)
 //	writing         event_writer.go, heartbeat.go (while a stream waits for Kafka), event.go (format),
 //	                shape.go (what a client asks for), fields.go (the record's other fields), encoding.go (an
-//	                event in each shape, live and by replay), large_event.go (shared events), trace.go (spans of
-//	                traced records)
+//	                event in each shape, live and by replay), decode.go (records whose route has a format),
+//	                large_event.go (shared events), trace.go (spans of traced records)
 //	sockets         output.go, response.go (HTTP/2, and polls), json_answer.go (polls for JSON), connection.go,
 //	                connection_write_*.go, user_timeout_*.go, watcher_*.go
-//	all streams     hub.go, topic_readers.go (the streams of a topic), membership.go
-//	                (the streams of a value of a claim), kafka.go, service.go (settings that all
-//	                streams share, such as the interval of heartbeats), metrics.go, delay.go (how late live records are)
+//	all streams     hub.go, hub_streams.go (how streams enter and leave it), topic_readers.go (the streams that get
+//	                the same records), membership.go (values of claims that viewers have), kafka.go, service.go
+//	                (settings that all streams share, such as the interval of heartbeats), metrics.go, delay.go (how
+//	                late live records are)
 //	positions       cursor.go, id.go, long_id.go (a warning)
 //
 // The module for pages that read streams is in package stream/client.
@@ -97,8 +99,8 @@
 //	            livePartition.mu and replay.mu → the locks of a Table. The server's table, the revocations,
 //	            ends streams: → roster.mu → auth.Revocations.mu
 //
-// The other locks of this package (watcher.mu, longIDs.mu) and of consumer (chunkCache.mu, brokerLog.mu,
-// Homes.mu, TableReader.mu) are held over no call into another part.
+// The other locks of this package (watcher.mu, longIDs.mu), of consumer (chunkCache.mu, brokerLog.mu,
+// Homes.mu, TableReader.mu) and of consumer/format are held over no call into another part.
 // A replay only tries to take eventWriter.mu, so a pass over a log never waits for a client. No lock but
 // eventWriter.mu is held over a write that waits for a client. No lock of consumer is held while a request to a
 // broker is under way. No lock of consumer is held while the tail's records are replayed.
@@ -120,7 +122,7 @@
 //   - A user, a value of a claim and the same value of another claim are three owners: the hub has users and values in
 //     maps of their own, by claim and value. Logs need no such key: all records of a topic have owners of one kind, and a
 //     range of a replay names the values whose records it wants (consumer.Range.Values), or means the user.
-//   - A stream whose viewer has no value of a topic's claim has not got the topic: its ids do not name it. The values do
+//   - A stream whose viewer has no value of a topic's claim does not have the topic: its ids do not name it. The values do
 //     not change during a stream. If a client returns with other values, its position stays: from there on it gets the
 //     records of its present values.
 //   - A broadcast to many streams takes long. It holds the lock of its partition, and the lock of the readers

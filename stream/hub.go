@@ -26,9 +26,9 @@ type Hub struct {
 
 	mu     sync.RWMutex
 	topics map[string]*hubTopic
-	users  map[string]*subscription // each user's newest stream, which leads to the others
-	values map[claimValue]*valueReaders
-	common []consumer.UserTopic // the topics of the last stream, which streams with the same topics share
+	users  map[string]*subscription  // each user's newest stream, which leads to the others
+	values map[claimValue]*readerSet // the streams whose viewers have the value of the claim
+	common []consumer.UserTopic      // the topics of the last stream, which streams with the same topics share
 }
 
 // hubTopic is a topic that is read, or that a stream waits for.
@@ -61,7 +61,7 @@ func NewHub(typeHeader string, registry prometheus.Registerer, headers ...string
 		interleave: func() {},
 		topics:     make(map[string]*hubTopic),
 		users:      make(map[string]*subscription),
-		values:     make(map[claimValue]*valueReaders),
+		values:     make(map[claimValue]*readerSet),
 	}
 }
 

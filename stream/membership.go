@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-
-	"herald/consumer"
 )
 
 // The records of a topic with a claim ([consumer.Route.Claim]) are for all viewers that have a value of the claim, such as
@@ -65,67 +63,4 @@ func (m *memberships) valuesOf(claim string) (values []string) {
 func (m memberships) placeOf(v claimValue) *int32 {
 	i, _ := slices.BinarySearchFunc(m, v, func(one membership, v claimValue) int { return one.compare(v) })
 	return &m[i].place
-}
-
-// hasTopic reports whether the stream has the topic: its viewer may see it, if it is a broadcast, and has a value of the
-// topic's claim. broadcasts are the broadcast topics that the viewer may see; nil: all.
-func (s *subscription) hasTopic(t *consumer.UserTopic, broadcasts []string) bool {
-	if t.Claim != "" {
-		return len(s.members.valuesOf(t.Claim)) > 0
-	}
-	return !t.Broadcast || broadcasts == nil || slices.Contains(broadcasts, t.Topic)
-}
-
-// valueReaders are the subscriptions whose viewers have a value of a claim.
-type valueReaders struct {
-	claimValue
-	readerSet
-}
-
-// addMemberLocked adds a subscription to the readers of its values.
-func (h *Hub) addMemberLocked(s *subscription) {
-	if s.members == nil {
-		return
-	}
-	for i := range *s.members {
-		m := &(*s.members)[i]
-		r := h.values[m.claimValue]
-		if r == nil {
-			r = &valueReaders{claimValue: m.claimValue}
-			h.values[m.claimValue] = r
-		}
-		r.add(s, &m.place)
-	}
-}
-
-// removeMemberLocked removes a subscription from the readers of its values, and forgets values that have no readers left.
-func (h *Hub) removeMemberLocked(s *subscription) {
-	if s.members == nil {
-		return
-	}
-	for i := range *s.members {
-		v := (*s.members)[i].claimValue
-		r := h.values[v]
-		if r == nil {
-			continue
-		}
-		r.remove(s, func(s *subscription) *int32 { return s.members.placeOf(v) })
-		if r.count() == 0 {
-			delete(h.values, v)
-		}
-	}
-}
-
-// readersOf returns the subscriptions that get a record of the topic: all that have the topic, or those whose viewers have
-// the value of the claim that the record is for. It returns nil if there are none.
-func (h *Hub) readersOf(t *hubTopic, r *consumer.Record) *readerSet {
-	if r.Broadcast {
-		return &t.readers.readerSet
-	}
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	if v := h.values[claimValue{r.Claim, string(r.User)}]; v != nil {
-		return &v.readerSet
-	}
-	return nil
 }

@@ -116,6 +116,15 @@ func newSubscription(user string, maxBytes int, stream *clientStream, serve func
 	return &subscription{user: user, maxBytes: maxBytes, stream: stream, serve: serve, behind: true, busy: true}
 }
 
+// hasTopic reports whether the stream has the topic: its viewer may see it, if it is a broadcast, and has a value of the
+// topic's claim. broadcasts are the broadcast topics that the viewer may see; nil: all.
+func (s *subscription) hasTopic(t *consumer.UserTopic, broadcasts []string) bool {
+	if t.Claim != "" {
+		return len(s.members.valuesOf(t.Claim)) > 0
+	}
+	return !t.Broadcast || broadcasts == nil || slices.Contains(broadcasts, t.Topic)
+}
+
 // topic returns one of the stream's topics by its name.
 func (s *subscription) topic(topic string) *consumer.UserTopic {
 	return &s.topics[s.topicIndex(topic)]

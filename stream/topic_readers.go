@@ -1,9 +1,6 @@
 package stream
 
-import (
-	"slices"
-	"sync"
-)
+import "sync"
 
 // readerSet is a set of subscriptions that get the same records. A record for all of them visits each, which takes long if
 // there are many. It may not hold the hub's lock that long, because streams that open and close change the users under
@@ -82,40 +79,4 @@ func (r *readerSet) visitSome(end int, fn func(*subscription)) (begin int) {
 		fn(r.list[i])
 	}
 	return begin
-}
-
-func (h *Hub) addSubscription(s *subscription) {
-	s.places = make([]int32, len(s.topics))
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if slices.Equal(s.topics, h.common) {
-		s.topics = h.common // in one place for all streams: less memory, and it stays in the processor's cache
-	}
-	h.common = s.topics
-	s.older, h.users[s.user] = h.users[s.user], s
-	h.addMemberLocked(s)
-	for i := range s.topics {
-		h.ensureTopicLocked(s.topics[i].Topic).readers.add(s)
-	}
-}
-
-// removeSubscription removes a subscription. It does nothing if the hub does not have the subscription.
-func (h *Hub) removeSubscription(s *subscription) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if s.places == nil {
-		return
-	}
-	h.removeMemberLocked(s)
-	for i := range s.topics {
-		name := s.topics[i].Topic
-		h.topics[name].readers.remove(s)
-		h.forgetTopicIfUnusedLocked(name)
-	}
-	if left := h.users[s.user].without(s); left != nil {
-		h.users[s.user] = left
-	} else {
-		delete(h.users, s.user)
-	}
-	s.places = nil
 }
