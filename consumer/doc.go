@@ -17,10 +17,13 @@
 //     awaitFetch waits for the response.
 //  5. liveReader.deliverResponse takes the response apart. deliverPartition handles the error of a partition,
 //     or calls deliverRecords.
-//  6. deliverRecords decodes each record with batch.Reader.Next. It leaves out records that Route.Where leaves out.
-//     Route.setOwner finds the owner of a record: a user, or a value of the route's claim.
+//  6. deliverRecords reads each record with batch.Reader.Next. It leaves out records that Route.Where leaves out.
+//     Before a record whose schema is not there yet, it ends, and the partition is in no shard until the registry
+//     answers (liveReader.beginSchemaWait). Route.setOwner finds the owner of a record: a user, or a value of the
+//     route's claim.
 //  7. liveReader.passOnLocked appends the records to the partition's part of the tail ([logtail.Log]).
-//  8. [Sink].Deliver takes up to maxDelivery records, or maxDecoded bytes, and the offset after them.
+//  8. [Sink].Deliver takes up to maxDelivery records, or maxDecoded bytes, and the offset after them. If the route has a
+//     format, the Sink calls [Record.Decode] for the records that it wants. With user=json:…, setOwner has done so.
 //
 // # The way of a replayed record
 //
@@ -82,11 +85,12 @@
 //	stall.go               finds partitions that do not move although they have records to read
 //	sink.go                the interface that takes records and gaps
 //	recreation.go          finds topics that were created again, where fetches name topics by name
+//	schema_wait.go         partitions that wait for a schema of their next record
 //	gap.go                 ranges of lost records and the reasons, which clients see
 //
 // Routing:
 //
-//	route.go               a route: its topics, and the user of a record
+//	route.go               a route: its topics, and the owner of a record
 //	condition.go           conditions on the headers of records, of a route or of a stream
 //	route_text.go          the text of a route, and what a wrong text was probably meant for
 //	routes.go              a checked set of routes
@@ -97,6 +101,8 @@
 //	user_name.go           names that no user can have
 //	user_encoding.go       how topics of users spell them
 //	record.go              a partition, a position and a record
+//	decoding.go            how the format of a route decodes its records
+//	value_format.go        which formats a route may name
 //
 // Replays:
 //
@@ -104,6 +110,7 @@
 //	scan.go                which requests are served together, and how many passes read at a time
 //	waiters.go             the requests that wait for a pass
 //	pass.go                a pass over a log for all requests that wait for it
+//	gather.go              how a pass waits for the other clients of a storm
 //	replay_cost.go         what passes cost each user; users who have cost too much wait
 //	chunk_reader.go        reads the parts of a log from memory or from Kafka
 //	chunk_cache.go         parts of logs in memory, older than the tail, that passes have read for short ranges
@@ -127,7 +134,7 @@
 // Package [herald/consumer/batch] decodes record batches. Package [herald/consumer/broker] sends requests to
 // brokers. Package [herald/consumer/logtail] keeps the newest records in memory, with an index by user. Package
 // [herald/consumer/format] decodes the values of records whose producers do not write text, and package
-// [herald/consumer/registry] asks schema registries for it. Package [herald/consumer/userrate] limits the rate of
+// [herald/consumer/registry] asks schema registries for the schemas. Package [herald/consumer/userrate] limits the rate of
 // each user, and package [herald/consumer/spelling] finds what a misspelt name was meant to be, here and in other
 // packages.
 //
@@ -158,6 +165,9 @@
 //     bounded part of Kafka's time.
 //   - Records of partitions whose metadata is in doubt wait: liveReader.park takes the partition out of its
 //     shard, because a partition with an error would end every fetch of the session at once.
+//   - A partition waits for a schema rather than lose a record. The tail holds values as producers wrote them, so what
+//     is read for the tail alone waits for no schema, unless the value names the user. A replay that meets such a record
+//     ends there with [ErrNotReady], and is requested again.
 //   - A broker reports the start of a log with its records. The tail drops records before the start, so records
 //     that were deleted by request do not come back from memory.
 //   - Delivered positions are committed offsets of a group without members, "<Group>.delivered". Kafka has no

@@ -48,16 +48,6 @@ type pass struct {
 	gathering gathering
 }
 
-// gathering is a zone's wait for the other clients of a storm. It ends when a pass begins with all requests. It
-// continues during a pass that serves only new records, see [pass.gather].
-type gathering struct {
-	begun   time.Time     // zero: the zone does not wait
-	took    time.Duration // how long the last pass took
-	quiet   time.Duration // the wait ends when count has not changed for this long
-	count   int           // how many requests want records that a pass has read already
-	changed time.Time     // when count last changed
-}
-
 func newPass(ctx context.Context, s *scans, z zone, route *Route) *pass {
 	return &pass{
 		zone: z, ctx: ctx, scans: s, route: route, owner: route.owner(z.Topic), decoding: s.decoders[route.Topic].of(z.Partition),
@@ -117,52 +107,6 @@ func (p *pass) readTurn() bool {
 
 func (p *pass) hasEnded() bool { return len(p.requests) == 0 || p.next >= p.end }
 
-// gather waits for the other clients of a storm if the next pass would read records again. If memory holds these
-// records, it rests once, see [cachedRest]. Otherwise it waits until no request arrives any more. If some requests
-// want only new records, which no pass has read yet, it then begins a pass for them alone and returns. So these
-// requests wait for calm at most.
-func (p *pass) gather() {
-	g := &p.gathering
-	if g.begun.IsZero() {
-		g.begun = time.Now()
-		g.took = g.begun.Sub(p.begun)
-		g.quiet = max(p.scans.calm, g.took)
-	}
-	for ; p.ctx.Err() == nil && time.Since(g.begun) < p.scans.patience; pause(p.ctx, p.scans.calm) {
-		p.putBack()
-		count, first := p.scans.waiters.countBefore(p.zone, p.high)
-		if count == 0 {
-			return // the next pass takes all requests
-		}
-		if p.isCached(first) {
-			pause(p.ctx, min(cachedRest*g.took, p.scans.calm))
-			return
-		}
-		if p.take(p.high, math.MaxInt64); len(p.requests) > 0 {
-			p.begin()
-			return
-		}
-		if count != g.count {
-			g.count, g.changed = count, time.Now()
-		}
-		if time.Since(g.changed) >= g.quiet {
-			return
-		}
-	}
-}
-
-// isCached reports whether memory holds all records from the offset to high that passes have read.
-func (p *pass) isCached(offset int64) bool {
-	for offset = max(offset, p.low); offset < p.high; {
-		k := p.chunks.cache.findChunk(p.logID, offset)
-		if k == nil {
-			return false
-		}
-		offset = k.next
-	}
-	return true
-}
-
 // beginWithAll begins a pass with all requests of the zone. If there are none, it returns false, and the zone's
 // goroutine must end.
 func (p *pass) beginWithAll() bool {
@@ -180,7 +124,7 @@ func (p *pass) beginWithAll() bool {
 // gone past would wait for ever.
 func (p *pass) begin() {
 	p.begun = time.Now()
-	p.next, p.end = firstOffset(p.requests), p.lastOffset()
+	p.next, p.end = p.firstOffset(), p.lastOffset()
 	p.low = min(p.low, p.next)
 	p.scans.metrics.passes.Inc()
 }
@@ -203,7 +147,7 @@ func (p *pass) updateRequests() {
 	}
 	if len(p.requests) > 0 {
 		p.take(p.next, p.end)
-		p.next = max(p.next, firstOffset(p.requests))
+		p.next = max(p.next, p.firstOffset())
 	}
 }
 
@@ -229,6 +173,16 @@ func (p *pass) add(requests []*rangeRequest) {
 			p.owners[owner] = append(p.owners[owner], r)
 		}
 	}
+}
+
+// firstOffset returns the lowest offset at which a request continues.
+func (p *pass) firstOffset() int64 {
+	first := int64(math.MaxInt64)
+	for _, r := range p.requests {
+		next, _ := r.position()
+		first = min(first, next)
+	}
+	return first
 }
 
 // lastOffset returns the offset before which all requests end.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 
 	"herald/consumer/batch"
@@ -209,14 +208,4 @@ func (r *rangeRequest) position() (next int64, ended bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.Next, r.ended
-}
-
-// firstOffset returns the lowest offset at which a request continues.
-func firstOffset(requests []*rangeRequest) int64 {
-	first := int64(math.MaxInt64)
-	for _, r := range requests {
-		next, _ := r.position()
-		first = min(first, next)
-	}
-	return first
 }

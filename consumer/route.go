@@ -96,6 +96,19 @@ func (r *Route) validate() error {
 		return fmt.Errorf("%s alone would let users name any topic: give it a fixed part, such as notifications.%[1]s", userPlaceholder)
 	case r.Kind != PerUser && n > 0:
 		return fmt.Errorf("%s in the name makes a topic per-user, not %s", userPlaceholder, r.Kind)
+	}
+	if err := r.validateCombination(); err != nil {
+		return err
+	}
+	if err := r.validateValues(); err != nil {
+		return err
+	}
+	return checkTopicName(bare)
+}
+
+// validateCombination checks whether the options fit the kind of the topics, and each other.
+func (r *Route) validateCombination() error {
+	switch {
 	case r.Kind != Shared && r.UserHeader != "":
 		return fmt.Errorf("user=header:… is for shared topics, not for %s ones", r.Kind)
 	case r.Kind != Shared && r.UserPointer != "":
@@ -115,6 +128,11 @@ func (r *Route) validate() error {
 	case r.Where.Header != "" && r.Where.Header == r.UserHeader:
 		return errors.New("where=… is about the header that holds the user: name another header")
 	}
+	return nil
+}
+
+// validateValues checks the value of each option that has one.
+func (r *Route) validateValues() error {
 	if r.Where != (Condition{}) {
 		if err := r.Where.validateInRoute(); err != nil {
 			return err
@@ -145,7 +163,7 @@ func (r *Route) validate() error {
 			return err
 		}
 	}
-	return checkTopicName(bare)
+	return nil
 }
 
 // maxClaim is the length of the longest name of a claim, in bytes.
@@ -221,8 +239,8 @@ func (r *Route) owner(topic string) []byte {
 	return []byte(user)
 }
 
-// setOwner sets the record's user or the value of the route's claim, or marks the record as for everyone. user is the owner of the record's
-// topic.
+// setOwner sets the record's user or the value of the route's claim, or marks the record as for everyone. user is the owner
+// of the record's topic.
 func (r *Route) setOwner(rec *Record, user []byte) {
 	switch r.Kind {
 	case Broadcast:
