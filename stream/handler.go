@@ -31,7 +31,7 @@ type Viewer struct {
 	IssuedAt time.Time // when the token was issued
 
 	// Claims are the values that the viewer has of the claims that routes name ([consumer.Route.Claim]), by the name of the
-	// claim. The stream gets the records of these values. Without a value of a topic's claim it has not got the topic.
+	// claim. The stream gets the records of these values. Without a value of a topic's claim it does not have the topic.
 	Claims map[string][]string
 
 	// Holds, if not nil, reports whether the token is still valid. The handler calls it once [Handler.End] can end
