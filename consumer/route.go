@@ -169,9 +169,14 @@ func (r *Route) validateValues() error {
 // maxClaim is the length of the longest name of a claim, in bytes.
 const maxClaim = 256
 
+// grantClaim is the claim of tokens that says what Herald allows. It is an object, so a token with a grant would be refused.
+const grantClaim = "herald"
+
 // checkClaim checks the name of a claim. The names that tokens have are the issuer's choice: some are URLs.
 func checkClaim(name string) error {
 	switch {
+	case name == grantClaim:
+		return fmt.Errorf("the claim %s is a token's grant and has no values: name another claim", name)
 	case !utf8.ValidString(name):
 		return fmt.Errorf("claim %q is not UTF-8", name)
 	case len(name) > maxClaim:

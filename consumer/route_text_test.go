@@ -70,6 +70,8 @@ func TestWrongRoutesSayWhatWasMeant(t *testing.T) {
 		"n,claim=a b":                         `claim "a b": the name of a claim has no space`,
 		"n,claim=a\u200bb":                    `claim "a\u200bb": the name of a claim has no space`,
 		"n,claim=a\xe6":                       "is not UTF-8",
+		"n,claim=herald":                      "the claim herald is a token's grant and has no values",
+		"n,claim=Herald":                      "",
 		"n,clam=team":                         `did you mean "claim"?`,
 		"n,team":                              `"team" is not an option such as kind=broadcast: want one topic`,
 		"n,claim=" + strings.Repeat("a", 257): "at most 256 bytes, not 257",

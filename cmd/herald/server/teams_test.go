@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -67,6 +68,28 @@ func TestClaimsOfTheQuery(t *testing.T) {
 	got := dataUntil(t, url+"&claim.room=blue&claim.room=red", "rooms red", "rooms blue")
 	if diff := cmp.Diff([]string{"rooms red", "rooms blue"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestQueryGivesNoValues asks for values of a claim in the query, where tokens say who the user is. The cookie of a session
+// stands for its token.
+func TestQueryGivesNoValues(t *testing.T) {
+	s := startSecured(t, func(cfg *Config) { cfg.Consumer.Routes = teamRoutes })
+	header := bearer(s.token(t, auth.Identity{User: "alice", Publish: true}))
+	_, answer, _ := request(t, http.MethodPost, s.url+"/session", header)
+	cookie := http.Header{"Cookie": {strings.Split(answer.Get("Set-Cookie"), ";")[0]}}
+	for _, header := range []http.Header{header, cookie} {
+		for _, query := range []string{"claim.team=red", "claim.team=red&claim.team=blue", "claim%2Eteam=red", "CLAIM.team=red", "claim.=red", "team=red", "where=header:region=eu"} {
+			if status, _, text := request(t, http.MethodGet, s.url+"/events?wait=0s&"+query, header); status != http.StatusBadRequest {
+				t.Errorf("GET %s: %d %s", query, status, text)
+			}
+			if status, _, text := request(t, http.MethodPost, s.url+"/users/red/notifications?"+query, header); status != http.StatusBadRequest {
+				t.Errorf("POST %s: %d %s", query, status, text)
+			}
+		}
+		if status, _, _ := request(t, http.MethodGet, s.url+"/events?wait=0s", header); status != http.StatusOK {
+			t.Errorf("without values: %d", status)
+		}
 	}
 }
 
