@@ -88,14 +88,15 @@ func appendDataMember(b, value []byte) []byte {
 	return append(appendJSONText(b, value), '}')
 }
 
-// fieldsSize returns the size, in bytes, of the texts in the fields that the shape shows.
+// fieldsSize returns the size, in bytes, of the texts in the fields that the shape shows. Producers choose the names of a
+// format's attributes, so these count.
 func (h *Hub) fieldsSize(s shape, r *consumer.Record) (size int) {
 	if s.has(showKey) {
 		size += len(r.Key)
 	}
 	if s.has(showHeaders) {
-		for _, value := range h.shownHeaders(r) {
-			size += len(value)
+		for name, value := range h.shownHeaders(r) {
+			size += len(name) + len(value)
 		}
 	}
 	return size

@@ -26,6 +26,14 @@ type asker interface {
 	noteUnknown()
 }
 
+// maxAsking is how many schemas may be asked for at the same time before records that nobody waits for are not asked for any
+// more. Each takes a goroutine, and live reading may come past millions of records with random ids before the registry
+// answers.
+const maxAsking = 1000
+
+// isBusy reports whether no more schemas are asked for ahead.
+func (r *Registry) isBusy() bool { return r.asking.Load() >= maxAsking }
+
 // ask asks for a schema in a goroutine, unless one asks already, and calls wake when there is an answer. It returns true,
 // and never calls wake, if there is an answer already.
 func (r *Registry) ask(e *entry, by asker, wake func()) bool {
@@ -41,7 +49,9 @@ func (r *Registry) ask(e *entry, by asker, wake func()) bool {
 		return false
 	}
 	e.asking = true
+	r.asking.Add(1)
 	r.run(func(ctx context.Context) {
+		defer r.asking.Add(-1)
 		a := r.await(ctx, e.key, by)
 		if a == nil {
 			return // the registry is closed

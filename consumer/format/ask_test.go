@@ -113,6 +113,31 @@ func TestAskOnce(t *testing.T) {
 	})
 }
 
+// TestAskingIsBounded begins a bounded number of requests for records with random ids that nobody waits for. A record that a
+// partition waits for is asked for in any case.
+func TestAskingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := &testSource{get: away}
+		f, _ := newTestFormat(t, source)
+		defer f.registry.Close()
+		for id := range uint32(10 * maxAsking) {
+			if f.Ready(framed(id, ""), nil) {
+				t.Fatal("ready without an answer")
+			}
+		}
+		if n := len(f.registry.entries); n != maxAsking {
+			t.Errorf("%d schemas are asked for, want %d", n, maxAsking)
+		}
+		woken := false
+		f.Ready(framed(1<<30, ""), func() { woken = true })
+		source.set(found)
+		time.Sleep(time.Minute)
+		if !woken || f.registry.asking.Load() != 0 {
+			t.Errorf("woken: %t; %d schemas are still asked for", woken, f.registry.asking.Load())
+		}
+	})
+}
+
 // TestLaggingFollower asks again after the first answers that there is no such schema.
 func TestLaggingFollower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -27,8 +27,11 @@ func (s *avroSchema) decode(f *frame) ([]byte, error) {
 	if len(f.payload) > MaxValue {
 		return nil, errTooLarge
 	}
-	d := avroDecoder{in: f.payload, out: make([]byte, 0, 64+2*len(f.payload))}
+	d := avroDecoder{in: f.payload, out: make([]byte, 0, 64+2*len(f.payload)), limit: maxText(len(f.payload))}
 	err := d.decode(s.root, 0)
+	if err == nil && len(d.out) > d.limit {
+		err = errGrows
+	}
 	if err == nil && len(d.in) > 0 {
 		err = errBytesLeft
 	}
@@ -43,6 +46,7 @@ func (s *avroSchema) decode(f *frame) ([]byte, error) {
 // reads, so the length of the text bounds its work, whatever the value claims to have.
 type avroDecoder struct {
 	in, out []byte
+	limit   int // of out, in bytes
 }
 
 // decode decodes a value of a node.
@@ -50,8 +54,8 @@ func (d *avroDecoder) decode(n *avroNode, depth int) error {
 	if depth > maxDepth {
 		return errTooDeep
 	}
-	if len(d.out) > MaxValue {
-		return errTooLarge
+	if len(d.out) > d.limit {
+		return errGrows
 	}
 	switch n.kind {
 	case avroNull:
@@ -154,8 +158,8 @@ func (d *avroDecoder) decodeBytes(n int64) error {
 	if err != nil {
 		return err
 	}
-	if len(d.out)+len(b) > MaxValue {
-		return errTooLarge
+	if len(d.out)+len(b) > d.limit {
+		return errGrows
 	}
 	d.out = append(d.out, '"')
 	for _, c := range b {
@@ -178,8 +182,8 @@ func (d *avroDecoder) decodeString(n int64) error {
 	if err != nil {
 		return err
 	}
-	if len(d.out)+len(s) > MaxValue {
-		return errTooLarge
+	if len(d.out)+len(s) > d.limit {
+		return errGrows
 	}
 	if d.out, err = jsontext.AppendQuote(d.out, s); err != nil {
 		return errNotUTF8

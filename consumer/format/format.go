@@ -23,6 +23,17 @@ var Kinds = []string{KindRegistry, KindConfluentJSON, KindCloudEvents}
 // grows when it becomes text.
 const MaxValue = 16 << 20
 
+// A binary value may have a text of minMaxText bytes, and of maxGrowth bytes for each of its own. More is hardly a value
+// that somebody means: an optional field without a value takes a byte, and its text has the field's name. But 3,000,000
+// nulls of an Avro array take 10 bytes, so a fetch of a few KiB would take minutes of CPU, and gigabytes.
+const (
+	minMaxText = 64 << 10
+	maxGrowth  = 128
+)
+
+// maxText returns how many bytes the text of a binary value may have.
+func maxText(size int) int { return min(MaxValue, minMaxText+maxGrowth*size) }
+
 // Format decodes the values of a route's records. Its methods may be called concurrently.
 type Format interface {
 	// Ready reports whether Decode needs nothing more from the registry. If it does, Ready makes the registry ask, and

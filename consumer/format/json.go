@@ -35,7 +35,10 @@ func checkJSON(value []byte) ([]byte, error) {
 	return text, nil
 }
 
-var errTooLarge = fmt.Errorf("the value is larger than %d MiB", MaxValue>>20)
+var (
+	errTooLarge = fmt.Errorf("the value is larger than %d MiB", MaxValue>>20)
+	errGrows    = fmt.Errorf("%w, or its text is more than %d times as large", errTooLarge, maxGrowth)
+)
 
 // refuseJSON returns the error for a value that checkJSON has refused.
 func refuseJSON(schema string, err error) error {

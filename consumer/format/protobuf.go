@@ -152,7 +152,7 @@ func (s *protobufSchema) decode(f *frame) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := protobufWeight{types: s.types, left: maxWeight}
+	w := protobufWeight{types: s.types, left: min(maxWeight, minMaxWeight+weightGrowth*len(payload))}
 	if err := w.weigh(message, payload, 0); err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (s *protobufSchema) decode(f *frame) ([]byte, error) {
 	}
 	// protojson writes spaces at places that differ from build to build. Names are checked here, too: the names of fields
 	// may collide.
-	if err := (*jsontext.Value)(&text).Compact(); err != nil {
+	if err := (*jsontext.Value)(&text).Compact(jsontext.AllowDuplicateNames(false)); err != nil {
 		return nil, errNoJSON
 	}
 	return text, nil

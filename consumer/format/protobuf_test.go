@@ -96,6 +96,7 @@ func TestProtobuf(t *testing.T) {
 		"long names of an enum":  {schema: `syntax="proto3"; message M { repeated E m = 1; } enum E { ` + strings.Repeat("n", 1<<19) + ` = 0; }`, indexes: "\x00", value: field(1, strings.Repeat("\x00", 1<<18)), err: errTooLarge},
 		"another Timestamp":      {schema: `syntax="proto3"; package google.protobuf; message Timestamp { string seconds = 1; }`, indexes: "\x00", value: field(1, "a"), err: errPanic},
 		"another Any":            {schema: `syntax="proto3"; package google.protobuf; message Any { int32 a = 1; }`, indexes: "\x00", value: number(1, 1), err: errPanic},
+		"a few small messages":   {schema: `syntax="proto3"; message M { repeated N m = 1; } message N { int32 ` + strings.Repeat("n", 1<<17) + ` = 1; }`, indexes: "\x00", value: strings.Repeat("\x0a\x02\x08\x01", 20), err: errTooLarge},
 		"a required field":       {schema: `syntax="proto2"; message M { required int32 a = 1; }`, indexes: "\x00", err: errMismatch},
 		"a packed list, unsaid":  {schema: `syntax="proto2"; message M { repeated int32 a = 1; }`, indexes: "\x00", value: field(1, "\x01\x02") + number(1, 3), want: `{"a":[1,2,3]}`},
 		"groups":                 {schema: protobufGroups, indexes: "\x00", value: "\x0b\x10\x05\x1b\x1c\x0c\x0b\x0c", want: `{"g":[{"a":5,"h":[{}]},{}]}`},

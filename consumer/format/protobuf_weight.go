@@ -10,8 +10,10 @@ import (
 const (
 	maxMessageDepth = 100
 	maxWeight       = 96 << 20 // bytes of memory, of the value and of its text
-	messageWeight   = 300      // a message without fields takes 2 bytes in a value, and this much in memory
-	elementWeight   = 32       // a number takes a byte in a value
+	minMaxWeight    = 1 << 20  // a small value may have this weight, and a larger one weightGrowth for each byte, see [maxText]
+	weightGrowth    = 512
+	messageWeight   = 300 // a message without fields takes 2 bytes in a value, and this much in memory
+	elementWeight   = 32  // a number takes a byte in a value
 )
 
 // protobufWeight bounds how much memory a value will take: its messages, and the names of its fields and enums in its

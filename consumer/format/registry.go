@@ -38,6 +38,7 @@ type Registry struct {
 	slots   chan struct{} // one element for each request under way
 	run     func(work func(context.Context))
 	stop    func()
+	asking  atomic.Int64 // how many schemas are being asked for
 
 	mu      sync.RWMutex
 	entries map[schemaKey]*entry

@@ -3,6 +3,7 @@ package format
 import (
 	"errors"
 	"math"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,7 @@ type registryFormat struct {
 // these rates, ids that are not known are taken for ids that do not exist. The rates are of one route, so that garbage in
 // a topic of one route does not change other routes.
 const (
-	unknownBurst, unknownPerSecond = 600, 10
+	unknownBurst, unknownPerSecond = 100, 1
 	doubtBurst, doubtEvery         = 5, 10 * time.Second
 )
 
@@ -58,6 +59,9 @@ func (f *registryFormat) Ready(r *batch.Record, wake func()) bool {
 	e := f.findEntry(frame.schema)
 	if e != nil && e.answer.Load().isDefinite() || f.hasTooManyUnknown() {
 		return true
+	}
+	if wake == nil && f.registry.isBusy() {
+		return false
 	}
 	if e == nil {
 		e = f.registry.findOrAdd(frame.schema)
@@ -113,8 +117,19 @@ func decodeSafely(s schema, f *frame) (text []byte, err error) {
 			err = errPanic
 		}
 	}()
+	if len(f.payload) > smallPayload {
+		decoding <- struct{}{}
+		defer func() { <-decoding }()
+	}
 	return s.decode(f)
 }
+
+// smallPayload is the most bytes of a payload that takes little memory to decode.
+const smallPayload = 1 << 10
+
+// decoding has an element for each larger value that is being decoded. Thousands of streams may decode one value at the same
+// time, when they replay it, and each takes up to 100 MB meanwhile. More goroutines than processors are not faster.
+var decoding = make(chan struct{}, runtime.GOMAXPROCS(0))
 
 var errPanic = errors.New("the decoder panicked")
 
