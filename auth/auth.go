@@ -116,7 +116,7 @@ func (id *Identity) addClaim(name string, values []string) {
 func ParseClaim(text string) (name, value string, err error) {
 	name, value, ok := strings.Cut(text, "=")
 	if !ok || name == "" {
-		return "", "", fmt.Errorf("%q: want NAME=VALUE, such as team=red", text)
+		return "", "", fmt.Errorf("%q: want NAME=VALUE, such as team=red; several values are several of them, such as team=red and team=blue", text)
 	}
 	if fault := nameFault(value); fault != "" {
 		return "", "", fmt.Errorf("%q: the value is %s", text, fault)

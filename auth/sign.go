@@ -149,7 +149,7 @@ func (s *Signer) Sign(id Identity) (string, error) {
 	}
 	for name, values := range id.Claims {
 		if _, taken := claims[name]; taken || name == claimGrant {
-			return "", fmt.Errorf("sign token: the claim %s has another value already", name)
+			return "", fmt.Errorf("sign token: the claim %s is not for further values: another setting decides it", name)
 		}
 		claims[name] = values
 		if len(values) == 1 {

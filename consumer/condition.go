@@ -46,6 +46,8 @@ func (c Condition) validate() error {
 		return errors.New("name the record header, without white space around it")
 	case strings.Contains(c.Header, "="):
 		return errors.New("the name of the header has an equals sign")
+	case strings.HasSuffix(c.Header, "!") || strings.HasPrefix(c.Value, "="):
+		return errors.New("a condition names the value that the header has, with one equals sign: there is no != and no ==")
 	case c.Value == "":
 		return errors.New("give the header's value after the equals sign")
 	case !utf8.ValidString(c.Header) || !utf8.ValidString(c.Value):

@@ -181,8 +181,8 @@ func checkClaim(name string) error {
 		return fmt.Errorf("claim %q is not UTF-8", name)
 	case len(name) > maxClaim:
 		return fmt.Errorf("the name of a claim has at most %d bytes, not %d", maxClaim, len(name))
-	case strings.ContainsFunc(name, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) || c == ',' }):
-		return fmt.Errorf("claim %+q: the name of a claim has no space, no comma and no control character", name)
+	case strings.ContainsFunc(name, func(c rune) bool { return unicode.IsSpace(c) || !unicode.IsPrint(c) || strings.ContainsRune(",=", c) }):
+		return fmt.Errorf("claim %+q: the name of a claim has no space, no comma, no equals sign and no control character; its values are in tokens and records", name)
 	}
 	return nil
 }

@@ -179,6 +179,9 @@ func explainOption(option string) error {
 			return fmt.Errorf("option %q is not key=value, did you mean %q?", option, meant)
 		}
 	}
+	if slices.Contains(optionKeys, option) {
+		return fmt.Errorf("the option %s needs a value: %[1]s=…", option)
+	}
 	if option == "" {
 		return errors.New("a comma needs an option after it, such as kind=broadcast")
 	}
@@ -193,6 +196,9 @@ func (r *Route) setKind(text string) error {
 			return nil
 		}
 		names = append(names, k.String())
+	}
+	if text == "team" || text == "claim" || text == "group" {
+		return fmt.Errorf("kind %q: for everyone whose token has the record key as a value of the claim team, write %q", text, "claim=team")
 	}
 	return fmt.Errorf("kind %q: want shared, per-user or broadcast%s", text, spelling.Suggest(text, names))
 }
@@ -221,6 +227,8 @@ func (r *Route) setUser(text string) error {
 	case text == "key":
 		r.UserHeader, r.UserPointer = "", ""
 		return nil
+	case place == "claim" && name != "":
+		return fmt.Errorf("user %q: for everyone whose token has the record key as a value of the claim, write %q", text, "claim="+name)
 	case place == "json":
 		r.UserHeader, r.UserPointer = "", name
 		return checkPointer(name)

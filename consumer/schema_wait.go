@@ -104,7 +104,7 @@ func (c *Consumer) Schemas() error {
 	if count == 0 {
 		return nil
 	}
-	err := fmt.Errorf("%d partitions wait for a schema, such as %s", count, example)
+	err := fmt.Errorf("partitions that wait for a schema: %d, such as %s", count, example)
 	if c.cfg.Schemas != nil && c.cfg.Schemas.Err() != nil {
 		err = fmt.Errorf("%w: %w", err, c.cfg.Schemas.Err())
 	}

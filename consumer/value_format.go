@@ -15,12 +15,13 @@ func checkFormat(name string) error {
 	}
 	advice := spelling.Suggest(name, format.Kinds)
 	switch strings.ToLower(name) {
-	case "avro", "protobuf", "json-schema", "jsonschema":
+	case "avro", "protobuf", "json-schema", "jsonschema", "schema-registry", "confluent":
 		advice = ", did you mean \"registry\"? The schema in the registry says whether a value is Avro, Protobuf or JSON"
 	case "json":
 		advice = "; JSON needs no format, unless a schema id precedes it (confluent-json)"
 	}
-	return fmt.Errorf("format %q: want %s%s", name, strings.Join(format.Kinds, ", "), advice)
+	last := len(format.Kinds) - 1
+	return fmt.Errorf("format %q: want %s or %s%s", name, strings.Join(format.Kinds[:last], ", "), format.Kinds[last], advice)
 }
 
 // FramesValues reports whether a schema id precedes the values of the route. Herald writes no such values.

@@ -47,7 +47,7 @@ func (c *checkCommand) Run(ctx context.Context, parsed *kong.Context, file *conf
 	if c.Connect {
 		c.checkKafka(ctx, f, &cfg)
 		c.checkKeySet(ctx, f, cfg.Keys)
-		checkSchemaRegistry(ctx, f, &cfg)
+		c.checkSchemaRegistry(ctx, f, &cfg)
 		checkListeners(ctx, f, &cfg)
 	}
 	answer := checkAnswer{Settings: listSettings(parsed, file, c.All), Findings: f.list, Exit: f.exit()}

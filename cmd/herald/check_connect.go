@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -226,12 +227,22 @@ func (c *checkCommand) checkKeySet(ctx context.Context, f *findings, keys auth.K
 }
 
 // checkSchemaRegistry asks the schema registry for the types of schemas that it knows: every registry answers, shortly, and
-// needs no right to a subject for it.
-func checkSchemaRegistry(ctx context.Context, f *findings, cfg *server.Config) {
-	if cfg.Schemas == nil {
+// needs no right to a subject for it. The command does not ask if the flags are wrong, because the request might have
+// credentials that everybody on the way can read.
+func (c *checkCommand) checkSchemaRegistry(ctx context.Context, f *findings, cfg *server.Config) {
+	switch {
+	case cfg.Schemas == nil:
+		return
+	case c.schemaFlags.check(c.Topic) != nil:
+		f.note("schema registry: not asked, because its settings are wrong")
 		return
 	}
-	if _, err := cfg.Schemas.Get(ctx, "/schemas/types"); err != nil {
+	body, err := cfg.Schemas.Get(ctx, "/schemas/types")
+	var types []string
+	if err == nil && json.Unmarshal(body, &types) != nil {
+		err = errors.New("the answer is not of a schema registry: look at the URL, also at its path")
+	}
+	if err != nil {
 		f.fail("--schema-registry-url: %v", err)
 		return
 	}

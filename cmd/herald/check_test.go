@@ -22,6 +22,7 @@ import (
 
 	"herald/auth"
 	"herald/cmd/herald/listener/certtest"
+	"herald/consumer/format/registrytest"
 )
 
 // check runs herald check and returns what it has printed in JSON. The answer is empty if the command ended before.
@@ -254,6 +255,7 @@ func TestCheckConnect(t *testing.T) {
 		_, _ = io.WriteString(w, `{"access_token":"t","expires_in":60}`)
 	}))
 	t.Cleanup(tokens.Close)
+	_, schemas := registrytest.Start(t)
 	secret, expired := filepath.Join(t.TempDir(), "secret"), filepath.Join(t.TempDir(), "expired")
 	for path, text := range map[string]string{secret: "s3cret\n", expired: "eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjF9.c2lnbmF0dXJl\n"} { // exp: 1
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -292,6 +294,9 @@ func TestCheckConnect(t *testing.T) {
 		"wrong connection":   {with(open, "--topic=notifications", "--kafka-sasl-user=u"), nil, exitUsage, levelNotice, "kafka: not asked"},
 		"a token endpoint":   {with(client, "--kafka-oauth-token-url="+tokens.URL), nil, exitFailed, levelOK, "--kafka-oauth-token-url: gives a token, which Herald uses for 1m0s"},
 		"no token endpoint":  {with(client, "--kafka-oauth-token-url=http://127.0.0.1:1/"), nil, exitFailed, levelError, "--kafka-oauth-token-url: dial tcp 127.0.0.1:1: connect: connection refused"},
+		"a registry":         {with(open, "--topic=notifications,format=registry", "--schema-registry-url="+schemas), nil, 0, levelOK, "--schema-registry-url: the schema registry answers"},
+		"no registry":        {with(open, "--topic=notifications,format=registry", "--schema-registry-url="+tokens.URL), nil, exitFailed, levelError, "the answer is not of a schema registry"},
+		"an unsafe registry": {with(open, "--topic=notifications,format=registry", "--schema-registry-url=http://registry.invalid"), nil, exitUsage, levelNotice, "schema registry: not asked, because its settings are wrong"},
 		"not asked":          {with(client, "--kafka-oauth-token-url=http://127.0.0.1:1/"), nil, exitFailed, levelNotice, "kafka: not asked, because Herald cannot log in"},
 		"an expired token":   {with(bearer, "--kafka-oauth-token-file="+expired), nil, exitFailed, levelError, "--kafka-oauth-token-file: the token expired on 1970-01-01T00:00:01Z"},
 		"no AWS credentials": {with(open, "--topic=notifications", "--kafka-sasl-mechanism=AWS_MSK_IAM"), nil, exitFailed, levelError, "--kafka-sasl-mechanism=aws-msk-iam: the AWS SDK finds no credentials: "},

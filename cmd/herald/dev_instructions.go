@@ -45,6 +45,11 @@ func (d *devCommand) printInstructions(w io.Writer, public, admin, broker string
 	if line := produceLine(route, broker); line != "" {
 		lines = append(lines, "           "+program+line)
 	}
+	if team := slices.IndexFunc(d.routes(), func(r consumer.Route) bool { return r.Claim != "" }); team > 0 {
+		if line := produceLine(d.routes()[team], broker); line != "" {
+			lines = append(lines, "           "+program+line)
+		}
+	}
 	if d.KafkaAdvertise != "" {
 		lines = append(lines, "           from where "+d.KafkaAdvertise+" leads to this broker (--kafka-advertise)")
 	}

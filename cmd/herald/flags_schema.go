@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 
 	"herald/auth/textfile"
@@ -38,8 +39,11 @@ func (s *schemaFlags) check(routes []consumer.Route) error {
 		return errors.New("--schema-registry-user and --schema-registry-token-file exclude each other: the registry takes one of them")
 	}
 	for _, u := range s.SchemaRegistryURL {
+		if parsed, err := url.Parse(u); err == nil && parsed.User != nil {
+			return errors.New("--schema-registry-url: the URL has a user or a password: give them by --schema-registry-user and --schema-registry-password-file instead")
+		}
 		if err := registry.CheckURL(u, s.InsecureSchemaRegistryHTTP); err != nil {
-			return fmt.Errorf("--schema-registry-url: %w", err)
+			return fmt.Errorf("--schema-registry-url %s: %w", u, err)
 		}
 	}
 	return nil

@@ -23,7 +23,7 @@ type produceCommand struct {
 	Brokers  []string        `default:"127.0.0.1:9092" placeholder:"HOST:PORT" help:"Kafka brokers to connect to first. Default: ${default}."`
 	Topic    *consumer.Route `env:"-" placeholder:"NAME[,KEY=VALUE…]" help:"Topic to write to, in the form of serve's --topic. Default: notifications, or announcements,kind=broadcast with --everyone."`
 	User     *string         `env:"-" placeholder:"NAME" help:"User who gets the notification. Give one of --user, --claim and --everyone."`
-	Claim    string          `env:"-" placeholder:"NAME=VALUE" help:"Claim and value, such as team=red: everyone whose token has the value gets the notification. It needs a --topic with claim=NAME."`
+	Claim    []string        `env:"-" placeholder:"NAME=VALUE" help:"Claim and value, such as team=red: everyone whose token has the value gets the notification. A record has one. It needs a --topic with claim=NAME."`
 	Everyone bool            `env:"-" help:"Write the notification to a topic for everyone. Give one of --user, --claim and --everyone; a --topic with kind=broadcast needs none of them."`
 	Type     string          `env:"-" placeholder:"TYPE" help:"Type of the event. Default: none; the event then has the type message."`
 	Value    string          `arg:"" verbatim:"" help:"Value of the record. With -, the value is read from standard input: all of it is one record, without a line break at its end."`
@@ -51,7 +51,7 @@ If the topic does not exist, a cluster with auto.create.topics.enable creates it
 // Validate implements kong.Validatable. Its form with a context has no name in kong.
 func (p *produceCommand) Validate(ctx *kong.Context) error {
 	var m missing
-	m.add(p.User != nil || p.Claim != "" || p.Everyone || p.Topic != nil, "one of --user (who gets the notification, such as --user alice), --claim and --everyone")
+	m.add(p.User != nil || p.Claim != nil || p.Everyone || p.Topic != nil, "one of --user (who gets the notification, such as --user alice), --claim and --everyone")
 	m.add(hasArgument(ctx), `VALUE (of the record, such as '{"text":"hello"}'; - reads it from standard input)`)
 	if err := m.err(); err != nil {
 		return err
@@ -78,12 +78,14 @@ func (p *produceCommand) checkRecipient() error {
 	switch {
 	case p.User != nil && p.Everyone:
 		return errors.New("--user and --everyone exclude each other")
-	case p.Claim != "" && p.Everyone:
+	case p.Claim != nil && p.Everyone:
 		return errors.New("--claim and --everyone exclude each other")
-	case p.Claim != "" && p.User != nil:
+	case p.Claim != nil && p.User != nil:
 		return errors.New("--claim and --user exclude each other")
-	case p.Claim != "":
-		if _, _, err := auth.ParseClaim(p.Claim); err != nil {
+	case len(p.Claim) > 1:
+		return errors.New("--claim has several values, which a comma or a second flag separates, and a record has one: write a record for each")
+	case p.Claim != nil:
+		if _, _, err := auth.ParseClaim(p.Claim[0]); err != nil {
 			return fmt.Errorf("--claim %w", err)
 		}
 	case p.User == nil:
@@ -100,13 +102,13 @@ func (p *produceCommand) checkRecipient() error {
 // checkClaim returns an error unless the topic is for values of the claim that the notification is for, if it is for a
 // claim.
 func (p *produceCommand) checkClaim(route consumer.Route) error {
-	name, _, _ := strings.Cut(p.Claim, "=")
+	name, _, _ := strings.Cut(strings.Join(p.Claim, ""), "=")
 	switch {
 	case route.Claim == name:
 		return nil
 	case p.Topic == nil:
 		return fmt.Errorf("--claim needs a topic for this claim: add --topic such as --topic team-news,claim=%s", name)
-	case p.Claim == "":
+	case p.Claim == nil:
 		return fmt.Errorf("topic %s is for values of the claim %s: give --claim %[2]s=VALUE instead", route.Topic, route.Claim)
 	case route.Claim == "":
 		return fmt.Errorf("topic %s is not for values of a claim: add claim=%s to --topic, as in the server's route", route.Topic, name)
@@ -128,12 +130,12 @@ func (p *produceCommand) checkRoute() error {
 	switch {
 	case route.FramesValues():
 		return fmt.Errorf("topic %s has format=%s, and herald produce writes no values with the id of a schema: write to it with a serializer of the schema registry", route.Topic, route.Format)
-	case route.UserPointer != "" && p.Claim != "":
+	case route.UserPointer != "" && p.Claim != nil:
 		return fmt.Errorf("topic %s has the value of the claim in the record's value: write to it as its other producers do", route.Topic)
-	case p.Claim != "":
-		return nil
-	case p.User == nil && route.Kind == consumer.Shared && route.UserHeader != "":
+	case p.Claim == nil && p.User == nil && route.Kind == consumer.Shared && route.UserHeader != "":
 		return fmt.Errorf("topic %s has the user in the record header %s: %s", route.Topic, route.UserHeader, advice)
+	case p.Claim != nil:
+		return nil
 	case route.UserPointer != "":
 		return fmt.Errorf("topic %s has the user in the value: write to it as its other producers do, or give %s without --user to write the value unchanged", route.Topic, forAll)
 	case p.User == nil && route.Kind == consumer.Shared:
@@ -181,7 +183,7 @@ func (p *produceCommand) Run(ctx context.Context) error {
 	}
 	route := []consumer.Route{p.route()}
 	m, ok := consumer.MessageFor(route, user, headers...)
-	if claim, value, isClaim := strings.Cut(p.Claim, "="); isClaim {
+	if claim, value, isClaim := strings.Cut(strings.Join(p.Claim, ""), "="); isClaim {
 		m, ok = consumer.MessageForClaim(route, claim, value, headers...)
 	}
 	if !ok {

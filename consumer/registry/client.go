@@ -2,13 +2,16 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"herald/auth/remote"
@@ -120,11 +123,13 @@ func (c *Client) getFrom(ctx context.Context, url, path string) ([]byte, error) 
 	}
 	answer, err := c.http.Do(request)
 	if err != nil {
-		return nil, remote.Explain(err)
+		return nil, explainFailure(err)
 	}
 	defer func() { _ = answer.Body.Close() }()
 	body, err := remote.ReadBody(answer, maxAnswer)
 	switch {
+	case answer.StatusCode == http.StatusUnauthorized && request.Header.Get("Authorization") == "":
+		return nil, errors.New("status 401: the registry wants credentials: give --schema-registry-user or --schema-registry-token-file")
 	case answer.StatusCode != http.StatusOK:
 		return nil, explainStatus(answer, path, body)
 	case err != nil:
@@ -133,6 +138,22 @@ func (c *Client) getFrom(ctx context.Context, url, path string) ([]byte, error) 
 		return nil, fmt.Errorf("the answer has more than %d MiB", maxAnswer>>20)
 	}
 	return body, nil
+}
+
+// explainFailure returns the error of a request without an answer, with the flag to look at.
+func explainFailure(err error) error {
+	_, isAuthority := errors.AsType[x509.UnknownAuthorityError](err)
+	_, isNotTLS := errors.AsType[tls.RecordHeaderError](err)
+	err = remote.Explain(err)
+	switch {
+	case isAuthority:
+		return fmt.Errorf("%w: give the authority by --schema-registry-ca-file", err)
+	case isNotTLS || errors.Is(err, http.ErrSchemeMismatch):
+		return fmt.Errorf("%w: does the registry speak http instead of https?", err)
+	case errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: the registry ended the connection: does it speak https instead of http, or http instead of https?", err)
+	}
+	return err
 }
 
 // explainStatus returns the error for an answer that is not 200. A registry says in JSON that it has no such schema, with a
@@ -147,12 +168,12 @@ func explainStatus(answer *http.Response, path string, body []byte) error {
 	switch {
 	case answer.StatusCode == http.StatusNotFound && (isJSON && *failure.Code > http.StatusNotFound || isGUID && (isJSON || len(body) == 0)):
 		return format.ErrNotFound
-	case answer.StatusCode == http.StatusNotFound:
-		return errors.New("status 404, and not from a schema registry: look at the path of --schema-registry-url")
+	case answer.StatusCode == http.StatusNotFound || answer.StatusCode == http.StatusMethodNotAllowed:
+		return fmt.Errorf("status %d, and not from a schema registry: look at the path of --schema-registry-url", answer.StatusCode)
 	case answer.StatusCode == http.StatusUnauthorized:
 		return errors.New("status 401: the registry does not accept the credentials: look at --schema-registry-user and --schema-registry-token-file")
 	case answer.StatusCode == http.StatusForbidden:
-		return errors.New("status 403: the registry's user may not read this schema")
+		return errors.New("status 403: the user or the token that Herald has may not read this in the registry")
 	}
 	return remote.ExplainStatus(answer)
 }

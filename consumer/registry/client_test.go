@@ -55,7 +55,8 @@ func TestGet(t *testing.T) {
 		answer func(http.ResponseWriter)
 		want   string
 	}{
-		"a wrong password":       {func(w http.ResponseWriter) { w.WriteHeader(401) }, "--schema-registry-user"},
+		"a wrong password":       {func(w http.ResponseWriter) { w.WriteHeader(401) }, "does not accept the credentials: look at --schema-registry-user"},
+		"a wrong method":         {func(w http.ResponseWriter) { w.WriteHeader(405) }, "look at the path of --schema-registry-url"},
 		"no permission":          {func(w http.ResponseWriter) { w.WriteHeader(403) }, "may not read"},
 		"an error":               {func(w http.ResponseWriter) { w.WriteHeader(500) }, "status 500"},
 		"another server":         {func(w http.ResponseWriter) { w.WriteHeader(404); fmt.Fprint(w, "<html>") }, "--schema-registry-url"},
@@ -65,7 +66,9 @@ func TestGet(t *testing.T) {
 		"too much":               {func(w http.ResponseWriter) { _, _ = w.Write(make([]byte, 5<<20)) }, "more than 4 MiB"},
 	} {
 		server.Answer(func(w http.ResponseWriter, _ *http.Request) bool { c.answer(w); return true })
-		_, err := newClient(t, url).Get(t.Context(), "/schemas/ids/1")
+		client := newClient(t, url)
+		client.SetToken("t")
+		_, err := client.Get(t.Context(), "/schemas/ids/1")
 		if err == nil || errors.Is(err, format.ErrNotFound) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want an error that says %s", name, err, c.want)
 		}
@@ -78,6 +81,25 @@ func TestGet(t *testing.T) {
 	}
 }
 
+// TestWrongProtocol wants errors that name the flag to look at.
+func TestWrongProtocol(t *testing.T) {
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	defer secure.Close()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	cut := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer cut.Close()
+	for url, want := range map[string]string{
+		secure.URL: "give the authority by --schema-registry-ca-file",
+		strings.Replace(plain.URL, "http:", "https:", 1): "does the registry speak http instead of https?",
+		cut.URL: "does it speak https instead of http",
+	} {
+		if _, err := newClient(t, url).Get(t.Context(), "/schemas/ids/1"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", url, err, want)
+		}
+	}
+}
+
 // TestCredentials sends the credentials that were set last, and to the registry alone.
 func TestCredentials(t *testing.T) {
 	server, url := registrytest.Start(t)
@@ -87,8 +109,8 @@ func TestCredentials(t *testing.T) {
 		return err
 	}
 	server.RequireUser("u", "p")
-	if err := get(); err == nil {
-		t.Error("no credentials are accepted")
+	if err := get(); err == nil || !strings.Contains(err.Error(), "the registry wants credentials") {
+		t.Errorf("no credentials: %v", err)
 	}
 	c.SetUser("u", "p")
 	if err := get(); err != nil {

@@ -111,7 +111,7 @@ func TestFormatsReachClients(t *testing.T) {
 	live.await(t, "while the registry is away", []string{"message meanwhile"})
 	await(t, "two partitions wait, and say so", true, func() bool {
 		_, _, body := request(t, http.MethodGet, "http://"+srv.AdminAddr().String()+"/readyz?strict", nil)
-		return strings.Contains(body, "2 partitions wait for a schema, such as")
+		return strings.Contains(body, "partitions that wait for a schema: 2, such as")
 	})
 	if got := live.of([]string{"message " + string(first.Value[5:])}); len(got) > 0 {
 		t.Errorf("%q arrives without its schema", got)

@@ -109,7 +109,7 @@ func (t *tailer) noteOpened() {
 func withoutToken(u *url.URL) string {
 	query, shown := u.Query(), *u
 	for name := range query {
-		if name != "user" && name != "types" {
+		if name != "user" && name != "types" && !strings.HasPrefix(name, "claim.") {
 			query.Del(name)
 		}
 	}

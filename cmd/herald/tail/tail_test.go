@@ -155,6 +155,7 @@ func TestTailPrintsIDsWhenAsked(t *testing.T) {
 func TestTailSaysWhereItBegins(t *testing.T) {
 	for name, test := range map[string]struct{ url, lastID, want string }{
 		"now":           {"http://h/events?user=alice", "", "following http://h/events?user=alice since now; Ctrl-C ends it"},
+		"claims":        {"http://h/events?user=alice&claim.team=red", "", "following http://h/events?claim.team=red&user=alice since now; Ctrl-C ends it"},
 		"an age":        {"http://h/events?since=90m&types=a", "", "following http://h/events?types=a since 90m; Ctrl-C ends it"},
 		"an id":         {"http://h/events?since=90m", "1~x", "following http://h/events since the last event id; Ctrl-C ends it"},
 		"secrets":       {"http://u:secret@h/events?access_token=secret", "", "following http://u:xxxxx@h/events since now; Ctrl-C ends it"},
