@@ -139,8 +139,8 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 }
 
 // takeRecordLocked fills rec with the next record of the batches and its owner, and counts a record without one. A record
-// that the route leaves out gets no owner, and waits for no schema. more is
-// false if there is none, or with an error as deliverRecords returns it. next is the offset after the records so far.
+// that the route leaves out gets no owner, and waits for no schema. more is false if the batches have no further record, or
+// with an error as deliverRecords returns it. next is the offset after the records so far.
 func (r *liveReader) takeRecordLocked(p *livePartition, b *batch.Reader, rec *Record, waits *schemaWait) (more bool, next int64, err error) {
 	more, err = b.Next(&rec.Record)
 	if err != nil {

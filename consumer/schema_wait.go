@@ -98,8 +98,8 @@ func (r *liveReader) countSchemaWaits() (count int, example Partition) {
 	return count, example
 }
 
-// Schemas returns nil unless a partition waits for a schema. The error says why.
-func (c *Consumer) Schemas() error {
+// SchemasKnown returns nil unless a partition waits for a schema. The error says why.
+func (c *Consumer) SchemasKnown() error {
 	count, example := c.reader.countSchemaWaits()
 	if count == 0 {
 		return nil

@@ -29,8 +29,8 @@ func (r *Route) FramesValues() bool {
 	return r.Format == format.KindRegistry || r.Format == format.KindConfluentJSON
 }
 
-// isReady reports whether the record can be decoded, if its user is in the value. If not, the registry is asked, and wake is
-// called once there is an answer. wake may be nil.
+// isReady is [Record.isReady]. If the value names the user, isReady also decodes it: the registry may have forgotten the
+// schema since it said that the record is ready, and must then be asked again.
 func (r *Route) isReady(rec *Record, wake func()) bool {
 	for rec.isReady(wake) {
 		if r.UserPointer == "" || rec.Decode() != ErrNotReady { //nolint:errorlint // Decode returns it unwrapped

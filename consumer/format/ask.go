@@ -8,21 +8,21 @@ import (
 
 // How the registry is asked again.
 const (
-	unknownFor = time.Minute      // how long the answer that there is no such schema is believed
+	unknownFor = time.Minute      // how long the answer ErrNotFound is believed
 	badFor     = 10 * time.Minute // how long a schema that cannot be used is not asked for: an id always has the same text
 	firstPause = 250 * time.Millisecond
 	maxPause   = 15 * time.Second
 )
 
-// lagPauses are the pauses after answers that there is no such schema. A registry of several nodes may say so for a
-// moment, because its followers read new schemas from a topic.
+// lagPauses are the pauses after each answer ErrNotFound. A registry of several nodes may give it for a moment, because its
+// followers read new schemas from a topic.
 var lagPauses = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 1500 * time.Millisecond}
 
-// asker is who asks for a schema. It bounds the requests for schemas that do not exist.
+// asker is the part that asks for a schema: the format of a route. It bounds the requests for schemas that do not exist.
 type asker interface {
-	// mayAskAgain reports whether a first answer that there is no such schema may be doubted.
+	// mayAskAgain reports whether a first answer ErrNotFound may be doubted.
 	mayAskAgain() bool
-	// noteUnknown notes that there is no such schema.
+	// noteUnknown counts a schema that does not exist.
 	noteUnknown()
 }
 

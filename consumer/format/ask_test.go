@@ -138,7 +138,7 @@ func TestAskingIsBounded(t *testing.T) {
 	})
 }
 
-// TestLaggingFollower asks again after the first answers that there is no such schema.
+// TestLaggingFollower asks again after the first answers ErrNotFound.
 func TestLaggingFollower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &testSource{get: unknown}
@@ -153,7 +153,7 @@ func TestLaggingFollower(t *testing.T) {
 	})
 }
 
-// TestUnknownSchema believes an answer that there is no such schema for a minute.
+// TestUnknownSchema believes an answer ErrNotFound for a minute.
 func TestUnknownSchema(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source := &testSource{get: unknown}

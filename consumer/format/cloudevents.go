@@ -15,7 +15,7 @@ import (
 )
 
 // cloudEvents decodes CloudEvents 1.0 in Kafka's binding, in structured mode as JSON and in binary mode. A record that is
-// no CloudEvent passes as it is.
+// not a CloudEvent passes as it is.
 // See https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md.
 type cloudEvents struct{}
 
@@ -105,7 +105,7 @@ const maxAttributes = 1000 // of an event
 
 var errManyAttributes = fmt.Errorf("the event has more than %d attributes", maxAttributes)
 
-// isAttributeName reports whether a name is one that CloudEvents allow: lower-case ASCII letters and digits.
+// isAttributeName reports whether CloudEvents allow the name for an attribute: lower-case ASCII letters and digits.
 func isAttributeName(name string) bool {
 	return name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789") == ""
 }

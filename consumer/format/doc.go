@@ -12,21 +12,21 @@
 //  2. If not, Registry.ask starts a goroutine for the schema, unless one asks already. Registry.await repeats: it waits
 //     for its turn (contact.waitForTurn), and loader.load asks for the schema and for the schemas that it refers to.
 //     compileSafely makes an avroSchema, a protobufSchema or a jsonSchema of their texts.
-//  3. Registry.setAnswer publishes the schema, or the reason why it cannot be used, and wakes all who wait for it.
+//  3. Registry.setAnswer publishes the schema, or the reason why it cannot be used, and calls the wake functions.
 //  4. [Format].Decode calls schema.decode. avroDecoder writes the JSON text from the bytes. Protobuf values become a
 //     dynamicpb.Message, which protojson writes as text.
 //
 // # Answers of a registry
 //
-// An answer that there is no such schema is doubted for 2 s, because a follower of the registry may lag, and believed
-// for a minute. A schema that cannot be used is asked for again after 10 minutes. Anything else that is not a schema means that the registry is away: its records wait, because a gap would
-// lose them. Meanwhile one request a second tries whether the registry answers. A registry that fails for one schema alone
+// [ErrNotFound] is doubted for 2 s, because a follower of the registry may lag, and then believed for a minute. A schema
+// that cannot be used is asked for again after 10 minutes. Any other answer that is not a schema means that the registry is
+// unreachable: the records wait, because a gap would lose them. Meanwhile one request a second tries whether the registry answers. A registry that fails for one schema alone
 // delays other schemas by at most 1 s. A topic full of random ids gets a bounded number of requests, for its route alone
 // (registryFormat.hasTooManyUnknown).
 //
 // # Bounds
 //
-// Whoever may write to a topic, and whoever may register schemas, can send anything. A value of 1 MiB must not take
+// Every producer of a topic, and everybody who may register schemas, can send anything. A value of 1 MiB must not take
 // gigabytes, and a stack that overflows ends the program: recover does not help.
 //
 //   - A value and its text have at most [MaxValue] bytes. The text of a binary value is at most 128 times as large as the value,

@@ -10,7 +10,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
+// jsonDecoders holds decoders for later calls of checkJSON.
+var jsonDecoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
 
 // checkJSON returns an error unless the value is one JSON text of at most [MaxValue] bytes, in UTF-8, in which each name
 // is unique in its object: readers of JSON do not agree on the meaning of a name that occurs twice (RFC 8259, section 4).
@@ -20,10 +21,10 @@ func checkJSON(value []byte) ([]byte, error) {
 		return nil, errTooLarge
 	}
 	text := bytes.Trim(value, " \t\r\n")
-	d := decoders.Get().(*jsontext.Decoder)
+	d := jsonDecoders.Get().(*jsontext.Decoder)
 	defer func() {
 		d.Reset(bytes.NewReader(nil)) // the decoder no longer holds the value
-		decoders.Put(d)
+		jsonDecoders.Put(d)
 	}()
 	d.Reset(bytes.NewBuffer(text))
 	if err := d.SkipValue(); err != nil {

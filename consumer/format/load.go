@@ -35,9 +35,9 @@ type schemaReference struct {
 // namedText is the text of a schema that another schema refers to by a name.
 type namedText struct{ name, text string }
 
-// load returns a schema and what it costs in memory. The error is an [*Error] if the schema cannot be used, wraps
-// [ErrNotFound] if the schema or one that it refers to is not there, and is any other error if the registry did not
-// answer.
+// load returns a schema and its estimated memory in bytes. The error is an [*Error] if the schema cannot be used. It wraps
+// [ErrNotFound] if the registry does not have the schema or a schema that it refers to. It is any other error if the
+// registry did not answer.
 func (l *loader) load(ctx context.Context, key schemaKey) (schema, int, error) {
 	path := "/schemas/ids/" + key.String()
 	if key.byGUID {

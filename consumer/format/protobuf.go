@@ -103,7 +103,7 @@ func (s protobufSources) FindFileByPath(path string) (protocompile.SearchResult,
 }
 
 // parseDescriptor parses a schema in its compiled form, a FileDescriptorProto. Python's serializer registers schemas in
-// this form, and Apicurio returns what was registered. A text of Protobuf's language is never valid base64.
+// this form, and Apicurio returns schemas as they were registered. A text of Protobuf's language is never valid base64.
 func parseDescriptor(path string, encoded []byte) (protocompile.SearchResult, error) {
 	var file descriptorpb.FileDescriptorProto
 	if err := (proto.UnmarshalOptions{RecursionLimit: maxMessageDepth}).Unmarshal(encoded, &file); err != nil {

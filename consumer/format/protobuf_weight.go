@@ -166,7 +166,7 @@ func (w *protobufWeight) weighEnums(field protoreflect.FieldDescriptor, b []byte
 }
 
 // checkAny bounds the messages inside the parts of type Any, which are bytes until the text is written. A message may hold
-// an Any that holds an Any, and so on, and the recursion limit of the library begins anew with each.
+// an Any that holds an Any, and so on, and the recursion limit of the library begins again with each.
 func (s *protobufSchema) checkAny(message protoreflect.Message, w *protobufWeight, depth int) (err error) {
 	if depth > maxMessageDepth {
 		return errTooDeep

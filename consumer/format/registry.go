@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Source asks a schema registry. Package herald/consumer/registry has one that speaks HTTP.
+// Source asks a schema registry. The client in package herald/consumer/registry speaks HTTP.
 type Source interface {
 	// Get returns the body of the answer to a GET request. The error is, or wraps, [ErrNotFound] if the registry has no
 	// such thing. After any other error, the same request may succeed later.
@@ -149,7 +149,7 @@ func (r *Registry) setAnswer(e *entry, a *answer) {
 	r.metrics.schemas.Set(float64(len(r.entries)))
 }
 
-// makeRoomLocked forgets entries if there is no room for some more: first schemas that do not exist, then the schemas that
+// makeRoomLocked forgets entries if some more have not enough room: first schemas that do not exist, then the schemas that
 // were not used for the longest time. It forgets an eighth of them at once, because it looks at all. Entries that the
 // registry is being asked about for the first time stay.
 func (r *Registry) makeRoomLocked(more int) {

@@ -16,7 +16,7 @@ import (
 type registryFormat struct {
 	registry *Registry
 	last     atomic.Pointer[entry] // of the last record: most records of a topic have the same schema
-	unknown  *rate.Limiter         // answers that there is no such schema
+	unknown  *rate.Limiter         // answers ErrNotFound
 	doubts   *rate.Limiter         // such answers that are doubted
 }
 
@@ -40,7 +40,7 @@ func (f *registryFormat) mayAskAgain() bool { return f.doubts.Allow() }
 
 func (f *registryFormat) noteUnknown() { f.unknown.Allow() }
 
-// hasTooManyUnknown reports whether the route has had so many unknown ids that no more are asked for.
+// hasTooManyUnknown reports whether the route asks for no more ids, because it has had too many unknown ones.
 func (f *registryFormat) hasTooManyUnknown() bool { return f.unknown.Tokens() < 1 }
 
 var (
@@ -109,8 +109,8 @@ func (f *registryFormat) Decode(r *batch.Record) (Decoded, error) {
 	return Decoded{Value: text}, nil
 }
 
-// decodeSafely decodes a value, and turns a panic into an error: a schema that is nowhere forbidden may be one that a
-// library does not expect, such as a google.protobuf.Timestamp with other fields.
+// decodeSafely decodes a value, and turns a panic into an error: a valid schema may surprise a library, such as a schema
+// that defines a google.protobuf.Timestamp with other fields.
 func decodeSafely(s schema, f *frame) (text []byte, err error) {
 	defer func() {
 		if recover() != nil {

@@ -32,7 +32,7 @@ func (s *Server) conditions() []condition {
 	}
 	list = append(list, condition{"topics", s.consumer.TopicsRead, s.consumer.Started})
 	if s.schemas != nil {
-		list = append(list, condition{"schemas", s.consumer.Schemas, func() error { return nil }})
+		list = append(list, condition{"schemas", s.consumer.SchemasKnown, func() error { return nil }})
 	}
 	return list
 }
