@@ -20,6 +20,12 @@ const maxDelivery = 512
 // decodes values to find the users in them, and a small value may become a large one.
 const maxDecoded = 4 << 20
 
+// delivery is memory for the records of one response after another. One goroutine uses it.
+type delivery struct {
+	records []Record
+	batches batch.Reader
+}
+
 // deliverResponse handles the response to a fetch of the asked offsets. It returns false unless all of the
 // response was records that the next fetch may follow.
 func (r *liveReader) deliverResponse(s *shard, partitions map[topicIDPartition]*livePartition, res *kmsg.FetchResponse, asked map[topicIDPartition]int64) bool {
@@ -56,12 +62,13 @@ func (r *liveReader) deliverPartition(s *shard, p *livePartition, part *kmsg.Fet
 		r.preferFollower(p, part.PreferredReadReplica)
 	case err == nil && (!r.vouches(p, part, asked) || !p.confirms(part.RecordBatches)):
 	case err == nil:
-		err := r.deliverRecords(s, p, part)
+		r.metrics.liveBytes.Add(float64(len(part.RecordBatches)))
+		err := r.deliverRecords(&s.delivery, p, part)
 		if unreadable, ok := errors.AsType[*UnreadableError](err); ok {
 			r.handleUnreadable(p, unreadable)
 		}
-		if waits, ok := errors.AsType[*schemaWaitError](err); ok {
-			r.beginSchemaWait(p, waits.wait)
+		if errors.Is(err, errAwaitsSchema) {
+			r.beginSchemaWait(p, part)
 		}
 		return err == nil && !r.shortenLookBack(p) && !s.batches.Jumped()
 	case errors.Is(err, kerr.OffsetOutOfRange):
@@ -74,11 +81,11 @@ func (r *liveReader) deliverPartition(s *shard, p *livePartition, part *kmsg.Fet
 	return false
 }
 
-// deliverRecords hands the partition's records to the tail and the sink. The error is an [*UnreadableError], or a
-// [*schemaWaitError] if the next record needs a schema that is not there yet.
+// deliverRecords hands the partition's records to the tail and the sink. The error is an [*UnreadableError] or
+// errAwaitsSchema.
 // deliverRecords returns no error for message sets of magic 0 and 1, because another fetch would return the same.
 // It leaves them out at once and reads the records after them.
-func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.FetchResponseTopicPartition) error {
+func (r *liveReader) deliverRecords(d *delivery, p *livePartition, part *kmsg.FetchResponseTopicPartition) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -93,19 +100,17 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 		p.logStart = part.LogStartOffset
 		p.tail.DropBefore(p.logStart)
 	}
-	r.metrics.liveBytes.Add(float64(len(part.RecordBatches)))
-	b := &s.batches
+	b := &d.batches
 	b.Reset(part.RecordBatches, part.AbortedTransactions, p.next)
 	if !p.sparse {
 		b.StopAtJump()
 	}
 	defer b.Close()
-	list := s.records[:0]
-	waits := r.newSchemaWait(p)
+	list := d.records[:0]
 	decoded := 0 // bytes of the list's values
 	for {
 		list = append(list, Record{})
-		more, next, err := r.takeRecordLocked(p, b, &list[len(list)-1], waits)
+		more, next, err := r.takeRecordLocked(p, b, &list[len(list)-1])
 		if taken := &list[len(list)-1]; !more || !p.route.Where.isMet(&taken.Record) {
 			*taken = Record{} // it points into the response
 			if list = list[:len(list)-1]; len(list) == 0 {
@@ -123,8 +128,8 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 			r.metrics.records.Add(float64(len(list)))
 			clear(list) // the records point into the response, which may be large
 			b.DropRecords()
-			s.records = list[:0]
-			list, decoded = s.records, 0
+			d.records = list[:0]
+			list, decoded = d.records, 0
 		}
 		if bad, ok := errors.AsType[*UnreadableError](err); ok && errors.Is(bad, batch.ErrOldMessageFormat) {
 			r.metrics.errors.WithLabelValues(errorUnreadable).Inc()
@@ -141,7 +146,7 @@ func (r *liveReader) deliverRecords(s *shard, p *livePartition, part *kmsg.Fetch
 // takeRecordLocked fills rec with the next record of the batches and its owner, and counts a record without one. A record
 // that the route leaves out gets no owner, and waits for no schema. more is false if the batches have no further record, or
 // with an error as deliverRecords returns it. next is the offset after the records so far.
-func (r *liveReader) takeRecordLocked(p *livePartition, b *batch.Reader, rec *Record, waits *schemaWait) (more bool, next int64, err error) {
+func (r *liveReader) takeRecordLocked(p *livePartition, b *batch.Reader, rec *Record) (more bool, next int64, err error) {
 	more, err = b.Next(&rec.Record)
 	if err != nil {
 		return false, b.NextOffset(), &UnreadableError{Position{p.Partition, b.NextOffset()}, b.NextReadable(), err}
@@ -153,8 +158,8 @@ func (r *liveReader) takeRecordLocked(p *livePartition, b *batch.Reader, rec *Re
 		p.takeWitnessLocked(&rec.Record)
 		return true, b.NextOffset(), nil
 	}
-	if rec.decoding = p.decoding; rec.decoding != nil && !p.mayTakeLocked(rec, waits) {
-		return false, rec.Offset, &schemaWaitError{waits}
+	if rec.decoding = p.decoding; rec.decoding != nil && !p.mayTakeLocked(rec) {
+		return false, rec.Offset, errAwaitsSchema
 	}
 	p.route.setOwner(rec, p.owner)
 	if p.ownerless != nil && p.ownerless.mayCount(rec.User) && rec.Offset >= p.liveFrom { // the others are for the tail alone

@@ -21,6 +21,7 @@ type livePartition struct {
 
 	ownerless *ownerlessRecords // of the topic; nil: its records always have an owner
 	decoding  *decoding         // of the topic; nil: clients get values as they are
+	schemas   *schemaWait       // nil: clients get values as they are
 
 	// See [Consumer.IsCurrent].
 	end   atomic.Int64 // the end of the log, to which live reading has come; or endUnknown
@@ -50,12 +51,11 @@ type livePartition struct {
 	denials   int   // how many answers in a row were of another topic
 
 	// The lock of the liveReader guards the fields below.
-	shard     *shard      // nil while the partition has no leader, or after an error
-	wait      *schemaWait // nil: the partition does not wait for a schema
-	fetchID   [16]byte    // see place
-	epoch     int32       // see place
-	follower  int32       // the broker to read from instead of the leader (KIP-392); -1: none
-	preferred time.Time   // when the leader named the follower
+	shard     *shard    // nil while the partition has no leader, waits for a schema, or after an error
+	fetchID   [16]byte  // see place
+	epoch     int32     // see place
+	follower  int32     // the broker to read from instead of the leader (KIP-392); -1: none
+	preferred time.Time // when the leader named the follower
 }
 
 // jump is an answer to a fetch from one offset whose first batch begins at another.

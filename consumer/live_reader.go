@@ -40,6 +40,7 @@ type liveReader struct {
 	lookBackTime time.Duration
 
 	aheads atomic.Int32    // the number of sessions that fetch ahead
+	kept   atomic.Int64    // the bytes of the responses that waiting partitions keep, see maxKeptBytes
 	ctx    context.Context //nolint:containedctx // the life of the goroutines that assign starts, not a request's
 	wg     sync.WaitGroup
 
@@ -75,7 +76,7 @@ func (r *liveReader) beginPartition(start *pendingStart, next int64) {
 	p := &livePartition{
 		Partition: start.Partition, route: route, owner: route.owner(start.Topic), topicID: start.topicID,
 		tail: r.tail.Begin(first), added: time.Now(), first: first, liveFrom: next, next: first, logEnd: next, moved: time.Now(),
-		ownerless: r.ownerless[start.Topic], decoding: r.decoders[route.Topic].of(start.Partition),
+		ownerless: r.ownerless[start.Topic], decoding: r.decoders[route.Topic].of(start.Partition), schemas: newSchemaWait(r.decoders[route.Topic]),
 	}
 	p.end.Store(endUnknown)
 	if start.startAt == broker.LatestOffset {
@@ -119,6 +120,9 @@ func (r *liveReader) removePartition(partition Partition) {
 		p.closed = true
 		p.tail.Restart(-1)
 		p.mu.Unlock()
+		if p.schemas != nil {
+			p.schemas.wake() // ends the wait
+		}
 	}
 }
 
@@ -135,7 +139,7 @@ func (r *liveReader) assignLocked(p *livePartition, at place) {
 	if broker >= 0 && p.follower >= 0 && time.Since(p.preferred) < preferFor {
 		broker = p.follower
 	}
-	if r.partitions[p.Partition] != p || p.wait != nil {
+	if r.partitions[p.Partition] != p || p.awaitsSchemaLocked() {
 		return
 	}
 	if p.shard != nil && p.shard.broker == broker && p.fetchID == at.fetchID {

@@ -3,6 +3,7 @@ package consumer
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -301,4 +302,51 @@ func TestDecodedValuesOfADeliveryAreBounded(t *testing.T) {
 	if sink.most > maxDecoded+2<<20 {
 		t.Errorf("a delivery had %d bytes of values", sink.most)
 	}
+}
+
+// TestManyNewSchemas checks a backlog of which each record has a new schema, in a partition beside a quiet one. A fetch for
+// each record would take 20 times fetchMaxWait. The copies of the fetched records are dropped, also if the partition ends
+// while it waits.
+func TestManyNewSchemas(t *testing.T) {
+	t.Parallel()
+	broker := newBroker(t, kfake.SeedTopics(2, "t"))
+	g, sink := newGatedFormat(), newLedger()
+	c := startWithFormat(t, broker, g, decodingLedger{sink}, "t,format=confluent-json")
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var records []*kgo.Record
+	var want []string
+	for i := range 20 {
+		records = append(records, &kgo.Record{Topic: "t", Key: []byte("alice"), Value: fmt.Appendf(nil, "%d:%d", i, i)})
+		want = append(want, fmt.Sprintf("alice %d", i))
+	}
+	records = append(records, &kgo.Record{Topic: "t", Key: []byte("alice"), Value: []byte("never:1")})
+	if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	for i := range 20 {
+		waitFor(t, "the partition waits", func() bool { return g.isWanted(fmt.Sprint(i)) })
+		g.open(fmt.Sprint(i))
+	}
+	waitFor(t, "all records arrive", func() bool { return len(sink.copyLines()) == len(want) })
+	if took := time.Since(begun); took > 10*fetchMaxWait {
+		t.Errorf("took %v", took)
+	}
+	if diff := cmp.Diff(want, sink.copyLines()); diff != "" {
+		t.Errorf("in the order of offsets (-want +got):\n%s", diff)
+	}
+	waitFor(t, "the last record waits", func() bool { return g.isWanted("never") && c.reader.kept.Load() > 0 })
+	c.reader.removePartition(Partition{Topic: "t", ID: 0})
+	waitFor(t, "the copy is dropped", func() bool { return c.reader.kept.Load() == 0 })
+}
+
+// isWanted reports whether somebody waits for the schema.
+func (g *gatedFormat) isWanted(schema string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.wakes[schema]) > 0
 }

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-
-	"herald/consumer/batch"
 )
 
 // shardKey says which partitions may share a shard. Partitions of topics that are always read never wait for
@@ -27,9 +25,8 @@ type shard struct {
 	changed    bool      // partitions has changed since runShard copied it
 	joined     time.Time // when a partition was last added
 
-	// Only runShard uses the fields below. They are memory that it uses again for each partition.
-	records []Record
-	batches batch.Reader
+	// Only runShard uses the fields below.
+	delivery
 	session *fetchSession // nil before runShard
 }
 

@@ -12,6 +12,11 @@ import (
 // retryAfter is how long a stream waits before it asks Kafka again about a partition.
 const retryAfter = time.Second
 
+// schemaRetryAfter is how long a stream waits at first for the schema of a record. Each further try for the same record
+// waits twice as long, up to retryAfter: a replay of old records may need many schemas, and most registries answer within
+// milliseconds.
+const schemaRetryAfter = 30 * time.Millisecond
+
 // A stream collects a piece of its replay before it sends the piece. Thousands of streams may share one pass over
 // a log, so the pieces of all streams take at most replayBytes together, but each stream may collect at least
 // minReplayPiece. With the id and the frame of one more event, minReplayPiece fits into a new buffer.
@@ -38,11 +43,14 @@ type catchUp struct {
 	turn    uint32                          // selects which partition is replayed first
 	metLive bool                            // the client knows that replay has met live
 	checks  uint8                           // how often the stream has checked whether replay has met live
+
+	lacksSchema bool  // a partition waits for a schema
+	schemaTries uint8 // how many catch-ups in a row have found the same schemas missing
 }
 
 // run catches up: it compares the cursor with the logs and replays from the cursor to the seam.
 func (c *catchUp) run(ctx context.Context) error {
-	c.waiting = nil // most streams never need it
+	c.waiting, c.lacksSchema = nil, false // most streams never need waiting
 	c.beginTally()
 	c.writer.sub.acceptLiveRecords()
 	seam := c.env.hub.seam(c.writer.sub.topics)
@@ -67,7 +75,7 @@ func (c *catchUp) run(ctx context.Context) error {
 	}
 	c.stopRetry() // otherwise each catch-up would leave a timer that requests another one
 	if len(c.waiting) > 0 {
-		c.retry = time.AfterFunc(retryAfter, c.writer.sub.requestCatchUp)
+		c.retry = time.AfterFunc(c.nextRetry(), c.writer.sub.requestCatchUp)
 	} else {
 		c.checkLiveLater()
 		c.endTally(err == nil && !c.writer.poll.isFull())
@@ -107,6 +115,16 @@ func (c *catchUp) differsFrom(seam cursor) bool {
 		}
 	}
 	return false
+}
+
+// nextRetry returns how long the stream waits until the next catch-up for the waiting partitions.
+func (c *catchUp) nextRetry() time.Duration {
+	if !c.lacksSchema {
+		return retryAfter
+	}
+	after := min(schemaRetryAfter<<c.schemaTries, retryAfter)
+	c.schemaTries = min(c.schemaTries+1, 8)
+	return after
 }
 
 func (c *catchUp) stopRetry() {
@@ -288,6 +306,12 @@ func (c *catchUp) finishRange(r *consumer.Range, begun int64) bool {
 		c.writer.appendGap(gapData{r.Topic, &gapRange{r.ID, bad.Offset, bad.Next}, consumer.GapUnreadable})
 	}
 	moved := topic.nextOffset(r.ID) != begun
+	if errors.Is(r.Err, consumer.ErrNotReady) {
+		c.lacksSchema = true
+		if moved { // then another schema is missing now
+			c.schemaTries = 0
+		}
+	}
 	if r.Err != nil && !moved {
 		c.postpone(r.Topic, r.ID)
 	}
