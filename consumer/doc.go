@@ -78,7 +78,6 @@
 //	fetch_names.go         topics by id or by name in the requests of a session
 //	fetch_ahead.go         a fetch under way; fetching before the last response is delivered
 //	deliver.go             responses: records for the Sink, or errors
-//	schema_wait.go         partitions that wait for the schema registry
 //	unreadable.go          the error for records that cannot be read
 //	broker_error.go        kinds of errors, as values of a metric's label
 //	log_limit.go           how often a line may be logged
@@ -101,8 +100,6 @@
 //	ownerless.go           records of shared topics that no user can ever get, or that name no value of a claim
 //	user_name.go           names that no user can have
 //	user_encoding.go       how topics of users spell them
-//	value_format.go        the format of a route's values
-//	decoding.go            decodes the values of records that somebody wants
 //	record.go              a partition, a position and a record
 //	decoding.go            how the format of a route decodes its records
 //	value_format.go        which formats a route may name

@@ -93,6 +93,8 @@ export function describeGap({ source, partition, from, to, reason }) {
       return `${where}: record ${from - 1}, after which the stream had to continue, does not exist; it continues with record ${to}.`;
     case "unreadable":
       return `${where}: ${records} cannot be read.`;
+    case "undecodable":
+      return `${where}: the value of ${records} does not fit the format of the topic.`;
     case "replay-limit":
       return `${where}: ${records} exceed the server’s limits for a replay.`;
     default:
