@@ -43,7 +43,7 @@ func TestReplayOfManySchemas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const records = 20
 		hub, kafka, out := NewHub("event-type", nil), &schemaKafka{down: true, schemas: make(map[int64]time.Time)}, new(partOutput)
-		hub.Begin(consumer.Partition{Topic: "shared"}, [16]byte{1}, records)
+		hub.Begin(consumer.Partition{Topic: "shared"}, [16]byte{1}, records+1)
 		s := newStream(t, streamOptions{hub: hub, kafka: kafka, out: out, inline: true})
 		s.sub.serve = func(s *clientStream) { go s.serveQuick() }
 		s.start(streamRequest{lastID: "1~" + tag("shared") + newIncarnation([16]byte{1}).incarnationTag + ".0-0"})
