@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 	runtimemetrics "runtime/metrics"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"herald/consumer/format"
 )
 
 // countSink is a Sink that counts records and closes enough when the last expected record arrives.
@@ -157,17 +160,31 @@ var drainers = []struct {
 	name  string
 	drain func(ctx context.Context, b *testing.B, address string)
 }{
-	{"herald", drainHerald},
+	{"herald", func(ctx context.Context, b *testing.B, address string) { drainHerald(ctx, b, address, Route{}) }},
+	{"herald,format=registry", func(ctx context.Context, b *testing.B, address string) {
+		drainHerald(ctx, b, address, Route{Format: format.KindRegistry})
+	}},
 	{"kafka.Reader", drainReader},
 	{"kafka.Client", drainClient},
 	{"franz-go", drainFranz},
 }
 
-func drainHerald(ctx context.Context, b *testing.B, address string) {
+// benchSchemas is a registry that has one schema under all ids.
+type benchSchemas struct{}
+
+func (benchSchemas) Get(context.Context, string) ([]byte, error) {
+	return []byte(`{"schema":"\"bytes\""}`), nil
+}
+
+// drainHerald reads the topic with the options of a route. No user has a stream, so a format decodes no record.
+func drainHerald(ctx context.Context, b *testing.B, address string, route Route) {
 	b.Helper()
+	route.Topic = benchTopic
+	schemas := format.NewRegistry(benchSchemas{}, slog.New(slog.DiscardHandler), nil)
+	defer schemas.Close()
 	sink := &countSink{enough: make(chan struct{})}
 	sink.left.Store(int64(b.N))
-	c, err := New(Config{Brokers: []string{address}, Group: "bench", Replica: "one", Routes: []Route{{Topic: benchTopic}}}, sink)
+	c, err := New(Config{Brokers: []string{address}, Group: "bench", Replica: "one", Routes: []Route{route}, Schemas: schemas}, sink)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -240,7 +257,7 @@ func drainFranz(ctx context.Context, b *testing.B, address string) {
 }
 
 // BenchmarkDrain reads a partition with a long backlog, in batches of several sizes and codecs, with Herald
-// and with other readers. One operation is one record. cpu-ns/op is the CPU time of the reading process,
+// (also with a format, of which no record is decoded) and with other readers. One operation is one record. cpu-ns/op is the CPU time of the reading process,
 // and broker-ns/op is the CPU time of the broker that brokerProcess runs.
 func BenchmarkDrain(b *testing.B) {
 	for _, records := range []int{1, 10, 1000} {

@@ -108,7 +108,7 @@ func (r *liveReader) awaitSchemas(p *livePartition, kept *kmsg.FetchResponseTopi
 		}
 	}
 	if logged {
-		r.log.Info("partition continues: the schema is there", "topic", p.Topic, "partition", p.ID, "waited", time.Since(begun).Round(time.Millisecond))
+		r.log.Info("partition continues: the schema registry has answered", "topic", p.Topic, "partition", p.ID, "waited", time.Since(begun).Round(time.Millisecond))
 	}
 	at, err := r.topics.placeOf(p.Partition, p.topicID)
 	r.mu.Lock()

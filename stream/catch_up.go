@@ -306,12 +306,10 @@ func (c *catchUp) finishRange(r *consumer.Range, begun int64) bool {
 		c.writer.appendGap(gapData{r.Topic, &gapRange{r.ID, bad.Offset, bad.Next}, consumer.GapUnreadable})
 	}
 	moved := topic.nextOffset(r.ID) != begun
-	if errors.Is(r.Err, consumer.ErrNotReady) {
-		c.lacksSchema = true
-		if moved { // then another schema is missing now
-			c.schemaTries = 0
-		}
+	if moved { // then another schema is missing, if one is
+		c.schemaTries = 0
 	}
+	c.lacksSchema = c.lacksSchema || errors.Is(r.Err, consumer.ErrNotReady)
 	if r.Err != nil && !moved {
 		c.postpone(r.Topic, r.ID)
 	}

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -61,12 +62,31 @@ func (w *world) checkOwner(c *simClient, e event) {
 	if sources, _ := decodeID(e.id); len(c.claims["room"]) == 0 && len(sources[tag("room")].positions) > 0 {
 		w.wrong = append(w.wrong, fmt.Sprintf("the id %q names a topic that %s has no value for", e.id, c.user))
 	}
+	var g receivedGap
+	if e.kind == TypeGap && json.Unmarshal([]byte(e.data), &g) == nil && g.Reason == consumer.GapUndecodable {
+		w.checkGapOwner(c, e, &g)
+	}
 	var id byte
 	if _, err := fmt.Sscanf(e.data, "%d/", &id); err != nil || e.kind != TypeMessage && e.kind != TypeDelete {
 		return
 	}
 	if topic, rec := w.past[[16]byte{id}], w.values[e.data]; topic.claim != "" && !slices.Contains(c.claims[topic.claim], rec.user) {
 		w.wrong = append(w.wrong, fmt.Sprintf("%s with the values %v got %s of the %s %s", c.user, c.claims, e.data, topic.claim, rec.user))
+	}
+}
+
+// checkGapOwner checks that the gap of a record that cannot be decoded is for such a value too.
+func (w *world) checkGapOwner(c *simClient, e event, g *receivedGap) {
+	topic := w.named(e.id, g.Source)
+	if topic == nil || topic.claim == "" {
+		return
+	}
+	part := topic.partitions[g.Partition]
+	if part.cuts > 0 { // another record may have been there
+		return
+	}
+	if user := part.records[g.From].user; !slices.Contains(c.claims[topic.claim], user) {
+		w.wrong = append(w.wrong, fmt.Sprintf("%s with the values %v got the gap of a record of the %s %s", c.user, c.claims, topic.claim, user))
 	}
 }
 
