@@ -35,7 +35,7 @@ release: ## write archives, packages, bills of materials and checksums of HEAD t
 test: ## vet and test all packages
 	go vet ./...
 	@skips=$$(mktemp); said=$$(mktemp); trap 'rm "$$skips" "$$said"' EXIT; \
-	HERALD_TEST_SKIPS=$$skips go test -count=1 -timeout 30m -parallel 4 ./integration ./... 2>&1 | tee "$$said"; code=$$?; cat "$$skips"; \
+	HERALD_TEST_SKIPS=$$skips go test -count=1 -timeout 30m ./integration ./... 2>&1 | tee "$$said"; code=$$?; cat "$$skips"; \
 	if ((code)); then echo 'Failures, without the output of the servers:'; grep -E '$(failures)' "$$said" | cut -c -400 | head -80; fi; exit $$code
 
 race: ## test under the race detector

@@ -80,7 +80,15 @@ func (s *site) openTab(t *testing.T, linkName string, options tabOptions) *tab {
 	b := s.newTab(linkName)
 	b.open(t, options)
 	b.waitState(t, "open")
+	b.waitLive(t)
 	return b
+}
+
+// waitLive waits until the tab's stream is live. The state is open before that, also while Herald waits for Kafka, and a
+// record written meanwhile may come before the stream's beginning.
+func (b *tab) waitLive(t *testing.T) {
+	t.Helper()
+	waitFor(t, b.name+" is live", func(context.Context) bool { return len(b.all("live")) > 0 })
 }
 
 func (b *tab) close(t *testing.T) { t.Helper(); b.site.drive.close(t, b.name) }

@@ -210,7 +210,7 @@ func (m *moduleTest) testToken(t *testing.T) {
 	tab.life = 3 * time.Second
 	tab.open(t, tabOptions{})
 	defer tab.close(t)
-	tab.waitState(t, "open")
+	tab.waitLive(t)
 	f := m.startFlow(t, lanes, 0, 50*time.Millisecond)
 	waitFor(t, "two tokens have expired", func(context.Context) bool { return tab.countTokens() >= 3 })
 	tab.check(t, lanes, 0, f.end())
@@ -243,7 +243,7 @@ func (m *moduleTest) testSession(t *testing.T) {
 	tab.life, tab.url = 3*time.Second, byName("http://"+m.h.public)+"/events"
 	tab.open(t, tabOptions{Session: true})
 	defer tab.close(t)
-	tab.waitState(t, "open")
+	tab.waitLive(t)
 	f := m.startFlow(t, lanes, 0, 50*time.Millisecond)
 	expired := m.h.Metric(`herald_streams_ended_total{reason="token-expired"}`)
 	waitFor(t, "a stream ends with its token", func(context.Context) bool {
