@@ -160,10 +160,8 @@ var drainers = []struct {
 	name  string
 	drain func(ctx context.Context, b *testing.B, address string)
 }{
-	{"herald", func(ctx context.Context, b *testing.B, address string) { drainHerald(ctx, b, address, Route{}) }},
-	{"herald,format=registry", func(ctx context.Context, b *testing.B, address string) {
-		drainHerald(ctx, b, address, Route{Format: format.KindRegistry})
-	}},
+	{"herald", drainHerald},
+	{"herald,format=registry", drainHeraldFormat},
 	{"kafka.Reader", drainReader},
 	{"kafka.Client", drainClient},
 	{"franz-go", drainFranz},
@@ -176,8 +174,18 @@ func (benchSchemas) Get(context.Context, string) ([]byte, error) {
 	return []byte(`{"schema":"\"bytes\""}`), nil
 }
 
-// drainHerald reads the topic with the options of a route. No user has a stream, so a format decodes no record.
-func drainHerald(ctx context.Context, b *testing.B, address string, route Route) {
+func drainHerald(ctx context.Context, b *testing.B, address string) {
+	b.Helper()
+	drainRoute(ctx, b, address, Route{})
+}
+
+func drainHeraldFormat(ctx context.Context, b *testing.B, address string) {
+	b.Helper()
+	drainRoute(ctx, b, address, Route{Format: format.KindRegistry})
+}
+
+// drainRoute reads the topic with the options of a route. No user has a stream, so a format decodes no record.
+func drainRoute(ctx context.Context, b *testing.B, address string, route Route) {
 	b.Helper()
 	route.Topic = benchTopic
 	schemas := format.NewRegistry(benchSchemas{}, slog.New(slog.DiscardHandler), nil)
