@@ -167,8 +167,7 @@ func (r *Route) setOption(option string) error {
 		if meant := "where=" + option; new(Route).setOption(meant) == nil {
 			return fmt.Errorf("unknown option %q, did you mean %q?", key, meant)
 		}
-		last := len(optionKeys) - 1
-		return fmt.Errorf("unknown option %q: want %s or %s%s", key, strings.Join(optionKeys[:last], ", "), optionKeys[last], spelling.Suggest(key, optionKeys))
+		return fmt.Errorf("unknown option %q: want %s%s", key, spelling.AnyOf(optionKeys), spelling.Suggest(key, optionKeys))
 	}
 }
 

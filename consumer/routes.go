@@ -138,7 +138,7 @@ func (rs routes) messageFor(user string, headers []Header, fits func(*Route) boo
 	return Message{}, false
 }
 
-// headersFor returns the headers of a message for user: the ones that the route needs before those that the writer gives.
+// headersFor returns the headers of a message for user: first the headers that the route needs, then the headers that the writer gives.
 // It returns false if these contradict the route, because the last header of a name counts.
 func (r *Route) headersFor(user string, given []Header) (headers []Header, ok bool) {
 	if r.UserHeader != "" {

@@ -20,8 +20,7 @@ func checkFormat(name string) error {
 	case "json":
 		advice = "; JSON needs no format, unless a schema id precedes it (confluent-json)"
 	}
-	last := len(format.Kinds) - 1
-	return fmt.Errorf("format %q: want %s or %s%s", name, strings.Join(format.Kinds[:last], ", "), format.Kinds[last], advice)
+	return fmt.Errorf("format %q: want %s%s", name, spelling.AnyOf(format.Kinds), advice)
 }
 
 // FramesValues reports whether a schema id precedes the values of the route. Herald writes no such values.

@@ -34,7 +34,7 @@ var teamViewers = map[string]struct {
 	"the user blue":       {"blue", []string{"--claim=team=red", "--claim=room=alice"}, []string{"user blue", "team red", "room alice"}},
 }
 
-// write writes a record for each owner of each kind, to all partitions, and one that names no owner.
+// write writes a record for each owner of each kind to all partitions. One more record names no owner.
 func (k *teamsTest) write(t *testing.T, round int) {
 	t.Helper()
 	var records []*kgo.Record
@@ -52,7 +52,7 @@ func (k *teamsTest) write(t *testing.T, round int) {
 	k.b.produce(t, records...)
 }
 
-// fill writes so many large records that a replica with the least memory holds none of the records before.
+// fill writes large records. A replica with the smallest cache then no longer holds any earlier record.
 func (k *teamsTest) fill(t *testing.T) {
 	t.Helper()
 	for range 40 {
@@ -98,8 +98,8 @@ func (k *teamsTest) poll(t *testing.T, h *herald, token, lastID string) (records
 	return records, gaps, s.LastID
 }
 
-// TestTeams writes records for users, teams and rooms of the same names. Each viewer must get the own records and those of
-// the own values, live, from the tail and from Kafka, and no others. Then a client returns with other values.
+// TestTeams writes records for users, teams and rooms of the same names. Each viewer must get the records of its
+// user and of its values, live, from the tail and from Kafka, and no others. Then a client returns with other values.
 func TestTeams(t *testing.T) {
 	k := &teamsTest{b: sharedBroker(t), topics: make(map[string]string), secret: newSecretFile(t)}
 	for kind, option := range map[string]string{"user": "", "team": ",claim=team", "room": ",claim=room"} {

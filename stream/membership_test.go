@@ -131,7 +131,8 @@ func TestMembersLeaveInAnyOrder(t *testing.T) {
 }
 
 // TestTeamWhileStreamsComeAndGo delivers records for a team of more streams than a visit calls at once, while other members
-// of the team and of another one come and go. Those that stay must get each record, each once, and nobody another team's.
+// of the team, and members of another team, come and go. The members that stay must get each record of the team once. Nobody
+// may get a record of another team.
 func TestTeamWhileStreamsComeAndGo(t *testing.T) {
 	const staying, records = 3 * readersAtOnce, 200
 	h := newTeamHub()
@@ -167,8 +168,8 @@ func TestTeamWhileStreamsComeAndGo(t *testing.T) {
 	}
 }
 
-// TestTeamsThroughABroker resumes streams of several teams after each event, from the tail and from Kafka. The client's
-// teams differ from stream to stream: each stream must get what is written for its own teams.
+// TestTeamsThroughABroker resumes streams of several teams after each event, from the tail and from Kafka. A client has
+// other teams in each stream. Each stream must get the records of the teams that it has.
 func TestTeamsThroughABroker(t *testing.T) {
 	for from, cache := range map[string]int{"the tail": 0, "Kafka": -1} { // 0 is the default
 		t.Run(from, func(t *testing.T) {

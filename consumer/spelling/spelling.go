@@ -1,4 +1,4 @@
-// Package spelling finds the name that somebody meant by a misspelt one.
+// Package spelling finds the name that somebody meant by a misspelt one, and lists the names that there are.
 package spelling
 
 import (
@@ -35,4 +35,13 @@ func Suggest(name string, candidates []string) string {
 		return ""
 	}
 	return fmt.Sprintf(", did you mean %q?", best)
+}
+
+// AnyOf joins the texts as in "GET, POST or DELETE".
+func AnyOf(texts []string) string {
+	last := len(texts) - 1
+	if last < 1 {
+		return strings.Join(texts, "")
+	}
+	return strings.Join(texts[:last], ", ") + " or " + texts[last]
 }

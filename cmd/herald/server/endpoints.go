@@ -30,16 +30,7 @@ type endpoint struct {
 	methods []string
 }
 
-func (e endpoint) String() string { return anyOf(e.methods) + " " + e.path }
-
-// anyOf joins the texts as in "GET, POST or DELETE".
-func anyOf(texts []string) string {
-	last := len(texts) - 1
-	if last < 1 {
-		return strings.Join(texts, "")
-	}
-	return strings.Join(texts[:last], ", ") + " or " + texts[last]
-}
+func (e endpoint) String() string { return spelling.AnyOf(e.methods) + " " + e.path }
 
 // endpoints are what a listener has, so that a refusal of anything else can name it.
 type endpoints struct {
@@ -106,7 +97,7 @@ func (e *endpoints) explain(next echo.HandlerFunc) echo.HandlerFunc {
 
 // explainMethod returns the message of status 405.
 func explainMethod(allowed []string) string {
-	return "this path does not take this method: use " + anyOf(allowed)
+	return "this path does not take this method: use " + spelling.AnyOf(allowed)
 }
 
 // explainPath returns the message of status 404: why the path is absent, the endpoint that was probably meant, or all

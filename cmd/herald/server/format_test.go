@@ -86,7 +86,7 @@ func writeValues(t *testing.T, broker *kfake.Cluster, topic string, headers []kg
 	}
 }
 
-// TestFormatsReachClients runs a server whose schema registry is away at first. The records that it has the schemas of wait,
+// TestFormatsReachClients runs a server whose schema registry is away at first. Records wait for their schemas,
 // and their partitions with them, while other topics continue. A record that cannot be decoded is a gap in its place, live,
 // by replay and for a client that resumes.
 func TestFormatsReachClients(t *testing.T) {
