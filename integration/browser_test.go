@@ -178,8 +178,8 @@ func (p demoPage) send(text string) {
 	p.submit("#send-form")
 }
 
-// brokenConnection matches what Chromium itself prints when a server has ended.
-var brokenConnection = regexp.MustCompile(`^Failed to load resource: net::ERR_(CONNECTION|INCOMPLETE|EMPTY)_`)
+// brokenConnection matches what Chromium itself prints when a server has ended or the machine's network has changed.
+var brokenConnection = regexp.MustCompile(`^Failed to load resource: net::ERR_(CONNECTION|INCOMPLETE|EMPTY|NETWORK)_`)
 
 // openDemo opens a tab and waits for its stream. Another error on the tab's console fails the test, for example a
 // violation of the Content-Security-Policy.
@@ -212,9 +212,30 @@ func openDemo(t *testing.T, browser context.Context, base, user string) demoPage
 
 func (p demoPage) do(steps ...chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
-	if err := chromedp.Do(p.ctx, steps...); err != nil {
+	if err := drive(p.ctx, steps...); err != nil {
 		p.t.Fatalf("drive the page: %v", err)
 	}
+}
+
+// drive makes the steps one after the other. It loads a page again if Chromium gave the load up because the machine's
+// network had changed: each container that another test starts is such a change.
+func drive(tab context.Context, steps ...chromedp.Action[chromedp.Void]) error {
+	if err := chromedp.Do(tab); err != nil { // opens the tab
+		return err
+	}
+	for _, step := range steps {
+		err := chromedp.Do(tab, step)
+		for range 10 {
+			if err == nil || !strings.Contains(err.Error(), "net::ERR_NETWORK_CHANGED") {
+				break
+			}
+			err = chromedp.Do(tab, step)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // state reads what the page shows. A page that is being unloaded shows nothing.

@@ -70,7 +70,7 @@ func TestCrossOriginPage(t *testing.T) {
 	} {
 		time.Sleep(time.Second) // the log has one refusal a second
 		before := len(h.printed.String())
-		if err := chromedp.Do(browser, chromedp.Navigate(test.page+"/")); err != nil {
+		if err := drive(browser, chromedp.Navigate(test.page+"/")); err != nil {
 			t.Fatal(err)
 		}
 		evaluate[any](t, browser, fmt.Sprintf(crossOriginPage, "http://"+test.herald+":"+port, token, test.credentials))

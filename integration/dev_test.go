@@ -26,7 +26,7 @@ func TestDevFrontEnd(t *testing.T) {
 	page, _ := readmePages(t)
 	page = strings.NewReplacer(`"/herald.js"`, `"`+address+`/herald.js"`, `"/events"`, `"`+address+`/events"`).Replace(page)
 	app, _ := startApp(t, dev, page, token)
-	if err := chromedp.Do(browser, chromedp.Navigate(app+"/")); err != nil {
+	if err := drive(browser, chromedp.Navigate(app+"/")); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, "the page has a stream", func(context.Context) bool { return stateOf(t, browser) == "open" })

@@ -41,7 +41,7 @@ func TestFormatsInBrowser(t *testing.T) {
 	h := startHerald(t, b, "--topic="+values+",format=registry", "--topic="+events+",format=cloudevents",
 		"--schema-registry-url="+registryURL)
 	browser := startChromium(t)
-	if err := chromedp.Do(browser, chromedp.Navigate("http://"+h.public+"/")); err != nil {
+	if err := drive(browser, chromedp.Navigate("http://"+h.public+"/")); err != nil {
 		t.Fatal(err)
 	}
 	list, err := json.Marshal(kinds)

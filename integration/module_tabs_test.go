@@ -200,7 +200,7 @@ func (c *chromiumTabs) open(t *testing.T, name, address string) {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(c.browser)
 	c.t.Cleanup(cancel)
-	if err := chromedp.Do(ctx, chromedp.Navigate(address)); err != nil {
+	if err := drive(ctx, chromedp.Navigate(address)); err != nil {
 		t.Fatalf("open a tab: %v", err)
 	}
 	c.mu.Lock()

@@ -93,7 +93,7 @@ func TestReadmePages(t *testing.T) {
 			if test.page == eventSource {
 				signIn(t, browser, app)
 			}
-			if err := chromedp.Do(browser, chromedp.Navigate(app+"/")); err != nil {
+			if err := drive(browser, chromedp.Navigate(app+"/")); err != nil {
 				t.Fatal(err)
 			}
 			waitFor(t, "a stream", func(context.Context) bool { return h.Metric(`herald_streams_opened_total{start="now"}`) > opened })
@@ -115,7 +115,7 @@ func TestReadmePages(t *testing.T) {
 // signIn gets the session cookie, as an app does before it opens an EventSource.
 func signIn(t *testing.T, browser context.Context, app string) {
 	t.Helper()
-	if err := chromedp.Do(browser, chromedp.Navigate(app+"/livez")); err != nil { // a page of the origin
+	if err := drive(browser, chromedp.Navigate(app+"/livez")); err != nil { // a page of the origin
 		t.Fatal(err)
 	}
 	evaluate[any](t, browser, `void (async () => {
@@ -160,7 +160,7 @@ func TestReadmeNginx(t *testing.T) {
 		window.stream = new EventSource("/events?user=alice");
 		stream.onmessage = (event) => shown.push(event.data);
 	})()`
-	if err := chromedp.Do(browser, chromedp.Navigate(base+"/")); err != nil { // Herald's 404: a page of the origin
+	if err := drive(browser, chromedp.Navigate(base+"/")); err != nil { // Herald's 404: a page of the origin
 		t.Fatal(err)
 	}
 	evaluate[any](t, browser, listen)

@@ -245,7 +245,7 @@ func openBehind(t *testing.T, browser context.Context, p *proxied) *proxiedPage 
 	tab, cancel := chromedp.NewContext(browser)
 	t.Cleanup(cancel)
 	page := &proxiedPage{proxied: p, tab: tab}
-	if err := chromedp.Do(tab, chromedp.Navigate("https://"+byName(p.address)+"/")); err != nil { // Herald's 404: a page of the origin
+	if err := drive(tab, chromedp.Navigate("https://"+byName(p.address)+"/")); err != nil { // Herald's 404: a page of the origin
 		t.Fatal(err)
 	}
 	evaluate[any](t, tab, fmt.Sprintf(listenInTabs, tabs))
