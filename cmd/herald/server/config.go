@@ -75,6 +75,10 @@ type Config struct {
 	// Demo serves the demo page at /. It needs EnablePublish.
 	Demo bool
 
+	// Middleware wraps the handler of the public listener. Requests over HTTP/2 reach it on a goroutine that ends
+	// before their streams do. Nil: nothing.
+	Middleware func(http.Handler) http.Handler
+
 	// TraceEndpoint is the URL of an OpenTelemetry collector that takes OTLP over HTTP, such as http://localhost:4318. It gets a
 	// span of each traced record for each stream. Empty, the default: no tracing.
 	TraceEndpoint string

@@ -98,7 +98,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.entrance.Store(e)
 	s.registerMetrics()
-	s.public = newPublicServer(&cfg, stream.Detach(http.HandlerFunc(s.servePublicRequest), answerTimeout))
+	var public http.Handler = http.HandlerFunc(s.servePublicRequest)
+	if cfg.Middleware != nil {
+		public = cfg.Middleware(public)
+	}
+	s.public = newPublicServer(&cfg, stream.Detach(public, answerTimeout))
 	s.admin = newHTTPServer(s.adminRoutes(s.registry), cfg.Logger)
 	s.admin.MaxHeaderBytes = maxAdminHeader
 	return s, nil

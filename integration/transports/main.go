@@ -1,0 +1,29 @@
+// Command transports compares Server-Sent Events, WebSocket, long polling and polling: the same hub, the same Kafka, the
+// same records, the same clients. stream/TRANSPORTS.md has what it measured, and the conclusions.
+//
+// WebSocket exists here for the comparison only. Herald does not have it.
+//
+// # Files
+//
+//	transport.go   the ways that are compared
+//	result.go      what is measured, and the CSV
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+var commands struct{}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	k := kong.Parse(&commands, kong.Name("transports"), kong.BindTo(ctx, (*context.Context)(nil)))
+	k.FatalIfErrorf(k.Run())
+	_ = os.Stdout
+}
