@@ -12,7 +12,7 @@ KAFKA_VERSION := 4.3.1
 OLD_KAFKA_VERSIONS := 2.7.2 3.0.2 3.9.1
 LOCAL_KAFKA_IMAGE := herald/kafka:$(KAFKA_VERSION)
 
-.PHONY: help run build man release test race soak integration check-deploy check-envoy check-chart check-package check-release fuzz bench bench-kafka lint vulncheck fmt kafka-image
+.PHONY: help run build man release test race soak integration check-deploy check-envoy check-chart check-package check-release fuzz bench bench-kafka bench-transports lint vulncheck fmt kafka-image
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -101,6 +101,15 @@ bench-kafka: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
 bench-kafka: ## run the benchmarks of the consumer and of whole servers on Apache Kafka in Docker, with a heap of KAFKA_MEMORY (6g)
 	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh $(KAFKA_VERSION)
 	deploy/kafka/bench.sh go test -run '^$$' -bench '$(BENCH)' -timeout 2h $(BENCHARGS) ./consumer ./integration
+
+# TRANSPORTS is the directory of the results, and TRANSPORTARGS adds flags of the load tool.
+TRANSPORTS ?= bin/transports
+bench-transports: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
+bench-transports: ## compare SSE, WebSocket and polling on Apache Kafka in Docker; results go to TRANSPORTS (bin/transports)
+	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh $(KAFKA_VERSION)
+	mkdir -p $(TRANSPORTS)
+	deploy/kafka/bench.sh go run ./integration/transports run --results $(TRANSPORTS)/results.csv $(TRANSPORTARGS)
+	go run ./integration/transports report --results $(TRANSPORTS)/results.csv
 
 lint: $(golangci_lint) ## run the linters
 	$(golangci_lint) run

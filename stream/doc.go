@@ -141,7 +141,7 @@
 //
 // BenchmarkDeliver, BenchmarkHeartbeat, BenchmarkAppendID and BenchmarkDelays measure delivery, heartbeats, ids and
 // histograms. BenchmarkManyStreams measures what a stream costs among a million. The figures are in
-// cmd/herald/bench/RESULTS.md.
+// cmd/herald/bench/RESULTS.md. TRANSPORTS.md compares streams with WebSocket and polling.
 //
 // simulation_test.go runs the hub, the streams and the engine's steps against a model of Kafka, of replicas
 // that know different parts of it, and of clients that are cut at random bytes. It compares what each client

@@ -7,6 +7,8 @@
 //
 //	transport.go   the ways that are compared
 //	result.go      what is measured, and the CSV
+//	report.go      the command that writes tables and pictures: comparison.go (medians and spreads), table.go,
+//	               break_even.go, picture.go (the data of each picture), plot.go (how pictures look)
 package main
 
 import (
@@ -18,7 +20,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-var commands struct{}
+var commands struct {
+	Report reportCommand `cmd:"" help:"Write the tables and the pictures of the results."`
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
