@@ -5,10 +5,20 @@
 //
 // # Files
 //
-//	transport.go   the ways that are compared
-//	result.go      what is measured, and the CSV
-//	report.go      the command that writes tables and pictures: comparison.go (medians and spreads), table.go,
-//	               break_even.go, picture.go (the data of each picture), plot.go (how pictures look)
+//	transport.go     the ways that are compared
+//	run.go           which sessions are measured
+//	session.go       one session: the windows, and the cuts
+//	load.go          the clients of a session, and the records for them
+//	client.go        one client
+//	wire.go          its connections; counts their bytes in the kernel
+//	notification.go  the value of a record
+//	child.go         the server as a process: its CPU, memory and files
+//	serve.go         that server
+//	websocket.go     its route for WebSocket
+//	nginx.go         a proxy in front of it
+//	result.go        what is measured, and the CSV
+//	report.go        the command that writes tables and pictures: comparison.go (medians and spreads), table.go,
+//	                 break_even.go, picture.go (the data of each picture), plot.go (how pictures look)
 package main
 
 import (
@@ -21,6 +31,8 @@ import (
 )
 
 var commands struct {
+	Serve  serveCommand  `cmd:"" help:"Run the server of a session."`
+	Run    runCommand    `cmd:"" help:"Measure."`
 	Report reportCommand `cmd:"" help:"Write the tables and the pictures of the results."`
 }
 

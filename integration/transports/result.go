@@ -27,7 +27,7 @@ const (
 	goroutines    measure = "goroutines"     // goroutines of the server a client, clients idle
 	memoryPeak    measure = "memory_peak"    // bytes a client: largest growth of the server's resident memory in the window
 	cpuServer     measure = "cpu_server"     // µs of the server's CPU a client and second
-	cpuEvent      measure = "cpu_event"      // µs of the server's CPU in the window, divided by the events
+	cpuEvent      measure = "cpu_event"      // µs of the server's CPU in the window, divided by the events; likewise
 	cpuClient     measure = "cpu_client"     // µs of the load tool's CPU a client and second, with the writing of the records
 	wireMinute    measure = "wire_minute"    // bytes a client and minute, both directions, with TLS and headers down to IPv4
 	wireEvent     measure = "wire_event"     // the same bytes in the window, divided by the events

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// child is the server of a session, in a process of its own.
+type child struct {
+	command *exec.Cmd
+	stdin   io.Closer
+	address string // of the streams
+	admin   string
+}
+
+// startServer starts this program's command serve.
+func startServer(ctx context.Context, brokers []string, topic string, tls bool) (*child, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"serve", "--brokers=" + strings.Join(brokers, ","), "--topic=" + topic}
+	if tls {
+		args = append(args, "--tls")
+	}
+	c := &child{command: exec.CommandContext(context.WithoutCancel(ctx), self, args...)} //nolint:gosec // this program
+	c.command.Stderr = os.Stderr
+	out, err := c.command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if c.stdin, err = c.command.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := c.command.Start(); err != nil {
+		return nil, err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		c.stop()
+		return nil, fmt.Errorf("the server does not start: %w", err)
+	}
+	if _, err := fmt.Sscan(line, &c.address, &c.admin); err != nil {
+		c.stop()
+		return nil, fmt.Errorf("the server's addresses %q: %w", line, err)
+	}
+	return c, nil
+}
+
+// stop ends the server. Its streams are cut already, so it need not drain.
+func (c *child) stop() {
+	_ = c.stdin.Close()
+	late := time.AfterFunc(5*time.Second, func() { _ = c.command.Process.Kill() })
+	defer late.Stop()
+	_ = c.command.Wait()
+}
+
+// cpu returns the CPU time of the process. The clock of a process counts in ns (clock_getcpuclockid(3)).
+func (c *child) cpu() time.Duration { return cpuOf(c.command.Process.Pid) }
+
+func cpuOf(pid int) time.Duration {
+	const perProcess = 2 // CPUCLOCK_SCHED
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|perProcess), &t); err != nil { //nolint:gosec // how the kernel numbers these clocks
+		return 0
+	}
+	return time.Duration(t.Nano())
+}
+
+// memory returns the resident memory in bytes.
+func (c *child) memory() float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", c.command.Process.Pid))
+	if fields := strings.Fields(string(text)); err == nil && len(fields) > 1 {
+		pages, _ := strconv.ParseFloat(fields[1], 64)
+		return pages * float64(os.Getpagesize())
+	}
+	return math.NaN()
+}
+
+// files returns how many files the process has open.
+func (c *child) files() float64 {
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.command.Process.Pid))
+	if err != nil {
+		return math.NaN()
+	}
+	return float64(len(list))
+}
+
+// goroutines returns how many goroutines the server has.
+func (c *child) goroutines(ctx context.Context) float64 {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.admin+"/metrics", nil)
+	if err != nil {
+		return math.NaN()
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return math.NaN()
+	}
+	defer res.Body.Close()
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if text, ok := strings.CutPrefix(lines.Text(), "go_goroutines "); ok {
+			n, _ := strconv.ParseFloat(text, 64)
+			return n
+		}
+	}
+	return math.NaN()
+}
+
+// settledMemory waits until the memory has changed by less than 1 % for two seconds, at most for the limit.
+func (c *child) settledMemory(ctx context.Context, limit time.Duration) float64 {
+	const every, still = 250 * time.Millisecond, 8
+	first := c.memory()
+	got := first
+	for unchanged, end := 0, time.Now().Add(limit); unchanged < still && time.Now().Before(end) && ctx.Err() == nil; unchanged++ {
+		sleep(ctx, every)
+		if got = c.memory(); math.Abs(got-first) > first/100 {
+			first, unchanged = got, 0
+		}
+	}
+	return got
+}
+
+// watchMemory returns a function that ends the watch and returns the largest memory since.
+func (c *child) watchMemory(ctx context.Context) (peak func() float64) {
+	ctx, cancel := context.WithCancel(ctx)
+	most := c.memory()
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for ctx.Err() == nil {
+			sleep(ctx, 50*time.Millisecond)
+			most = max(most, c.memory())
+		}
+	})
+	return func() float64 {
+		cancel()
+		watching.Wait()
+		return most
+	}
+}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"herald/cmd/herald/tail"
+	"herald/stream"
+)
+
+// client is one user's client. Its goroutine asks for records until the context of run ends.
+type client struct {
+	load *load
+	user string
+	http *http.Client
+
+	lastID string
+	number uint64 // of the last record that arrived
+	live   bool   // the client has a position, so it misses no record any more
+
+	busy  atomic.Bool  // a stream is open, or a poll is under way
+	cutAt atomic.Int64 // when the connection was cut; Unix time in ns; 0: the client is live
+
+	mu   sync.Mutex
+	conn *wireConn // the last connection
+}
+
+func newClient(l *load, user string) *client {
+	c := &client{load: l, user: user}
+	c.http = &http.Client{Transport: c.transport()}
+	return c
+}
+
+// run asks until ctx ends. Polls begin after a part of their interval, which is different for each client.
+func (c *client) run(ctx context.Context) {
+	t := c.load.transport
+	next := time.Now()
+	if t.every > 0 {
+		next = next.Add(rand.N(t.every) - t.every) //nolint:gosec // no secret
+	}
+	for ctx.Err() == nil {
+		c.busy.Store(true)
+		err := c.ask(ctx)
+		c.busy.Store(false)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil && t.protocol == poll:
+			c.becomeLive()
+			next = next.Add(t.every)
+			if late := time.Now(); t.every > 0 && next.Before(late) {
+				next = late // the first poll, or an overloaded machine
+			}
+			sleep(ctx, time.Until(next))
+		case c.cutAt.Load() == 0: // nobody has cut it
+			c.load.count(&c.load.retries, err)
+			sleep(ctx, 200*time.Millisecond)
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// ask opens a stream and reads it to its end, or makes one poll. A poll that was answered to its end is no error.
+func (c *client) ask(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	body, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	events := tail.NewEventReader(body, c.lastID)
+	for {
+		e, err := events.Next()
+		if err != nil {
+			if errors.Is(err, io.EOF) && c.load.transport.protocol == poll {
+				return nil
+			}
+			return err
+		}
+		c.handle(e)
+		c.lastID = events.LastID()
+	}
+}
+
+// open sends the request and returns the body of its answer.
+func (c *client) open(ctx context.Context) (io.ReadCloser, error) {
+	t := c.load.transport
+	query := url.Values{"user": {c.user}}
+	c.load.requests.Add(1)
+	if t.protocol == webSocket {
+		return c.openWebSocket(ctx, query)
+	}
+	path := eventsPath
+	if t.protocol == sse && !t.ownLoop && !t.http2 {
+		path = netHTTPPath
+	}
+	if t.protocol == poll {
+		wait := t.wait
+		if c.lastID == "" {
+			wait = 0 // the first answer has the position from which the others continue
+		}
+		query.Set("wait", wait.String())
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.load.url("http")+path+"?"+query.Encode(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header = c.load.header.Clone()
+	if c.lastID != "" {
+		req.Header.Set("Last-Event-ID", c.lastID)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusOK {
+		_ = res.Body.Close()
+		return nil, errors.New("the server answers " + res.Status)
+	}
+	return res.Body, nil
+}
+
+func (c *client) openWebSocket(ctx context.Context, query url.Values) (io.ReadCloser, error) {
+	options := &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: c.load.header.Clone(), CompressionMode: websocket.CompressionDisabled}
+	if c.load.transport.deflate {
+		options.CompressionMode = websocket.CompressionContextTakeover
+		query.Set(deflateParameter, "")
+	}
+	if c.lastID != "" {
+		query.Set(stream.ParamLastID, c.lastID)
+	}
+	conn, _, err := websocket.Dial(ctx, c.load.url("ws")+webSocketPath+"?"+query.Encode(), options)
+	if err != nil {
+		return nil, err
+	}
+	conn.SetReadLimit(-1)
+	return &messages{ctx: ctx, conn: conn}, nil
+}
+
+// messages reads the messages of a WebSocket as one text.
+type messages struct {
+	ctx     context.Context //nolint:containedctx // of the connection
+	conn    *websocket.Conn
+	message io.Reader // what is left of the last message; nil: nothing
+}
+
+func (m *messages) Read(p []byte) (n int, err error) {
+	for n == 0 {
+		if m.message == nil {
+			if _, m.message, err = m.conn.Reader(m.ctx); err != nil {
+				return 0, err
+			}
+		}
+		if n, err = m.message.Read(p); err != nil {
+			if !errors.Is(err, io.EOF) {
+				return n, err
+			}
+			m.message = nil
+		}
+	}
+	return n, nil
+}
+
+func (m *messages) Close() error { return m.conn.CloseNow() }
+
+// handle counts an event.
+func (c *client) handle(e tail.Event) {
+	switch e.Type {
+	case stream.TypeCheckpoint:
+		if c.load.transport.protocol != poll && strings.Contains(e.Data, `"live":true`) {
+			c.becomeLive()
+		}
+	case stream.TypeGap, stream.TypeEnd:
+		c.load.count(&c.load.retries, errors.New("event "+e.Type+" "+e.Data))
+	default:
+		number, sent, ok := parseNotification(e.Data)
+		if !ok {
+			c.load.count(&c.load.retries, errors.New("a record of somebody else: "+e.Data))
+			return
+		}
+		c.countRecord(number, sent)
+	}
+}
+
+func (c *client) countRecord(number uint64, sent time.Time) {
+	c.load.latencies.add(time.Since(sent))
+	switch {
+	case number <= c.number:
+		c.load.doubled.Add(1)
+		return
+	case number > c.number+1:
+		c.load.lost.Add(int64(number - c.number - 1)) //nolint:gosec // small
+	}
+	c.number = number
+	c.load.events.Add(1)
+}
+
+// becomeLive notes that the client has a position, and how long it took after a cut.
+func (c *client) becomeLive() {
+	if !c.live {
+		c.live = true
+		c.load.ready.Add(1)
+	}
+	if at := c.cutAt.Swap(0); at != 0 {
+		c.load.liveAgain.add(time.Since(time.Unix(0, at)))
+	}
+}
+
+// cut resets the client's connection. The time until it is live again counts only if the client was asking.
+func (c *client) cut() {
+	if c.busy.Load() {
+		c.cutAt.CompareAndSwap(0, time.Now().UnixNano())
+	}
+	c.mu.Lock()
+	conn := c.conn
+	c.mu.Unlock()
+	if conn != nil {
+		conn.reset()
+	}
+}

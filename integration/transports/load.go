@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// load is the clients of a session, and what they have counted.
+type load struct {
+	transport transport
+	address   string // host:port of the server, or of the proxy
+	header    http.Header
+	clients   []*client
+	dials     chan struct{} // bounds the connections that are made at a time
+	wire      wire
+	running   sync.WaitGroup
+
+	ready     atomic.Int64 // clients that have a position
+	requests  atomic.Int64
+	events    atomic.Int64 // records that arrived, each counted once
+	lost      atomic.Int64 // records that a later one has overtaken
+	doubled   atomic.Int64
+	latencies latencies
+	liveAgain latencies
+
+	mu      sync.Mutex
+	retries map[string]int // connections that ended by themselves, by the reason
+	written []uint64       // by client: the number of the last record
+	turn    int            // the client whose record is next
+}
+
+// atOnce is how many connections the clients make at a time.
+const atOnce = 64
+
+// browserHeader has the headers that Chrome sends with an EventSource. They go out with each request of a poll.
+var browserHeader = http.Header{
+	"Accept": {"text/event-stream"}, "Accept-Encoding": {"gzip, deflate, br, zstd"}, "Accept-Language": {"en-US,en;q=0.9"}, "Cache-Control": {"no-cache"},
+	"Referer": {"https://localhost/"}, "Sec-Ch-Ua": {`"Chromium";v="142", "Not_A Brand";v="99"`}, "Sec-Ch-Ua-Mobile": {"?0"}, "Sec-Ch-Ua-Platform": {`"Linux"`},
+	"Sec-Fetch-Dest": {"empty"}, "Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Site": {"same-origin"},
+	"User-Agent": {"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"},
+}
+
+func newLoad(t transport, address string, clients int) *load {
+	l := &load{
+		transport: t, address: address, header: browserHeader, dials: make(chan struct{}, atOnce),
+		wire: wire{open: make(map[*wireConn]struct{})}, retries: make(map[string]int), written: make([]uint64, clients),
+		latencies: newLatencies(), liveAgain: newLatencies(),
+	}
+	for i := range clients {
+		l.clients = append(l.clients, newClient(l, userName(i)))
+	}
+	return l
+}
+
+func userName(i int) string { return "user-" + strconv.Itoa(i) }
+
+// url returns the server's URL without a path. scheme is http or ws.
+func (l *load) url(scheme string) string {
+	if l.transport.tls {
+		scheme += "s"
+	}
+	return scheme + "://" + l.address
+}
+
+// count counts a reason in one of the load's maps.
+func (l *load) count(reasons *map[string]int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	(*reasons)[fmt.Sprint(err)]++
+}
+
+// start starts the clients from first to end-1 and waits until each has a position.
+func (l *load) start(ctx context.Context, first, end int, patience time.Duration) error {
+	for _, c := range l.clients[first:end] {
+		l.running.Go(func() { c.run(ctx) })
+	}
+	deadline := time.Now().Add(patience)
+	for l.ready.Load() < int64(end) {
+		if time.Now().After(deadline) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return fmt.Errorf("%d of %d clients are live after %v: %v", l.ready.Load(), end, patience, l.retries)
+		}
+		if sleep(ctx, 20*time.Millisecond); ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// stop cuts all clients. The context of start must have ended.
+func (l *load) stop() {
+	for _, c := range l.clients {
+		c.cut()
+		c.http.CloseIdleConnections()
+	}
+	l.running.Wait()
+}
+
+// write writes records at the rate a client and second for the duration. The clients have them in turn.
+func (l *load) write(ctx context.Context, kafka *kgo.Client, topic string, rate float64, d time.Duration) (count int) {
+	total := rate * float64(len(l.clients))
+	begin := time.Now()
+	for ctx.Err() == nil {
+		elapsed := time.Since(begin)
+		if elapsed >= d {
+			return count
+		}
+		for due := int(elapsed.Seconds()*total) + 1; count < due; count++ {
+			i := l.turn
+			l.turn = (l.turn + 1) % len(l.clients)
+			l.written[i]++
+			kafka.Produce(ctx, &kgo.Record{Topic: topic, Key: []byte(l.clients[i].user), Value: appendNotification(nil, l.written[i], time.Now())}, func(_ *kgo.Record, err error) {
+				if err != nil && ctx.Err() == nil {
+					l.count(&l.retries, fmt.Errorf("write to Kafka: %w", err))
+				}
+			})
+		}
+		sleep(ctx, 500*time.Microsecond)
+	}
+	return count
+}
+
+// missing returns how many of the written records have neither arrived nor been overtaken.
+func (l *load) missing() (count int64) {
+	for _, n := range l.written {
+		count += int64(n) //nolint:gosec // small
+	}
+	return count - l.events.Load() - l.lost.Load()
+}
+
+// waitForAll waits until every record has arrived, at most for the patience.
+func (l *load) waitForAll(ctx context.Context, patience time.Duration) {
+	for end := time.Now().Add(patience); l.missing() > 0 && time.Now().Before(end) && ctx.Err() == nil; {
+		sleep(ctx, 20*time.Millisecond)
+	}
+}
+
+// latencies is a histogram of times in µs, up to ten minutes.
+type latencies struct {
+	mu   *sync.Mutex
+	list *hdrhistogram.Histogram
+}
+
+const longestLatency = 10 * time.Minute
+
+func newLatencies() latencies {
+	return latencies{new(sync.Mutex), hdrhistogram.New(1, longestLatency.Microseconds(), 3)}
+}
+
+func (l *latencies) add(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = l.list.RecordValue(min(max(d.Microseconds(), 1), longestLatency.Microseconds())) // the value is within the bounds
+}
+
+// take returns two quantiles in ms of the times since the last call, and reports false if there were none.
+func (l *latencies) take() (p50, p99 float64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p50, p99 = float64(l.list.ValueAtQuantile(50))/1000, float64(l.list.ValueAtQuantile(99))/1000
+	ok = l.list.TotalCount() > 0
+	l.list.Reset()
+	return p50, p99, ok
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// runCommand measures all transports, one session after the other.
+type runCommand struct {
+	Brokers   []string  `required:"" env:"HERALD_BENCH_BROKER" help:"Kafka's brokers."`
+	Runs      int       `default:"3" help:"How many times to measure everything."`
+	First     int       `default:"1" help:"The number of the first run, to add runs to a file."`
+	Transport []string  `help:"The transports to measure. Default: all."`
+	Clients   []int     `help:"The numbers of clients. Default: 100, 1,000 and 10,000 for some transports, 1,000 for the others."`
+	Rate      []float64 `help:"Records a second and client. Default: 0.01, 1 and 10."`
+	Most      float64   `default:"40000" help:"Leave out rates at which all clients would get more records a second than this."`
+	Nginx     bool      `help:"Measure through nginx in its default configuration."`
+	Out       string    `default:"integration/transports/results/results.csv" help:"File that the results are appended to."`
+}
+
+// Run implements the command.
+func (r *runCommand) Run(ctx context.Context) error {
+	kafka, err := kgo.NewClient(kgo.SeedBrokers(r.Brokers...), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(100_000), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	if err != nil {
+		return err
+	}
+	defer kafka.Close()
+	sessions, err := r.sessions()
+	if err != nil {
+		return err
+	}
+	for n := r.First; n < r.First+r.Runs; n++ {
+		for _, s := range sessions {
+			s.run, s.kafka = n, kafka
+			begin := time.Now()
+			list, err := s.measure(ctx, r.Brokers)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			note := ""
+			if err != nil {
+				note = ": " + err.Error()
+			}
+			_, _ = fmt.Fprintf(os.Stderr, "run %d, %s, %s, %d clients, %v%s\n", n, s.setting, s.transport.name, s.count, time.Since(begin).Round(time.Second), note)
+			if err != nil && !errors.Is(err, errNotReached) && s.setting != nginx {
+				return err
+			}
+			if s.setting == nginx {
+				list = append(list, result{n, nginx, s.transport.name, s.count, 0, works, worksOf(err)})
+			}
+			if err := appendResults(r.Out, list); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func worksOf(err error) float64 {
+	if err != nil {
+		return 0
+	}
+	return 1
+}
+
+// manyClients are the transports that are measured with 100, 1,000 and 10,000 clients.
+var manyClients = []string{"sse", "sse-nethttp", "ws", "longpoll", "poll-5s"}
+
+// cutTransports are the transports whose connections are cut.
+var cutTransports = []string{"sse", "sse-h2", "ws", "ws-tls", "longpoll", "poll-1s", "poll-5s"}
+
+// sessions returns the sessions of a run. A copy of each is measured in each run.
+func (r *runCommand) sessions() (list []session, err error) {
+	names := r.Transport
+	if len(names) == 0 {
+		names = transportNames()
+	}
+	for _, name := range names {
+		t, err := transportOf(name)
+		if err != nil {
+			return nil, err
+		}
+		counts := r.Clients
+		switch {
+		case len(counts) > 0:
+		case r.Nginx:
+			counts = []int{100}
+		case slices.Contains(manyClients, name):
+			counts = []int{100, 1000, 10_000}
+		default:
+			counts = []int{1000}
+		}
+		for _, count := range counts {
+			s := session{setting: direct, transport: t, count: count, cuts: count == 1000 && slices.Contains(cutTransports, name)}
+			if r.Nginx {
+				s.setting = nginx
+			}
+			for _, rate := range r.rates(t) {
+				if rate*float64(count) <= r.Most {
+					s.rates = append(s.rates, rate)
+				}
+			}
+			list = append(list, s)
+		}
+	}
+	return list, nil
+}
+
+// rates returns the rates for a transport. A poll every 30 s takes a minute for each of them, so it has fewer.
+func (r *runCommand) rates(t transport) []float64 {
+	switch {
+	case len(r.Rate) > 0:
+		return r.Rate
+	case t.newConn:
+		return []float64{0.01}
+	case t.every >= 30*time.Second:
+		return []float64{0.01, 1}
+	default:
+		return []float64{0.01, 1, 10}
+	}
+}
+
+// appendResults appends to a CSV file, which it makes if there is none.
+func appendResults(path string, list []result) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // results are no secret
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644) //nolint:gosec // likewise
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = writeResults(f, info.Size() == 0, list...)
+	}
+	return errors.Join(err, f.Close())
+}
