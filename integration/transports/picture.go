@@ -143,11 +143,14 @@ func lines(title, axis string, of cost, perEvent float64) func(comparison) (*cha
 			if err := out.addLine(i, name, samples(u.rates[len(u.rates)-1]), u.rates, shown); err != nil {
 				return nil, err
 			}
-			if s, rate := breakEven(u, base); (s == above || s == below) && rate > lowest {
+			if s, rate := breakEven(u, base); shown(rate) > 0 && (s == above || s == below) && rate > lowest {
 				if err := out.addRing(rate, shown(rate)); err != nil {
 					return nil, err
 				}
 			}
+		}
+		if out != nil && out.lines == 0 {
+			return nil, nil
 		}
 		return out, nil
 	}

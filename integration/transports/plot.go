@@ -19,6 +19,7 @@ type chart struct {
 	plot   *plot.Plot
 	legend plot.Legend
 	rows   int              // of a chart of dots
+	lines  int              // of a chart of lines
 	ring   *plotter.Scatter // the last ring, for the legend
 }
 
@@ -144,6 +145,9 @@ func (c *chart) addLine(i int, name string, rates, measured []float64, y func(fl
 		}
 		return list
 	}
+	if len(values(rates)) == 0 {
+		return nil // a logarithmic axis has no place for 0
+	}
 	line, err := plotter.NewLine(values(rates))
 	if err != nil {
 		return err
@@ -155,6 +159,7 @@ func (c *chart) addLine(i int, name string, rates, measured []float64, y func(fl
 	line.Color, line.Width = colors[i%len(colors)], 1.4
 	glyphs.GlyphStyle = draw.GlyphStyle{Color: colors[i%len(colors)], Radius: 3.5, Shape: shapes[i%len(shapes)]}
 	c.plot.Add(line, glyphs)
+	c.lines++
 	c.legend.Add(name, line, glyphs)
 	return nil
 }
@@ -181,6 +186,9 @@ func (c *chart) write(w io.Writer) error {
 		} else {
 			c.plot.X.Min = min(0, c.plot.X.Min)
 		}
+	}
+	if c.lines > 0 && c.plot.Y.Min == c.plot.Y.Max { // plot would subtract 1, and a logarithmic axis begins above 0
+		c.plot.Y.Min, c.plot.Y.Max = c.plot.Y.Min/2, c.plot.Y.Max*2
 	}
 	if c.ring != nil {
 		c.legend.Add("as much as sse", c.ring)

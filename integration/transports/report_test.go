@@ -43,6 +43,34 @@ func TestDocumentShowsResults(t *testing.T) {
 	}
 }
 
+// TestPicturesOfOddResults draws results that a logarithmic axis has no place for.
+func TestPicturesOfOddResults(t *testing.T) {
+	for name, value := range map[string]float64{"zero": 0, "negative": -1, "all the same": 1} {
+		t.Run(name, func(t *testing.T) {
+			var list []result
+			for _, rate := range []float64{0, 0.01, 1} {
+				for _, transport := range []string{"sse", "poll-1s"} {
+					for _, m := range []measure{memoryIdle, cpuServer, wireMinute, wireEvent, latencyP50} {
+						list = append(list, result{1, direct, transport, middle, rate, m, value})
+					}
+				}
+			}
+			list = append(list, result{1, chromium, "blank", 1, 1, pageCPU, value})
+			c := newComparison(list)
+			svgs, err := drawPictures(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			blocks := blocks(c)
+			for _, p := range pictures {
+				if _, drawn := svgs[p.name]; drawn == (blocks["picture "+p.name] == notMeasured) {
+					t.Errorf("picture %s: drawn %v, but the document has %q", p.name, drawn, blocks["picture "+p.name])
+				}
+			}
+		})
+	}
+}
+
 // costsOf returns results of one run: a cost of CPU that is a + b × rate.
 func costsOf(run int, transport string, a, b float64) (list []result) {
 	for _, rate := range []float64{0, 0.01, 1, 10} {
