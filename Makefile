@@ -102,13 +102,14 @@ bench-kafka: ## run the benchmarks of the consumer and of whole servers on Apach
 	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh $(KAFKA_VERSION)
 	deploy/kafka/bench.sh go test -run '^$$' -bench '$(BENCH)' -timeout 2h $(BENCHARGS) ./consumer ./integration
 
-# TRANSPORTS is the directory of the results, and TRANSPORTARGS adds flags of the load tool.
+# TRANSPORTS is the directory of the results, and TRANSPORTARGS adds flags of the load tool. Results are appended: of two
+# results of one run, the later counts.
 TRANSPORTS ?= bin/transports
 bench-transports: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
 bench-transports: ## compare SSE, WebSocket and polling on Apache Kafka in Docker; results go to TRANSPORTS (bin/transports)
 	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh $(KAFKA_VERSION)
 	mkdir -p $(TRANSPORTS)
-	deploy/kafka/bench.sh go run ./integration/transports run --results $(TRANSPORTS)/results.csv $(TRANSPORTARGS)
+	deploy/kafka/bench.sh go run ./integration/transports run --out $(TRANSPORTS)/results.csv $(TRANSPORTARGS)
 	go run ./integration/transports report --results $(TRANSPORTS)/results.csv
 
 lint: $(golangci_lint) ## run the linters
