@@ -74,7 +74,7 @@ func worksOf(err error) float64 {
 var manyClients = []string{"sse", "sse-nethttp", "ws", "longpoll", "poll-5s"}
 
 // cutTransports are the transports whose connections are cut.
-var cutTransports = []string{"sse", "sse-h2", "ws", "ws-tls", "longpoll", "poll-1s", "poll-5s"}
+var cutTransports = []string{"sse", "sse-h2", "ws", "longpoll", "poll-1s", "poll-5s"}
 
 // sessions returns the sessions of a run. A copy of each is measured in each run.
 func (r *runCommand) sessions() (list []session, err error) {
@@ -102,7 +102,7 @@ func (r *runCommand) sessions() (list []session, err error) {
 			if r.Nginx {
 				s.setting = nginx
 			}
-			for _, rate := range r.rates(t) {
+			for _, rate := range r.rates(t, count) {
 				if rate*float64(count) <= r.Most {
 					s.rates = append(s.rates, rate)
 				}
@@ -113,15 +113,18 @@ func (r *runCommand) sessions() (list []session, err error) {
 	return list, nil
 }
 
-// rates returns the rates for a transport. A poll every 30 s takes a minute for each of them, so it has fewer.
-func (r *runCommand) rates(t transport) []float64 {
+// rates returns the rates for a session. The sessions with few records, and those of polls every 30 s, take long, so
+// that there are fewer of them.
+func (r *runCommand) rates(t transport, clients int) []float64 {
 	switch {
 	case len(r.Rate) > 0:
 		return r.Rate
 	case t.newConn:
-		return []float64{0.01}
+		return nil // its requests cost the most by far, and each client makes as many at any rate
 	case t.every >= 30*time.Second:
-		return []float64{0.01, 1}
+		return []float64{1}
+	case clients != 1000:
+		return []float64{1, 10}
 	default:
 		return []float64{0.01, 1, 10}
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	windowLength = 6 * time.Second
+	windowLength = 5 * time.Second
 	heartbeat    = 15 * time.Second // Herald's default
 	openPatience = 2 * time.Minute
 	lateness     = 15 * time.Second // how long missing records are waited for
@@ -115,7 +115,7 @@ func (s *session) phases(ctx context.Context) error {
 // usage returns what the server has once its memory has settled.
 func (s *session) usage(ctx context.Context) usage {
 	begin, cpu := time.Now(), s.server.cpu()
-	memory := s.server.settledMemory(ctx, 6*time.Second)
+	memory := s.server.settledMemory(ctx, 4*time.Second)
 	taken := (s.server.cpu() - cpu).Seconds() / time.Since(begin).Seconds()
 	return usage{memory, s.server.files(), s.server.goroutines(ctx), taken}
 }

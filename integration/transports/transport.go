@@ -48,7 +48,6 @@ var transports = []transport{
 	{name: "poll-5s", protocol: poll, every: 5 * time.Second},
 	{name: "poll-30s", protocol: poll, every: 30 * time.Second},
 	{name: "poll-5s-h2", protocol: poll, every: 5 * time.Second, tls: true, http2: true},
-	{name: "poll-30s-new", protocol: poll, every: 30 * time.Second, newConn: true},
 	{name: "poll-30s-tls-new", protocol: poll, every: 30 * time.Second, tls: true, newConn: true},
 }
 
