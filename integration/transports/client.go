@@ -28,7 +28,6 @@ type client struct {
 	number uint64 // of the last record that arrived
 	live   bool   // the client has a position, so it misses no record any more
 
-	busy  atomic.Bool  // a stream is open, or a poll is under way
 	cutAt atomic.Int64 // when the connection was cut; Unix time in ns; 0: the client is live
 
 	mu   sync.Mutex
@@ -49,9 +48,7 @@ func (c *client) run(ctx context.Context) {
 		next = next.Add(rand.N(t.every) - t.every) //nolint:gosec // no secret
 	}
 	for ctx.Err() == nil {
-		c.busy.Store(true)
 		err := c.ask(ctx)
-		c.busy.Store(false)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -63,8 +60,10 @@ func (c *client) run(ctx context.Context) {
 			}
 			sleep(ctx, time.Until(next))
 		case c.cutAt.Load() == 0: // nobody has cut it
-			c.load.count(&c.load.retries, err)
+			c.load.note(err)
 			sleep(ctx, 200*time.Millisecond)
+		default:
+			sleep(ctx, time.Millisecond)
 		}
 	}
 }
@@ -151,7 +150,7 @@ func (c *client) openWebSocket(ctx context.Context, query url.Values) (io.ReadCl
 	if c.lastID != "" {
 		query.Set(stream.ParamLastID, c.lastID)
 	}
-	conn, _, err := websocket.Dial(ctx, c.load.url("ws")+webSocketPath+"?"+query.Encode(), options)
+	conn, _, err := websocket.Dial(ctx, c.load.url("ws")+webSocketPath+"?"+query.Encode(), options) //nolint:bodyclose // the library closes it
 	if err != nil {
 		return nil, err
 	}
@@ -193,31 +192,34 @@ func (c *client) handle(e tail.Event) {
 			c.becomeLive()
 		}
 	case stream.TypeGap, stream.TypeEnd:
-		c.load.count(&c.load.retries, errors.New("event "+e.Type+" "+e.Data))
+		c.load.note(errors.New("event " + e.Type + " " + e.Data))
 	default:
-		number, sent, ok := parseNotification(e.Data)
-		if !ok {
-			c.load.count(&c.load.retries, errors.New("a record of somebody else: "+e.Data))
+		n, err := parseNotification(e.Data)
+		if err == nil && n.User != c.user {
+			err = errors.New("a record of another user")
+		}
+		if err != nil {
+			c.load.note(err)
 			return
 		}
-		c.countRecord(number, sent)
+		c.countRecord(n)
 	}
 }
 
-func (c *client) countRecord(number uint64, sent time.Time) {
-	c.load.latencies.add(time.Since(sent))
+func (c *client) countRecord(n notification) {
 	switch {
-	case number <= c.number:
+	case n.Number <= c.number:
 		c.load.doubled.Add(1)
 		return
-	case number > c.number+1:
-		c.load.lost.Add(int64(number - c.number - 1)) //nolint:gosec // small
+	case n.Number > c.number+1:
+		c.load.lost.Add(int64(n.Number - c.number - 1)) //nolint:gosec // small
 	}
-	c.number = number
+	c.load.latencies.add(time.Since(time.Unix(0, n.Sent)))
+	c.number = n.Number
 	c.load.events.Add(1)
 }
 
-// becomeLive notes that the client has a position, and how long it took after a cut.
+// becomeLive notes that the client has a position and everything up to now, and how long that took after a cut.
 func (c *client) becomeLive() {
 	if !c.live {
 		c.live = true
@@ -228,11 +230,9 @@ func (c *client) becomeLive() {
 	}
 }
 
-// cut resets the client's connection. The time until it is live again counts only if the client was asking.
+// cut resets the client's connection.
 func (c *client) cut() {
-	if c.busy.Load() {
-		c.cutAt.CompareAndSwap(0, time.Now().UnixNano())
-	}
+	c.cutAt.CompareAndSwap(0, time.Now().UnixNano())
 	c.mu.Lock()
 	conn := c.conn
 	c.mu.Unlock()

@@ -32,9 +32,9 @@ type load struct {
 	liveAgain latencies
 
 	mu      sync.Mutex
-	retries map[string]int // connections that ended by themselves, by the reason
+	reasons map[string]int // why connections ended by themselves, and how often
 	written []uint64       // by client: the number of the last record
-	turn    int            // the client whose record is next
+	turn    int            // counts the written records
 }
 
 // atOnce is how many connections the clients make at a time.
@@ -51,7 +51,7 @@ var browserHeader = http.Header{
 func newLoad(t transport, address string, clients int) *load {
 	l := &load{
 		transport: t, address: address, header: browserHeader, dials: make(chan struct{}, atOnce),
-		wire: wire{open: make(map[*wireConn]struct{})}, retries: make(map[string]int), written: make([]uint64, clients),
+		wire: wire{open: make(map[*wireConn]struct{})}, reasons: make(map[string]int), written: make([]uint64, clients),
 		latencies: newLatencies(), liveAgain: newLatencies(),
 	}
 	for i := range clients {
@@ -70,11 +70,11 @@ func (l *load) url(scheme string) string {
 	return scheme + "://" + l.address
 }
 
-// count counts a reason in one of the load's maps.
-func (l *load) count(reasons *map[string]int, err error) {
+// note counts why something did not go as it should.
+func (l *load) note(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	(*reasons)[fmt.Sprint(err)]++
+	l.reasons[fmt.Sprint(err)]++
 }
 
 // start starts the clients from first to end-1 and waits until each has a position.
@@ -87,7 +87,7 @@ func (l *load) start(ctx context.Context, first, end int, patience time.Duration
 		if time.Now().After(deadline) {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			return fmt.Errorf("%d of %d clients are live after %v: %v", l.ready.Load(), end, patience, l.retries)
+			return fmt.Errorf("%d of %d clients are live after %v: %v", l.ready.Load(), end, patience, l.reasons)
 		}
 		if sleep(ctx, 20*time.Millisecond); ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -105,28 +105,27 @@ func (l *load) stop() {
 	l.running.Wait()
 }
 
-// write writes records at the rate a client and second for the duration. The clients have them in turn.
-func (l *load) write(ctx context.Context, kafka *kgo.Client, topic string, rate float64, d time.Duration) (count int) {
-	total := rate * float64(len(l.clients))
+// write writes records for the first clients for the duration: rate records a second for each of them, in turn.
+func (l *load) write(ctx context.Context, kafka *kgo.Client, topic string, clients int, d time.Duration, rate float64) {
+	total, count := rate*float64(clients), 0
 	begin := time.Now()
 	for ctx.Err() == nil {
 		elapsed := time.Since(begin)
 		if elapsed >= d {
-			return count
+			return
 		}
 		for due := int(elapsed.Seconds()*total) + 1; count < due; count++ {
-			i := l.turn
-			l.turn = (l.turn + 1) % len(l.clients)
+			i := l.turn % clients
+			l.turn++
 			l.written[i]++
-			kafka.Produce(ctx, &kgo.Record{Topic: topic, Key: []byte(l.clients[i].user), Value: appendNotification(nil, l.written[i], time.Now())}, func(_ *kgo.Record, err error) {
+			kafka.Produce(ctx, &kgo.Record{Topic: topic, Key: []byte(l.clients[i].user), Value: appendNotification(nil, l.clients[i].user, l.written[i], time.Now())}, func(_ *kgo.Record, err error) {
 				if err != nil && ctx.Err() == nil {
-					l.count(&l.retries, fmt.Errorf("write to Kafka: %w", err))
+					l.note(fmt.Errorf("write to Kafka: %w", err))
 				}
 			})
 		}
 		sleep(ctx, 500*time.Microsecond)
 	}
-	return count
 }
 
 // missing returns how many of the written records have neither arrived nor been overtaken.

@@ -16,6 +16,9 @@
 //	serve.go         that server
 //	websocket.go     its route for WebSocket
 //	nginx.go         a proxy in front of it
+//	browser.go       pages in Chromium: which, and for how long
+//	chromium.go      one Chromium: its tabs, CPU and memory
+//	pages.go         page.html, the page of every transport
 //	result.go        what is measured, and the CSV
 //	report.go        the command that writes tables and pictures: comparison.go (medians and spreads), table.go,
 //	                 break_even.go, picture.go (the data of each picture), plot.go (how pictures look)
@@ -31,9 +34,10 @@ import (
 )
 
 var commands struct {
-	Serve  serveCommand  `cmd:"" help:"Run the server of a session."`
-	Run    runCommand    `cmd:"" help:"Measure."`
-	Report reportCommand `cmd:"" help:"Write the tables and the pictures of the results."`
+	Serve   serveCommand   `cmd:"" help:"Run the server of a session."`
+	Run     runCommand     `cmd:"" help:"Measure."`
+	Browser browserCommand `cmd:"" help:"Measure pages in Chromium."`
+	Report  reportCommand  `cmd:"" help:"Write the tables and the pictures of the results."`
 }
 
 func main() {

@@ -44,7 +44,7 @@ func startNginx(ctx context.Context, upstream string) (*nginxProxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func startNginx(ctx context.Context, upstream string) (*nginxProxy, error) {
 		return nil, fmt.Errorf("start nginx: %w", err)
 	}
 	for range 100 {
-		conn, err := net.DialTimeout("tcp", p.address, time.Second)
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", p.address)
 		if err == nil {
 			_ = conn.Close()
 			return p, nil

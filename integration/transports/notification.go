@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -13,6 +14,7 @@ const notificationSize = 200
 // notification is the value of a record. Its text is different in each record, as a real one's is, so that compression
 // gains no more than it would there.
 type notification struct {
+	User   string `json:"user"`
 	Number uint64 `json:"number"` // counts the user's records from 1
 	Sent   int64  `json:"sent"`   // Unix time in ns
 	Text   string `json:"text"`
@@ -23,10 +25,12 @@ var words = []string{
 	"on", "ticket", "meeting", "moved", "to", "Thursday", "at", "noon", "deploy", "finished", "in", "minutes", "password", "changed", "from", "device",
 }
 
-// appendNotification appends the value of a record.
-func appendNotification(b []byte, number uint64, sent time.Time) []byte {
+// appendNotification appends the value of a record. The user's name has no character that JSON escapes.
+func appendNotification(b []byte, user string, number uint64, sent time.Time) []byte {
 	start := len(b)
-	b = append(b, `{"number":`...)
+	b = append(b, `{"user":"`...)
+	b = append(b, user...)
+	b = append(b, `","number":`...)
 	b = strconv.AppendUint(b, number, 10)
 	b = append(b, `,"sent":`...)
 	b = strconv.AppendInt(b, sent.UnixNano(), 10)
@@ -40,11 +44,11 @@ func appendNotification(b []byte, number uint64, sent time.Time) []byte {
 	return append(b[:start+notificationSize-len(`"}`)], `"}`...)
 }
 
-// parseNotification returns the number and the time of a value that appendNotification has made.
-func parseNotification(text string) (number uint64, sent time.Time, ok bool) {
+// parseNotification returns a value that appendNotification has made.
+func parseNotification(text string) (notification, error) {
 	var n notification
-	if err := json.Unmarshal([]byte(text), &n); err != nil || n.Number == 0 {
-		return 0, time.Time{}, false
+	if err := json.Unmarshal([]byte(text), &n); err != nil {
+		return n, fmt.Errorf("the record %q: %w", text, err)
 	}
-	return n.Number, time.Unix(0, n.Sent), true
+	return n, nil
 }

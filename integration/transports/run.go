@@ -36,6 +36,9 @@ func (r *runCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.warmUp(ctx, kafka); err != nil {
+		return err
+	}
 	for n := r.First; n < r.First+r.Runs; n++ {
 		for _, s := range sessions {
 			s.run, s.kafka = n, kafka
@@ -49,11 +52,16 @@ func (r *runCommand) Run(ctx context.Context) error {
 				note = ": " + err.Error()
 			}
 			_, _ = fmt.Fprintf(os.Stderr, "run %d, %s, %s, %d clients, %v%s\n", n, s.setting, s.transport.name, s.count, time.Since(begin).Round(time.Second), note)
-			if err != nil && !errors.Is(err, errNotReached) && s.setting != nginx {
+			_, dead := errors.AsType[*notLiveError](err)
+			switch {
+			case err == nil, errors.Is(err, errNotReached):
+				if s.setting == nginx {
+					list = append(list, result{n, nginx, s.transport.name, s.count, 0, works, 1})
+				}
+			case dead && s.setting == nginx:
+				list = append(list, result{n, nginx, s.transport.name, s.count, 0, works, 0})
+			default:
 				return err
-			}
-			if s.setting == nginx {
-				list = append(list, result{n, nginx, s.transport.name, s.count, 0, works, worksOf(err)})
 			}
 			if err := appendResults(r.Out, list); err != nil {
 				return err
@@ -63,11 +71,14 @@ func (r *runCommand) Run(ctx context.Context) error {
 	return nil
 }
 
-func worksOf(err error) float64 {
-	if err != nil {
-		return 0
+// warmUp runs a session whose results are thrown away. The first session on a new broker would measure the broker's
+// compiler.
+func (r *runCommand) warmUp(ctx context.Context, kafka *kgo.Client) error {
+	s := session{setting: direct, transport: transports[0], count: 1000, rates: []float64{10}, timing: usualTiming, kafka: kafka}
+	if _, err := s.measure(ctx, r.Brokers); err != nil && !errors.Is(err, errNotReached) {
+		return err
 	}
-	return 1
+	return ctx.Err()
 }
 
 // manyClients are the transports that are measured with 100, 1,000 and 10,000 clients.
@@ -98,7 +109,7 @@ func (r *runCommand) sessions() (list []session, err error) {
 			counts = []int{1000}
 		}
 		for _, count := range counts {
-			s := session{setting: direct, transport: t, count: count, cuts: count == 1000 && slices.Contains(cutTransports, name)}
+			s := session{setting: direct, transport: t, count: count, timing: usualTiming, cuts: count == 1000 && slices.Contains(cutTransports, name)}
 			if r.Nginx {
 				s.setting = nginx
 			}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func (s *serveCommand) Run(ctx context.Context) error {
 	debug.SetGCPercent(gcPercent)
 	cfg := server.DefaultConfig()
 	cfg.Listen, cfg.AdminListen = s.Listen, "127.0.0.1:0"
-	cfg.Consumer = consumer.Config{Brokers: s.Brokers, Group: s.Topic, Replica: "one", Routes: []consumer.Route{{Topic: s.Topic}}}
+	cfg.Consumer = consumer.Config{Brokers: s.Brokers, Group: s.Topic, Replica: strconv.Itoa(os.Getpid()), Routes: []consumer.Route{{Topic: s.Topic}}}
 	cfg.InsecureNoAuth = true
 	cfg.Middleware = withTransports
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -49,7 +50,7 @@ func (s *serveCommand) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 		if cfg.Certificate, err = newCertificate(dir); err != nil {
 			return err
 		}
@@ -88,6 +89,8 @@ const (
 func withTransports(herald http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
+		case pagePath:
+			servePage(w, r)
 		case netHTTPPath:
 			herald.ServeHTTP(notTakenOver{w}, asEvents(r))
 		case webSocketPath:
@@ -112,9 +115,11 @@ func (w notTakenOver) Header() http.Header         { return w.writer.Header() }
 func (w notTakenOver) Write(p []byte) (int, error) { return w.writer.Write(p) }
 func (w notTakenOver) WriteHeader(status int)      { w.writer.WriteHeader(status) }
 func (w notTakenOver) FlushError() error           { return http.NewResponseController(w.writer).Flush() }
+
 func (w notTakenOver) SetReadDeadline(t time.Time) error {
 	return http.NewResponseController(w.writer).SetReadDeadline(t)
 }
+
 func (w notTakenOver) SetWriteDeadline(t time.Time) error {
 	return http.NewResponseController(w.writer).SetWriteDeadline(t)
 }

@@ -14,15 +14,24 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-const (
-	windowLength = 5 * time.Second
-	heartbeat    = 15 * time.Second // Herald's default
-	openPatience = 2 * time.Minute
-	lateness     = 15 * time.Second // how long missing records are waited for
+// timing is how long the parts of a session take.
+type timing struct {
+	window    time.Duration // see [session.windowLength]
+	heartbeat time.Duration // the server's
+	warmUp    time.Duration
+	settle    time.Duration // how long the memory may take to settle
+	empty     time.Duration // in which the server's own CPU is measured
+	open      time.Duration // how long the clients may take to be live
+	late      time.Duration // how long missing records are waited for
+	cutEvery  time.Duration
+	cutFor    time.Duration
+}
 
-	cutEvery = 10 * time.Second
-	cutFor   = 20 * time.Second
-)
+// usualTiming makes a run of all sessions take about 20 minutes.
+var usualTiming = timing{
+	window: 5 * time.Second, heartbeat: 15 * time.Second, warmUp: 2 * time.Second, settle: 4 * time.Second, empty: 2 * time.Second,
+	open: 2 * time.Minute, late: 15 * time.Second, cutEvery: 10 * time.Second, cutFor: 20 * time.Second,
+}
 
 // errNotReached ends a session: the machine is too slow for the rate, so higher rates say nothing.
 var errNotReached = errors.New("the rate is not reached")
@@ -35,6 +44,7 @@ type session struct {
 	count     int // of clients
 	rates     []float64
 	cuts      bool // cut the connections at the end
+	timing    timing
 
 	kafka  *kgo.Client
 	topic  string
@@ -79,43 +89,55 @@ func (s *session) measure(ctx context.Context, brokers []string) (list []result,
 	defer s.load.stop()
 	defer stop()
 	err = s.phases(running)
-	for reason, n := range s.load.retries {
-		_, _ = fmt.Fprintf(os.Stderr, "  %d connections ended: %s\n", n, reason)
+	for reason, n := range s.load.reasons {
+		_, _ = fmt.Fprintf(os.Stderr, "  %d times: %s\n", n, reason)
 	}
 	return s.list, err
 }
 
 func (s *session) phases(ctx context.Context) error {
-	if err := s.load.start(ctx, 0, 1, openPatience); err != nil {
-		return err
+	if err := s.load.start(ctx, 0, 1, s.timing.open); err != nil {
+		return &notLiveError{err}
 	}
+	// The producer learns of the topic, and the server's first reads are over.
+	s.load.write(ctx, s.kafka, s.topic, 1, s.timing.warmUp, 50)
+	s.load.waitForAll(ctx, s.timing.late+s.transport.every)
 	s.empty = s.usage(ctx)
-	if err := s.load.start(ctx, 1, s.count, openPatience); err != nil {
-		return err
+	if err := s.load.start(ctx, 1, s.count, s.timing.open); err != nil {
+		return &notLiveError{err}
 	}
 	with := s.usage(ctx)
 	others := float64(s.count - 1)
 	s.add(0, memoryIdle, (with.memory-s.empty.memory)/others)
 	s.add(0, files, (with.files-s.empty.files)/others)
 	s.add(0, goroutines, (with.goroutines-s.empty.goroutines)/others)
-	s.window(ctx, 0)
-	for _, rate := range s.rates {
-		if err := s.window(ctx, rate); err != nil {
-			return err
-		}
-	}
+	reached := s.windows(ctx)
 	s.add(0, lost, float64(s.load.lost.Load()+s.load.missing()))
 	s.add(0, doubled, float64(s.load.doubled.Load()))
 	if s.cuts {
 		s.measureCuts(ctx)
+	}
+	return reached
+}
+
+// notLiveError says that clients get no stream, or no answer to a poll.
+type notLiveError struct{ error }
+
+// windows measures without records, and then at each rate up to the first that is not reached.
+func (s *session) windows(ctx context.Context) error {
+	for _, rate := range append([]float64{0}, s.rates...) {
+		if err := s.window(ctx, rate); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // usage returns what the server has once its memory has settled.
 func (s *session) usage(ctx context.Context) usage {
+	memory := s.server.settledMemory(ctx, s.timing.settle)
 	begin, cpu := time.Now(), s.server.cpu()
-	memory := s.server.settledMemory(ctx, 4*time.Second)
+	sleep(ctx, s.timing.empty)
 	taken := (s.server.cpu() - cpu).Seconds() / time.Since(begin).Seconds()
 	return usage{memory, s.server.files(), s.server.goroutines(ctx), taken}
 }
@@ -132,31 +154,32 @@ func (s *session) counters() counters {
 	return counters{time.Now(), s.server.cpu(), cpuOf(os.Getpid()), s.load.wire.total(), s.load.requests.Load(), s.load.events.Load()}
 }
 
-// window returns how long a window lasts. A window has the same number of polls of each client. When there are few
-// records, it has the same number of heartbeats, or of long polls that nothing has ended.
-func (t *transport) window(rate float64) time.Duration {
-	period := t.every
-	if rate < 0.1 && t.every == 0 {
-		period = max(t.wait, heartbeat)
+// windowLength returns how long a window lasts: timing.window, or a little more, so that each client makes the same number
+// of polls in it. When there are few records, each client has the same number of heartbeats, or of long polls that
+// nothing has ended.
+func (s *session) windowLength(rate float64) time.Duration {
+	period := s.transport.every
+	if rate < 0.1 && period == 0 {
+		period = max(s.transport.wait, s.timing.heartbeat)
 	}
 	if period == 0 {
-		return windowLength
+		return s.timing.window
 	}
-	return (windowLength + period - 1).Truncate(period)
+	return (s.timing.window + period - 1).Truncate(period)
 }
 
 // window writes records at the rate and measures. Before it, clients that poll get records at this rate for as long as
 // their interval, so that each answer of the window has what an interval brings.
 func (s *session) window(ctx context.Context, rate float64) error {
-	length := s.transport.window(rate)
+	length := s.windowLength(rate)
 	if rate > 0 && s.transport.every > 0 {
-		s.load.write(ctx, s.kafka, s.topic, rate, s.transport.every)
+		s.load.write(ctx, s.kafka, s.topic, s.count, s.transport.every, rate)
 	}
 	_, _, _ = s.load.latencies.take()
 	peak := s.server.watchMemory(ctx)
 	before := s.counters()
 	if rate > 0 {
-		s.load.write(ctx, s.kafka, s.topic, rate, length)
+		s.load.write(ctx, s.kafka, s.topic, s.count, length, rate)
 	} else {
 		sleep(ctx, length)
 	}
@@ -179,37 +202,37 @@ func (s *session) window(ctx context.Context, rate float64) error {
 	s.add(rate, delivered, reached)
 	p50, p99, ok := s.load.latencies.take()
 	if reached < sustained || !ok {
-		s.load.waitForAll(ctx, lateness)
+		s.load.waitForAll(ctx, s.timing.late)
 		return errNotReached
 	}
 	s.add(rate, cpuEvent, cpu*1e6/events)
 	s.add(rate, wireEvent, bytes/events)
 	s.add(rate, latencyP50, p50)
 	s.add(rate, latencyP99, p99)
-	s.load.waitForAll(ctx, lateness+s.transport.every)
+	s.load.waitForAll(ctx, s.timing.late+s.transport.every)
 	return ctx.Err()
 }
 
-// measureCuts resets each connection every 10 s, each at a time of its own, while records are written.
+// measureCuts resets each connection every timing.cutEvery, each at a time of its own, while records are written.
 func (s *session) measureCuts(ctx context.Context) {
 	s.setting = cuts
-	lostBefore, doubledBefore := s.load.lost.Load(), s.load.doubled.Load()
-	cutting, stop := context.WithTimeout(ctx, cutFor)
+	lostBefore, doubledBefore := s.load.lost.Load()+s.load.missing(), s.load.doubled.Load()
+	cutting, stop := context.WithTimeout(ctx, s.timing.cutFor)
 	defer stop()
 	var all sync.WaitGroup
 	for _, c := range s.load.clients {
 		all.Go(func() {
-			sleep(cutting, rand.N(cutEvery)) //nolint:gosec // no secret
+			sleep(cutting, rand.N(s.timing.cutEvery)) //nolint:gosec // no secret
 			for cutting.Err() == nil {
 				c.cut()
-				sleep(cutting, cutEvery)
+				sleep(cutting, s.timing.cutEvery)
 			}
 		})
 	}
-	s.load.write(ctx, s.kafka, s.topic, 1, cutFor)
+	s.load.write(ctx, s.kafka, s.topic, s.count, s.timing.cutFor, 1)
 	all.Wait()
-	s.load.waitForAll(ctx, lateness+s.transport.every)
-	s.add(1, lost, float64(s.load.lost.Load()-lostBefore+s.load.missing()))
+	s.load.waitForAll(ctx, s.timing.late+s.transport.every)
+	s.add(1, lost, float64(s.load.lost.Load()+s.load.missing()-lostBefore))
 	s.add(1, doubled, float64(s.load.doubled.Load()-doubledBefore))
 	if p50, p99, ok := s.load.liveAgain.take(); ok {
 		s.add(1, liveAgainP50, p50)

@@ -29,7 +29,7 @@ func serveWebSocket(herald http.Handler, w http.ResponseWriter, r *http.Request)
 	}
 	// The context ends when the client is gone. It must not end with this handler.
 	ctx := conn.CloseRead(context.WithoutCancel(r.Context()))
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, eventsPath+"?"+query.Encode(), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, eventsPath+"?"+query.Encode(), nil) //nolint:gosec // for the handler of this process
 	if err != nil {
 		_ = conn.CloseNow()
 		return
@@ -104,7 +104,7 @@ func (w *socketWriter) FlushError() error { return nil }
 
 func (w *socketWriter) SetReadDeadline(time.Time) error { return nil } // nothing is read but control frames
 
-func (w *socketWriter) SetWriteDeadline(t time.Time) error {
+func (w *socketWriter) SetWriteDeadline(t time.Time) error { //nolint:unparam // http.ResponseController wants the error
 	w.until = t
 	return nil
 }
