@@ -109,8 +109,9 @@ bench-transports: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
 bench-transports: ## compare SSE, WebSocket and polling on Apache Kafka in Docker; results go to TRANSPORTS (bin/transports)
 	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh $(KAFKA_VERSION)
 	mkdir -p $(TRANSPORTS)
-	deploy/kafka/bench.sh go run ./integration/transports run --out $(TRANSPORTS)/results.csv $(TRANSPORTARGS)
-	go run ./integration/transports report --results $(TRANSPORTS)/results.csv
+	go build -o bin/compare-transports ./integration/transports
+	for command in 'run $(TRANSPORTARGS)' 'run --nginx' browser; do deploy/kafka/bench.sh bin/compare-transports $$command --out $(TRANSPORTS)/results.csv || exit 1; done
+	bin/compare-transports report --results $(TRANSPORTS)/results.csv
 
 lint: $(golangci_lint) ## run the linters
 	$(golangci_lint) run
