@@ -85,7 +85,7 @@ func (b *browser) processes() (pids []int) {
 		}
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // state, parent, …
 		parents[pid], _ = strconv.Atoi(fields[1])
-		if line, err := os.ReadFile(filepath.Join(dir, "cmdline")); err == nil && bytes.Contains(line, []byte(b.dir)) { //nolint:gosec // below /proc
+		if line, err := os.ReadFile(filepath.Join(dir, "cmdline")); err == nil && bytes.Contains(line, []byte("--user-data-dir="+b.dir+"\x00")) { //nolint:gosec // below /proc
 			pids = append(pids, pid)
 		}
 	}
@@ -100,10 +100,23 @@ func (b *browser) processes() (pids []int) {
 	return pids
 }
 
-// cpu returns the CPU time of all processes of the browser.
-func (b *browser) cpu() (sum time.Duration) {
-	for _, pid := range b.processes() {
-		sum += cpuOf(pid)
+// watchCPU returns the CPU time that all processes of the browser take in a time. It looks each second, so that a
+// process that ends counts until then.
+func (b *browser) watchCPU(ctx context.Context, d time.Duration) (sum time.Duration) {
+	last := make(map[int]time.Duration)
+	look := func(begin bool) {
+		for _, pid := range b.processes() {
+			now := cpuOf(pid)
+			if !begin {
+				sum += max(0, now-last[pid])
+			}
+			last[pid] = now
+		}
+	}
+	look(true)
+	for end := time.Now().Add(d); time.Now().Before(end) && ctx.Err() == nil; {
+		sleep(ctx, min(time.Second, time.Until(end)))
+		look(false)
 	}
 	return sum
 }

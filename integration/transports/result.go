@@ -42,7 +42,7 @@ const (
 	works         measure = "works"          // 1: events arrive as they do without the proxy; 0: they do not
 	pageCPU       measure = "page_cpu"       // ms of the browser's CPU a minute, all its processes
 	pageMemory    measure = "page_memory"    // bytes: growth of the memory of the browser's processes (PSS) by the page
-	tabsReceiving measure = "tabs_receiving" // of seven tabs, those that receive an event within 30 s
+	tabsReceiving measure = "tabs_receiving" // of seven tabs, those that receive an event within 30 s and the interval of a poll
 )
 
 // result is one value of one run.
