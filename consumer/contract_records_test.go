@@ -179,8 +179,12 @@ func TestContractBacklogDoesNotDelayNewRecords(t *testing.T) {
 		}
 	}
 	sink := &scale{ledger: newLedger(), near: near, came: make(chan struct{})}
-	sink.first = func() { k.write(t, k.client, near, 0, "alice", "in time") }
 	c := configured(t, k.addresses, sink, "group="+k.run+"group", far, near)
+	sink.first = func() {
+		// The consumer may find the position of near after it has begun to read far.
+		waitFor(t, "the partition without a backlog is read", func() bool { return c.reader.livePartition(Partition{Topic: near}) != nil })
+		k.write(t, k.client, near, 0, "alice", "in time")
+	}
 	c.topics.states[far].settleLocked(true) // as if the topic had been missing before, so that the consumer reads it from its start
 	run(t, c)
 	select {

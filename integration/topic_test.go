@@ -3,6 +3,8 @@ package integration
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -30,13 +32,18 @@ func (b *broker) createTopic(t *testing.T, topic string, partitions int, entries
 	for i := 0; i+1 < len(entries); i += 2 {
 		config.ConfigEntries = append(config.ConfigEntries, kafka.ConfigEntry{ConfigName: entries[i], ConfigValue: entries[i+1]})
 	}
-	answer, err := b.client.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{config}})
-	if err != nil {
-		t.Fatalf("create topic %s: %v", topic, err)
-	}
-	if err := answer.Errors[topic]; err != nil {
-		t.Fatalf("create topic %s: %v", topic, err)
-	}
+	var refused error
+	waitWithin(t, patience, func() string { return fmt.Sprintf("create topic %s: %v", topic, refused) }, func(ctx context.Context) bool {
+		answer, err := b.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{config}})
+		if err != nil {
+			t.Fatalf("create topic %s: %v", topic, err)
+		}
+		refused = answer.Errors[topic]
+		if refused != nil && !errors.Is(refused, kafka.InvalidReplicationFactor) {
+			t.Fatalf("create topic %s: %v", topic, refused)
+		}
+		return refused == nil // a broker that a busy machine has stopped for seconds returns to its cluster
+	})
 }
 
 // newTopic creates a topic of its own for the test.

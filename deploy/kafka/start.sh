@@ -94,9 +94,6 @@ configure_kraft() {
 		log.dirs=$data
 		listeners=EXTERNAL://:9092,INTERNAL://:19092,CONTROLLER://${controller:-localhost:9093}
 	END
-	# A controller takes a broker that is silent for 9 s out of its cluster. Without other brokers that only stops the
-	# tests of a busy machine.
-	[ -n "${KAFKA_VOTERS:-}" ] || echo broker.session.timeout.ms=60000
 }
 
 # configure_zookeeper writes the lines of a broker that uses the ZooKeeper of the first node.

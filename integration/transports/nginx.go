@@ -33,13 +33,19 @@ http {
 	scgi_temp_path %[1]s/scgi;
 	server {
 		listen %[2]s;
-		location / { proxy_pass http://%[3]s; }
+		location / {
+			proxy_pass http://%[3]s;
+			%[4]s
+		}
 	}
 }
 `
 
-// startNginx starts nginx in its default configuration.
-func startNginx(ctx context.Context, upstream string) (*nginxProxy, error) {
+// upgradeConfig are the lines that nginx's manual gives for WebSocket.
+const upgradeConfig = `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";`
+
+// startNginx starts nginx in its default configuration, or with the lines for WebSocket.
+func startNginx(ctx context.Context, upstream string, upgrade bool) (*nginxProxy, error) {
 	dir, err := os.MkdirTemp("", "transports-nginx")
 	if err != nil {
 		return nil, err
@@ -50,8 +56,11 @@ func startNginx(ctx context.Context, upstream string) (*nginxProxy, error) {
 	}
 	p := &nginxProxy{address: free.Addr().String(), dir: dir}
 	_ = free.Close()
-	file := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(file, fmt.Appendf(nil, nginxConfig, dir, p.address, upstream), 0o600); err != nil {
+	file, more := filepath.Join(dir, "nginx.conf"), ""
+	if upgrade {
+		more = upgradeConfig
+	}
+	if err := os.WriteFile(file, fmt.Appendf(nil, nginxConfig, dir, p.address, upstream, more), 0o600); err != nil {
 		return nil, err
 	}
 	p.command = exec.CommandContext(context.WithoutCancel(ctx), "nginx", "-c", file, "-p", dir, "-g", "daemon off;") //nolint:gosec // of this function

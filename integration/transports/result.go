@@ -11,10 +11,11 @@ import (
 type setting string
 
 const (
-	direct   setting = "direct"   // clients of the load tool, connected to Herald
-	cuts     setting = "cuts"     // the same, and each connection is cut every 10 s
-	nginx    setting = "nginx"    // the same, through nginx in its default configuration
-	chromium setting = "chromium" // pages in Chromium
+	direct   setting = "direct"        // clients of the load tool, connected to Herald
+	cuts     setting = "cuts"          // the same, and each connection is cut every 10 s
+	nginx    setting = "nginx"         // the same, through nginx in its default configuration
+	upgraded setting = "nginx-upgrade" // through nginx with the lines that WebSocket needs
+	chromium setting = "chromium"      // pages in Chromium
 )
 
 // measure is what was measured.
@@ -39,7 +40,7 @@ const (
 	doubled       measure = "doubled"        // records that arrived again
 	liveAgainP50  measure = "live_again_p50" // ms from a cut until the client is live again
 	liveAgainP99  measure = "live_again_p99" // likewise
-	works         measure = "works"          // 1: events arrive as they do without the proxy; 0: they do not
+	works         measure = "works"          // 1: nine of ten events arrive, half of them within a second and the interval of a poll; 0: they do not
 	pageCPU       measure = "page_cpu"       // ms of the browser's CPU a minute, all its processes
 	pageMemory    measure = "page_memory"    // bytes: growth of the memory of the browser's processes (PSS) by the page
 	tabsReceiving measure = "tabs_receiving" // of seven tabs, those that receive an event within 30 s and the interval of a poll

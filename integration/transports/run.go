@@ -53,14 +53,10 @@ func (r *runCommand) Run(ctx context.Context) error {
 			}
 			_, _ = fmt.Fprintf(os.Stderr, "run %d, %s, %s, %d clients, %v%s\n", n, s.setting, s.transport.name, s.count, time.Since(begin).Round(time.Second), note)
 			_, dead := errors.AsType[*notLiveError](err)
-			switch {
-			case err == nil, errors.Is(err, errNotReached):
-				if s.setting == nginx {
-					list = append(list, result{n, nginx, s.transport.name, s.count, 0, works, 1})
-				}
-			case dead && s.setting == nginx:
-				list = append(list, result{n, nginx, s.transport.name, s.count, 0, works, 0})
-			default:
+			switch proxied := s.setting == nginx || s.setting == upgraded; {
+			case proxied && (dead || err == nil || errors.Is(err, errNotReached)):
+				list = append(list, result{n, s.setting, s.transport.name, s.count, 0, works, worksAs(s.transport, list, err)})
+			case err != nil && !errors.Is(err, errNotReached):
 				return err
 			}
 			if err := appendResults(r.Out, list); err != nil {
@@ -70,6 +66,20 @@ func (r *runCommand) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// worksAs returns the value of the measure works for a session through a proxy.
+func worksAs(t transport, list []result, err error) float64 {
+	late := slices.ContainsFunc(list, func(r result) bool {
+		return r.Measure == latencyP50 && r.Value > float64((time.Second+t.every).Milliseconds())
+	})
+	if err != nil || late {
+		return 0
+	}
+	return 1
+}
+
+// nginxTransports are the transports that are measured through nginx, to which the clients speak without TLS.
+var nginxTransports = []string{"sse", "ws", "longpoll", "poll-1s"}
 
 // warmUp runs a session whose results are thrown away. The first session on a new broker would measure the broker's
 // compiler.
@@ -90,7 +100,11 @@ var cutTransports = []string{"sse", "sse-h2", "ws", "longpoll", "poll-1s", "poll
 // sessions returns the sessions of a run. A copy of each is measured in each run.
 func (r *runCommand) sessions() (list []session, err error) {
 	names := r.Transport
-	if len(names) == 0 {
+	switch {
+	case len(names) > 0:
+	case r.Nginx:
+		names = nginxTransports
+	default:
 		names = transportNames()
 	}
 	for _, name := range names {
@@ -110,15 +124,19 @@ func (r *runCommand) sessions() (list []session, err error) {
 		}
 		for _, count := range counts {
 			s := session{setting: direct, transport: t, count: count, timing: usualTiming, cuts: count == 1000 && slices.Contains(cutTransports, name)}
-			if r.Nginx {
-				s.setting = nginx
-			}
 			for _, rate := range r.rates(t, count) {
 				if rate*float64(count) <= r.Most {
 					s.rates = append(s.rates, rate)
 				}
 			}
+			if r.Nginx {
+				s.setting, s.rates, s.cuts = nginx, []float64{1}, false
+			}
 			list = append(list, s)
+			if r.Nginx && t.protocol == webSocket {
+				s.setting = upgraded
+				list = append(list, s)
+			}
 		}
 	}
 	return list, nil

@@ -43,6 +43,7 @@ func (s *serveCommand) Run(ctx context.Context) error {
 	cfg.Listen, cfg.AdminListen = s.Listen, "127.0.0.1:0"
 	cfg.Consumer = consumer.Config{Brokers: s.Brokers, Group: s.Topic, Replica: strconv.Itoa(os.Getpid()), Routes: []consumer.Route{{Topic: s.Topic}}}
 	cfg.InsecureNoAuth = true
+	cfg.MaxStreamsPerUser = 0 // Herald would ask a user who closes hundreds of streams in 10 s to come back later
 	cfg.Middleware = withTransports
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if s.TLS {

@@ -16,20 +16,22 @@ import (
 
 // timing is how long the parts of a session take.
 type timing struct {
-	window    time.Duration // see [session.windowLength]
-	heartbeat time.Duration // the server's
-	warmUp    time.Duration
-	settle    time.Duration // how long the memory may take to settle
-	empty     time.Duration // in which the server's own CPU is measured
-	open      time.Duration // how long the clients may take to be live
-	late      time.Duration // how long missing records are waited for
-	cutEvery  time.Duration
-	cutFor    time.Duration
+	window      time.Duration // see [session.windowLength]
+	heartbeat   time.Duration // the server's
+	idleProxied time.Duration // the window without records behind a proxy
+	warmUp      time.Duration
+	settle      time.Duration // how long the memory may take to settle
+	empty       time.Duration // in which the server's own CPU is measured
+	open        time.Duration // how long the clients may take to be live
+	late        time.Duration // how long missing records are waited for
+	cutEvery    time.Duration
+	cutFor      time.Duration
 }
 
-// usualTiming makes a run of all sessions take about 20 minutes.
+// usualTiming makes a run of all sessions take about 20 minutes. nginx gives up a connection on which it reads nothing for
+// 60 s.
 var usualTiming = timing{
-	window: 5 * time.Second, heartbeat: 15 * time.Second, warmUp: 2 * time.Second, settle: 4 * time.Second, empty: 2 * time.Second,
+	window: 5 * time.Second, heartbeat: 15 * time.Second, idleProxied: 65 * time.Second, warmUp: 2 * time.Second, settle: 4 * time.Second, empty: 2 * time.Second,
 	open: 2 * time.Minute, late: 15 * time.Second, cutEvery: 10 * time.Second, cutFor: 20 * time.Second,
 }
 
@@ -76,8 +78,8 @@ func (s *session) measure(ctx context.Context, brokers []string) (list []result,
 	}
 	defer s.server.stop()
 	address := s.server.address
-	if s.setting == nginx {
-		proxy, err := startNginx(ctx, address)
+	if s.setting == nginx || s.setting == upgraded {
+		proxy, err := startNginx(ctx, address, s.setting == upgraded)
 		if err != nil {
 			return nil, err
 		}
@@ -159,6 +161,9 @@ func (s *session) counters() counters {
 // nothing has ended.
 func (s *session) windowLength(rate float64) time.Duration {
 	period := s.transport.every
+	if rate == 0 && (s.setting == nginx || s.setting == upgraded) {
+		return s.timing.idleProxied
+	}
 	if rate < 0.1 && period == 0 {
 		period = max(s.transport.wait, s.timing.heartbeat)
 	}

@@ -20,10 +20,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// startBroker starts a broker in this process and returns its addresses and a client.
-func startBroker(t *testing.T) ([]string, *kgo.Client) {
+// startBroker starts a broker with the topics in this process, and returns its addresses and a client.
+func startBroker(t *testing.T, topics ...string) ([]string, *kgo.Client) {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(4, topics...))
 	if err != nil {
 		t.Fatal(err)
 	}

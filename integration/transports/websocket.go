@@ -34,7 +34,7 @@ func serveWebSocket(herald http.Handler, w http.ResponseWriter, r *http.Request)
 		_ = conn.CloseNow()
 		return
 	}
-	request.RequestURI, request.Host, request.RemoteAddr = request.URL.RequestURI(), r.Host, r.RemoteAddr
+	request.RequestURI, request.Host, request.RemoteAddr, request.TLS = request.URL.RequestURI(), r.Host, r.RemoteAddr, r.TLS
 	request.Header.Set("Accept", "text/event-stream")
 	for _, name := range []string{"Origin", "Cookie"} {
 		if value := r.Header.Get(name); value != "" {
@@ -67,8 +67,8 @@ func (w *socketWriter) serve(herald http.Handler, request *http.Request) {
 	herald.ServeHTTP(w, request)
 	if w.refused {
 		const most = 123 // bytes of a close frame's reason (RFC 6455, section 5.5)
-		reason := strings.ToValidUTF8(w.refusal.String(), "")
-		_ = w.conn.Close(websocket.StatusPolicyViolation, reason[:min(len(reason), most)])
+		reason := w.refusal.String()
+		_ = w.conn.Close(websocket.StatusPolicyViolation, strings.ToValidUTF8(reason[:min(len(reason), most)], ""))
 		return
 	}
 	_ = w.conn.Close(websocket.StatusNormalClosure, "")
