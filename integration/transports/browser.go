@@ -127,55 +127,65 @@ func (s *site) url(name string) string {
 	return scheme + "://" + address + pagePath + "?" + query.Encode()
 }
 
-// measurePages opens a page of each transport, and a blank one. All are open at the same time, each in a browser of its
-// own, so other work of the machine concerns all of them alike.
+// openPage is a page in a browser of its own.
+type openPage struct {
+	name    string
+	browser *browser
+	tab     context.Context //nolint:containedctx // chromedp's tabs are contexts
+
+	cpu    time.Duration
+	memory float64 // bytes
+	err    error
+}
+
+// measurePages opens a page of each transport, and a blank one. All are open at the same time, so other work of the
+// machine concerns all of them alike.
 func (s *site) measurePages(ctx context.Context, n int) (list []result, err error) {
-	names := append([]string{blankPage}, pageTransports...)
-	cpu, memory := make([]time.Duration, len(names)), make([]float64, len(names))
-	errs := make([]error, len(names))
-	browsers := make([]*browser, len(names))
-	tabs := make([]context.Context, len(names))
-	for i, name := range names {
-		if browsers[i], err = startBrowser(ctx); err != nil {
+	var pages []*openPage
+	for _, name := range append([]string{blankPage}, pageTransports...) {
+		p := &openPage{name: name}
+		if p.browser, err = startBrowser(ctx); err != nil {
 			return nil, err
 		}
-		defer browsers[i].close()
-		if tabs[i], err = browsers[i].open(s.url(name)); err != nil {
+		defer p.browser.close()
+		if p.tab, err = p.browser.open(s.url(name)); err != nil {
 			return nil, err
 		}
+		pages = append(pages, p)
 	}
 	sleep(ctx, pageWarmUp)
 	var all sync.WaitGroup
-	for i, name := range names {
-		all.Go(func() {
-			cpu[i], memory[i], errs[i] = s.measurePage(ctx, browsers[i], tabs[i], name)
-		})
+	for _, p := range pages {
+		all.Go(func() { p.measure(ctx, s.run.For) })
 	}
 	all.Wait()
-	for i, name := range names[1:] {
-		list = append(list,
-			result{n, chromium, name, 1, s.run.Rate, pageCPU, (cpu[i+1] - cpu[0]).Seconds() * 1000 / s.run.For.Minutes()},
-			result{n, chromium, name, 1, s.run.Rate, pageMemory, memory[i+1] - memory[0]})
+	blank := pages[0]
+	for _, p := range pages {
+		switch {
+		case p.err != nil:
+			err = errors.Join(err, fmt.Errorf("the page of %s: %w", p.name, p.err))
+		case p != blank:
+			list = append(list,
+				result{n, chromium, p.name, 1, s.run.Rate, pageCPU, (p.cpu - blank.cpu).Seconds() * 1000 / s.run.For.Minutes()},
+				result{n, chromium, p.name, 1, s.run.Rate, pageMemory, p.memory - blank.memory})
+		}
 	}
-	return list, errors.Join(errs...)
+	return list, err
 }
 
-// measurePage returns the CPU time and the memory of a browser with one page, which must receive records.
-func (s *site) measurePage(ctx context.Context, b *browser, tab context.Context, name string) (cpu time.Duration, memory float64, err error) {
-	before, err := receivedOf(tab)
+// measure measures the browser for a time. A page that is not blank must receive records.
+func (p *openPage) measure(ctx context.Context, d time.Duration) {
+	before, err := receivedOf(p.tab)
 	if err != nil {
-		return 0, 0, fmt.Errorf("the page of %s: %w", name, err)
+		p.err = err
+		return
 	}
-	cpu = b.watchCPU(ctx, s.run.For)
-	memory = b.memory()
-	after, err := receivedOf(tab)
-	if err == nil && after == before && name != blankPage {
+	p.cpu, p.memory = p.browser.watchCPU(ctx, d), p.browser.memory()
+	after, err := receivedOf(p.tab)
+	if err == nil && after == before && p.name != blankPage {
 		err = errors.New("it has received nothing")
 	}
-	if err != nil {
-		return 0, 0, fmt.Errorf("the page of %s: %w", name, err)
-	}
-	return cpu, memory, nil
+	p.err = err
 }
 
 // countTabs opens tabs of one origin in one browser, each with a connection of its own, and returns how many of them

@@ -58,7 +58,7 @@ func TestWebSocketResumesAtEachByte(t *testing.T) {
 	defer server.stop()
 	from := firstID(t, openAs(t.Context(), t, "sse", server.address, ""))
 	for i := range count {
-		value := appendNotification(nil, userName(0), uint64(i+1), time.Now()) //nolint:gosec // small
+		value := appendNotification(nil, userName(0), uint64(i+1), time.Now())
 		if err := kafka.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Key: []byte(userName(0)), Value: value}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
