@@ -17,13 +17,13 @@ type cost struct {
 
 // costs are compared for the break-even. wire_event times 60 s times the rate is bytes a minute, as wire_minute has.
 var costs = []cost{
-	{"memory", memoryIdle, memoryPeak, 0},
+	{"memory", memoryIdle, memoryAfter, 0},
 	{"CPU", cpuServer, cpuServer, 0},
 	{"wire", wireMinute, wireEvent, 60},
 }
 
 // streams are the transports that polling is compared with.
-var streams = []string{"sse", "ws"}
+var streams = []string{"sse", "sse-nethttp", "ws"}
 
 // curve is what one transport costs at each rate, in one run.
 type curve struct{ rates, costs []float64 }
@@ -74,7 +74,7 @@ func breakEven(poll, stream curve) (s side, rate float64) {
 			rates, less = append(rates, r), append(less, poll.costs[i]-stream.costs[j])
 		}
 	}
-	if len(rates) == 0 {
+	if len(rates) < 2 {
 		return unknown, 0
 	}
 	s = never

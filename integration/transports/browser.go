@@ -180,7 +180,7 @@ func (p *openPage) measure(ctx context.Context, d time.Duration) {
 		p.err = err
 		return
 	}
-	p.cpu, p.memory = p.browser.watchCPU(ctx, d), p.browser.memory()
+	p.cpu, p.memory = p.browser.watch(ctx, d)
 	after, err := receivedOf(p.tab)
 	if err == nil && after == before && p.name != blankPage {
 		err = errors.New("it has received nothing")

@@ -20,8 +20,9 @@ import (
 // child is the server of a session, in a process of its own.
 type child struct {
 	command *exec.Cmd
-	stdin   io.Closer
-	address string // of the streams
+	stdin   io.WriteCloser
+	lines   *bufio.Reader // what it prints
+	address string        // of the streams
 	admin   string
 }
 
@@ -47,7 +48,8 @@ func startServer(ctx context.Context, brokers []string, topic string, tls bool) 
 	if err := c.command.Start(); err != nil {
 		return nil, err
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
+	c.lines = bufio.NewReader(out)
+	line, err := c.lines.ReadString('\n')
 	if err != nil {
 		c.stop()
 		return nil, fmt.Errorf("the server does not start: %w", err)
@@ -89,6 +91,23 @@ func (c *child) memory() float64 {
 	return math.NaN()
 }
 
+// busySeconds returns for how many seconds the machine's cores together have run any process (proc_stat(5)).
+func busySeconds() float64 {
+	text, err := os.ReadFile("/proc/stat")
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) < 9 {
+		return math.NaN()
+	}
+	const perSecond = 100 // USER_HZ
+	sum := 0.0
+	for i, field := range fields[1:9] {
+		if ticks, err := strconv.ParseFloat(field, 64); err == nil && i != 3 && i != 4 { // idle, waiting for disks
+			sum += ticks / perSecond
+		}
+	}
+	return sum
+}
+
 // files returns how many files the process has open.
 func (c *child) files() float64 {
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.command.Process.Pid))
@@ -118,18 +137,15 @@ func (c *child) goroutines(ctx context.Context) float64 {
 	return math.NaN()
 }
 
-// settledMemory waits until the memory has changed by less than 1 % for two seconds, at most for the limit.
-func (c *child) settledMemory(ctx context.Context, limit time.Duration) float64 {
-	const every, still = 250 * time.Millisecond, 8
-	first := c.memory()
-	got := first
-	for unchanged, end := 0, time.Now().Add(limit); unchanged < still && time.Now().Before(end) && ctx.Err() == nil; unchanged++ {
-		sleep(ctx, every)
-		if got = c.memory(); math.Abs(got-first) > first/100 {
-			first, unchanged = got, 0
-		}
+// liveMemory returns the resident memory without garbage.
+func (c *child) liveMemory() (float64, error) {
+	if _, err := io.WriteString(c.stdin, "\n"); err != nil {
+		return 0, fmt.Errorf("ask the server to collect garbage: %w", err)
 	}
-	return got
+	if _, err := c.lines.ReadString('\n'); err != nil {
+		return 0, fmt.Errorf("the server has not collected garbage: %w", err)
+	}
+	return c.memory(), nil
 }
 
 // watchMemory returns a function that ends the watch and returns the largest memory since.

@@ -100,9 +100,10 @@ func (b *browser) processes() (pids []int) {
 	return pids
 }
 
-// watchCPU returns the CPU time that all processes of the browser take in a time. It looks each second, so that a
-// process that ends counts until then.
-func (b *browser) watchCPU(ctx context.Context, d time.Duration) (sum time.Duration) {
+// watch returns the CPU time that all processes of the browser take in a time, and the median of their memory. It looks
+// each second, so that a process that ends counts until then, and for the memory every ten seconds.
+func (b *browser) watch(ctx context.Context, d time.Duration) (sum time.Duration, memory float64) {
+	samples := []float64{b.memory()}
 	last := make(map[int]time.Duration)
 	look := func(begin bool) {
 		for _, pid := range b.processes() {
@@ -114,11 +115,15 @@ func (b *browser) watchCPU(ctx context.Context, d time.Duration) (sum time.Durat
 		}
 	}
 	look(true)
-	for end := time.Now().Add(d); time.Now().Before(end) && ctx.Err() == nil; {
+	end := time.Now().Add(d)
+	for n := 1; time.Now().Before(end) && ctx.Err() == nil; n++ {
 		sleep(ctx, min(time.Second, time.Until(end)))
-		look(false)
+		if look(false); n%10 == 0 {
+			samples = append(samples, b.memory())
+		}
 	}
-	return sum
+	f, _ := figureOf(samples)
+	return sum, f.median
 }
 
 // memory returns the proportional set size (proc_pid_smaps(5)) of all processes of the browser, in bytes.

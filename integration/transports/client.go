@@ -89,6 +89,9 @@ func (c *client) ask(ctx context.Context) error {
 		return err
 	}
 	defer body.Close()
+	if c.load.transport.wait > 0 && c.live {
+		c.becomeLive() // the poll waits for records again
+	}
 	events := tail.NewEventReader(body, c.lastID)
 	for {
 		e, err := events.Next()
@@ -219,13 +222,13 @@ func (c *client) countRecord(n notification) {
 	c.load.events.Add(1)
 }
 
-// becomeLive notes that the client has a position and everything up to now, and how long that took after a cut.
+// becomeLive notes that the client gets new records as they come, and how long that took after a cut.
 func (c *client) becomeLive() {
 	if !c.live {
 		c.live = true
 		c.load.ready.Add(1)
 	}
-	if at := c.cutAt.Swap(0); at != 0 {
+	if at := c.cutAt.Swap(0); at != 0 && c.load.transport.every == 0 { // who polls in intervals is never live
 		c.load.liveAgain.add(time.Since(time.Unix(0, at)))
 	}
 }

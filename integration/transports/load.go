@@ -118,7 +118,8 @@ func (l *load) write(ctx context.Context, kafka *kgo.Client, topic string, clien
 			i := l.turn % clients
 			l.turn++
 			l.written[i]++
-			kafka.Produce(ctx, &kgo.Record{Topic: topic, Key: []byte(l.clients[i].user), Value: appendNotification(nil, l.clients[i].user, l.written[i], time.Now())}, func(_ *kgo.Record, err error) {
+			at := begin.Add(time.Duration(float64(count) / total * float64(time.Second))) // when it is due; a late tool does not make it younger
+			kafka.Produce(ctx, &kgo.Record{Topic: topic, Key: []byte(l.clients[i].user), Value: appendNotification(nil, l.clients[i].user, l.written[i], at)}, func(_ *kgo.Record, err error) {
 				if err != nil && ctx.Err() == nil {
 					l.note(fmt.Errorf("write to Kafka: %w", err))
 				}
@@ -161,12 +162,12 @@ func (l *latencies) add(d time.Duration) {
 	_ = l.list.RecordValue(min(max(d.Microseconds(), 1), longestLatency.Microseconds())) // the value is within the bounds
 }
 
-// take returns two quantiles in ms of the times since the last call, and reports false if there were none.
-func (l *latencies) take() (p50, p99 float64, ok bool) {
+// take returns two quantiles in ms of the times since the last call, and how many times there were.
+func (l *latencies) take() (p50, p99 float64, count int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p50, p99 = float64(l.list.ValueAtQuantile(50))/1000, float64(l.list.ValueAtQuantile(99))/1000
-	ok = l.list.TotalCount() > 0
+	count = l.list.TotalCount()
 	l.list.Reset()
-	return p50, p99, ok
+	return p50, p99, count
 }

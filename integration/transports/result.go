@@ -23,10 +23,12 @@ type measure string
 
 // The measures. A window is the time for which a rate lasts.
 const (
-	memoryIdle    measure = "memory_idle"    // bytes a client: growth of the server's resident memory, clients idle
+	memoryIdle    measure = "memory_idle"    // bytes a client: growth of the server's resident memory without garbage, clients idle after two records each
 	files         measure = "files"          // open files of the server a client, clients idle
 	goroutines    measure = "goroutines"     // goroutines of the server a client, clients idle
 	memoryPeak    measure = "memory_peak"    // bytes a client: largest growth of the server's resident memory in the window
+	memoryAfter   measure = "memory_after"   // bytes a client: growth of the server's memory after the window, without garbage
+	machineBusy   measure = "machine_busy"   // cores of the machine that any process used in the window
 	cpuServer     measure = "cpu_server"     // µs of the server's CPU a client and second
 	cpuEvent      measure = "cpu_event"      // µs of the server's CPU in the window, divided by the events; likewise
 	cpuClient     measure = "cpu_client"     // µs of the load tool's CPU a client and second, with the writing of the records

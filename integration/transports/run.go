@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,12 +37,14 @@ func (r *runCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.warmUp(ctx, kafka); err != nil {
-		return err
-	}
 	for n := r.First; n < r.First+r.Runs; n++ {
+		base, err := r.warmUp(ctx, kafka)
+		if err != nil {
+			return err
+		}
+		rand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
 		for _, s := range sessions {
-			s.run, s.kafka = n, kafka
+			s.run, s.kafka, s.base = n, kafka, base
 			begin := time.Now()
 			list, err := s.measure(ctx, r.Brokers)
 			if ctx.Err() != nil {
@@ -81,14 +84,21 @@ func worksAs(t transport, list []result, err error) float64 {
 // nginxTransports are the transports that are measured through nginx, to which the clients speak without TLS.
 var nginxTransports = []string{"sse", "ws", "longpoll", "poll-1s"}
 
-// warmUp runs a session whose results are thrown away. The first session on a new broker would measure the broker's
-// compiler.
-func (r *runCommand) warmUp(ctx context.Context, kafka *kgo.Client) error {
+// warmUp runs a session whose results are thrown away: the first session on a new broker would measure the broker's
+// compiler. Then it returns the CPU that a server with one client takes, as a part of a core.
+func (r *runCommand) warmUp(ctx context.Context, kafka *kgo.Client) (base float64, err error) {
 	s := session{setting: direct, transport: transports[0], count: 1000, rates: []float64{10}, timing: usualTiming, kafka: kafka}
 	if _, err := s.measure(ctx, r.Brokers); err != nil && !errors.Is(err, errNotReached) {
-		return err
+		return 0, err
 	}
-	return ctx.Err()
+	s = session{setting: direct, transport: transports[0], count: 1, timing: usualTiming, kafka: kafka}
+	s.timing.window = s.timing.empty
+	list, err := s.measure(ctx, r.Brokers)
+	i := slices.IndexFunc(list, func(r result) bool { return r.Measure == cpuServer && r.Rate == 0 })
+	if err != nil || i < 0 {
+		return 0, fmt.Errorf("measure a server with one client: %w", err)
+	}
+	return list[i].Value / 1e6, ctx.Err()
 }
 
 // manyClients are the transports that are measured with 100, 1,000 and 10,000 clients.
@@ -131,6 +141,7 @@ func (r *runCommand) sessions() (list []session, err error) {
 			}
 			if r.Nginx {
 				s.setting, s.rates, s.cuts = nginx, []float64{1}, false
+				s.timing.open = 15 * time.Second // without the proxy, 100 clients are live in a second
 			}
 			list = append(list, s)
 			if r.Nginx && t.protocol == webSocket {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -8,7 +9,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -36,14 +36,16 @@ type serveCommand struct {
 	Listen  string   `default:"127.0.0.1:0" help:"Address of the streams."`
 }
 
-// Run serves until standard input ends. It prints the addresses of the streams and of the admin listener as one line.
+// Run serves until standard input ends. It prints the addresses of the streams and of the admin listener as one line. For
+// each line that it reads, it gives the memory of garbage back to the system and prints a line.
 func (s *serveCommand) Run(ctx context.Context) error {
 	debug.SetGCPercent(gcPercent)
 	cfg := server.DefaultConfig()
 	cfg.Listen, cfg.AdminListen = s.Listen, "127.0.0.1:0"
 	cfg.Consumer = consumer.Config{Brokers: s.Brokers, Group: s.Topic, Replica: strconv.Itoa(os.Getpid()), Routes: []consumer.Route{{Topic: s.Topic}}}
 	cfg.InsecureNoAuth = true
-	cfg.MaxStreamsPerUser = 0 // Herald would ask a user who closes hundreds of streams in 10 s to come back later
+	cfg.MaxStreamsPerUser = 0      // Herald would ask a user who closes hundreds of streams in 10 s to come back later
+	cfg.ReplayCacheBytes = 1 << 20 // its growth would count as memory of the clients
 	cfg.Middleware = withTransports
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if s.TLS {
@@ -68,7 +70,10 @@ func (s *serveCommand) Run(ctx context.Context) error {
 	}
 	over := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
+		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+			debug.FreeOSMemory()
+			_, _ = fmt.Fprintln(os.Stdout, "collected")
+		}
 		close(over)
 	}()
 	select {

@@ -20,8 +20,7 @@ type timing struct {
 	heartbeat   time.Duration // the server's
 	idleProxied time.Duration // the window without records behind a proxy
 	warmUp      time.Duration
-	settle      time.Duration // how long the memory may take to settle
-	empty       time.Duration // in which the server's own CPU is measured
+	empty       time.Duration // in which the CPU of a server with one client is measured
 	open        time.Duration // how long the clients may take to be live
 	late        time.Duration // how long missing records are waited for
 	cutEvery    time.Duration
@@ -31,7 +30,7 @@ type timing struct {
 // usualTiming makes a run of all sessions take about 20 minutes. nginx gives up a connection on which it reads nothing for
 // 60 s.
 var usualTiming = timing{
-	window: 5 * time.Second, heartbeat: 15 * time.Second, idleProxied: 65 * time.Second, warmUp: 2 * time.Second, settle: 4 * time.Second, empty: 2 * time.Second,
+	window: 5 * time.Second, heartbeat: 15 * time.Second, idleProxied: 65 * time.Second, warmUp: 2 * time.Second, empty: 20 * time.Second,
 	open: 2 * time.Minute, late: 15 * time.Second, cutEvery: 10 * time.Second, cutFor: 20 * time.Second,
 }
 
@@ -52,12 +51,13 @@ type session struct {
 	topic  string
 	server *child
 	load   *load
-	empty  usage // of the server with the first client
+	empty  usage   // of the server with the first client
+	base   float64 // the CPU of a server with one client, as a part of a core
 	list   []result
 }
 
-// usage is what a process has at one time, and how much of a core it takes when nothing happens.
-type usage struct{ memory, files, goroutines, cpu float64 }
+// usage is what a process has at one time. memory is without garbage.
+type usage struct{ memory, files, goroutines float64 }
 
 func (s *session) add(rate float64, m measure, value float64) {
 	if !math.IsNaN(value) {
@@ -104,22 +104,31 @@ func (s *session) phases(ctx context.Context) error {
 	// The producer learns of the topic, and the server's first reads are over.
 	s.load.write(ctx, s.kafka, s.topic, 1, s.timing.warmUp, 50)
 	s.load.waitForAll(ctx, s.timing.late+s.transport.every)
-	s.empty = s.usage(ctx)
+	var err error
+	if s.empty, err = s.usage(ctx); err != nil {
+		return err
+	}
 	if err := s.load.start(ctx, 1, s.count, s.timing.open); err != nil {
 		return &notLiveError{err}
 	}
-	with := s.usage(ctx)
+	// Each client gets two records: a compressor, for example, is made for the first one.
+	s.load.write(ctx, s.kafka, s.topic, s.count, s.timing.warmUp, 2/s.timing.warmUp.Seconds())
+	s.load.waitForAll(ctx, s.timing.late+s.transport.every)
+	with, err := s.usage(ctx)
+	if err != nil {
+		return err
+	}
 	others := float64(s.count - 1)
 	s.add(0, memoryIdle, (with.memory-s.empty.memory)/others)
 	s.add(0, files, (with.files-s.empty.files)/others)
 	s.add(0, goroutines, (with.goroutines-s.empty.goroutines)/others)
-	reached := s.windows(ctx)
+	err = s.windows(ctx)
 	s.add(0, lost, float64(s.load.lost.Load()+s.load.missing()))
 	s.add(0, doubled, float64(s.load.doubled.Load()))
 	if s.cuts {
 		s.measureCuts(ctx)
 	}
-	return reached
+	return err
 }
 
 // notLiveError says that clients get no stream, or no answer to a poll.
@@ -135,25 +144,23 @@ func (s *session) windows(ctx context.Context) error {
 	return nil
 }
 
-// usage returns what the server has once its memory has settled.
-func (s *session) usage(ctx context.Context) usage {
-	memory := s.server.settledMemory(ctx, s.timing.settle)
-	begin, cpu := time.Now(), s.server.cpu()
-	sleep(ctx, s.timing.empty)
-	taken := (s.server.cpu() - cpu).Seconds() / time.Since(begin).Seconds()
-	return usage{memory, s.server.files(), s.server.goroutines(ctx), taken}
+// usage returns what the server has now.
+func (s *session) usage(ctx context.Context) (usage, error) {
+	memory, err := s.server.liveMemory()
+	return usage{memory, s.server.files(), s.server.goroutines(ctx)}, err
 }
 
 // counters are what grows in a window.
 type counters struct {
 	at               time.Time
 	server, tool     time.Duration
+	busy             float64 // seconds of all cores, in which any process ran
 	wire             uint64
 	requests, events int64
 }
 
 func (s *session) counters() counters {
-	return counters{time.Now(), s.server.cpu(), cpuOf(os.Getpid()), s.load.wire.total(), s.load.requests.Load(), s.load.events.Load()}
+	return counters{time.Now(), s.server.cpu(), cpuOf(os.Getpid()), busySeconds(), s.load.wire.total(), s.load.requests.Load(), s.load.events.Load()}
 }
 
 // windowLength returns how long a window lasts: timing.window, or a little more, so that each client makes the same number
@@ -166,6 +173,9 @@ func (s *session) windowLength(rate float64) time.Duration {
 	}
 	if rate < 0.1 && period == 0 {
 		period = max(s.transport.wait, s.timing.heartbeat)
+	}
+	if s.transport.http2 && period == 0 {
+		period = s.timing.heartbeat // the server pings each connection as often
 	}
 	if period == 0 {
 		return s.timing.window
@@ -192,35 +202,55 @@ func (s *session) window(ctx context.Context, rate float64) error {
 	largest := peak()
 	seconds := after.at.Sub(before.at).Seconds()
 	clientSeconds := float64(s.count) * seconds
-	cpu := (after.server - before.server).Seconds() - s.empty.cpu*seconds // the server reads from Kafka without clients too
+	cpu := (after.server - before.server).Seconds() - s.base*seconds // the server reads from Kafka without clients too
 	bytes := float64(after.wire - before.wire)
 	s.add(rate, memoryPeak, (largest-s.empty.memory)/float64(s.count-1))
 	s.add(rate, cpuServer, cpu*1e6/clientSeconds)
 	s.add(rate, cpuClient, (after.tool-before.tool).Seconds()*1e6/clientSeconds)
 	s.add(rate, wireMinute, bytes/clientSeconds*60)
-	s.add(rate, requests, float64(after.requests-before.requests)/clientSeconds*60)
+	asked := float64(after.requests - before.requests)
+	s.add(rate, requests, asked/clientSeconds*60)
+	s.add(rate, machineBusy, (after.busy-before.busy)/seconds)
 	if rate == 0 {
 		return nil
 	}
 	events := float64(after.events - before.events)
 	reached := events / (rate * clientSeconds)
+	if s.transport.every > 0 {
+		reached = min(reached, asked/(clientSeconds/s.transport.every.Seconds())) // an overloaded machine polls less
+	}
 	s.add(rate, delivered, reached)
-	p50, p99, ok := s.load.latencies.take()
-	if reached < sustained || !ok {
-		s.load.waitForAll(ctx, s.timing.late)
+	s.load.waitForAll(ctx, s.timing.late+s.transport.every)
+	if reached < sustained || s.load.missing() > 0 {
 		return errNotReached
 	}
 	s.add(rate, cpuEvent, cpu*1e6/events)
 	s.add(rate, wireEvent, bytes/events)
-	s.add(rate, latencyP50, p50)
-	s.add(rate, latencyP99, p99)
-	s.load.waitForAll(ctx, s.timing.late+s.transport.every)
-	return ctx.Err()
+	s.addLatencies(rate)
+	memory, err := s.server.liveMemory()
+	s.add(rate, memoryAfter, (memory-s.empty.memory)/float64(s.count-1))
+	return errors.Join(err, ctx.Err())
+}
+
+// leastForP99 is how many records a 99th percentile needs to be more than the largest value.
+const leastForP99 = 500
+
+// addLatencies adds the latencies of all records since the window has begun.
+func (s *session) addLatencies(rate float64) {
+	p50, p99, count := s.load.latencies.take()
+	if count > 0 {
+		s.add(rate, latencyP50, p50)
+	}
+	if count >= leastForP99 {
+		s.add(rate, latencyP99, p99)
+	}
 }
 
 // measureCuts resets each connection every timing.cutEvery, each at a time of its own, while records are written.
 func (s *session) measureCuts(ctx context.Context) {
 	s.setting = cuts
+	_, _, _ = s.load.latencies.take()
+	_, _, _ = s.load.liveAgain.take()
 	lostBefore, doubledBefore := s.load.lost.Load()+s.load.missing(), s.load.doubled.Load()
 	cutting, stop := context.WithTimeout(ctx, s.timing.cutFor)
 	defer stop()
@@ -239,7 +269,8 @@ func (s *session) measureCuts(ctx context.Context) {
 	s.load.waitForAll(ctx, s.timing.late+s.transport.every)
 	s.add(1, lost, float64(s.load.lost.Load()+s.load.missing()-lostBefore))
 	s.add(1, doubled, float64(s.load.doubled.Load()-doubledBefore))
-	if p50, p99, ok := s.load.liveAgain.take(); ok {
+	s.addLatencies(1)
+	if p50, p99, count := s.load.liveAgain.take(); count > 0 {
 		s.add(1, liveAgainP50, p50)
 		s.add(1, liveAgainP99, p99)
 	}

@@ -31,6 +31,8 @@ var tables = []table{
 	{"memory", direct, []measure{memoryIdle}, 0, 0},
 	{"memory-peak", direct, []measure{memoryPeak}, middle, allRates},
 	{"held", direct, []measure{files, goroutines}, middle, 0},
+	{"memory-after", direct, []measure{memoryAfter}, middle, allRates},
+	{"busy", direct, []measure{machineBusy, cpuClient}, middle, allRates},
 	{"cpu", direct, []measure{cpuServer}, middle, allRates},
 	{"cpu-event", direct, []measure{cpuEvent}, middle, allRates},
 	{"cpu-clients", direct, []measure{cpuServer}, 0, 1},
@@ -38,7 +40,7 @@ var tables = []table{
 	{"requests", direct, []measure{requests}, middle, allRates},
 	{"latency", direct, []measure{latencyP50, latencyP99}, middle, allRates},
 	{"latency-clients", direct, []measure{latencyP50, latencyP99}, 0, 1},
-	{"cuts", cuts, []measure{lost, doubled, liveAgainP50, liveAgainP99}, 0, allRates},
+	{"cuts", cuts, []measure{lost, doubled, liveAgainP50, liveAgainP99, latencyP50, latencyP99}, 0, allRates},
 	{"nginx", nginx, []measure{works, requests, memoryIdle, cpuServer, latencyP50, latencyP99}, 0, allRates},
 	{"nginx-upgrade", upgraded, []measure{works, requests, memoryIdle, cpuServer, latencyP50, latencyP99}, 0, allRates},
 	{"chromium", chromium, []measure{pageCPU, pageMemory, tabsReceiving}, 0, allRates},
@@ -47,14 +49,14 @@ var tables = []table{
 // titles are the headings of columns, with the unit of the figures; scales is the size of the unit if it is not 1.
 var (
 	titles = map[measure]string{
-		memoryIdle: "idle memory, KiB", memoryPeak: "largest memory, KiB", files: "open files", goroutines: "goroutines",
+		memoryIdle: "idle memory, KiB", memoryPeak: "largest memory, KiB", memoryAfter: "memory after it, KiB", machineBusy: "busy cores", files: "open files", goroutines: "goroutines",
 		cpuServer: "CPU, µs a client and second", cpuEvent: "CPU, µs an event", cpuClient: "the load tool's CPU, µs a client and second",
 		wireMinute: "idle minute, bytes", wireEvent: "an event, bytes", requests: "requests a client and minute",
 		latencyP50: "p50, ms", latencyP99: "p99, ms", delivered: "part delivered", lost: "lost", doubled: "doubled",
 		liveAgainP50: "live again p50, ms", liveAgainP99: "live again p99, ms", works: "works",
 		pageCPU: "CPU, ms a minute", pageMemory: "memory, MiB", tabsReceiving: "of seven tabs receive",
 	}
-	scales = map[measure]float64{memoryIdle: 1 << 10, memoryPeak: 1 << 10, pageMemory: 1 << 20}
+	scales = map[measure]float64{memoryIdle: 1 << 10, memoryPeak: 1 << 10, memoryAfter: 1 << 10, pageMemory: 1 << 20}
 )
 
 // wants reports whether the point belongs to the table.

@@ -50,7 +50,7 @@ type socketWriter struct {
 	ctx     context.Context //nolint:containedctx // of the request; ends when the client is gone
 	conn    *websocket.Conn
 	header  http.Header
-	until   time.Time       // a write must have ended then; zero: it may take any time
+	timer   *time.Timer     // closes the connection when a write takes too long; nil: no write has had a deadline
 	refusal strings.Builder // the body of a response that is not a stream
 	refused bool
 }
@@ -87,13 +87,7 @@ func (w *socketWriter) Write(p []byte) (int, error) {
 	if w.refused {
 		return w.refusal.Write(p)
 	}
-	ctx := w.ctx
-	if !w.until.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, w.until)
-		defer cancel()
-	}
-	if err := w.conn.Write(ctx, websocket.MessageBinary, p); err != nil {
+	if err := w.conn.Write(w.ctx, websocket.MessageBinary, p); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -105,6 +99,14 @@ func (w *socketWriter) FlushError() error { return nil }
 func (w *socketWriter) SetReadDeadline(time.Time) error { return nil } // nothing is read but control frames
 
 func (w *socketWriter) SetWriteDeadline(t time.Time) error { //nolint:unparam // http.ResponseController wants the error
-	w.until = t
+	switch {
+	case t.IsZero() && w.timer != nil:
+		w.timer.Stop()
+	case t.IsZero():
+	case w.timer == nil:
+		w.timer = time.AfterFunc(time.Until(t), func() { _ = w.conn.CloseNow() })
+	default:
+		w.timer.Reset(time.Until(t))
+	}
 	return nil
 }

@@ -117,7 +117,7 @@ func TestPages(t *testing.T) {
 			}
 		}
 	}
-	if cpu, memory := b.watchCPU(t.Context(), time.Second), b.memory(); cpu <= 0 || memory < 10<<20 {
+	if cpu, memory := b.watch(t.Context(), time.Second); cpu <= 0 || memory < 10<<20 {
 		t.Errorf("Chromium's processes %v took %v of CPU and %v bytes", b.processes(), cpu, memory)
 	}
 }

@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,6 +74,17 @@ func (c *wireConn) reset() {
 	_ = c.Close()
 }
 
+// dialer connects as Chrome does: it probes quiet connections every 45 s. Segments are as large as on Ethernet, in both
+// directions, although the loopback interface would carry larger ones.
+var dialer = net.Dialer{
+	KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 45 * time.Second, Interval: 45 * time.Second},
+	Control: func(_, _ string, raw syscall.RawConn) error {
+		var refused error
+		err := raw.Control(func(fd uintptr) { refused = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 1460) })
+		return errors.Join(err, refused)
+	},
+}
+
 // transport returns what makes the client's connections.
 func (c *client) transport() *http.Transport {
 	t := c.load.transport
@@ -88,7 +102,7 @@ func (c *client) transport() *http.Transport {
 				return nil, ctx.Err()
 			}
 			defer func() { <-c.load.dials }()
-			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			conn, err := dialer.DialContext(ctx, network, address)
 			if err != nil {
 				return nil, err
 			}
