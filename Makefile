@@ -102,15 +102,18 @@ bench-kafka: ## run the benchmarks of the consumer and of whole servers on Apach
 	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh $(KAFKA_VERSION)
 	deploy/kafka/bench.sh go test -run '^$$' -bench '$(BENCH)' -timeout 2h $(BENCHARGS) ./consumer ./integration
 
-# TRANSPORTS is the directory of the results, and TRANSPORTARGS adds flags of the load tool. Results are appended: of two
-# results of one run, the later counts.
+# TRANSPORTS is the directory of the results. TRANSPORTPARTS are the parts of the comparison, and TRANSPORTARGS adds flags
+# to each of them. Results are appended: of two results of one run, the later counts.
 TRANSPORTS ?= bin/transports
+TRANSPORTPARTS ?= run nginx browser
 bench-transports: export HERALD_KAFKA_IMAGE ?= $(LOCAL_KAFKA_IMAGE)
 bench-transports: ## compare SSE, WebSocket and polling on Apache Kafka in Docker; results go to TRANSPORTS (bin/transports)
 	@[[ $$HERALD_KAFKA_IMAGE != $(LOCAL_KAFKA_IMAGE) ]] || deploy/kafka/build.sh $(KAFKA_VERSION)
 	mkdir -p $(TRANSPORTS)
 	go build -o bin/compare-transports ./integration/transports
-	for command in 'run $(TRANSPORTARGS)' 'run --nginx' browser; do deploy/kafka/bench.sh bin/compare-transports $$command --out $(TRANSPORTS)/results.csv || exit 1; done
+	for part in $(TRANSPORTPARTS); do \
+		deploy/kafka/bench.sh bin/compare-transports $${part/nginx/run --nginx} --out $(TRANSPORTS)/results.csv $(TRANSPORTARGS) || exit 1; \
+	done
 	bin/compare-transports report --results $(TRANSPORTS)/results.csv
 
 lint: $(golangci_lint) ## run the linters

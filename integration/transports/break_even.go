@@ -9,18 +9,17 @@ import (
 
 // cost is something that a client costs.
 type cost struct {
-	name   string
-	idle   measure
-	busy   measure
-	events float64 // busy is divided by events: the number of events for a rate of 1/s. 0: it is not
+	name string
+	idle measure
+	busy measure // while records arrive
 }
 
-// costs are compared for the break-even. wire_event times 60 s times the rate is bytes a minute, as wire_minute has.
-var costs = []cost{
-	{"memory", memoryIdle, memoryAfter, 0},
-	{"CPU", cpuServer, cpuServer, 0},
-	{"wire", wireMinute, wireEvent, 60},
-}
+// What is compared for the break-even.
+var (
+	memoryCost = cost{"memory", memoryIdle, memoryAfter}
+	cpuCost    = cost{"CPU", cpuServer, cpuServer}
+	wireCost   = cost{"wire", wireMinute, wireMinute}
+)
 
 // streams are the transports that polling is compared with.
 var streams = []string{"sse", "sse-nethttp", "ws"}
@@ -40,9 +39,6 @@ func (c comparison) curve(run int, transport string, of cost) (out curve) {
 		if rate == 0 || !ok || !c.reached(p) {
 			continue
 		}
-		if of.events > 0 {
-			v *= of.events * rate
-		}
 		out.rates, out.costs = append(out.rates, rate), append(out.costs, v)
 	}
 	return out
@@ -57,12 +53,12 @@ func (u curve) at(rate float64) float64 {
 type side string
 
 const (
-	unknown  side = ""
-	never    side = "nowhere"
-	always   side = "everywhere"
-	above    side = "above "
-	below    side = "below "
-	severalX side = "changes several times"
+	unknown side = ""
+	never   side = "nowhere"
+	always  side = "everywhere"
+	above   side = "above "
+	below   side = "below "
+	several side = "changes several times"
 )
 
 // breakEven returns the side on which polling costs less, and the rate of the border. It looks at the rates that
@@ -86,7 +82,7 @@ func breakEven(poll, stream curve) (s side, rate float64) {
 			continue
 		}
 		if s == above || s == below {
-			return severalX, 0
+			return several, 0
 		}
 		s, rate = above, crossing(rates[i-1], less[i-1], rates[i], less[i])
 		if less[i-1] < 0 {
@@ -118,7 +114,7 @@ func (c comparison) breakEvenCell(poll, stream string, of cost) string {
 		return string(sides[0])
 	}
 	f, _ := figureOf(rates)
-	return string(sides[0]) + eachText(f, func(v float64) string { return pace(v) })
+	return string(sides[0]) + eachText(f, pace)
 }
 
 // eachText returns median and spread as texts.
@@ -168,7 +164,7 @@ func (c comparison) interval(run int, stream string, of cost, rate float64) (sec
 			polls, values = append(polls, float64(time.Second)/float64(t.every)), append(values, u.at(rate))
 		}
 	}
-	if len(polls) < 2 {
+	if len(polls) < 3 {
 		return 0, false
 	}
 	want := target.at(rate)
@@ -213,7 +209,7 @@ func (c comparison) intervalCell(stream string, of cost, rate float64) string {
 
 // breakEvenMarkdown returns the table of the rates from which polling costs less than a stream.
 func breakEvenMarkdown(c comparison) string {
-	head := []string{"", "against"}
+	head, costs := []string{"", "against"}, []cost{memoryCost, cpuCost, wireCost}
 	for _, of := range costs {
 		head = append(head, of.name)
 	}
@@ -238,15 +234,15 @@ func breakEvenMarkdown(c comparison) string {
 // intervalMarkdown returns the table of the times between two polls with which polling costs as much as a stream.
 func intervalMarkdown(c comparison) string {
 	head, rows := []string{"records", "against"}, [][]string{nil}
-	kinds := costs[1:] // memory hardly depends on the interval
-	for _, of := range kinds {
+	costs := []cost{cpuCost, wireCost} // memory hardly depends on the interval
+	for _, of := range costs {
 		head = append(head, of.name)
 	}
 	rows[0] = head
 	for _, rate := range c.rates(direct, middle, cpuServer) {
 		for _, stream := range streams {
 			row := []string{rateText(rate), "`" + stream + "`"}
-			for _, of := range kinds {
+			for _, of := range costs {
 				row = append(row, c.intervalCell(stream, of, rate))
 			}
 			if strings.Join(row[2:], "") != "" {

@@ -18,7 +18,7 @@ import (
 type browserCommand struct {
 	Brokers []string      `required:"" env:"HERALD_BENCH_BROKER" help:"Kafka's brokers."`
 	Runs    int           `default:"3" help:"How many times to measure everything."`
-	First   int           `default:"1" help:"The number of the first run, to add runs to a file."`
+	First   int           `default:"1" help:"Number of the first run. Give the next number to add runs to a file that has some."`
 	For     time.Duration `default:"5m" help:"How long the pages are open."`
 	Rate    float64       `default:"1" help:"Records a second. Each page must get at least one while it is measured."`
 	Out     string        `default:"integration/transports/results/results.csv" help:"File that the results are appended to."`
@@ -33,6 +33,14 @@ const (
 
 // pageTransports are the transports that pages have.
 var pageTransports = []string{"sse", "sse-h2", "ws", "longpoll", "poll-1s", "poll-5s", "poll-30s"}
+
+// Validate implements kong.Validatable.
+func (b *browserCommand) Validate() error {
+	if !(b.Rate*b.For.Seconds() >= 1) {
+		return errors.New("--rate and --for: want at least one record while the pages are open")
+	}
+	return nil
+}
 
 // Run implements the command.
 func (b *browserCommand) Run(ctx context.Context) error {
@@ -107,7 +115,11 @@ func startSite(ctx context.Context, run *browserCommand, kafka *kgo.Client) (s *
 // write writes records for the user of all pages.
 func (s *site) write(ctx context.Context) {
 	for number := uint64(1); ctx.Err() == nil; number++ {
-		s.kafka.Produce(ctx, &kgo.Record{Topic: s.topic, Key: []byte(userName(0)), Value: appendNotification(nil, userName(0), number, time.Now())}, nil)
+		s.kafka.Produce(ctx, &kgo.Record{Topic: s.topic, Key: []byte(userName(0)), Value: appendNotification(nil, userName(0), number, time.Now())}, func(_ *kgo.Record, err error) {
+			if err != nil && ctx.Err() == nil {
+				_, _ = fmt.Fprintf(os.Stderr, "  write to Kafka: %v\n", err)
+			}
+		})
 		sleep(ctx, time.Duration(float64(time.Second)/s.run.Rate))
 	}
 }

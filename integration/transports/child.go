@@ -52,7 +52,7 @@ func startServer(ctx context.Context, brokers []string, topic string, tls bool) 
 	line, err := c.lines.ReadString('\n')
 	if err != nil {
 		c.stop()
-		return nil, fmt.Errorf("the server does not start: %w", err)
+		return nil, fmt.Errorf("start the server: %w", err)
 	}
 	if _, err := fmt.Sscan(line, &c.address, &c.admin); err != nil {
 		c.stop()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -25,7 +26,7 @@ type browser struct {
 
 // startBrowser starts a Chromium that has one tab, which is blank.
 func startBrowser(ctx context.Context) (*browser, error) {
-	path, err := exec.LookPath("chromium")
+	path, err := exec.LookPath(cmp.Or(os.Getenv("HERALD_CHROMIUM"), "chromium"))
 	if err != nil {
 		return nil, fmt.Errorf("find Chromium: %w", err)
 	}

@@ -40,7 +40,8 @@ func newClient(l *load, user string) *client {
 	return c
 }
 
-// run asks until ctx ends. Polls begin after a part of their interval, which is different for each client.
+// run asks until ctx ends. Of polls, the first begins at once. The second follows after a random part of the interval, so
+// that the clients' polls are spread.
 func (c *client) run(ctx context.Context) {
 	t := c.load.transport
 	next := time.Now()
@@ -55,8 +56,8 @@ func (c *client) run(ctx context.Context) {
 		case err == nil && t.protocol == poll:
 			c.becomeLive()
 			next = next.Add(t.every)
-			if late := time.Now(); t.every > 0 && next.Before(late) {
-				next = late // the first poll, or an overloaded machine
+			if now := time.Now(); next.Before(now) {
+				next = now // the machine is overloaded
 			}
 			sleep(ctx, time.Until(next))
 		case c.cutAt.Load() == 0: // nobody has cut it
@@ -80,7 +81,7 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// ask opens a stream and reads it to its end, or makes one poll. A poll that was answered to its end is no error.
+// ask opens a stream and reads it to its end, or makes one poll. For a complete answer to a poll, it returns nil.
 func (c *client) ask(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -115,7 +116,7 @@ func (c *client) open(ctx context.Context) (io.ReadCloser, error) {
 		return c.openWebSocket(ctx, query)
 	}
 	path := eventsPath
-	if t.protocol == sse && !t.ownLoop && !t.http2 {
+	if t.netHTTP {
 		path = netHTTPPath
 	}
 	if t.protocol == poll {
@@ -129,7 +130,7 @@ func (c *client) open(ctx context.Context) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	req.Header = c.load.header.Clone()
+	req.Header = browserHeader.Clone()
 	if c.lastID != "" {
 		req.Header.Set("Last-Event-ID", c.lastID)
 	}
@@ -145,7 +146,7 @@ func (c *client) open(ctx context.Context) (io.ReadCloser, error) {
 }
 
 func (c *client) openWebSocket(ctx context.Context, query url.Values) (io.ReadCloser, error) {
-	options := &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: c.load.header.Clone(), CompressionMode: websocket.CompressionDisabled}
+	options := &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: browserHeader.Clone(), CompressionMode: websocket.CompressionDisabled}
 	if c.load.transport.deflate {
 		options.CompressionMode = websocket.CompressionContextTakeover
 		query.Set(deflateParameter, "")

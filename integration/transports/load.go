@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"sync"
@@ -17,7 +18,6 @@ import (
 type load struct {
 	transport transport
 	address   string // host:port of the server, or of the proxy
-	header    http.Header
 	clients   []*client
 	dials     chan struct{} // bounds the connections that are made at a time
 	wire      wire
@@ -33,8 +33,19 @@ type load struct {
 
 	mu      sync.Mutex
 	reasons map[string]int // why connections ended by themselves, and how often
-	written []uint64       // by client: the number of the last record
-	turn    int            // counts the written records
+
+	// Only the session's goroutine uses these.
+	written []uint64 // by client: the number of the last record
+	turn    int      // counts the written records
+}
+
+// report prints what did not go as it should.
+func (l *load) report(w io.Writer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for reason, n := range l.reasons {
+		_, _ = fmt.Fprintf(w, "  %d times: %s\n", n, reason)
+	}
 }
 
 // atOnce is how many connections the clients make at a time.
@@ -50,7 +61,7 @@ var browserHeader = http.Header{
 
 func newLoad(t transport, address string, clients int) *load {
 	l := &load{
-		transport: t, address: address, header: browserHeader, dials: make(chan struct{}, atOnce),
+		transport: t, address: address, dials: make(chan struct{}, atOnce),
 		wire: wire{open: make(map[*wireConn]struct{})}, reasons: make(map[string]int), written: make([]uint64, clients),
 		latencies: newLatencies(), liveAgain: newLatencies(),
 	}

@@ -26,7 +26,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"os/signal"
 	"syscall"
 
@@ -35,7 +34,7 @@ import (
 
 var commands struct {
 	Serve   serveCommand   `cmd:"" help:"Run the server of a session."`
-	Run     runCommand     `cmd:"" help:"Measure."`
+	Run     runCommand     `cmd:"" help:"Measure all transports with the load tool's clients."`
 	Browser browserCommand `cmd:"" help:"Measure pages in Chromium."`
 	Report  reportCommand  `cmd:"" help:"Write the tables and the pictures of the results."`
 }
@@ -45,5 +44,4 @@ func main() {
 	defer stop()
 	k := kong.Parse(&commands, kong.Name("transports"), kong.BindTo(ctx, (*context.Context)(nil)))
 	k.FatalIfErrorf(k.Run())
-	_ = os.Stdout
 }

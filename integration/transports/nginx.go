@@ -17,12 +17,11 @@ type nginxProxy struct {
 	dir     string
 }
 
-// nginxConfig has nothing but what nginx needs to run without root and to pass requests on: every other setting is
-// nginx's default. worker_connections is what Debian's configuration has.
+// nginxConfig has what nginx needs to run without root and to pass requests on, and no access log. Every other setting is
+// nginx's default; worker_connections is Debian's.
 const nginxConfig = `
 pid %[1]s/pid;
 error_log %[1]s/error.log;
-worker_processes auto;
 events { worker_connections 768; }
 http {
 	access_log off;

@@ -18,15 +18,15 @@ type picture struct {
 var pictures = []picture{
 	{
 		"memory", "Memory of an idle client, by transport and number of clients",
-		dots("Server memory of an idle client", "KiB a client", direct, memoryIdle).series,
+		dots("Server memory of an idle client", "KiB a client", direct, memoryIdle),
 	},
 	{
-		"cpu", "CPU of a client and second over the rate of its records, with the rates where polling begins to cost less than SSE",
-		lines("Server CPU of a client", "µs of CPU a client and second", costs[1], 0),
+		"cpu", "CPU of a client and second over the rate of its records, with rings where a transport costs as much as SSE",
+		lines("Server CPU of a client", "µs of CPU a client and second", cpuCost, 0),
 	},
 	{
 		"wire", "Bytes on the wire for each event, over the rate of a client's records",
-		lines("Bytes on the wire", "bytes an event, both directions", costs[2], 60),
+		lines("Bytes on the wire", "bytes an event, both directions", wireCost, 60),
 	},
 	{
 		"latency", "Time from the producer to the client, p50 and p99, by transport",
@@ -36,27 +36,17 @@ var pictures = []picture{
 	},
 	{
 		"chromium-cpu", "CPU of Chromium for a page with one connection, by transport",
-		dots("CPU of Chromium for a page with one connection", "ms of CPU a minute", chromium, pageCPU).series,
+		dots("CPU of Chromium for a page with one connection", "ms of CPU a minute", chromium, pageCPU),
 	},
 	{
 		"chromium-memory", "Memory of Chromium for a page with one connection, by transport",
-		dots("Memory of Chromium for a page with one connection", "MiB", chromium, pageMemory).series,
+		dots("Memory of Chromium for a page with one connection", "MiB", chromium, pageMemory),
 	},
 }
 
-// kind names the points of a picture that has one measure.
-type kind struct {
-	title, axis string
-	setting     setting
-	measure     measure
-}
-
-func dots(title, axis string, s setting, m measure) kind {
-	return kind{title, axis, s, m}
-}
-
-func (k kind) series(c comparison) (*chart, error) {
-	return dotsOf(k.title, k.axis, func(p point) bool { return p.setting == k.setting && p.measure == k.measure })(c)
+// dots draws one measure.
+func dots(title, axis string, where setting, m measure) func(comparison) (*chart, error) {
+	return dotsOf(title, axis, func(p point) bool { return p.setting == where && p.measure == m })
 }
 
 // dotsOf draws a row for each transport, and in it a dot with its spread for each measure, number of clients and rate.

@@ -112,14 +112,14 @@ func fillDocument(text string, c comparison) (string, error) {
 		name := parts[2] + " " + parts[3]
 		now, ok := texts[name]
 		if !ok {
-			errs = append(errs, fmt.Errorf("%s does not exist, or stands twice", name))
+			errs = append(errs, fmt.Errorf("%s is unknown, or is in the document twice", name))
 			return found
 		}
 		delete(texts, name)
 		return parts[1] + "\n" + now + "\n" + parts[4]
 	})
 	for name := range texts {
-		errs = append(errs, fmt.Errorf("%s is missing", name))
+		errs = append(errs, fmt.Errorf("%s is not in the document", name))
 	}
 	return filled, errors.Join(errs...)
 }

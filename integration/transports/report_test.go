@@ -80,7 +80,7 @@ func costsOf(run int, transport string, a, b float64) (list []result) {
 }
 
 func TestBreakEven(t *testing.T) {
-	cpu := costs[1]
+	cpu := cpuCost
 	tests := map[string]struct {
 		poll, stream [2]float64 // idle, and for each record
 		want         string
@@ -116,7 +116,7 @@ func TestInterval(t *testing.T) {
 		list = append(list, costsOf(1, "poll-1s", 60, 0)...)
 		list = append(list, costsOf(1, "poll-5s", 12, 0)...)
 		list = append(list, costsOf(1, "poll-30s", 2, 0)...)
-		if got := newComparison(list).intervalCell("sse", costs[1], 0); got != want {
+		if got := newComparison(list).intervalCell("sse", cpuCost, 0); got != want {
 			t.Errorf("a stream that costs %v: every %q, want %q", stream, got, want)
 		}
 	}

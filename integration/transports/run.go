@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -15,15 +16,26 @@ import (
 
 // runCommand measures all transports, one session after the other.
 type runCommand struct {
-	Brokers   []string  `required:"" env:"HERALD_BENCH_BROKER" help:"Kafka's brokers."`
-	Runs      int       `default:"3" help:"How many times to measure everything."`
-	First     int       `default:"1" help:"The number of the first run, to add runs to a file."`
-	Transport []string  `help:"The transports to measure. Default: all."`
-	Clients   []int     `help:"The numbers of clients. Default: 100, 1,000 and 10,000 for some transports, 1,000 for the others."`
-	Rate      []float64 `help:"Records a second and client. Default: 0.01, 1 and 10."`
-	Most      float64   `default:"40000" help:"Leave out rates at which all clients would get more records a second than this."`
-	Nginx     bool      `help:"Measure through nginx in its default configuration."`
-	Out       string    `default:"integration/transports/results/results.csv" help:"File that the results are appended to."`
+	Brokers    []string  `required:"" env:"HERALD_BENCH_BROKER" help:"Kafka's brokers."`
+	Runs       int       `default:"3" help:"How many times to measure everything."`
+	First      int       `default:"1" help:"Number of the first run. Give the next number to add runs to a file that has some."`
+	Transport  []string  `help:"The transports to measure. Default: all."`
+	Clients    []int     `help:"The numbers of clients. Default: 100, 1,000 and 10,000 for some transports, 1,000 for the others."`
+	Rate       []float64 `help:"Records a second and client. Default: 0.01, 1 and 10."`
+	MaxRecords float64   `default:"40000" help:"Leave out a rate if it gives all clients together more than this many records a second."`
+	Nginx      bool      `help:"Measure through nginx in its default configuration."`
+	Out        string    `default:"integration/transports/results/results.csv" help:"File that the results are appended to."`
+}
+
+// Validate implements kong.Validatable.
+func (r *runCommand) Validate() error {
+	if slices.ContainsFunc(r.Clients, func(n int) bool { return n < 2 }) {
+		return errors.New("--clients: want 2 or more: what a server takes with one client is subtracted")
+	}
+	if slices.ContainsFunc(r.Rate, func(rate float64) bool { return !(rate > 0) }) {
+		return errors.New("--rate: want more than 0; a session begins without records anyway")
+	}
+	return nil
 }
 
 // Run implements the command.
@@ -55,9 +67,8 @@ func (r *runCommand) Run(ctx context.Context) error {
 				note = ": " + err.Error()
 			}
 			_, _ = fmt.Fprintf(os.Stderr, "run %d, %s, %s, %d clients, %v%s\n", n, s.setting, s.transport.name, s.count, time.Since(begin).Round(time.Second), note)
-			_, dead := errors.AsType[*notLiveError](err)
 			switch proxied := s.setting == nginx || s.setting == upgraded; {
-			case proxied && (dead || err == nil || errors.Is(err, errNotReached)):
+			case proxied && (errors.Is(err, errNotLive) || err == nil || errors.Is(err, errNotReached)):
 				list = append(list, result{n, s.setting, s.transport.name, s.count, 0, works, worksAs(s.transport, list, err)})
 			case err != nil && !errors.Is(err, errNotReached):
 				return err
@@ -84,8 +95,9 @@ func worksAs(t transport, list []result, err error) float64 {
 // nginxTransports are the transports that are measured through nginx, to which the clients speak without TLS.
 var nginxTransports = []string{"sse", "ws", "longpoll", "poll-1s"}
 
-// warmUp runs a session whose results are thrown away: the first session on a new broker would measure the broker's
-// compiler. Then it returns the CPU that a server with one client takes, as a part of a core.
+// warmUp runs a session whose results are thrown away. The first session on a new broker would be slow, because the
+// broker's JVM still compiles its code. Then warmUp returns the CPU that a server with one client takes, as a part of a
+// core.
 func (r *runCommand) warmUp(ctx context.Context, kafka *kgo.Client) (base float64, err error) {
 	s := session{setting: direct, transport: transports[0], count: 1000, rates: []float64{10}, timing: usualTiming, kafka: kafka}
 	if _, err := s.measure(ctx, r.Brokers); err != nil && !errors.Is(err, errNotReached) {
@@ -122,6 +134,9 @@ func (r *runCommand) sessions() (list []session, err error) {
 		if err != nil {
 			return nil, err
 		}
+		if r.Nginx && t.tls {
+			return nil, fmt.Errorf("--transport %s: this nginx does not speak TLS: want one of %s", name, strings.Join(nginxTransports, ", "))
+		}
 		counts := r.Clients
 		switch {
 		case len(counts) > 0:
@@ -135,7 +150,7 @@ func (r *runCommand) sessions() (list []session, err error) {
 		for _, count := range counts {
 			s := session{setting: direct, transport: t, count: count, timing: usualTiming, cuts: count == 1000 && slices.Contains(cutTransports, name)}
 			for _, rate := range r.rates(t, count) {
-				if rate*float64(count) <= r.Most {
+				if rate*float64(count) <= r.MaxRecords {
 					s.rates = append(s.rates, rate)
 				}
 			}

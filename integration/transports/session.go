@@ -59,9 +59,11 @@ type session struct {
 // usage is what a process has at one time. memory is without garbage.
 type usage struct{ memory, files, goroutines float64 }
 
-func (s *session) add(rate float64, m measure, value float64) {
+func (s *session) add(rate float64, m measure, value float64) { s.addIn(s.setting, rate, m, value) }
+
+func (s *session) addIn(where setting, rate float64, m measure, value float64) {
 	if !math.IsNaN(value) {
-		s.list = append(s.list, result{s.run, s.setting, s.transport.name, s.count, rate, m, value})
+		s.list = append(s.list, result{s.run, where, s.transport.name, s.count, rate, m, value})
 	}
 }
 
@@ -91,15 +93,15 @@ func (s *session) measure(ctx context.Context, brokers []string) (list []result,
 	defer s.load.stop()
 	defer stop()
 	err = s.phases(running)
-	for reason, n := range s.load.reasons {
-		_, _ = fmt.Fprintf(os.Stderr, "  %d times: %s\n", n, reason)
-	}
+	stop()
+	s.load.stop()
+	s.load.report(os.Stderr)
 	return s.list, err
 }
 
 func (s *session) phases(ctx context.Context) error {
 	if err := s.load.start(ctx, 0, 1, s.timing.open); err != nil {
-		return &notLiveError{err}
+		return fmt.Errorf("%w: %w", errNotLive, err)
 	}
 	// The producer learns of the topic, and the server's first reads are over.
 	s.load.write(ctx, s.kafka, s.topic, 1, s.timing.warmUp, 50)
@@ -109,7 +111,7 @@ func (s *session) phases(ctx context.Context) error {
 		return err
 	}
 	if err := s.load.start(ctx, 1, s.count, s.timing.open); err != nil {
-		return &notLiveError{err}
+		return fmt.Errorf("%w: %w", errNotLive, err)
 	}
 	// Each client gets two records: a compressor, for example, is made for the first one.
 	s.load.write(ctx, s.kafka, s.topic, s.count, s.timing.warmUp, 2/s.timing.warmUp.Seconds())
@@ -125,14 +127,14 @@ func (s *session) phases(ctx context.Context) error {
 	err = s.windows(ctx)
 	s.add(0, lost, float64(s.load.lost.Load()+s.load.missing()))
 	s.add(0, doubled, float64(s.load.doubled.Load()))
-	if s.cuts {
+	if s.cuts && err == nil {
 		s.measureCuts(ctx)
 	}
 	return err
 }
 
-// notLiveError says that clients get no stream, or no answer to a poll.
-type notLiveError struct{ error }
+// errNotLive says that clients get no stream, or no answer to a poll.
+var errNotLive = errors.New("not all clients are live")
 
 // windows measures without records, and then at each rate up to the first that is not reached.
 func (s *session) windows(ctx context.Context) error {
@@ -183,8 +185,8 @@ func (s *session) windowLength(rate float64) time.Duration {
 	return (s.timing.window + period - 1).Truncate(period)
 }
 
-// window writes records at the rate and measures. Before it, clients that poll get records at this rate for as long as
-// their interval, so that each answer of the window has what an interval brings.
+// window writes records at the rate and measures. Clients that poll first get records at this rate for one
+// interval, so that each answer in the window brings the records of a whole interval.
 func (s *session) window(ctx context.Context, rate float64) error {
 	length := s.windowLength(rate)
 	if rate > 0 && s.transport.every > 0 {
@@ -199,6 +201,9 @@ func (s *session) window(ctx context.Context, rate float64) error {
 		sleep(ctx, length)
 	}
 	after := s.counters()
+	if after.server <= before.server {
+		return errors.New("the server has ended")
+	}
 	largest := peak()
 	seconds := after.at.Sub(before.at).Seconds()
 	clientSeconds := float64(s.count) * seconds
@@ -226,7 +231,7 @@ func (s *session) window(ctx context.Context, rate float64) error {
 	}
 	s.add(rate, cpuEvent, cpu*1e6/events)
 	s.add(rate, wireEvent, bytes/events)
-	s.addLatencies(rate)
+	s.addLatencies(s.setting, rate)
 	memory, err := s.server.liveMemory()
 	s.add(rate, memoryAfter, (memory-s.empty.memory)/float64(s.count-1))
 	return errors.Join(err, ctx.Err())
@@ -236,19 +241,18 @@ func (s *session) window(ctx context.Context, rate float64) error {
 const leastForP99 = 500
 
 // addLatencies adds the latencies of all records since the window has begun.
-func (s *session) addLatencies(rate float64) {
+func (s *session) addLatencies(where setting, rate float64) {
 	p50, p99, count := s.load.latencies.take()
 	if count > 0 {
-		s.add(rate, latencyP50, p50)
+		s.addIn(where, rate, latencyP50, p50)
 	}
 	if count >= leastForP99 {
-		s.add(rate, latencyP99, p99)
+		s.addIn(where, rate, latencyP99, p99)
 	}
 }
 
 // measureCuts resets each connection every timing.cutEvery, each at a time of its own, while records are written.
 func (s *session) measureCuts(ctx context.Context) {
-	s.setting = cuts
 	_, _, _ = s.load.latencies.take()
 	_, _, _ = s.load.liveAgain.take()
 	lostBefore, doubledBefore := s.load.lost.Load()+s.load.missing(), s.load.doubled.Load()
@@ -267,11 +271,11 @@ func (s *session) measureCuts(ctx context.Context) {
 	s.load.write(ctx, s.kafka, s.topic, s.count, s.timing.cutFor, 1)
 	all.Wait()
 	s.load.waitForAll(ctx, s.timing.late+s.transport.every)
-	s.add(1, lost, float64(s.load.lost.Load()+s.load.missing()-lostBefore))
-	s.add(1, doubled, float64(s.load.doubled.Load()-doubledBefore))
-	s.addLatencies(1)
+	s.addIn(cuts, 1, lost, float64(s.load.lost.Load()+s.load.missing()-lostBefore))
+	s.addIn(cuts, 1, doubled, float64(s.load.doubled.Load()-doubledBefore))
+	s.addLatencies(cuts, 1)
 	if p50, p99, count := s.load.liveAgain.take(); count > 0 {
-		s.add(1, liveAgainP50, p50)
-		s.add(1, liveAgainP99, p99)
+		s.addIn(cuts, 1, liveAgainP50, p50)
+		s.addIn(cuts, 1, liveAgainP99, p99)
 	}
 }

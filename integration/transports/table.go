@@ -51,8 +51,8 @@ var (
 	titles = map[measure]string{
 		memoryIdle: "idle memory, KiB", memoryPeak: "largest memory, KiB", memoryAfter: "memory after it, KiB", machineBusy: "busy cores", files: "open files", goroutines: "goroutines",
 		cpuServer: "CPU, µs a client and second", cpuEvent: "CPU, µs an event", cpuClient: "the load tool's CPU, µs a client and second",
-		wireMinute: "idle minute, bytes", wireEvent: "an event, bytes", requests: "requests a client and minute",
-		latencyP50: "p50, ms", latencyP99: "p99, ms", delivered: "part delivered", lost: "lost", doubled: "doubled",
+		wireMinute: "bytes a client and minute", wireEvent: "an event, bytes", requests: "requests a client and minute",
+		latencyP50: "p50, ms", latencyP99: "p99, ms", lost: "lost", doubled: "doubled",
 		liveAgainP50: "live again p50, ms", liveAgainP99: "live again p99, ms", works: "works",
 		pageCPU: "CPU, ms a minute", pageMemory: "memory, MiB", tabsReceiving: "of seven tabs receive",
 	}
@@ -103,14 +103,17 @@ func (t table) markdown(c comparison) string {
 	return markdownRows(rows)
 }
 
-// title returns the heading of a column: the measure, and the clients and the rate if columns differ in them.
+// title returns the heading of a column: the measure, and the clients and the rate if the measure's columns differ in
+// them.
 func (t table) title(p point, columns []point) string {
 	parts := []string{titles[p.measure]}
-	differ := func(other func(point) bool) bool { return slices.ContainsFunc(columns, other) }
+	differ := func(other func(point) bool) bool {
+		return slices.ContainsFunc(columns, func(q point) bool { return q.measure == p.measure && other(q) })
+	}
 	if differ(func(q point) bool { return q.clients != p.clients }) {
 		parts = append(parts, number(float64(p.clients))+" clients")
 	}
-	if differ(func(q point) bool { return q.rate != p.rate }) && p.measure != wireMinute {
+	if differ(func(q point) bool { return q.rate != p.rate }) {
 		parts = append(parts, rateText(p.rate))
 	}
 	return strings.Join(parts, "; ")
@@ -136,7 +139,8 @@ func (c comparison) cell(p point, transport string) string {
 	}
 	text := f.scaled(cmp.Or(scales[p.measure], 1)).String()
 	p.transport = "sse"
-	if base, ok := c.figure(p); ok && transport != "sse" && f.equals(base) && c.reached(p) {
+	exact := []measure{works, lost, doubled, tabsReceiving}
+	if base, ok := c.figure(p); ok && transport != "sse" && f.equals(base) && c.reached(p) && !slices.Contains(exact, p.measure) {
 		return "= " + text
 	}
 	return text

@@ -22,7 +22,7 @@ type transport struct {
 	protocol protocol
 	tls      bool
 	http2    bool          // with tls
-	ownLoop  bool          // sse: Herald takes the connection over from net/http; else a goroutine of net/http serves each stream
+	netHTTP  bool          // sse: Herald leaves the connection to net/http, which keeps a goroutine for each stream
 	deflate  bool          // webSocket: permessage-deflate (RFC 7692) with context takeover
 	wait     time.Duration // poll: how long an answer may wait for a record; 0: an answer comes at once
 	every    time.Duration // poll: the time between the beginnings of two requests; 0: the next request follows the answer
@@ -34,9 +34,9 @@ const longWait = 25 * time.Second
 
 // transports are all that are compared, in the order of the tables.
 var transports = []transport{
-	{name: "sse", protocol: sse, ownLoop: true},
-	{name: "sse-nethttp", protocol: sse},
-	{name: "sse-tls", protocol: sse, tls: true, ownLoop: true},
+	{name: "sse", protocol: sse},
+	{name: "sse-nethttp", protocol: sse, netHTTP: true},
+	{name: "sse-tls", protocol: sse, tls: true},
 	{name: "sse-h2", protocol: sse, tls: true, http2: true},
 	{name: "ws", protocol: webSocket},
 	{name: "ws-deflate", protocol: webSocket, deflate: true},
@@ -55,7 +55,7 @@ var transports = []transport{
 func transportOf(name string) (transport, error) {
 	i := slices.IndexFunc(transports, func(t transport) bool { return t.name == name })
 	if i < 0 {
-		return transport{}, fmt.Errorf("no transport %q: want %s", name, strings.Join(transportNames(), ", "))
+		return transport{}, fmt.Errorf("unknown transport %q: want one of %s", name, strings.Join(transportNames(), ", "))
 	}
 	return transports[i], nil
 }

@@ -41,7 +41,8 @@ func serveWebSocket(herald http.Handler, w http.ResponseWriter, r *http.Request)
 			request.Header.Set(name, value)
 		}
 	}
-	// This goroutine ends, with its stack and all that net/http keeps for it.
+	// The handler returns here, so net/http frees its goroutine, stack and buffers. A new goroutine serves the stream. It
+	// ends with its connection.
 	go (&socketWriter{ctx: ctx, conn: conn, header: make(http.Header)}).serve(herald, request)
 }
 

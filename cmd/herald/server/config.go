@@ -75,8 +75,8 @@ type Config struct {
 	// Demo serves the demo page at /. It needs EnablePublish.
 	Demo bool
 
-	// Middleware wraps the handler of the public listener. Requests over HTTP/2 reach it on a goroutine that ends
-	// before their streams do. Nil: nothing.
+	// Middleware wraps the handler of the public listener; integration/transports adds routes with it. Over HTTP/2 it runs
+	// on a goroutine that ends once the stream is open, while the stream goes on. The default, nil, wraps nothing.
 	Middleware func(http.Handler) http.Handler
 
 	// TraceEndpoint is the URL of an OpenTelemetry collector that takes OTLP over HTTP, such as http://localhost:4318. It gets a

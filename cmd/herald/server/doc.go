@@ -19,9 +19,9 @@
 //
 //  1. The limited listener accepts the connection (package listener), and net/http reads the header.
 //     stream.Detach moves an HTTP/2 request to a goroutine that need not last as long as its stream.
-//  2. Config.Middleware passes it on, if there is one. Server.servePublicRequest passes the request to the current entrance. frontDoor.enter notes the entrance's front
-//     door for viewerOf. refuseForeignHost refuses foreign names, on a loopback listener without authentication
-//     (rebinding.go).
+//  2. Config.Middleware, if set, is called first. Then Server.servePublicRequest passes the request to the current
+//     entrance. frontDoor.enter notes the entrance's front door for viewerOf. refuseForeignHost refuses foreign names,
+//     on a loopback listener without authentication (rebinding.go).
 //  3. origins.refusePreflight, origins.cors and origins.refuse handle requests of other origins' pages
 //     (origins.go, allowed_origin.go, foreign_page.go). holdConnection (http_server.go) keeps the connection from
 //     giving way to a newcomer meanwhile, and discardUnreadBody bounds the time for a body that no handler has read.
