@@ -274,6 +274,9 @@ func pollOnce(t *testing.T, h *herald, accept, query, lastID string) (values []s
 	case "application/x-ndjson":
 		var events []event
 		for line := range strings.Lines(string(text)) {
+			if line == "\n" { // a heartbeat
+				continue
+			}
 			var e event
 			if err := json.Unmarshal([]byte(line), &e); err != nil {
 				t.Fatalf("%v: %s", err, line)

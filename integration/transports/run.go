@@ -54,7 +54,7 @@ func (r *runCommand) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		rand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] })
+		rand.Shuffle(len(sessions), func(i, j int) { sessions[i], sessions[j] = sessions[j], sessions[i] }) //nolint:gosec // no secret
 		for _, s := range sessions {
 			s.run, s.kafka, s.base = n, kafka, base
 			begin := time.Now()
