@@ -14,7 +14,7 @@ type cost struct {
 	busy measure // while records arrive
 }
 
-// What is compared for the break-even.
+// The costs of a client that the break-even compares.
 var (
 	memoryCost = cost{"memory", memoryIdle, memoryAfter}
 	cpuCost    = cost{"CPU", cpuServer, cpuServer}

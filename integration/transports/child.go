@@ -21,7 +21,7 @@ import (
 type child struct {
 	command *exec.Cmd
 	stdin   io.WriteCloser
-	lines   *bufio.Reader // what it prints
+	lines   *bufio.Reader // its standard output
 	address string        // of the streams
 	admin   string
 }

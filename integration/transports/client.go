@@ -166,7 +166,7 @@ func (c *client) openWebSocket(ctx context.Context, query url.Values) (io.ReadCl
 type messages struct {
 	ctx     context.Context //nolint:containedctx // of the connection
 	conn    *websocket.Conn
-	message io.Reader // what is left of the last message; nil: nothing
+	message io.Reader // the rest of the last message; nil: nothing
 }
 
 func (m *messages) Read(p []byte) (n int, err error) {
@@ -229,7 +229,7 @@ func (c *client) becomeLive() {
 		c.live = true
 		c.load.ready.Add(1)
 	}
-	if at := c.cutAt.Swap(0); at != 0 && c.load.transport.every == 0 { // who polls in intervals is never live
+	if at := c.cutAt.Swap(0); at != 0 && c.load.transport.every == 0 { // a client that polls in intervals is never live
 		c.load.liveAgain.add(time.Since(time.Unix(0, at)))
 	}
 }

@@ -1,5 +1,5 @@
 // Command transports compares Server-Sent Events, WebSocket, long polling and polling: the same hub, the same Kafka, the
-// same records, the same clients. stream/TRANSPORTS.md has what it measured, and the conclusions.
+// same records, the same clients. stream/TRANSPORTS.md has the results and the conclusions.
 //
 // WebSocket exists here for the comparison only. Herald does not have it.
 //
@@ -19,7 +19,7 @@
 //	browser.go       pages in Chromium: which, and for how long
 //	chromium.go      one Chromium: its tabs, CPU and memory
 //	pages.go         page.html, the page of every transport
-//	result.go        what is measured, and the CSV
+//	result.go        the measures, and the CSV
 //	report.go        the command that writes tables and pictures: comparison.go (medians and spreads), table.go,
 //	                 break_even.go, picture.go (the data of each picture), plot.go (how pictures look)
 package main

@@ -111,7 +111,7 @@ var lineNames = []string{"sse", "ws", "longpoll", "poll-1s", "poll-5s", "poll-30
 const lowest = 0.001
 
 // lines draws a cost over the rate. With perEvent, the cost is divided by perEvent and the rate. Between measured
-// rates the curves are those of the table of the break-even, and rings mark its crossings with SSE.
+// rates the curves are as in the table of the break-even, and rings mark its crossings with SSE.
 func lines(title, axis string, of cost, perEvent float64) func(comparison) (*chart, error) {
 	return func(c comparison) (*chart, error) {
 		var out *chart

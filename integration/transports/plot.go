@@ -23,7 +23,7 @@ type chart struct {
 	ring   *plotter.Scatter // the last ring, for the legend
 }
 
-// colors are those of Okabe and Ito, which people with any colour vision can distinguish.
+// colors is the palette of Okabe and Ito, which people with any colour vision can distinguish.
 var (
 	colors = []color.Color{
 		color.RGBA{0x00, 0x72, 0xb2, 0xff},

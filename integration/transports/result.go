@@ -18,7 +18,7 @@ const (
 	chromium setting = "chromium"      // pages in Chromium
 )
 
-// measure is what was measured.
+// measure names a quantity.
 type measure string
 
 // The measures. A window is the time for which a rate lasts.
@@ -45,7 +45,7 @@ const (
 	works         measure = "works"          // 1: nine of ten events arrive, half of them within a second and the interval of a poll; 0: they do not
 	pageCPU       measure = "page_cpu"       // ms of the browser's CPU a minute, all its processes
 	pageMemory    measure = "page_memory"    // bytes: growth of the memory of the browser's processes (PSS) by the page
-	tabsReceiving measure = "tabs_receiving" // of seven tabs, those that receive an event within 30 s and the interval of a poll
+	tabsReceiving measure = "tabs_receiving" // how many of seven tabs receive an event within 30 s and the interval of a poll
 )
 
 // result is one value of one run.

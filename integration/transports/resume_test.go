@@ -46,7 +46,7 @@ func openAs(ctx context.Context, t *testing.T, name, address, lastID string) io.
 	return body
 }
 
-// TestWebSocketResumesAtEachByte compares the events of a WebSocket with those of an event stream. Then it reads the
+// TestWebSocketResumesAtEachByte compares the events of a WebSocket with the events of an event stream. Then it reads the
 // WebSocket up to each byte in turn, and continues from the last id: each record must arrive once, and in order.
 func TestWebSocketResumesAtEachByte(t *testing.T) {
 	const topic, count = "resume", 5

@@ -168,7 +168,7 @@ func (r *runCommand) sessions() (list []session, err error) {
 	return list, nil
 }
 
-// rates returns the rates for a session. The sessions with few records, and those of polls every 30 s, take long, so
+// rates returns the rates for a session. Sessions with few records, and sessions of polls every 30 s, take long, so
 // that there are fewer of them.
 func (r *runCommand) rates(t transport, clients int) []float64 {
 	switch {

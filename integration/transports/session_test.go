@@ -37,7 +37,7 @@ func startBroker(t *testing.T, topics ...string) ([]string, *kgo.Client) {
 }
 
 // TestSession runs a short session of each transport. Its clients are cut every half second. Each must get each of its
-// records once, and no record of another user. What is measured must be possible.
+// records once, and no record of another user. The measured values must be possible.
 func TestSession(t *testing.T) {
 	brokers, kafka := startBroker(t)
 	const clients, rate = 8, 20
