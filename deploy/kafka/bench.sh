@@ -17,7 +17,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 memory=${KAFKA_MEMORY:-6g}
 # shellcheck disable=SC2016 # the container asks for its own address
 container=$(docker create --entrypoint sh --volume "$here/start.sh:/kafka-start.sh:ro" \
-	--env KAFKA_HEAP_OPTS="-Xms$memory -Xmx$memory -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 -XX:TieredStopAtLevel=4" \
+	--env KAFKA_HEAP_OPTS="-Xms$memory -Xmx$memory -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35" \
 	"${HERALD_KAFKA_IMAGE:-herald/kafka:4.3.1}" -c 'KAFKA_ADVERTISED=$(hostname -i):9092 exec sh /kafka-start.sh')
 trap 'docker rm --force --volumes "$container" >/dev/null' EXIT
 docker start "$container" >/dev/null
