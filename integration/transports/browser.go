@@ -16,12 +16,10 @@ import (
 
 // browserCommand measures pages in Chromium.
 type browserCommand struct {
-	Brokers []string      `required:"" env:"HERALD_BENCH_BROKER" help:"Kafka's brokers."`
-	Runs    int           `default:"3" help:"How many times to measure everything."`
-	First   int           `default:"1" help:"Number of the first run. Give the next number to add runs to a file that has some."`
-	For     time.Duration `default:"5m" help:"How long the pages are open."`
-	Rate    float64       `default:"1" help:"Records a second. Each page must get at least one while it is measured."`
-	Out     string        `default:"integration/transports/results/results.csv" help:"File that the results are appended to."`
+	measureFlags
+
+	For  time.Duration `default:"5m" help:"How long the pages are open."`
+	Rate float64       `default:"1" help:"Records a second. Each page must get at least one while it is measured."`
 }
 
 const (

@@ -100,8 +100,8 @@ func (c comparison) rates(s setting, clients int, m measure) (list []float64) {
 	return list
 }
 
-// names returns the names of the transports that have a point which the function accepts: first those of the table of
-// transports in its order, then others, such as pages that only the browser has.
+// names returns the names of the transports of which the function accepts a point. The transports of the table come first,
+// in its order. Other names follow, such as pages that only the browser has.
 func (c comparison) names(accept func(point) bool) (list []string) {
 	for p := range c {
 		if accept(p) && !slices.Contains(list, p.transport) {

@@ -18,6 +18,9 @@ const (
 	chromium setting = "chromium"      // pages in Chromium
 )
 
+// isProxied reports whether the clients reach the server through nginx.
+func (s setting) isProxied() bool { return s == nginx || s == upgraded }
+
 // measure names a quantity.
 type measure string
 

@@ -16,15 +16,21 @@ import (
 
 // runCommand measures all transports, one session after the other.
 type runCommand struct {
-	Brokers    []string  `required:"" env:"HERALD_BENCH_BROKER" help:"Kafka's brokers."`
-	Runs       int       `default:"3" help:"How many times to measure everything."`
-	First      int       `default:"1" help:"Number of the first run. Give the next number to add runs to a file that has some."`
+	measureFlags
+
 	Transport  []string  `help:"The transports to measure. Default: all."`
 	Clients    []int     `help:"The numbers of clients. Default: 100, 1,000 and 10,000 for some transports, 1,000 for the others."`
 	Rate       []float64 `help:"Records a second and client. Default: 0.01, 1 and 10."`
 	MaxRecords float64   `default:"40000" help:"Leave out a rate if it gives all clients together more than this many records a second."`
 	Nginx      bool      `help:"Measure through nginx in its default configuration."`
-	Out        string    `default:"integration/transports/results/results.csv" help:"File that the results are appended to."`
+}
+
+// measureFlags are the flags of both commands that measure.
+type measureFlags struct {
+	Brokers []string `required:"" env:"HERALD_BENCH_BROKER" help:"Kafka's brokers."`
+	Runs    int      `default:"3" help:"How many times to measure everything."`
+	First   int      `default:"1" help:"Number of the first run. Give the next number to add runs to a file that has some."`
+	Out     string   `default:"integration/transports/results/results.csv" help:"File that the results are appended to."`
 }
 
 // Validate implements kong.Validatable.
@@ -67,8 +73,8 @@ func (r *runCommand) Run(ctx context.Context) error {
 				note = ": " + err.Error()
 			}
 			_, _ = fmt.Fprintf(os.Stderr, "run %d, %s, %s, %d clients, %v%s\n", n, s.setting, s.transport.name, s.count, time.Since(begin).Round(time.Second), note)
-			switch proxied := s.setting == nginx || s.setting == upgraded; {
-			case proxied && (errors.Is(err, errNotLive) || err == nil || errors.Is(err, errNotReached)):
+			switch {
+			case s.setting.isProxied() && (errors.Is(err, errNotLive) || err == nil || errors.Is(err, errNotReached)):
 				list = append(list, result{n, s.setting, s.transport.name, s.count, 0, works, worksAs(s.transport, list, err)})
 			case err != nil && !errors.Is(err, errNotReached):
 				return err

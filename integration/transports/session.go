@@ -80,7 +80,7 @@ func (s *session) measure(ctx context.Context, brokers []string) (list []result,
 	}
 	defer s.server.stop()
 	address := s.server.address
-	if s.setting == nginx || s.setting == upgraded {
+	if s.setting.isProxied() {
 		proxy, err := startNginx(ctx, address, s.setting == upgraded)
 		if err != nil {
 			return nil, err
@@ -170,7 +170,7 @@ func (s *session) counters() counters {
 // nothing has ended.
 func (s *session) windowLength(rate float64) time.Duration {
 	period := s.transport.every
-	if rate == 0 && (s.setting == nginx || s.setting == upgraded) {
+	if rate == 0 && s.setting.isProxied() {
 		return s.timing.idleProxied
 	}
 	if rate < 0.1 && period == 0 {

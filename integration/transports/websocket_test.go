@@ -101,7 +101,7 @@ func TestPages(t *testing.T) {
 	}
 	defer b.close()
 	brokers, kafka := startBroker(t)
-	s, stop, err := startSite(t.Context(), &browserCommand{Brokers: brokers, Rate: 20}, kafka)
+	s, stop, err := startSite(t.Context(), &browserCommand{measureFlags: measureFlags{Brokers: brokers}, Rate: 20}, kafka)
 	if err != nil {
 		t.Fatal(err)
 	}
