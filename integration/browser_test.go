@@ -217,8 +217,23 @@ func (p demoPage) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
+// fetchAgain is a function for pages. It fetches like fetch, and tries again if the request failed: Chromium lets all
+// requests fail when the machine's network changes, and each container that another test starts is such a change. The
+// server may get a request twice.
+const fetchAgain = `const fetchAgain = async (...request) => {
+	for (let tries = 1; ; tries++) {
+		try {
+			return await fetch(...request);
+		} catch (error) {
+			if (tries === 20) throw error;
+			await new Promise((again) => setTimeout(again, 100));
+		}
+	}
+};
+`
+
 // drive makes the steps one after the other. It loads a page again if Chromium gave the load up because the machine's
-// network had changed: each container that another test starts is such a change.
+// network had changed, as with fetchAgain.
 func drive(tab context.Context, steps ...chromedp.Action[chromedp.Void]) error {
 	if err := chromedp.Do(tab); err != nil { // opens the tab
 		return err

@@ -23,6 +23,7 @@ const modulePage = `<!DOCTYPE html>
 <title>Module</title>
 <script type="module">
 import { connect } from "/herald.js";
+` + fetchAgain + `
 const page = new URLSearchParams(location.search);
 const control = page.get("control"), tab = "?tab=" + page.get("tab");
 const options = JSON.parse(page.get("options"));
@@ -33,9 +34,7 @@ async function report(kind, said = {}) {
 	if (posting) return;
 	posting = true;
 	for (; waiting.length > 0; posted++) {
-		const body = JSON.stringify(waiting.splice(0));
-		const send = () => fetch(control + "/reports" + tab + "&batch=" + posted, { method: "POST", body });
-		while (!(await send().catch(() => new Promise((again) => setTimeout(again, 200))))); // Chromium fails when a network comes or goes
+		await fetchAgain(control + "/reports" + tab + "&batch=" + posted, { method: "POST", body: JSON.stringify(waiting.splice(0)) });
 	}
 	posting = false;
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -20,13 +21,15 @@ import (
 const nativePage = `<!DOCTYPE html>
 <title>Native EventSource</title>
 <script>
+` + fetchAgain + `
 const waiting = [];
-let posting = false;
+let posting = false, batch = 0;
 async function post() {
 	if (posting) return;
 	posting = true;
 	while (waiting.length > 0) {
-		await fetch('/reports', { method: 'POST', body: JSON.stringify(waiting.splice(0)) });
+		batch++;
+		await fetchAgain('/reports?batch=' + batch, { method: 'POST', body: JSON.stringify(waiting.splice(0)) });
 	}
 	posting = false;
 }
@@ -56,6 +59,9 @@ type origin struct {
 	streams     map[string]*nativeStream // by user
 	connections sync.WaitGroup
 	stop        chan struct{}
+
+	reporting sync.Mutex // held while a batch of reports is taken
+	taken     int        // number of the newest batch that was taken
 }
 
 // nativeStream is a user's EventSource at the page and its connection.
@@ -112,12 +118,24 @@ func (o *origin) page() string {
 	return o.server.URL + "/?" + users.Encode()
 }
 
+// report takes a batch of reports, unless an earlier request has brought the batch.
 func (o *origin) report(w http.ResponseWriter, r *http.Request) {
+	batch, err := strconv.Atoi(r.URL.Query().Get("batch"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
 	var reports []nativeReport
 	if err := json.NewDecoder(r.Body).Decode(&reports); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	o.reporting.Lock()
+	defer o.reporting.Unlock()
+	if batch <= o.taken {
+		reports = nil
+	}
+	o.taken = max(o.taken, batch)
 	for _, report := range reports {
 		select {
 		case o.streams[report.User].reports <- report:

@@ -119,8 +119,9 @@ func signIn(t *testing.T, browser context.Context, app string) {
 		t.Fatal(err)
 	}
 	evaluate[any](t, browser, `void (async () => {
-		const token = await (await fetch("/token", { method: "POST" })).text();
-		window.signedIn = (await fetch("/session", { method: "POST", headers: { Authorization: "Bearer " + token } })).ok;
+		`+fetchAgain+`
+		const token = await (await fetchAgain("/token", { method: "POST" })).text();
+		window.signedIn = (await fetchAgain("/session", { method: "POST", headers: { Authorization: "Bearer " + token } })).ok;
 	})()`)
 	waitFor(t, "a session", func(context.Context) bool { return evaluate[bool](t, browser, "window.signedIn === true") })
 }

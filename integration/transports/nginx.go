@@ -44,16 +44,21 @@ http {
 const upgradeConfig = `proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";`
 
 // startNginx starts nginx in its default configuration, or with the lines for WebSocket.
-func startNginx(ctx context.Context, upstream string, upgrade bool) (*nginxProxy, error) {
+func startNginx(ctx context.Context, upstream string, upgrade bool) (p *nginxProxy, err error) {
 	dir, err := os.MkdirTemp("", "transports-nginx")
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			_ = os.RemoveAll(dir)
+		}
+	}()
 	free, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	p := &nginxProxy{address: free.Addr().String(), dir: dir}
+	p = &nginxProxy{address: free.Addr().String(), dir: dir}
 	_ = free.Close()
 	file, more := filepath.Join(dir, "nginx.conf"), ""
 	if upgrade {

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -66,7 +67,7 @@ func (s *serveCommand) Run(ctx context.Context) error {
 		return err
 	}
 	if _, err := fmt.Fprintln(os.Stdout, srv.Addr(), srv.AdminAddr()); err != nil {
-		return err
+		return errors.Join(err, srv.Stop())
 	}
 	over := make(chan struct{})
 	go func() {

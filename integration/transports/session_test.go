@@ -9,15 +9,17 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
 )
 
-// TestMain is the server of a session, if a session has started this program.
+// TestMain is the server of a session, if a session has started this program. Else it runs the tests, and fails them if one
+// of them leaves a goroutine running.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "serve" {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // startBroker starts a broker with the topics in this process, and returns its addresses and a client.
