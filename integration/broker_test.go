@@ -124,6 +124,7 @@ func (b *broker) connect(ctx context.Context) error {
 	var err error
 	b.producer, err = kgo.NewClient(kgo.SeedBrokers(b.addresses...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchMaxBytes(4<<20), kgo.ProducerLinger(0),
+		kgo.AlwaysRetryEOF(),                     // Docker accepts connections to a broker that is stopped, and closes them
 		kgo.UnknownTopicRetries(100),             // a broker with ZooKeeper that restarts does not know its topics for a while
 		kgo.MetadataMinAge(100*time.Millisecond)) // so that admin returns fresh leaders
 	if err != nil {

@@ -93,7 +93,7 @@ func TestComposeSecure(t *testing.T) {
 	if stream.StatusCode != http.StatusOK || stream.ProtoMajor != 2 {
 		t.Fatalf("GET /events by the cookie: %d %s", stream.StatusCode, stream.Proto)
 	}
-	producer, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(-1), kgo.RecordDeliveryTimeout(patience))
+	producer, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(-1), kgo.AlwaysRetryEOF(), kgo.RecordDeliveryTimeout(patience))
 	if err != nil {
 		t.Fatalf("producer: %v", err)
 	}

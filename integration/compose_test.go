@@ -48,7 +48,7 @@ func TestCompose(t *testing.T) {
 		t.Errorf("GET /: %.100s, want the demo page", body)
 	}
 	alice := openStreamAt(t, public, "alice")
-	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(-1), kgo.RecordDeliveryTimeout(patience))
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(-1), kgo.AlwaysRetryEOF(), kgo.RecordDeliveryTimeout(patience))
 	if err != nil {
 		t.Fatalf("producer: %v", err)
 	}

@@ -97,7 +97,7 @@ func (s *soak) produceInTransactions(l *lane) error {
 
 func (s *soak) newTransactional(l *lane, patience time.Duration) (*kgo.Client, error) {
 	return kgo.NewClient(kgo.SeedBrokers(s.c.addresses...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
-		kgo.TransactionalID(l.topic), kgo.TransactionTimeout(10*time.Second), kgo.RecordDeliveryTimeout(patience))
+		kgo.AlwaysRetryEOF(), kgo.TransactionalID(l.topic), kgo.TransactionTimeout(10*time.Second), kgo.RecordDeliveryTimeout(patience))
 }
 
 // transaction puts within a transaction, which it commits or aborts.
