@@ -99,7 +99,7 @@ func startSite(ctx context.Context, run *browserCommand, kafka *kgo.Client) (s *
 		_, _ = admin.DeleteTopic(context.WithoutCancel(ctx), s.topic)
 	}
 	for _, tls := range []bool{false, true} {
-		server, err := startServer(ctx, run.Brokers, s.topic, tls)
+		server, err := startServer(ctx, run.Brokers, s.topic, tls, usualCache)
 		if err != nil {
 			stop()
 			return nil, nil, err

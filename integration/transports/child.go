@@ -26,13 +26,13 @@ type child struct {
 	admin   string
 }
 
-// startServer starts this program's command serve.
-func startServer(ctx context.Context, brokers []string, topic string, tls bool) (*child, error) {
+// startServer starts this program's command serve. cache is its --replay-cache-bytes.
+func startServer(ctx context.Context, brokers []string, topic string, tls bool, cache int) (*child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"serve", "--brokers=" + strings.Join(brokers, ","), "--topic=" + topic}
+	args := []string{"serve", "--brokers=" + strings.Join(brokers, ","), "--topic=" + topic, "--replay-cache-bytes=" + strconv.Itoa(cache)}
 	if tls {
 		args = append(args, "--tls")
 	}
@@ -117,8 +117,8 @@ func (c *child) files() float64 {
 	return float64(len(list))
 }
 
-// goroutines returns how many goroutines the server has.
-func (c *child) goroutines(ctx context.Context) float64 {
+// metric returns the value of one of the server's metrics that has no labels, or NaN.
+func (c *child) metric(ctx context.Context, name string) float64 {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.admin+"/metrics", nil)
 	if err != nil {
 		return math.NaN()
@@ -129,7 +129,7 @@ func (c *child) goroutines(ctx context.Context) float64 {
 	}
 	defer res.Body.Close()
 	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
-		if text, ok := strings.CutPrefix(lines.Text(), "go_goroutines "); ok {
+		if text, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
 			n, _ := strconv.ParseFloat(text, 64)
 			return n
 		}

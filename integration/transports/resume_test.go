@@ -51,7 +51,7 @@ func openAs(ctx context.Context, t *testing.T, name, address, lastID string) io.
 func TestWebSocketResumesAtEachByte(t *testing.T) {
 	const topic, count = "resume", 5
 	brokers, kafka := startBroker(t, topic)
-	server, err := startServer(t.Context(), brokers, topic, false)
+	server, err := startServer(t.Context(), brokers, topic, false, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,10 +31,11 @@ const gcPercent = 50
 
 // serveCommand is the server of a session: Herald's own, with routes for the other transports.
 type serveCommand struct {
-	Brokers []string `required:"" help:"Kafka's brokers."`
-	Topic   string   `required:"" help:"The topic of the records, keyed by user. It is also the name of the consumer group."`
-	TLS     bool     `name:"tls" help:"Serve TLS, with a certificate that nobody has signed."`
-	Listen  string   `default:"127.0.0.1:0" help:"Address of the streams."`
+	Brokers          []string `required:"" help:"Kafka's brokers."`
+	Topic            string   `required:"" help:"The topic of the records, keyed by user. It is also the name of the consumer group."`
+	TLS              bool     `name:"tls" help:"Serve TLS, with a certificate that nobody has signed."`
+	ReplayCacheBytes int      `required:"" help:"Like the flag of herald serve."`
+	Listen           string   `default:"127.0.0.1:0" help:"Address of the streams."`
 }
 
 // Run serves until standard input ends. It prints the addresses of the streams and of the admin listener as one line. For
@@ -45,8 +46,8 @@ func (s *serveCommand) Run(ctx context.Context) error {
 	cfg.Listen, cfg.AdminListen = s.Listen, "127.0.0.1:0"
 	cfg.Consumer = consumer.Config{Brokers: s.Brokers, Group: s.Topic, Replica: strconv.Itoa(os.Getpid()), Routes: []consumer.Route{{Topic: s.Topic}}}
 	cfg.InsecureNoAuth = true
-	cfg.MaxStreamsPerUser = 0      // Herald would ask a user who closes hundreds of streams in 10 s to come back later
-	cfg.ReplayCacheBytes = 1 << 20 // its growth would count as memory of the clients
+	cfg.MaxStreamsPerUser = 0 // Herald would ask a user who closes hundreds of streams in 10 s to come back later
+	cfg.ReplayCacheBytes = s.ReplayCacheBytes
 	cfg.Middleware = withTransports
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if s.TLS {

@@ -7,11 +7,14 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"herald/cmd/herald/server"
 )
 
 // timing is how long the parts of a session take.
@@ -34,6 +37,9 @@ var usualTiming = timing{
 	open: 2 * time.Minute, late: 15 * time.Second, cutEvery: 10 * time.Second, cutFor: 20 * time.Second,
 }
 
+// usualCache is the default of herald serve.
+var usualCache = server.DefaultConfig().ReplayCacheBytes
+
 // errNotReached ends a session: the machine is too slow for the rate, so higher rates say nothing.
 var errNotReached = errors.New("the rate is not reached")
 
@@ -46,6 +52,7 @@ type session struct {
 	rates     []float64
 	cuts      bool // cut the connections at the end
 	timing    timing
+	cache     int // the server's memory for records that returning clients need, in bytes
 
 	kafka  *kgo.Client
 	topic  string
@@ -75,7 +82,7 @@ func (s *session) measure(ctx context.Context, brokers []string) (list []result,
 		return nil, fmt.Errorf("create a topic: %w", err)
 	}
 	defer func() { _, _ = admin.DeleteTopic(context.WithoutCancel(ctx), s.topic) }()
-	if s.server, err = startServer(ctx, brokers, s.topic, s.transport.tls); err != nil {
+	if s.server, err = startServer(ctx, brokers, s.topic, s.transport.tls, s.cache); err != nil {
 		return nil, err
 	}
 	defer s.server.stop()
@@ -102,6 +109,9 @@ func (s *session) measure(ctx context.Context, brokers []string) (list []result,
 func (s *session) phases(ctx context.Context) error {
 	if err := s.load.start(ctx, 0, 1, s.timing.open); err != nil {
 		return fmt.Errorf("%w: %w", errNotLive, err)
+	}
+	if err := s.fillCache(ctx); err != nil {
+		return err
 	}
 	// The producer learns of the topic, and the server's first reads are over.
 	s.load.write(ctx, s.kafka, s.topic, 1, s.timing.warmUp, 50)
@@ -133,6 +143,30 @@ func (s *session) phases(ctx context.Context) error {
 	return err
 }
 
+// fillCache writes records of other users until the server's memory for returning clients is full. Without them, this
+// memory would grow in the windows and count as memory of the clients.
+func (s *session) fillCache(ctx context.Context) error {
+	const metric, size, users = "herald_kafka_records_total", 4 << 10, 100
+	before := s.server.metric(ctx, metric)
+	var list []*kgo.Record
+	for i := range s.cache / size {
+		list = append(list, &kgo.Record{Topic: s.topic, Key: []byte("other-" + strconv.Itoa(i%users)), Value: make([]byte, size)})
+	}
+	if err := s.kafka.ProduceSync(ctx, list...).FirstErr(); err != nil {
+		return fmt.Errorf("fill the server's cache: %w", err)
+	}
+	for end := time.Now().Add(s.timing.open); s.server.metric(ctx, metric) < before+float64(len(list)); {
+		if time.Now().After(end) {
+			return fmt.Errorf("the server has not read %d records after %v", len(list), s.timing.open)
+		}
+		if sleep(ctx, 100*time.Millisecond); ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	_, err := s.server.liveMemory() // collects the buffers of these reads
+	return err
+}
+
 // errNotLive says that clients get no stream, or no answer to a poll.
 var errNotLive = errors.New("not all clients are live")
 
@@ -149,7 +183,7 @@ func (s *session) windows(ctx context.Context) error {
 // usage returns what the server has now.
 func (s *session) usage(ctx context.Context) (usage, error) {
 	memory, err := s.server.liveMemory()
-	return usage{memory, s.server.files(), s.server.goroutines(ctx)}, err
+	return usage{memory, s.server.files(), s.server.metric(ctx, "go_goroutines")}, err
 }
 
 // counters are what grows in a window.

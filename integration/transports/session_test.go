@@ -48,7 +48,7 @@ func TestSession(t *testing.T) {
 			t.Parallel()
 			transport.wait, transport.every = min(transport.wait, time.Second), min(transport.every, 200*time.Millisecond)
 			s := session{
-				setting: direct, transport: transport, count: clients, rates: []float64{rate}, cuts: true, kafka: kafka,
+				setting: direct, transport: transport, count: clients, rates: []float64{rate}, cuts: true, cache: 1 << 20, kafka: kafka,
 				timing: timing{
 					window: 500 * time.Millisecond, warmUp: 100 * time.Millisecond,
 					open: time.Minute, late: time.Minute, cutEvery: 500 * time.Millisecond, cutFor: 1500 * time.Millisecond,
