@@ -11,6 +11,7 @@ type gathering struct {
 	begun   time.Time     // zero: the zone does not wait
 	took    time.Duration // how long the last pass took
 	quiet   time.Duration // the wait ends when count has not changed for this long
+	longest time.Duration // the wait ends after this time
 	count   int           // how many requests want records that a pass has read already
 	changed time.Time     // when count last changed
 }
@@ -25,8 +26,9 @@ func (p *pass) gather() {
 		g.begun = time.Now()
 		g.took = g.begun.Sub(p.begun)
 		g.quiet = max(p.scans.calm, g.took)
+		g.longest = min(max(p.scans.calm, time.Duration(p.scans.stormRest)*g.took), p.scans.patience)
 	}
-	for ; p.ctx.Err() == nil && time.Since(g.begun) < p.scans.patience; pause(p.ctx, p.scans.calm) {
+	for ; p.ctx.Err() == nil && time.Since(g.begun) < g.longest; pause(p.ctx, p.scans.calm) {
 		p.putBack()
 		count, first := p.scans.waiters.countBefore(p.zone, p.high)
 		if count == 0 {

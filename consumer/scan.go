@@ -20,13 +20,17 @@ const turnChunks = 32
 
 // When most clients of a replica return at once, a storm, some arrive too late for the current pass. The next
 // pass first waits for more clients if it would read from Kafka again. It begins when no request has arrived for
-// as long as the last pass took, but at least calm, and after patience at the latest. So two passes serve a
-// storm, or three passes if the first clients had missed less than the others. This also holds on a slow machine,
-// where the clients arrive with pauses. The price: requests that the last pass has gone past wait while others
-// arrive, and then for about as long as reading the records again takes.
+// as long as the last pass took, but at least calm. So two passes serve a storm, or three passes if the first clients had
+// missed less than the others. This also holds on a slow machine, where the clients arrive with pauses. The price:
+// requests that the last pass has gone past wait while others arrive, and then for about as long as reading the records
+// again takes.
+//
+// Where clients return all the time, one after another, there is never a pause. So the wait ends after stormRest times
+// the duration of the last pass (at least calm), and after patience at the latest.
 const (
-	calm     = 250 * time.Millisecond
-	patience = 5 * time.Second
+	calm      = 250 * time.Millisecond
+	stormRest = 10
+	patience  = 5 * time.Second
 )
 
 // cachedRest says how long a zone rests before a pass that reads from memory: this many times the duration of the
@@ -74,6 +78,7 @@ type scans struct {
 	longRange  int64
 	turnChunks int
 	calm       time.Duration
+	stormRest  int
 	patience   time.Duration
 
 	failureLogged atomic.Int64 // the Unix second of the last log line about a failed replay
@@ -92,6 +97,7 @@ func newScans(fetcher *chunkFetcher, concurrency, ratePerUser int, m *metrics, l
 		longRange:  longRange,
 		turnChunks: turnChunks,
 		calm:       calm,
+		stormRest:  stormRest,
 		patience:   patience,
 	}
 }

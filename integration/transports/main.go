@@ -27,6 +27,7 @@ package main
 import (
 	"context"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -42,6 +43,6 @@ var commands struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	k := kong.Parse(&commands, kong.Name("transports"), kong.BindTo(ctx, (*context.Context)(nil)))
+	k := kong.Parse(&commands, kong.Name("transports"), kong.BindTo(ctx, (*context.Context)(nil)), kong.Vars{"cache": strconv.Itoa(usualCache)})
 	k.FatalIfErrorf(k.Run())
 }

@@ -23,6 +23,8 @@ type runCommand struct {
 	Rate       []float64 `help:"Records a second and client. Default: 0.01, 1 and 10."`
 	MaxRecords float64   `default:"40000" help:"Leave out a rate if it gives all clients together more than this many records a second."`
 	Nginx      bool      `help:"Measure through nginx in its default configuration."`
+
+	ReplayCacheBytes int `default:"${cache}" help:"The server's memory for records that returning clients need."`
 }
 
 // measureFlags are the flags of both commands that measure.
@@ -105,11 +107,11 @@ var nginxTransports = []string{"sse", "ws", "longpoll", "poll-1s"}
 // broker's JVM still compiles its code. Then warmUp returns the CPU that a server with one client takes, as a part of a
 // core.
 func (r *runCommand) warmUp(ctx context.Context, kafka *kgo.Client) (base float64, err error) {
-	s := session{setting: direct, transport: transports[0], count: 1000, rates: []float64{10}, timing: usualTiming, cache: usualCache, kafka: kafka}
+	s := session{setting: direct, transport: transports[0], count: 1000, rates: []float64{10}, timing: usualTiming, cache: r.ReplayCacheBytes, kafka: kafka}
 	if _, err := s.measure(ctx, r.Brokers); err != nil && !errors.Is(err, errNotReached) {
 		return 0, err
 	}
-	s = session{setting: direct, transport: transports[0], count: 1, timing: usualTiming, cache: usualCache, kafka: kafka}
+	s = session{setting: direct, transport: transports[0], count: 1, timing: usualTiming, cache: r.ReplayCacheBytes, kafka: kafka}
 	s.timing.window = s.timing.empty
 	list, err := s.measure(ctx, r.Brokers)
 	i := slices.IndexFunc(list, func(r result) bool { return r.Measure == cpuServer && r.Rate == 0 })
@@ -154,7 +156,7 @@ func (r *runCommand) sessions() (list []session, err error) {
 			counts = []int{1000}
 		}
 		for _, count := range counts {
-			s := session{setting: direct, transport: t, count: count, timing: usualTiming, cache: usualCache, cuts: count == 1000 && slices.Contains(cutTransports, name)}
+			s := session{setting: direct, transport: t, count: count, timing: usualTiming, cache: r.ReplayCacheBytes, cuts: count == 1000 && slices.Contains(cutTransports, name)}
 			for _, rate := range r.rates(t, count) {
 				if rate*float64(count) <= r.MaxRecords {
 					s.rates = append(s.rates, rate)
