@@ -150,8 +150,8 @@ func twoDigits(v float64) string {
 }
 
 // interval returns how long the time between two polls must be for polling to cost what a stream costs at a rate, in
-// seconds; +Inf if polling never costs as little. A poll's cost is a straight line over the number of polls a second,
-// between two measured intervals and beyond the longest.
+// seconds; +Inf if it must be longer than the longest measured one. Between two measured intervals, the cost is a straight
+// line over the number of polls a second. Beyond the longest, each poll costs the same; this is used without records only.
 func (c comparison) interval(run int, stream string, of cost, rate float64) (seconds float64, ok bool) {
 	target := c.curve(run, stream, of)
 	if !slices.Contains(target.rates, rate) {
@@ -176,12 +176,10 @@ func (c comparison) interval(run int, stream string, of cost, rate float64) (sec
 			return 1 / crossing(polls[i-1], values[i-1]-want, polls[i], values[i]-want), true
 		}
 	}
-	// Beyond the longest interval: along the line through the two longest.
-	x := polls[0] - (values[0]-want)*(polls[1]-polls[0])/(values[1]-values[0])
-	if x <= 0 || values[1] <= values[0] {
+	if rate > 0 || want <= 0 {
 		return math.Inf(1), true
 	}
-	return 1 / x, true
+	return values[0] / (want * polls[0]), true
 }
 
 // intervalCell returns the interval of all runs.
@@ -199,7 +197,7 @@ func (c comparison) intervalCell(stream string, of cost, rate float64) string {
 	return eachText(f, func(v float64) string {
 		switch {
 		case math.IsInf(v, 1):
-			return "never"
+			return "more than 30 s"
 		case v <= 1:
 			return "1 s or less"
 		}
