@@ -149,8 +149,12 @@ func twoDigits(v float64) string {
 	return number(math.Round(v/unit) * unit)
 }
 
+// longestInterval is after how many seconds Herald closes a connection without requests. Polls with more time between them
+// need new connections, and cost more.
+const longestInterval = 150
+
 // interval returns how long the time between two polls must be for polling to cost what a stream costs at a rate, in
-// seconds; +Inf if it must be longer than the longest measured one. Between two measured intervals, the cost is a straight
+// seconds; +Inf if it must be longer than 30 s. Between two measured intervals, the cost is a straight
 // line over the number of polls a second. Beyond the longest, each poll costs the same; this is used without records only.
 func (c comparison) interval(run int, stream string, of cost, rate float64) (seconds float64, ok bool) {
 	target := c.curve(run, stream, of)
@@ -198,6 +202,8 @@ func (c comparison) intervalCell(stream string, of cost, rate float64) string {
 		switch {
 		case math.IsInf(v, 1):
 			return "more than 30 s"
+		case v > longestInterval:
+			return "more than " + span(longestInterval)
 		case v <= 1:
 			return "1 s or less"
 		}

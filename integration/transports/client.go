@@ -218,7 +218,9 @@ func (c *client) countRecord(n notification) {
 	case n.Number > c.number+1:
 		c.load.lost.Add(int64(n.Number - c.number - 1)) //nolint:gosec // small
 	}
-	c.load.latencies.add(time.Since(time.Unix(0, n.Sent)))
+	if n.Sent >= c.load.since.Load() {
+		c.load.latencies.add(time.Since(time.Unix(0, n.Sent)))
+	}
 	c.number = n.Number
 	c.load.events.Add(1)
 }

@@ -26,6 +26,7 @@ type load struct {
 	ready     atomic.Int64 // clients that have a position
 	requests  atomic.Int64
 	events    atomic.Int64 // records that arrived, each counted once
+	since     atomic.Int64 // Unix time in ns; latencies has no older records
 	lost      atomic.Int64 // records that a later one has overtaken
 	doubled   atomic.Int64
 	latencies latencies
@@ -138,6 +139,13 @@ func (l *load) write(ctx context.Context, kafka *kgo.Client, topic string, clien
 		}
 		sleep(ctx, 500*time.Microsecond)
 	}
+}
+
+// measureLatencies begins a new list of latencies, of the records that are written from now on. Of the earlier records, only
+// those that still wait for a poll would come into the list, and they are the slow ones.
+func (l *load) measureLatencies() {
+	l.since.Store(time.Now().UnixNano())
+	_, _, _ = l.latencies.take()
 }
 
 // missing returns how many of the written records have neither arrived nor been overtaken.

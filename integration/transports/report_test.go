@@ -111,7 +111,7 @@ func TestBreakEven(t *testing.T) {
 
 // TestInterval has polls that cost 60 each, and 0 besides.
 func TestInterval(t *testing.T) {
-	for stream, want := range map[float64]string{100: "1 s or less", 30: "2 s", 6: "10 s", 1: "60 s", 0.1: "10 min", 0: "more than 30 s"} {
+	for stream, want := range map[float64]string{100: "1 s or less", 30: "2 s", 6: "10 s", 1: "60 s", 0.1: "more than 2.5 min", 0: "more than 30 s"} {
 		list := costsOf(1, "sse", stream, 0)
 		list = append(list, costsOf(1, "poll-1s", 60, 0)...)
 		list = append(list, costsOf(1, "poll-5s", 12, 0)...)

@@ -226,7 +226,7 @@ func (s *session) window(ctx context.Context, rate float64) error {
 	if rate > 0 && s.transport.every > 0 {
 		s.load.write(ctx, s.kafka, s.topic, s.count, s.transport.every, rate)
 	}
-	_, _, _ = s.load.latencies.take()
+	s.load.measureLatencies()
 	peak := s.server.watchMemory(ctx)
 	before := s.counters()
 	if rate > 0 {
@@ -287,7 +287,7 @@ func (s *session) addLatencies(where setting, rate float64) {
 
 // measureCuts resets each connection every timing.cutEvery, each at a time of its own, while records are written.
 func (s *session) measureCuts(ctx context.Context) {
-	_, _, _ = s.load.latencies.take()
+	s.load.measureLatencies()
 	_, _, _ = s.load.liveAgain.take()
 	lostBefore, doubledBefore := s.load.lost.Load()+s.load.missing(), s.load.doubled.Load()
 	cutting, stop := context.WithTimeout(ctx, s.timing.cutFor)
