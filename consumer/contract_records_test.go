@@ -192,8 +192,9 @@ func TestContractBacklogDoesNotDelayNewRecords(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the record of the partition without a backlog did not arrive within 20 s")
 	}
-	// One answer is being delivered, and a second answer is on its way. Then each other partition may have a turn that fills
-	// an answer, because a partition that has just joined the fetch session comes last (KIP-227).
+	// One answer is being delivered, and a second answer is on its way. A partition that has just joined the fetch session
+	// comes last (KIP-227), so each other partition may have a turn before it. The bound leaves room for more turns: on
+	// Kafka 2.7 under load, 41.9 MB came before the record.
 	if bound := (2 + int(partitions)) * int(c.cfg.FetchMaxBytes); sink.before > bound {
 		t.Errorf("%d bytes of other partitions arrived before the record, want at most %d of %d", sink.before, bound, int(partitions)*records*size)
 	}

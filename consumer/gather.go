@@ -11,24 +11,24 @@ type gathering struct {
 	begun   time.Time     // zero: the zone does not wait
 	took    time.Duration // how long the last pass took
 	quiet   time.Duration // the wait ends when count has not changed for this long
-	longest time.Duration // the wait ends after this time
+	limit   time.Duration // the wait ends after this time
 	count   int           // how many requests want records that a pass has read already
 	changed time.Time     // when count last changed
 }
 
 // gather waits for the other clients of a storm if the next pass would read records again. If memory holds these
-// records, it rests once, see [cachedRest]. Otherwise it waits until no request arrives any more. If some requests
-// want only new records, which no pass has read yet, it then begins a pass for them alone and returns. So these
-// requests wait for calm at most.
+// records, it rests once, see [cachedRest]. Otherwise it waits until no request arrives any more, or until the limit, see
+// [gatherFactor]. If some requests want only new records, which no pass has read yet, it then begins a pass for them alone
+// and returns. So these requests wait for calm at most.
 func (p *pass) gather() {
 	g := &p.gathering
 	if g.begun.IsZero() {
 		g.begun = time.Now()
-		g.took = g.begun.Sub(p.begun)
+		g.took = min(g.begun.Sub(p.begun), p.scans.patience)
 		g.quiet = max(p.scans.calm, g.took)
-		g.longest = min(max(p.scans.calm, time.Duration(p.scans.stormRest)*g.took), p.scans.patience)
+		g.limit = min(max(p.scans.calm, gatherFactor*g.took), p.scans.patience)
 	}
-	for ; p.ctx.Err() == nil && time.Since(g.begun) < g.longest; pause(p.ctx, p.scans.calm) {
+	for ; p.ctx.Err() == nil && time.Since(g.begun) < g.limit; pause(p.ctx, min(p.scans.calm, g.limit-time.Since(g.begun))) {
 		p.putBack()
 		count, first := p.scans.waiters.countBefore(p.zone, p.high)
 		if count == 0 {

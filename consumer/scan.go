@@ -25,12 +25,13 @@ const turnChunks = 32
 // requests that the last pass has gone past wait while others arrive, and then for about as long as reading the records
 // again takes.
 //
-// Where clients return all the time, one after another, there is never a pause. So the wait ends after stormRest times
-// the duration of the last pass (at least calm), and after patience at the latest.
+// If clients return all the time, requests never stop. So the wait ends after gatherFactor times the duration of the last
+// pass (at least calm), and after patience at the latest. A zone then reads records again for at most an eleventh of the
+// time. A storm that lasts longer than that wait causes further passes.
 const (
-	calm      = 250 * time.Millisecond
-	stormRest = 10
-	patience  = 5 * time.Second
+	calm         = 250 * time.Millisecond
+	gatherFactor = 10
+	patience     = 5 * time.Second
 )
 
 // cachedRest says how long a zone rests before a pass that reads from memory: this many times the duration of the
@@ -78,7 +79,6 @@ type scans struct {
 	longRange  int64
 	turnChunks int
 	calm       time.Duration
-	stormRest  int
 	patience   time.Duration
 
 	failureLogged atomic.Int64 // the Unix second of the last log line about a failed replay
@@ -97,7 +97,6 @@ func newScans(fetcher *chunkFetcher, concurrency, ratePerUser int, m *metrics, l
 		longRange:  longRange,
 		turnChunks: turnChunks,
 		calm:       calm,
-		stormRest:  stormRest,
 		patience:   patience,
 	}
 }

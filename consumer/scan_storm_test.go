@@ -90,7 +90,7 @@ func TestStormReadsEachBatchAtMostTwice(t *testing.T) {
 			holdReplays(broker, func(int64) bool { return testutil.ToFloat64(c.metrics.replays) < clients })
 		}},
 		{"a quarter in memory, the first client has missed most", 4 << 20, func(_ *kfake.Cluster, c *Consumer) {
-			c.scans.calm, c.scans.stormRest, c.scans.patience = 2*time.Second, 1e6, time.Hour // longer than a pause between clients on a slow machine
+			c.scans.calm, c.scans.patience = 4*time.Second, time.Hour // longer than a pause between clients on a slow machine
 			var first sync.WaitGroup
 			t.Cleanup(first.Wait)
 			p, id := Partition{Topic: "t", ID: 0}, topicID(t, c, "t")
@@ -179,14 +179,15 @@ func TestNextPassWaitsForClientsOfAStorm(t *testing.T) {
 		later  []time.Duration
 		waited time.Duration
 	}{
-		"no client comes":                    {2 * second, nil, 2 * second},
-		"no client comes after a short pass": {time.Millisecond, nil, calm},
-		"no client comes after a long pass":  {time.Hour, nil, patience},
-		"one client comes":                   {2 * second, []time.Duration{second + 1}, 3*second + calm}, // gather sees the client up to calm later
-		"one client comes too late":          {2 * second, []time.Duration{3 * second}, 2 * second},
-		"clients keep coming":                {2 * second, []time.Duration{second, 2 * second, 3 * second, 4 * second}, patience},
+		"no client comes":                       {2 * second, nil, 2 * second},
+		"no client comes after a short pass":    {time.Millisecond, nil, calm},
+		"no client comes after a pass of 80 ms": {80 * time.Millisecond, nil, calm},
+		"no client comes after a long pass":     {time.Hour, nil, patience},
+		"one client comes":                      {2 * second, []time.Duration{second + 1}, 3*second + calm}, // gather sees the client up to calm later
+		"one client comes too late":             {2 * second, []time.Duration{3 * second}, 2 * second},
+		"clients keep coming":                   {2 * second, []time.Duration{second, 2 * second, 3 * second, 4 * second}, patience},
 		"clients keep coming after a short pass": {
-			80 * time.Millisecond, []time.Duration{second / 5, second * 2 / 5, second * 3 / 5, second * 4 / 5, second, second * 6 / 5}, second, // gather looks again every calm
+			80 * time.Millisecond, []time.Duration{second / 5, second * 2 / 5, second * 3 / 5, second * 4 / 5, second, second * 6 / 5}, second * 8 / 10,
 		},
 		"one client comes after a longer pass": {4 * second, []time.Duration{second + 1}, patience},
 	} {

@@ -219,13 +219,13 @@ func (p demoPage) do(steps ...chromedp.Action[chromedp.Void]) {
 
 // fetchAgain is a function for pages. It fetches like fetch, and tries again if the request failed: Chromium lets all
 // requests fail when the machine's network changes, and each container that another test starts is such a change. The
-// server may get a request twice.
+// server may get a request several times.
 const fetchAgain = `const fetchAgain = async (...request) => {
 	for (let tries = 1; ; tries++) {
 		try {
 			return await fetch(...request);
 		} catch (error) {
-			if (tries === 20) throw error;
+			if (tries === 600) throw error;
 			await new Promise((again) => setTimeout(again, 100));
 		}
 	}

@@ -154,8 +154,9 @@ func twoDigits(v float64) string {
 const longestInterval = 150
 
 // interval returns how long the time between two polls must be for polling to cost what a stream costs at a rate, in
-// seconds; +Inf if it must be longer than 30 s. Between two measured intervals, the cost is a straight
-// line over the number of polls a second. Beyond the longest, each poll costs the same; this is used without records only.
+// seconds. Between two measured intervals, the cost is a straight line over the number of polls a second. Beyond the longest,
+// interval looks at idle clients only, and each poll costs as much as one of the longest interval; at other rates, interval
+// returns +Inf.
 func (c comparison) interval(run int, stream string, of cost, rate float64) (seconds float64, ok bool) {
 	target := c.curve(run, stream, of)
 	if !slices.Contains(target.rates, rate) {

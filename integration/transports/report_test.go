@@ -120,6 +120,13 @@ func TestInterval(t *testing.T) {
 			t.Errorf("a stream that costs %v: every %q, want %q", stream, got, want)
 		}
 	}
+	list := costsOf(1, "sse", 0, 1)
+	for poll, cost := range map[string]float64{"poll-1s": 60, "poll-5s": 12, "poll-30s": 2} {
+		list = append(list, costsOf(1, poll, cost, 0)...)
+	}
+	if got, want := newComparison(list).intervalCell("sse", cpuCost, 1), "more than 30 s"; got != want {
+		t.Errorf("a stream that costs 1 at one record a second: every %q, want %q", got, want)
+	}
 }
 
 func TestCells(t *testing.T) {

@@ -45,7 +45,7 @@ const (
 	doubled       measure = "doubled"        // records that arrived again
 	liveAgainP50  measure = "live_again_p50" // ms from a cut until the client is live again
 	liveAgainP99  measure = "live_again_p99" // likewise
-	works         measure = "works"          // 1: nine of ten events arrive, half of them within a second and the interval of a poll; 0: they do not
+	works         measure = "works"          // 1: all events arrive, half of them within a second and the interval of a poll; 0: they do not
 	pageCPU       measure = "page_cpu"       // ms of the browser's CPU a minute, all its processes
 	pageMemory    measure = "page_memory"    // bytes: growth of the memory of the browser's processes (PSS) by the page
 	tabsReceiving measure = "tabs_receiving" // how many of seven tabs receive an event within 30 s and the interval of a poll

@@ -24,7 +24,7 @@ type runCommand struct {
 	MaxRecords float64   `default:"40000" help:"Leave out a rate if it gives all clients together more than this many records a second."`
 	Nginx      bool      `help:"Measure through nginx in its default configuration."`
 
-	ReplayCacheBytes int `default:"${cache}" help:"The server's memory for records that returning clients need."`
+	ReplayCacheBytes int `default:"${cache}" help:"The server's memory for records that returning clients need, in bytes. The results do not name it: write those of another size to another file."`
 }
 
 // measureFlags are the flags of both commands that measure.

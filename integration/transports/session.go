@@ -110,10 +110,10 @@ func (s *session) phases(ctx context.Context) error {
 	if err := s.load.start(ctx, 0, 1, s.timing.open); err != nil {
 		return fmt.Errorf("%w: %w", errNotLive, err)
 	}
-	if err := s.fillCache(ctx); err != nil {
+	if err := s.fillTail(ctx); err != nil {
 		return err
 	}
-	// The producer learns of the topic, and the server's first reads are over.
+	// The first client has records, as each of the others will have.
 	s.load.write(ctx, s.kafka, s.topic, 1, s.timing.warmUp, 50)
 	s.load.waitForAll(ctx, s.timing.late+s.transport.every)
 	var err error
@@ -143,9 +143,9 @@ func (s *session) phases(ctx context.Context) error {
 	return err
 }
 
-// fillCache writes records of other users until the server's memory for returning clients is full. Without them, this
-// memory would grow in the windows and count as memory of the clients.
-func (s *session) fillCache(ctx context.Context) error {
+// fillTail writes records of other users until the server's tail is full, which is three quarters of the cache. Otherwise the
+// tail would grow in the windows and count as memory of the clients.
+func (s *session) fillTail(ctx context.Context) error {
 	const metric, size, users = "herald_kafka_records_total", 4 << 10, 100
 	before := s.server.metric(ctx, metric)
 	var list []*kgo.Record
@@ -153,9 +153,9 @@ func (s *session) fillCache(ctx context.Context) error {
 		list = append(list, &kgo.Record{Topic: s.topic, Key: []byte("other-" + strconv.Itoa(i%users)), Value: make([]byte, size)})
 	}
 	if err := s.kafka.ProduceSync(ctx, list...).FirstErr(); err != nil {
-		return fmt.Errorf("fill the server's cache: %w", err)
+		return fmt.Errorf("fill the server's tail: %w", err)
 	}
-	for end := time.Now().Add(s.timing.open); s.server.metric(ctx, metric) < before+float64(len(list)); {
+	for end := time.Now().Add(s.timing.open); !(s.server.metric(ctx, metric) >= before+float64(len(list))); { // also while it is not known
 		if time.Now().After(end) {
 			return fmt.Errorf("the server has not read %d records after %v", len(list), s.timing.open)
 		}
@@ -258,9 +258,12 @@ func (s *session) window(ctx context.Context, rate float64) error {
 	if s.transport.every > 0 {
 		reached = min(reached, asked/(clientSeconds/s.transport.every.Seconds())) // an overloaded machine polls less
 	}
-	s.add(rate, delivered, reached)
+	due := rate * clientSeconds
+	if due >= leastForReached {
+		s.add(rate, delivered, reached)
+	}
 	s.load.waitForAll(ctx, s.timing.late+s.transport.every)
-	if reached < sustained || s.load.missing() > 0 {
+	if due >= leastForReached && reached < sustained || s.load.missing() > 0 {
 		return errNotReached
 	}
 	s.add(rate, cpuEvent, cpu*1e6/events)
@@ -273,6 +276,10 @@ func (s *session) window(ctx context.Context, rate float64) error {
 
 // leastForP99 is how many records a 99th percentile needs to be more than the largest value.
 const leastForP99 = 500
+
+// leastForReached is how many records a window must have to say that the rate is not reached. Of fewer, many more than a
+// tenth may wait for the next poll when the window ends.
+const leastForReached = 1000
 
 // addLatencies adds the latencies of all records since the window has begun.
 func (s *session) addLatencies(where setting, rate float64) {
