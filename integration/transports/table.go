@@ -41,8 +41,8 @@ var tables = []table{
 	{"latency", direct, []measure{latencyP50, latencyP99}, middle, allRates},
 	{"latency-clients", direct, []measure{latencyP50, latencyP99}, 0, 1},
 	{"cuts", cuts, []measure{lost, doubled, liveAgainP50, liveAgainP99, latencyP50, latencyP99}, 0, allRates},
-	{"nginx", nginx, []measure{works, requests, memoryIdle, cpuServer, latencyP50, latencyP99}, 0, allRates},
-	{"nginx-upgrade", upgraded, []measure{works, requests, memoryIdle, cpuServer, latencyP50, latencyP99}, 0, allRates},
+	{"nginx", nginx, []measure{works, requests, cpuServer, latencyP50, latencyP99}, 0, allRates},
+	{"nginx-upgrade", upgraded, []measure{works, requests, cpuServer, latencyP50, latencyP99}, 0, allRates},
 	{"chromium", chromium, []measure{pageCPU, pageMemory, tabsReceiving}, 0, allRates},
 }
 
