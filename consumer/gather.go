@@ -11,7 +11,7 @@ type gathering struct {
 	begun   time.Time     // zero: the zone does not wait
 	took    time.Duration // how long the last pass took
 	quiet   time.Duration // the wait ends when count has not changed for this long
-	limit   time.Duration // the wait ends after this time
+	limit   time.Duration // the wait ends after this time at the latest
 	count   int           // how many requests want records that a pass has read already
 	changed time.Time     // when count last changed
 }

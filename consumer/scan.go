@@ -26,8 +26,8 @@ const turnChunks = 32
 // again takes.
 //
 // If clients return all the time, requests never stop. So the wait ends after gatherFactor times the duration of the last
-// pass (at least calm), and after patience at the latest. A zone then reads records again for at most an eleventh of the
-// time. A storm that lasts longer than that wait causes further passes.
+// pass (at least calm), and after patience at the latest. While patience does not shorten the wait, a zone reads records
+// again for at most an eleventh of the time. A storm that lasts longer than that wait causes further passes.
 const (
 	calm         = 250 * time.Millisecond
 	gatherFactor = 10
