@@ -128,8 +128,7 @@ func (b *broker) bytesOf(t *testing.T, topics ...string) (bytes int64) {
 // By default the tail holds most of the missed records, and the rest of the memory holds the others: Herald reads
 // each byte of the log at most twice. With less memory, Herald starts the second pass when it guesses that no more
 // clients arrive, or when it has waited for ten times as long as the first pass took. Clients that arrive later need a third
-// pass. In both cases a broker truncates the last batch of
-// an answer and sends it again.
+// pass. In both cases a broker truncates the last batch of an answer and sends it again.
 func TestReconnectStorm(t *testing.T) {
 	for _, test := range []struct {
 		name  string

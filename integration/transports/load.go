@@ -141,8 +141,8 @@ func (l *load) write(ctx context.Context, kafka *kgo.Client, topic string, clien
 	}
 }
 
-// measureLatencies begins a new list of latencies, of the records that are written from now on. Of the earlier records, only
-// those that still wait for a poll would come into the list, and they are the slow ones.
+// measureLatencies begins a new list of latencies, of the records that are written from now on. An earlier record could come
+// into the list only if it still waits for a poll, so the list would have too many long latencies.
 func (l *load) measureLatencies() {
 	l.since.Store(time.Now().UnixNano())
 	_, _, _ = l.latencies.take()

@@ -30,7 +30,7 @@ type timing struct {
 	cutFor      time.Duration
 }
 
-// usualTiming makes a run of all sessions take about 20 minutes. nginx gives up a connection on which it reads nothing for
+// usualTiming makes a run of all sessions take about 25 minutes. nginx gives up a connection on which it reads nothing for
 // 60 s.
 var usualTiming = timing{
 	window: 5 * time.Second, heartbeat: 15 * time.Second, idleProxied: 65 * time.Second, warmUp: 2 * time.Second, empty: 20 * time.Second,
@@ -258,12 +258,13 @@ func (s *session) window(ctx context.Context, rate float64) error {
 	if s.transport.every > 0 {
 		reached = min(reached, asked/(clientSeconds/s.transport.every.Seconds())) // an overloaded machine polls less
 	}
-	due := rate * clientSeconds
-	if due >= leastForReached {
+	overloaded := false
+	if rate*clientSeconds >= leastForReached {
 		s.add(rate, delivered, reached)
+		overloaded = reached < sustained
 	}
 	s.load.waitForAll(ctx, s.timing.late+s.transport.every)
-	if due >= leastForReached && reached < sustained || s.load.missing() > 0 {
+	if overloaded || s.load.missing() > 0 {
 		return errNotReached
 	}
 	s.add(rate, cpuEvent, cpu*1e6/events)
