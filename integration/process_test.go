@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -164,6 +165,13 @@ func (h *herald) waitState(user, want string) {
 		}
 	}
 	h.t.Fatalf("%s has %s, want a stream in state %s", user, body, want)
+}
+
+// waitForNoStream waits until Herald has noticed that its last client is gone. A record that is written before counts
+// as delivered.
+func (h *herald) waitForNoStream() {
+	h.t.Helper()
+	waitFor(h.t, "herald has no stream", func(context.Context) bool { return h.Metric("herald_streams") == 0 })
 }
 
 // Metric returns the value of a series of /metrics, such as name{label="value"}; 0 if there is none.

@@ -78,6 +78,7 @@ func TestConsumerGroupsTool(t *testing.T) {
 	b.produce(t, record(topic, "alice", "plain"), record(own+".alice", "", "0"), record(own+".alice", "", "1"))
 	alice.Values(3)
 	alice.Cut()
+	h.waitForNoStream()
 	b.produce(t, record(own+".alice", "", "2"), record(own+".alice", "", "3"), record(own+".alice", "", "4"))
 	client, err := kgo.NewClient(kgo.SeedBrokers(b.addresses...), kgo.TransactionalID(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
