@@ -83,14 +83,14 @@ func (p *Producer) Close() { p.cluster.Close() }
 func (p *Producer) Produce(ctx context.Context, m Message) (Written, error) {
 	ctx, cancel := context.WithTimeout(ctx, broker.RequestTimeout)
 	defer cancel()
-	wanted := time.Now().Add(createTimeout)
 	create := false // until a broker says that there is no topic, so that Created is right
+	var wanted time.Time
 	for {
 		at, err := p.produce(ctx, m, create)
 		at.Created = create
 		missing := !m.Existing && errors.Is(err, ErrNoTopic)
 		if missing && !create {
-			create = true
+			create, wanted = true, time.Now().Add(createTimeout)
 			continue
 		}
 		coming := missing && time.Now().Before(wanted)
