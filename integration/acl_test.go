@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os/exec"
 	"slices"
@@ -107,9 +108,12 @@ func TestACLs(t *testing.T) {
 		t.Error("a topic was created without the right to create it")
 	}
 	b.allow(t, "scram256", prefixed(kadm.OpCreate).Topics(own+"."))
-	if out, err := run(produce...); err != nil || !strings.Contains(out, own+".bob did not exist: it was created, partitions: ") {
-		t.Errorf("create a topic by writing to it: %v %q", err, out)
-	}
+	created := false
+	waitFor(t, "a topic is created by writing to it", func(context.Context) bool {
+		out, err := run(produce...)
+		created = created || strings.Contains(out, own+".bob did not exist: it was created, partitions: ")
+		return err == nil && created
+	})
 	if out, err := run(produce...); err != nil || strings.Contains(out, "did not exist") {
 		t.Errorf("write to it again: %v %q", err, out)
 	}
@@ -121,28 +125,32 @@ func TestACLs(t *testing.T) {
 	}
 	h.Stop()
 	for line := range strings.Lines(h.printed.String()) {
-		if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
+		complains := strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR")
+		if complains && !slices.ContainsFunc(slowBroker, func(text string) bool { return strings.Contains(line, text) }) {
 			t.Errorf("the log says %s", line)
 		}
 	}
 }
 
-// checkFinds runs herald check --connect with the flags of serve, and wants its exit code and these findings.
+// slowBroker are what herald says of a broker that is late by seconds, as on a busy machine. A missing right has another
+// text.
+var slowBroker = []string{`error="revocations are not read yet`, "kafka did not take the last commit in time"}
+
+// checkFinds runs herald check --connect with the flags of serve until it ends with this exit code and these findings. A
+// broker applies a new rule a moment after the rule was created.
 func checkFinds(t *testing.T, flags []string, code int, wanted ...string) {
 	t.Helper()
-	out, complaints, err := runHerald(t, slices.Concat([]string{"check", "--connect"}, flags)...)
-	got := 0
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		got = exit.ExitCode()
-	}
-	if got != code {
-		t.Errorf("herald check: %v, want exit code %d\n%s%s", err, code, out, complaints)
-	}
-	for _, want := range wanted {
-		if !strings.Contains(out, want) {
-			t.Errorf("herald check does not say %q:\n%s%s", want, out, complaints)
+	said := ""
+	waitWithin(t, 2*patience, func() string { return said }, func(context.Context) bool {
+		out, complaints, err := runHerald(t, slices.Concat([]string{"check", "--connect"}, flags)...)
+		got := 0
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			got = exit.ExitCode()
 		}
-	}
+		missing := slices.DeleteFunc(slices.Clone(wanted), func(want string) bool { return strings.Contains(out, want) })
+		said = fmt.Sprintf("herald check ends with %d, want %d, and says %q; it said:\n%s%s", got, code, missing, out, complaints)
+		return got == code && len(missing) == 0
+	})
 }
 
 // TestGroupDenied runs herald without the right to read its groups. Streams must work, and the log must name the

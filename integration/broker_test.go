@@ -26,7 +26,7 @@ const (
 	kafkaStart      = "/kafka-start.sh"       // deploy/kafka/start.sh in the container
 	kafkaAdvertised = "/tmp/kafka-advertised" // what start.sh waits for
 
-	kafkaStartTimeout = 90 * time.Second
+	kafkaStartTimeout = 3 * time.Minute
 )
 
 // broker is the Apache Kafka that the tests share: a container, or the cluster that HERALD_TEST_BROKERS names.

@@ -39,9 +39,12 @@ func driveDemoPage(t *testing.T, browser context.Context, base string) {
 
 	// Two tasks at once, by keyboard.
 	page.do(
-		chromedp.SetValue(firstPerson("task-seconds"), "8"),
+		chromedp.SetValue(firstPerson("task-seconds"), "20"), // the second task must still run after the reload
 		chromedp.SendKeys(firstPerson("task-seconds"), "\r"))
 	page.wait("the first task", func(s demoState) bool { return len(s.Tasks) == 1 })
+	page.wait("a form that can be sent again", func(demoState) bool {
+		return page.eval("document.querySelector('.person [data-part=task-form] [type=submit]').ariaDisabled !== 'true'")
+	})
 	page.do(
 		chromedp.SetValue(firstPerson("task-name"), "Second <b>report</b>"),
 		chromedp.SendKeys(firstPerson("task-name"), "\r"))
@@ -185,10 +188,8 @@ var brokenConnection = regexp.MustCompile(`^Failed to load resource: net::ERR_(C
 // violation of the Content-Security-Policy.
 func openDemo(t *testing.T, browser context.Context, base, user string) demoPage {
 	t.Helper()
-	ctx, cancel := chromedp.NewContext(browser)
-	t.Cleanup(cancel)
+	ctx, cancel := newTab(t, browser)
 	p := demoPage{t: t, ctx: ctx}
-	p.do()
 	messages := chromedp.Console(ctx)
 	var reading sync.WaitGroup
 	reading.Go(func() {
@@ -217,42 +218,6 @@ func (p demoPage) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// fetchAgain is a function for pages. It fetches like fetch, and tries again if the request failed: Chromium lets all
-// requests fail when the machine's network changes, and each container that another test starts is such a change. The
-// server may get a request several times.
-const fetchAgain = `const fetchAgain = async (...request) => {
-	for (let tries = 1; ; tries++) {
-		try {
-			return await fetch(...request);
-		} catch (error) {
-			if (tries === 600) throw error;
-			await new Promise((again) => setTimeout(again, 100));
-		}
-	}
-};
-`
-
-// drive makes the steps one after the other. It loads a page again if Chromium gave the load up because the machine's
-// network had changed, as with fetchAgain.
-func drive(tab context.Context, steps ...chromedp.Action[chromedp.Void]) error {
-	if err := chromedp.Do(tab); err != nil { // opens the tab
-		return err
-	}
-	for _, step := range steps {
-		err := chromedp.Do(tab, step)
-		for range 10 {
-			if err == nil || !strings.Contains(err.Error(), "net::ERR_NETWORK_CHANGED") {
-				break
-			}
-			err = chromedp.Do(tab, step)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // state reads what the page shows. A page that is being unloaded shows nothing.
 func (p demoPage) state() demoState {
 	p.t.Helper()
@@ -269,8 +234,8 @@ func (p demoPage) waitStream() {
 	p.wait("a stream that has begun", func(s demoState) bool { return s.Badge == "open" && strings.Contains(s.LastEventID, "~") })
 }
 
-// pagePatience is how long a test waits for a change on a page.
-const pagePatience = 30 * time.Second
+// pagePatience is how long a test waits for a change on a page. A page waits up to 30 s before it connects again.
+const pagePatience = 90 * time.Second
 
 // wait waits until the page's state satisfies ok, and returns the state.
 func (p demoPage) wait(what string, ok func(demoState) bool) demoState {
@@ -302,30 +267,4 @@ func (p demoPage) checkGoesOn(before, after demoState) {
 func notify(t *testing.T, base, path, text string) {
 	t.Helper()
 	publish(t, base+path, "text/plain", text)
-}
-
-// startChromium returns a context for tabs of a fresh headless Chromium.
-func startChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
-	t.Helper()
-	path := chromium.require(t, "the demo page")
-	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
-		chromedp.ExecPath(path),
-		chromedp.UserDataDir(t.TempDir()),
-		chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true),
-		chromedp.Flag("disable-component-update", true))
-	options = append(options, more...)
-	if os.Geteuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // Chromium's sandbox refuses root
-	}
-	ctx, cancelTimeout := context.WithTimeout(t.Context(), 5*time.Minute)
-	t.Cleanup(cancelTimeout)
-	ctx, stop := chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(stop)
-	ctx, cancel := chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start %s: %v", path, err)
-	}
-	return ctx
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -72,8 +73,9 @@ func testBrokersRestarted(t *testing.T) {
 	tr.Advance()
 	tr.Finish()
 	tr.checkUp()
-	tr.h.wantErrors("fetch")
-	tr.h.wantLine(`level=WARN msg="broker cannot be read; retrying" broker=\d+ sessions=\d+ partitions=\d+ topic=\S+ partition=\d+ offset=\d+ error=`)
+	if tr.h.Metric(`herald_kafka_errors_total{kind="fetch"}`) > 0 { // not if herald has left each broker before it stopped
+		tr.h.wantLine(`level=WARN msg="broker cannot be read; retrying" broker=\d+ sessions=\d+ partitions=\d+ topic=\S+ partition=\d+ offset=\d+ error=`)
+	}
 }
 
 // testLeaderMoved gives a partition of each kind of topic to each broker in turn.
@@ -172,10 +174,7 @@ func testBrokerPaused(t *testing.T) {
 func testTooFewReplicasInSync(t *testing.T) {
 	c := sharedCluster(t)
 	strict, other := topicName(t, "strict"), c.newTopic(t, "other", 1)
-	all := "3"
-	if _, err := c.admin.CreateTopic(t.Context(), 1, clusterSize, map[string]*string{"min.insync.replicas": &all}, strict); err != nil {
-		t.Fatalf("create topic %s: %v", strict, err)
-	}
+	c.broker.createTopic(t, strict, 1, "min.insync.replicas", strconv.Itoa(clusterSize))
 	c.waitInSync(t, strict)
 	h := startHerald(t, &c.broker, "--topic="+strict, "--topic="+other+",kind=broadcast", "--enable-publish")
 	alice := openStream(t, h, "alice")

@@ -93,6 +93,12 @@ func TestComposeSecure(t *testing.T) {
 	if stream.StatusCode != http.StatusOK || stream.ProtoMajor != 2 {
 		t.Fatalf("GET /events by the cookie: %d %s", stream.StatusCode, stream.Proto)
 	}
+	timer := time.AfterFunc(2*patience, func() { _ = stream.Body.Close() })
+	defer timer.Stop()
+	events := &eventReader{r: bufio.NewReader(stream.Body)}
+	if e, err := events.next(); err != nil || e.Type != "checkpoint" {
+		t.Fatalf("the stream begins with %+v, %v", e, err)
+	}
 	producer, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(-1), kgo.AlwaysRetryEOF(), kgo.RecordDeliveryTimeout(patience))
 	if err != nil {
 		t.Fatalf("producer: %v", err)
@@ -103,9 +109,6 @@ func TestComposeSecure(t *testing.T) {
 			t.Fatalf("produce: %v", err)
 		}
 	}
-	timer := time.AfterFunc(patience, func() { _ = stream.Body.Close() })
-	defer timer.Stop()
-	events := &eventReader{r: bufio.NewReader(stream.Body)}
 	for {
 		e, err := events.next()
 		if err != nil {

@@ -64,7 +64,10 @@ func TestCompose(t *testing.T) {
 	if got := alice.Record().Data; got != "hello" {
 		t.Errorf("got %q, want hello", got)
 	}
-	publish(t, "http://"+public+"/broadcast", "text/plain", "to all")
+	waitFor(t, "Kafka has created the topic of the broadcast", func(context.Context) bool {
+		a, err := send(t, http.MethodPost, "http://"+public+"/broadcast", "to all", "Content-Type", "text/plain")
+		return err == nil && a.status == http.StatusCreated
+	})
 	if got := alice.Record().Data; got != "to all" {
 		t.Errorf("got %q, want to all", got)
 	}
@@ -225,7 +228,7 @@ func (s *composed) start(t *testing.T, environment ...string) {
 	t.Helper()
 	s.environment = environment
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*patience)
 		defer cancel()
 		if t.Failed() {
 			out, _ := s.run(ctx, "logs", "--no-color")

@@ -140,9 +140,14 @@ func TestReconnectStorm(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			const cutOff = 0.05
-			if times := storm(t, test.args...); times > test.times+cutOff {
-				t.Errorf("the log was read %.2f times, want at most %v times", times, test.times)
+			var got []float64
+			for range 3 { // on a busy machine, the clients of one storm may arrive as several
+				times := storm(t, test.args...)
+				if got = append(got, times); times <= test.times+cutOff {
+					return
+				}
 			}
+			t.Errorf("the log was read %.2f times, want at most %v times", got, test.times)
 		})
 	}
 }

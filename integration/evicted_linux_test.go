@@ -117,7 +117,7 @@ func TestFetchSessionsEvicted(t *testing.T) {
 	if calls > 30*partitions { // 4 fetches a second for each partition, and other requests
 		t.Errorf("%.0f writes a second: herald fetches without waiting", calls)
 	}
-	if strings.Contains(h.printed.String(), "partition does not move") {
+	if strings.Contains(h.printed.String(), "partitions do not move") {
 		t.Error("a partition was read again only because it had not moved for long")
 	}
 }

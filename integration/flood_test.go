@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,7 +130,7 @@ func TestHalfOpenConnections(t *testing.T) {
 		wait()
 	}
 	waitFor(t, "the server is full", func(context.Context) bool { return h.Metric("herald_http_connections") > files-1000 })
-	most := time.Duration(0)
+	var took []time.Duration
 	for n := range newcomers {
 		for i := range streams {
 			b.produce(t, record(shared, user(i), fmt.Sprint("own ", n)))
@@ -142,15 +143,17 @@ func TestHalfOpenConnections(t *testing.T) {
 		if err != nil {
 			t.Fatalf("newcomer %d: %v", n, err)
 		}
-		most = max(most, time.Since(opened))
+		took = append(took, time.Since(opened))
 		t.Cleanup(s.Cut)
 	}
 	grown := h.Metric("process_resident_memory_bytes") - before
 	connections, evicted := h.Metric("herald_http_connections"), h.Metric("herald_http_connections_evicted_total")
-	t.Logf("%v connections, %v evicted; a newcomer had its stream after %v at the most; memory grew by %.0f MB",
-		connections, evicted, most, grown/1e6)
-	if most > headerTimeout/2 {
-		t.Errorf("a newcomer had its stream after %v", most)
+	slices.Sort(took)
+	median := took[len(took)/2] // a newcomer whose first packet is lost among those of the flood tries again after 1, 3 and 7 s
+	t.Logf("%v connections, %v evicted; newcomers had their streams after %v, and %v at the most; memory grew by %.0f MB",
+		connections, evicted, median, took[len(took)-1], grown/1e6)
+	if median > headerTimeout/2 {
+		t.Errorf("newcomers had their streams after %v", took)
 	}
 	if connections < files/2 {
 		t.Errorf("%v connections: the flood has ended", connections)

@@ -17,11 +17,11 @@ import (
 )
 
 // formatsPage opens a stream for each kind of record, whose user has the name of the kind, and keeps their events.
-const formatsPage = `window.events = {}; window.gaps = [];
+const formatsPage = `window.events = {}; window.gaps = []; window.begun = {};
 for (const kind of %s) {
 	const stream = new EventSource("/events?user=" + kind);
 	events[kind] = [];
-	stream.addEventListener("open", () => { window.open_ = (window.open_ || 0) + 1; });
+	stream.addEventListener("checkpoint", () => { begun[kind] = true; });
 	stream.addEventListener("gap", (e) => gaps.push(e.data));
 	for (const type of ["message", "com.example.order.paid"]) {
 		stream.addEventListener(type, (e) => events[kind].push({ type, data: e.data }));
@@ -49,8 +49,8 @@ func TestFormatsInBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	evaluate[any](t, browser, fmt.Sprintf(formatsPage, list))
-	waitFor(t, "all streams are open", func(context.Context) bool {
-		return evaluate[int](t, browser, "window.open_ || 0") == len(kinds)
+	waitFor(t, "all streams have begun", func(context.Context) bool {
+		return evaluate[int](t, browser, "Object.keys(begun).length") == len(kinds)
 	})
 
 	records := registrytest.Records()

@@ -51,7 +51,7 @@ func waitStatus(t *testing.T, address string, want int, ended <-chan struct{}) {
 	t.Helper()
 	var last answer
 	var err error
-	waitWithin(t, patience, func() string { return fmt.Sprintf("GET %s answers %d; last %d, %v", address, want, last.status, err) },
+	waitWithin(t, 3*patience, func() string { return fmt.Sprintf("GET %s answers %d; last %d, %v", address, want, last.status, err) },
 		func(context.Context) bool {
 			if last, err = send(t, http.MethodGet, address, ""); last.status == want {
 				return true

@@ -44,25 +44,33 @@ func TestKafkaGo(t *testing.T) {
 	check()
 }
 
-// produceWithKafkaGo writes a record, and tries again while the broker answers with a temporary error: a broker
-// answers 6 (not the leader) for a moment after it has started or after the partition was created.
-func produceWithKafkaGo(t *testing.T, b *broker, topic string, partition int, value string) {
+// untilAccepted sends a request, and tries again while the broker answers with a temporary error: a broker answers 6 (not
+// the leader) for a moment after it has started or after the partition was created.
+func untilAccepted(t *testing.T, what string, send func() error) {
 	t.Helper()
 	var err error
-	waitWithin(t, patience, func() string { return fmt.Sprintf("%s/%d takes a record; last %v", topic, partition, err) }, func(context.Context) bool {
-		var answer *kafka.ProduceResponse
-		answer, err = b.client.Produce(t.Context(), &kafka.ProduceRequest{
+	waitWithin(t, patience, func() string { return fmt.Sprintf("%s is accepted; last %v", what, err) }, func(context.Context) bool {
+		err = send()
+		var refused kafka.Error
+		if err != nil && (!errors.As(err, &refused) || !refused.Temporary()) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		return err == nil
+	})
+}
+
+// produceWithKafkaGo writes a record.
+func produceWithKafkaGo(t *testing.T, b *broker, topic string, partition int, value string) {
+	t.Helper()
+	untilAccepted(t, fmt.Sprintf("a record for %s/%d", topic, partition), func() error {
+		answer, err := b.client.Produce(t.Context(), &kafka.ProduceRequest{
 			Topic: topic, Partition: partition, RequiredAcks: kafka.RequireAll,
 			Records: kafka.NewRecordReader(kafka.Record{Value: kafka.NewBytes([]byte(value))}),
 		})
 		if err == nil {
 			err = answer.Error
 		}
-		var refused kafka.Error
-		if err != nil && (!errors.As(err, &refused) || !refused.Temporary()) {
-			t.Fatalf("produce to %s/%d: %v", topic, partition, err)
-		}
-		return err == nil
+		return err
 	})
 }
 
@@ -71,15 +79,16 @@ func readAll(t *testing.T, b *broker, topic string, partition int) []string {
 	t.Helper()
 	var values []string
 	for offset := int64(0); ; {
-		answer, err := b.client.Fetch(t.Context(), &kafka.FetchRequest{
-			Topic: topic, Partition: partition, Offset: offset, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second,
+		var answer *kafka.FetchResponse
+		untilAccepted(t, fmt.Sprintf("fetch %s/%d@%d", topic, partition, offset), func() (err error) {
+			answer, err = b.client.Fetch(t.Context(), &kafka.FetchRequest{
+				Topic: topic, Partition: partition, Offset: offset, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Second,
+			})
+			if err == nil {
+				err = answer.Error
+			}
+			return err
 		})
-		if err == nil {
-			err = answer.Error
-		}
-		if err != nil {
-			t.Fatalf("fetch %s/%d@%d: %v", topic, partition, offset, err)
-		}
 		for {
 			r, err := answer.Records.ReadRecord()
 			if errors.Is(err, io.EOF) {

@@ -33,7 +33,7 @@ func openLight(ctx context.Context, dialer *net.Dialer, address, user, lastID st
 }
 
 func (s *lightStream) begin(ctx context.Context, address, user, lastID string) error {
-	if err := s.conn.SetDeadline(time.Now().Add(2 * patience)); err != nil {
+	if err := s.beginPatience(); err != nil {
 		return err
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/events?user="+user, nil)
@@ -61,6 +61,9 @@ func (s *lightStream) begin(ctx context.Context, address, user, lastID string) e
 	return err
 }
 
+// beginPatience sets the deadline of what follows.
+func (s *lightStream) beginPatience() error { return s.conn.SetDeadline(time.Now().Add(2 * patience)) }
+
 // Cut resets the connection, so that the client's port is free at once.
 func (s *lightStream) Cut() {
 	_ = s.conn.(*net.TCPConn).SetLinger(0)
@@ -71,6 +74,9 @@ func (s *lightStream) Cut() {
 // checkpoints. Any other value than the next number of a name is an error, and so is a number that is not below
 // end[name].
 func (s *lightStream) ReadTo(end map[string]int) error {
+	if err := s.beginPatience(); err != nil {
+		return err
+	}
 	for left := func() (n int) {
 		for name, number := range end {
 			n += number - s.next[name]

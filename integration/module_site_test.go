@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,7 +22,7 @@ import (
 const modulePage = `<!DOCTYPE html>
 <meta charset="utf-8">
 <title>Module</title>
-<script type="module">
+<script type="module" onerror="setTimeout(() => location.reload(), 100)">
 import { connect } from "/herald.js";
 ` + fetchAgain + `
 const page = new URLSearchParams(location.search);
@@ -58,10 +59,11 @@ stream.on("state", (change) => report("state", change));
 const framesPage = `<!DOCTYPE html>
 <title>Frames</title>
 <script type="module">
+` + fetchAgain + `
 const control = new URLSearchParams(location.search).get("control");
 const frames = {};
 for (;;) {
-	for (const { tab, address } of await (await fetch(control + "/orders", { method: "POST" })).json()) {
+	for (const { tab, address } of await (await fetchAgain(control + "/orders", { method: "POST" })).json()) {
 		frames[tab]?.remove();
 		if (address === "") continue;
 		frames[tab] = document.createElement("iframe");
@@ -184,7 +186,9 @@ func (s *site) tab(r *http.Request) *tab {
 
 func (s *site) takeReports(w http.ResponseWriter, r *http.Request) {
 	var reports []tabReport
-	if err := json.NewDecoder(r.Body).Decode(&reports); err != nil {
+	if err := json.NewDecoder(r.Body).Decode(&reports); errors.Is(err, io.ErrUnexpectedEOF) {
+		return // the tab has crashed, or is closed
+	} else if err != nil {
 		s.t.Errorf("a report: %v", err)
 	}
 	if b := s.tab(r); b != nil {

@@ -47,6 +47,7 @@ type tabOptions struct {
 	Since       string `json:"since,omitempty"`
 	LastEventID string `json:"lastEventId,omitempty"`
 	Session     bool   `json:"session,omitempty"`
+	StaleAfter  int    `json:"staleAfter,omitempty"` // milliseconds
 }
 
 // newTab returns a tab that is not open yet. The link's name is also the user's.

@@ -36,6 +36,7 @@ func (m *moduleTest) openSeven(t *testing.T) *sevenTabs {
 		}
 		s.add(m.site.openTab(t, "seven", tabOptions{Share: true, Since: "earliest"}), 0)
 		l.cut(true)
+		waitFor(t, "the first tab has records", func(context.Context) bool { return len(s.tabs[0].all("record")) > 1 })
 		stored := s.tabs[0].all("record")
 		from := stored[len(stored)/2]
 		seventh := m.site.openTab(t, "seven", tabOptions{Share: true, LastEventID: from.LastEventID})
@@ -45,9 +46,7 @@ func (m *moduleTest) openSeven(t *testing.T) *sevenTabs {
 		checkContinues(t, stored[:len(stored)/2+1], seventh.all("record"))
 		l.waitOneStream(t)
 		waitFor(t, "herald has one stream", func(context.Context) bool { return m.h.Metric("herald_streams") == 1 })
-		if owners := s.owners(); len(owners) != 1 {
-			t.Errorf("%d tabs own the stream, want 1", len(owners))
-		}
+		waitFor(t, "one tab owns the stream", func(context.Context) bool { return len(s.owners()) == 1 })
 	})
 	return s
 }
@@ -170,7 +169,7 @@ func (m *moduleTest) testFrozenTabs(t *testing.T) {
 func (m *moduleTest) testHungOwner(t *testing.T) {
 	t.Helper()
 	s, f, owner, others := m.openThree(t, "hung")
-	m.tabsOfChromium().hang(t, owner.name, 12*moduleHeartbeat)
+	m.tabsOfChromium().hang(t, owner.name, 25*moduleHeartbeat) // the others may be late on a busy machine
 	awaitOwner(t, "hung", others)
 	waitFor(t, "the tab that hung is a follower", func(context.Context) bool { return owner.state().Shared == "follower" })
 	s.written = f.end()

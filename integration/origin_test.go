@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -158,6 +159,9 @@ func (o *origin) relay(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	to, err := (&net.Dialer{}).DialContext(r.Context(), "tcp", o.herald)
+	if r.Context().Err() != nil {
+		return nil // the browser has gone
+	}
 	if err != nil {
 		return err
 	}
@@ -285,6 +289,20 @@ func (s *nativeStream) next(t *testing.T) event {
 			}
 		case <-timer:
 			t.Fatalf("%s: no event in %s", s.user, patience)
+		}
+	}
+}
+
+// live waits until the stream is live. Records that are written later come after the checkpoint that it returns.
+func (s *nativeStream) live(t *testing.T) event {
+	t.Helper()
+	for {
+		e := s.next(t)
+		if e.Type != "checkpoint" || e.ID == "" {
+			t.Fatalf("%s: the stream begins with %+v, want a checkpoint with an id", s.user, e)
+		}
+		if strings.Contains(e.Data, `"live":true`) {
+			return e
 		}
 	}
 }

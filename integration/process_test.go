@@ -159,7 +159,7 @@ func (h *herald) waitStatus(want int) {
 func (h *herald) waitState(user, want string) {
 	h.t.Helper()
 	var body string
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if body = mustSend(h.t, http.MethodGet, "http://"+h.admin+"/debug/streams?user="+user, "").body; strings.Contains(body, `"state":"`+want+`"`) {
 			return
 		}

@@ -87,11 +87,9 @@ func TestDemoPageSignIn(t *testing.T) {
 	alice := newToken(t, "--jwt-secret-file="+secret, "--user=alice", "--publish")
 	bob := newToken(t, "--jwt-secret-file="+secret, "--user=bob")
 
-	ctx, cancel := chromedp.NewContext(browser)
-	defer cancel()
+	ctx, _ := newTab(t, browser)
 	page := demoPage{t: t, ctx: ctx}
 	seen := urls{protocols: make(map[string]string)}
-	page.do()
 	if err := seen.listen(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -174,8 +172,7 @@ func signedIn(t *testing.T, token ...string) (b *broker, h *herald, topic, secre
 	topic = b.newTopic(t, "shared", 1)
 	h = newSecured(t, b, "--topic="+topic, "--jwt-secret-file="+secret)
 	h.Start()
-	ctx, cancel := chromedp.NewContext(browser)
-	t.Cleanup(cancel)
+	ctx, _ := newTab(t, browser)
 	page = demoPage{t: t, ctx: ctx}
 	page.do(chromedp.Navigate("https://" + h.public + "/"))
 	page.waitText("sign-in", "Sign in")
@@ -194,8 +191,7 @@ func TestDemoPageWithoutHTTPS(t *testing.T) {
 	secret := newSecretFile(t)
 	h := newProcess(t, "serve", "--brokers="+b.addresses[0], "--topic="+b.newTopic(t, "shared", 1), "--jwt-secret-file="+secret, "--enable-publish", "--demo")
 	h.Start()
-	ctx, cancel := chromedp.NewContext(browser)
-	defer cancel()
+	ctx, _ := newTab(t, browser)
 	page := demoPage{t: t, ctx: ctx}
 	_, port, _ := strings.Cut(h.public, ":")
 	token := newToken(t, "--jwt-secret-file="+secret, "--user=alice")
@@ -220,26 +216,25 @@ func TestDemoPageAfterAnotherSignIn(t *testing.T) {
 	b.produce(t, record(topic, "alice", "first"))
 	page.wait("alice's", shows("first"))
 
-	// When alice opens the stream again, the page continues.
-	reopen := func(meanwhile ...string) {
-		t.Helper()
-		page.press("cut")
+	write := func(value string) {
 		for _, user := range []string{"alice", "bob"} {
-			for _, value := range meanwhile {
-				b.produce(t, record(topic, user, value+" of "+user))
-			}
+			b.produce(t, record(topic, user, value+" of "+user))
 		}
-		page.press("cut")
 	}
-	reopen("second")
+	// When alice opens the stream again, the page continues.
+	page.press("cut")
+	write("second")
+	page.press("cut")
 	page.wait("alice's", shows("second of alice"))
 
+	page.press("cut")
 	if _, err := chromedp.Run(page.ctx, chromedp.Evaluate[any](`{ `+fetchAgain+` void fetchAgain("session", {method: "POST", headers: {Authorization: "Bearer `+
 		newToken(t, "--jwt-secret-file="+secret, "--user=bob")+`"}}).then(() => { document.title = "swapped"; }) }`)); err != nil {
 		t.Fatal(err)
 	}
 	page.wait("the other cookie", func(demoState) bool { return page.eval("document.title === 'swapped'") })
-	reopen("third")
+	write("third")
+	page.press("cut")
 	page.waitText("sign-in-result", "now signed in as bob; this page was alice")
 	if got := page.state().received(); slices.ContainsFunc(got, func(value string) bool { return strings.Contains(value, "bob") || strings.Contains(value, "third") }) {
 		t.Errorf("alice's page shows %q", got)
