@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"herald/consumer/batch"
@@ -113,6 +114,11 @@ func TestRouteLeavesOutRecords(t *testing.T) {
 	}
 	if n := hear(t, c).count("WARN record belongs to no user"); n != 0 {
 		t.Errorf("%d lines about records that belong to nobody", n)
+	}
+	for _, topic := range []string{"keyed", "headed", "own.{user}", "all"} {
+		waitFor(t, "the left-out records are counted", func() bool {
+			return testutil.ToFloat64(c.metrics.filtered.WithLabelValues(topic)) == records*3/4
+		})
 	}
 	for _, from := range []string{"the tail", "passes"} {
 		for _, topic := range topics {

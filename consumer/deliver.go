@@ -156,13 +156,16 @@ func (r *liveReader) takeRecordLocked(p *livePartition, b *batch.Reader, rec *Re
 	}
 	if !p.route.Where.isMet(&rec.Record) {
 		p.takeWitnessLocked(&rec.Record)
+		if rec.Offset >= p.liveFrom { // the others are for the tail alone
+			p.filtered.Inc()
+		}
 		return true, b.NextOffset(), nil
 	}
 	if rec.decoding = p.decoding; rec.decoding != nil && !p.mayTakeLocked(rec) {
 		return false, rec.Offset, errAwaitsSchema
 	}
 	p.route.setOwner(rec, p.owner)
-	if p.ownerless != nil && p.ownerless.mayCount(rec.User) && rec.Offset >= p.liveFrom { // the others are for the tail alone
+	if p.ownerless != nil && p.ownerless.mayCount(rec.User) && rec.Offset >= p.liveFrom {
 		p.ownerless.count(p.Partition, rec)
 	}
 	return true, b.NextOffset(), nil

@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"herald/consumer/batch"
 	"herald/consumer/logtail"
 )
@@ -19,9 +21,10 @@ type livePartition struct {
 	added   time.Time    // when live reading began
 	first   int64        // the offset at which live reading began: liveFrom, or before it
 
-	ownerless *ownerlessRecords // of the topic; nil: its records always have an owner
-	decoding  *decoding         // of the topic; nil: clients get values as they are
-	schemas   *schemaWait       // nil: clients get values as they are
+	ownerless *ownerlessRecords  // of the topic; nil: its records always have an owner
+	filtered  prometheus.Counter // counts the records that do not meet the route's condition; nil: it has none
+	decoding  *decoding          // of the topic; nil: clients get values as they are
+	schemas   *schemaWait        // nil: clients get values as they are
 
 	// See [Consumer.IsCurrent].
 	end   atomic.Int64 // the end of the log, to which live reading has come; or endUnknown

@@ -78,6 +78,9 @@ func (r *liveReader) beginPartition(start *pendingStart, next int64) {
 		tail: r.tail.Begin(first), added: time.Now(), first: first, liveFrom: next, next: first, logEnd: next, moved: time.Now(),
 		ownerless: r.ownerless[start.Topic], decoding: r.decoders[route.Topic].of(start.Partition), schemas: newSchemaWait(r.decoders[route.Topic]),
 	}
+	if route.Where != (Condition{}) {
+		p.filtered = r.metrics.filtered.WithLabelValues(route.Topic)
+	}
 	p.end.Store(endUnknown)
 	if start.startAt == broker.LatestOffset {
 		p.end.Store(next)

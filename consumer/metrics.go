@@ -27,6 +27,7 @@ type metrics struct {
 	commits     *prometheus.CounterVec
 	misplaced   prometheus.Counter
 	ownerless   *prometheus.CounterVec
+	filtered    *prometheus.CounterVec
 	undecodable *prometheus.CounterVec
 	stalled     prometheus.Gauge
 	up          prometheus.Gauge
@@ -74,6 +75,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		ownerless: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "herald_kafka_ownerless_records_total", Help: "Records read live that no user can ever get, by topic and by reason: no-key, no-header, not-json, no-field, wrong-type, empty, too-long, not-utf8, control-character, undecodable or no-topic.",
 		}, []string{"topic", "reason"}),
+		filtered: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "herald_kafka_filtered_records_total", Help: "Records read live that do not meet the condition (where=) of their route, by the topic of the route.",
+		}, []string{"topic"}),
 		undecodable: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "herald_kafka_undecodable_records_total", Help: "Records that the format of their route could not decode, by the topic of the route and by reason; counted once live if a stream wants the record, and once for each replay.",
 		}, []string{"topic", "reason"}),
@@ -87,7 +91,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.commits.WithLabelValues(result)
 	}
 	if reg != nil {
-		reg.MustRegister(m.records, m.replayed, m.replays, m.tailReplays, m.passes, m.delayed, m.cachedBytes, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.misplaced, m.ownerless, m.undecodable, m.stalled, m.up)
+		reg.MustRegister(m.records, m.replayed, m.replays, m.tailReplays, m.passes, m.delayed, m.cachedBytes, bytes, m.fetches, m.errors, m.generations, m.rebalances, m.commits, m.misplaced, m.ownerless, m.filtered, m.undecodable, m.stalled, m.up)
 	}
 	return m
 }
