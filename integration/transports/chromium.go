@@ -53,7 +53,8 @@ func startBrowser(ctx context.Context) (*browser, error) {
 // loadTimeout is how long a page may load. A page does not load while the browser has no connection left for it.
 const loadTimeout = 20 * time.Second
 
-// open shows the address in a new tab.
+// open shows the address in a new tab. It loads the page again if Chromium gave the load up because the machine's network
+// had changed, as it does when a container starts.
 func (b *browser) open(address string) (tab context.Context, err error) {
 	tab, _ = chromedp.NewContext(b.ctx) // ends with the browser
 	if err := chromedp.Do(tab); err != nil {
@@ -61,7 +62,11 @@ func (b *browser) open(address string) (tab context.Context, err error) {
 	}
 	ctx, cancel := context.WithTimeout(tab, loadTimeout)
 	defer cancel()
-	if err := chromedp.Do(ctx, chromedp.Navigate(address)); err != nil {
+	err = chromedp.Do(ctx, chromedp.Navigate(address))
+	for err != nil && strings.Contains(err.Error(), "net::ERR_NETWORK_CHANGED") {
+		err = chromedp.Do(ctx, chromedp.Navigate(address))
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", address, err)
 	}
 	return tab, nil

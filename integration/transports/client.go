@@ -60,7 +60,7 @@ func (c *client) run(ctx context.Context) {
 				next = now // the machine is overloaded
 			}
 			sleep(ctx, time.Until(next))
-		case c.cutAt.Load() == 0: // nobody has cut it
+		case c.cutAt.Load() == 0 && !c.wasCut():
 			c.load.note(err)
 			sleep(ctx, 200*time.Millisecond)
 		default:
@@ -234,6 +234,14 @@ func (c *client) becomeLive() {
 	if at := c.cutAt.Swap(0); at != 0 && c.load.transport.every == 0 { // a client that polls in intervals is never live
 		c.load.liveAgain.add(time.Since(time.Unix(0, at)))
 	}
+}
+
+// wasCut reports whether the tool has reset the client's last connection. cutAt alone does not say so: it is 0 again if the
+// client reads, after the cut, that it is live, because that was on its way already.
+func (c *client) wasCut() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.conn != nil && c.conn.cut.Load()
 }
 
 // cut resets the client's connection.

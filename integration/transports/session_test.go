@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"os"
 	"slices"
@@ -84,12 +85,43 @@ func TestSession(t *testing.T) {
 			if transport.every == 0 && value(cuts, 1, liveAgainP50) <= 0 {
 				t.Error("no client was live again after a cut")
 			}
-			if perMinute, least := value(direct, rate, wireMinute), float64(rate*60*notificationSize); !transport.deflate && perMinute < least {
-				t.Errorf("%v bytes a minute, but the values alone have %v", perMinute, least)
+			if n := value(direct, rate, wireEvent); !transport.deflate && n < notificationSize {
+				t.Errorf("%v bytes for each record, but its value alone has %v", n, notificationSize)
 			}
 			if n := value(direct, rate, requests); (n > 0) != (transport.protocol == poll) {
 				t.Errorf("%v requests a minute while all clients were live", n)
 			}
 		})
+	}
+}
+
+// TestCutIsNoReason resets the connection of a client that is live, as a cut does while the client reads that it is live
+// again. The client must connect again, and the cut must not count as a reason why a connection has ended by itself.
+func TestCutIsNoReason(t *testing.T) {
+	const topic = "cut"
+	brokers, _ := startBroker(t, topic)
+	server, err := startServer(t.Context(), brokers, topic, false, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.stop()
+	transport, err := transportOf("ws")
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, stop := context.WithCancel(t.Context())
+	l := newLoad(transport, server.address, 1)
+	defer l.stop()
+	defer stop()
+	if err := l.start(running, 0, 1, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	asked := l.requests.Load()
+	l.clients[0].conn.reset() // the client is the last to change conn, before it is live
+	for end := time.Now().Add(time.Minute); l.requests.Load() == asked && time.Now().Before(end); {
+		sleep(running, 10*time.Millisecond)
+	}
+	if l.requests.Load() == asked || len(l.reasons) > 0 {
+		t.Errorf("%d requests after the cut, reasons %v", l.requests.Load()-asked, l.reasons)
 	}
 }

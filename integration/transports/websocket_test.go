@@ -111,9 +111,10 @@ func TestPages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		end := time.Now().Add(time.Minute)
 		for received := 0; received < 3; time.Sleep(50 * time.Millisecond) {
-			if received, err = receivedOf(tab); err != nil {
-				t.Fatalf("%s: %v", name, err)
+			if received, err = receivedOf(tab); received < 3 && time.Now().After(end) { // a busy machine may delay an answer
+				t.Fatalf("%s: the page has received %d records: %v", name, received, err)
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,6 +41,7 @@ type wireConn struct {
 
 	wire *wire
 	once sync.Once
+	cut  atomic.Bool // the tool has reset it
 }
 
 // bytes returns the connection's bytes so far. Both directions count, with the headers of all segments. Acknowledged
@@ -70,6 +72,7 @@ func (c *wireConn) Close() error {
 
 // reset closes the connection by a TCP RST. The client's port is free at once.
 func (c *wireConn) reset() {
+	c.cut.Store(true) // first, so that the client's error comes later
 	_ = c.SetLinger(0)
 	_ = c.Close()
 }
