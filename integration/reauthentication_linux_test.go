@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,77 +34,100 @@ func TestReauthentication(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			shared, everyone, posted := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1), b.newTopic(t, "posted", 1)
-			h := startHerald(t, b.at(b.short), append(flags, "--topic="+posted, "--topic="+shared, "--topic="+everyone+",kind=broadcast", "--enable-publish")...)
-			lanes := []*lane{
-				{name: "shared/0", topic: shared, keys: []string{"alice"}},
-				{name: "shared/1", topic: shared, partition: 1, keys: []string{"alice"}},
-				{name: "shared/2", topic: shared, partition: 2, keys: []string{"bob"}},
-				{name: "everyone", topic: everyone},
+			complaints, stall := b.reauthenticate(t, flags, length)
+			// Herald logs in again when at least 5 % of a session are left. A session ends if the machine stalls for longer
+			// then. After such a stall there are further tries, because a fault of Herald shows in each of them.
+			for try := 2; try <= 3 && len(complaints) > 0 && stall > sessionLifetime()/20; try++ {
+				t.Logf("again after a stall of %v: %q", stall, complaints)
+				complaints, stall = b.reauthenticate(t, flags, length)
 			}
-			readers := []*laneReader{newLaneReader(t, h, "alice", 0), newLaneReader(t, h, "alice", 0), newLaneReader(t, h, "bob", 0), newLaneReader(t, h, "bob", 100)}
-			var reading, writing sync.WaitGroup
-			for _, r := range readers {
-				reading.Go(func() { r.err = r.run(lanes) })
-			}
-			defer reading.Wait() // also if the test fails before
-			defer writing.Wait()
-			end := time.Now().Add(length)
-			for _, l := range lanes {
-				writing.Go(func() { b.writeUntil(t, l, end) })
-			}
-			var early, late []string
-			for posts := 0; time.Now().Before(end); posts++ {
-				publishTo(t, h, "/users/carol/notifications", "x", posted)
-				time.Sleep(250 * time.Millisecond)
-				if late = h.sockets(b.short); posts == 5 {
-					early = late
-				}
-			}
-			writing.Wait()
-			reading.Wait()
-			records := int64(0)
-			for _, l := range lanes {
-				records += l.written.Load()
-			}
-			for _, r := range readers {
-				if r.err != nil {
-					t.Errorf("stream of %s: %v", r.stream.url, r.err)
-				}
-				r.got.check(t, lanesOf(lanes, r.user))
-			}
-			renewed, failed := h.Metric(`herald_kafka_reauthentications_total{result="ok"}`), h.Metric(`herald_kafka_reauthentications_total{result="error"}`)
-			lasted := 0
-			for _, socket := range early {
-				if slices.Contains(late, socket) {
-					lasted++
-				}
-			}
-			t.Logf("%d records in %v; %v re-authentications, %v failed; of %d connections, %d lasted", records, length, renewed, failed, len(early), lasted)
-			if least := 3 * int(length/(sessionLifetime()+heartbeats)); int(renewed) < least || failed > 0 {
-				t.Errorf("want at least %d re-authentications, and none that failed", least)
-			}
-			// Without re-authentication, Kafka would close each connection after a session. A few may end on a busy machine: kafka-go
-			// closes a connection that it uses no more, and Kafka one whose request comes too late.
-			if lasted < 3 || 2*lasted < len(early) {
-				t.Error("connections were closed")
-			}
-			if generations := h.Metric("herald_kafka_generations_total"); generations != 1 {
-				t.Errorf("%v generations of the consumer group, want 1", generations)
-			}
-			if log := h.printed.String(); strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
-				t.Errorf("the log has complaints: %s", log)
+			for _, complaint := range complaints {
+				t.Error(complaint)
 			}
 		})
 	}
+}
+
+// reauthenticate runs herald with new topics and checks its records. It returns what else was not as it should be, and the
+// longest time that a record took to be written.
+func (b *secureBroker) reauthenticate(t *testing.T, flags []string, length time.Duration) (complaints []string, stall time.Duration) {
+	t.Helper()
+	complain := func(format string, args ...any) { complaints = append(complaints, fmt.Sprintf(format, args...)) }
+	shared, everyone, posted := b.newTopic(t, "shared", 3), b.newTopic(t, "everyone", 1), b.newTopic(t, "posted", 1)
+	h := startHerald(t, b.at(b.short), append(flags, "--topic="+posted, "--topic="+shared, "--topic="+everyone+",kind=broadcast", "--enable-publish")...)
+	lanes := []*lane{
+		{name: "shared/0", topic: shared, keys: []string{"alice"}},
+		{name: "shared/1", topic: shared, partition: 1, keys: []string{"alice"}},
+		{name: "shared/2", topic: shared, partition: 2, keys: []string{"bob"}},
+		{name: "everyone", topic: everyone},
+	}
+	readers := []*laneReader{newLaneReader(t, h, "alice", 0), newLaneReader(t, h, "alice", 0), newLaneReader(t, h, "bob", 0), newLaneReader(t, h, "bob", 100)}
+	var reading, writing sync.WaitGroup
+	for _, r := range readers {
+		reading.Go(func() { r.err = r.run(lanes) })
+	}
+	defer reading.Wait() // also if the test fails before
+	defer writing.Wait()
+	end := time.Now().Add(length)
+	stalls := make([]time.Duration, len(lanes))
+	for i, l := range lanes {
+		writing.Go(func() { stalls[i] = b.writeUntil(t, l, end) })
+	}
+	var early, late []string
+	for posts := 0; posts <= 5 || time.Now().Before(end); posts++ {
+		if a := mustSend(t, http.MethodPost, "http://"+h.public+"/users/carol/notifications", "x"); a.status != http.StatusCreated {
+			complain("POST: %d %s", a.status, a.body)
+		}
+		time.Sleep(250 * time.Millisecond)
+		if late = h.sockets(b.short); posts == 5 {
+			early = late
+		}
+	}
+	writing.Wait()
+	reading.Wait()
+	records := int64(0)
+	for _, l := range lanes {
+		records += l.written.Load()
+	}
+	for _, r := range readers {
+		if r.err != nil {
+			t.Errorf("stream of %s: %v", r.stream.url, r.err)
+		}
+		r.got.check(t, lanesOf(lanes, r.user))
+	}
+	renewed, failed := h.Metric(`herald_kafka_reauthentications_total{result="ok"}`), h.Metric(`herald_kafka_reauthentications_total{result="error"}`)
+	lasted := 0
+	for _, socket := range early {
+		if slices.Contains(late, socket) {
+			lasted++
+		}
+	}
+	t.Logf("%d records in %v; %v re-authentications, %v failed; of %d connections, %d lasted", records, length, renewed, failed, len(early), lasted)
+	if least := 3 * int(length/(sessionLifetime()+heartbeats)); int(renewed) < least || failed > 0 {
+		complain("%v re-authentications and %v that failed, want at least %d and none", renewed, failed, least)
+	}
+	// Without re-authentication, Kafka would close each connection after a session. A few may end on a busy machine: kafka-go
+	// closes a connection that it uses no more, and Kafka one whose request comes too late.
+	if lasted < 3 || 2*lasted < len(early) {
+		complain("of %d connections, %d lasted", len(early), lasted)
+	}
+	if generations := h.Metric("herald_kafka_generations_total"); generations != 1 {
+		complain("%v generations of the consumer group, want 1", generations)
+	}
+	if log := h.printed.String(); strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
+		complain("the log has complaints: %s", log)
+	}
+	h.Kill()
+	return complaints, slices.Max(stalls)
 }
 
 // heartbeats is the time between the requests on the connection that a member of a consumer group has, the quietest of
 // those in use.
 const heartbeats = 3 * time.Second
 
-// writeUntil writes a record to the lane every ten milliseconds until end, and then the last one.
-func (b *broker) writeUntil(t *testing.T, l *lane, end time.Time) {
+// writeUntil writes a record to the lane every ten milliseconds until end, and then the last one. It returns the longest
+// time that a record took.
+func (b *broker) writeUntil(t *testing.T, l *lane, end time.Time) (longest time.Duration) {
 	t.Helper()
 	for n := 0; ; n++ {
 		r := l.record(n)
@@ -111,12 +135,14 @@ func (b *broker) writeUntil(t *testing.T, l *lane, end time.Time) {
 		if done {
 			r.Value = []byte(l.name + " " + last)
 		}
+		begun := time.Now()
 		if err := b.producer.ProduceSync(context.WithoutCancel(t.Context()), r).FirstErr(); err != nil {
 			t.Errorf("produce to %s/%d: %v", l.topic, l.partition, err)
-			return
+			return longest
 		}
+		longest = max(longest, time.Since(begun))
 		if done {
-			return
+			return longest
 		}
 		l.written.Add(1)
 		time.Sleep(10 * time.Millisecond)

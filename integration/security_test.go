@@ -98,20 +98,19 @@ func TestOperatorMistakesAreNamed(t *testing.T) {
 		"SASL to a listener without":    {b.mutual, append(b.mutualFlags(), b.saslFlags("plain", "plain", "plain")[2:]...), "leave --kafka-sasl-mechanism out"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHerald(t, b.at(test.address), append(test.flags, "--topic="+topic)...)
-			h.Launch()
-			h.WaitNotReady()
-			waitFor(t, "two attempts", func(context.Context) bool { return h.Metric(`herald_kafka_errors_total{kind="contact"}`) >= 2 })
-			ready := mustSend(t, http.MethodGet, "http://"+h.admin+"/readyz", "").body
-			t.Logf("readyz: %s\nlog: %s", ready, h.printed.String())
+			var h *herald
+			var ready string
+			var warnings []string
+			for range 3 { // an attempt ends after seconds, which a broker on a busy machine may need
+				h = newHerald(t, b.at(test.address), append(test.flags, "--topic="+topic)...)
+				ready, warnings = h.complaints()
+				if text := ready + strings.Join(warnings, ""); !strings.Contains(text, "deadline exceeded") && !strings.Contains(text, "timeout") {
+					break
+				}
+				h.Kill()
+			}
 			if !strings.Contains(ready, test.want) {
 				t.Errorf("/readyz says %q, which does not name the cause: %q", ready, test.want)
-			}
-			var warnings []string
-			for line := range strings.Lines(h.printed.String()) {
-				if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
-					warnings = append(warnings, line)
-				}
 			}
 			if len(warnings) != 1 || !strings.Contains(warnings[0], test.want) {
 				t.Errorf("the log says %q, want one line that names the cause: %q", warnings, test.want)
@@ -128,13 +127,31 @@ func TestOperatorMistakesAreNamed(t *testing.T) {
 	}
 }
 
+// complaints starts the process, which cannot log in, and returns the body of /readyz and the warnings in the log after two
+// attempts.
+func (h *herald) complaints() (ready string, warnings []string) {
+	h.t.Helper()
+	h.Launch()
+	h.WaitNotReady()
+	waitFor(h.t, "two attempts", func(context.Context) bool { return h.Metric(`herald_kafka_errors_total{kind="contact"}`) >= 2 })
+	ready = mustSend(h.t, http.MethodGet, "http://"+h.admin+"/readyz", "").body
+	h.t.Logf("readyz: %s\nlog: %s", ready, h.printed.String())
+	for line := range strings.Lines(h.printed.String()) {
+		if strings.Contains(line, "level=WARN") || strings.Contains(line, "level=ERROR") {
+			warnings = append(warnings, line)
+		}
+	}
+	return ready, warnings
+}
+
 // TestTokenEndpointGoesAway takes the token endpoint away under a stream. Records come while the token is good. Then the
 // log names the endpoint, the stream stays open, and the records come once the endpoint is back.
 func TestTokenEndpointGoesAway(t *testing.T) {
+	t.Parallel() // it waits for the end of a token
 	b := sharedSecureBroker(t)
 	issuer := &issuer{key: b.issuer.key} // other tests use b's
 	topic := b.newTopic(t, "shared", 1)
-	h := startHerald(t, b.at(b.short), append(b.clientFlags(issuer.serve(t, 6*time.Second)), "--topic="+topic)...)
+	h := startHerald(t, b.at(b.short), append(b.clientFlags(issuer.serve(t, 20*time.Second)), "--topic="+topic)...)
 	alice := openStream(t, h, "alice")
 	receive := func(value string) {
 		t.Helper()
