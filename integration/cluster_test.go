@@ -162,9 +162,7 @@ func (c *cluster) newTopic(t *testing.T, name string, partitions int) string {
 
 func (c *cluster) createTopic(t *testing.T, topic string, partitions int) {
 	t.Helper()
-	if _, err := c.admin.CreateTopic(t.Context(), int32(partitions), clusterSize, nil, topic); err != nil {
-		t.Fatalf("create topic %s: %v", topic, err)
-	}
+	c.broker.createTopic(t, topic, partitions) // tries again while a broker is out of the cluster
 	c.waitInSync(t, topic)
 }
 

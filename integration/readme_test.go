@@ -88,6 +88,7 @@ func TestReadmePages(t *testing.T) {
 		{"without the module", eventSource, []string{`{"n":1}`, "two"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			h.waitForNoStream() // of the page before
 			opened := h.Metric(`herald_streams_opened_total{start="now"}`)
 			app, cut := startApp(t, h, test.page, token)
 			if test.page == eventSource {
@@ -97,6 +98,7 @@ func TestReadmePages(t *testing.T) {
 				t.Fatal(err)
 			}
 			waitFor(t, "a stream", func(context.Context) bool { return h.Metric(`herald_streams_opened_total{start="now"}`) > opened })
+			h.waitState("alice", "live") // an earlier record may lie before the stream's beginning
 			b.produce(t, record("notifications", "bob", "for bob"), record("notifications", "alice", `{"n":1}`))
 			waitFor(t, "the first record", func(context.Context) bool { return len(shown(t, browser)) == 1 })
 			if state := stateOf(t, browser); test.page == module && state != "open" {
@@ -166,6 +168,7 @@ func TestReadmeNginx(t *testing.T) {
 	}
 	evaluate[any](t, browser, listen)
 	waitFor(t, "the stream is open", func(context.Context) bool { return evaluate[int](t, browser, "stream.readyState") == 1 })
+	h.waitState("alice", "live") // an earlier record may lie before the stream's beginning
 	b.produce(t, record("notifications", "alice", "first"))
 	waitFor(t, "the first record", func(context.Context) bool { return len(evaluate[[]string](t, browser, "shown")) == 1 })
 

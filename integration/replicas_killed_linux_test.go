@@ -121,7 +121,7 @@ func (c *counter) caughtUp(t *testing.T, what string, pages []*proxiedPage) {
 	}
 }
 
-// delay opens a stream at each address and returns the median time from the record's creation to its arrival.
+// delay opens a new stream at each address and returns the median time from the record's creation to its arrival.
 func delay(t *testing.T, streams map[string]*eventSource) map[string]time.Duration {
 	t.Helper()
 	const records = 50
@@ -129,19 +129,23 @@ func delay(t *testing.T, streams map[string]*eventSource) map[string]time.Durati
 	var mu sync.Mutex
 	var reading sync.WaitGroup
 	for name, s := range streams {
-		s.Connect()
-		s.Checkpoint()
+		s.LastID = ""
+		s.Reconnect()
 		reading.Go(func() {
 			var ages []time.Duration
-			for range records {
+			for len(ages) < records {
 				e, err := s.read()
 				if err != nil {
 					t.Errorf("%s: %v", name, err)
 					return
 				}
+				if e.Type == "checkpoint" {
+					continue
+				}
 				var n, at int64
 				if _, err := fmt.Sscan(e.Data, &n, &at); err != nil {
 					t.Errorf("%s: %+v: %v", name, e, err)
+					return
 				}
 				ages = append(ages, time.Since(time.Unix(0, at)))
 			}
@@ -156,7 +160,8 @@ func delay(t *testing.T, streams map[string]*eventSource) map[string]time.Durati
 	return medians
 }
 
-// checkDelay checks that no proxy holds events back, as HAProxy without TLS does for 200 ms without option http-no-delay.
+// checkDelay checks that no proxy holds events back, as HAProxy without TLS does for 200 ms without option http-no-delay. A
+// busy machine may delay a proxy's events, too, so a slow proxy gets further tries.
 func checkDelay(t *testing.T, pages []*proxiedPage, replica *herald) {
 	t.Helper()
 	streams := map[string]*eventSource{"none": newStream(t, replica.public, "alice")}
@@ -168,11 +173,17 @@ func checkDelay(t *testing.T, pages []*proxiedPage, replica *herald) {
 			streams[p.name+" without TLS"] = newStream(t, p.plain, "alice")
 		}
 	}
-	medians := delay(t, streams)
-	for name, d := range medians {
-		t.Logf("from the record's creation to its arrival, proxy %s: median %v", name, d)
-		if extra := d - medians["none"]; extra > 60*time.Millisecond {
-			t.Errorf("%s adds %v to an event, want much less", name, extra)
+	const tries = 5
+	for try := 1; try <= tries && len(streams) > 1; try++ {
+		medians := delay(t, streams)
+		for name, d := range medians {
+			t.Logf("from the record's creation to its arrival, proxy %s: median %v", name, d)
+			switch extra := d - medians["none"]; {
+			case extra > 60*time.Millisecond && try == tries:
+				t.Errorf("%s adds %v to an event, want much less", name, extra)
+			case extra <= 60*time.Millisecond && name != "none":
+				delete(streams, name)
+			}
 		}
 	}
 }
@@ -194,7 +205,9 @@ func TestReplicasKilledBehindProxies(t *testing.T) {
 	var pages []*proxiedPage
 	installed := installedProxies(t)
 	for _, d := range installed {
-		pages = append(pages, openBehind(t, browser, d.start(t, at)))
+		p := openBehind(t, browser, d.start(t, at))
+		p.listen(t, replicas)
+		pages = append(pages, p)
 	}
 	plain := openBehindPlain(t, browser, at, installed)
 	c := startCounter(t, b, topic)
@@ -239,7 +252,7 @@ func startAll(replicas []*herald) {
 	}
 }
 
-// openBehind opens a page behind the proxy whose EventSources have begun.
+// openBehind opens a page behind the proxy.
 func openBehind(t *testing.T, browser context.Context, p *proxied) *proxiedPage {
 	t.Helper()
 	tab, cancel := chromedp.NewContext(browser)
@@ -248,8 +261,28 @@ func openBehind(t *testing.T, browser context.Context, p *proxied) *proxiedPage 
 	if err := drive(tab, chromedp.Navigate("https://"+byName(p.address)+"/")); err != nil { // Herald's 404: a page of the origin
 		t.Fatal(err)
 	}
-	evaluate[any](t, tab, fmt.Sprintf(listenInTabs, tabs))
 	return page
+}
+
+// listen opens the page's EventSources. It opens them again until one has its stream on the first replica, because a
+// proxy may take this replica for dead while the machine is busy.
+func (p *proxiedPage) listen(t *testing.T, replicas []*herald) {
+	t.Helper()
+	count := func() (first, all float64) {
+		first = replicas[0].Metric("herald_streams")
+		return first, first + replicas[1].Metric("herald_streams")
+	}
+	first, all := count()
+	waitFor(t, p.name+" opens a stream on the first replica", func(context.Context) bool {
+		evaluate[any](t, p.tab, fmt.Sprintf(listenInTabs, tabs))
+		waitFor(t, p.name+" opens all streams", func(context.Context) bool { _, now := count(); return now == all+tabs })
+		if now, _ := count(); now > first {
+			return true
+		}
+		evaluate[any](t, p.tab, "streams.forEach((s) => s.source.close())")
+		waitFor(t, p.name+" closes the streams", func(context.Context) bool { _, now := count(); return now == all })
+		return false
+	})
 }
 
 // openBehindPlain opens a page behind nginx without the line about errors, so that the page gets nginx's own 502. It
@@ -262,7 +295,9 @@ func openBehindPlain(t *testing.T, browser context.Context, at replicaAddresses,
 	}
 	d := installed[i]
 	d.replace = append(slices.Clone(d.replace), "error_page 502 503 504 = @later;", "")
-	return openBehind(t, browser, d.start(t, at))
+	p := openBehind(t, browser, d.start(t, at))
+	evaluate[any](t, p.tab, fmt.Sprintf(listenInTabs, tabs))
+	return p
 }
 
 // waitClosed waits until all of the page's EventSources are closed for good. If not, the test shows nothing: a browser

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -222,6 +223,7 @@ func (s *soak) disturb(how int) {
 		h.Launch()
 		s.happened("herald killed")
 	case 1:
+		waitStatus(s.t, "http://"+h.admin+"/livez", http.StatusOK, h.ended) // SIGTERM would kill a process that has just begun
 		h.Stop()
 		h.Launch()
 		s.happened("herald stopped")

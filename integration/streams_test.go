@@ -14,7 +14,8 @@ import (
 // listing must show that the stream is slow, and what waits for it.
 func TestSlowClientIsListed(t *testing.T) {
 	t.Parallel()
-	h := startDev(t)
+	h := newProcess(t, "dev", "--kafka-listen="+freeAddress(t), "--write-timeout=2m") // longer than the test takes
+	h.Start()
 	client, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.public)
 	if err != nil {
 		t.Fatal(err)
