@@ -23,7 +23,7 @@ func TestClient(t *testing.T) {
 	defer plain.Close()
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
 	defer secure.Close()
-	client := NewClient(nil, 5*time.Second)
+	client := NewClient(nil, 30*time.Second)
 	defer client.CloseIdleConnections()
 	get := func(url string) (*http.Response, error) {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)

@@ -25,7 +25,7 @@ func TestWrongListenerNamesTheFlagToChange(t *testing.T) {
 	}{
 		"plain text to a TLS listener":     {nil, listenWith(t, func(c net.Conn) { _, _ = io.ReadFull(c, make([]byte, 5)) }), "Add --kafka-tls or"},
 		"plain text, the listener closes":  {nil, listenWith(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 4<<10)) }), "Add --kafka-tls or"},
-		"plain text, the listener is mute": {nil, listenWith(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), "within 2s: is this a broker's address and port? ApiVersions: "},
+		"plain text, the listener is mute": {nil, listenWith(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), ": is this a broker's address and port? ApiVersions: "},
 		"TLS, the listener closes":         {&tls.Config{}, listenWith(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 1)) }), "Leave --kafka-tls out"},
 		"TLS, the listener waits for more": {&tls.Config{}, listenWith(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }), "leave --kafka-tls out"},
 		"TLS, the listener answers in plain text": {&tls.Config{}, listenWith(t, func(c net.Conn) {
@@ -76,20 +76,24 @@ func TestRefusedSASLNamesTheFlagToChange(t *testing.T) {
 	}
 }
 
-// TestMechanismThatHangsIsNotTakenForABroker connects with a mechanism whose token endpoint does not answer.
+// TestMechanismThatHangsIsNotTakenForABroker connects with a mechanism whose token endpoint does not answer. Up to three
+// clusters try, because the request may time out before the mechanism does if the machine stalls.
 func TestMechanismThatHangsIsNotTakenForABroker(t *testing.T) {
 	t.Parallel()
 	broker := newFake(t, kfake.EnableSASL(), kfake.User("PLAIN", "herald", "secret"))
 	hang := mechanism(func(ctx context.Context) error { <-ctx.Done(); return errors.New("the token endpoint does not answer") })
-	c := NewCluster(broker.ListenAddrs(), nil, hang, time.Minute)
-	defer c.Close()
 	want := "Metadata to " + broker.ListenAddrs()[0] + ": log in by TEST: the token endpoint does not answer"
-	if _, err := c.FetchMetadata(t.Context(), nil, false); err == nil || err.Error() != want {
-		t.Errorf("%v, want %s", err, want)
+	var got, silent error
+	for range 3 {
+		c := NewCluster(broker.ListenAddrs(), nil, hang, time.Minute)
+		_, got = c.FetchMetadata(t.Context(), nil, false)
+		silent = c.CheckAnswering(Any)
+		c.Close()
+		if got != nil && got.Error() == want && silent == nil {
+			return
+		}
 	}
-	if err := c.CheckAnswering(Any); err != nil {
-		t.Error(err)
-	}
+	t.Errorf("%v, want %s; the broker counts as silent: %v", got, want, silent)
 }
 
 // listenWith returns the address of a listener that serves one connection after the other. It closes a

@@ -86,7 +86,9 @@ func TestErrorNamesTheAddressAndItsSource(t *testing.T) {
 			broker := newFake(t, opts...)
 			advertise(t, broker, test.address)
 			c := NewCluster(broker.ListenAddrs(), nil, test.sasl, time.Minute)
-			c.transport.DialTimeout = time.Second
+			if test.want == "i/o timeout" {
+				c.transport.DialTimeout = time.Second
+			}
 			defer c.Close()
 			if _, err := c.FetchMetadata(t.Context(), nil, false); err != nil {
 				t.Fatal(err)

@@ -132,6 +132,7 @@ func TestAskingIsBounded(t *testing.T) {
 		f.Ready(framed(1<<30, ""), func() { woken = true })
 		source.set(found)
 		time.Sleep(time.Minute)
+		synctest.Wait() // also for the race detector
 		if !woken || f.registry.asking.Load() != 0 {
 			t.Errorf("woken: %t; %d schemas are still asked for", woken, f.registry.asking.Load())
 		}

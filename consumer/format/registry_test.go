@@ -42,7 +42,7 @@ func awaitReady(tb testing.TB, schemas *format.Registry, f format.Format, r *bat
 	}
 	select {
 	case <-done:
-	case <-time.After(3 * time.Second):
+	case <-time.After(time.Minute):
 		tb.Fatal("the registry did not answer:", schemas.Err())
 	}
 	if !f.Ready(r, nil) {
