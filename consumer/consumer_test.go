@@ -72,7 +72,7 @@ func line(r *Record) string {
 // sorted waits until the ledger has n lines and returns all lines in alphabetical order.
 func (l *ledger) sorted(t *testing.T, n int) []string {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		l.mu.Lock()
 		lines := slices.Sorted(slices.Values(l.lines))

@@ -182,15 +182,20 @@ func TestContractBacklogDoesNotDelayNewRecords(t *testing.T) {
 	c := configured(t, k.addresses, sink, "group="+k.run+"group", far, near)
 	sink.first = func() {
 		// The consumer may find the position of near after it has begun to read far.
-		waitFor(t, "the partition without a backlog is read", func() bool { return c.reader.livePartition(Partition{Topic: near}) != nil })
+		waitFor(t, "the partition without a backlog is read", func() bool {
+			c.reader.mu.Lock()
+			defer c.reader.mu.Unlock()
+			p := c.reader.partitions[Partition{Topic: near}]
+			return p != nil && p.shard != nil
+		})
 		k.write(t, k.client, near, 0, "alice", "in time")
 	}
 	c.topics.states[far].settleLocked(true) // as if the topic had been missing before, so that the consumer reads it from its start
 	run(t, c)
 	select {
 	case <-sink.came:
-	case <-time.After(20 * time.Second):
-		t.Fatal("the record of the partition without a backlog did not arrive within 20 s")
+	case <-time.After(time.Minute):
+		t.Fatal("the record of the partition without a backlog did not arrive within a minute")
 	}
 	// One answer is being delivered, and a second answer is on its way. A partition that has just joined the fetch session
 	// comes last (KIP-227), so each other partition may have a turn before it. The bound leaves room for more turns: on

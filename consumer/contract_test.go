@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -70,6 +68,7 @@ func (k *contract) connect(t *testing.T, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	client, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(k.addresses...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.MetadataMinAge(100 * time.Millisecond),
+		kgo.UnknownTopicRetries(100), kgo.AlwaysRetryEOF(), // for brokers that restart
 	}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -78,16 +77,16 @@ func (k *contract) connect(t *testing.T, opts ...kgo.Opt) *kgo.Client {
 	return client
 }
 
-// topic creates a topic and returns its name. A topic that was deleted exists for a while, where ZooKeeper has the
-// metadata.
+// topic creates a topic and returns its name. It tries for a minute: a topic that was deleted exists for a while, where
+// ZooKeeper has the metadata, and brokers that have just started may be too few for the topic's replicas.
 func (k *contract) topic(t *testing.T, name string, partitions int32) string {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		_, err := k.admin.CreateTopic(t.Context(), partitions, 1, nil, k.run+name)
 		if err == nil {
 			return k.run + name
 		}
-		if !errors.Is(err, kerr.TopicAlreadyExists) || time.Now().After(deadline) {
+		if time.Now().After(deadline) {
 			t.Fatal(err)
 		}
 	}
