@@ -185,7 +185,7 @@ func (m *meter) countReplays(c *Consumer) {
 		m.t.Error("bytes that came from Kafka are counted as cached")
 	}
 	m.rise(replay, append(counted, cached)...)
-	c.scans.costs.Charge("alice", (costBurst<<20)+(1<<18), time.Now()) // a quarter of a second of the rate more than the user may save up
+	c.scans.costs.Charge("alice", (costBurst+2)<<20, time.Now()) // 2 s of the rate more than the user may save up
 	m.rise(replay, append(counted, "herald_kafka_replays_delayed_total{}")...)
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -133,21 +134,24 @@ func TestReplayEndsWithItsContext(t *testing.T) {
 // record: the pass ends, and has read a small part of the log.
 func TestReadingStopsWhenTheOnlyClientLeaves(t *testing.T) {
 	const records, size = 4000, 8 << 10
-	_, c := filledConsumer(t, 1, records, 1, size, func(*Consumer) {})
+	broker, c := filledConsumer(t, 1, records, 1, size, func(*Consumer) {})
+	var left atomic.Bool
+	holdReplays(broker, func(offset int64) bool { return offset > 0 && !left.Load() })
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := replayOne(ctx, c, Partition{Topic: "t", ID: 0}, topicID(t, c, "t"), "0", 0, records, func(*Record) bool {
 		cancel()
 		return true
 	})
+	left.Store(true)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("the replay ended with error %v, want %v", err, context.Canceled)
 	}
 	waitFor(t, "the pass ends", func() bool {
 		return c.scans.waiters.zoneCount() == 0
 	})
-	// The pass may finish the chunk that was under way, and on a busy machine a few more until Replay's goroutine runs.
-	if read := testutil.ToFloat64(c.metrics.replayBytes); read > 8*chunkBytes {
-		t.Errorf("%.0f of %d bytes were read from Kafka, want at most %d", read, records*size, 8*chunkBytes)
+	// The pass may finish the chunk that was under way. A chunk may be a little larger than chunkBytes.
+	if read := testutil.ToFloat64(c.metrics.replayBytes); read > 3*chunkBytes {
+		t.Errorf("%.0f of %d bytes were read from Kafka, want at most %d", read, records*size, 3*chunkBytes)
 	}
 }
 

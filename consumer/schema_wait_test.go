@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"herald/consumer/batch"
 	"herald/consumer/format"
@@ -157,7 +158,7 @@ func TestPartitionWaitsForItsSchema(t *testing.T) {
 			waitFor(t, "all records arrive", func() bool { return len(sink.copyLines()) == 7 })
 			took := time.Since(opened)
 			t.Logf("arrived %v after the schema", took)
-			if took > 5*time.Second {
+			if took > 20*time.Second {
 				t.Errorf("the records arrived %v after the schema", took)
 			}
 			got := slices.DeleteFunc(sink.copyLines(), func(l string) bool {
@@ -304,9 +305,8 @@ func TestDecodedValuesOfADeliveryAreBounded(t *testing.T) {
 	}
 }
 
-// TestManyNewSchemas checks a backlog of which each record has a new schema, in a partition beside a quiet one. A fetch for
-// each record would take 20 times fetchMaxWait. The copies of the fetched records are dropped, also if the partition ends
-// while it waits.
+// TestManyNewSchemas checks a backlog of which each record has a new schema, in a partition beside a quiet one. The records
+// that were fetched are not fetched again. Their copies are dropped, also if the partition ends while it waits.
 func TestManyNewSchemas(t *testing.T) {
 	t.Parallel()
 	broker := newBroker(t, kfake.SeedTopics(2, "t"))
@@ -327,19 +327,19 @@ func TestManyNewSchemas(t *testing.T) {
 	if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	begun := time.Now()
+	fetches := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Partitions: []int32{0}, Observe: true, Count: -1})
 	for i := range 20 {
 		waitFor(t, "the partition waits", func() bool { return g.isWanted(fmt.Sprint(i)) })
 		g.open(fmt.Sprint(i))
 	}
 	waitFor(t, "all records arrive", func() bool { return len(sink.copyLines()) == len(want) })
-	if took := time.Since(begun); took > 10*fetchMaxWait {
-		t.Errorf("took %v", took)
+	if n := fetches.Hits(); n > 10 { // a machine that stalls for schemaWaitQuiet costs one
+		t.Errorf("%d fetches for 20 schemas", n)
 	}
 	if diff := cmp.Diff(want, sink.copyLines()); diff != "" {
 		t.Errorf("in the order of offsets (-want +got):\n%s", diff)
 	}
-	waitFor(t, "the last record waits", func() bool { return g.isWanted("never") && c.reader.kept.Load() > 0 })
+	waitFor(t, "the last record waits", func() bool { return g.isWanted("never") })
 	c.reader.removePartition(Partition{Topic: "t", ID: 0})
 	waitFor(t, "the copy is dropped", func() bool { return c.reader.kept.Load() == 0 })
 }

@@ -273,14 +273,7 @@ func TestTableReadsOnAfterAWrongOutOfRange(t *testing.T) {
 // TestWrongLogStartIsForgotten has a broker report once that a log starts far after its end. Records that Kafka
 // deletes later leave the tail all the same.
 func TestWrongLogStartIsForgotten(t *testing.T) {
-	t.Parallel()
-	broker := newBroker(t, kfake.SeedTopics(1, "t"))
-	sink := newLedger()
-	c := configured(t, broker.ListenAddrs(), sink, "t")
-	run(t, c)
-	ready(t, c)
-	p := Partition{Topic: "t", ID: 0}
-	live := c.reader.livePartition(p)
+	c, live := idle(t, [16]byte{1})
 	shard := newShard(shardKey{})
 	deliver := func(start int64, batches []byte) {
 		part := kmsg.NewFetchResponseTopicPartition()
