@@ -90,7 +90,7 @@ func TestFieldsLiveAndByReplay(t *testing.T) {
 	for i, query := range queries {
 		live[i] = openStream(t, first.url+"alice"+query+"&lastEventId="+from)
 	}
-	time.Sleep(100 * time.Millisecond) // so that the streams have caught up, and get the records live
+	awaitServed(t, first.hub, "alice", 1+len(queries)) // they have caught up, and get the records live
 	for _, m := range messages {
 		if _, err := first.producer.Produce(t.Context(), m); err != nil {
 			t.Fatal(err)

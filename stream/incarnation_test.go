@@ -102,7 +102,11 @@ func TestStreamOfTopicsWithoutIDs(t *testing.T) {
 				if err := broker.DeleteTopic(topic); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(time.Second)
+				for deadline := time.Now().Add(20 * time.Second); len(s.consumer.LogEnds(topic)) > 0; time.Sleep(10 * time.Millisecond) {
+					if time.Now().After(deadline) {
+						t.Fatalf("the replica still has topic %s", topic)
+					}
+				}
 				if err := broker.CreateTopic(topic, 1, nil); err != nil {
 					t.Fatal(err)
 				}
@@ -148,7 +152,7 @@ func TestResumeWithoutTopic(t *testing.T) {
 					t.Fatal(err)
 				}
 				again := open(t, serveOn(t, broker, Config{}, (*httptest.Server).Start, routes).url+"alice", first.last)
-				time.Sleep(300 * time.Millisecond)
+				again.next() // a checkpoint, which comes once the stream knows that the topic is missing
 				if err := broker.CreateTopic("own.alice", 1, nil); err != nil {
 					t.Fatal(err)
 				}

@@ -27,7 +27,7 @@ func TestLargeEvents(t *testing.T) {
 			if version == "2" {
 				start = overHTTP2(time.Minute)
 			}
-			s := serveWith(t, Config{Heartbeat: time.Millisecond, MaxQueue: 1 << 20}, start)
+			s := serveWith(t, Config{Heartbeat: time.Millisecond, WriteTimeout: time.Minute, MaxQueue: 1 << 20}, start)
 			open := func(lastID string) *client {
 				if version != "1.0" {
 					return openWith(t, s.Client(), s.url+"alice", lastID)

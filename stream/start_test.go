@@ -108,6 +108,7 @@ func TestSince(t *testing.T) {
 	put(t, producer, "shared", "alice", "second")
 	time.Sleep(10 * time.Millisecond) // an age of zero begins with the present millisecond
 	all := []string{"first", "own", "second"}
+	some(open(t, url+"alice&since=earliest", ""), len(all)) // "now" is what this replica has read
 	var c *client
 	for since, want := range map[string][]string{
 		"earliest": all, "1h": all, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339): all, between: {"second"}, "now": {}, "0s": {},
@@ -247,7 +248,7 @@ func TestStrangePartitions(t *testing.T) {
 	}
 	c.next()
 	put(t, producer, "shared", "alice", "x")
-	if e := c.next(); e.data != "x" || len(e.id) > 2*len(id) {
+	if e := c.nextButCheckpoint(); e.data != "x" || len(e.id) > 2*len(id) {
 		t.Errorf("got %q with an id of %d bytes, want one of about %d", e.data, len(e.id), len(id))
 	}
 }

@@ -77,7 +77,8 @@ func (c *client) next() event {
 	return e
 }
 
-// nextButCheckpoint returns the next event that is not a checkpoint.
+// nextButCheckpoint returns the next event that is not a checkpoint. On a slow machine a stream may get a second checkpoint:
+// the first does not say that replay has met live, if Kafka's last answer is old by then.
 func (c *client) nextButCheckpoint() event {
 	c.t.Helper()
 	e := c.next()
@@ -221,17 +222,17 @@ func TestEveryKindOfTopic(t *testing.T) {
 	alice.next()
 	bob.next()
 	put(t, producer, "own.alice", "", "first ever")
-	if e := alice.next(); e.data != "first ever" {
+	if e := alice.nextButCheckpoint(); e.data != "first ever" {
 		t.Errorf("alice got %+v", e)
 	}
 	put(t, producer, "all", "", "for all", consumer.Header{Key: "event-type", Value: []byte("news")})
 	for _, c := range []*client{alice, bob} {
-		if e := c.next(); e.data != "for all" || e.kind != "news" {
+		if e := c.nextButCheckpoint(); e.data != "for all" || e.kind != "news" {
 			t.Errorf("got %+v, want the broadcast as news", e)
 		}
 	}
 	put(t, producer, "shared", "bob", "a\r\nb", consumer.Header{Key: "event-type", Value: []byte("end")})
-	if e := bob.next(); e.data != "a\nb" || e.kind != "" {
+	if e := bob.nextButCheckpoint(); e.data != "a\nb" || e.kind != "" {
 		t.Errorf("bob got %+v, want two lines of type message", e)
 	}
 }
@@ -243,7 +244,7 @@ func TestResumeAcrossTheFirstRecordEver(t *testing.T) {
 	c := open(t, url+"alice", "")
 	c.next()
 	put(t, producer, "own.alice", "", "first")
-	if e := c.next(); e.data != "first" {
+	if e := c.nextButCheckpoint(); e.data != "first" {
 		t.Fatalf("got %+v", e)
 	}
 	_ = c.res.Body.Close()
@@ -252,7 +253,7 @@ func TestResumeAcrossTheFirstRecordEver(t *testing.T) {
 	if e := c.next(); e.kind != TypeCheckpoint {
 		t.Errorf("the resumed stream begins with %+v, want a checkpoint", e)
 	}
-	if e := c.next(); e.data != "second" {
+	if e := c.nextButCheckpoint(); e.data != "second" {
 		t.Errorf("got %+v, want the second record", e)
 	}
 }
@@ -288,7 +289,7 @@ func TestUnknownIDIsTold(t *testing.T) {
 		first := open(t, url+"alice", "")
 		parts := strings.Split(first.next().id, "~") // in the order of the topics' names: all, own.alice, shared
 		put(t, producer, "shared", "alice", "x")
-		first.next()
+		first.nextButCheckpoint()
 		bad = strings.NewReplacer("ALL", "~"+parts[1], "OWN", "~"+parts[2], "SHARED", "~"+parts[3], "TAG", tag("shared")).Replace(bad)
 		c := openBad(t, url, bad)
 		var got []string

@@ -128,9 +128,9 @@ func TestTracesOfAnswers(t *testing.T) {
 	for name, test := range map[string]struct{ query, accept, value string }{
 		"event stream":       {value: "v"},
 		"large event":        {value: large},
-		"poll":               {query: "&wait=5s", value: "v"},
-		"JSON object":        {query: "&wait=5s", accept: "application/json", value: "v"},
-		"large, JSON object": {query: "&wait=5s", accept: "application/json", value: large},
+		"poll":               {query: "&wait=1m", value: "v"},
+		"JSON object":        {query: "&wait=1m", accept: "application/json", value: "v"},
+		"large, JSON object": {query: "&wait=1m", accept: "application/json", value: large},
 	} {
 		t.Run(name, func(t *testing.T) {
 			user := strings.NewReplacer(" ", "-", ",", "").Replace(name)
@@ -154,26 +154,34 @@ func TestTracesOfAnswers(t *testing.T) {
 				_, _ = io.Copy(io.Discard, res.Body) // until the test ends, or the poll
 			})
 			t.Cleanup(reading.Wait)
-			for !isServed(s.hub, user) {
-				time.Sleep(time.Millisecond)
-			}
+			awaitServed(t, s.hub, user, 1)
 			put(t, s.producer, "shared", user, test.value, sampled)
 			awaitSpans(t, spans, 1)
 		})
 	}
 }
 
-// isServed reports whether the user has a stream that has caught up and has nothing to do.
-func isServed(h *Hub, user string) bool {
+// awaitServed waits until the user has that many streams that have caught up and have nothing to do.
+func awaitServed(t *testing.T, h *Hub, user string, want int) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); countServed(h, user) < want; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d streams of %s have caught up, want %d", countServed(h, user), user, want)
+		}
+	}
+}
+
+func countServed(h *Hub, user string) (n int) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	s := h.users[user]
-	if s == nil {
-		return false
+	for s := h.users[user]; s != nil; s = s.older {
+		s.mu.Lock()
+		if !s.busy {
+			n++
+		}
+		s.mu.Unlock()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.busy
+	return n
 }
 
 // TestTracesOfHeldEvents moves traced events through the buffers of a stream that waits for Kafka. A span ends when its event is

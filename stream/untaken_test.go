@@ -24,6 +24,7 @@ import (
 type frames struct {
 	*http2.Framer
 	t      *testing.T
+	conn   *net.TCPConn
 	block  bytes.Buffer
 	fields *hpack.Encoder
 	last   uint32 // the last stream's number
@@ -40,7 +41,7 @@ func openFrames(t *testing.T, s *site, window uint32) *frames {
 	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	c := &frames{Framer: http2.NewFramer(conn, conn), t: t}
+	c := &frames{Framer: http2.NewFramer(conn, conn), t: t, conn: conn.(*net.TCPConn)}
 	c.fields = hpack.NewEncoder(&c.block)
 	_, err = fmt.Fprint(conn, http2.ClientPreface)
 	c.check(errors.Join(err, c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: window})))
@@ -78,6 +79,14 @@ func next[F http2.Frame](c *frames) F {
 	}
 }
 
+// readUntil reads the streams' data up to the frame in which the text ends.
+func (c *frames) readUntil(text string) {
+	c.t.Helper()
+	for got := ""; !strings.Contains(got, text); {
+		got += string(next[*http2.DataFrame](c).Data())
+	}
+}
+
 // countHandlers returns the number of goroutines of HTTP/2 requests.
 func countHandlers() int {
 	stacks := make([]byte, 4<<20)
@@ -87,7 +96,7 @@ func countHandlers() int {
 // TestUntakenAnswers takes nothing of the answers to requests that open no stream. Each must end when the time is up,
 // and the connection must continue to serve other requests.
 func TestUntakenAnswers(t *testing.T) {
-	const timeout, requests = 300 * time.Millisecond, 50
+	const timeout, requests = 2 * time.Second, 50 // all requests must wait before the time of the first is up
 	s := serveWith(t, Config{Heartbeat: time.Hour}, func(s *httptest.Server) {
 		s.Config.Handler = Detach(s.Config.Handler, timeout)
 		overHTTP2(time.Minute)(s)
@@ -134,19 +143,21 @@ func TestStalledStreamOverHTTP2(t *testing.T) {
 	c.check(c.WriteWindowUpdate(taken, 1<<20))
 	carol := openWith(t, s.Client(), s.url+"carol", "")
 	carol.next()
-	for text := ""; !strings.Contains(text, "checkpoint"); {
-		text += string(next[*http2.DataFrame](c).Data())
-	}
+	c.readUntil("checkpoint")
 	for n := range 10 {
 		want := fmt.Sprint("number ", n)
 		for _, user := range []string{"alice", "bob", "carol"} {
 			put(t, s.producer, "shared", user, want)
 		}
-		if e := carol.next(); e.data != want {
+		if e := carol.nextButCheckpoint(); e.data != want {
 			t.Errorf("carol got %+v, want %s", e, want)
 		}
-		if f := next[*http2.DataFrame](c); f.StreamID != taken || !strings.Contains(string(f.Data()), want) {
-			t.Errorf("stream %d got %q, want %s on %d", f.StreamID, f.Data(), want, taken)
+		for text := ""; !strings.Contains(text, want); { // after a checkpoint, perhaps
+			f := next[*http2.DataFrame](c)
+			if f.StreamID != taken {
+				t.Fatalf("stream %d got %q, want %s on %d", f.StreamID, f.Data(), want, taken)
+			}
+			text += string(f.Data())
 		}
 	}
 }
@@ -156,11 +167,12 @@ func TestStalledStreamOverHTTP2(t *testing.T) {
 func TestEndsOverHTTP2(t *testing.T) {
 	const streams = 50
 	for name, test := range map[string]struct {
-		window uint32
-		label  string
-	}{"untaken": {0, endWriteTimeout}, "reset": {1 << 20, endClient}} {
+		window  uint32
+		timeout time.Duration
+		label   string
+	}{"untaken": {0, 300 * time.Millisecond, endWriteTimeout}, "reset": {1 << 20, time.Minute, endClient}} {
 		t.Run(name, func(t *testing.T) {
-			s := serveWith(t, Config{Heartbeat: 10 * time.Millisecond, WriteTimeout: 300 * time.Millisecond}, detach(overHTTP2(time.Minute)))
+			s := serveWith(t, Config{Heartbeat: 10 * time.Millisecond, WriteTimeout: test.timeout}, detach(overHTTP2(time.Minute)))
 			c := openFrames(t, s, test.window)
 			for range streams {
 				c.get("/events?user=alice")
@@ -206,7 +218,7 @@ func TestChatter(t *testing.T) {
 				t.Errorf("%d bytes were taken, %v; want 80 KiB at the most", n, err)
 			}
 			put(t, s.producer, "shared", "alice", "still there")
-			if e := c.next(); e.data != "still there" {
+			if e := c.nextButCheckpoint(); e.data != "still there" {
 				t.Errorf("got %+v", e)
 			}
 			if n := testutil.ToFloat64(s.hub.metrics.open); n != 1 {

@@ -64,7 +64,7 @@ func run(t *testing.T, program string, args ...string) []byte {
 			skip(t, "the module for pages: packages are missing; run npm ci in stream/client")
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	var errors bytes.Buffer
 	command := exec.CommandContext(ctx, program, args...)
