@@ -32,7 +32,7 @@ var testRoutes = []consumer.Route{
 	{Topic: "announcements", Kind: consumer.Broadcast},
 }
 
-// testReadTimeout is short for TestSlowRequests and TestSlowHeaders.
+// testReadTimeout is the read time-out of startImpatient.
 const testReadTimeout = 2 * time.Second
 
 // testConfig returns a configuration for two free ports, without authentication.
@@ -81,7 +81,16 @@ func newServer(t *testing.T, broker *kfake.Cluster, change func(*Config)) *Serve
 	if err != nil {
 		t.Fatal(err)
 	}
+	return srv
+}
+
+// startImpatient is startServerWith for a server that soon gives up a request which does not end. Other tests have the
+// long time-outs of Herald: their requests may be slow.
+func startImpatient(t *testing.T, change func(*Config)) *Server {
+	t.Helper()
+	srv := newServer(t, newBroker(t), change)
 	srv.public.ReadTimeout, srv.public.ReadHeaderTimeout = testReadTimeout, testReadTimeout
+	run(t, srv)
 	return srv
 }
 

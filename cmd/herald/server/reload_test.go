@@ -105,7 +105,7 @@ func TestReload(t *testing.T) {
 			seen++
 		}
 	}
-	settings.PublishMaxBytes, settings.PublishRate, settings.PublishBurst = 10, 1, 1
+	settings.PublishMaxBytes, settings.PublishRate, settings.PublishBurst = 10, 0.01, 1
 	if err := s.Reload(settings); err != nil {
 		t.Fatal(err)
 	}

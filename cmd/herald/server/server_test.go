@@ -124,7 +124,7 @@ func TestNetHTTPLogIsBounded(t *testing.T) {
 // TestSlowRequests sends a request that does not end. The server closes its connection in time; a stream lives
 // longer than that time.
 func TestSlowRequests(t *testing.T) {
-	srv := startServer(t)
+	srv := startImpatient(t, func(*Config) {})
 	address := srv.Addr().String()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 	if err != nil {

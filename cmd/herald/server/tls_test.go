@@ -69,7 +69,7 @@ func TestTLS(t *testing.T) {
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	first := certtest.WriteKeyPair(t, certFile, keyFile, 1)
 	log := new(logBuffer)
-	srv, _ := startServerWith(t, func(s *Config) {
+	srv := startImpatient(t, func(s *Config) {
 		var err error
 		s.Logger = slog.New(slog.NewTextHandler(log, nil))
 		if s.Certificate, err = listener.LoadCertificate(certFile, keyFile, s.Logger); err != nil {
