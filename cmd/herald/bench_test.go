@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -25,7 +27,7 @@ import (
 // benchArgs returns the arguments of a short measurement with few streams.
 func benchArgs(url string, broker *kfake.Cluster, more ...string) []string {
 	return with([]string{
-		"bench", "--url=" + url, "--brokers=" + broker.ListenAddrs()[0], "--streams=50", "--streams-per-user=5", "--rate=500", "--duration=500ms", "--settle=0s", "--patience=5s",
+		"bench", "--url=" + url, "--brokers=" + broker.ListenAddrs()[0], "--streams=50", "--streams-per-user=5", "--rate=500", "--duration=500ms", "--settle=0s", "--patience=30s",
 	}, more...)
 }
 
@@ -151,26 +153,27 @@ func TestBenchReportsFaults(t *testing.T) {
 	srv, broker := startServer(t, devRoutes)
 	upstream := "http://" + srv.Addr().String()
 	var held tail.Event
+	// Event 1 comes before the measurement. The next events exist on the slowest machine.
 	for name, test := range map[string]struct {
 		meddle func(n int64, e tail.Event, send func(tail.Event))
 		want   string
 	}{
 		"lost": {func(n int64, e tail.Event, send func(tail.Event)) {
-			if n < 20 || n > 22 {
+			if n < 3 || n > 5 {
 				send(e)
 			}
 		}, "3 events lost, 0 twice, 0 out of order"},
 		"twice": {func(n int64, e tail.Event, send func(tail.Event)) {
 			send(e)
-			if n >= 20 && n <= 22 {
+			if n >= 3 && n <= 5 {
 				send(e)
 			}
 		}, "0 events lost, 3 twice, 0 out of order"},
 		"swapped": {func(n int64, e tail.Event, send func(tail.Event)) {
 			switch n {
-			case 20:
+			case 3:
 				held = e
-			case 21:
+			case 4:
 				send(e)
 				send(held)
 			default:
@@ -180,8 +183,12 @@ func TestBenchReportsFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := meddler(t, upstream, test.meddle)
-			// With one stream, event 20 and event 21 belong to one sequence.
-			r, code, stderr := benchReport(t, benchArgs(url, broker, "--streams=1", "--streams-per-user=1", "--patience=2s")...)
+			// With one stream, event 3 and event 4 belong to one sequence.
+			args := benchArgs(url, broker, "--streams=1", "--streams-per-user=1")
+			if name == "lost" {
+				args = with(args, "--patience=4s") // the command waits that long for the lost events
+			}
+			r, code, stderr := benchReport(t, args...)
 			if code != exitFailed || r.Problems() != test.want || !strings.Contains(stderr, test.want) {
 				t.Errorf("exit code %d, %q, %s: want %q", code, r.Problems(), stderr, test.want)
 			}
@@ -193,8 +200,12 @@ func TestBenchReportsFaults(t *testing.T) {
 func TestBenchInterrupted(t *testing.T) {
 	srv, broker := startServer(t, devRoutes)
 	file := filepath.Join(t.TempDir(), "report.json")
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	go func() {
+		defer cancel()
+		awaitLiveEvents(ctx, "http://"+srv.AdminAddr().String()+"/metrics")
+	}()
 	var stderr bytes.Buffer
 	code := run(ctx, benchArgs("http://"+srv.Addr().String(), broker, "--duration=1m", "--storm=1", "--json="+file), &stderr)
 	text, err := os.ReadFile(file) //nolint:gosec // the test's own
@@ -207,11 +218,28 @@ func TestBenchInterrupted(t *testing.T) {
 	}
 }
 
+// awaitLiveEvents waits until the server has sent 100 live events or more, which is more than the first record of each
+// user makes.
+func awaitLiveEvents(ctx context.Context, metrics string) {
+	enough := regexp.MustCompile(`herald_stream_events_total\{source="live"\} \d{3}`)
+	for ctx.Err() == nil {
+		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, metrics, nil)
+		if res, err := http.DefaultClient.Do(req); err == nil {
+			text, _ := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			if enough.Match(text) {
+				return
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // TestBenchMistakes expects one line that says what to do.
 func TestBenchMistakes(t *testing.T) {
 	srv, broker := startServer(t, devRoutes[:1])
 	url := "http://" + srv.Addr().String()
-	args := benchArgs(url, broker, "--patience=1s")
+	args := benchArgs(url, broker)
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -227,7 +255,7 @@ func TestBenchMistakes(t *testing.T) {
 		"public port":        {with(args, "--admin="+url), exitFailed, "/metrics: 404 Not Found: /metrics is on the admin listener"},
 		"file limit":         {with(args, "--streams=100000000"), exitUsage, "raise the limit with ulimit -n"},
 		"foreign source":     {with(args, "--source-addresses=192.0.2.1"), exitFailed, "--source-addresses"},
-		"topic not served":   {with(args, "--topic=other"), exitFailed, "does the server serve topic other"},
+		"topic not served":   {with(args, "--topic=other", "--patience=3s"), exitFailed, "does the server serve topic other"},
 		"no broker":          {[]string{"bench", "--url=" + url, "--brokers=127.0.0.1:1"}, exitFailed, "no Kafka broker answers at --brokers"},
 		"no admin":           {with(args, "--admin=http://127.0.0.1:1"), exitFailed, "--admin: "},
 		"small value":        {with(args, "--size=10"), exitUsage, "--size=10: want 96"},

@@ -229,10 +229,10 @@ func TestCheckConnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(old.Close)
-	date := time.Now()
+	var skew time.Duration // of the key set's clock
 	answer := `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`
 	keys := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Date", date.UTC().Format(http.TimeFormat))
+		w.Header().Set("Date", time.Now().Add(skew).UTC().Format(http.TimeFormat))
 		_, _ = w.Write([]byte(answer))
 	}))
 	t.Cleanup(keys.Close)
@@ -305,12 +305,12 @@ func TestCheckConnect(t *testing.T) {
 		"key set":            {keySet, nil, 0, levelOK, "--jwks-url: the key set has keys for tokens"},
 		"clock":              {keySet, nil, 0, levelOK, "clock: differs by "},
 		"no key":             {with(keySet, "--jwt-algorithms=RS256"), nil, exitFailed, levelError, "the key set has no key for --jwt-algorithms RS256"},
-		"wrong clock":        {keySet, func() { date = date.Add(-time.Hour) }, exitFailed, levelWarning, "clock: this machine's clock differs by 1h0m"},
+		"wrong clock":        {keySet, func() { skew = -time.Hour }, exitFailed, levelWarning, "clock: this machine's clock differs by 1h0m"},
 		"no key set":         {keySet, func() { answer = "<html>" }, exitFailed, levelError, "--jwks-url " + keys.URL + ": "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dateBefore, answerBefore := date, answer
-			defer func() { date, answer = dateBefore, answerBefore }()
+			answerBefore := answer
+			defer func() { skew, answer = 0, answerBefore }()
 			if test.change != nil {
 				test.change()
 			}

@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -17,19 +20,27 @@ import (
 func TestAdvertisedAddress(t *testing.T) {
 	const advertised = "kafka.example:4711"
 	dev := &devCommand{KafkaListen: "127.0.0.1:0", KafkaAdvertise: advertised}
-	l, public, err := dev.listenKafka(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if public != advertised {
-		t.Errorf("%s for clients, want %s", public, advertised)
-	}
-	outer := l.(*advertiser).outer.Addr().String()
-	_ = l.Close() // so that the broker gets the port, which the test now knows
-	dev.KafkaListen = outer
-	broker, _, err := dev.broker(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	var outer string
+	var broker *kfake.Cluster
+	for broker == nil {
+		l, public, err := dev.listenKafka(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if public != advertised {
+			t.Errorf("%s for clients, want %s", public, advertised)
+		}
+		outer = l.(*advertiser).outer.Addr().String()
+		_ = l.Close() // so that the broker gets the port, which the test now knows
+		dev.KafkaListen = outer
+		broker, _, err = dev.broker(t.Context())
+		if errors.Is(err, syscall.EADDRINUSE) { // another program was faster
+			dev.KafkaListen = "127.0.0.1:0"
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	defer broker.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

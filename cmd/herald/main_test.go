@@ -249,13 +249,14 @@ func TestDataDirIsLocked(t *testing.T) {
 func TestStopWhileKafkaIsDown(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	ended := make(chan int, 1)
+	ended, kafka := make(chan int, 1), taken(t)
 	go func() {
 		var stderr bytes.Buffer
-		ended <- run(ctx, []string{
-			"serve", "--brokers=" + taken(t), "--topic=t", "--insecure-no-auth", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-level=error",
+		code := run(ctx, []string{
+			"serve", "--brokers=" + kafka, "--topic=t", "--insecure-no-auth", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", "--log-level=error",
 		}, &stderr)
 		t.Log(stderr.String())
+		ended <- code
 	}()
 	select {
 	case code := <-ended:

@@ -53,7 +53,7 @@ func TestReady(t *testing.T) {
 		"a path":             {[]string{"--admin=http://localhost:8081/readyz"}, exitUsage, "want a URL without a path"},
 		"no time":            {[]string{"--timeout=0s"}, exitUsage, "--timeout=0s: want more than 0s"},
 	} {
-		if code, stderr := start(t, with([]string{"ready"}, test.args...)...); code != test.code || !strings.Contains(stderr, test.want) {
+		if code, stderr := start(t, with([]string{"ready", "--timeout=20s"}, test.args...)...); code != test.code || !strings.Contains(stderr, test.want) {
 			t.Errorf("%s: exit code %d, %q, want %d and %q", name, code, stderr, test.code, test.want)
 		}
 	}

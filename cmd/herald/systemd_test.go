@@ -25,14 +25,24 @@ func TestSystemdIsNotified(t *testing.T) {
 	}
 	defer socket.Close() //nolint:errcheck // a test's
 	_ = socket.SetReadDeadline(time.Now().Add(30 * time.Second))
+	sent := make(chan string, 10_000)
+	go func() { // all the time, because this goroutine also writes to the socket, and a full socket would block it
+		defer close(sent)
+		for b := make([]byte, 256); ; {
+			n, err := socket.Read(b)
+			if err != nil {
+				return
+			}
+			sent <- string(b[:n])
+		}
+	}()
 	read := func(want string) string {
 		t.Helper()
-		b := make([]byte, 256)
-		n, err := socket.Read(b)
-		if err != nil {
-			t.Fatalf("%s: %v", want, err)
+		got, ok := <-sent
+		if !ok {
+			t.Fatalf("no %s", want)
 		}
-		return string(b[:n])
+		return got
 	}
 	await := func(want string) {
 		t.Helper()

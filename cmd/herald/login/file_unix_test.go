@@ -26,7 +26,7 @@ func TestTokenFileIsAPipe(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), "--kafka-oauth-token-file: "+path+" is not a regular file") {
 			t.Error(err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(20 * time.Second):
 		t.Fatal("waits for a writer")
 	}
 }

@@ -208,8 +208,9 @@ func TestTailOfAHostileServer(t *testing.T) {
 	} {
 		for _, asJSON := range []bool{false, true} {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w) }))
-			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-			var out, notes bytes.Buffer
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			var out bytes.Buffer
+			notes := untilReconnecting{cancel: cancel}
 			err := Run(ctx, Config{
 				Client: http.DefaultClient, URL: server.URL, Token: func() (string, error) { return "", nil }, IdleTimeout: 10 * time.Second,
 				JSON: asJSON, IDs: true, All: true, Out: &out, Notes: &notes,
@@ -233,6 +234,19 @@ func TestTailOfAHostileServer(t *testing.T) {
 			}
 		}
 	}
+}
+
+// untilReconnecting keeps the notes, and cancels the client when it notes that it will connect again.
+type untilReconnecting struct {
+	bytes.Buffer
+	cancel func()
+}
+
+func (w *untilReconnecting) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("; reconnecting in ")) {
+		w.cancel()
+	}
+	return w.Buffer.Write(p)
 }
 
 // hijack answers with a text that net/http would not write.

@@ -128,12 +128,12 @@ func TestCollectorFails(t *testing.T) {
 			t.Parallel()
 			p, counts, log := start(t, endpoint)
 			const spans = maxWaiting + 3000
-			if took := endSpans(p, spans); took > 2*time.Second {
+			if took := endSpans(p, spans); took > 8*time.Second {
 				t.Errorf("%d spans took %v", spans, took)
 			}
 			begin := time.Now()
 			p.Stop()
-			if took := time.Since(begin); took > stopTimeout+2*time.Second {
+			if took := time.Since(begin); took > 20*time.Second {
 				t.Errorf("Stop took %v", took)
 			}
 			if exported, dropped := testutil.ToFloat64(counts.exported), testutil.ToFloat64(counts.dropped); exported != 0 || dropped != spans {
