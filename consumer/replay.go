@@ -120,6 +120,9 @@ func (s *scans) replay(ctx context.Context, user string, r *replay) (left []*Ran
 	}
 	s.waitInDebt(ctx, user)
 	for _, q := range r.requests {
+		if ctx.Err() != nil { // the client has left while it waited: no pass begins for it
+			break
+		}
 		if route := s.fetcher.topics.routeOf(q.Topic); route != nil {
 			q.owners = route.ownersFor(user, q.Range)
 			s.addRequest(logID{q.Partition, q.TopicID}, route, q)
