@@ -82,7 +82,7 @@ func TestConditionsAreMet(t *testing.T) {
 
 // TestRouteLeavesOutRecords writes records to topics of each kind whose routes have a condition, among them an answer
 // without a record to deliver. Live reading, the tail and passes over the log bring the records that meet it, and Herald
-// counts none of the others as a record that belongs to nobody.
+// counts the others as filtered, and none of them as a record that belongs to nobody.
 func TestRouteLeavesOutRecords(t *testing.T) {
 	t.Parallel()
 	specs := []string{"keyed,where=header:region=eu", "headed,user=header:to,where=header:region=eu", "own.{user},where=header:region=eu", "all,kind=broadcast,where=header:region=eu"}

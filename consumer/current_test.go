@@ -59,7 +59,7 @@ func TestIsCurrent(t *testing.T) {
 		"a topic that is not read":       {"u", id, all, false},
 	} {
 		check := func() bool { return c.IsCurrent(test.topic, test.id, at(test.next...)) }
-		if test.want { // also if the last answer has just become too old
+		if test.want { // the last answer may have just become too old: wait for the next
 			becomes(t, name, true, check)
 		} else if check() {
 			t.Errorf("%s: true", name)

@@ -22,7 +22,7 @@ type livePartition struct {
 	first   int64        // the offset at which live reading began: liveFrom, or before it
 
 	ownerless *ownerlessRecords  // of the topic; nil: its records always have an owner
-	filtered  prometheus.Counter // counts the records that do not meet the route's condition; nil: it has none
+	filtered  prometheus.Counter // counts the records that the route leaves out; nil if the route has no condition
 	decoding  *decoding          // of the topic; nil: clients get values as they are
 	schemas   *schemaWait        // nil: clients get values as they are
 

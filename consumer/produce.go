@@ -83,17 +83,17 @@ func (p *Producer) Close() { p.cluster.Close() }
 func (p *Producer) Produce(ctx context.Context, m Message) (Written, error) {
 	ctx, cancel := context.WithTimeout(ctx, broker.RequestTimeout)
 	defer cancel()
-	create := false // until a broker says that there is no topic, so that Created is right
-	var wanted time.Time
+	create := false        // until a broker says that there is no topic, so that Created is right
+	var createBy time.Time // until when Produce waits for the topic that it has asked for
 	for {
 		at, err := p.produce(ctx, m, create)
 		at.Created = create
 		missing := !m.Existing && errors.Is(err, ErrNoTopic)
 		if missing && !create {
-			create, wanted = true, time.Now().Add(createTimeout)
+			create, createBy = true, time.Now().Add(createTimeout)
 			continue
 		}
-		coming := missing && time.Now().Before(wanted)
+		coming := missing && time.Now().Before(createBy)
 		if err == nil || !coming && !retriable(err) {
 			return at, err
 		}

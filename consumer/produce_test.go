@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -59,6 +60,31 @@ func TestRecordIsWrittenOnceAfterRefusals(t *testing.T) {
 			produce(t, producer, "t", "alice", "y")
 			sink.wantLines(t, []string{"alice x", "alice y"})
 		})
+	}
+}
+
+// TestProduceWaitsForItsTopicAfterASlowAnswer has a broker that answers late that there is no topic, and then creates the
+// topic a moment after it was asked. Produce must wait for the topic.
+func TestProduceWaitsForItsTopicAfterASlowAnswer(t *testing.T) {
+	t.Parallel()
+	broker := newBroker(t, kfake.AllowAutoTopicCreation())
+	late, refused := false, false
+	broker.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		broker.KeepControl()
+		switch m := req.(*kmsg.MetadataRequest); {
+		case len(m.Topics) == 0: // kafka-go's own
+		case !m.AllowAutoTopicCreation && !late:
+			late = true
+			broker.SleepControl(func() { time.Sleep(createTimeout + 100*time.Millisecond) })
+		case m.AllowAutoTopicCreation && !refused:
+			refused, m.AllowAutoTopicCreation = true, false
+		}
+		return nil, nil, false
+	})
+	producer := NewProducer(broker.ListenAddrs(), nil, nil)
+	t.Cleanup(producer.Close)
+	if got, err := producer.Produce(t.Context(), Message{Topic: "new", Value: []byte("x")}); err != nil || !got.Created || !refused {
+		t.Errorf("Produce returns %+v, %v, want a created topic; the broker was asked to create it: %t", got, err, refused)
 	}
 }
 

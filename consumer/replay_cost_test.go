@@ -40,6 +40,10 @@ func TestCostlyUserWaits(t *testing.T) {
 	if got, err := replay(short, "7"); got != 0 || !errors.Is(err, context.Canceled) {
 		t.Errorf("the second replay: %d records, %v, want none until the context ends", got, err)
 	}
+	waitFor(t, "no pass is under way", func() bool { return c.scans.waiters.zoneCount() == 0 })
+	if n := testutil.ToFloat64(c.metrics.passes); n != 1 {
+		t.Errorf("%v passes, want none for the client that left while it waited", n)
+	}
 	if n := delayed(); n != 1 {
 		t.Errorf("%v replays are counted as delayed, want 1", n)
 	}

@@ -340,6 +340,9 @@ func TestManyNewSchemas(t *testing.T) {
 		t.Errorf("in the order of offsets (-want +got):\n%s", diff)
 	}
 	waitFor(t, "the last record waits", func() bool { return g.isWanted("never") })
+	if c.reader.kept.Load() == 0 {
+		t.Log("the machine has stalled for so long that the copy was dropped before the partition ended")
+	}
 	c.reader.removePartition(Partition{Topic: "t", ID: 0})
 	waitFor(t, "the copy is dropped", func() bool { return c.reader.kept.Load() == 0 })
 }

@@ -64,7 +64,7 @@ func TestUsersJoinWhileTheLeaderOfAnotherUserIsSilent(t *testing.T) {
 	}
 	hearing[0].Store(true)
 	zero := joining(t, c, "zero")
-	for i := range 5 { // the topics of these users do not exist. All Joins must fit in RequestTimeout
+	for i := range 5 { // the topics of these users do not exist; all must join before the request to broker 0 times out
 		finishes(t, "Join of another user", joining(t, c, fmt.Sprint("none", i)))
 	}
 	finishes(t, "Join of one", joining(t, c, "one"))

@@ -104,7 +104,7 @@ func startFlood(t *testing.T, address, source string, connections int) (wait fun
 
 // TestHalfOpenConnections floods herald with half-open connections: six addresses hold 4,000 connections each and
 // send nothing, half a header or half a body. These are more connections than the limit of open files allows.
-// Streams must continue, the admin listener must answer, and memory must be bounded. New clients must get their
+// Streams must continue, the admin listener must answer, and memory must be bounded. Most new clients must get their
 // streams long before the time-out of a header closes connections.
 func TestHalfOpenConnections(t *testing.T) {
 	const (
@@ -149,10 +149,10 @@ func TestHalfOpenConnections(t *testing.T) {
 	grown := h.Metric("process_resident_memory_bytes") - before
 	connections, evicted := h.Metric("herald_http_connections"), h.Metric("herald_http_connections_evicted_total")
 	slices.Sort(took)
-	median := took[len(took)/2] // a newcomer whose first packet is lost among those of the flood tries again after 1, 3 and 7 s
-	t.Logf("%v connections, %v evicted; newcomers had their streams after %v, and %v at the most; memory grew by %.0f MB",
-		connections, evicted, median, took[len(took)-1], grown/1e6)
-	if median > headerTimeout/2 {
+	most := took[len(took)*4/5] // a newcomer whose first packet is lost among those of the flood tries again after 1, 3 and 7 s
+	t.Logf("%v connections, %v evicted; most newcomers had their streams after %v, and all after %v; memory grew by %.0f MB",
+		connections, evicted, most, took[len(took)-1], grown/1e6)
+	if most > headerTimeout/2 {
 		t.Errorf("newcomers had their streams after %v", took)
 	}
 	if connections < files/2 {

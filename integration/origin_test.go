@@ -159,7 +159,7 @@ func (o *origin) relay(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	to, err := (&net.Dialer{}).DialContext(r.Context(), "tcp", o.herald)
-	if r.Context().Err() != nil {
+	if err != nil && r.Context().Err() != nil {
 		return nil // the browser has gone
 	}
 	if err != nil {

@@ -90,9 +90,9 @@ func newHerald(t *testing.T, b *broker, args ...string) *herald {
 
 // startDev starts `herald dev` and waits until it is ready. At the end it is interrupted, as by
 // Ctrl-C.
-func startDev(t *testing.T) *herald {
+func startDev(t *testing.T, more ...string) *herald {
 	t.Helper()
-	h := newProcess(t, "dev", "--kafka-listen="+freeAddress(t))
+	h := newProcess(t, "dev", append(more, "--kafka-listen="+freeAddress(t))...)
 	h.Start()
 	t.Cleanup(func() { h.End(os.Interrupt) })
 	return h

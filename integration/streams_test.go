@@ -14,8 +14,7 @@ import (
 // listing must show that the stream is slow, and what waits for it.
 func TestSlowClientIsListed(t *testing.T) {
 	t.Parallel()
-	h := newProcess(t, "dev", "--kafka-listen="+freeAddress(t), "--write-timeout=2m") // longer than the test takes
-	h.Start()
+	h := startDev(t, "--write-timeout=2m") // longer than the test takes
 	client, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.public)
 	if err != nil {
 		t.Fatal(err)

@@ -49,6 +49,7 @@ func TestUserOfKafkaChanges(t *testing.T) {
 	send(func() bool { return h.Metric(`herald_kafka_reauthentications_total{result="error"}`) > 0 })
 	before := renewed()
 	send(func() bool { return renewed() > before+1 }) // on connections of the new user, or of another one that is refused later
-	// Herald logs the refusal at level debug if the broker has failed shortly before.
+	// Herald logs the refusal at level debug if it has warned of the same broker shortly before.
+	h.wantLine(`level=WARN msg="broker cannot be read`)
 	h.wantLine("Cannot change principals during re-authentication")
 }

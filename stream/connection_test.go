@@ -60,6 +60,9 @@ func TestGoneIsNoticed(t *testing.T) {
 		}
 	}
 	s.awaitEnded(t, "client", 3) // a stream is counted after it is no longer open
+	if n := s.ended("client"); n != 3 {
+		t.Errorf("%v streams ended, want 3", n)
+	}
 }
 
 // TestHead checks that the response has the headers of middleware and the framing of the client's HTTP
@@ -149,7 +152,7 @@ func TestOtherProtocols(t *testing.T) {
 // nothing: its kernel acknowledges all packets. TCP_USER_TIMEOUT, which would count the client as gone, must
 // not fire first.
 func TestStalledConnection(t *testing.T) {
-	const timeout = 6 * time.Second // so that the other time-out, which is half as long again, comes late enough on a slow machine
+	const timeout = 6 * time.Second // TCP_USER_TIMEOUT is half as long again: it comes 3 s later, enough for a slow machine
 	for name, start := range map[string]func(*httptest.Server){"plain": (*httptest.Server).Start, "TLS": (*httptest.Server).StartTLS} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // each waits for most of its time

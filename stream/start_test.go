@@ -108,7 +108,7 @@ func TestSince(t *testing.T) {
 	put(t, producer, "shared", "alice", "second")
 	time.Sleep(10 * time.Millisecond) // an age of zero begins with the present millisecond
 	all := []string{"first", "own", "second"}
-	some(open(t, url+"alice&since=earliest", ""), len(all)) // "now" is what this replica has read
+	some(open(t, url+"alice&since=earliest", ""), len(all)) // waits until the replica has read all: since=now begins where the replica is
 	var c *client
 	for since, want := range map[string][]string{
 		"earliest": all, "1h": all, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339): all, between: {"second"}, "now": {}, "0s": {},

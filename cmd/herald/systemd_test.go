@@ -26,7 +26,7 @@ func TestSystemdIsNotified(t *testing.T) {
 	defer socket.Close() //nolint:errcheck // a test's
 	_ = socket.SetReadDeadline(time.Now().Add(30 * time.Second))
 	sent := make(chan string, 10_000)
-	go func() { // all the time, because this goroutine also writes to the socket, and a full socket would block it
+	go func() { // reads all the time: the test's own goroutine writes to the socket too, and a full socket would block it
 		defer close(sent)
 		for b := make([]byte, 256); ; {
 			n, err := socket.Read(b)

@@ -236,8 +236,8 @@ func (c *client) becomeLive() {
 	}
 }
 
-// wasCut reports whether the tool has reset the client's last connection. cutAt alone does not say so: it is 0 again if the
-// client reads, after the cut, that it is live, because that was on its way already.
+// wasCut reports whether the tool has reset the client's last connection. cutAt alone does not tell: the client
+// sets it to 0 when it reads a checkpoint that was on its way before the cut.
 func (c *client) wasCut() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

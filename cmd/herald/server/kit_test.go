@@ -84,8 +84,8 @@ func newServer(t *testing.T, broker *kfake.Cluster, change func(*Config)) *Serve
 	return srv
 }
 
-// startImpatient is startServerWith for a server that soon gives up a request which does not end. Other tests have the
-// long time-outs of Herald: their requests may be slow.
+// startImpatient is like startServerWith, but the public listener's time-outs for reading are testReadTimeout. Other tests
+// keep Herald's long time-outs, so that a slow machine does not fail them.
 func startImpatient(t *testing.T, change func(*Config)) *Server {
 	t.Helper()
 	srv := newServer(t, newBroker(t), change)
