@@ -140,20 +140,22 @@ func TestReconnectStorm(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			const cutOff = 0.05
-			var got []float64
-			for range 3 { // on a busy machine, the clients of one storm may arrive as several
-				times := storm(t, test.args...)
-				if got = append(got, times); times <= test.times+cutOff {
+			for try := 1; ; try++ {
+				times, back := storm(t, test.args...)
+				if times <= test.times+cutOff {
 					return
 				}
+				// On a busy machine, the clients of one storm arrive as several.
+				if try == 3 || back < 1500*time.Millisecond {
+					t.Fatalf("the log was read %.2f times for clients that came back in %v, want at most %v times", times, back, test.times)
+				}
 			}
-			t.Errorf("the log was read %.2f times, want at most %v times", got, test.times)
 		})
 	}
 }
 
-// storm returns how many times the bytes of the log were read from Kafka.
-func storm(t *testing.T, args ...string) float64 {
+// storm returns how many times the bytes of the log were read from Kafka, and how long the clients took to connect again.
+func storm(t *testing.T, args ...string) (times float64, back time.Duration) {
 	t.Helper()
 	const partitions, own, everyones = 4, 100, 200
 	clients := 5000
@@ -178,17 +180,17 @@ func storm(t *testing.T, args ...string) float64 {
 	readBefore := h.Metric(read)
 	began := time.Now()
 	c.Connect()
-	back := time.Since(began)
+	back = time.Since(began)
 	c.ReadTo(map[string]int{"own": own, "everyone": everyones})
 	all := time.Since(began)
 	b.produce(t, record(everyone, "", fmt.Sprintf("everyone %d", everyones)))
 	c.ReadTo(map[string]int{"own": own, "everyone": everyones + 1}) // fails if a record comes twice
 
 	log := float64(b.bytesOf(t, shared, everyone))
-	times := (h.Metric(read) - readBefore) / log
+	times = (h.Metric(read) - readBefore) / log
 	t.Logf("%d clients came back in %.1f s for %d records each and had them in %.1f s; of %.0f MB of log %.2f times as much was read from Kafka, in %v passes, and %v replays came from the tail",
 		clients, back.Seconds(), own+everyones, all.Seconds(), log/1e6, times, h.Metric("herald_kafka_replay_passes_total"), h.Metric(fromTail))
-	return times
+	return times, back
 }
 
 // TestStalledClients opens streams whose clients do not read, and streams whose clients read. The reading clients
