@@ -144,8 +144,9 @@ func (r *liveReader) deliverRecords(d *delivery, p *livePartition, part *kmsg.Fe
 }
 
 // takeRecordLocked fills rec with the next record of the batches and its owner. It counts a record that has no owner, and a
-// record that the route leaves out. The latter gets no owner, and waits for no schema. more is false if the batches have no further record, or
-// with an error as deliverRecords returns it. next is the offset after the records so far.
+// record that the route leaves out. A record that the route leaves out gets no owner, and waits for no schema. more is
+// false if the batches have no further record, or with an error as deliverRecords returns it. next is the offset after the
+// records so far.
 func (r *liveReader) takeRecordLocked(p *livePartition, b *batch.Reader, rec *Record) (more bool, next int64, err error) {
 	more, err = b.Next(&rec.Record)
 	if err != nil {

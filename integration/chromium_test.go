@@ -39,36 +39,31 @@ func startChromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.C
 	return ctx
 }
 
-// fetchAgain is a function for pages. It fetches like fetch, and tries again if the request failed: Chromium lets all
+// trying is a function for pages. It makes another fetch of fetch, which tries again if the request failed: Chromium lets
 // requests fail when the machine's network changes, and each container that another test starts is such a change. The
 // server may get a request several times.
-const fetchAgain = `const fetchAgain = async (...request) => {
+const trying = `const trying = (fetch, most) => async (...request) => {
 	for (let tries = 1; ; tries++) {
 		try {
 			return await fetch(...request);
 		} catch (error) {
-			if (tries === 600) throw error;
+			if (tries === most || !(error instanceof TypeError)) throw error;
 			await new Promise((again) => setTimeout(again, 100));
 		}
 	}
 };
 `
 
-// steadyPage is a script that runs in a document before the scripts of the page. It does for pages of Herald what
-// fetchAgain does for pages of the tests, and loads a page again if one of its scripts is missing. It gives up sooner, so
-// that the page still sees that a server does not answer.
+// fetchAgain is for pages of the tests.
+const fetchAgain = trying + `const fetchAgain = trying(fetch, 600);
+`
+
+// steadyPage is for pages of Herald. This script runs in a document before the scripts of the page, and loads the page
+// again if one of its scripts is missing. It tries a request less often than fetchAgain, so that the page still sees that
+// a server does not answer.
 const steadyPage = `{
-	const once = fetch;
-	globalThis.fetch = async (...request) => {
-		for (let tries = 1; ; tries++) {
-			try {
-				return await once(...request);
-			} catch (error) {
-				if (tries === 5 || !(error instanceof TypeError)) throw error;
-				await new Promise((again) => setTimeout(again, 100));
-			}
-		}
-	};
+	` + trying + `
+	globalThis.fetch = trying(fetch, 5);
 	addEventListener("error", (e) => {
 		if (e.target instanceof HTMLScriptElement) setTimeout(() => location.reload(), 100);
 	}, true);

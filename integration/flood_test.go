@@ -149,7 +149,9 @@ func TestHalfOpenConnections(t *testing.T) {
 	grown := h.Metric("process_resident_memory_bytes") - before
 	connections, evicted := h.Metric("herald_http_connections"), h.Metric("herald_http_connections_evicted_total")
 	slices.Sort(took)
-	most := took[len(took)*4/5] // a newcomer whose first packet is lost among those of the flood tries again after 1, 3 and 7 s
+	// The flood may crowd out a newcomer's first packet. The kernel then sends the packet again, after 1, 3 and 7 s. So the
+	// slowest fifth of the newcomers does not count.
+	most := took[len(took)*4/5]
 	t.Logf("%v connections, %v evicted; most newcomers had their streams after %v, and all after %v; memory grew by %.0f MB",
 		connections, evicted, most, took[len(took)-1], grown/1e6)
 	if most > headerTimeout/2 {

@@ -252,7 +252,7 @@ func startAll(replicas []*herald) {
 	}
 }
 
-// openBehind opens a page behind the proxy.
+// openBehind opens a tab with a page that comes through the proxy. The page has no stream yet.
 func openBehind(t *testing.T, browser context.Context, p *proxied) *proxiedPage {
 	t.Helper()
 	tab, cancel := chromedp.NewContext(browser)

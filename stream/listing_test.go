@@ -200,8 +200,9 @@ func TestListingFilters(t *testing.T) {
 	bob.nextButCheckpoint()
 	list := func(f Filter) Listing { return s.handler.List(f, s.consumer) }
 	all := list(Filter{})
-	unknown := func(s ListedStream) bool { return s.Behind == nil } // while the stream is being served
-	// until Kafka has answered
+	// A listing does not know how far behind a stream is while the stream is being served.
+	unknown := func(s ListedStream) bool { return s.Behind == nil }
+	// The streams are live once Kafka has answered.
 	for deadline := time.Now().Add(20 * time.Second); all.States[StateLive] < 3 || slices.ContainsFunc(all.Listed, unknown); all = list(Filter{}) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%+v, want three live streams", all)

@@ -95,8 +95,8 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// TestCutDoesNotCountAsFailure resets the connection of a client that is live, as a cut does while the client reads that it is live
-// again. The client must connect again, and the cut must not count as a reason why a connection has ended by itself.
+// TestCutDoesNotCountAsFailure resets the connection of a client that is live, as a cut does while the client reads that it
+// is live again. The client must connect again. The cut must not count as a reason why a connection has ended by itself.
 func TestCutDoesNotCountAsFailure(t *testing.T) {
 	const topic = "cut"
 	brokers, _ := startBroker(t, topic)
