@@ -296,8 +296,13 @@ func readSteadily(t *testing.T, timeout time.Duration) (pause time.Duration, err
 	readUntil(t, r, "checkpoint")
 	put(t, s.producer, "shared", "bob", "ready") // once this arrives, the stream has caught up and takes live records
 	readUntil(t, r, "data: ready")
-	s.flood(20)
-	piece := make([]byte, 20<<10)
+	flooded := make(chan struct{})
+	go func() { // otherwise a client that begins when the flood has ended has not read for as long as that took
+		defer close(flooded)
+		s.flood(20)
+	}()
+	defer func() { <-flooded }()
+	piece := make([]byte, 40<<10) // four of these are more than the client's buffer, whose kernel accepts more bytes once it is empty
 	last := time.Now()
 	for begun := last; err == nil && last.Sub(begun) < 5*timeout; time.Sleep(timeout / 10) {
 		now := time.Now()
