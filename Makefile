@@ -12,7 +12,7 @@ KAFKA_VERSION := 4.3.1
 OLD_KAFKA_VERSIONS := 2.7.2 3.0.2 3.9.1
 LOCAL_KAFKA_IMAGE := herald/kafka:$(KAFKA_VERSION)
 
-.PHONY: help run build man release test race soak integration check-deploy check-envoy check-chart check-package check-release fuzz bench bench-kafka bench-transports lint vulncheck fmt kafka-image
+.PHONY: help run build man release test stress race soak integration check-deploy check-envoy check-chart check-package check-release fuzz bench bench-kafka bench-transports lint vulncheck fmt kafka-image
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -37,6 +37,10 @@ test: ## vet and test all packages
 	@skips=$$(mktemp); said=$$(mktemp); trap 'rm "$$skips" "$$said"' EXIT; \
 	HERALD_TEST_SKIPS=$$skips go test -count=1 -timeout 30m ./integration ./... 2>&1 | tee "$$said"; code=$$?; cat "$$skips"; \
 	if ((code)); then echo 'Failures, without the output of the servers:'; grep -E '$(failures)' "$$said" | cut -c -400 | head -80; fi; exit $$code
+
+HOGS ?= 1
+stress: ## test beside HOGS (1) processes that only use CPU, which finds tests that need a fast machine
+	@hogs=(); trap 'kill "$${hogs[@]}"' EXIT; for ((n = 0; n < $(HOGS); n++)); do yes >/dev/null & hogs+=($$!); done; $(MAKE) test
 
 race: ## test under the race detector
 	go test -count=1 -race -timeout 25m ./...
