@@ -325,6 +325,62 @@ func TestStalledPartitionsAreReportedAndReadAgain(t *testing.T) {
 	waitFor(t, "no partition is reported as stalled", func() bool { return testutil.ToFloat64(c.metrics.stalled) == 0 })
 }
 
+// slowSink is a Sink that takes its time for the records of the first partition that has any.
+type slowSink struct {
+	*ledger
+	first Partition // only Deliver uses it
+}
+
+func (s *slowSink) Deliver(p Partition, records []Record, next int64) {
+	if len(records) > 0 && s.first.Topic == "" {
+		s.first = p
+	}
+	if len(records) > 0 && p == s.first {
+		time.Sleep(200 * time.Millisecond)
+	}
+	s.ledger.Deliver(p, records, next)
+}
+
+// TestPartitionThatWaitsForItsTurnIsNoStall has one partition wait for longer than a stall takes while the answers are
+// full of another partition's backlog. The in-process broker always begins with the same partition.
+func TestPartitionThatWaitsForItsTurnIsNoStall(t *testing.T) {
+	t.Parallel()
+	broker := newBroker(t, kfake.SeedTopics(2, "t"))
+	write := partitioned(t, broker)
+	const records = 25
+	value := strings.Repeat("x", 100)
+	for range records {
+		write("t", 0, "alice", value)
+		write("t", 1, "alice", value)
+	}
+	sink := &slowSink{ledger: newLedger()}
+	c := configured(t, broker.ListenAddrs(), sink, "t")
+	c.reader.options.maxBytes = int32(len(value)) // an answer holds one batch
+	c.reader.stallAfter = 2 * time.Second
+	c.topics.states["t"].settleLocked(true) // as if the topic had been missing before, so that the consumer reads it from its start
+	log := hear(t, c)
+	run(t, c)
+	waiting := func() (partitions int) {
+		sink.mu.Lock()
+		defer sink.mu.Unlock()
+		for _, next := range sink.next {
+			if next == 0 {
+				partitions++
+			}
+		}
+		return partitions
+	}
+	waitFor(t, "one partition's records begin to arrive", func() bool { return waiting() == 1 })
+	begun := time.Now()
+	waitFor(t, "the other partition's records begin to arrive", func() bool { return waiting() == 0 })
+	if took := time.Since(begun); took < 2*c.reader.stallAfter {
+		t.Errorf("the other partition waited for %v, want %v or more: the broker's answers no longer begin with the same partition", took, 2*c.reader.stallAfter)
+	}
+	if n := log.count("ERROR partitions do not move…"); n > 0 {
+		t.Errorf("%d stalls reported, want none", n)
+	}
+}
+
 // TestSuspectedPartitionOfASilentLeaderStaysSuspected checks that a partition suspected of a stall stays
 // suspected while its leader does not answer, unless the partition has moved.
 func TestSuspectedPartitionOfASilentLeaderStaysSuspected(t *testing.T) {

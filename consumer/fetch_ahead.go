@@ -92,10 +92,9 @@ func (r *liveReader) stopFetchingAhead(s *fetchSession) {
 }
 
 // foresee moves want to the offsets after the response, by the headers of its batches alone. That is right
-// if all batches can be read. It returns the offsets that were asked for, and whether the response is large.
-func foresee(want map[topicIDPartition]int64, res *kmsg.FetchResponse) (asked map[topicIDPartition]int64, bulk bool) {
+// if all batches can be read. It returns the offsets that were asked for, and the bytes of the response's records.
+func foresee(want map[topicIDPartition]int64, res *kmsg.FetchResponse) (asked map[topicIDPartition]int64, size int) {
 	asked = make(map[topicIDPartition]int64)
-	size := 0
 	for i := range res.Topics {
 		t := &res.Topics[i]
 		for j := range t.Partitions {
@@ -109,5 +108,5 @@ func foresee(want map[topicIDPartition]int64, res *kmsg.FetchResponse) (asked ma
 			size += len(t.Partitions[j].RecordBatches)
 		}
 	}
-	return asked, size >= bulkBytes
+	return asked, size
 }

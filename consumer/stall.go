@@ -7,7 +7,8 @@ import (
 	"herald/consumer/broker"
 )
 
-// stallAfter is how long a partition with records to read may not move before it counts as stalled.
+// stallAfter is how long a partition with records to read may not move before it counts as stalled, unless it waits for
+// its turn.
 const stallAfter = 30 * time.Second
 
 // watchStalls finds partitions that do not move although they have records to read, which no error reports.
@@ -45,7 +46,7 @@ func (r *liveReader) checkStalls(ctx context.Context, suspects map[*livePartitio
 		p.mu.Lock()
 		p.logEnd = end
 		p.mu.Unlock()
-		if suspected && !r.awaitsSchema(p) {
+		if suspected && !r.awaitsSchema(p) && !r.waitsForTurn(p) {
 			leader, _, _ := r.topics.leaderOf(p.Partition)
 			stalled[leader] = append(stalled[leader], p)
 			count++
@@ -62,6 +63,15 @@ func (r *liveReader) checkStalls(ctx context.Context, suspects map[*livePartitio
 		}
 	}
 	return next
+}
+
+// waitsForTurn reports whether the partition may not move because others of its shard have records for whole answers. The
+// broker takes the partitions in turns (KIP-227), and a shard of many that lag far can need longer than stallAfter until
+// all have had theirs. A partition that is read again would lose its place in the line.
+func (r *liveReader) waitsForTurn(p *livePartition) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return p.shard != nil && time.Since(p.shard.filled) < r.stallAfter
 }
 
 // listQuietEnds returns the partitions that have not moved for stallAfter, each with its next offset. It asks the
