@@ -325,59 +325,106 @@ func TestStalledPartitionsAreReportedAndReadAgain(t *testing.T) {
 	waitFor(t, "no partition is reported as stalled", func() bool { return testutil.ToFloat64(c.metrics.stalled) == 0 })
 }
 
-// slowSink is a Sink that takes its time for the records of the first partition that has any.
+// slowSink is a Sink that takes its time for the records of a partition.
 type slowSink struct {
 	*ledger
-	first Partition // only Deliver uses it
+	slow  Partition
+	each  func()    // called after each delivery of the partition
+	other time.Time // when a record of another partition arrived last
 }
 
 func (s *slowSink) Deliver(p Partition, records []Record, next int64) {
-	if len(records) > 0 && s.first.Topic == "" {
-		s.first = p
-	}
-	if len(records) > 0 && p == s.first {
+	switch {
+	case len(records) == 0:
+	case p == s.slow:
 		time.Sleep(200 * time.Millisecond)
+		s.each()
+	default:
+		s.other = time.Now()
 	}
 	s.ledger.Deliver(p, records, next)
 }
 
 // TestPartitionThatWaitsForItsTurnIsNoStall has one partition wait for longer than a stall takes while the answers are
-// full of another partition's backlog. The in-process broker always begins with the same partition.
+// full of another partition's backlog. The in-process broker begins with the partitions that a request names. These are
+// the partitions that have moved.
 func TestPartitionThatWaitsForItsTurnIsNoStall(t *testing.T) {
 	t.Parallel()
 	broker := newBroker(t, kfake.SeedTopics(2, "t"))
 	write := partitioned(t, broker)
-	const records = 25
+	const records = 40
 	value := strings.Repeat("x", 100)
 	for range records {
 		write("t", 0, "alice", value)
-		write("t", 1, "alice", value)
 	}
-	sink := &slowSink{ledger: newLedger()}
+	var delivered int
+	var written time.Time
+	sink := &slowSink{ledger: newLedger(), slow: Partition{Topic: "t", ID: 0}}
+	sink.each = func() {
+		if delivered++; delivered == 3 { // the session has both partitions, and its requests no longer name the other one
+			write("t", 1, "alice", "waits")
+			written = time.Now()
+		}
+	}
 	c := configured(t, broker.ListenAddrs(), sink, "t")
 	c.reader.options.maxBytes = int32(len(value)) // an answer holds one batch
 	c.reader.stallAfter = 2 * time.Second
 	c.topics.states["t"].settleLocked(true) // as if the topic had been missing before, so that the consumer reads it from its start
 	log := hear(t, c)
 	run(t, c)
-	waiting := func() (partitions int) {
-		sink.mu.Lock()
-		defer sink.mu.Unlock()
-		for _, next := range sink.next {
-			if next == 0 {
-				partitions++
-			}
-		}
-		return partitions
-	}
-	waitFor(t, "one partition's records begin to arrive", func() bool { return waiting() == 1 })
-	begun := time.Now()
-	waitFor(t, "the other partition's records begin to arrive", func() bool { return waiting() == 0 })
-	if took := time.Since(begun); took < 2*c.reader.stallAfter {
-		t.Errorf("the other partition waited for %v, want %v or more: the broker's answers no longer begin with the same partition", took, 2*c.reader.stallAfter)
+	lines := slices.Repeat([]string{"alice " + value}, records)
+	sink.wantLines(t, append([]string{"alice waits"}, lines...))
+	if took := sink.other.Sub(written); took < 2*c.reader.stallAfter {
+		t.Errorf("the partition waited for %v, want %v or more", took, 2*c.reader.stallAfter)
 	}
 	if n := log.count("ERROR partitions do not move…"); n > 0 {
 		t.Errorf("%d stalls reported, want none", n)
+	}
+}
+
+// TestMayBeWaiting checks which answers say that a partition without records waits for its turn.
+func TestMayBeWaiting(t *testing.T) {
+	const limit = 8 << 20
+	answer := func(size int, throttle int32) func(*liveReader, *shard) {
+		return func(r *liveReader, s *shard) {
+			r.countAnswer(s, size, &kmsg.FetchResponse{ThrottleMillis: throttle})
+		}
+	}
+	full, small, empty, delayed := answer(limit, 0), answer(1000, 0), answer(0, 0), answer(0, 500)
+	type list = []func(*liveReader, *shard)
+	for name, test := range map[string]struct {
+		answers list
+		want    bool
+	}{
+		"no answer":                       {nil, false},
+		"an empty answer":                 {list{empty}, false},
+		"a delayed answer":                {list{delayed}, false},
+		"a full answer":                   {list{full}, true},
+		"an answer with one turn":         {list{answer(fetchPartBytes, 0)}, true},
+		"full answers, delayed ones":      {list{full, delayed, full, delayed}, true},
+		"a small answer after a full one": {list{full, small}, false},
+		"a full answer after a small one": {list{small, full}, false},
+		"a full answer after an empty":    {list{empty, full}, false},
+		"four turns each":                 {slices.Repeat(list{full}, 4), true},
+		"more":                            {slices.Repeat(list{full}, 5), false},
+	} {
+		s := newShard(shardKey{})
+		s.partitions = map[topicIDPartition]*livePartition{{id: 0}: nil, {id: 1}: nil}
+		p := &livePartition{shard: s}
+		r := &liveReader{options: fetchOptions{maxBytes: limit}}
+		for _, a := range (list{full, small, empty}) { // before the suspicion
+			a(r, s)
+		}
+		since := r.turnsOf(p)
+		for _, a := range test.answers {
+			a(r, s)
+		}
+		if got := r.turnsOf(p).mayBeWaiting(since); got != test.want {
+			t.Errorf("%s: %v, want %v", name, got, test.want)
+		}
+		if p.shard = nil; r.turnsOf(p).mayBeWaiting(since) || r.turnsOf(p).mayBeWaiting(turnCount{}) {
+			t.Errorf("%s: a partition in no shard may be waiting", name)
+		}
 	}
 }
 
@@ -391,8 +438,8 @@ func TestSuspectedPartitionOfASilentLeaderStaysSuspected(t *testing.T) {
 	for _, f := range []*livePartition{stuck, moved, other} {
 		c.reader.addPartition(f)
 	}
-	still := c.reader.checkStalls(t.Context(), map[*livePartition]int64{stuck: 5, moved: 5})
-	if len(still) != 1 || still[stuck] != 5 {
+	still := c.reader.checkStalls(t.Context(), map[*livePartition]suspect{stuck: {offset: 5}, moved: {offset: 5}})
+	if len(still) != 1 || still[stuck].offset != 5 {
 		t.Errorf("suspects %v, want only the partition that has not moved", still)
 	}
 }

@@ -69,7 +69,7 @@ func isAbout(res *kmsg.FetchResponse, topic *kmsg.FetchResponseTopic, name strin
 }
 
 // throttle returns how long the broker will not read the next request on this connection because of a
-// quota (KIP-219). The response itself has no records then.
+// quota (KIP-219). From Kafka 2.0 on, the response itself has no records then.
 func throttle(res *kmsg.FetchResponse) time.Duration {
 	return min(time.Duration(max(0, res.ThrottleMillis))*time.Millisecond, maxThrottle)
 }

@@ -81,7 +81,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		undecodable: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "herald_kafka_undecodable_records_total", Help: "Records that the format of their route could not decode, by the topic of the route and by reason; counted once live if a stream wants the record, and once for each replay.",
 		}, []string{"topic", "reason"}),
-		stalled: prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_stalled_partitions", Help: "Partitions that have records to read and from which Herald has read nothing for at least 30 s. A partition does not count while the broker fills its answers with records of other partitions."}),
+		stalled: prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_stalled_partitions", Help: "Partitions that have records to read and from which Herald has read nothing for at least 30 s. A partition does not count while it may be waiting for its turn among others that lag far."}),
 		up:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "herald_kafka_up", Help: "1 if Kafka answered the last metadata request, 0 if not."}),
 	}
 	for _, kind := range errorKinds {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // shardKey says which partitions may share a shard. Partitions of topics that are always read never wait for
@@ -25,7 +24,8 @@ type shard struct {
 	partitions map[topicIDPartition]*livePartition
 	changed    bool      // partitions has changed since runShard copied it
 	joined     time.Time // when a partition was last added
-	filled     time.Time // when the last answer came, if it was full; see waitsForTurn
+	bytes      int64     // of the records of all answers so far
+	room       int       // how many answers had room for records of further partitions
 
 	// Only runShard uses the fields below.
 	delivery
@@ -67,11 +67,11 @@ func (r *liveReader) runShard(s *shard) {
 			backoff = minBackoff
 			r.brokerLog.recordAnswer(s.broker)
 			asked, size := foresee(want, got.res)
-			r.recordSize(s, size, got.res)
 			if size >= bulkBytes && steady && !r.hasChanged(s) && r.mayFetchAhead(session) {
 				pending = r.startFetch(s, session, want)
 			}
 			steady = r.deliverResponse(s, partitions, got.res, asked)
+			r.countAnswer(s, size, got.res)
 			continue
 		}
 		if r.ctx.Err() != nil {
@@ -110,20 +110,6 @@ func (r *liveReader) failFetch(s *shard, partitions map[topicIDPartition]*livePa
 		p.doubt()
 		r.forsakeFollower(p)
 		r.topics.doubt(p.Topic)
-	}
-}
-
-// recordSize notes whether the answer was full: then the broker may have left out partitions that have records. An answer
-// that a quota delays says nothing about that, because it has no records.
-func (r *liveReader) recordSize(s *shard, size int, res *kmsg.FetchResponse) {
-	if throttle(res) > 0 {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s.filled = time.Time{}
-	if size >= int(r.options.maxBytes)/2 { // a batch that is larger than the room left is left out
-		s.filled = time.Now()
 	}
 }
 
