@@ -24,8 +24,7 @@ type shard struct {
 	partitions map[topicIDPartition]*livePartition
 	changed    bool      // partitions has changed since runShard copied it
 	joined     time.Time // when a partition was last added
-	bytes      int64     // of the records of all answers so far
-	room       int       // how many answers had room for records of further partitions
+	turns      turnCount // of all answers so far, without shard and partitions
 
 	// Only runShard uses the fields below.
 	delivery

@@ -16,8 +16,22 @@ const stallAfter = 30 * time.Second
 // suspect is a partition that had records to read at the last check and had not moved for stallAfter.
 type suspect struct {
 	offset  int64     // the next offset
-	since   turnCount // when the suspicion began, or when the partition was last read again
-	stalled bool
+	since   turnCount // the count when the suspicion began, or when the partition was last read again
+	stalled bool      // it was reported
+}
+
+// judge returns the suspect after a check at which it had not moved. again says that it must be read again.
+func (s suspect) judge(at turnCount, awaitsSchema bool) (after suspect, again bool) {
+	switch {
+	case awaitsSchema: // it will join the end of a line
+		s.since, s.stalled = at, false
+	case at.mayBeWaiting(s.since): // if it was reported, it counts as stalled until it moves
+	case at.shard != nil && at.shard != s.since.shard: // it has begun to wait in another line
+		s.since = at
+	default:
+		s.since, s.stalled, again = at, true, true
+	}
+	return s, again
 }
 
 // watchStalls finds partitions that do not move although they have records to read, which no error reports.
@@ -36,8 +50,7 @@ func (r *liveReader) watchStalls(ctx context.Context) {
 func (r *liveReader) checkStalls(ctx context.Context, suspects map[*livePartition]suspect) map[*livePartition]suspect {
 	quiet, ends := r.listQuietEnds(ctx)
 	next := make(map[*livePartition]suspect)
-	stalled := make(map[int32][]*livePartition) // by leader
-	count := 0
+	again := make(map[int32][]*livePartition) // by leader
 	for p, offset := range quiet {
 		s, suspected := suspects[p]
 		suspected = suspected && s.offset == offset
@@ -48,31 +61,31 @@ func (r *liveReader) checkStalls(ctx context.Context, suspects map[*livePartitio
 			}
 			continue
 		}
-		at := r.turnsOf(p) // before the position, so that the partition has moved if the last turn was its own
+		at := r.turnsOf(p) // before the position: if the last answer counted had records of p, the position shows it
 		if now, _ := p.position(); end <= offset || now != offset {
 			continue
 		}
 		p.mu.Lock()
 		p.logEnd = end
 		p.mu.Unlock()
-		switch {
-		case !suspected:
-			s = suspect{offset: offset, since: at}
-		case r.awaitsSchema(p) || at.mayBeWaiting(s.since):
-			s.stalled = false
-		case at.shard != nil && at.shard != s.since.shard: // it has begun to wait in another line
-			s.since = at
-		default:
-			s.since, s.stalled = at, true
-			leader, _, _ := r.topics.leaderOf(p.Partition)
-			stalled[leader] = append(stalled[leader], p)
+		if !suspected {
+			next[p] = suspect{offset: offset, since: at}
+			continue
 		}
-		if next[p] = s; s.stalled {
+		s, stalled := s.judge(at, r.awaitsSchema(p))
+		if next[p] = s; stalled {
+			leader, _, _ := r.topics.leaderOf(p.Partition)
+			again[leader] = append(again[leader], p)
+		}
+	}
+	count := 0
+	for _, s := range next {
+		if s.stalled {
 			count++
 		}
 	}
 	r.metrics.stalled.Set(float64(count))
-	for leader, list := range stalled {
+	for leader, list := range again {
 		p := list[0]
 		r.log.Error("partitions do not move; reading them again", "broker", leader, "partitions", len(list),
 			"topic", p.Topic, "partition", p.ID, "offset", quiet[p], "end", ends[p.Partition])
@@ -84,44 +97,49 @@ func (r *liveReader) checkStalls(ctx context.Context, suspects map[*livePartitio
 	return next
 }
 
-// turnCount says what the answers to the fetches of a shard had brought by some time. A broker takes the partitions of a
-// fetch session in turns (KIP-227). If many of them lag far, a partition can wait for its turn for longer than stallAfter.
-// If Herald read it again, it would go to the end of the line.
+// turnCount is a snapshot of what the answers to the fetches of a shard have brought so far. A broker takes the partitions
+// of a fetch session in turns (KIP-227). If many of them lag far, a partition can wait for its turn for longer than
+// stallAfter. If Herald read it again, it would go to the end of the line.
 type turnCount struct {
 	shard      *shard
 	partitions int // of the shard
+	answers    int
+	room       int // how many answers certainly had room for records of further partitions
 	bytes      int64
-	room       int
 }
 
-// turnsOf returns the turns of the partition's shard up to now. The zero value says that the partition is in no shard.
+// turnsOf returns the present count of the partition's shard. The zero value says that the partition is in no shard.
 func (r *liveReader) turnsOf(p *livePartition) turnCount {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p.shard == nil {
 		return turnCount{}
 	}
-	return turnCount{p.shard, len(p.shard.partitions), p.shard.bytes, p.shard.room}
+	t := p.shard.turns
+	t.shard, t.partitions = p.shard, len(p.shard.partitions)
+	return t
 }
 
-// mayBeWaiting reports whether a partition that has not moved since then may be waiting for its turn: no answer had room
-// for its records, and the others have not had four turns each. Kafka 2.7 gives them up to two.
+// mayBeWaiting reports whether a partition that has not moved since an earlier count may be waiting for its turn: there
+// were answers, none had room for its records, and they do not hold four turns of each partition. One answer with room may
+// have been under way before the partition had records. Kafka 2.7 gives each other partition two turns, and more if the
+// partition gets further records meanwhile.
 func (t turnCount) mayBeWaiting(since turnCount) bool {
-	got := t.bytes - since.bytes
-	return t.shard == since.shard && t.room == since.room && 0 < got && got <= 4*int64(t.partitions)*fetchPartBytes
+	return t.shard == since.shard && t.answers > since.answers && t.room <= since.room+1 &&
+		t.bytes-since.bytes <= 4*int64(t.partitions)*fetchPartBytes
 }
 
-// countAnswer counts an answer with so many bytes of records, once they are delivered. The limit of an answer may be lower
-// than the one that Herald asks for, so only small answers certainly had room.
+// countAnswer counts an answer and the size of its records, in bytes, after they are delivered: before, their partitions
+// seem not to have moved. The limit of an answer may be lower than the one that Herald asks for, so only small answers
+// certainly had room. An answer that a quota delays is empty, because the broker has not looked at the partitions.
 func (r *liveReader) countAnswer(s *shard, size int, res *kmsg.FetchResponse) {
-	if size == 0 && throttle(res) > 0 {
-		return
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s.bytes += int64(size)
-	if size == 0 || size < min(bulkBytes, int(r.options.maxBytes)/2) {
-		s.room++
+	s.turns.answers++
+	s.turns.bytes += int64(size)
+	delayed := size == 0 && throttle(res) > 0
+	if !delayed && size < min(bulkBytes, int(r.options.maxBytes)/2) {
+		s.turns.room++
 	}
 }
 
