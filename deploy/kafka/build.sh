@@ -93,6 +93,29 @@ fetch_jars() {
 	done
 }
 
+# archive_classes starts a broker of the version and puts the classes that it has loaded into an archive in the image (JEP
+# 350).
+archive_classes() {
+	local image=herald/kafka:$1 archive=broker-classes.jsa container waited=0
+	container=$(docker run --detach --env KAFKA_ADVERTISED=localhost:9092 \
+		--env KAFKA_HEAP_OPTS="-Xmx512m -XX:ArchiveClassesAtExit=/tmp/$archive" "$image")
+	until docker logs "$container" 2>&1 | grep -q ' started (Kafka'; do
+		if ((waited++ == 240)); then
+			docker logs --tail 30 "$container" >&2
+			echo "kafka image: the broker does not start: look at its log above" >&2
+			return 1
+		fi
+		sleep 0.5
+	done
+	docker stop --time 120 "$container" >/dev/null
+	docker cp --quiet "$container:/tmp/$archive" "$work/$archive"
+	docker rm --volumes "$container" >/dev/null
+	container=$(docker create "$image")
+	docker cp --quiet "$work/$archive" "$container:/opt/kafka/$archive"
+	docker commit --message "classes of Apache Kafka $1" "$container" "$image" >/dev/null
+	docker rm --volumes "$container" >/dev/null
+}
+
 # Debian and the jars come from different servers, so they are fetched at the same time.
 debian=
 if exists "$base"; then
@@ -113,5 +136,6 @@ for version in "${versions[@]}"; do
 	docker cp --quiet "$work/jars/$version/start.sh" "$container:/opt/kafka/start.sh"
 	docker commit --message "Apache Kafka $version" "$container" "herald/kafka:$version" >/dev/null
 	docker rm --volumes "$container" >/dev/null
+	archive_classes "$version"
 	echo "kafka image: built herald/kafka:$version"
 done

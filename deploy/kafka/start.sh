@@ -75,8 +75,12 @@ log4j.logger.kafka.server.KafkaServer=INFO
 log4j.logger.kafka.server.KafkaRaftServer=INFO
 END
 
+# The images of build.sh have an archive of the classes that a broker loads. With it, a JVM starts with half the CPU time.
+archive=/opt/kafka/broker-classes.jsa
+
 # run_java replaces the shell by a JVM with Kafka's jars.
 run_java() {
+	[ ! -f "$archive" ] || set -- "-XX:SharedArchiveFile=$archive" "$@"
 	exec java -Dlog4j2.configurationFile=/tmp/log4j2.properties -Dlog4j.configuration=file:/tmp/log4j.properties \
 		-cp '/opt/kafka/libs/*' "$@"
 }
