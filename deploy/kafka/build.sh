@@ -107,7 +107,7 @@ archive_classes() {
 		fi
 		sleep 0.5
 	done
-	docker stop --time 120 "$container" >/dev/null
+	docker stop -t 120 "$container" >/dev/null
 	docker cp --quiet "$container:/tmp/$archive" "$work/$archive"
 	docker rm --volumes "$container" >/dev/null
 	container=$(docker create "$image")
