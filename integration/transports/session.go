@@ -260,7 +260,7 @@ func (s *session) window(ctx context.Context, rate float64) error {
 	if s.transport.every > 0 {
 		reached = min(reached, asked/(clientSeconds/s.transport.every.Seconds())) // an overloaded machine polls less
 	}
-	overloaded := false
+	overloaded := events == 0 // then there are no values for each event
 	if rate*clientSeconds >= leastForReached {
 		s.add(rate, delivered, reached)
 		overloaded = reached < sustained
