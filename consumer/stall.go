@@ -9,8 +9,8 @@ import (
 	"herald/consumer/broker"
 )
 
-// stallAfter is how long a partition with records to read may not move before it counts as stalled, unless it waits for
-// its turn.
+// stallAfter is how long a partition that has records to read stands still before it counts as stalled, unless it waits
+// for its turn.
 const stallAfter = 30 * time.Second
 
 // suspect is a partition that had records to read at the last check and had not moved for stallAfter.
