@@ -82,11 +82,7 @@ func heardOn(t *testing.T, listen kfake.Opt) (*kfake.Cluster, *Consumer, *ledger
 	for i := range manyTopics {
 		topics = append(topics, fmt.Sprint("n.", i))
 	}
-	broker, err := kfake.NewCluster(kfake.NumBrokers(2), limited(), kfake.SeedTopics(1, topics...), listen)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := newBroker(t, kfake.NumBrokers(2), kfake.SeedTopics(1, topics...), listen)
 	moveAll(t, broker, 1)
 	if err := broker.MoveTopicPartition("other", 0, 0); err != nil {
 		t.Fatal(err)

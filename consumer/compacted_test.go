@@ -6,17 +6,12 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // TestCheckCompacted wants topics named from which Kafka deletes records by age. Without the right to ask, nothing is said.
 func TestCheckCompacted(t *testing.T) {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), limited())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
+	cluster := newBroker(t)
 	p := NewProducer(cluster.ListenAddrs(), nil, nil)
 	t.Cleanup(p.Close)
 	for i, test := range []struct {

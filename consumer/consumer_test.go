@@ -97,12 +97,7 @@ func start(t *testing.T, topics []string, specs ...string) (*Consumer, *ledger, 
 // startOn is like start, but takes further options for the broker and returns the broker.
 func startOn(t *testing.T, opts []kfake.Opt, topics []string, specs ...string) (*kfake.Cluster, *Consumer, *ledger, *Producer) {
 	t.Helper()
-	opts = append([]kfake.Opt{kfake.NumBrokers(1), limited(), kfake.SeedTopics(3, topics...), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1)}, opts...)
-	broker, err := kfake.NewCluster(opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := newBroker(t, append([]kfake.Opt{kfake.SeedTopics(3, topics...), kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(1)}, opts...)...)
 	c, sink, producer := startAt(t, broker, specs...)
 	return broker, c, sink, producer
 }
@@ -132,13 +127,13 @@ func limited() kfake.Opt {
 }
 
 // newBroker starts an in-process cluster, of one broker unless the options say otherwise, until the test ends.
-func newBroker(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
-	t.Helper()
+func newBroker(tb testing.TB, opts ...kfake.Opt) *kfake.Cluster {
+	tb.Helper()
 	broker, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), limited()}, opts...)...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(broker.Close)
+	tb.Cleanup(broker.Close)
 	return broker
 }
 

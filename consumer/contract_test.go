@@ -30,11 +30,7 @@ func newContract(t *testing.T) *contract {
 	t.Helper()
 	t.Parallel()
 	return contractOn(t, func() []string {
-		broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.AllowAutoTopicCreation()) // Kafka creates topics by default
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(broker.Close)
+		broker := newBroker(t, kfake.AllowAutoTopicCreation()) // Kafka creates topics by default
 		return broker.ListenAddrs()
 	})
 }

@@ -127,11 +127,7 @@ func TestMovingLeadersLoseNoRecord(t *testing.T) {
 // and that this topic is read once it is allowed.
 func TestDeniedTopicDoesNotStopOthers(t *testing.T) {
 	t.Parallel()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.SeedTopics(1, "good", "denied"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := newBroker(t, kfake.SeedTopics(1, "good", "denied"))
 	denied := broker.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Topic: "denied", Err: kerr.TopicAuthorizationFailed, Count: -1})
 	c, sink, producer := startAt(t, broker, "good", "denied")
 	begun := func(topic string) bool {
@@ -232,11 +228,7 @@ func TestNewPartitionsAreReadFromTheirStart(t *testing.T) {
 // names, live and in a replay, and from the leader again when the follower refuses.
 func TestFollowerNamedByTheLeaderIsRead(t *testing.T) {
 	t.Parallel()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(2), limited(), kfake.SeedTopics(1, "t"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := newBroker(t, kfake.NumBrokers(2), kfake.SeedTopics(1, "t"))
 	leader := broker.LeaderFor("t", 0)
 	follower := 1 - leader
 	broker.SetFollowers("t", 0, []int32{follower})

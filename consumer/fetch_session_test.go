@@ -52,11 +52,7 @@ func (w *watchedSession) lastSent(was int32) fetchSent {
 // watchSession begins a fetch session with a broker that has three partitions; partition 1 has a record.
 func watchSession(t *testing.T) *watchedSession {
 	t.Helper()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.SeedTopics(3, "t"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := newBroker(t, kfake.SeedTopics(3, "t"))
 	producer, err := kgo.NewClient(kgo.SeedBrokers(broker.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatal(err)

@@ -115,11 +115,7 @@ func TestMissingRightOnAGroupDelaysNoRecord(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.SeedTopics(1, "t", "own.alice"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(broker.Close)
+			broker := newBroker(t, kfake.SeedTopics(1, "t", "own.alice"))
 			denied := broker.Fault(kfake.Fault{Keys: []kmsg.Key{test.key}, Group: test.group, TopLevel: test.key == kmsg.JoinGroup, Err: kerr.GroupAuthorizationFailed, Count: -1})
 			sink := newLedger()
 			c := configured(t, broker.ListenAddrs(), sink, "t", "own.{user}")

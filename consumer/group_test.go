@@ -16,11 +16,7 @@ import (
 // is no commit.
 func TestOnlyPartitionsThatMovedAreCommitted(t *testing.T) {
 	t.Parallel()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.SeedTopics(3, "t"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := newBroker(t, kfake.SeedTopics(3, "t"))
 	var mu sync.Mutex
 	var commits [][]int32 // the partitions that each commit names
 	broker.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {

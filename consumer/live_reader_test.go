@@ -69,11 +69,7 @@ func TestJoinedTopicIsFetchedAtOnce(t *testing.T) {
 // has at most two.
 func TestPartitionsAreSplitBetweenSessions(t *testing.T) {
 	t.Parallel()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.SeedTopics(5, "t"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := newBroker(t, kfake.SeedTopics(5, "t"))
 	sink := newLedger()
 	c := configured(t, broker.ListenAddrs(), sink, "t")
 	c.reader.sessionPartitions = 2

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kfake"
-
 	"herald/consumer/broker"
 )
 
@@ -20,11 +18,7 @@ import (
 func BenchmarkMissing(b *testing.B) {
 	address := os.Getenv("HERALD_BENCH_BROKER")
 	if address == "" {
-		broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited())
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(broker.Close)
+		broker := newBroker(b)
 		address = broker.ListenAddrs()[0]
 	}
 	b.Run(fmt.Sprintf("ask about %d", turnTopics), func(b *testing.B) {

@@ -16,11 +16,7 @@ import (
 // replays take CPU time from it too.
 func BenchmarkShortBesideLong(b *testing.B) {
 	const partitions, records, together = 4, longRange + 50_000, 8
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.SeedTopics(partitions, "t"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer broker.Close()
+	broker := newBroker(b, kfake.SeedTopics(partitions, "t"))
 	fill(b, broker.ListenAddrs()[0], partitions, records, 1000, 60)
 	c, err := New(Config{Brokers: broker.ListenAddrs(), Group: "bench", Replica: "one", Routes: []Route{{Topic: "t"}}}, &countSink{})
 	if err != nil {

@@ -129,9 +129,9 @@ func (t turnCount) mayBeWaiting(since turnCount) bool {
 		t.bytes-since.bytes <= 4*int64(t.partitions)*fetchPartBytes
 }
 
-// countAnswer counts an answer and the size of its records, in bytes, after they are delivered: before, their partitions
-// seem not to have moved. The limit of an answer may be lower than the one that Herald asks for, so only small answers
-// certainly had room. An answer that a quota delays is empty, because the broker has not looked at the partitions.
+// countAnswer counts an answer whose records have size bytes. It must be called after their delivery, because their
+// partitions move only then. The broker may use a lower limit than Herald asks for, so only a small answer certainly had
+// room. An answer that a quota delays is empty: the broker has not looked at the partitions.
 func (r *liveReader) countAnswer(s *shard, size int, res *kmsg.FetchResponse) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -17,11 +17,7 @@ import (
 // of the partitions belongs to a shared topic, the other to a user's own topic.
 func TestStalledPartitionsAreReportedAndReadAgain(t *testing.T) {
 	t.Parallel()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), limited(), kfake.SeedTopics(1, "t", "n.alice"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
+	broker := newBroker(t, kfake.SeedTopics(1, "t", "n.alice"))
 	sink := newLedger()
 	c := configured(t, broker.ListenAddrs(), sink, "t", "n.{user}")
 	log := hear(t, c)

@@ -200,7 +200,7 @@ func TestListingFilters(t *testing.T) {
 	bob.nextButCheckpoint()
 	list := func(f Filter) Listing { return s.handler.List(f, s.consumer) }
 	all := list(Filter{})
-	// A listing does not know how far behind a stream is while the stream is being served.
+	// While Herald serves a stream, a listing cannot tell how far behind the stream is.
 	unknown := func(s ListedStream) bool { return s.Behind == nil }
 	// The streams are live once Kafka has answered.
 	for deadline := time.Now().Add(20 * time.Second); all.States[StateLive] < 3 || slices.ContainsFunc(all.Listed, unknown); all = list(Filter{}) {
